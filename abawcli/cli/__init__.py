@@ -1,0 +1,63 @@
+"""The command `abaw`: one thin file a command, loaded when it is called."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from abawcli import __version__
+from abawcli.errors import AbawError
+
+# Command -> (module below this package, one line of help). Help lines stand here so that
+# `abaw --help` imports no command.
+COMMANDS = {
+    "crop": "Find faces and write square crops and faces.parquet.",
+    "predict": "Label every frame of videos with one of eight expressions.",
+    "smooth": "Smooth a prediction table over time.",
+    "score": "Score predictions against annotations.",
+    "train": "Train an encoder on labelled images.",
+    "probe": "Show what is in a media file: streams, frames, times.",
+    "models": "List recipes and backbones, their weights and licences.",
+    "doctor": "Check the installation: versions, device, weights.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the command names in pipeline order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import `abawcli.cli.<name>` and return its `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"abawcli.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; say what went wrong in one line unless -v asks for the traceback."""
+        try:
+            return super().invoke(ctx)
+        except AbawError as error:
+            if "-v" in sys.argv or "--verbose" in sys.argv:
+                raise
+            click.echo(f"abaw: error: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="abaw")
+def main() -> None:
+    """Frame-level facial expressions of videos: crop, train, predict, smooth, score.
+
+    Inputs are files, folders, globs or @list.txt. Data goes to stdout or -o, talk to stderr.
+    Exit status: 0 all well, 1 some inputs failed (the others are done), 2 wrong usage.
+    """

@@ -1,0 +1,53 @@
+"""Where networks run: CUDA, Apple's MPS or the CPU, chosen by themselves or by name."""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from abawcli.errors import UsageError
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device for `name`: `auto` takes CUDA, else MPS, else the CPU.
+
+    Raises:
+        UsageError: the device asked for is not there, or no such device is known.
+    """
+    kind = name.split(":")[0]
+    if kind not in DEVICES:
+        raise UsageError(f"unknown device {name!r}; choose one of {', '.join(DEVICES)}")
+    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next((kind for kind, there in have.items() if there), "cpu"))
+    if not have.get(kind, True):
+        raise UsageError(f"device {name!r} is not available here; use --device auto")
+    return torch.device(name)
+
+
+def explain_device(device: torch.device) -> str:
+    """Return one sentence on what was chosen and why."""
+    if device.type == "cuda":
+        return f"CUDA device {torch.cuda.get_device_name(device)}"
+    if device.type == "mps":
+        return "Apple GPU (MPS); no CUDA device is visible"
+    built = "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device"
+    return f"CPU, {torch.get_num_threads()} threads; {built}"
+
+
+def set_threads(count: int | None = None) -> int:
+    """Use `count` CPU threads, or as many as the process may run on; return the number."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    threads = count or available or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    return threads
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Return mixed precision where it is safe and fast: bfloat16 or float16 on CUDA."""
+    if device.type != "cuda":
+        return nullcontext()
+    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.autocast("cuda", dtype=dtype)

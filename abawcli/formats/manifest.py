@@ -1,0 +1,83 @@
+"""Labelled still images: a folder and a manifest, csv with a header.
+
+Columns: `file` (relative to the images folder), `label` (any name that `labels.index_of`
+knows; empty: none), `split` (train or valid, in any case), and, where several people labelled,
+vote counts `v_<expression>`. Other vote columns (`v_unknown`, `v_NF`: no face) count against
+all expressions. `dup_of_train` = 1 leaves an image of the valid split out.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abawcli.errors import InputError
+from abawcli.labels import IGNORE, N_CLASSES, index_of, known_names
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Files and their labels: `labels` (N,) class or -1, `targets` (N, 8) summing to 1."""
+
+    files: list[Path]
+    labels: NDArray[np.int64]
+    targets: NDArray[np.float32]
+
+
+def _vote_targets(table: pd.DataFrame) -> NDArray[np.float32]:
+    """Sum the votes of each class (N, 8); rows without an expression's majority are 0."""
+    votes = [c for c in table.columns if c.startswith("v_")]
+    named = set(known_names(c.removeprefix("v_") for c in votes))
+    counts = np.zeros((len(table), N_CLASSES), np.float32)
+    other = np.zeros(len(table), np.float32)
+    for column in votes:
+        values = table[column].to_numpy(np.float32)
+        name = column.removeprefix("v_")
+        if name in named:
+            counts[:, index_of(name)] += values
+        else:
+            other = np.maximum(other, values)
+    counts[other >= counts.max(axis=1)] = 0  # mostly "unknown" or "no face"
+    return counts
+
+
+def read_manifest(manifest: Path, images: Path, soft: bool = True) -> dict[str, LabelledImages]:
+    """Read a manifest into its two splits, `train` and `valid`.
+
+    With `soft` and vote columns, a training target is the distribution of the votes, ties
+    included; otherwise the label alone. Validation always needs a label.
+
+    Raises:
+        InputError: no such file, a missing column, an unknown label, or an empty split.
+    """
+    try:
+        table = pd.read_csv(manifest, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the manifest {manifest}: {error}") from error
+    missing = {"file", "label", "split"} - set(table.columns)
+    if missing:
+        raise InputError(f"{manifest} has no column {', '.join(sorted(missing))}")
+    if "dup_of_train" in table:
+        table = table[table["dup_of_train"].astype(str) != "1"].reset_index(drop=True)
+    labels = np.array([index_of(name) if name else IGNORE for name in table["label"]])
+    hard = np.eye(N_CLASSES, dtype=np.float32)[labels] * (labels != IGNORE)[:, None]
+    has_votes = any(c.startswith("v_") for c in table.columns)
+    votes = _vote_targets(table) if soft and has_votes else hard
+    split = table["split"].str.lower().to_numpy()
+    kept = {
+        "train": (split == "train") & (votes.sum(axis=1) > 0),
+        "valid": (split == "valid") & (labels != IGNORE),
+    }
+    out = {}
+    for name, rows in kept.items():
+        if not rows.any():
+            raise InputError(f"{manifest} has no labelled image in split {name!r}")
+        targets = (votes if name == "train" else hard)[rows]
+        out[name] = LabelledImages(
+            [images / file for file in table["file"][rows]],
+            labels[rows],
+            targets / targets.sum(axis=1, keepdims=True),
+        )
+    return out

@@ -1,0 +1,1 @@
+"""Networks, their weights, and what surrounds them: losses, augmentation, checkpoints."""

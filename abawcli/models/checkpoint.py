@@ -1,0 +1,79 @@
+"""Self-describing weight files: safetensors with a JSON description in the header.
+
+The description says what the weights are (`kind`, `backbone`), how their input is prepared and
+where they come from, so that loading needs nothing but the file. No pickle.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from abawcli.errors import CheckpointError
+
+FORMAT = 1  # raised when a reader of the older description would go wrong
+METADATA_KEY = "abaw"
+
+
+def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
+    """Write tensors and their description to `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    header = {METADATA_KEY: json.dumps({"format": FORMAT} | about)}
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, header)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return the tensors and the description of a checkpoint of the given kind.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint of abaw, of a newer format, or of
+            another kind than asked for.
+    """
+    about = describe_checkpoint(path)
+    if about.get("kind") != kind:
+        raise CheckpointError(f"{path} holds {about.get('kind')!r} weights, {kind!r} is needed")
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+
+
+def describe_checkpoint(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's description without reading its weights.
+
+    Raises:
+        CheckpointError: no such file, or not a checkpoint that this version can read.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no such checkpoint: {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+    if text is None:
+        raise CheckpointError(
+            f"{path} has no description of abaw in its header; "
+            "checkpoints come from `abaw train`, backbones are given by folder or hub name"
+        )
+    about: dict[str, Any] = json.loads(text)
+    if about.get("format", 0) > FORMAT:
+        raise CheckpointError(
+            f"{path} is of format {about['format']}, this version reads up to {FORMAT}: "
+            "upgrade abawcli"
+        )
+    return about
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,77 @@
+"""Our own small networks: what the embedded recipe runs on two CPU cores."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+    )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with a channel gate (squeeze and excitation) and a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.first = _conv(inputs, outputs, 3, stride)
+        self.second = _conv(outputs, outputs, 3)
+        self.squeeze = nn.Linear(outputs, outputs // 8)
+        self.excite = nn.Linear(outputs // 8, outputs)
+        same = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if same else _conv(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H / stride, W / stride)."""
+        y = self.second(F.relu(self.first(x)))  # (B, C', H', W')
+        gate = self.excite(F.relu(self.squeeze(y.mean(dim=(2, 3))))).sigmoid()  # (B, C')
+        short = F.avg_pool2d(x, self.stride) if self.stride > 1 else x
+        return F.relu(self.shortcut(short) + y * gate[:, :, None, None])
+
+
+class CompactFace(nn.Module):
+    """Residual network on 48x48 grey face crops; 256 features.
+
+    The first convolution halves the resolution: at 48x48 every layer costs four times as much
+    and the crops of real videos are rarely sharper than that.
+    """
+
+    dim = 256
+
+    def __init__(self, widths: Iterable[int] = (32, 64, 192), blocks: Iterable[int] = (1, 1, 2)):
+        super().__init__()
+        layers: list[nn.Module] = []
+        widths = tuple(widths)
+        inputs = widths[0]
+        for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+            for k in range(count):
+                layers.append(ResidualBlock(inputs, width, 2 if stage and k == 0 else 1))
+                inputs = width
+        self.stem = _conv(1, widths[0], 5, stride=2)
+        self.blocks = nn.ModuleList(layers)
+        self.project = _conv(inputs, self.dim, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map normalised grey crops (B, 1, 48, 48) to features (B, 256)."""
+        x = F.relu(self.stem(pixels))  # (B, 48, 24, 24)
+        for block in self.blocks:
+            x = block(x)
+        features: Tensor = F.relu(self.project(x)).mean(dim=(2, 3))  # (B, 256)
+        return features
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """Fold each convolution's batch norm into it, in place, for inference; return the network."""
+    for module in network.modules():
+        if isinstance(module, nn.Sequential) and len(module) == 2:
+            conv, norm = module
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                module[0] = torch.nn.utils.fuse_conv_bn_eval(conv.eval(), norm.eval())
+                module[1] = nn.Identity()
+    return network
