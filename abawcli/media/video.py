@@ -85,7 +85,9 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
             return stream
-    raise InputError(f"{path} holds no video" + (" (sound only)" if container.streams.audio else ""))
+    raise InputError(
+        f"{path} holds no video" + (" (sound only)" if container.streams.audio else "")
+    )
 
 
 def _decode(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.VideoFrame]:

@@ -147,7 +147,9 @@ def load_hub_backbone(name: str, pretrained: bool = True) -> Backbone:
     try:
         config = AutoConfig.from_pretrained(name)
         network = AutoModel.from_pretrained(name) if pretrained else AutoModel.from_config(config)
-        found = cached_file(name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
+        found = cached_file(
+            name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
+        )
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"cannot load the backbone {name!r}: {str(error).splitlines()[0]} "

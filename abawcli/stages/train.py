@@ -111,7 +111,9 @@ class Trainee(nn.Module):
         ]
 
 
-def _epoch_batches(count: int, config: EncoderTraining, epoch: int, part: int, parts: int) -> list[list[int]]:
+def _epoch_batches(
+    count: int, config: EncoderTraining, epoch: int, part: int, parts: int
+) -> list[list[int]]:
     """Return this process's batches of an epoch; the rest that fills no batch is left out."""
     order = torch.randperm(count, generator=_generator(config, epoch, -1)).tolist()
     size = min(config.batch_size, count // parts)
@@ -127,7 +129,9 @@ def _generator(config: EncoderTraining, epoch: int, part: int) -> torch.Generato
 class EncoderRun:
     """One training run: its folder, its state between epochs, and one epoch's work."""
 
-    def __init__(self, out: Path, config: EncoderTraining, backbone: Backbone, accelerator: Accelerator) -> None:
+    def __init__(
+        self, out: Path, config: EncoderTraining, backbone: Backbone, accelerator: Accelerator
+    ) -> None:
         self.out, self.config, self.accelerator = out, config, accelerator
         self.trainee = Trainee(backbone, config)
         groups = self.trainee.parameter_groups(config)
@@ -167,7 +171,9 @@ class EncoderRun:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
-    def train_epoch(self, data: ImageDataset, weight: Tensor, epoch: int, progress: Progress) -> float:
+    def train_epoch(
+        self, data: ImageDataset, weight: Tensor, epoch: int, progress: Progress
+    ) -> float:
         """Train for one epoch and return the mean loss of the training head."""
         config, device = self.config, self.accelerator.device
         part, parts = self.accelerator.process_index, self.accelerator.num_processes
@@ -193,7 +199,11 @@ class EncoderRun:
             self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip_norm)
             self.optimizer.step()
             total += losses[0].item()
-            progress(step + 1, len(batches), f"epoch {epoch + 1}/{config.epochs}, loss {total / (step + 1):.3f}")
+            progress(
+                step + 1,
+                len(batches),
+                f"epoch {epoch + 1}/{config.epochs}, loss {total / (step + 1):.3f}",
+            )
         return total / len(batches)
 
     def _prepare(
@@ -203,7 +213,9 @@ class EncoderRun:
         unit = preprocess.to_unit(images)  # (B, C, S, S)
         mean = unit.new_tensor(preprocess.mean).view(-1, 1, 1)
         unit = augment_images(unit, size, mean, self.config.augmentation, generator)
-        pixels, target = mix_up(preprocess.normalise(unit), targets, self.config.mixup_alpha, generator)
+        pixels, target = mix_up(
+            preprocess.normalise(unit), targets, self.config.mixup_alpha, generator
+        )
         return pixels.contiguous(memory_format=torch.channels_last), target
 
     @torch.inference_mode()
@@ -240,9 +252,7 @@ class EncoderRun:
     def save_encoder(self, row: dict[str, Any]) -> None:
         """Write backbone and classifier, without the training head."""
         backbone = self.trainee.backbone
-        kept = {
-            k: v for k, v in self.trainee.state_dict().items() if not k.startswith("head.")
-        }
+        kept = {k: v for k, v in self.trainee.state_dict().items() if not k.startswith("head.")}
         about = {
             "kind": "encoder",
             "backbone": backbone.name,
