@@ -4,7 +4,7 @@ The command line reads its defaults here and the library uses the same objects, 
 two never differ. "Published" refers to Stage I of arXiv 2603.12221.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 AUDIO_RATE_HZ = 16_000  # what Wav2Vec 2.0, WavLM and our own voice model expect
 

@@ -31,7 +31,7 @@ class ResidualBlock(nn.Module):
         """Map (B, C, H, W) to (B, C', H / stride, W / stride)."""
         y = self.second(F.relu(self.first(x)))  # (B, C', H', W')
         gate = self.excite(F.relu(self.squeeze(y.mean(dim=(2, 3))))).sigmoid()  # (B, C')
-        short = F.avg_pool2d(x, self.stride) if self.stride > 1 else x
+        short = F.avg_pool2d(x, self.stride, ceil_mode=True) if self.stride > 1 else x
         return F.relu(self.shortcut(short) + y * gate[:, :, None, None])
 
 
