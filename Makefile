@@ -1,0 +1,48 @@
+# make demo: from nothing to labels.csv.   make test: everything that must hold before a commit.
+# Needs Python >= 3.11 (PYTHON=python3.12 to choose one), make and a package index.
+# Without a GPU the smaller torch does: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+VENV ?= .venv
+CLIP ?= sample_videos/expressions.mp4
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+LISTS = pyproject.toml constraints.txt
+
+.PHONY: demo test clean
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/abaw predict $(CLIP) -o labels.csv --overwrite
+	@echo "labels.csv begins:"; head -n 4 labels.csv
+
+test: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pytest
+
+# pip of the Python release may be too old for `--group`.
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit("abaw needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+# OpenCV's usual build needs libGL and GLib of the system; its headless build needs neither. Both
+# own the same files, so the one has to go before the other comes.
+$(VENV)/.installed: $(LISTS) | $(VENV)/.python
+	$(PIP) install -c constraints.txt -e .
+	@$(VENV)/bin/python -c 'import cv2' || { \
+	  echo 'cv2 does not load here: replacing opencv-python by opencv-python-headless'; \
+	  $(PIP) uninstall --yes opencv-python opencv-python-headless && \
+	  $(PIP) install -c constraints.txt opencv-python-headless && \
+	  $(VENV)/bin/python -c 'import cv2'; } || { \
+	  echo 'cv2 still does not load; on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0'; \
+	  exit 1; }
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) install -c constraints.txt --group dev
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis labels.csv*

@@ -1,0 +1,31 @@
+"""`abaw doctor`: is the installation whole?"""
+
+from dataclasses import asdict
+
+import click
+
+from abawcli.cli.console import print_json, print_table
+from abawcli.cli.options import json_option
+
+
+@click.command(name="doctor")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Check the installation: versions, device, weights.
+
+    Shows what is installed and what loads, where networks will run and why, the weights with
+    their sha256, and where models of others are looked for. Ends with 1 if something that is
+    needed is broken, and says what to do.
+    """
+    from abawcli.stages.doctor import inspect_installation
+
+    checks = inspect_installation()
+    broken = [check for check in checks if check.fix]
+    if as_json:
+        print_json({"ok": not broken, "checks": [asdict(check) for check in checks]})
+    else:
+        print_table("abaw doctor", ["part", "found"], [(c.name, c.found) for c in checks])
+    for check in broken:
+        click.echo(f"abaw: error: {check.name}: {check.found}; to mend it: {check.fix}", err=True)
+    ctx.exit(1 if broken else 0)

@@ -1,0 +1,126 @@
+"""Look at the installation: versions, device, the libraries that load or do not, weights."""
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from abawcli import __version__
+from abawcli.errors import AbawError
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+FIX_OPENCV = (
+    "pip uninstall opencv-python, then pip install opencv-python-headless; "
+    "or on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0"
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One part of the installation; `fix` says what to do, and is empty where all is well."""
+
+    name: str
+    found: str
+    fix: str = ""
+
+
+def check_versions() -> list[Check]:
+    """Return Python, abawcli and its dependencies, from their metadata: none is imported."""
+    checks = [
+        Check("python", f"{platform.python_version()}, {sys.executable}"),
+        Check("abawcli", __version__),
+    ]
+    for requirement in metadata.requires("abawcli") or []:
+        name, extra = re.split(r"[^\w.-]", requirement)[0], "extra ==" in requirement
+        try:
+            checks.append(Check(name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            if not extra:
+                checks.append(Check(name, "missing", f"pip install '{requirement}'"))
+    return checks
+
+
+def check_weights(folder: Path = WEIGHTS) -> list[Check]:
+    """Return the weights that came with the package: size, sha256, and whether they load."""
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        reinstall = "pip install --force-reinstall abawcli: the wheel carries the weights"
+        return [Check("weights", f"none in {folder}", reinstall)]
+    return [
+        _attempt(f"weights {path.name}", lambda path=path: _read_weights(path), "reinstall abawcli")
+        for path in found
+    ]
+
+
+def inspect_installation() -> list[Check]:
+    """Return all checks; none raises, whatever is broken."""
+    parts: tuple[tuple[str, Callable[[], str], str], ...] = (
+        ("device", _find_device, "pip install --force-reinstall torch"),
+        ("FFmpeg in av", _find_ffmpeg, "pip install --force-reinstall av"),
+        ("OpenCV (cv2)", _find_opencv, FIX_OPENCV),
+        ("onnxruntime uses", _find_providers, "pip install --force-reinstall onnxruntime"),
+        ("insightface pack", _find_pack, ""),
+        ("Hugging Face cache", _find_hub_cache, "pip install --force-reinstall huggingface-hub"),
+    )
+    return [*check_versions(), *(_attempt(*part) for part in parts), *check_weights()]
+
+
+def _attempt(name: str, look: Callable[[], str], fix: str) -> Check:
+    # A library whose shared objects are missing raises ImportError or OSError.
+    try:
+        return Check(name, look())
+    except (ImportError, OSError, AbawError) as error:
+        return Check(name, str(error).splitlines()[0], fix)
+
+
+def _find_device() -> str:
+    from abawcli.device import choose_device, explain_device
+
+    return explain_device(choose_device())
+
+
+def _find_ffmpeg() -> str:
+    import av
+
+    return av.ffmpeg_version_info
+
+
+def _find_opencv() -> str:
+    import cv2
+
+    return cv2.__version__
+
+
+def _find_providers() -> str:
+    import onnxruntime
+
+    return ", ".join(onnxruntime.get_available_providers())
+
+
+def _find_pack() -> str:
+    from abawcli.faces.detect import find_pack
+
+    try:
+        return str(find_pack())
+    except AbawError:
+        return "none; needed only by the detector insightface"
+
+
+def _find_hub_cache() -> str:
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    models = len(list(cache.glob("models--*")))
+    offline = ", offline (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else ""
+    return f"{cache}, {models} models{offline}"
+
+
+def _read_weights(path: Path) -> str:
+    from abawcli.models.checkpoint import describe_checkpoint, hash_file
+
+    kind = describe_checkpoint(path)["kind"]
+    return f"{kind}, {os.path.getsize(path) / 1e6:.1f} MB, sha256 {hash_file(path)}"
