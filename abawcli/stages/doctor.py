@@ -44,7 +44,7 @@ def check_versions() -> list[Check]:
     return checks
 
 
-def check_weights(folder: Path = WEIGHTS) -> list[Check]:
+def check_weights(folder: Path) -> list[Check]:
     """Return the weights that came with the package: size, sha256, and whether they load."""
     found = sorted(folder.glob("*.safetensors"))
     if not found:
@@ -66,7 +66,7 @@ def inspect_installation() -> list[Check]:
         ("insightface pack", _find_pack, ""),
         ("Hugging Face cache", _find_hub_cache, "pip install --force-reinstall huggingface-hub"),
     )
-    return [*check_versions(), *(_attempt(*part) for part in parts), *check_weights()]
+    return [*check_versions(), *(_attempt(*part) for part in parts), *check_weights(WEIGHTS)]
 
 
 def _attempt(name: str, look: Callable[[], str], fix: str) -> Check:

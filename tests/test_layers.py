@@ -1,0 +1,157 @@
+"""The rules of the architecture, held by reading every module; each can be seen to fail."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import abawcli
+
+ROOT = Path(abawcli.__file__).parent
+LAYERS = (
+    {"__init__", "__version__", "errors", "config", "labels", "metrics"},
+    {"device", "formats", "media", "faces"},
+    {"models"},
+    {"stages"},
+    {"views", "engines"},
+    {"cli", "__main__"},
+)
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+USES_TORCH = {"device", "models", "stages.train", "stages.predict"}
+FORBIDDEN_NAMES = {"utils", "helpers", "common", "base"}
+FORBIDDEN_CALLS = {"torch.save", "torch.load"}
+
+
+def imported_names(module: str, tree: ast.AST) -> Iterator[str]:
+    """Yield every import as a full dotted name, `from a import b` as `a.b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = module.split(".")[: -node.level] if node.level else []
+            source = ".".join([*package, *([node.module] if node.module else [])])
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def judge_own_import(module: str, name: str) -> str | None:
+    """Say what is wrong with a module of abawcli importing another one of it."""
+    own, other = module.split(".")[1:], name.split(".")[1:]
+    if other[0] not in LEVEL:
+        return f"{name} has no layer"
+    difference = LEVEL[own[0]] - LEVEL[other[0]]
+    same_folder = own[0] == other[0] or len(own) == len(other[:-1]) == 1
+    if difference < 0 or (difference == 0 and not same_folder):
+        return f"imports {name} from its own or a higher layer"
+    is_predict = own == ["stages", "predict"]
+    if own[0] == other[0] == "stages" and other[:2] != own[:2] and not is_predict:
+        return f"stage imports stage {name}"
+    return None
+
+
+def judge_foreign_import(module: str, name: str) -> str | None:
+    """Say what is wrong with a module of abawcli importing something else."""
+    own, top = module.split(".")[1:], name.split(".")[0]
+    if top in {"click", "rich", "tqdm"} and own[0] != "cli":
+        return f"{top} below cli"
+    if top in {"rich", "tqdm"} and own != ["cli", "console"]:
+        return f"{top} outside cli.console"
+    if top == "torch" and not {own[0], ".".join(own)} & USES_TORCH:
+        return "torch outside the modules that run a network"
+    if top in {"pickle", "shelve"} or name in FORBIDDEN_CALLS:
+        return f"{name} reads or writes pickles"
+    return None
+
+
+def judge_names(module: str, tree: ast.AST) -> Iterator[str]:
+    """Say which names and calls in a module break a rule."""
+    stem = module.split(".")[-1]
+    if stem in FORBIDDEN_NAMES:
+        yield f"a module named {stem}"
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == stem:
+            yield f"function {stem} is named like its module"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in FORBIDDEN_CALLS:
+            yield f"{ast.unparse(node)} reads or writes pickles"
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            yield "allow_pickle reads or writes pickles"
+
+
+def find_faults(module: str, source: str) -> list[str]:
+    """Return every breach of the rules in a module, given by dotted name and source."""
+    tree = ast.parse(source)
+    faults = list(judge_names(module, tree))
+    for name in imported_names(module, tree):
+        judge = judge_own_import if name.startswith("abawcli.") else judge_foreign_import
+        fault = judge(module, name)
+        faults += [fault] if fault else []
+    return faults
+
+
+MODULES = {
+    ".".join(["abawcli", *path.relative_to(ROOT).with_suffix("").parts]): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_keeps_the_rules(module: str) -> None:
+    assert find_faults(module, MODULES[module].read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "fault"),
+    [
+        ("abawcli.errors", "from abawcli.device import DEVICES", "higher layer"),
+        ("abawcli.faces.crop", "from abawcli.media.video import Frame", "own or a higher layer"),
+        ("abawcli.models.moe", "import abawcli.stages.train", "higher layer"),
+        ("abawcli.media.video", "from abawcli import cli", "higher layer"),
+        ("abawcli.formats.files", "from ..models import moe", "higher layer"),
+        ("abawcli.stages.crop", "from abawcli.novelty import x", "no layer"),
+        ("abawcli.stages.score", "from abawcli.stages.train import EncoderRun", "stage imports"),
+        ("abawcli.stages.score", "from abawcli.stages import train", "stage imports"),
+        ("abawcli.stages.score", "from . import train", "stage imports"),
+        ("abawcli.stages.crop", "def f():\n    import click", "click below cli"),
+        ("abawcli.models.moe", "from tqdm import tqdm", "tqdm below cli"),
+        ("abawcli.cli.crop", "from rich.table import Table", "outside cli.console"),
+        ("abawcli.faces.crop", "import torch.nn", "torch outside"),
+        ("abawcli.stages.smooth", "from torch import Tensor", "torch outside"),
+        ("abawcli.cli.train", "import torch", "torch outside"),
+        ("abawcli.faces.utils", "", "named utils"),
+        ("abawcli.models.moe", "import pickle", "pickles"),
+        ("abawcli.models.moe", "from torch import load", "pickles"),
+        ("abawcli.models.moe", "import torch\ntorch.save({}, 'x')", "pickles"),
+        ("abawcli.faces.crop", "np.load('x', allow_pickle=True)", "pickles"),
+        ("abawcli.stages.crop", "def crop(): ...", "named like its module"),
+    ],
+)
+def test_each_rule_can_fail(module: str, source: str, fault: str) -> None:
+    assert any(fault in found for found in find_faults(module, source))
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("abawcli.labels", "from abawcli.errors import InputError"),
+        ("abawcli.faces.track", "from abawcli.faces.detect import DETECTORS"),
+        ("abawcli.formats.files", "from abawcli import __version__"),
+        ("abawcli.stages.predict", "from abawcli.stages.smooth import smooth_table"),
+        ("abawcli.models.checkpoint", "import torch"),
+        ("abawcli.cli.console", "from rich.table import Table"),
+    ],
+)
+def test_what_is_allowed_passes(module: str, source: str) -> None:
+    assert find_faults(module, source) == []
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys; from abawcli.cli import main; main(['--help'], standalone_mode=False); "
+    code += "print('loaded', *sorted({name.split('.')[0] for name in sys.modules}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    text, loaded = run.stdout.split("loaded ")
+    assert "predict" in text
+    heavy = {"torch", "transformers", "pandas", "cv2", "matplotlib", "numpy", "av", "onnxruntime"}
+    assert "click" in loaded.split() and not heavy & set(loaded.split())
