@@ -10,6 +10,48 @@ AUDIO_RATE_HZ = 16_000  # what Wav2Vec 2.0, WavLM and our own voice model expect
 
 
 @dataclass(frozen=True)
+class Detection:
+    """Faces in one picture."""
+
+    long_side: int = 480  # pixels of the picture looked at
+    min_score: float = 0.5  # weaker ones are not faces; to begin a track takes more
+    nms_iou: float = 0.4  # of two boxes that overlap more, the better one stays
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Faces over time."""
+
+    stride: int = 5  # frames from one detection to the next while nothing is doubtful,
+    stride_s: float = 0.25  # and at most this long: few frames a second move far between two
+    sure_score: float = 0.8  # begins a track; a track below it is looked at in every frame
+    sure_iou: float = 0.6  # of a face's boxes in two detections, to interpolate between them
+    reach: float = 1.0  # centre's way from one box to the next, in sides; further is another face
+    resize: float = 2.0  # likewise the ratio of their sides
+    confirm: int = 3  # detections in a row that make a subject; fewer is a flicker
+    gap_s: float = 2.0  # a face gone for less is the same one by its place
+    likeness: float = 0.8  # of colours, 0..1, that makes a face the same after longer, or a cut
+    cut: float = 0.12  # mean change of the picture's brightness from frame to frame, 0..1
+
+
+@dataclass(frozen=True)
+class Cropping:
+    """Square crops written as files."""
+
+    scales: tuple[float, ...] = (1.0,)  # side over the longer side of the detector's box
+    quality: int = 95  # of JPEG
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """Predictions over time."""
+
+    method: str = "median"  # keeps the moment of a change, and drops what lasts under half a window
+    window_frames: int = 25  # odd; a second of most videos, as long as the briefest expressions last
+    window_s: float | None = None  # seconds; where given, it decides instead of frames
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """Random changes of a training image. Defaults: published."""
 
@@ -80,3 +122,11 @@ COMPACT_ENCODER_TRAINING = EncoderTraining(
     moe=MoEHead(dropout=0.2, drop_path=0.05),
     augmentation=Augmentation(crop_scale=(0.7, 1.0), rotate_degrees=12.0, padaug_p=0.3),
 )
+
+
+COMPACT_FACE = "compact-face"  # our own backbone; every other name is a hub name or a folder
+
+
+def default_training(backbone: str) -> EncoderTraining:
+    """Return the training defaults for a backbone: ours for our own, else the published."""
+    return COMPACT_ENCODER_TRAINING if backbone == COMPACT_FACE else EncoderTraining()

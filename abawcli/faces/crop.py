@@ -1,10 +1,13 @@
-"""Square face crops."""
+"""Square face crops, black where they reach beyond the picture."""
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
+Box = Sequence[float] | NDArray[np.floating]
 
 
 def resize_square(image: Image, side: int) -> Image:
@@ -14,3 +17,96 @@ def resize_square(image: Image, side: int) -> Image:
     shrink = min(image.shape[:2]) >= side
     method = cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (side, side), interpolation=method), np.uint8)
+
+
+def square_around(box: Box, scale: float) -> tuple[float, float, float]:
+    """Return left, top and side of the square centred on a box (x, y, w, h): what a crop shows."""
+    x, y, w, h = (float(value) for value in box)
+    side = scale * max(w, h)
+    return x + w / 2 - side / 2, y + h / 2 - side / 2, side
+
+
+def crop_square(
+    image: Image,
+    box: Box,
+    scale: float,
+    side: int | None = None,
+    origin: tuple[int, int] = (0, 0),
+) -> Image:
+    """Return the square around a face, `scale` times the longer side of its box, centred.
+
+    Args:
+        image: (H, W, 3), the frame, or any part of it that holds the square.
+        box: x, y, w, h in pixels of the frame.
+        scale: side of the square over the longer side of the box.
+        side: pixels of the result; None: those of the frame, rounded, copied as they are.
+            Otherwise there is one resampling, exact to fractions of a pixel: averages over
+            areas when shrinking, so that nothing aliases, bicubic when enlarging.
+        origin: x, y in the frame of the image's top left pixel.
+
+    Returns:
+        (side, side, 3), black outside the image.
+    """
+    left, top, extent = square_around(box, scale)
+    left, top = left - origin[0], top - origin[1]
+    if side is None:
+        side = max(1, round(extent))
+        return _copy(image, round(left + (extent - side) / 2), round(top + (extent - side) / 2), side)
+    if extent > side:
+        return _shrink(image, left, top, extent, side)
+    return _enlarge(image, left, top, extent, side)
+
+
+def crop_scales(
+    image: Image,
+    box: Box,
+    scales: Sequence[float],
+    side: int | None = None,
+    origin: tuple[int, int] = (0, 0),
+) -> list[Image]:
+    """Return `crop_square` of one face at each scale."""
+    return [crop_square(image, box, scale, side, origin) for scale in scales]
+
+
+def _copy(image: Image, left: int, top: int, side: int) -> Image:
+    out = np.zeros((side, side, 3), np.uint8)
+    height, width = image.shape[:2]
+    x0, x1 = np.clip([left, left + side], 0, width)
+    y0, y1 = np.clip([top, top + side], 0, height)
+    out[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
+    return out
+
+
+def _shrink(image: Image, left: float, top: float, extent: float, side: int) -> Image:
+    """Average the image over the areas of the new pixels, exactly.
+
+    The summed-area table is bilinear within a pixel, so that interpolating it at the edges of
+    the new pixels gives exact sums over areas that begin and end within pixels. Edges outside
+    the image are moved to its border: what lies beyond adds nothing, and is black.
+    """
+    steps = np.linspace(0, extent, side + 1)
+    x = np.clip(left + steps, 0, image.shape[1])
+    y = np.clip(top + steps, 0, image.shape[0])
+    x0, y0 = int(x[0]), int(y[0])
+    region = image[y0 : int(np.ceil(y[-1])), x0 : int(np.ceil(x[-1]))]
+    if region.size == 0:
+        return np.zeros((side, side, 3), np.uint8)
+    table = cv2.integral(np.ascontiguousarray(region), sdepth=cv2.CV_64F)  # (h + 1, w + 1, 3)
+    table = _interpolate(_interpolate(table, y - y0).swapaxes(0, 1), x - x0).swapaxes(0, 1)
+    sums = np.diff(np.diff(table, axis=0), axis=1)
+    return np.rint(sums * (side / extent) ** 2).astype(np.uint8)
+
+
+def _interpolate(table: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rows of a table at fractional indices."""
+    below = np.minimum(at.astype(np.intp), len(table) - 2)
+    share = (at - below)[:, None, None]
+    return np.asarray(table[below] * (1 - share) + table[below + 1] * share)
+
+
+def _enlarge(image: Image, left: float, top: float, extent: float, side: int) -> Image:
+    step = extent / side
+    move = np.array([[step, 0, left + (step - 1) / 2], [0, step, top + (step - 1) / 2]])
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    out = cv2.warpAffine(image, move, (side, side), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    return np.asarray(out, np.uint8)

