@@ -228,8 +228,8 @@ def _smooth_folds(patch: Floats) -> Floats:
 
 def _move_pixels(picture: Floats, field: Floats) -> Floats:
     """Return the picture with every pixel taken from where `field` (H, W, 2) says."""
-    nothing = np.empty(0, np.float32)  # the coordinates are in one array, not in two
-    moved = cv2.remap(picture, field, nothing, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = field[..., 0], field[..., 1]
+    moved = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, dtype=np.float32)
 
 
