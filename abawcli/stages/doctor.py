@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def check_weights(folder: Path) -> list[Check]:
         reinstall = "pip install --force-reinstall abawcli: the wheel carries the weights"
         return [Check("weights", f"none in {folder}", reinstall)]
     return [
-        _attempt(f"weights {path.name}", lambda path=path: _read_weights(path), "reinstall abawcli")
+        _attempt(f"weights {path.name}", partial(_read_weights, path), "reinstall abawcli")
         for path in found
     ]
 

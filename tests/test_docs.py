@@ -1,0 +1,99 @@
+"""The documentation names only what exists, and docs/cli.md is what the commands say."""
+
+import re
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from abawcli.cli import COMMANDS, main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = "abawcli|benchmarks|docs|sample_videos|tests"
+MAKE_CLI = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))
+
+
+def read_code(text: str) -> Iterator[str]:
+    """Yield the lines of code blocks, continued lines joined, and the code within sentences."""
+    for k, part in enumerate(re.split(r"^```.*$", text, flags=re.M)):
+        if k % 2:
+            yield from part.replace("\\\n", " ").splitlines()
+        else:
+            yield from (code.replace("\n", " ") for code in re.findall(r"`([^`]+)`", part))
+
+
+def judge_call(words: list[str]) -> str | None:
+    """Say what is wrong with a call of abaw, given without its first word."""
+    command: click.Command = main
+    while words and isinstance(command, click.Group) and re.fullmatch(r"[a-z][a-z-]*", words[0]):
+        below = command.get_command(click.Context(command), words[0])
+        if below is None:
+            return f"no command {words[0]}"
+        command, words = below, words[1:]
+    known = {o for p in command.get_params(click.Context(command)) for o in p.opts}
+    known |= {o for p in command.params for o in p.secondary_opts} | {"-h", "--help"}
+    unknown = [w for w in words if re.match(r"--?[a-z]", w) and w.split("=")[0] not in known]
+    return f"no option {unknown[0]}" if unknown else None
+
+
+def find_faults(page: Path, text: str) -> list[str]:
+    """Return commands, options and files that a page names and that do not exist."""
+    faults = []
+    for code in read_code(text):
+        for call in re.findall(r"(?:^|[\s(/])abaw ([^|;&>#()]+)", code):
+            faults += [fault] if (fault := judge_call(call.split())) else []
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)
+    faults += [f"no file {link}" for link in links if not (page.parent / link).exists()]
+    paths = re.findall(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./-]++(?![<*{{])", text)
+    faults += [f"no file {p}" for p in paths if not (ROOT / p.rstrip(".")).exists()]
+    return list(dict.fromkeys(faults))
+
+
+def test_the_page_of_commands_is_up_to_date() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert page == MAKE_CLI["describe_commands"](), "run python docs/make_cli.py"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented_and_helps(name: str) -> None:
+    assert f"## abaw {name}\n" in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    result = CliRunner().invoke(main, [name, "--help"])
+    assert result.exit_code == 0
+    assert COMMANDS[name].split()[0] in result.output  # the list's line and the help agree
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_name_only_what_exists(page: Path) -> None:
+    assert find_faults(page, page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("Run `abaw conquer x.mp4`.", "no command conquer"),
+        ("```sh\n.venv/bin/abaw conquer\n```", "no command conquer"),
+        ("`abaw train decoder`", "no command decoder"),
+        ("`abaw doctor --shiny`", "no option --shiny"),
+        ("```\nabaw doctor \\\n  --shiny\n```", "no option --shiny"),
+        ("[text](docs/nothing.md)", "no file docs/nothing.md"),
+        ("see abawcli/nothing.py.", "no file abawcli/nothing.py."),
+    ],
+)
+def test_each_fault_is_found(text: str, fault: str) -> None:
+    assert find_faults(ROOT / "README.md", text) == [fault]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the abaw people say; `abaw COMMAND --help`, `abaw doctor --json`, `abaw --version`",
+        "```text\nabaw: error: no such file\n```\n[1](https://example.org) [2](#limits)",
+        "tests/test_<module>.py, abawcli/errors.py. And [docs](docs/make_cli.py#top)",
+    ],
+)
+def test_what_exists_passes(text: str) -> None:
+    assert find_faults(ROOT / "README.md", text) == []
