@@ -1,12 +1,12 @@
 """The command `abaw`: one thin file a command, loaded when it is called."""
 
 import importlib
-import sys
 from typing import Any
 
 import click
 
 from abawcli import __version__
+from abawcli.cli.batch import report_error
 from abawcli.errors import AbawError
 
 # Command -> (module below this package, one line of help). Help lines stand here so that
@@ -43,13 +43,11 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; say what went wrong in one line unless -v asks for the traceback."""
+        """Run a command; say what went wrong in one line, with -v after the traceback."""
         try:
             return super().invoke(ctx)
         except AbawError as error:
-            if "-v" in sys.argv or "--verbose" in sys.argv:
-                raise
-            click.echo(f"abaw: error: {error}", err=True)
+            report_error(error)
             ctx.exit(error.exit_code)
 
 

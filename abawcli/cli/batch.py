@@ -1,11 +1,27 @@
 """Several inputs one after the other: a failure is reported and the others go on."""
 
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import click
 
-from abawcli.errors import AbawError
+from abawcli.errors import AbawError, UsageError
+
+
+def report_error(error: AbawError) -> None:
+    """Say on stderr what went wrong, in one line; with -v after the traceback."""
+    context = click.get_current_context(silent=True)
+    if context and context.meta.get("abaw.verbosity", {}).get("verbose"):
+        traceback.print_exception(error)
+    click.echo(f"abaw: error: {error}", err=True)
+
+
+def exit_if_failed(failed: Sequence[str], total: int) -> None:
+    """Name what failed on stderr and exit with 1, if anything did."""
+    if failed:
+        click.echo(f"abaw: {len(failed)} of {total} inputs failed: {', '.join(failed)}", err=True)
+        click.get_current_context().exit(1)
 
 
 def run_each(inputs: Iterable[Path], work: Callable[[Path], None]) -> None:
@@ -18,9 +34,30 @@ def run_each(inputs: Iterable[Path], work: Callable[[Path], None]) -> None:
         except AbawError as error:
             if len(paths) == 1:
                 raise
-            failed.append(path)
-            click.echo(f"abaw: error: {error}", err=True)
-    if failed:
-        names = ", ".join(str(p) for p in failed)
-        click.echo(f"abaw: {len(failed)} of {len(paths)} inputs failed: {names}", err=True)
-        click.get_current_context().exit(1)
+            failed.append(str(path))
+            report_error(error)
+    exit_if_failed(failed, len(paths))
+
+
+def place_outputs(
+    paths: Sequence[Path], output: Path, suffixes: Iterable[str], suffix: str | None = None
+) -> dict[Path, Path]:
+    """Return where the result of each input goes.
+
+    `output` is a file if it ends in one of `suffixes` and is no folder, and takes one input;
+    otherwise it is a folder, and a result is named after its input, with `suffix` if given.
+
+    Raises:
+        UsageError: several inputs for one file, or two inputs of the same name.
+    """
+    if output.suffix.lower() in suffixes and not output.is_dir():
+        if len(paths) > 1:
+            raise UsageError(f"{len(paths)} inputs do not fit in {output}; -o must be a folder")
+        return {path: output for path in paths}
+    sources: dict[Path, Path] = {}  # target -> input
+    for path in paths:
+        target = output / path.with_suffix(suffix or path.suffix).name
+        if target in sources:
+            raise UsageError(f"{sources[target]} and {path} would both be written to {target}")
+        sources[target] = path
+    return {path: target for target, path in sources.items()}

@@ -4,7 +4,7 @@ import glob
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +22,49 @@ PROVENANCE_SUFFIX = ".provenance.json"
 def expand_inputs(inputs: Iterable[str], suffixes: frozenset[str]) -> list[Path]:
     """Return the files that the arguments mean, each once, in the order given.
 
-    An argument is a file, a folder (its files with one of `suffixes`, all levels, sorted), a
-    glob, or `@list.txt` with one argument a line. A file that is named is taken whatever its
-    suffix; one that does not exist is returned too, so that its reader reports it and the
-    others are still done.
+    An argument is a file, a folder (its files with one of `suffixes`, all levels, sorted, none
+    that is hidden), a glob, or `@list.txt` with one argument a line. A file that is named is
+    taken whatever its suffix. Of several arguments, one that means nothing is returned as it
+    is, so that its reader reports it and the others are still done.
 
     Raises:
-        InputError: a folder or glob that holds nothing suitable, or an unreadable list.
+        InputError: the only argument is a folder, glob or list that holds nothing suitable.
     """
+    arguments = list(inputs)
     found: dict[Path, None] = {}
-    for argument in inputs:
-        if argument.startswith("@"):
-            found |= dict.fromkeys(expand_inputs(_read_list(Path(argument[1:])), suffixes))
-        elif Path(argument).is_dir():
-            files = sorted(p for p in Path(argument).rglob("*") if p.suffix.lower() in suffixes)
-            if not files:
-                raise InputError(f"{argument} holds no {' '.join(sorted(suffixes))} file")
-            found |= dict.fromkeys(files)
-        elif not Path(argument).exists() and glob.has_magic(argument):
-            files = [Path(p) for p in sorted(glob.glob(argument, recursive=True))]
-            if not files:
-                raise InputError(f"nothing matches {argument}")
-            found |= dict.fromkeys(p for p in files if p.is_file())
-        else:
+    for argument in arguments:
+        try:
+            found |= dict.fromkeys(_expand(argument, suffixes))
+        except InputError:
+            if len(arguments) == 1:
+                raise
             found[Path(argument)] = None
     return list(found)
+
+
+def _expand(argument: str, suffixes: frozenset[str]) -> list[Path]:
+    path = Path(argument)
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if _is_suitable(p, path, suffixes))
+        if not files:
+            raise InputError(f"{argument} holds no {' '.join(sorted(suffixes))} file")
+        return files
+    if path.exists():
+        return [path]
+    if argument.startswith("@"):
+        return expand_inputs(_read_list(Path(argument[1:])), suffixes)
+    if glob.has_magic(argument):
+        matches = sorted(glob.glob(argument, recursive=True))
+        if not matches:
+            raise InputError(f"nothing matches {argument}")
+        return expand_inputs(matches, suffixes)
+    return [path]
+
+
+def _is_suitable(path: Path, folder: Path, suffixes: frozenset[str]) -> bool:
+    # Hidden: files that are being written, and macOS's `._clip.mp4`, which are no videos.
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in suffixes and not hidden and path.is_file()
 
 
 def _read_list(path: Path) -> list[str]:
@@ -54,7 +72,10 @@ def _read_list(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the list {path}: {error}") from error
-    return [line.strip() for line in lines if line.strip()]
+    arguments = [line.strip() for line in lines if line.strip()]
+    if not arguments:
+        raise InputError(f"the list {path} is empty")
+    return arguments
 
 
 @contextmanager
@@ -70,10 +91,10 @@ def write_whole(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
-    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    except OSError as error:  # no permission, no space, a file where a folder should be, ...
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        if temporary.exists():
+        with suppress(OSError):  # it has become `path`, or could not be made
             temporary.unlink()
 
 
@@ -108,23 +129,33 @@ def write_provenance(output: Path, provenance: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(provenance, indent=2) + "\n")
 
 
+def read_provenance(output: Path) -> dict[str, Any]:
+    """Return the provenance that stands beside `output`; empty where there is none."""
+    try:
+        there = json.loads(provenance_path(output).read_text())
+    except (OSError, ValueError):
+        return {}
+    return there if isinstance(there, dict) else {}
+
+
 def is_finished(output: Path, provenance: Mapping[str, Any], overwrite: bool) -> bool:
     """Tell whether `output` already holds just this work and can be skipped.
 
-    An output of the same command and inputs with other settings is stale: it may be replaced,
-    and False is returned.
+    An output of the same command and inputs is stale, and False is returned, if it was made
+    with other settings or an input has changed since.
 
     Raises:
         OutputError: something else is in the way.
     """
     if overwrite or not output.exists():
         return False
-    try:
-        there = json.loads(provenance_path(output).read_text())
-    except (OSError, ValueError):
-        there = {}
-    if there == provenance:
-        return True
-    if all(there.get(key) == provenance[key] for key in ("command", "inputs")):
-        return False
-    raise OutputError(f"{output} exists and was not made from this input; use --overwrite")
+    there = read_provenance(output)
+    if any(there.get(key) != provenance[key] for key in ("command", "inputs")):
+        raise OutputError(f"{output} exists and was not made from this input; use --overwrite")
+    return there == provenance and not _is_outdated(output, provenance["inputs"])
+
+
+def _is_outdated(output: Path, inputs: Iterable[str]) -> bool:
+    made_ns = provenance_path(output).stat().st_mtime_ns
+    there = [Path(p) for p in inputs if Path(p).exists()]
+    return any(p.stat().st_mtime_ns > made_ns for p in there)

@@ -1,0 +1,213 @@
+"""Prediction tables: one row per decoded frame and subject, csv or parquet by suffix.
+
+Columns, in this order:
+
+    video, subject        text: which video, which person in it
+    frame, time_s         number from 1; presentation time in seconds
+    found, face_score     was a face seen in this frame, and how surely (0..1)
+    x, y, w, h            the face's box in pixels of the displayed frame
+    source                what the label rests on: av, visual, audio, filled, none
+    label, confidence     class 0..7 and its probability; -1 and nothing where source is none
+    p_neutral .. p_other  probabilities, together 1; nothing where source is none
+
+Missing values are empty cells in csv, nulls in parquet and NaN in a DataFrame.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from abawcli.errors import InputError, UsageError
+from abawcli.formats.files import provenance_path, write_provenance, write_whole
+from abawcli.labels import IGNORE, N_CLASSES, PROBABILITY_COLUMNS
+
+SOURCES = ("av", "visual", "audio", "filled", "none")
+PROBABILITIES = list(PROBABILITY_COLUMNS)
+SCHEMA = pa.schema(
+    [
+        ("video", pa.string()),
+        ("frame", pa.int64()),
+        ("time_s", pa.float64()),
+        ("subject", pa.string()),
+        ("found", pa.bool_()),
+        *((name, pa.float64()) for name in ("face_score", "x", "y", "w", "h")),
+        ("source", pa.string()),
+        ("label", pa.int64()),
+        *((name, pa.float64()) for name in ("confidence", *PROBABILITY_COLUMNS)),
+    ]
+)
+COLUMNS: list[str] = SCHEMA.names
+ALWAYS_PRESENT = ("video", "frame", "time_s", "subject", "found", "source", "label")
+# Digits after the point in csv. Microseconds: finer than any container's clock in use. Eight
+# probabilities of 6 digits still sum to 1 within 4e-6.
+DECIMALS = {"time_s": 6, "face_score": 4, "x": 2, "y": 2, "w": 2, "h": 2, "confidence": 6} | {
+    name: 6 for name in PROBABILITIES
+}
+SUM_TOLERANCE = 1e-3  # tables of other programs may have as few as 4 digits
+
+
+def _read_csv(path: Path) -> pa.Table:
+    # One thread: only then do errors name the line.
+    return pa.csv.read_csv(
+        path,
+        pa.csv.ReadOptions(use_threads=False),
+        convert_options=pa.csv.ConvertOptions(column_types=SCHEMA),
+    )
+
+
+def _needs_quotes(text: pa.ChunkedArray) -> bool:
+    return bool(pa.compute.any(pa.compute.match_substring_regex(text, '[",\r\n]')).as_py())
+
+
+def _write_csv(table: pa.Table, path: Path) -> None:
+    for name, digits in DECIMALS.items():
+        k = table.schema.get_field_index(name)
+        rounded = pa.compute.round(table[name], digits)
+        table = table.set_column(k, name, rounded.cast(pa.decimal128(18, digits)))
+    special = any(_needs_quotes(table[name]) for name in ("video", "subject"))
+    style = "needed" if special else "none"  # "needed" is to quote all text
+    options = pa.csv.WriteOptions(include_header=False, quoting_style=style)
+    with path.open("wb") as file:  # pyarrow would quote the names in the header
+        file.write((",".join(table.column_names) + "\n").encode())
+        pa.csv.write_csv(table, file, options)
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    pa.parquet.write_table(table, path, compression="zstd")
+
+
+READERS: dict[str, Callable[[Path], pa.Table]] = {
+    ".csv": _read_csv,
+    ".parquet": lambda path: pa.parquet.ParquetFile(path).read(),
+}
+WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+}
+TABLE_SUFFIXES = frozenset(READERS)
+
+
+def check_table_name(path: Path) -> None:
+    """Make sure, before any work is done, that `path` can name a table.
+
+    Raises:
+        UsageError: the suffix belongs to no table format.
+    """
+    if path.suffix.lower() not in WRITERS:
+        raise UsageError(f"{path} is no table name; end it in {' or '.join(sorted(WRITERS))}")
+
+
+def write_table(table: pd.DataFrame, path: Path, provenance: Mapping[str, Any]) -> None:
+    """Write a prediction table, whole or not at all, with its provenance beside it.
+
+    `table` has the columns of this module; others are not written. The provenance goes into a
+    file of its own for csv and parquet alike, so that `files.is_finished` has one place to
+    look; parquet carries a copy in its schema metadata under `abaw`.
+
+    Raises:
+        UsageError: the suffix belongs to no table format.
+        OutputError: the place cannot be written.
+    """
+    check_table_name(path)
+    schema = SCHEMA.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
+    rows = pa.Table.from_pandas(table[COLUMNS], schema=schema, preserve_index=False)
+    with write_whole(path) as temporary:
+        WRITERS[path.suffix.lower()](rows, temporary)
+        # If the machine stops right here, the new table must not stand beside old provenance.
+        provenance_path(path).unlink(missing_ok=True)
+    write_provenance(path, provenance)
+
+
+def _place(path: Path, row: int) -> str:
+    return f"{path}, line {row + 2}" if path.suffix.lower() == ".csv" else f"{path}, row {row + 1}"
+
+
+def _load(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read the named columns with the types of SCHEMA; empty cells only where they may be."""
+    reader = READERS.get(path.suffix.lower())
+    if reader is None or path.is_dir():
+        raise InputError(f"{path} is not a table file ({' or '.join(sorted(READERS))})")
+    schema = pa.schema([SCHEMA.field(name) for name in columns])
+    try:
+        raw = reader(path)
+        missing = [name for name in columns if name not in raw.column_names]
+        if missing:
+            raise InputError(f"{path} has no column {', '.join(missing)}")
+        rows = raw.select(columns).cast(schema)
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}") from None
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"cannot read the table {path}: {error}") from error
+    if len(rows) == 0:
+        raise InputError(f"{path} holds no rows")
+    for name in set(columns) & set(ALWAYS_PRESENT):
+        if rows[name].null_count:
+            row = pa.compute.index(pa.compute.is_null(rows[name]), True).as_py()
+            raise InputError(f"{_place(path, row)}: {name} is empty")
+    frame: pd.DataFrame = rows.to_pandas()
+    return frame
+
+
+def _refuse(path: Path, bad: NDArray[np.bool_], problem: str, value: pd.Series | None) -> None:
+    """Raise for the first bad row, if there is one."""
+    if bad.any():
+        row = int(bad.argmax())
+        found = "" if value is None else f", not {value.iloc[row]}"
+        raise InputError(f"{_place(path, row)}: {problem}{found}")
+
+
+def _check_numbers(path: Path, table: pd.DataFrame) -> None:
+    """Check what every table of labels must keep to."""
+    label = table["label"].to_numpy()
+    _refuse(path, table["frame"].to_numpy() < 1, "frame must be 1 or more", table["frame"])
+    outside = (label < IGNORE) | (label >= N_CLASSES)
+    _refuse(path, outside, f"label must be {IGNORE} to {N_CLASSES - 1}", table["label"])
+    keys = table.columns.intersection(["video", "subject", "frame"]).to_list()
+    twice = table.duplicated(keys).to_numpy()
+    _refuse(path, twice, f"there was a row for this {', '.join(keys)} before", None)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read and check a prediction table; the columns of this module, rows in the file's order.
+
+    Other columns are left out.
+
+    Raises:
+        InputError: no such file, not a table, a column or value missing, or a value that
+            cannot be; the message names the line (csv) or row (parquet, from 1).
+    """
+    table = _load(path, COLUMNS)
+    _check_numbers(path, table)
+    p = table[PROBABILITIES].to_numpy()  # (N, 8)
+    none = (table["source"] == "none").to_numpy()
+    given = ~np.isnan(p)
+    known = table["source"].isin(SOURCES).to_numpy()
+    _refuse(path, ~known, f"source must be one of {', '.join(SOURCES)}", table["source"])
+    unlike = (table["label"].to_numpy() == IGNORE) != none
+    _refuse(path, unlike, "label must be -1 where source is none, and only there", table["label"])
+    partly = given.any(axis=1) == none
+    _refuse(path, partly, "probabilities must be empty where source is none, and only there", None)
+    with np.errstate(invalid="ignore"):
+        wrong = ~none & ~((p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1) <= SUM_TOLERANCE))
+    _refuse(path, wrong, "probabilities must be eight numbers from 0 that sum to 1", None)
+    return table
+
+
+def read_labels(path: Path) -> pd.DataFrame:
+    """Read the columns video, frame and label of any table that has them, one subject a video.
+
+    Raises:
+        InputError: as `read_table`, as far as these columns go.
+    """
+    table = _load(path, ["video", "frame", "label"])
+    _check_numbers(path, table)
+    return table
