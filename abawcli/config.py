@@ -14,7 +14,7 @@ class Detection:
     """Faces in one picture."""
 
     long_side: int = 480  # pixels of the picture looked at
-    min_score: float = 0.5  # weaker ones are not faces; to begin a track takes more
+    min_score: float = 0.6  # weaker ones are not faces: heads from behind reach 0.58
     nms_iou: float = 0.4  # of two boxes that overlap more, the better one stays
 
 
@@ -24,7 +24,7 @@ class Tracking:
 
     stride: int = 5  # frames from one detection to the next while nothing is doubtful,
     stride_s: float = 0.25  # and at most this long: few frames a second move far between two
-    sure_score: float = 0.8  # begins a track; a track below it is looked at in every frame
+    sure_score: float = 0.9  # begins a track; a track below it is looked at in every frame
     sure_iou: float = 0.6  # of a face's boxes in two detections, to interpolate between them
     reach: float = 1.0  # centre's way from one box to the next, in sides; further is another face
     resize: float = 2.0  # likewise the ratio of their sides
@@ -46,9 +46,21 @@ class Cropping:
 class Smoothing:
     """Predictions over time."""
 
-    method: str = "median"  # keeps the moment of a change, and drops what lasts under half a window
-    window_frames: int = 25  # odd; a second of most videos, as long as the briefest expressions last
+    method: str = "median"  # keeps sharp changes; drops what lasts less than half a window
+    window_frames: int = 25  # odd; about a second of most videos
     window_s: float | None = None  # seconds; where given, it decides instead of frames
+
+
+@dataclass(frozen=True)
+class Media:
+    """Reading video and sound."""
+
+    fallback_fps: int = 25  # of a stream without times or a rate; FFmpeg's own choice
+    cut_tolerance_s: float = 0.5  # by which a header may state more than there is: rounding,
+    # a last frame counted long
+    audio_gap_s: float = 0.01  # a jump in the sound's times that is real; less is the rounding
+    # of containers that count milliseconds, and half a step of Wav2Vec 2.0
+    constant_rate_s: float = 0.002  # by which intervals of a constant frame rate may differ
 
 
 @dataclass(frozen=True)

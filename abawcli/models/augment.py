@@ -44,7 +44,8 @@ def random_resized_crop(
     """Crop, rotate and flip each image with one bicubic resampling, to (B, C, size, size)."""
     n = len(images)
     area = _uniform(*config.crop_scale, n, generator)  # (B,)
-    log_ratio = _uniform(*(math.log(r) for r in config.crop_ratio), n, generator)  # (B,)
+    low, high = config.crop_ratio
+    log_ratio = _uniform(math.log(low), math.log(high), n, generator)  # (B,)
     half_w = (area * log_ratio.exp()).sqrt().clamp(max=1.0)  # (B,) share of the width
     half_h = (area / log_ratio.exp()).sqrt().clamp(max=1.0)
     shift_x = (1 - half_w) * _uniform(-1, 1, n, generator)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from abawcli.config import COMPACT_FACE
 from abawcli.errors import CheckpointError
 from abawcli.models.compact import CompactFace
 
@@ -37,11 +38,10 @@ class Preprocess:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocess":
         """Rebuild from JSON, where tuples are lists."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what `from_dict` reads."""
-        return asdict(self)
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**fields)
 
     def to_unit(self, crops: NDArray[np.uint8] | Tensor) -> Tensor:
         """Turn RGB crops (B, S, S, 3) uint8 into (B, C, S, S) float in 0..1.
@@ -61,19 +61,11 @@ class Preprocess:
         std = pixels.new_tensor(self.std).view(1, -1, 1, 1)
         return (pixels - mean) / std
 
-    def centre(self, pixels: Tensor) -> Tensor:
-        """Cut the centre (B, C, size, size) out of (B, C, resize, resize)."""
-        edge = (pixels.shape[-1] - self.size) // 2
-        return pixels[..., edge : edge + self.size, edge : edge + self.size]
-
     def prepare(self, crops: NDArray[np.uint8] | Tensor) -> Tensor:
-        """Turn crops (B, resize, resize, 3) uint8 RGB into the input (B, C, size, size)."""
-        return self.normalise(self.to_unit(self.centre_uint8(torch.as_tensor(crops))))
-
-    def centre_uint8(self, crops: Tensor) -> Tensor:
-        """Cut the centre out of crops (B, resize, resize, 3) before any arithmetic."""
-        edge = (crops.shape[1] - self.size) // 2
-        return crops[:, edge : edge + self.size, edge : edge + self.size]
+        """Turn RGB crops (B, resize, resize, 3) uint8 into the input (B, C, size, size)."""
+        edge = (self.resize - self.size) // 2
+        centre = torch.as_tensor(crops)[:, edge : edge + self.size, edge : edge + self.size]
+        return self.normalise(self.to_unit(centre))
 
 
 class Backbone(nn.Module):
@@ -94,26 +86,35 @@ class Backbone(nn.Module):
         out = self.network(pixels)
         if isinstance(out, Tensor):
             return out
-        features: Tensor = out.last_hidden_state[:, 0]
+        features: Tensor = out.last_hidden_state[:, 0]  # (B, T, D) to (B, D)
         return features
 
     def depth_groups(self) -> list[list[nn.Parameter]]:
         """Return the parameters by depth: the embedding, each block, what follows the blocks.
 
-        Layer-wise decay and freezing are defined on these.
+        Layer-wise decay and freezing are defined on these. The blocks are the longest module
+        list; what is registered before them is the embedding.
         """
-        lists = [m for m in self.network.modules() if isinstance(m, nn.ModuleList)]
-        blocks = max(lists, key=len)
+        blocks = max((m for m in self.modules() if isinstance(m, nn.ModuleList)), key=len)
         inside = {id(p) for p in blocks.parameters()}
         before: list[nn.Parameter] = []
         after: list[nn.Parameter] = []
-        seen_blocks = False
-        for parameter in self.network.parameters():
+        side = before
+        for parameter in self.parameters():
             if id(parameter) in inside:
-                seen_blocks = True
+                side = after
             else:
-                (after if seen_blocks else before).append(parameter)
+                side.append(parameter)
         return [before, *(list(block.parameters()) for block in blocks), after]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `rebuild_backbone` needs, JSON-like."""
+        config = getattr(self.network, "config", None)
+        return {
+            "backbone": self.name,
+            "preprocess": asdict(self.preprocess),
+            "network": config.to_dict() if config else None,
+        }
 
 
 # Mean and deviation of FER2013's training images; 48 pixels is what they have.
@@ -122,56 +123,72 @@ COMPACT_FACE_PREPROCESS = Preprocess(resize=48, size=48, mean=(0.508,), std=(0.2
 
 def build_compact_face() -> Backbone:
     """Return our own small network with random weights."""
-    # Stem before blocks before projection: `depth_groups` reads this order.
-    return Backbone("compact-face", CompactFace(), CompactFace.dim, COMPACT_FACE_PREPROCESS)
+    return Backbone(COMPACT_FACE, CompactFace(), CompactFace.dim, COMPACT_FACE_PREPROCESS)
 
 
-BACKBONES: dict[str, Callable[[], Backbone]] = {"compact-face": build_compact_face}
+BACKBONES: dict[str, Callable[[], Backbone]] = {COMPACT_FACE: build_compact_face}
 
 
-def _read_processor(folder: Path) -> dict[str, Any]:
-    path = folder / "preprocessor_config.json"
-    values: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return values
-
-
-def load_hub_backbone(name: str, pretrained: bool = True) -> Backbone:
-    """Load a DINOv2, BEiT or ViT of transformers by hub name or folder.
-
-    Raises:
-        CheckpointError: the model is neither on disk nor reachable, or is no image model.
-    """
-    from transformers import AutoConfig, AutoModel
-    from transformers.utils import cached_file
-
-    try:
-        config = AutoConfig.from_pretrained(name)
-        network = AutoModel.from_pretrained(name) if pretrained else AutoModel.from_config(config)
-        found = cached_file(
-            name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
-        )
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"cannot load the backbone {name!r}: {str(error).splitlines()[0]} "
-            f"Download it on a machine with internet: `hf download {name} --local-dir DIR`, "
-            "and give the folder as the backbone."
-        ) from error
-    processor = _read_processor(Path(found).parent) if found else {}
-    size = getattr(config, "image_size", 224)
-    crop = processor.get("crop_size", {})
-    side = int(crop.get("height", 224 if size > 224 else size)) if isinstance(crop, dict) else crop
-    preprocess = Preprocess(
-        resize=round(side * 256 / 224),
+def _hub_preprocess(processor: dict[str, Any], image_size: int) -> Preprocess:
+    """Read the published evaluation transform out of a model's own preprocessor settings."""
+    crop = processor.get("crop_size") or processor.get("size") or {}
+    crop = crop if isinstance(crop, dict) else {"height": crop}
+    side = int(crop.get("height") or crop.get("shortest_edge") or min(image_size, 224))
+    return Preprocess(
+        resize=round(side * 256 / 224),  # arXiv 2603.12221: 256, centre 224
         size=side,
         mean=tuple(processor.get("image_mean", (0.485, 0.456, 0.406))),
         std=tuple(processor.get("image_std", (0.229, 0.224, 0.225))),
         crop_scales=(0.9, 1.2, 1.5),
     )
-    return Backbone(name, network, int(config.hidden_size), preprocess)
 
 
-def build_backbone(name: str, pretrained: bool = True) -> Backbone:
-    """Return a backbone by our own name, or by the hub name or folder of a pretrained one."""
+def load_hub_backbone(name: str) -> Backbone:
+    """Load a pretrained DINOv2, BEiT or ViT of transformers by hub name or folder.
+
+    Raises:
+        CheckpointError: the model is neither on disk nor reachable, or has no image size.
+    """
+    from transformers import AutoModel
+    from transformers.utils.hub import cached_file
+
+    try:
+        network = AutoModel.from_pretrained(name)
+        found = cached_file(
+            name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
+        )
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"cannot load the backbone {name!r}: {str(error).splitlines()[0].rstrip('.')}. "
+            f"On a machine with internet: `hf download {name} --local-dir DIR`; "
+            "then give DIR as the backbone"
+        ) from error
+    if not isinstance(getattr(network.config, "image_size", None), int):
+        raise CheckpointError(f"{name!r} is no image backbone (no image_size in its config)")
+    processor = json.loads(Path(found).read_text()) if found else {}
+    preprocess = _hub_preprocess(processor, network.config.image_size)
+    return Backbone(name, network, int(network.config.hidden_size), preprocess)
+
+
+def build_backbone(name: str) -> Backbone:
+    """Return a backbone by our own name (random weights), or a pretrained one by hub name or
+    folder.
+
+    Raises:
+        CheckpointError: the pretrained model cannot be loaded.
+    """
+    return BACKBONES[name]() if name in BACKBONES else load_hub_backbone(name)
+
+
+def rebuild_backbone(about: dict[str, Any]) -> Backbone:
+    """Return the backbone that `Backbone.describe` described, without its weights."""
+    name, preprocess = about["backbone"], Preprocess.from_dict(about["preprocess"])
     if name in BACKBONES:
-        return BACKBONES[name]()
-    return load_hub_backbone(name, pretrained)
+        backbone = BACKBONES[name]()
+        backbone.preprocess = preprocess
+        return backbone
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.for_model(**about["network"])
+    network = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+    return Backbone(name, network, int(config.hidden_size), preprocess)

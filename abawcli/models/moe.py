@@ -30,7 +30,8 @@ class SwiGLUBlock(nn.Module):
         if self.training and self.drop_path > 0:
             keep = 1 - self.drop_path
             y = y * torch.empty(len(y), 1, device=y.device).bernoulli_(keep) / keep  # (B, D)
-        return x + y
+        out: Tensor = x + y
+        return out
 
 
 class MixtureOfExpertsHead(nn.Module):
@@ -45,7 +46,8 @@ class MixtureOfExpertsHead(nn.Module):
             nn.GELU(),
             nn.Linear(config.router_hidden, config.experts),
         )
-        rates = torch.linspace(0, config.drop_path, config.blocks).tolist()
+        last = max(config.blocks - 1, 1)
+        rates = [config.drop_path * k / last for k in range(config.blocks)]
         self.experts = nn.ModuleList(
             nn.Sequential(
                 *(SwiGLUBlock(dim, dim * config.hidden_ratio, config.dropout, r) for r in rates)
@@ -58,7 +60,8 @@ class MixtureOfExpertsHead(nn.Module):
 
     def route(self, features: Tensor) -> Tensor:
         """Return each expert's share, (B, D) to (B, experts); rows sum to 1."""
-        return self.router(self.norm(features)).softmax(dim=-1)
+        shares: Tensor = self.router(self.norm(features)).softmax(dim=-1)  # (B, E)
+        return shares
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, D) to logits (B, 8)."""

@@ -22,20 +22,20 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from abawcli import __version__
-from abawcli.config import COMPACT_ENCODER_TRAINING, EncoderTraining
+from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.faces.crop import resize_square
 from abawcli.formats.manifest import LabelledImages, read_manifest
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.metrics import Score, score_labels
 from abawcli.models.augment import augment_images
-from abawcli.models.backbones import BACKBONES, Backbone, Preprocess, build_backbone
+from abawcli.models.backbones import Backbone, Preprocess, build_backbone
 from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
 from abawcli.models.losses import class_weights, mix_up, soft_cross_entropy
 from abawcli.models.moe import MixtureOfExpertsHead
 
 CACHE_BYTES = 2 * 2**30  # decoded training images are kept in memory up to this
-Progress = Callable[[int, int, str], None]  # done, total, what
+Progress = Callable[[int, int | None, str], None]  # done, total, what
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -135,7 +135,9 @@ class EncoderRun:
         self.out, self.config, self.accelerator = out, config, accelerator
         self.trainee = Trainee(backbone, config)
         groups = self.trainee.parameter_groups(config)
-        self.trainee.to(accelerator.device, memory_format=torch.channels_last)
+        self.trainee.to(accelerator.device)
+        # channels last: what convolutions are fastest with, on CPUs and GPUs
+        self.trainee.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(groups)
         self.model, self.optimizer = accelerator.prepare(self.trainee, self.optimizer)
         self.history: list[dict[str, Any]] = []
@@ -255,19 +257,13 @@ class EncoderRun:
         kept = {k: v for k, v in self.trainee.state_dict().items() if not k.startswith("head.")}
         about = {
             "kind": "encoder",
-            "backbone": backbone.name,
-            "preprocess": backbone.preprocess.to_dict(),
+            **backbone.describe(),
             "classes": list(CLASSES),
             "training": asdict(self.config),
             "result": row,
             "version": __version__,
         }
         save_checkpoint(self.out / "encoder.safetensors", kept, about)
-
-
-def default_training(backbone: str) -> EncoderTraining:
-    """Return the training defaults for a backbone: ours for the compact, else the published."""
-    return COMPACT_ENCODER_TRAINING if backbone in BACKBONES else EncoderTraining()
 
 
 def _open_run(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
@@ -290,7 +286,7 @@ def train_encoder(
     images: Path,
     manifest: Path,
     out: Path,
-    backbone: str = "compact-face",
+    backbone: str = COMPACT_FACE,
     config: EncoderTraining | None = None,
     device: str = "auto",
     overwrite: bool = False,

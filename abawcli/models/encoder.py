@@ -1,0 +1,71 @@
+"""A trained image encoder: crops in, features and probabilities out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from abawcli.device import autocast
+from abawcli.errors import CheckpointError
+from abawcli.labels import CLASSES, N_CLASSES
+from abawcli.models.backbones import Backbone, rebuild_backbone
+from abawcli.models.checkpoint import load_checkpoint
+from abawcli.models.compact import fold_batch_norm
+
+
+class Encoder:
+    """Backbone and linear classifier in inference form, on one device.
+
+    Crops are prepared as the checkpoint says; `preprocess.crop_scales` and `preprocess.resize`
+    tell the caller how to cut them.
+    """
+
+    def __init__(self, backbone: Backbone, classifier: nn.Linear, device: torch.device) -> None:
+        self.device = device
+        self.preprocess = backbone.preprocess
+        self.dim = backbone.dim
+        fold_batch_norm(backbone.eval())
+        self.backbone = backbone.to(device)
+        self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.classifier = classifier.eval().to(device)
+
+    @torch.inference_mode()
+    def encode(self, crops: NDArray[np.uint8]) -> Tensor:
+        """Turn RGB crops (B, K, S, S, 3) at K scales into features (B, D), the scales' mean."""
+        batch, scales = crops.shape[:2]
+        pixels = self.preprocess.prepare(torch.from_numpy(crops.reshape(-1, *crops.shape[2:])))
+        pixels = pixels.to(self.device, memory_format=torch.channels_last)  # (B*K, C, S', S')
+        with autocast(self.device):
+            features: Tensor = self.backbone(pixels)  # (B*K, D)
+        return features.float().view(batch, scales, -1).mean(dim=1)
+
+    @torch.inference_mode()
+    def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn RGB crops (B, K, S, S, 3) into probabilities (B, 8)."""
+        probabilities: Tensor = self.classifier(self.encode(crops)).softmax(dim=1)  # (B, 8)
+        return np.asarray(probabilities.cpu().numpy(), np.float32)
+
+
+def load_encoder(path: Path, device: torch.device) -> tuple[Encoder, dict[str, Any]]:
+    """Load an encoder that `abaw train encoder` wrote, and its description.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, was made for other classes, or its
+            weights do not fit the backbone that it names.
+    """
+    tensors, about = load_checkpoint(path, "encoder")
+    if about["classes"] != list(CLASSES):
+        raise CheckpointError(f"{path} was trained for other classes: {about['classes']}")
+    backbone = rebuild_backbone(about)
+    classifier = nn.Linear(backbone.dim, N_CLASSES)
+    try:
+        nn.ModuleDict({"backbone": backbone, "classifier": classifier}).load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(
+            f"{path} does not fit the backbone {about['backbone']!r}: {reason}"
+        ) from error
+    return Encoder(backbone, classifier, device), about

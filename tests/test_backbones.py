@@ -1,0 +1,103 @@
+"""Backbones, ours and the hub's, and the one preprocessing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import KINDS, save_vision_backbone
+
+from abawcli.errors import CheckpointError
+from abawcli.models.backbones import (
+    COMPACT_FACE_PREPROCESS,
+    Preprocess,
+    build_backbone,
+    rebuild_backbone,
+)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_hub_backbone_from_a_folder(tmp_path: Path, kind: str) -> None:
+    backbone = build_backbone(str(save_vision_backbone(tmp_path, kind))).eval()
+    assert backbone.dim == 16
+    assert backbone.preprocess == Preprocess(
+        32, 28, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), (0.9, 1.2, 1.5)
+    )
+    pixels = torch.randn(2, 3, 28, 28)
+    features = backbone(pixels)
+    assert torch.equal(features, backbone.network(pixels).last_hidden_state[:, 0])
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_depth_groups_are_embedding_blocks_rest_and_cover_everything(
+    tmp_path: Path, kind: str
+) -> None:
+    backbone = build_backbone(str(save_vision_backbone(tmp_path, kind)))
+    groups = backbone.depth_groups()
+    assert len(groups) == 1 + 3 + 1
+    grouped = [id(p) for group in groups for p in group]
+    assert sorted(grouped) == sorted(id(p) for p in backbone.parameters())
+    names = {id(p): name for name, p in backbone.named_parameters()}
+    assert all("embeddings" in names[id(p)] for p in groups[0])
+    assert groups[0]
+
+
+def test_compact_depth_groups() -> None:
+    groups = build_backbone("compact-face").depth_groups()
+    assert len(groups) == 1 + 4 + 1
+    assert groups[0] and groups[-1]
+
+
+def test_rebuild_needs_no_folder(tmp_path: Path) -> None:
+    backbone = build_backbone(str(save_vision_backbone(tmp_path / "x"))).eval()
+    about = backbone.describe()
+    for file in (tmp_path / "x").iterdir():
+        file.unlink()
+    again = rebuild_backbone(about).eval()
+    again.load_state_dict(backbone.state_dict())
+    pixels = torch.randn(1, 3, 28, 28)
+    assert torch.equal(again(pixels), backbone(pixels))
+    assert again.preprocess == backbone.preprocess
+
+
+def test_rebuild_keeps_recorded_preprocessing_of_compact() -> None:
+    about = build_backbone("compact-face").describe()
+    about["preprocess"]["crop_scales"] = [1.1, 1.3]
+    assert rebuild_backbone(about).preprocess.crop_scales == (1.1, 1.3)
+
+
+def test_missing_backbone_names_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointError, match="hf download .*nowhere"):
+        build_backbone(str(tmp_path / "nowhere"))
+
+
+def test_folder_without_weights_is_an_error(tmp_path: Path) -> None:
+    folder = save_vision_backbone(tmp_path)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="cannot load the backbone"):
+        build_backbone(str(folder))
+
+
+def test_text_model_is_no_image_backbone(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
+        vocab_size=20,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="no image backbone"):
+        build_backbone(str(tmp_path))
+
+
+def test_preparation_is_grey_centre_normalised() -> None:
+    how = replace(COMPACT_FACE_PREPROCESS, resize=6, size=4, mean=(0.5,), std=(0.25,))
+    crops = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
+    out = how.prepare(crops)
+    luma = crops[:, 1:5, 1:5] @ np.array([0.299, 0.587, 0.114]) / 255
+    assert out.shape == (2, 1, 4, 4)
+    np.testing.assert_allclose(out[:, 0].numpy(), (luma - 0.5) / 0.25, atol=1e-5)

@@ -1,0 +1,32 @@
+"""`abaw train encoder` from the shell."""
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+from tiny_models import save_image_set
+
+from abawcli.cli import main
+
+
+def test_train_encoder(tmp_path: Path) -> None:
+    manifest = save_image_set(tmp_path / "images")
+    arguments = ["train", "encoder", "--images", str(tmp_path / "images"), "--manifest"]
+    arguments += [str(manifest), "-o", str(tmp_path / "run"), "--epochs", "1", "--no-moe"]
+    arguments += ["--batch-size", "8", "--padaug", "0.5", "--labels", "hard", "--device", "cpu"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "macro-F1" in result.stderr
+    training = json.loads((tmp_path / "run/config.json").read_text())["training"]
+    assert training["moe"] is None
+    assert training["augmentation"]["padaug_p"] == 0.5
+    assert training["soft_labels"] is False
+    assert (tmp_path / "run/encoder.safetensors").stat().st_size > 1e6
+
+
+def test_missing_manifest_is_one_line(tmp_path: Path) -> None:
+    arguments = ["train", "encoder", "--images", str(tmp_path), "--manifest"]
+    result = CliRunner().invoke(main, [*arguments, "no.csv", "-o", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1 and "no.csv" in result.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,78 @@
+"""Reading labelled images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from abawcli.errors import InputError
+from abawcli.formats.manifest import read_manifest
+
+HEADER = "file,split,label,v_neutral,v_happiness,v_contempt,v_unknown,dup_of_train\n"
+
+
+def write(tmp_path: Path, *lines: str, header: str = HEADER) -> Path:
+    path = tmp_path / "m.csv"
+    path.write_text(header + "\n".join(lines) + "\n")
+    return path
+
+
+def test_votes_become_distributions_and_contempt_is_other(tmp_path: Path) -> None:
+    manifest = write(tmp_path, "a.png,Train,Neutral,6,2,2,0,0", "b.png,Valid,Happiness,1,9,0,0,0")
+    splits = read_manifest(manifest, tmp_path)
+    np.testing.assert_allclose(splits["train"].targets, [[0.6, 0, 0, 0, 0.2, 0, 0, 0.2]])
+    np.testing.assert_allclose(splits["valid"].targets, [[0, 0, 0, 0, 1, 0, 0, 0]])
+    assert splits["train"].files == [tmp_path / "a.png"]
+    assert splits["valid"].labels.tolist() == [4]
+
+
+def test_ties_train_softly_but_are_not_validated(tmp_path: Path) -> None:
+    rows = ("a.png,train,,5,5,0,0,0", "b.png,valid,Neutral,9,1,0,0,0", "c.png,valid,,5,5,0,0,0")
+    splits = read_manifest(write(tmp_path, *rows), tmp_path)
+    assert splits["train"].targets[0, [0, 4]].tolist() == [0.5, 0.5]
+    assert len(splits["valid"].files) == 1
+
+
+def test_majority_of_unknown_is_left_out_and_duplicates_too(tmp_path: Path) -> None:
+    rows = (
+        "a.png,train,,3,0,0,7,0",
+        "b.png,train,Neutral,7,0,0,3,0",
+        "c.png,valid,Neutral,9,1,0,0,1",
+        "d.png,valid,Neutral,9,1,0,0,0",
+    )
+    splits = read_manifest(write(tmp_path, *rows), tmp_path)
+    assert [p.name for p in splits["train"].files] == ["b.png"]
+    assert [p.name for p in splits["valid"].files] == ["d.png"]
+
+
+def test_hard_labels_ignore_votes_and_ties(tmp_path: Path) -> None:
+    rows = (
+        "a.png,train,Neutral,6,2,2,0,0",
+        "t.png,train,,5,5,0,0,0",
+        "b.png,valid,happy,1,9,0,0,0",
+    )
+    splits = read_manifest(write(tmp_path, *rows), tmp_path, soft=False)
+    assert splits["train"].targets.tolist() == [[1, 0, 0, 0, 0, 0, 0, 0]]
+
+
+def test_manifest_without_votes(tmp_path: Path) -> None:
+    manifest = write(tmp_path, "a.png,train,Fear", "b.png,valid,Anger", header="file,split,label\n")
+    assert read_manifest(manifest, tmp_path)["train"].targets[0, 3] == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "header", "message"),
+    [
+        (["a.png,train"], "file,split\n", "no column label"),
+        (["a.png,train,Joyful"], "file,split,label\n", "'Joyful'"),
+        (["a.png,train,Fear"], "file,split,label\n", "split 'valid'"),
+    ],
+)
+def test_bad_manifests(tmp_path: Path, lines: list[str], header: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_manifest(write(tmp_path, *lines, header=header), tmp_path)
+
+
+def test_missing_manifest(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read the manifest"):
+        read_manifest(tmp_path / "none.csv", tmp_path)

@@ -1,0 +1,154 @@
+"""Training an encoder: results, resuming, errors."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import save_image_set, save_vision_backbone
+
+from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
+from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
+from abawcli.models.backbones import build_backbone
+from abawcli.models.checkpoint import load_checkpoint
+from abawcli.models.encoder import load_encoder
+from abawcli.stages import train as stage
+from abawcli.stages.train import Trainee, train_encoder
+
+CPU = torch.device("cpu")
+FAST = replace(default_training(COMPACT_FACE), epochs=3, batch_size=8, train_sizes=(24, 32))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    save_image_set(tmp_path / "images")
+    return tmp_path / "images"
+
+
+def run(images: Path, out: Path, config: EncoderTraining = FAST, backbone: str = COMPACT_FACE):  # type: ignore[no-untyped-def]
+    return train_encoder(images, images / "manifest.csv", out, backbone, config, "cpu")
+
+
+def test_run_writes_encoder_metrics_and_config(images: Path, tmp_path: Path) -> None:
+    history = run(images, tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert rows == history
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    tensors, about = load_checkpoint(tmp_path / "run/encoder.safetensors", "encoder")
+    assert about["backbone"] == "compact-face"
+    assert about["result"] == max(rows, key=lambda row: row["macro_f1"])
+    assert about["preprocess"]["size"] == 48
+    assert not any(name.startswith("head") for name in tensors)  # the training head is gone
+    settings = json.loads((tmp_path / "run/config.json").read_text())
+    assert settings["training"]["epochs"] == 3
+
+
+def test_interrupted_run_ends_with_the_same_weights(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(images, tmp_path / "whole")
+    calls = []
+
+    def stop_in_the_third_epoch(*args: object) -> torch.Tensor:
+        calls.append(args)
+        if len(calls) == 8:  # three batches an epoch
+            raise KeyboardInterrupt
+        return original(*args)  # type: ignore[arg-type]
+
+    original = stage.augment_images
+    monkeypatch.setattr(stage, "augment_images", stop_in_the_third_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run(images, tmp_path / "cut")
+    run(images, tmp_path / "cut")
+    for name in ("encoder.safetensors", "last.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_finished_run_is_not_trained_again(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(images, tmp_path / "run")
+    monkeypatch.setattr(stage, "augment_images", None)
+    assert run(images, tmp_path / "run") == first
+
+
+def test_other_settings_need_overwrite(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "run", replace(FAST, epochs=1))
+    with pytest.raises(OutputError, match="other settings"):
+        run(images, tmp_path / "run", replace(FAST, epochs=2))
+    again = train_encoder(
+        images, images / "manifest.csv", tmp_path / "run", config=replace(FAST, epochs=2),
+        device="cpu", overwrite=True,
+    )  # fmt: skip
+    assert len(again) == 2
+
+
+def test_it_learns(images: Path, tmp_path: Path) -> None:
+    config = replace(FAST, epochs=25, mixup_alpha=0.0, moe=None, train_sizes=())
+    quiet = replace(config.augmentation, jitter_p=0, padaug_p=0, erase_p=0)
+    history = run(images, tmp_path / "run", replace(config, augmentation=quiet))
+    assert max(row["accuracy"] for row in history) >= 0.75
+    encoder, _ = load_encoder(tmp_path / "run/encoder.safetensors", CPU)
+    dark, bright = (
+        np.full((1, 1, 48, 48, 3), 20, np.uint8),
+        np.full((1, 1, 48, 48, 3), 230, np.uint8),
+    )
+    assert encoder.classify(dark).argmax() < encoder.classify(bright).argmax()
+
+
+def test_hub_backbone_with_published_defaults(images: Path, tmp_path: Path) -> None:
+    folder = save_vision_backbone(tmp_path / "dino")
+    config = replace(EncoderTraining(), epochs=1, batch_size=8, frozen_blocks=1)
+    run(images, tmp_path / "run", config, str(folder))
+    encoder, about = load_encoder(tmp_path / "run/encoder.safetensors", CPU)
+    assert about["preprocess"]["crop_scales"] == [0.9, 1.2, 1.5]
+    probabilities = encoder.classify(np.zeros((2, 3, 32, 32, 3), np.uint8))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_layer_decay_and_freezing_follow_depth(tmp_path: Path) -> None:
+    backbone = build_backbone(str(save_vision_backbone(tmp_path)))
+    config = replace(EncoderTraining(), frozen_blocks=1)
+    groups = Trainee(backbone, config).parameter_groups(config)
+    depth = backbone.depth_groups()
+    assert not any(p.requires_grad for p in [*depth[0], *depth[1]])
+    rate = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert all(rate[id(p)] == pytest.approx(1e-5 * 0.85**2) for p in depth[2])
+    assert all(rate[id(p)] == pytest.approx(1e-5) for p in depth[4])
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert all(decay[id(p)] == (0.05 if p.ndim > 1 else 0) for p in depth[3])
+
+
+def test_classifier_sends_no_gradient_into_the_features_beside_the_moe_head() -> None:
+    trainee = Trainee(build_backbone(COMPACT_FACE), FAST)
+    _, logits = trainee(torch.randn(4, 1, 48, 48))
+    logits.sum().backward()
+    assert all(p.grad is None for p in trainee.backbone.parameters())
+    assert trainee.classifier.weight.grad is not None
+
+
+def test_bad_input(images: Path, tmp_path: Path) -> None:
+    (images / "3.png").write_text("no picture")
+    with pytest.raises(InputError, match=r"3\.png"):
+        run(images, tmp_path / "run")
+    with pytest.raises(UsageError, match="at least 1 epoch"):
+        run(images, tmp_path / "run", replace(FAST, epochs=0))
+    with pytest.raises(CheckpointError, match="cannot load the backbone"):
+        run(images, tmp_path / "run2", FAST, str(tmp_path / "nothing"))
+
+
+def test_encoder_of_other_classes_is_refused(images: Path, tmp_path: Path) -> None:
+    from abawcli.models.checkpoint import save_checkpoint
+
+    run(images, tmp_path / "run", replace(FAST, epochs=1))
+    path = tmp_path / "run/encoder.safetensors"
+    tensors, about = load_checkpoint(path, "encoder")
+    save_checkpoint(path, tensors, about | {"classes": ["a", "b"]})
+    with pytest.raises(CheckpointError, match="other classes"):
+        load_encoder(path, CPU)
+    del tensors["classifier.bias"]
+    save_checkpoint(path, tensors, about)
+    with pytest.raises(CheckpointError, match="does not fit the backbone"):
+        load_encoder(path, CPU)

@@ -1,0 +1,55 @@
+"""Tiny random models and image sets, saved to folders."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+import transformers
+
+from abawcli.labels import CLASSES
+
+KINDS = {
+    "dinov2": (transformers.Dinov2Config, transformers.Dinov2Model),
+    "beit": (transformers.BeitConfig, transformers.BeitModel),
+    "vit": (transformers.ViTConfig, transformers.ViTModel),
+}
+
+
+def save_vision_backbone(folder: Path, kind: str = "dinov2", image_size: int = 28) -> Path:
+    """Save a random three-block vision transformer of width 16 with preprocessor settings."""
+    config_class, model_class = KINDS[kind]
+    config = config_class(
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=image_size,
+        patch_size=14,
+    )
+    torch.manual_seed(0)
+    model_class(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        f'{{"crop_size": {{"height": {image_size}, "width": {image_size}}},'
+        ' "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.2]}'
+    )
+    return folder
+
+
+def save_image_set(folder: Path, train: int = 24, valid: int = 8, side: int = 48) -> Path:
+    """Write grey images whose brightness tells the class, and their manifest with votes."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for k in range(train + valid):
+        label = k % 8
+        image = np.full((side, side), 16 + 30 * label, np.uint8)
+        image += rng.integers(0, 10, image.shape, dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{k}.png"), image)
+        votes = {f"v_{name.lower()}": 8 * (c == label) for c, name in enumerate(CLASSES)}
+        votes["v_other"], votes["v_contempt"] = 0, votes["v_other"]
+        split = "Train" if k < train else "Valid"
+        rows.append({"file": f"{k}.png", "split": split, "label": CLASSES[label], **votes})
+    pd.DataFrame(rows).to_csv(folder / "manifest.csv", index=False)
+    return folder / "manifest.csv"
