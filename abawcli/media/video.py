@@ -5,20 +5,82 @@ time on the container's clock, the display matrix is applied, and header counts 
 """
 
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any, cast, overload
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from abawcli.config import Media
 from abawcli.errors import InputError
 
 LOG = logging.getLogger(__name__)
 Image = NDArray[np.uint8]
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1; x1 and y1 are the first pixels outside
+
+PLANAR_420 = frozenset({"yuv420p", "yuvj420p"})
+# AVCOL_SPC_*: RGB, BT.709, unspecified (FFmpeg: BT.601), FCC, BT.601 twice, SMPTE 240M, BT.2020.
+# With any other matrix tag the conversion fails.
+KNOWN_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
+UNSPECIFIED_MATRIX = 2
+# Containers whose header states the duration. In others FFmpeg guesses it.
+STATES_DURATION = ("mov", "matroska", "avi", "wav", "flac", "asf")
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How stored pixels become displayed ones: transpose first, then flip."""
+
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    @classmethod
+    def of(cls, native: av.VideoFrame) -> "Orientation":
+        """Read the display matrix; one that is no quarter turn counts as the nearest."""
+        side_data = cast(Mapping[str, bytes], native.side_data)
+        if "DISPLAYMATRIX" not in side_data:
+            return cls()
+        # A stored point (x, y) is shown at (a x + c y, b x + d y).
+        a, b, _, c, d = np.frombuffer(side_data["DISPLAYMATRIX"], np.int32)[:5].astype(float)
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            return cls(True, flip_x=bool(c < 0), flip_y=bool(b < 0))
+        return cls(False, flip_x=bool(a < 0), flip_y=bool(d < 0))
+
+    @property
+    def mirrored(self) -> bool:
+        """Tell whether left and right are exchanged, after `degrees` of rotation."""
+        return self.transpose ^ self.flip_x ^ self.flip_y
+
+    @property
+    def degrees(self) -> int:
+        """Return the rotation counterclockwise: 0, 90, 180 or 270."""
+        return (90 if self.flip_y else 270) if self.transpose else (180 if self.flip_y else 0)
+
+    def show(self, pixels: Image) -> Image:
+        """Bring stored pixels (H, W, 3) into the displayed position, contiguous in memory."""
+        if self.transpose:
+            pixels = pixels.swapaxes(0, 1)
+        return np.ascontiguousarray(
+            pixels[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+        )
+
+    def find_stored(self, box: Box, size: tuple[int, int]) -> Box:
+        """Return where a box of the displayed frame, `size` wide and high, is stored."""
+        x0, y0, x1, y1 = box
+        if self.flip_x:
+            x0, x1 = size[0] - x1, size[0] - x0
+        if self.flip_y:
+            y0, y1 = size[1] - y1, size[1] - y0
+        return (y0, x0, y1, x1) if self.transpose else (x0, y0, x1, y1)
 
 
 @dataclass
@@ -29,44 +91,97 @@ class Frame:
     time_s: float
     native: av.VideoFrame = field(repr=False)
 
-    @property
-    def turns(self) -> int:
-        """Return the display rotation in quarter turns counterclockwise, 0..3."""
-        return round(self.native.rotation / 90) % 4
+    @cached_property
+    def orientation(self) -> Orientation:
+        """How the stored picture is to be shown."""
+        return Orientation.of(self.native)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Return width and height in pixels as displayed, rotation applied."""
+        """Return width and height in pixels as displayed."""
         width, height = self.native.width, self.native.height
-        return (height, width) if self.turns % 2 else (width, height)
+        return (height, width) if self.orientation.transpose else (width, height)
+
+    @cached_property
+    def _whole(self) -> Image:
+        return self.orientation.show(_to_rgb(self.native))
 
     def rgb(self, long_side: int | None = None) -> Image:
-        """Return the pixels (H, W, 3) as RGB.
+        """Return the pixels (H, W, 3) as RGB; the whole picture is converted once and shared.
 
         With `long_side`, the picture is scaled down so that its longer side has that many
-        pixels; the scaling is part of the colour conversion and costs less than converting
-        the whole frame. A frame that is smaller already keeps its size.
+        pixels; one that is smaller already keeps its size.
         """
         width, height = self.native.width, self.native.height
-        scale = min(1.0, long_side / max(width, height)) if long_side else 1.0
-        target = max(1, round(width * scale)), max(1, round(height * scale))
-        converted = self.native.reformat(*target, format="rgb24", interpolation="AREA")
-        pixels = converted.to_ndarray()  # (H, W, 3)
-        return np.ascontiguousarray(np.rot90(pixels, self.turns)) if self.turns else pixels
+        if long_side is None or long_side >= max(width, height):
+            return self._whole
+        scale = long_side / max(width, height)
+        return self.orientation.show(
+            _to_rgb(self.native, (max(1, round(width * scale)), max(1, round(height * scale))))
+        )
+
+    def region_rgb(self, x0: int, y0: int, x1: int, y1: int) -> Image:
+        """Return `rgb()[y0:y1, x0:x1]` at the cost of the region's size where that is possible.
+
+        Raises:
+            ValueError: the rectangle is empty or reaches out of the displayed frame.
+        """
+        width, height = self.size
+        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+            raise ValueError(f"({x0}, {y0}, {x1}, {y1}) is no region of {width}x{height} pixels")
+        if self.native.format.name not in PLANAR_420:
+            return self._whole[y0:y1, x0:x1]
+        stored = self.orientation.find_stored((x0, y0, x1, y1), self.size)
+        return self.orientation.show(_region_to_rgb(self.native, stored))
+
+
+def _to_rgb(native: av.VideoFrame, size: tuple[int, int] | None = None) -> Image:
+    """Convert with the matrix and range the frame is tagged with; untagged is BT.601, limited.
+
+    One thread: FFmpeg would start several for every frame, which costs more than it saves.
+    """
+    if native.colorspace not in KNOWN_MATRICES:
+        native.colorspace = UNSPECIFIED_MATRIX
+    if size:
+        # Scaling the planes and then converting the few pixels left takes half the time of
+        # doing both at once. Other formats cannot all be scaled as they are (palettes).
+        between = None if native.format.name in PLANAR_420 else "rgb24"
+        native = native.reformat(*size, format=between, interpolation="AREA", threads=1)
+    return np.asarray(native.reformat(format="rgb24", threads=1).to_ndarray(), np.uint8)
+
+
+def _plane(frame: av.VideoFrame, index: int) -> Image:
+    """Return a view (H, W) of an 8-bit plane."""
+    plane = frame.planes[index]
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:, : plane.width]
+
+
+def _region_to_rgb(native: av.VideoFrame, box: Box) -> Image:
+    """Convert a box of the stored 4:2:0 picture: cut the planes at even pixels, convert, trim."""
+    x0, y0, x1, y1 = box
+    left, top = x0 // 2, y0 // 2  # in chroma pixels
+    part = av.VideoFrame(x1 - 2 * left, y1 - 2 * top, native.format.name)
+    part.colorspace, part.color_range = native.colorspace, native.color_range
+    for index in range(3):
+        target = _plane(part, index)
+        x, y = (left, top) if index else (2 * left, 2 * top)
+        target[:] = _plane(native, index)[y : y + target.shape[0], x : x + target.shape[1]]
+    return _to_rgb(part)[y0 - 2 * top :, x0 - 2 * left :]
 
 
 def open_media(path: Path) -> InputContainer:
     """Open a media file for reading.
 
     Raises:
-        InputError: no such file, not readable, empty, or nothing that FFmpeg knows.
+        InputError: no such file, not readable, empty, a folder, or nothing that FFmpeg knows.
     """
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder, not a media file")
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes)")
-        return av.open(str(path), metadata_errors="replace")
+        # With "file:" a colon in the name is no protocol.
+        return av.open(f"file:{path}", metadata_errors="replace")
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
     except PermissionError:
@@ -76,61 +191,129 @@ def open_media(path: Path) -> InputContainer:
         raise InputError(f"{path} is not a readable media file: {reason}") from error
 
 
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
+def _read_packets(
+    container: InputContainer, stream: VideoStream | AudioStream, path: Path
+) -> Iterator["av.Packet[Any]"]:
+    """Yield a stream's packets, and at the end an empty one that empties the decoder."""
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except (av.error.FFmpegError, OSError) as error:
+        LOG.warning("%s breaks off: %s; what was decoded is kept", path, error)
+    last: av.Packet[Any] = av.Packet()
+    if stream.time_base:
+        last.time_base = stream.time_base  # the last frames get theirs from here
+    yield last
+
+
+@overload
+def decode_stream(
+    container: InputContainer, stream: VideoStream, path: Path
+) -> Iterator[av.VideoFrame]: ...
+@overload
+def decode_stream(
+    container: InputContainer, stream: AudioStream, path: Path
+) -> Iterator[av.AudioFrame]: ...
+def decode_stream(
+    container: InputContainer, stream: VideoStream | AudioStream, path: Path
+) -> Iterator[av.VideoFrame] | Iterator[av.AudioFrame]:
+    """Decode to the end or to where the file breaks off; warn of damage, lose nothing else.
+
+    One thread: with several, PyAV drops the good frames that are still in the decoder when a
+    bad one is at the end of a file, as it is in a file that was cut.
+    """
+    stream.codec_context.thread_count = 1
+    damaged, end_s = 0, 0.0
+    for packet in _read_packets(container, stream, path):
+        try:
+            natives = stream.decode(packet)
+        except (av.error.FFmpegError, OSError):
+            damaged += 1
+            continue
+        for native in natives:
+            damaged += native.is_corrupt
+            end_s = (native.time or 0.0) + float(native.duration * (native.time_base or 0))
+            yield native
+    if damaged:
+        LOG.warning("%s is damaged: %d %s packets or frames", path, damaged, stream.type)
+    _warn_of_cut(container, stream, end_s, path)
+
+
+def _warn_of_cut(
+    container: InputContainer, stream: VideoStream | AudioStream, end_s: float, path: Path
+) -> None:
+    """Warn when a stream ends earlier than its header says."""
+    if not container.format.name.startswith(STATES_DURATION):
+        return
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if stream.duration and stream.time_base:
+        stated_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    elif tag:  # Matroska
+        stated_s = int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
+    else:
+        return
+    if stated_s - end_s > Media.cut_tolerance_s:
+        LOG.warning(
+            "%s seems to be cut: its %s ends at %.2f s, the header says %.2f s",
+            path, stream.type, end_s, stated_s,
+        )  # fmt: skip
+
+
+def find_video(container: InputContainer, path: Path) -> VideoStream:
     """Return the first video stream that is no cover picture.
 
     Raises:
-        InputError: the file holds no video.
+        InputError: the file holds no video, or one that no decoder is there for.
     """
+    pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
+        if not stream.disposition & pictures:
+            if stream.codec_context is None:
+                raise InputError(f"{path}: its video is in a format that FFmpeg cannot decode")
             return stream
-    raise InputError(
-        f"{path} holds no video" + (" (sound only)" if container.streams.audio else "")
-    )
+    sound_only = " (sound only)" if container.streams.audio else ""
+    raise InputError(f"{path} holds no video{sound_only}")
 
 
-def _decode(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.VideoFrame]:
-    """Decode to the end or to where the file breaks; warn of damage, lose no decoded frame."""
-    damaged = 0
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except (av.error.FFmpegError, OSError) as error:
-            LOG.warning("%s breaks off: %s; the frames up to there are kept", path, error)
-            packet = None
-        try:
-            yield from stream.codec_context.decode(packet)  # None: drain the decoder
-        except av.error.EOFError:
-            return
-        except (av.error.FFmpegError, OSError):
-            damaged += 1
-        if packet is None:
-            break
-    if damaged:
-        LOG.warning("%s is damaged: %d packets could not be decoded", path, damaged)
+def _add_times(
+    container: InputContainer, stream: VideoStream, natives: Iterator[av.VideoFrame]
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Pair each frame with its presentation time in seconds on the container's clock.
+
+    AVI stores the times at which packets are decoded. With B-frames they do not fit the frames
+    that come out; the time of the packet that brought a frame out, less the decoder's constant
+    delay, does. A frame without any time follows the one before by the nominal interval.
+    """
+    rate = stream.average_rate or stream.guessed_rate or Media.fallback_fps
+    tick_s, time_s, delay = stream.time_base or 1 / rate, None, 0
+    for native in natives:
+        stamp = native.pts
+        if container.format.name == "avi":
+            if time_s is None:
+                delay = (native.dts or stamp or 0) - (stamp or 0)
+            else:
+                stamp = None if native.dts is None else native.dts - delay
+        if stamp is not None:
+            time_s = float(stamp * tick_s)
+        else:
+            time_s = 0.0 if time_s is None else time_s + float(1 / rate)
+        yield time_s, native
 
 
 def read_frames(path: Path) -> Iterator[Frame]:
-    """Yield every frame of a video in presentation order.
+    """Yield every frame of a video, or the one of a picture, in presentation order.
 
-    A frame without a time of its own (some AVI and raw streams) follows the one before by the
-    stream's nominal interval. Damage ends or thins the video with a warning; what was decoded
-    is kept.
+    Damage ends or thins the video with a warning; what can be decoded is kept.
 
     Raises:
-        InputError: the file cannot be opened or holds no frame.
+        InputError: the file cannot be opened, holds no video, or no frame of it can be decoded.
     """
+    number = 0
     with open_media(path) as container:
-        stream = video_stream(container, path)
-        stream.thread_type = "AUTO"
-        rate = stream.average_rate or stream.guessed_rate
-        interval = float(1 / rate) if rate else 0.04
-        number, time_s = 0, -interval
-        for native in _decode(container, stream, path):
-            number += 1
-            time_s = native.time if native.time is not None else time_s + interval
+        stream = find_video(container, path)
+        natives = decode_stream(container, stream, path)
+        for number, (time_s, native) in enumerate(_add_times(container, stream, natives), 1):
             yield Frame(number, time_s, native)
     if number == 0:
         raise InputError(f"{path} holds no frame that can be decoded")
