@@ -1,13 +1,17 @@
 """Square face crops, black where they reach beyond the picture."""
 
 from collections.abc import Sequence
+from math import ceil, floor
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
+Doubles = NDArray[np.float64]
 Box = Sequence[float] | NDArray[np.floating]
+_MARGIN = 2  # pixels beyond the square that bicubic interpolation looks at
 
 
 def resize_square(image: Image, side: int) -> Image:
@@ -51,7 +55,8 @@ def crop_square(
     left, top = left - origin[0], top - origin[1]
     if side is None:
         side = max(1, round(extent))
-        return _copy(image, round(left + (extent - side) / 2), round(top + (extent - side) / 2), side)
+        left, top = left + (extent - side) / 2, top + (extent - side) / 2
+        return _copy(image, round(left), round(top), side)
     if extent > side:
         return _shrink(image, left, top, extent, side)
     return _enlarge(image, left, top, extent, side)
@@ -66,6 +71,35 @@ def crop_scales(
 ) -> list[Image]:
     """Return `crop_square` of one face at each scale."""
     return [crop_square(image, box, scale, side, origin) for scale in scales]
+
+
+class Cuttable(Protocol):
+    """What `crop_frame` needs of a frame; `media.video.Frame` is one."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+
+    def region_rgb(self, x0: int, y0: int, x1: int, y1: int) -> Image:
+        """Return the pixels of a region (y1 - y0, x1 - x0, 3), x1 and y1 excluded."""
+
+
+def crop_frame(
+    frame: Cuttable, box: Box, scales: Sequence[float], side: int | None = None
+) -> list[Image]:
+    """Return `crop_scales` of a frame of which only the part that is shown becomes RGB."""
+    width, height = frame.size
+    left, top, extent = square_around(box, max(scales))
+    left, top, extent = left - _MARGIN, top - _MARGIN, extent + 2 * _MARGIN
+    x0, x1 = _clip_range(left, extent, width)
+    y0, y1 = _clip_range(top, extent, height)
+    return crop_scales(frame.region_rgb(x0, y0, x1, y1), box, scales, side, (x0, y0))
+
+
+def _clip_range(start: float, extent: float, size: int) -> tuple[int, int]:
+    """Return the whole pixels of 0..size that a range touches, and at least one."""
+    first = min(max(0, floor(start)), size - 1)
+    return first, max(first + 1, min(size, ceil(start + extent)))
 
 
 def _copy(image: Image, left: int, top: int, side: int) -> Image:
@@ -92,16 +126,20 @@ def _shrink(image: Image, left: float, top: float, extent: float, side: int) -> 
     if region.size == 0:
         return np.zeros((side, side, 3), np.uint8)
     table = cv2.integral(np.ascontiguousarray(region), sdepth=cv2.CV_64F)  # (h + 1, w + 1, 3)
-    table = _interpolate(_interpolate(table, y - y0).swapaxes(0, 1), x - x0).swapaxes(0, 1)
-    sums = np.diff(np.diff(table, axis=0), axis=1)
-    return np.rint(sums * (side / extent) ** 2).astype(np.uint8)
+    rows, row_shares = _neighbours(y - y0, len(region))
+    columns, column_shares = _neighbours(x - x0, region.shape[1])
+    corners = table.take(rows, axis=0).take(columns, axis=2)  # (2, side + 1, 2, side + 1, 3)
+    sums = np.einsum("an,anbmc->nbmc", row_shares, corners)
+    sums = np.einsum("bm,nbmc->nmc", column_shares, sums)
+    sums = np.diff(np.diff(sums, axis=0), axis=1)
+    return np.asarray(np.rint(sums * (side / extent) ** 2), np.uint8)
 
 
-def _interpolate(table: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rows of a table at fractional indices."""
-    below = np.minimum(at.astype(np.intp), len(table) - 2)
-    share = (at - below)[:, None, None]
-    return np.asarray(table[below] * (1 - share) + table[below + 1] * share)
+def _neighbours(at: Doubles, size: int) -> tuple[NDArray[np.intp], Doubles]:
+    """Return the indices (2, N) beside fractional ones, up to `size`, and the share of each."""
+    below = np.minimum(at.astype(np.intp), size - 1)
+    share = at - below
+    return np.stack([below, below + 1]), np.stack([1 - share, share])
 
 
 def _enlarge(image: Image, left: float, top: float, extent: float, side: int) -> Image:

@@ -8,7 +8,7 @@ face: nothing here tells ink from skin, and its expression can be read as well.
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,13 +23,14 @@ from abawcli.errors import CheckpointError, UsageError
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Box = tuple[float, float, float, float]  # x, y (top left corner), w, h
 
 
 @dataclass(frozen=True)
 class Face:
     """One face: all in pixels of the picture, which the box may reach beyond."""
 
-    box: tuple[float, float, float, float]  # x, y (top left corner), w, h
+    box: Box
     score: float  # 0..1
     landmarks: Floats  # (5, 2) x, y: the eyes, the nose, the corners of the mouth; left first
 
@@ -48,12 +49,13 @@ class Detector(Protocol):
 def scale_faces(faces: Sequence[Face], factor: float) -> list[Face]:
     """Return the faces with boxes and landmarks multiplied by `factor`."""
     return [
-        replace(
-            face,
-            box=tuple(factor * value for value in face.box),
-            landmarks=np.float32(factor) * face.landmarks,
+        Face(
+            (factor * x, factor * y, factor * w, factor * h),
+            face.score,
+            np.float32(factor) * face.landmarks,
         )
         for face in faces
+        for x, y, w, h in [face.box]
     ]
 
 
@@ -125,7 +127,9 @@ class RetinaFace:
             for answer in zip(offsets, scores[..., 1], points, strict=True)
         ]
 
-    def _decode(self, anchors: Floats, offsets: Floats, scores: Floats, points: Floats) -> list[Face]:
+    def _decode(
+        self, anchors: Floats, offsets: Floats, scores: Floats, points: Floats
+    ) -> list[Face]:
         """Turn the answers (A, 4), (A,), (A, 10) for one picture into faces."""
         likely = np.flatnonzero(scores >= self.config.min_score)
         centre, side = anchors[likely, :2], anchors[likely, 2:]
@@ -205,7 +209,10 @@ def find_pack() -> Path:
     return path
 
 
-DETECTORS: dict[str, Callable[..., Detector]] = {"retinaface": RetinaFace, "insightface": InsightFace}
+DETECTORS: dict[str, Callable[..., Detector]] = {
+    "retinaface": RetinaFace,
+    "insightface": InsightFace,
+}
 
 
 def load_detector(name: str, config: Detection | None = None, threads: int = 0) -> Detector:

@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 
 from abawcli.config import Tracking
 from abawcli.faces.crop import square_around
-from abawcli.faces.detect import Detector, Face, Floats, Image, scale_faces
+from abawcli.faces.detect import Box, Detector, Face, Floats, Image, scale_faces
 
 _THUMB = (32, 18)  # pixels of the picture that shows whether the scene changed
 _BINS = (4, 12, 12)  # of L, a, b: colour counts for more than light
@@ -47,7 +47,7 @@ class TrackedFace:
     """A subject in one frame, in pixels of the frame."""
 
     subject: int  # from 0, in the order of first appearance
-    box: tuple[float, float, float, float]  # x, y, w, h
+    box: Box
     score: float
     landmarks: Floats  # (5, 2)
     detected: bool  # False: interpolated between two detections
@@ -84,7 +84,8 @@ class _Track:
 
     def see(self, face: Face, time_s: float, colours: Floats) -> None:
         self.face, self.time_s, self.seen = face, time_s, self.seen + 1
-        self.colours = self.colours + (colours - self.colours) / min(self.seen, 30)
+        share = np.float32(1 / min(self.seen, 30))
+        self.colours = self.colours + share * (colours - self.colours)
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,8 @@ class _Tracker:
         looks = []
         for frame, image, faces in zip(frames, images, self.detector.detect(images), strict=True):
             grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-            thumb = cv2.resize(grey, _THUMB, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+            small = cv2.resize(grey, _THUMB, interpolation=cv2.INTER_AREA)
+            thumb = np.asarray(small, np.float32) / np.float32(255)
             colours = [_measure_colours(image, face) for face in faces]
             factor = max(frame.size) / max(image.shape[:2])
             looks.append(_Look(frame.time_s, scale_faces(faces, factor), colours, thumb))
@@ -237,10 +239,10 @@ class _Tracker:
             a, b = track.face, look.faces[k]
             span = look.time_s - track.time_s
             share = (time_s - track.time_s) / span if span > 0 else 0.0
-            box = tuple(p + share * (q - p) for p, q in zip(a.box, b.box, strict=True))
+            x, y, w, h = (p + share * (q - p) for p, q in zip(a.box, b.box, strict=True))
             landmarks = a.landmarks + np.float32(share) * (b.landmarks - a.landmarks)
             score = a.score + share * (b.score - a.score)
-            sightings.append((track, Face(box, score, landmarks), False))
+            sightings.append((track, Face((x, y, w, h), score, landmarks), False))
         return sightings
 
 
