@@ -39,6 +39,7 @@ class Cropping:
     """Square crops written as files."""
 
     scales: tuple[float, ...] = (1.0,)  # side over the longer side of the detector's box
+    side: int | None = None  # pixels; none: as in the video
     quality: int = 95  # of JPEG
 
 
@@ -49,6 +50,14 @@ class Smoothing:
     method: str = "median"  # keeps sharp changes; drops what lasts less than half a window
     window_frames: int = 25  # odd; about a second of most videos
     window_s: float | None = None  # seconds; where given, it decides instead of frames
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How work is cut into pieces; no result depends on it beyond the last digits."""
+
+    batch_size: int = 16  # faces; larger ones are hardly faster on a CPU
+    queue_frames: int = 64  # decoded ahead of the network, at most
 
 
 @dataclass(frozen=True)

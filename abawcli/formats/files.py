@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from abawcli import __version__
-from abawcli.errors import InputError, OutputError
+from abawcli.errors import InputError, OutputError, UsageError
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}
@@ -91,7 +91,9 @@ def write_whole(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
-    except OSError as error:  # no permission, no space, a file where a folder should be, ...
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"cannot write {path}: {path.parent} is not a folder") from error
+    except OSError as error:  # no permission, no space, a folder in the way, ...
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         with suppress(OSError):  # it has become `path`, or could not be made
@@ -159,3 +161,27 @@ def _is_outdated(output: Path, inputs: Iterable[str]) -> bool:
     made_ns = provenance_path(output).stat().st_mtime_ns
     there = [Path(p) for p in inputs if Path(p).exists()]
     return any(p.stat().st_mtime_ns > made_ns for p in there)
+
+
+def name_outputs(inputs: Sequence[Path], output: Path, suffix: str) -> dict[Path, Path]:
+    """Return where each input's output goes: one to `output` itself, several into that folder.
+
+    `output` is a folder too when it is one already or has no suffix. In a folder an output is
+    called like its input; inputs that share a name keep as much of their path or suffix as
+    tells them apart.
+
+    Raises:
+        UsageError: several inputs for one file.
+    """
+    if output.suffix and not output.is_dir():
+        if len(inputs) > 1:
+            raise UsageError(f"{len(inputs)} inputs need a folder as -o, not the file {output}")
+        return {path: output for path in inputs}
+    names = [path.stem for path in inputs]
+    if len(set(names)) < len(names):
+        root = Path(os.path.commonpath([path.absolute().parent for path in inputs]))
+        places = [path.absolute().relative_to(root) for path in inputs]
+        names = [str(place.with_suffix("")) for place in places]
+        if len(set(names)) < len(names):
+            names = [str(place) for place in places]
+    return {path: output / (name + suffix) for path, name in zip(inputs, names, strict=True)}

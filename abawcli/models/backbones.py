@@ -190,5 +190,5 @@ def rebuild_backbone(about: dict[str, Any]) -> Backbone:
     from transformers import AutoConfig, AutoModel
 
     config = AutoConfig.for_model(**about["network"])
-    network = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+    network = AutoModel.from_config(config)
     return Backbone(name, network, int(config.hidden_size), preprocess)

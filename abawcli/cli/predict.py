@@ -1,0 +1,105 @@
+"""`abaw predict`: one label a frame."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from abawcli.cli.batch import run_each
+from abawcli.cli.console import print_table, progress_bar
+from abawcli.cli.options import (
+    device_option,
+    inputs_argument,
+    output_option,
+    overwrite_option,
+    verbosity_options,
+)
+from abawcli.config import Prediction
+from abawcli.labels import CLASSES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@click.command(name="predict")
+@inputs_argument
+@output_option
+@click.option(
+    "--recipe", default="compact", show_default=True, metavar="NAME|PATH",
+    help="What labels the faces: a name of `abaw models`, or a trained checkpoint.",
+)  # fmt: skip
+@click.option(
+    "--subject", type=click.Choice(["main", "largest", "left", "right", "all"]), default="main",
+    show_default=True, help="Whom: the person on screen longest and largest, or a face a frame.",
+)  # fmt: skip
+@click.option("--no-smooth", is_flag=True, help="Leave each frame's own probabilities.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=Prediction().batch_size,
+    show_default=True, help="Faces that the network takes at once.",
+)  # fmt: skip
+@device_option
+@overwrite_option
+@verbosity_options
+def command(
+    inputs: tuple[str, ...],
+    output: Path,
+    recipe: str,
+    subject: str,
+    no_smooth: bool,
+    batch_size: int,
+    device: str,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Label every frame of videos or pictures with one of eight expressions.
+
+    One input is written to the table -o (.csv or .parquet); several, or a folder, into the
+    folder -o, a csv each. Every decoded frame has a row, whether it shows a face or not.
+    """
+    from abawcli.formats import files, tables
+    from abawcli.stages.predict import Predictor
+
+    paths = files.expand_inputs(inputs, files.VIDEO_SUFFIXES | files.IMAGE_SUFFIXES)
+    if output.suffix and not output.is_dir():
+        tables.check_table_name(output)
+    outputs = files.name_outputs(paths, output, ".csv")
+    predictor = Predictor(recipe, device, Prediction(batch_size=batch_size))
+    settings = predictor.describe(subject, smooth=not no_smooth)
+    rows = []
+
+    def predict(path: Path) -> None:
+        work = files.describe_work("predict", [path], settings)
+        if files.is_finished(outputs[path], work, overwrite):
+            click.echo(
+                f"abaw: {outputs[path]} is there already, made with these settings", err=True
+            )
+            return
+        start = time.perf_counter()
+        with progress_bar(path.name, "frames", quiet) as update:
+            table = predictor.predict_video(path, subject, not no_smooth, update)
+        tables.write_table(table, outputs[path], work)
+        rows.append(_summarise(path.name, table, time.perf_counter() - start))
+
+    try:
+        run_each(paths, predict)
+    finally:
+        if rows and not quiet:
+            columns = ["video", "frames", "with face", "labelled", "frames/s", "labels"]
+            print_table("Labelled", columns, rows, stderr=True)
+
+
+def _summarise(name: str, table: "pd.DataFrame", seconds: float) -> list[str]:
+    """Return a row: frames, shares of rows with a face and with a label, speed, classes."""
+    frames = table["frame"].nunique()
+    labelled = table["label"] >= 0
+    shares = [(table["label"][labelled] == k).mean() for k in range(len(CLASSES))]
+    by_share = sorted(range(len(CLASSES)), key=lambda k: -shares[k])
+    return [
+        name,
+        str(frames),
+        f"{table['found'].mean():.0%}",
+        f"{labelled.mean():.0%}",
+        f"{frames / seconds:.0f}",
+        ", ".join(f"{CLASSES[k]} {shares[k]:.0%}" for k in by_share if shares[k] > 0),
+    ]

@@ -1,0 +1,270 @@
+"""From pixels to labels, as a stream: decode, find and follow faces, crop, encode, classify.
+
+One thread decodes, follows and crops a bounded number of frames ahead; the network works on
+batches in the caller's thread. What is kept of a whole video is numbers: about 150 bytes a face
+and frame.
+"""
+
+import queue
+import threading
+from array import array
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abawcli.config import Detection, Prediction, Tracking
+from abawcli.device import choose_device
+from abawcli.faces.crop import crop_scales, square_around
+from abawcli.faces.detect import load_detector
+from abawcli.faces.subjects import lay_rows
+from abawcli.faces.track import TrackedFace, track_faces
+from abawcli.formats.tables import COLUMNS, PROBABILITIES
+from abawcli.labels import IGNORE, N_CLASSES
+from abawcli.media.video import Frame, read_frames
+from abawcli.models.backbones import Preprocess
+from abawcli.models.encoder import load_encoder
+from abawcli.models.recipes import find_recipe
+from abawcli.stages.smooth import smooth_table
+
+T = TypeVar("T")
+Crops = NDArray[np.uint8]
+
+
+class Progress(Protocol):
+    """Called while frames go by."""
+
+    def __call__(self, done: int, total: int | None, what: str) -> None:
+        """Say that `done` frames are finished; the total is not known before the end."""
+
+
+@dataclass(frozen=True)
+class FacePrediction:
+    """One face in one frame, before smoothing."""
+
+    subject: int  # track number
+    box: tuple[float, float, float, float]  # x, y, w, h in pixels of the displayed frame
+    score: float
+    detected: bool  # False: the box is interpolated between two detections
+    probabilities: NDArray[np.float32]  # (8,)
+
+
+@dataclass(frozen=True)
+class FramePrediction:
+    """One frame and all faces that were followed in it."""
+
+    frame: int  # from 1
+    time_s: float
+    faces: list[FacePrediction]
+
+
+@dataclass(frozen=True)
+class _CroppedFrame:
+    number: int
+    time_s: float
+    faces: list[TrackedFace]
+    crops: list[Crops]  # of each face (K, S, S, 3)
+
+
+def run_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
+    """Yield `items` while a thread makes up to `depth` of the next ones.
+
+    An error in the thread is raised here, after the items before it. When the caller stops
+    early, so does the thread.
+    """
+    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(is_item: bool, value: Any) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put((is_item, value), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                put(True, item)
+                if stopped.is_set():
+                    break
+        except BaseException as caught:  # goes to the caller, whatever it is
+            error = caught
+        put(False, error)
+
+    thread = threading.Thread(target=work, name="abaw-frames", daemon=True)
+    thread.start()
+    try:
+        while (entry := ready.get())[0]:
+            yield entry[1]
+        if entry[1] is not None:
+            raise entry[1]
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def crop_face(frame: Frame, face: TrackedFace, preprocess: Preprocess) -> Crops:
+    """Cut a face out of a frame at each of the backbone's scales: (K, S, S, 3).
+
+    Only the part of the frame that the largest crop shows is converted to RGB.
+    """
+    width, height = frame.size
+    left, top, side = square_around(face.box, max(preprocess.crop_scales))
+    x0, y0 = max(0, int(np.floor(left))), max(0, int(np.floor(top)))
+    x1 = min(width, int(np.ceil(left + side)) + 1)
+    y1 = min(height, int(np.ceil(top + side)) + 1)
+    if x0 >= x1 or y0 >= y1:  # wholly outside, between two detections at the edge
+        return np.zeros((len(preprocess.crop_scales), *[preprocess.resize] * 2, 3), np.uint8)
+    region = frame.region_rgb(x0, y0, x1, y1)
+    scales = preprocess.crop_scales
+    return np.stack(crop_scales(region, face.box, scales, preprocess.resize, (x0, y0)))
+
+
+class Predictor:
+    """A recipe's networks, loaded once for any number of videos."""
+
+    def __init__(
+        self, recipe: str = "compact", device: str = "auto", config: Prediction | None = None
+    ) -> None:
+        """Load the networks.
+
+        Raises:
+            UsageError: no such recipe or device.
+            CheckpointError: its weights are missing or do not fit.
+        """
+        self.recipe = find_recipe(recipe)
+        self.config = config or Prediction()
+        self.encoder, _ = load_encoder(self.recipe.encoder, choose_device(device))
+        self.detector = load_detector(self.recipe.detector)
+
+    def describe(self, subject: str, smooth: bool) -> dict[str, Any]:
+        """Return what the results depend on, for their provenance."""
+        about = self.recipe.describe()
+        if not smooth:
+            about["smoothing"] = None
+        return about | {
+            "subject": subject,
+            "detector_sha256": self.detector.sha256,
+            "detection": asdict(Detection()),
+            "tracking": asdict(Tracking()),
+        }
+
+    def predict_frames(self, path: Path) -> Iterator[FramePrediction]:
+        """Yield every frame of a video with all its faces, unsmoothed, in order.
+
+        Raises:
+            InputError: the file cannot be read or holds no frame.
+        """
+        waiting: list[_CroppedFrame] = []
+        for frame in run_ahead(self._crop_frames(path), self.config.queue_frames):
+            waiting.append(frame)
+            faces = sum(len(f.faces) for f in waiting)
+            if faces >= self.config.batch_size or len(waiting) >= self.config.queue_frames:
+                yield from self._classify(waiting)
+                waiting = []
+        yield from self._classify(waiting)
+
+    def _crop_frames(self, path: Path) -> Iterator[_CroppedFrame]:
+        how = self.encoder.preprocess
+        for tracked in track_faces(read_frames(path), self.detector):
+            frame = tracked.frame
+            crops = [crop_face(frame, face, how) for face in tracked.faces]
+            yield _CroppedFrame(frame.number, frame.time_s, tracked.faces, crops)
+
+    def _classify(self, frames: list[_CroppedFrame]) -> Iterator[FramePrediction]:
+        crops = [crop for frame in frames for crop in frame.crops]
+        size = self.config.batch_size
+        parts = [self._classify_batch(crops[k : k + size]) for k in range(0, len(crops), size)]
+        rows: Iterator[NDArray[np.float32]] = iter(np.concatenate(parts) if parts else [])  # (8,)
+        for frame in frames:
+            faces = [
+                FacePrediction(face.subject, face.box, face.score, face.detected, next(rows))
+                for face in frame.faces
+            ]
+            yield FramePrediction(frame.number, frame.time_s, faces)
+
+    def _classify_batch(self, crops: list[Crops]) -> NDArray[np.float32]:
+        """Classify in batches of one size only: the same arithmetic for every face."""
+        batch = np.zeros((self.config.batch_size, *crops[0].shape), np.uint8)
+        batch[: len(crops)] = crops
+        return self.encoder.classify(batch)[: len(crops)]
+
+    def predict_video(
+        self,
+        path: Path,
+        subject: str = "main",
+        smooth: bool = True,
+        progress: Progress = lambda done, total, what: None,
+    ) -> pd.DataFrame:
+        """Return the prediction table of a video or picture (columns of `formats.tables`).
+
+        Every decoded frame has one row, or one for each subject with `subject="all"`. The
+        column `subject` holds what was asked for, and the track's number for `all`.
+
+        Raises:
+            InputError: the file cannot be read or holds no frame.
+            UsageError: no such way to choose a subject.
+        """
+        faces, frames, times = array("d"), array("q"), array("d")
+        for found in self.predict_frames(path):
+            frames.append(found.frame)
+            times.append(found.time_s)
+            for face in found.faces:
+                row = (found.frame, face.subject, *face.box, face.score, *face.probabilities)
+                faces.extend(map(float, row))
+            progress(found.frame, None, "")
+        columns = np.frombuffer(faces, np.float64).reshape(-1, 7 + N_CLASSES)  # (N, 15)
+        table = _build_table(path.stem, np.array(frames), np.array(times), columns, subject)
+        return smooth_table(table, self.recipe.smoothing) if smooth else table
+
+
+def _build_table(
+    video: str,
+    frames: NDArray[np.int64],
+    times: NDArray[np.float64],
+    faces: NDArray[np.float64],
+    strategy: str,
+) -> pd.DataFrame:
+    """Lay out one row a frame and subject from faces (N, 15) of all subjects."""
+    numbers, who, boxes = faces[:, 0].astype(int), faces[:, 1].astype(int), faces[:, 2:6]
+    frame, subject, index = lay_rows(frames, numbers, who, boxes, strategy)  # each (R,)
+    found = index >= 0
+    # One row of NaN behind the faces, for rows without one: index -1.
+    values = np.concatenate([faces, np.full((1, faces.shape[1]), np.nan)])[index]  # (R, 15)
+    p = values[:, 7:]  # (R, 8)
+    best = np.where(found[:, None], p, 0.0).argmax(axis=1)  # (R,)
+    columns = {
+        "video": video,
+        "frame": frame,
+        "time_s": times[np.searchsorted(frames, frame)],
+        "subject": subject.astype(str) if strategy == "all" else strategy,
+        "found": found,
+        "face_score": values[:, 6],
+        **dict(zip("xywh", values[:, 2:6].T, strict=True)),
+        "source": np.where(found, "visual", "none"),
+        "label": np.where(found, best, IGNORE),
+        "confidence": p[np.arange(len(p)), best],
+        **dict(zip(PROBABILITIES, p.T, strict=True)),
+    }
+    return pd.DataFrame(columns)[COLUMNS]
+
+
+def predict_video(
+    path: Path | str, recipe: str = "compact", subject: str = "main", smooth: bool = True
+) -> pd.DataFrame:
+    """Return the prediction table of one video; see `Predictor.predict_video`.
+
+    For several videos, make a `Predictor` once: loading takes longer than a short clip.
+    """
+    return Predictor(recipe).predict_video(Path(path), subject, smooth)
+
+
+def predict_frames(path: Path | str, recipe: str = "compact") -> Iterator[FramePrediction]:
+    """Yield every frame of a video with all its faces as it is done; see `Predictor`."""
+    return Predictor(recipe).predict_frames(Path(path))
