@@ -260,11 +260,11 @@ def _warn_of_cut(
         )  # fmt: skip
 
 
-def find_video(container: InputContainer, path: Path) -> VideoStream:
-    """Return the first video stream that is no cover picture.
+def find_video(container: InputContainer, path: Path) -> VideoStream | None:
+    """Return the first video stream that is no cover picture, None where there is none.
 
     Raises:
-        InputError: the file holds no video, or one that no decoder is there for.
+        InputError: there is no decoder for it.
     """
     pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     for stream in container.streams.video:
@@ -272,8 +272,7 @@ def find_video(container: InputContainer, path: Path) -> VideoStream:
             if stream.codec_context is None:
                 raise InputError(f"{path}: its video is in a format that FFmpeg cannot decode")
             return stream
-    sound_only = " (sound only)" if container.streams.audio else ""
-    raise InputError(f"{path} holds no video{sound_only}")
+    return None
 
 
 def _add_times(
@@ -301,6 +300,20 @@ def _add_times(
         yield time_s, native
 
 
+def decode_frames(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[Frame]:
+    """Yield every frame of a stream in presentation order.
+
+    Raises:
+        InputError: no frame can be decoded.
+    """
+    number = 0
+    natives = decode_stream(container, stream, path)
+    for number, (time_s, native) in enumerate(_add_times(container, stream, natives), 1):
+        yield Frame(number, time_s, native)
+    if number == 0:
+        raise InputError(f"{path} holds no frame that can be decoded")
+
+
 def read_frames(path: Path) -> Iterator[Frame]:
     """Yield every frame of a video, or the one of a picture, in presentation order.
 
@@ -309,11 +322,9 @@ def read_frames(path: Path) -> Iterator[Frame]:
     Raises:
         InputError: the file cannot be opened, holds no video, or no frame of it can be decoded.
     """
-    number = 0
     with open_media(path) as container:
         stream = find_video(container, path)
-        natives = decode_stream(container, stream, path)
-        for number, (time_s, native) in enumerate(_add_times(container, stream, natives), 1):
-            yield Frame(number, time_s, native)
-    if number == 0:
-        raise InputError(f"{path} holds no frame that can be decoded")
+        if stream is None:
+            sound_only = " (sound only)" if container.streams.audio else ""
+            raise InputError(f"{path} holds no video{sound_only}")
+        yield from decode_frames(container, stream, path)

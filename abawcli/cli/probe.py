@@ -1,0 +1,73 @@
+"""`abaw probe`: what is in media files."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from abawcli.cli.options import inputs_argument, json_option, verbosity_options
+
+if TYPE_CHECKING:
+    from abawcli.media.probe import AudioReport, ProbeReport, VideoReport
+
+COLUMNS = ("file", "video", "frames", "frame rate", "sound")
+
+
+def _format_video(video: "VideoReport | None") -> list[str]:
+    """Return the cells video, frames and frame rate."""
+    if video is None:
+        return ["none", "-", "-"]
+    turned = f"\nrotated {video.rotation}" if video.rotation else ""
+    mirrored = "\nmirrored" if video.mirrored else ""
+    stated = video.header_frames != video.decoded_frames
+    rate = f"{video.nominal_fps:.5g}" if video.nominal_fps else "?"
+    low, middle, high = video.interval_ms
+    return [
+        f"{video.codec} {video.pixel_format}\n{video.width}x{video.height}{turned}{mirrored}",
+        f"{video.decoded_frames}\n{video.first_time_s:.2f}-{video.last_time_s:.2f} s"
+        + (f"\nheader: {video.header_frames or 'none'}" if stated else ""),
+        f"{rate} {'constant' if video.constant_rate else 'variable'}\n"
+        f"{low:.0f} {middle:.0f} {high:.0f} ms",
+    ]
+
+
+def _format_audio(audio: "AudioReport | None", offset_s: float | None) -> str:
+    """Return the cell sound; an offset under a millisecond is none."""
+    if audio is None:
+        return "none"
+    offset = f"\n{offset_s:+.3f} s" if offset_s and abs(offset_s) >= 0.001 else ""
+    times = f"{audio.start_s:.2f}-{audio.start_s + audio.duration_s:.2f} s"
+    return f"{audio.codec} {audio.rate_hz / 1000:g}k x{audio.channels}\n{times}{offset}"
+
+
+@click.command()
+@inputs_argument
+@json_option
+@verbosity_options
+def command(inputs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Show what is in media files: streams, decoded frames, times.
+
+    Everything is decoded; only what the table calls header is taken from there. Under the frame
+    rate stand the shortest, median and longest interval, under the sound its times on the
+    frames' clock, and how much later it begins than the video.
+    """
+    from dataclasses import asdict
+
+    from abawcli.cli.batch import run_each
+    from abawcli.cli.console import print_json, print_table
+    from abawcli.formats.files import VIDEO_SUFFIXES, expand_inputs
+    from abawcli.media.probe import probe_media
+
+    reports: list[ProbeReport] = []
+    try:
+        run_each(
+            expand_inputs(inputs, VIDEO_SUFFIXES), lambda path: reports.append(probe_media(path))
+        )
+    finally:  # what could be read is shown before the command ends for what could not
+        if as_json:
+            print_json([asdict(report) for report in reports])
+        elif reports:
+            rows = [
+                [r.path, *_format_video(r.video), _format_audio(r.audio, r.audio_offset_s)]
+                for r in reports
+            ]
+            print_table("", COLUMNS, rows)
