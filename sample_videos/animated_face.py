@@ -78,47 +78,41 @@ LANDMARKS: dict[str, Points] = {
 }
 
 
-def _line(dx: ArrayLike, dy: ArrayLike) -> Points:
+def _shift_lips(dx: ArrayLike, dy: ArrayLike) -> Points:
     """Return the offsets of the nine points of a lip line."""
     return np.column_stack((np.broadcast_to(dx, 9), np.broadcast_to(dy, 9)))
 
 
-def _both(dx: float, dy: ArrayLike) -> dict[str, ArrayLike]:
+def _shift_brows(dx: float, dy: tuple[float, ...]) -> dict[str, ArrayLike]:
     """Return the offsets of both brows, outer to inner; positive dx is towards the nose."""
-    dys = np.broadcast_to(dy, 4)
-    return {
-        "brow_left": [(dx, y) for y in dys],
-        "brow_right": [(-dx, y) for y in dys],
-    }
+    return {"brow_left": [(dx, y) for y in dy], "brow_right": [(-dx, y) for y in dy]}
 
 
-_DROP = _line(-4.5 * SIDE, 7 + 8 * BELL)
-_CORNERS = _line(0, 5 * np.abs(SIDE) ** 1.5 - 1)
+_DROP = _shift_lips(-4.5 * SIDE, 7 + 8 * BELL)
+_CORNERS = _shift_lips(0, 5 * np.abs(SIDE) ** 1.5 - 1)
 # Offsets of landmark groups: one for the group, or one a point.
 ACTION_UNITS: dict[str, Mapping[str, ArrayLike]] = {
     "rest": {  # undoes AU 6 + 12 + 25, the smile of the photograph
         "cheeks": (0, 1.5),
         "lower_lids": (0, 0.4),
-    }
-    | {
-        name: np.column_stack((np.subtract(REST_X, MOUTH_X), np.subtract(rest, smile)))
-        for name, (smile, rest) in LIPS.items()
+        **{
+            name: _shift_lips(np.subtract(REST_X, MOUTH_X), np.subtract(rest, smile))
+            for name, (smile, rest) in LIPS.items()
+        },
     },
-    "inner_brows_up": _both(0.5, (0.5, -0.5, -2.5, -5)),  # AU 1
-    "outer_brows_up": _both(0, (-4, -5, -4, -1.5)),  # AU 2
-    "brows_down": _both(2.5, (-0.5, 1.5, 3.5, 5)),  # AU 4
+    "inner_brows_up": _shift_brows(0.5, (0.5, -0.5, -2.5, -5)),  # AU 1
+    "outer_brows_up": _shift_brows(0, (-4, -5, -4, -1.5)),  # AU 2
+    "brows_down": _shift_brows(2.5, (-0.5, 1.5, 3.5, 5)),  # AU 4
     "lids_up": {"upper_lids": (0, -2.2), "lower_lids": (0, 0.8)},  # AU 5
     "lids_tight": {"upper_lids": (0, 1.2), "lower_lids": (0, -1)},  # AU 7
-    "corners_down": {  # AU 15
-        "upper_outer": _CORNERS,
-        "upper_inner": _CORNERS,
-        "lower_inner": _CORNERS,
-        "lower_outer": _CORNERS,
+    "corners_down": dict.fromkeys(LIPS, _CORNERS),  # AU 15
+    "lips_pressed": {
+        "upper_outer": _shift_lips(0, 1.6 * BELL),
+        "lower_outer": _shift_lips(0, -2 * BELL),
     },
-    "lips_pressed": {"upper_outer": _line(0, 1.6 * BELL), "lower_outer": _line(0, -2 * BELL)},
     "jaw_drop": {  # AU 26
-        "upper_outer": _line(-4.5 * SIDE, 7 - 8.5 * BELL),
-        "upper_inner": _line(-4.5 * SIDE, 7 - 8.5 * BELL),
+        "upper_outer": _shift_lips(-4.5 * SIDE, 7 - 8.5 * BELL),
+        "upper_inner": _shift_lips(-4.5 * SIDE, 7 - 8.5 * BELL),
         "lower_inner": _DROP,
         "lower_outer": _DROP,
         "chin": (0, 9),
@@ -145,13 +139,13 @@ EXPRESSIONS: dict[str, Weights] = {
         "lips_pressed": 1,
     },
 }
-OUTLINE = (
+OUTLINE = (  # of the person, roughly
     *((228, 14), (195, 24), (165, 50), (153, 85), (158, 110), (175, 123), (182, 135), (186, 150)),
     *((160, 150), (125, 165), (112, 195), (118, 210), (95, 222), (60, 260), (45, 300), (22, 345)),
     *((362, 345), (355, 290), (335, 262), (305, 240), (300, 225), (302, 205), (285, 190)),
     *((260, 172), (262, 150), (270, 135), (282, 125), (298, 105), (300, 75), (285, 45), (255, 20)),
 )
-# Brows in the photograph are thin and pale: these strokes, and the lines of a frown, are painted.
+# Painted, as are strokes over the brows, which are thin and pale in the photograph.
 FROWN_LINES = (((220.5, 88), (221.5, 98)), ((230, 89), (228.5, 98.5)))
 SMILE_FOLDS = (((209, 124), (202, 131), (196.5, 138)), ((240.5, 124), (246, 132), (251, 143)))
 
