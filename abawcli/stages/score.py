@@ -96,8 +96,9 @@ def _gather(
             failed[str(path)] = str(error)
             continue
         if twice := [key for key in items if key in gathered]:
-            failed[str(path)] = f"{path}: labels of {twice[0]} are in another file too"
-        gathered = items | gathered
+            video = twice[0][0] if isinstance(twice[0], tuple) else twice[0]
+            failed[str(path)] = f"{path}: labels of {video} are in another file too, left out here"
+        gathered |= {key: value for key, value in items.items() if key not in twice}
     return gathered
 
 
@@ -167,7 +168,7 @@ def score_files(predictions: Iterable[Path], annotations: Iterable[Path]) -> Sco
     pairs = _pair_up(truth, tracks, failed)
     if not pairs:
         first, *others = failed.values()
-        raise InputError(first + (f" (and {len(others)} more like it)" if others else ""))
+        raise InputError(first + (f" (and {len(others)} other failures)" if others else ""))
     y = np.concatenate([labels for labels, _, _ in pairs.values()])
     p = np.concatenate([track.labels[rows] for _, track, rows in pairs.values()])
     seen = _find_faces(pairs.values())

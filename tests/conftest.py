@@ -1,0 +1,23 @@
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def fresh_logging() -> Iterator[None]:
+    """Undo what -v and -q set, so that later tests see the library's warnings."""
+    yield
+    log = logging.getLogger("abawcli")
+    log.handlers, log.propagate = [], True
+    log.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Return the folder of recordings beside the repository; skip where there is none."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return folder

@@ -1,0 +1,192 @@
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from abawcli import __version__
+from abawcli.cli import COMMANDS, LazyGroup, main
+from abawcli.cli.batch import place_outputs, run_each
+from abawcli.cli.console import print_json, print_table, progress_bar
+from abawcli.cli.options import verbosity_options
+from abawcli.errors import AbawError, CheckpointError, InputError, UsageError
+
+
+def invoke(command: click.Command, *arguments: str) -> tuple[int, str, str]:
+    """Run a command behind the error boundary; return exit status, stdout and stderr."""
+
+    class Group(LazyGroup):
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+            return command
+
+    result = CliRunner().invoke(Group("abaw"), ["it", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def raising(error: AbawError) -> click.Command:
+    @click.command()
+    @verbosity_options
+    def command(quiet: bool) -> None:
+        raise error
+
+    return command
+
+
+def working(fails: set[str], paths: list[str]) -> click.Command:
+    @click.command()
+    @verbosity_options
+    def command(quiet: bool) -> None:
+        def work(path: Path) -> None:
+            if str(path) in fails:
+                raise InputError(f"{path} is broken")
+            click.echo(f"{path} is done")
+
+        run_each(map(Path, paths), work)
+
+    return command
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_lists_every_command_without_importing_one(option: str) -> None:
+    result = CliRunner().invoke(main, [option])
+    assert result.exit_code == 0
+    for name, text in COMMANDS.items():
+        assert f"  {name} " in result.stdout
+        assert text in " ".join(result.stdout.split())
+
+
+def test_help_is_light() -> None:
+    heavy = ("torch", "transformers", "pandas", "cv2", "matplotlib", "scipy", "rich", "tqdm", "av")
+    code = (
+        "import sys; from click.testing import CliRunner; from abawcli.cli import main;"
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0;"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version() -> None:
+    assert CliRunner().invoke(main, ["--version"]).stdout == f"abaw, version {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["--frobnicate"]])
+def test_what_is_unknown_is_wrong_usage(arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "frobnicate" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InputError("a.mp4 is empty"), 1),
+        (CheckpointError("head.safetensors is damaged"), 1),
+        (UsageError("window must be odd"), 2),
+    ],
+)
+def test_an_error_is_one_line_on_stderr(error: AbawError, status: int) -> None:
+    assert invoke(raising(error)) == (status, "", f"abaw: error: {error}\n")
+
+
+@pytest.mark.parametrize("option", ["-v", "--verbose"])
+def test_verbose_shows_the_traceback_and_ends_alike(option: str) -> None:
+    status, _, stderr = invoke(raising(UsageError("window must be odd")), option)
+    assert status == 2
+    assert stderr.startswith("Traceback")
+    assert "in command" in stderr
+    assert stderr.endswith("abaw: error: window must be odd\n")
+
+
+def test_all_inputs_are_done() -> None:
+    assert invoke(working(set(), ["a", "b"])) == (0, "a is done\nb is done\n", "")
+
+
+def test_a_failure_is_said_and_the_others_go_on() -> None:
+    status, stdout, stderr = invoke(working({"a", "c"}, ["a", "b", "c"]))
+    assert status == 1
+    assert stdout == "b is done\n"
+    assert stderr.splitlines() == [
+        "abaw: error: a is broken",
+        "abaw: error: c is broken",
+        "abaw: 2 of 3 inputs failed: a, c",
+    ]
+
+
+def test_the_only_input_fails_in_one_line() -> None:
+    assert invoke(working({"a"}, ["a"])) == (1, "", "abaw: error: a is broken\n")
+
+
+def test_verbose_shows_tracebacks_of_several_inputs() -> None:
+    _, _, stderr = invoke(working({"a", "b"}, ["a", "b"]), "-v")
+    assert stderr.count("Traceback") == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [(None, ["warning"]), ("-v", ["debug", "info", "warning"]), ("-q", [])],
+)
+def test_messages_of_the_library_follow_the_options(option: str | None, said: list[str]) -> None:
+    @click.command()
+    @verbosity_options
+    def command(quiet: bool) -> None:
+        log = logging.getLogger("abawcli.formats.anything")
+        for level in ("debug", "info", "warning"):
+            getattr(log, level)("%d frames", 7)
+
+    status, stdout, stderr = invoke(command, *([option] if option else []))
+    assert (status, stdout) == (0, "")
+    assert stderr.splitlines() == [f"abaw: {level}: 7 frames" for level in said]
+
+
+class TestPlaces:
+    TABLES = (".csv", ".parquet")
+
+    def place(self, inputs: list[str], output: Path | str, suffix: str | None = None) -> list[str]:
+        paths = [Path(p) for p in inputs]
+        placed = place_outputs(paths, Path(output), self.TABLES, suffix)
+        assert list(placed) == paths
+        return [str(p) for p in placed.values()]
+
+    def test_one_input_to_a_file_or_into_a_folder(self, tmp_path: Path) -> None:
+        assert self.place(["in/a.mp4"], "labels.CSV") == ["labels.CSV"]
+        assert self.place(["in/a.mp4"], "out", ".csv") == ["out/a.csv"]
+        (tmp_path / "odd.csv").mkdir()
+        into = self.place(["a.csv"], tmp_path / "odd.csv")
+        assert into == [str(tmp_path / "odd.csv" / "a.csv")]
+
+    def test_several_inputs_into_a_folder(self) -> None:
+        assert self.place(["x/a.csv", "b.parquet"], "out") == ["out/a.csv", "out/b.parquet"]
+        assert self.place(["a.b.mp4", "c"], "out", ".csv") == ["out/a.b.csv", "out/c.csv"]
+
+    def test_several_inputs_for_one_file(self) -> None:
+        with pytest.raises(
+            UsageError, match=r"2 inputs do not fit in all\.csv; -o must be a folder"
+        ):
+            self.place(["a.mp4", "b.mp4"], "all.csv")
+
+    def test_two_inputs_of_the_same_name(self) -> None:
+        with pytest.raises(UsageError, match=r"x/a\.mp4 and y/a\.avi would both be written to"):
+            self.place(["x/a.mp4", "y/a.avi"], "out", ".csv")
+
+
+def test_tables_and_json_go_to_stdout_and_summaries_to_stderr(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_table("frames", ["class", "n"], [["Anger", "3"]])
+    print_json({"n": 3})
+    print_table("summary", ["class", "n"], [["Fear", "4"]], stderr=True)
+    out, err = capsys.readouterr()
+    assert "frames" in out and "Anger" in out and '{\n  "n": 3\n}' in out
+    assert "Fear" in err and "Fear" not in out
+
+
+def test_no_progress_bar_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("predict", "frame") as update:
+        update(3, 10, "clip.mp4")
+    assert capsys.readouterr() == ("", "")

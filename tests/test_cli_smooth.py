@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sample_tables import make_table
+
+from abawcli.cli import main
+from abawcli.cli.smooth import METHODS
+from abawcli.formats.files import read_provenance
+from abawcli.formats.tables import read_table, write_table
+from abawcli.stages.smooth import SMOOTHERS
+
+LABELS = [0] * 20 + [6] + [0] * 20 + [-1] * 5 + [0] * 5
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A table with a flicker and a gap, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("raw.csv")
+    write_table(make_table(LABELS), path, {"command": "predict", "recipe": "compact"})
+    return path
+
+
+def smooth(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["smooth", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    return result.exit_code, result.stderr
+
+
+def test_the_methods_offered_are_those_there_are() -> None:
+    assert tuple(SMOOTHERS) == METHODS
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("output", ["smooth.csv", "new/smooth.parquet"])
+def test_one_table_to_a_file(table: Path, method: str, output: str) -> None:
+    assert smooth("raw.csv", "-o", output, "--method", method, "--window", "11") == (0, "")
+    rows = read_table(Path(output))
+    assert (rows["label"] == 0).all()
+    assert rows["source"].tolist() == ["visual"] * 41 + ["filled"] * 5 + ["visual"] * 5
+    provenance = read_provenance(Path(output))
+    assert provenance["command"] == "smooth"
+    assert provenance["inputs"] == ["raw.csv"]
+    assert provenance["settings"] == {
+        "method": method,
+        "window_frames": 11,
+        "window_s": None,
+        "predictions": {"command": "predict", "recipe": "compact"},
+    }
+
+
+def test_several_tables_to_a_folder(table: Path) -> None:
+    write_table(make_table(LABELS, "other"), Path("other.parquet"), {})
+    assert smooth("raw.csv", "other.parquet", "-o", "out") == (0, "")
+    assert read_table(Path("out/raw.csv"))["video"].unique() == ["clip"]
+    assert read_table(Path("out/other.parquet"))["video"].unique() == ["other"]
+
+
+def test_a_window_in_seconds(table: Path) -> None:
+    assert smooth("raw.csv", "-o", "a.csv", "--window", "0.44s", "--method", "mean") == (0, "")
+    assert smooth("raw.csv", "-o", "b.csv", "--window", "11", "--method", "mean") == (0, "")
+    assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        ("24", "24 is even"),
+        ("0", "0 is even"),
+        ("wide", "'wide' is neither frames"),
+        ("-3", "neither frames"),
+        ("1.5", "neither frames"),
+        ("0s", "neither frames"),
+    ],
+)
+def test_windows_that_are_none(table: Path, window: str, message: str) -> None:
+    status, stderr = smooth("raw.csv", "-o", "a.csv", "--window", window)
+    assert status == 2
+    assert message in stderr
+
+
+def test_finished_work_is_kept_until_something_changes(table: Path) -> None:
+    output = Path("a.csv")
+
+    def again(*arguments: str) -> bool:
+        before = output.stat().st_mtime_ns if output.exists() else 0
+        assert smooth("raw.csv", "-o", "a.csv", *arguments)[0] == 0
+        return output.stat().st_mtime_ns != before
+
+    assert again()
+    assert not again()
+    assert again("--overwrite")
+    assert again("--window", "5")
+    write_table(make_table(LABELS), table, {"command": "predict", "recipe": "two-stage"})
+    assert again("--window", "5")
+
+
+def test_an_output_that_is_not_ours_is_kept(table: Path) -> None:
+    Path("a.csv").write_text("mine")
+    status, stderr = smooth("raw.csv", "-o", "a.csv")
+    assert status == 1
+    assert stderr == (
+        "abaw: error: a.csv exists and was not made from this input; use --overwrite\n"
+    )
+    assert Path("a.csv").read_text() == "mine"
+
+
+def test_smoothing_in_place_needs_overwrite(table: Path) -> None:
+    before = table.read_text()
+    assert smooth("raw.csv", "-o", "raw.csv")[0] == 1
+    assert table.read_text() == before
+    assert smooth("raw.csv", "-o", "raw.csv", "--overwrite") == (0, "")
+    assert (read_table(table)["label"] == 0).all()
+
+
+def test_bad_inputs_are_named_and_the_others_done(table: Path) -> None:
+    Path("notes.txt").write_text("hello")
+    status, stderr = smooth("gone.csv", "raw.csv", "notes.txt", "-o", "out")
+    assert status == 1
+    assert stderr.splitlines() == [
+        "abaw: error: no such file: gone.csv",
+        "abaw: error: notes.txt is not a table file (.csv or .parquet)",
+        "abaw: 2 of 3 inputs failed: gone.csv, notes.txt",
+    ]
+    assert [p.name for p in sorted(Path("out").glob("*.csv"))] == ["raw.csv"]
+
+
+def test_several_tables_do_not_fit_in_a_file(table: Path) -> None:
+    status, stderr = smooth("raw.csv", "gone.csv", "-o", "all.csv")
+    assert status == 2
+    assert "2 inputs do not fit in all.csv" in stderr
+
+
+def test_an_unwritable_place(table: Path) -> None:
+    Path("file").touch()
+    status, stderr = smooth("raw.csv", "-o", "file/a.csv")
+    assert (status, stderr) == (1, "abaw: error: cannot write file/a.csv: file is not a folder\n")
+
+
+def test_rows_that_stay_without_a_label_are_said_unless_quiet(table: Path) -> None:
+    message = "abaw: warning: clip, subject main: 3 of 51 frames stay without a label"
+    assert smooth("raw.csv", "-o", "a.csv", "--window", "3") == (
+        0,
+        message + ": none within 1 frames\n",
+    )
+    assert smooth("raw.csv", "-o", "b.csv", "--window", "3", "-q") == (0, "")

@@ -1,0 +1,213 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sample_tables import make_table
+
+from abawcli.errors import InputError, OutputError, UsageError
+from abawcli.formats.files import describe_work, is_finished, read_provenance
+from abawcli.formats.tables import (
+    COLUMNS,
+    DECIMALS,
+    PROBABILITIES,
+    SCHEMA,
+    check_table_name,
+    read_labels,
+    read_table,
+    write_table,
+)
+
+SUFFIXES = pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+WORK = describe_work("predict", [Path("clip.mp4")], {"recipe": "compact"})
+
+
+@SUFFIXES
+def test_what_is_written_is_read(tmp_path: Path, suffix: str) -> None:
+    table = make_table([0, 7, -1, 3])
+    path = tmp_path / f"labels{suffix}"
+    write_table(table, path, WORK)
+    back = read_table(path)
+    pd.testing.assert_frame_equal(back, table, check_dtype=False)
+    assert back["found"].dtype == bool
+    assert back["label"].dtype == back["frame"].dtype == np.int64
+
+
+def test_csv_is_plain_text_with_fixed_decimals_and_empty_cells(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    write_table(make_table([1, -1]), path, WORK)
+    header, first, second = path.read_text().splitlines()
+    assert header == (
+        "video,frame,time_s,subject,found,face_score,x,y,w,h,source,label,confidence,"
+        "p_neutral,p_anger,p_disgust,p_fear,p_happiness,p_sadness,p_surprise,p_other"
+    )
+    assert first.startswith("clip,1,0.000000,main,true,0.9000,100.25,100.25,100.25,100.25,visual,1")
+    assert first.endswith(",0.650000,0.050000,0.650000" + ",0.050000" * 6)
+    assert second == "clip,2,0.040000,main,false,,,,,,none,-1" + "," * 9
+
+
+rows = st.lists(
+    st.tuples(
+        st.lists(st.floats(0, 1, allow_subnormal=False), min_size=8, max_size=8).filter(
+            lambda p: sum(p) > 0.01
+        ),
+        st.floats(0, 1e5),
+        st.floats(-1e4, 1e4),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=8,
+)
+names = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=8)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rows, names)
+def test_csv_round_trips_to_its_decimals(tmp_path: Path, rows: list, name: str) -> None:
+    p = np.array([r[0] for r in rows])
+    p /= p.sum(axis=1, keepdims=True)
+    table = make_table(p.argmax(axis=1), video=name, subject=name[::-1])
+    table[PROBABILITIES], table["confidence"] = p, p.max(axis=1)
+    table["time_s"], table["x"] = [r[1] for r in rows], [r[2] for r in rows]
+    table["found"] = [r[3] for r in rows]
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    write_table(table, first, WORK)
+    back = read_table(first)
+    for column in COLUMNS:
+        if column in DECIMALS:
+            np.testing.assert_allclose(
+                back[column], table[column], rtol=0, atol=0.51 * 10.0 ** -DECIMALS[column]
+            )
+        else:
+            assert back[column].tolist() == table[column].tolist()
+    assert (back[PROBABILITIES].sum(axis=1) - 1).abs().max() < 1e-5
+    write_table(back, second, WORK)
+    assert first.read_bytes() == second.read_bytes()
+
+
+@SUFFIXES
+def test_provenance_stands_beside_every_table(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"labels{suffix}"
+    write_table(make_table([1]), path, WORK)
+    assert read_provenance(path) == WORK
+    assert is_finished(path, WORK, overwrite=False)
+
+
+def test_parquet_has_types_and_carries_the_provenance(tmp_path: Path) -> None:
+    path = tmp_path / "labels.parquet"
+    write_table(make_table([1, -1]), path, WORK)
+    schema = pyarrow.parquet.read_schema(path)
+    assert schema.equals(SCHEMA)
+    assert json.loads(schema.metadata[b"abaw"]) == WORK
+
+
+def test_a_failed_write_leaves_the_old_table_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    write_table(make_table([1]), path, WORK)
+    before = path.read_bytes()
+    broken = make_table([1]).assign(x=np.inf)
+    with pytest.raises(ValueError):
+        write_table(broken, path, WORK)
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "labels.csv",
+        "labels.csv.provenance.json",
+    ]
+
+
+def test_unwritable_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write .*file/labels.csv: .*file is not a folder"):
+        write_table(make_table([1]), tmp_path / "file" / "labels.csv", WORK)
+
+
+@pytest.mark.parametrize("name", ["labels.xlsx", "labels"])
+def test_unknown_suffix(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"end it in \.csv or \.parquet"):
+        check_table_name(tmp_path / name)
+    with pytest.raises(UsageError):
+        write_table(make_table([1]), tmp_path / name, WORK)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("label", "8", "line 3: label must be -1 to 7, not 8"),
+        ("label", "-2", "line 3: label must be -1 to 7, not -2"),
+        ("label", "happy", "Row #3"),
+        ("label", "", "line 3: label is empty"),
+        ("label", "-1", "line 3: label must be -1 where source is none, and only there"),
+        ("frame", "0", "line 3: frame must be 1 or more, not 0"),
+        ("frame", "1", "line 3: there was a row for this video, frame, subject before"),
+        ("time_s", "", "line 3: time_s is empty"),
+        ("found", "maybe", "Row #3"),
+        ("source", "guess", "line 3: source must be one of av, visual, .*, not guess"),
+        ("source", "none", "line 3: label must be -1 where source is none"),
+        ("p_anger", "0.9", "line 3: probabilities must be eight numbers from 0 that sum to 1"),
+        ("p_anger", "", "line 3: probabilities must be eight numbers from 0 that sum to 1"),
+    ],
+)
+def test_bad_values_are_named_with_their_line(
+    tmp_path: Path, column: str, value: str, message: str
+) -> None:
+    path = tmp_path / "labels.csv"
+    write_table(make_table([2, 2, 2]), path, WORK)
+    lines = path.read_text().splitlines()
+    cells = lines[2].split(",")
+    cells[COLUMNS.index(column)] = value
+    lines[2] = ",".join(cells)
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=message):
+        read_table(path)
+
+
+def test_negative_and_half_given_probabilities(tmp_path: Path) -> None:
+    path = tmp_path / "labels.parquet"
+    negative = make_table([2])
+    negative[PROBABILITIES[:2]] = [-0.05, 0.15]
+    write_table(negative, path, WORK)
+    with pytest.raises(InputError, match="row 1: probabilities must be eight numbers from 0"):
+        read_table(path)
+    write_table(make_table([2, -1]).assign(p_fear=[0.05, 0.5]), path, WORK)
+    with pytest.raises(InputError, match="row 2: probabilities must be empty where source is none"):
+        read_table(path)
+
+
+def test_missing_columns_are_all_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("video,frame\na,1\n")
+    with pytest.raises(InputError, match="has no column time_s, subject, found"):
+        read_table(path)
+
+
+def test_files_that_are_no_tables(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_table(tmp_path / "gone.csv")
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(InputError, match="not a table file"):
+        read_table(tmp_path / "notes.txt")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(InputError, match="not a table file"):
+        read_table(tmp_path / "folder.csv")
+    for name in ("empty.csv", "empty.parquet"):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(InputError, match="cannot read the table"):
+            read_table(tmp_path / name)
+    write_table(make_table([]), tmp_path / "bare.csv", WORK)
+    with pytest.raises(InputError, match="holds no rows"):
+        read_table(tmp_path / "bare.csv")
+
+
+def test_labels_of_any_table(tmp_path: Path) -> None:
+    path = tmp_path / "truth.csv"
+    path.write_text("video,frame,label,who\na,1,3,me\na,2,-1,me\n")
+    assert read_labels(path)["label"].tolist() == [3, -1]
+    path.write_text("video,frame,label\na,1,3\na,1,4\n")
+    with pytest.raises(InputError, match="line 3: there was a row for this video, frame before"):
+        read_labels(path)
