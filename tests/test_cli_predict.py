@@ -1,0 +1,132 @@
+"""`abaw predict` as a user calls it, results read from the files written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from media_files import Sound, make_clicks, write_media
+
+from abawcli.cli import main
+from abawcli.formats.tables import read_table
+
+EMPTY = np.full((48, 64, 3), 90, np.uint8)
+
+
+def predict(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["predict", "--device", "cpu", *map(str, arguments)])
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return write_media(tmp_path / "in" / "empty room.mp4", [EMPTY] * 12)
+
+
+def one_line(result: Result) -> str:
+    """Return the error of a run that said one thing and nothing else."""
+    assert "Traceback" not in result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("abaw: error")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_no_face_is_no_error(video: Path, tmp_path: Path, suffix: str) -> None:
+    output = tmp_path / f"labels{suffix}"
+    result = predict(video, "-o", output)
+    assert result.exit_code == 0, result.output
+    table = read_table(output)
+    assert len(table) == 12
+    assert set(table["source"]) == {"none"} and not table["found"].any()
+    assert "0%" in result.stderr  # the summary says it
+    assert result.stdout == ""
+
+
+def test_provenance_stands_beside_the_table(video: Path, tmp_path: Path) -> None:
+    predict(video, "-o", tmp_path / "labels.csv")
+    made = json.loads((tmp_path / "labels.csv.provenance.json").read_text())
+    assert made["command"] == "predict" and made["inputs"] == [str(video)]
+    assert made["settings"]["recipe"] == "compact"
+    assert len(made["settings"]["encoder_sha256"]) == 64
+
+
+def test_several_inputs_go_to_a_folder_and_a_bad_one_stops_none(
+    video: Path, tmp_path: Path
+) -> None:
+    second = write_media(tmp_path / "in" / "b.mkv", [EMPTY] * 3)
+    text = tmp_path / "in" / "text.mp4"
+    text.write_text("not a video")
+    (tmp_path / "in" / "zero.mp4").touch()
+    result = predict(tmp_path / "in", tmp_path / "absent.mp4", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert len(read_table(tmp_path / "out" / "empty room.csv")) == 12
+    assert len(read_table(tmp_path / "out" / f"{second.stem}.csv")) == 3
+    assert "3 of 5 inputs failed" in result.stderr
+    for name in ("text.mp4", "zero.mp4", "absent.mp4"):
+        assert name in result.stderr
+    assert {p.suffix for p in (tmp_path / "out").iterdir()} == {".csv", ".json"}
+
+
+def test_picture_is_one_row(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "p.png", [EMPTY], codec="png", pixel_format="rgb24",
+                       container="image2")  # fmt: skip
+    assert predict(path, "-o", tmp_path / "p.csv").exit_code == 0
+    assert read_table(tmp_path / "p.csv")["frame"].tolist() == [1]
+
+
+def test_finished_work_is_kept_stale_work_is_done_again(video: Path, tmp_path: Path) -> None:
+    output = tmp_path / "labels.csv"
+    predict(video, "-o", output)
+    before = output.stat().st_mtime_ns
+    again = predict(video, "-o", output)
+    assert again.exit_code == 0 and "already" in again.stderr
+    assert output.stat().st_mtime_ns == before
+    other = predict(video, "-o", output, "--no-smooth")
+    assert other.exit_code == 0
+    assert output.stat().st_mtime_ns > before
+
+
+def test_a_file_of_somebody_else_is_in_the_way(video: Path, tmp_path: Path) -> None:
+    output = tmp_path / "labels.csv"
+    output.write_text("precious")
+    result = predict(video, "-o", output)
+    assert result.exit_code == 1 and "--overwrite" in one_line(result)
+    assert output.read_text() == "precious"
+    assert predict(video, "-o", output, "--overwrite").exit_code == 0
+    assert len(read_table(output)) == 12
+
+
+def test_sound_only(tmp_path: Path) -> None:
+    clicks = make_clicks([0.1], 0.5, 48_000)
+    path = write_media(tmp_path / "s.wav", sound=Sound([(0.0, clicks)], codec="pcm_s16le"))
+    result = predict(path, "-o", tmp_path / "s.csv")
+    assert result.exit_code == 1 and "no video" in one_line(result)
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_folder_without_videos(tmp_path: Path) -> None:
+    (tmp_path / "void").mkdir()
+    result = predict(tmp_path / "void", "-o", tmp_path / "out")
+    assert result.exit_code == 1 and "void" in one_line(result)
+
+
+def test_unwritable_output(video: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = predict(video, "-o", tmp_path / "file" / "labels.csv")
+    assert result.exit_code == 1 and "cannot write" in one_line(result)
+
+
+def test_wrong_usage_is_exit_2(video: Path, tmp_path: Path) -> None:
+    assert predict(video, video.with_name("b"), "-o", tmp_path / "x.csv").exit_code == 2
+    assert predict(video, "-o", tmp_path / "x.txt").exit_code == 2
+    assert predict(video, "-o", tmp_path / "x.csv", "--recipe", "grand").exit_code == 2
+    assert predict(video, "-o", tmp_path / "x.csv", "--subject", "tallest").exit_code == 2
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_wrong_checkpoint(video: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_text("no weights")
+    result = predict(video, "-o", tmp_path / "x.csv", "--recipe", tmp_path / "w.safetensors")
+    assert result.exit_code == 1 and "w.safetensors" in one_line(result)

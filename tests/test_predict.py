@@ -1,0 +1,223 @@
+"""Prediction as a stream: rows, independence of how work is cut, bounded work ahead."""
+
+import gc
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from media_files import Image, corner_picture, write_media
+
+from abawcli.config import Detection, Prediction
+from abawcli.errors import CheckpointError, InputError, UsageError
+from abawcli.faces.detect import Face
+from abawcli.faces.track import TrackedFace
+from abawcli.media.video import Frame, read_frames
+from abawcli.models.backbones import COMPACT_FACE_PREPROCESS
+from abawcli.models.checkpoint import save_checkpoint
+from abawcli.stages.predict import Predictor, crop_face, predict_frames, predict_video, run_ahead
+
+SAMPLES = Path(__file__).parents[1] / "sample_videos"
+BACKGROUND = 30
+
+
+@dataclass
+class BlobDetector:
+    """Finds bright rectangles: faces whose place is known."""
+
+    config: Detection = Detection()
+    name: str = "blobs"
+    sha256: str = "0" * 64
+
+    def detect(self, images: list[Image]) -> list[list[Face]]:
+        """Return a face around what is bright in the left and in the right half."""
+        return [self._find(image[..., 1]) for image in images]
+
+    def _find(self, image: Image) -> list[Face]:
+        half = image.shape[1] // 2
+        faces = []
+        for offset, part in ((0, image[:, :half]), (half, image[:, half:])):
+            rows, columns = np.nonzero(part > 128)
+            if len(rows):
+                x, y = float(columns.min() + offset), float(rows.min())
+                size = float(np.ptp(columns) + 1), float(np.ptp(rows) + 1)
+                faces.append(Face((x, y, *size), 0.99, np.zeros((5, 2), np.float32)))
+        return faces
+
+
+def picture(left: int = 0, right: int = 0) -> Image:
+    """Return 128x96 pixels with bright squares of the given sides in the two halves."""
+    image = np.full((96, 128, 3), BACKGROUND, np.uint8)
+    for side, x in ((left, 16), (right, 80)):
+        image[24 : 24 + side, x : x + side] = np.linspace(150, 250, max(side, 1))[:side, None, None]
+    return image
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    made = Predictor(device="cpu")
+    made.detector = BlobDetector()
+    return made
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """A face on the left in frames 1-30, one on the right in 1-40, nothing in 41-48."""
+    pictures = [picture(32 * (k < 30), 24 * (k < 40)) for k in range(48)]
+    times = [3 + 2 * k + (k % 5 == 0) for k in range(48)]  # uneven, not from 0
+    return write_media(tmp_path / "v.mp4", pictures, times=times, time_base=Fraction(1, 50))
+
+
+def test_every_frame_has_one_row_with_its_own_time(predictor: Predictor, video: Path) -> None:
+    table = predictor.predict_video(video, smooth=False)
+    frames = list(read_frames(video))
+    assert table["frame"].tolist() == list(range(1, 49))
+    assert table["time_s"].tolist() == [frame.time_s for frame in frames]
+    assert set(table["video"]) == {"v"} and set(table["subject"]) == {"main"}
+
+
+def test_rows_without_a_face_say_so(predictor: Predictor, video: Path) -> None:
+    table = predictor.predict_video(video, smooth=False)
+    shown = table["frame"] <= 40  # right: smaller, but there longer than 32 * 30 / 24
+    shown = table["frame"] <= 30 if not table["found"][35] else shown
+    assert (table["found"] == shown).all()
+    assert (table["source"] == np.where(shown, "visual", "none")).all()
+    p = table.filter(like="p_")
+    np.testing.assert_allclose(p[shown].sum(axis=1), 1, atol=1e-5)
+    assert (table["label"][shown] == p[shown].to_numpy().argmax(axis=1)).all()
+    assert (table["label"][~shown] == -1).all() and p[~shown].isna().all(axis=None)
+
+
+def test_subjects(predictor: Predictor, video: Path) -> None:
+    everyone = predictor.predict_video(video, "all", smooth=False)
+    assert everyone.groupby("subject").size().tolist() == [48, 48]
+    assert sorted(everyone.groupby("subject")["found"].sum()) == [30, 40]
+    left = predictor.predict_video(video, "left", smooth=False)
+    assert (left["x"][:29] < 64).all() and (left["x"][31:40] > 64).all()
+    assert predictor.predict_video(video, "right", smooth=False)["x"][:40].min() > 64
+    with pytest.raises(UsageError, match="unknown subject"):
+        predictor.predict_video(video, "tallest")
+
+
+def test_results_do_not_depend_on_batch_or_queue(predictor: Predictor, video: Path) -> None:
+    whole = predictor.predict_video(video, "all")
+    for config in (Prediction(1, 1), Prediction(3, 7), Prediction(64, 200)):
+        predictor.config = config
+        pd.testing.assert_frame_equal(predictor.predict_video(video, "all"), whole, atol=1e-5)
+
+
+def test_smoothing_is_the_recipes(predictor: Predictor, video: Path) -> None:
+    raw = predictor.predict_video(video, smooth=False)
+    smooth = predictor.predict_video(video)
+    gap = ~raw["found"]
+    assert (smooth["source"][gap] != "visual").all()
+    assert (smooth["source"] == "filled").sum() > 0
+    assert smooth["p_neutral"].diff().abs().sum() <= raw["p_neutral"].diff().abs().sum()
+
+
+def test_frames_come_as_they_are_done_and_stopping_early_stops_the_work(
+    predictor: Predictor, video: Path
+) -> None:
+    stream = predictor.predict_frames(video)
+    first = next(stream)
+    assert first.frame == 1 and [face.subject for face in first.faces] == [0, 1]
+    stream.close()  # type: ignore[attr-defined]
+    assert not [t for t in threading.enumerate() if t.name == "abaw-frames"]
+
+
+def test_work_ahead_is_bounded() -> None:
+    made = 0
+
+    def numbers() -> Iterator[int]:
+        nonlocal made
+        while True:
+            made += 1
+            yield made
+
+    for taken, _ in enumerate(run_ahead(numbers(), 8), 1):
+        assert made - taken <= 8 + 2  # one in each hand
+        if taken == 500:
+            break
+
+
+def test_errors_of_the_thread_come_after_the_items_before_them() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise InputError("broken off")
+
+    stream = run_ahead(broken(), 4)
+    assert next(stream) == 1
+    with pytest.raises(InputError, match="broken off"):
+        next(stream)
+
+
+def test_decoded_frames_are_not_kept(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_media(tmp_path / "long.mp4", [picture(20)] * 300)
+    predictor.config = Prediction(4, 8)
+    most = 0
+    for found in predictor.predict_frames(path):
+        if found.frame % 50 == 0:
+            alive = sum(type(thing) is Frame for thing in gc.get_objects())
+            most = max(most, alive)
+    assert 0 < most < 40
+
+
+def test_crops_show_what_the_scale_says(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "c.png", [corner_picture(96, 64)], codec="png",
+                       pixel_format="rgb24", container="image2")  # fmt: skip
+    frame = next(read_frames(path))
+    how = COMPACT_FACE_PREPROCESS
+    inside = TrackedFace(0, (0.0, 0.0, 48.0, 32.0), 1.0, np.zeros((5, 2), np.float32), True)
+    crop = crop_face(frame, inside, how)
+    assert crop.shape == (1, 48, 48, 3)
+    assert crop[0, 24, 24].tolist() == pytest.approx([200, 40, 40], abs=3)  # the box's centre
+    assert crop[0, 3].max() == 0  # above the frame: black
+    outside = TrackedFace(0, (-90.0, -90.0, 40.0, 40.0), 1.0, inside.landmarks, False)
+    assert crop_face(frame, outside, how).max() == 0
+
+
+def test_bad_recipes(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no recipe 'grand'"):
+        Predictor("grand")
+    (tmp_path / "x.safetensors").write_text("nothing")
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        Predictor(str(tmp_path / "x.safetensors"))
+    import torch
+
+    save_checkpoint(tmp_path / "h.safetensors", {"a": torch.zeros(1)}, {"kind": "training-state"})
+    with pytest.raises(CheckpointError, match="'encoder' is needed"):
+        Predictor(str(tmp_path / "h.safetensors"))
+
+
+def test_a_file_without_frames_is_an_error(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "t.mp4").write_text("just text")
+    with pytest.raises(InputError, match=r"t\.mp4"):
+        predictor.predict_video(tmp_path / "t.mp4")
+
+
+def test_sample_video_is_labelled_in_its_order() -> None:
+    from abawcli.formats.abaw import read_annotation
+
+    table = predict_video(SAMPLES / "expressions.mp4")
+    truth = np.asarray(read_annotation(SAMPLES / "expressions.txt"))
+    happy = truth == 4
+    assert table["found"].mean() > 0.9
+    # her own smile, not drawn: higher in the frames that show it than in those that do not
+    assert table["p_happiness"][happy].mean() > table["p_happiness"][~happy].mean() + 0.2
+    assert next(predict_frames(SAMPLES / "expressions.mp4")).frame == 1
+
+
+def test_compact_recipe_does_not_import_transformers() -> None:
+    code = (
+        "import sys; from abawcli.stages.predict import Predictor; Predictor(device='cpu');"
+        "sys.exit('transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
