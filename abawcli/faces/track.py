@@ -78,6 +78,7 @@ class _Track:
     face: Face
     time_s: float
     colours: Floats
+    born_s: float
     seen: int = 1
     subject: int | None = None
     flicker: bool = False
@@ -107,9 +108,10 @@ def track_faces(
 ) -> Iterator[TrackedFrame[FrameT]]:
     """Yield every frame, in order, with its subjects.
 
-    At most `stride + confirm` frames are held. A track's number is its subject; it stays over
-    a gap of `gap_s` by place and size, and over longer ones and scene cuts by the colours of
-    the face and what is around it. Frames within a gap have no face.
+    At most `stride + confirm` frames are held. A face that is there for fewer than `stride`
+    frames may be missed, for fewer than `confirm` it is no subject. A subject keeps its number
+    over a gap of `gap_s` by place and size, and over longer ones and scene cuts by the colours
+    of the face and what is around it. Frames within a gap have no face.
     """
     config = config or Tracking()
     tracker = _Tracker(detector, config)
@@ -203,7 +205,10 @@ class _Tracker:
         seen = match.kept + match.returned
         for track, k in seen:
             track.see(look.faces[k], look.time_s, look.colours[k])
-        born = [(_Track(look.faces[k], look.time_s, look.colours[k]), k) for k in match.new]
+        born = [
+            (_Track(look.faces[k], look.time_s, look.colours[k], look.time_s), k)
+            for k in match.new
+        ]
         there = {id(track) for track, _ in seen}
         for track in self.active:
             track.flicker = track.subject is None and id(track) not in there
@@ -225,9 +230,11 @@ class _Tracker:
 
     def _recognise(self, track: _Track) -> int:
         """Return the number of the lost subject that looks most alike, or else the next one."""
-        likeness = [float(np.sqrt(track.colours * t.colours).sum()) for t in self.lost]
+        gone = [t for t in self.lost if t.time_s < track.born_s]  # not seen beside it
+        likeness = [float(np.sqrt(track.colours * t.colours).sum()) for t in gone]
         if likeness and max(likeness) >= self.config.likeness:
-            known = self.lost.pop(int(np.argmax(likeness)))
+            known = gone[int(np.argmax(likeness))]
+            self.lost.remove(known)
             assert known.subject is not None
             return known.subject
         self.subjects += 1
@@ -252,10 +259,10 @@ def _measure_colours(image: Image, face: Face) -> Floats:
     height, width = image.shape[:2]
     x0, y0 = min(max(0, int(x)), width - 1), min(max(0, int(y)), height - 1)
     region = image[y0 : max(y0 + 1, int(y + side)), x0 : max(x0 + 1, int(x + side))]
-    lab = cv2.cvtColor(region, cv2.COLOR_RGB2LAB)
-    ranges = [0, 256, 64, 192, 64, 192]  # a and b lie near 128 in all but neon light
-    counts = cv2.calcHist([lab], [0, 1, 2], None, list(_BINS), ranges).ravel()
-    return np.asarray(counts / max(1.0, float(counts.sum())), np.float32)
+    # Skin, hair and walls lie in the middle of the scales: finer bins there, none beyond.
+    lab = np.clip(cv2.cvtColor(region, cv2.COLOR_RGB2LAB), 64, 191)
+    counts = cv2.calcHist([lab], [0, 1, 2], None, list(_BINS), [64, 192] * 3).ravel()
+    return np.asarray(counts / counts.sum(), np.float32)
 
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> float:

@@ -1,0 +1,104 @@
+"""`abaw crop`: square face crops of videos."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from abawcli.cli.batch import run_each
+from abawcli.cli.console import print_table, progress_bar
+from abawcli.cli.options import (
+    inputs_argument,
+    output_option,
+    overwrite_option,
+    verbosity_options,
+)
+from abawcli.config import Cropping, Tracking
+from abawcli.errors import UsageError
+
+CROPPING, TRACKING = Cropping(), Tracking()
+SUBJECT_NAMES = ("main", "largest", "left", "right", "all")  # SUBJECTS, without its imports
+DETECTOR_NAMES = ("retinaface", "insightface")  # DETECTORS, likewise
+
+
+def _place_folders(paths: list[Path], output: Path) -> dict[Path, Path]:
+    """Return the folder for each video: its name without the suffix, below `output`."""
+    sources: dict[Path, Path] = {}
+    for path in paths:
+        folder = output / path.stem
+        if folder in sources:
+            raise UsageError(f"{sources[folder]} and {path} would both be written to {folder}")
+        sources[folder] = path
+    return {path: folder for folder, path in sources.items()}
+
+
+@click.command(name="crop")
+@inputs_argument
+@output_option
+@click.option(
+    "--scale", "scales", type=click.FloatRange(min=0, min_open=True), multiple=True,
+    default=CROPPING.scales, show_default=True,
+    help="Side of a crop over the longer side of the face's box; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--size", "side", type=click.IntRange(min=1),
+    help="Pixels that crops are resized to.  [default: as in the video]",
+)  # fmt: skip
+@click.option(
+    "--subject", type=click.Choice(SUBJECT_NAMES), default="main", show_default=True,
+    help="Whose faces: the person on screen longest and largest; in each frame the largest or "
+    "the outermost face; or everybody's.",
+)  # fmt: skip
+@click.option(
+    "--detector", type=click.Choice(DETECTOR_NAMES), default="retinaface", show_default=True,
+    help="What finds faces; insightface needs a model pack.",
+)  # fmt: skip
+@click.option(
+    "--stride", type=click.IntRange(min=1), default=TRACKING.stride, show_default=True,
+    help="Frames from one detection to the next while nothing is doubtful; 1: every frame.",
+)  # fmt: skip
+@overwrite_option
+@verbosity_options
+def command(
+    inputs: tuple[str, ...],
+    output: Path,
+    scales: tuple[float, ...],
+    side: int | None,
+    subject: str,
+    detector: str,
+    stride: int,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Find the faces in videos and write square crops of them.
+
+    OUTPUT/<video>/<scale>/00001.jpg is the face in frame 1, black outside the frame; a frame
+    without a face has no file. OUTPUT/<video>/faces.parquet has a row for every frame: time,
+    box, landmarks. With --subject all the crops are in <video>/subject0/<scale>/ and so on.
+    """
+    from abawcli.faces.detect import load_detector
+    from abawcli.formats.files import VIDEO_SUFFIXES, expand_inputs
+    from abawcli.stages.crop import crop_video
+
+    cropping = replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side)
+    folders = _place_folders(expand_inputs(inputs, VIDEO_SUFFIXES), output)
+    loaded = load_detector(detector)
+    rows: list[list[str]] = []
+
+    def work(path: Path) -> None:
+        with progress_bar(path.name, "frame", quiet) as update:
+            done = crop_video(
+                path, folders[path], subject=subject, detector=loaded, cropping=cropping,
+                tracking=replace(TRACKING, stride=stride), overwrite=overwrite, update=update,
+            )  # fmt: skip
+        numbers = (done.frames, done.found, done.detected, done.subjects) if done else ("done",)
+        rows.append([str(path), *map(str, numbers)])
+
+    try:
+        run_each(folders, work)
+    finally:
+        if rows and not quiet:
+            print_table(
+                f"crops in {output}", ["video", "frames", "with a face", "looked at", "subjects"],
+                rows, stderr=True,
+            )  # fmt: skip

@@ -1,0 +1,71 @@
+"""`faces.parquet`: which faces were found where, every decoded frame of one video.
+
+    frame, time_s         number from 1; presentation time in seconds
+    subject               number of the person from 0; -1 where nobody is meant
+    found                 is there a face; all that follows is null where there is none
+    detected              true: seen in this frame; false: between two frames it was seen in
+    score                 0..1, how sure the detector was
+    x, y, w, h            the face's box in pixels of the displayed frame
+    x0, y0 .. x4, y4      landmarks: left eye, right eye, nose, left and right corner of the
+                          mouth, as seen in the picture
+
+The provenance stands in the schema metadata under `abaw`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+from abawcli.errors import InputError
+from abawcli.formats.files import write_whole
+
+FACES_NAME = "faces.parquet"
+BOX = ("x", "y", "w", "h")
+LANDMARKS = tuple(f"{axis}{k}" for k in range(5) for axis in "xy")
+SCHEMA = pa.schema(
+    [
+        ("frame", pa.int64()),
+        ("time_s", pa.float64()),
+        ("subject", pa.int64()),
+        ("found", pa.bool_()),
+        ("detected", pa.bool_()),
+        *((name, pa.float32()) for name in ("score", *BOX, *LANDMARKS)),
+    ]
+)
+
+
+def write_faces(table: pd.DataFrame, path: Path, provenance: Mapping[str, Any]) -> None:
+    """Write a table with the columns of this module, whole or not at all.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    schema = SCHEMA.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
+    rows = pa.Table.from_pandas(table[SCHEMA.names], schema=schema, preserve_index=False)
+    with write_whole(path) as temporary:
+        pa.parquet.write_table(rows, temporary, compression="zstd")
+
+
+def read_faces(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the table, NaN where nothing was found, and its provenance.
+
+    Raises:
+        InputError: no such file, not parquet, or a column is missing or of another type.
+    """
+    try:
+        rows = pa.parquet.ParquetFile(path).read()
+        missing = [name for name in SCHEMA.names if name not in rows.column_names]
+        if missing:
+            raise InputError(f"{path} has no column {', '.join(missing)}")
+        about = (rows.schema.metadata or {}).get(b"abaw", b"{}")
+        table: pd.DataFrame = rows.select(SCHEMA.names).cast(SCHEMA).to_pandas()
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}") from None
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"cannot read the faces {path}: {error}") from error
+    return table, json.loads(about)

@@ -1,0 +1,85 @@
+"""Choosing subjects, against plain loops."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abawcli.errors import UsageError
+from abawcli.faces.subjects import NOBODY, SUBJECTS, choose_rows, find_main, lay_rows
+
+Faces = list[tuple[int, int, tuple[float, float, float, float]]]  # frame, subject, box
+
+side = st.integers(1, 50).map(float)
+place = st.integers(-20, 100).map(float)
+faces_strategy = st.lists(
+    st.tuples(st.integers(1, 12), st.integers(0, 4), st.tuples(place, place, side, side)),
+    unique_by=lambda face: face[:2],
+    max_size=30,
+)
+
+
+def columns(faces: Faces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return (
+        np.array([f for f, _, _ in faces], np.int64),
+        np.array([s for _, s, _ in faces], np.int64),
+        np.array([b for _, _, b in faces], np.float64).reshape(-1, 4),
+    )
+
+
+def choose_plainly(faces: Faces, strategy: str) -> list[int]:
+    weight: dict[int, float] = {}
+    for _, subject, (_, _, w, h) in faces:
+        weight[subject] = weight.get(subject, 0) + (w * h) ** 0.5
+    order = {
+        "main": lambda b: 0.0,
+        "largest": lambda b: -b[2] * b[3],
+        "left": lambda b: b[0] + b[2] / 2,
+        "right": lambda b: -b[0] - b[2] / 2,
+    }
+    chosen = []
+    for frame in sorted({f for f, _, _ in faces}):
+        rows = sorted((s, k) for k, (f, s, _) in enumerate(faces) if f == frame)
+        if strategy == "main":
+            main = min(weight, key=lambda s: (-weight[s], s))
+            chosen += [k for s, k in rows if s == main]
+        elif strategy == "all":
+            chosen += [k for _, k in rows]
+        else:
+            chosen.append(min((order[strategy](faces[k][2]), s, k) for s, k in rows)[2])
+    return chosen
+
+
+@given(faces_strategy, st.sampled_from(SUBJECTS))
+def test_choice_is_the_plain_one(faces: Faces, strategy: str) -> None:
+    assert choose_rows(*columns(faces), strategy).tolist() == choose_plainly(faces, strategy)
+
+
+@given(faces_strategy, st.sampled_from(SUBJECTS), st.integers(12, 15))
+def test_every_frame_has_a_row_for_each_subject(faces: Faces, strategy: str, n: int) -> None:
+    frame, subject, boxes = columns(faces)
+    frames, who, index = lay_rows(np.arange(1, n + 1), frame, subject, boxes, strategy)
+    people = max(1, len(set(subject.tolist()))) if strategy == "all" else 1
+    assert frames.tolist() == [f for f in range(1, n + 1) for _ in range(people)]
+    found = index >= 0
+    assert index[found].tolist() == choose_rows(frame, subject, boxes, strategy).tolist()
+    assert (frame[index[found]] == frames[found]).all()
+    assert (subject[index[found]] == who[found]).all()
+    if strategy == "main":
+        assert set(who.tolist()) == {find_main(subject, boxes)}
+    elif strategy == "all" and faces:
+        assert who.tolist() == sorted(set(subject.tolist())) * n
+    else:
+        assert (who[~found] == NOBODY).all()
+
+
+def test_main_is_longest_and_largest() -> None:
+    small = [(k, 0, (0.0, 0.0, 10.0, 10.0)) for k in range(1, 11)]
+    close_up = [(k, 1, (0.0, 0.0, 30.0, 30.0)) for k in range(1, 4)]
+    assert find_main(*columns(small + close_up)[1:]) == 0
+    assert find_main(*columns(small + close_up + [(4, 1, (0.0, 0.0, 30.0, 30.0))])[1:]) == 1
+
+
+def test_an_unknown_strategy_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown subject 'middle'; choose one of main, largest"):
+        choose_rows(*columns([]), "middle")
