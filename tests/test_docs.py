@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from abawcli.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "sample_videos" / "README.md"]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
 FOLDERS = "abawcli|benchmarks|docs|sample_videos|tests"
 MAKE_CLI = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))
 
@@ -66,7 +67,7 @@ def test_every_command_is_documented_and_helps(name: str) -> None:
     assert COMMANDS[name].split()[0] in result.output  # the list's line and the help agree
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_name_only_what_exists(page: Path) -> None:
     assert find_faults(page, page.read_text(encoding="utf-8")) == []
 
