@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from abawcli import __version__
 from abawcli.cli import COMMANDS, LazyGroup, main
-from abawcli.cli.batch import place_outputs, run_each
+from abawcli.cli.batch import run_each
 from abawcli.cli.console import print_json, print_table, progress_bar
 from abawcli.cli.options import verbosity_options
 from abawcli.errors import AbawError, CheckpointError, InputError, UsageError
@@ -142,37 +142,6 @@ def test_messages_of_the_library_follow_the_options(option: str | None, said: li
     status, stdout, stderr = invoke(command, *([option] if option else []))
     assert (status, stdout) == (0, "")
     assert stderr.splitlines() == [f"abaw: {level}: 7 frames" for level in said]
-
-
-class TestPlaces:
-    TABLES = (".csv", ".parquet")
-
-    def place(self, inputs: list[str], output: Path | str, suffix: str | None = None) -> list[str]:
-        paths = [Path(p) for p in inputs]
-        placed = place_outputs(paths, Path(output), self.TABLES, suffix)
-        assert list(placed) == paths
-        return [str(p) for p in placed.values()]
-
-    def test_one_input_to_a_file_or_into_a_folder(self, tmp_path: Path) -> None:
-        assert self.place(["in/a.mp4"], "labels.CSV") == ["labels.CSV"]
-        assert self.place(["in/a.mp4"], "out", ".csv") == ["out/a.csv"]
-        (tmp_path / "odd.csv").mkdir()
-        into = self.place(["a.csv"], tmp_path / "odd.csv")
-        assert into == [str(tmp_path / "odd.csv" / "a.csv")]
-
-    def test_several_inputs_into_a_folder(self) -> None:
-        assert self.place(["x/a.csv", "b.parquet"], "out") == ["out/a.csv", "out/b.parquet"]
-        assert self.place(["a.b.mp4", "c"], "out", ".csv") == ["out/a.b.csv", "out/c.csv"]
-
-    def test_several_inputs_for_one_file(self) -> None:
-        with pytest.raises(
-            UsageError, match=r"2 inputs do not fit in all\.csv; -o must be a folder"
-        ):
-            self.place(["a.mp4", "b.mp4"], "all.csv")
-
-    def test_two_inputs_of_the_same_name(self) -> None:
-        with pytest.raises(UsageError, match=r"x/a\.mp4 and y/a\.avi would both be written to"):
-            self.place(["x/a.mp4", "y/a.avi"], "out", ".csv")
 
 
 def test_tables_and_json_go_to_stdout_and_summaries_to_stderr(

@@ -130,7 +130,13 @@ def test_bad_inputs_are_named_and_the_others_done(table: Path) -> None:
 def test_several_tables_do_not_fit_in_a_file(table: Path) -> None:
     status, stderr = smooth("raw.csv", "gone.csv", "-o", "all.csv")
     assert status == 2
-    assert "2 inputs do not fit in all.csv" in stderr
+    assert "2 inputs need a folder as -o, not the file all.csv" in stderr
+
+
+def test_an_output_that_is_no_table(table: Path) -> None:
+    status, stderr = smooth("raw.csv", "-o", "smooth.txt")
+    assert status == 2
+    assert stderr == "abaw: error: smooth.txt is no table name; end it in .csv or .parquet\n"
 
 
 def test_an_unwritable_place(table: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from abawcli.errors import AbawError, UsageError
+from abawcli.errors import AbawError
 
 
 def report_error(error: AbawError) -> None:
@@ -37,27 +37,3 @@ def run_each(inputs: Iterable[Path], work: Callable[[Path], None]) -> None:
             failed.append(str(path))
             report_error(error)
     exit_if_failed(failed, len(paths))
-
-
-def place_outputs(
-    paths: Sequence[Path], output: Path, suffixes: Iterable[str], suffix: str | None = None
-) -> dict[Path, Path]:
-    """Return where the result of each input goes.
-
-    `output` is a file if it ends in one of `suffixes` and is no folder, and takes one input;
-    otherwise it is a folder, and a result is named after its input, with `suffix` if given.
-
-    Raises:
-        UsageError: several inputs for one file, or two inputs of the same name.
-    """
-    if output.suffix.lower() in suffixes and not output.is_dir():
-        if len(paths) > 1:
-            raise UsageError(f"{len(paths)} inputs do not fit in {output}; -o must be a folder")
-        return {path: output for path in paths}
-    sources: dict[Path, Path] = {}  # target -> input
-    for path in paths:
-        target = output / path.with_suffix(suffix or path.suffix).name
-        if target in sources:
-            raise UsageError(f"{sources[target]} and {path} would both be written to {target}")
-        sources[target] = path
-    return {path: target for target, path in sources.items()}

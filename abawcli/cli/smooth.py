@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from abawcli.cli.batch import place_outputs, run_each
+from abawcli.cli.batch import run_each
 from abawcli.cli.options import (
     inputs_argument,
     output_option,
@@ -59,17 +59,19 @@ def command(
     are filled have the source `filled`; those farther than half a window from any prediction
     stay `none`.
     """
-    from abawcli.formats.files import describe_work, expand_inputs, is_finished, read_provenance
-    from abawcli.formats.tables import TABLE_SUFFIXES, read_table, write_table
+    from abawcli.formats import files
+    from abawcli.formats.tables import TABLE_SUFFIXES, check_table_name, read_table, write_table
     from abawcli.stages.smooth import smooth_table
 
     config = Smoothing(method, *window)
-    outputs = place_outputs(expand_inputs(inputs, TABLE_SUFFIXES), output, TABLE_SUFFIXES)
+    outputs = files.name_outputs(files.expand_inputs(inputs, TABLE_SUFFIXES), output)
+    if output.suffix and not output.is_dir():
+        check_table_name(output)
 
     def work(path: Path) -> None:
-        settings = {**asdict(config), "predictions": read_provenance(path)}
-        provenance = describe_work("smooth", [path], settings)
-        if not is_finished(outputs[path], provenance, overwrite):
+        settings = {**asdict(config), "predictions": files.read_provenance(path)}
+        provenance = files.describe_work("smooth", [path], settings)
+        if not files.is_finished(outputs[path], provenance, overwrite):
             write_table(smooth_table(read_table(path), config), outputs[path], provenance)
 
     run_each(outputs, work)

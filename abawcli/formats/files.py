@@ -163,12 +163,14 @@ def _is_outdated(output: Path, inputs: Iterable[str]) -> bool:
     return any(p.stat().st_mtime_ns > made_ns for p in there)
 
 
-def name_outputs(inputs: Sequence[Path], output: Path, suffix: str) -> dict[Path, Path]:
+def name_outputs(
+    inputs: Sequence[Path], output: Path, suffix: str | None = None
+) -> dict[Path, Path]:
     """Return where each input's output goes: one to `output` itself, several into that folder.
 
     `output` is a folder too when it is one already or has no suffix. In a folder an output is
-    called like its input; inputs that share a name keep as much of their path or suffix as
-    tells them apart.
+    called like its input, with `suffix` or else the input's own; inputs that share a name keep
+    as much of their path or suffix as tells them apart.
 
     Raises:
         UsageError: several inputs for one file.
@@ -179,9 +181,13 @@ def name_outputs(inputs: Sequence[Path], output: Path, suffix: str) -> dict[Path
         return {path: output for path in inputs}
     names = [path.stem for path in inputs]
     if len(set(names)) < len(names):
-        root = Path(os.path.commonpath([path.absolute().parent for path in inputs]))
-        places = [path.absolute().relative_to(root) for path in inputs]
+        full = [Path(os.path.abspath(path)) for path in inputs]  # without any `..`
+        root = Path(os.path.commonpath([path.parent for path in full]))
+        places = [path.relative_to(root) for path in full]
         names = [str(place.with_suffix("")) for place in places]
         if len(set(names)) < len(names):
             names = [str(place) for place in places]
-    return {path: output / (name + suffix) for path, name in zip(inputs, names, strict=True)}
+    return {
+        path: output / (name + (path.suffix if suffix is None else suffix))
+        for path, name in zip(inputs, names, strict=True)
+    }
