@@ -32,7 +32,7 @@ PLANAR_420 = frozenset({"yuv420p", "yuvj420p"})
 KNOWN_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
 UNSPECIFIED_MATRIX = 2
 # Containers whose header states the duration. In others FFmpeg guesses it.
-STATES_DURATION = ("mov", "matroska", "avi", "wav", "flac", "asf")
+STATES_DURATION = ("mov", "matroska", "flac", "asf")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,12 @@ class Orientation:
     @classmethod
     def of(cls, native: av.VideoFrame) -> "Orientation":
         """Read the display matrix; one that is no quarter turn counts as the nearest."""
-        side_data = cast(Mapping[str, bytes], native.side_data)
+        try:
+            side_data = cast(Mapping[str, bytes], native.side_data)
+        except ValueError:
+            # PyAV 18 fails on kinds of side data that it does not know, as Exif in a JPEG, and
+            # then tells the angle only; a mirrored picture passes for a turned one.
+            return cls.turned(round(native.rotation / 90) % 4)
         if "DISPLAYMATRIX" not in side_data:
             return cls()
         # A stored point (x, y) is shown at (a x + c y, b x + d y).
@@ -54,6 +59,11 @@ class Orientation:
         if abs(b) + abs(c) > abs(a) + abs(d):
             return cls(True, flip_x=bool(c < 0), flip_y=bool(b < 0))
         return cls(False, flip_x=bool(a < 0), flip_y=bool(d < 0))
+
+    @classmethod
+    def turned(cls, quarters: int) -> "Orientation":
+        """Return the rotation by 0 to 3 quarter turns counterclockwise."""
+        return cls(quarters % 2 == 1, flip_x=quarters >= 2, flip_y=quarters in (1, 2))
 
     @property
     def mirrored(self) -> bool:
@@ -129,7 +139,8 @@ class Frame:
         width, height = self.size
         if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
             raise ValueError(f"({x0}, {y0}, {x1}, {y1}) is no region of {width}x{height} pixels")
-        if self.native.format.name not in PLANAR_420:
+        # FFmpeg interpolates the colours of pictures of odd height; a part would differ.
+        if self.native.format.name not in PLANAR_420 or self.native.height % 2:
             return self._whole[y0:y1, x0:x1]
         stored = self.orientation.find_stored((x0, y0, x1, y1), self.size)
         return self.orientation.show(_region_to_rgb(self.native, stored))
@@ -160,13 +171,13 @@ def _region_to_rgb(native: av.VideoFrame, box: Box) -> Image:
     """Convert a box of the stored 4:2:0 picture: cut the planes at even pixels, convert, trim."""
     x0, y0, x1, y1 = box
     left, top = x0 // 2, y0 // 2  # in chroma pixels
-    part = av.VideoFrame(x1 - 2 * left, y1 - 2 * top, native.format.name)
+    part = av.VideoFrame(x1 - 2 * left, y1 + y1 % 2 - 2 * top, native.format.name)
     part.colorspace, part.color_range = native.colorspace, native.color_range
     for index in range(3):
         target = _plane(part, index)
         x, y = (left, top) if index else (2 * left, 2 * top)
         target[:] = _plane(native, index)[y : y + target.shape[0], x : x + target.shape[1]]
-    return _to_rgb(part)[y0 - 2 * top :, x0 - 2 * left :]
+    return _to_rgb(part)[y0 - 2 * top : y1 - 2 * top, x0 - 2 * left :]
 
 
 def open_media(path: Path) -> InputContainer:
@@ -237,27 +248,26 @@ def decode_stream(
             yield native
     if damaged:
         LOG.warning("%s is damaged: %d %s packets or frames", path, damaged, stream.type)
-    _warn_of_cut(container, stream, end_s, path)
-
-
-def _warn_of_cut(
-    container: InputContainer, stream: VideoStream | AudioStream, end_s: float, path: Path
-) -> None:
-    """Warn when a stream ends earlier than its header says."""
-    if not container.format.name.startswith(STATES_DURATION):
-        return
-    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    if stream.duration and stream.time_base:
-        stated_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-    elif tag:  # Matroska
-        stated_s = int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
-    else:
-        return
-    if stated_s - end_s > Media.cut_tolerance_s:
+    stated_s = _read_stated_end(container, stream)
+    if stated_s is not None and stated_s - end_s > Media.cut_tolerance_s:
         LOG.warning(
             "%s seems to be cut: its %s ends at %.2f s, the header says %.2f s",
             path, stream.type, end_s, stated_s,
         )  # fmt: skip
+
+
+def _read_stated_end(container: InputContainer, stream: VideoStream | AudioStream) -> float | None:
+    """Return the time in seconds at which a stream ends by its header, None where it says none."""
+    if container.format.name == "avi":  # its duration is what FFmpeg found, its count is stated
+        rate = stream.average_rate if isinstance(stream, VideoStream) else None
+        return float(stream.frames / rate) if rate else None
+    if not container.format.name.startswith(STATES_DURATION):
+        return None
+    if stream.duration and stream.time_base:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    # Matroska, as FFmpeg and mkvmerge write it
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) if tag else None
 
 
 def find_video(container: InputContainer, path: Path) -> VideoStream | None:
