@@ -56,3 +56,43 @@ def find_recipe(name: str) -> Recipe:
         )
     describe_checkpoint(path)
     return Recipe(str(path), path)
+
+
+# Pretrained backbones that the published systems name; any other of their kind works too.
+HUB_BACKBONES = {
+    "facebook/dinov2-large": "Apache-2.0",
+    "facebook/dinov2-small": "Apache-2.0",
+    "microsoft/beit-large-patch16-224": "Apache-2.0",
+}
+
+
+def list_models() -> list[dict[str, str]]:
+    """Return a row for every recipe and known backbone: name, kind, licence, size, weights."""
+    rows = [
+        _list_model(recipe.name, "recipe", recipe.licence, recipe.encoder)
+        for recipe in RECIPES.values()
+    ]
+    compact = RECIPES["compact"]
+    rows.append(_list_model(COMPACT_FACE, "backbone", compact.licence, compact.encoder))
+    for name, licence in HUB_BACKBONES.items():
+        rows.append(_list_model(name, "backbone", licence, _find_in_cache(name)))
+    return rows
+
+
+def _list_model(name: str, kind: str, licence: str, weights: Path | None) -> dict[str, str]:
+    there = weights is not None and weights.is_file()
+    return {
+        "name": name,
+        "kind": kind,
+        "licence": licence,
+        "size": f"{weights.stat().st_size / 1e6:.1f} MB" if weights and there else "",
+        "weights": str(weights) if there else f"not here: hf download {name}",
+    }
+
+
+def _find_in_cache(name: str) -> Path | None:
+    """Return where Hugging Face's cache keeps a model's weights, without asking the network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "model.safetensors")
+    return Path(found) if isinstance(found, str) else None
