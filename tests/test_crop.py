@@ -1,0 +1,241 @@
+"""Stage crop, read back from the files it writes."""
+
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from media_files import write_media
+
+import abawcli.stages.crop as stage
+from abawcli.config import Cropping, Detection, Tracking
+from abawcli.errors import InputError, OutputError, UsageError
+from abawcli.faces.detect import Face
+from abawcli.formats.faces import SCHEMA, read_faces, write_faces
+from abawcli.formats.files import provenance_path
+from abawcli.stages.crop import CropSummary, crop_video
+
+ROOT = Path(__file__).parents[1]
+
+
+class SquareFinder:
+    """A detector of bright squares."""
+
+    name, sha256, config = "squares", "0", Detection()
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
+        return [[self._face(*item[:4]) for item in self._find(image)] for image in images]
+
+    def _find(self, image: np.ndarray) -> list[tuple[int, ...]]:
+        bright = (image.min(axis=2) > 160).astype(np.uint8)
+        return [tuple(map(int, s)) for s in cv2.connectedComponentsWithStats(bright)[2][1:]]
+
+    def _face(self, x: int, y: int, w: int, h: int) -> Face:
+        return Face((float(x), float(y), float(w), float(h)), 0.97, np.full((5, 2), x, np.float32))
+
+
+def picture(*squares: tuple[int, int, int]) -> np.ndarray:
+    """Return 160x96 dark pixels with a white square for each left, top, side."""
+    image = np.full((96, 160, 3), 30, np.uint8)
+    for x, y, side in squares:
+        image[y : y + side, x : x + side] = 230
+    return image
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """30 frames: a large square in 1-20, a small one in 8-30; uneven times from 0.5 s."""
+    pictures = []
+    for k in range(1, 31):
+        squares = [(20 + k, 30, 40)] if k <= 20 else []
+        pictures.append(picture(*squares, *([(124, 40, 16)] if k >= 8 else [])))
+    times = [500 + 40 * k + 7 * (k % 3) for k in range(30)]
+    return write_media(tmp_path / "clip.mkv", pictures, times=times, time_base=Fraction(1, 1000))
+
+
+def crop(path: Path, output: Path, **settings: object) -> CropSummary | None:
+    return crop_video(path, output, detector=SquareFinder(), **settings)  # type: ignore[arg-type]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_main_subject_has_a_file_for_each_frame_it_is_in(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "crops" / "clip"
+    summary = crop(clip, out, cropping=Cropping(scales=(1.0, 1.5), side=24))
+    assert summary is not None and (summary.frames, summary.found, summary.subjects) == (30, 20, 1)
+    files = [f"{scale}/{k:05d}.jpg" for scale in ("1.0", "1.5") for k in range(1, 21)]
+    assert names(out) == [*files, "faces.parquet"]
+    tight, wide = (cv2.imread(str(out / scale / "00005.jpg")) for scale in ("1.0", "1.5"))
+    assert tight.shape == wide.shape == (24, 24, 3)
+    assert tight.mean() > 215  # all of it is the square
+    assert wide[12, 12].mean() > 215 and wide[1, 1].mean() < 60
+    assert sorted(path.name for path in out.parent.iterdir()) == ["clip", "clip.provenance.json"]
+
+
+def test_table_has_every_frame_with_its_true_time(clip: Path, tmp_path: Path) -> None:
+    summary = crop(clip, tmp_path / "out")
+    table, about = read_faces(tmp_path / "out" / "faces.parquet")
+    assert table["frame"].tolist() == list(range(1, 31))
+    assert table["time_s"].to_numpy() == pytest.approx(
+        [0.5 + 0.04 * k + 0.007 * (k % 3) for k in range(30)]
+    )
+    assert table["found"].tolist() == [True] * 20 + [False] * 10
+    assert table["subject"].unique().tolist() == [0]
+    there = table[table["found"]]
+    assert there["x"].to_numpy() == pytest.approx(np.arange(21, 41), abs=1.0)
+    assert there[["w", "h"]].to_numpy() == pytest.approx(40, abs=1.0)
+    assert there["x0"].to_numpy() == pytest.approx(there["x"].to_numpy(), abs=1e-3)
+    assert table.loc[~table["found"], ["detected", "score", "x", "y4"]].isna().all(axis=None)
+    detected = there["detected"].astype(bool)
+    assert summary is not None and 8 < detected.sum() == summary.detected < 20
+    assert about == json.loads(provenance_path(tmp_path / "out").read_text())
+    assert about["inputs"] == [str(clip)] and about["settings"]["detector"]["name"] == "squares"
+
+
+def test_all_subjects_have_a_folder_and_a_row_each(clip: Path, tmp_path: Path) -> None:
+    crop(clip, tmp_path / "out", subject="all")
+    first = [f"subject0/1.0/{k:05d}.jpg" for k in range(1, 21)]
+    second = [f"subject1/1.0/{k:05d}.jpg" for k in range(8, 31)]
+    assert names(tmp_path / "out") == ["faces.parquet", *first, *second]
+    table, _ = read_faces(tmp_path / "out" / "faces.parquet")
+    assert table[["frame", "subject"]].to_numpy().tolist() == [
+        [k, s] for k in range(1, 31) for s in (0, 1)
+    ]
+    assert table["found"].sum() == 43
+    assert cv2.imread(str(tmp_path / "out" / second[0])).shape == (16, 16, 3)
+
+
+def test_per_frame_choice_follows_the_frame(clip: Path, tmp_path: Path) -> None:
+    crop(clip, tmp_path / "out", subject="right")
+    table, _ = read_faces(tmp_path / "out" / "faces.parquet")
+    assert table["subject"].tolist() == [0] * 7 + [1] * 23
+
+
+def test_video_without_faces_has_a_table_and_no_crops(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "dark.mp4", [picture()] * 6)
+    assert crop(path, tmp_path / "out") == CropSummary(6, 0, 0, 0)
+    table, _ = read_faces(tmp_path / "out" / "faces.parquet")
+    assert len(table) == 6 and not table["found"].any() and (table["subject"] == -1).all()
+    assert names(tmp_path / "out") == ["faces.parquet"]
+
+
+def test_finished_work_is_skipped_and_other_settings_replace_it(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert crop(clip, out) is not None
+    (out / "1.0" / "00003.jpg").write_bytes(b"mine")
+    assert crop(clip, out) is None
+    assert (out / "1.0" / "00003.jpg").read_bytes() == b"mine"
+    assert crop(clip, out, cropping=Cropping(scales=(1.3,))) is not None
+    assert not (out / "1.0").exists() and len(names(out / "1.3")) == 20
+    assert crop(clip, out, cropping=Cropping(scales=(1.3,)), overwrite=True) is not None
+
+
+def test_an_interruption_leaves_what_was_there(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "crops" / "out"
+    crop(clip, out)
+    before = names(tmp_path / "crops")
+    original = stage._write_jpeg
+
+    def stop_midway(path: Path, image: np.ndarray, quality: int) -> None:
+        if path.name == "00007.jpg":
+            raise KeyboardInterrupt
+        original(path, image, quality)
+
+    monkeypatch.setattr(stage, "_write_jpeg", stop_midway)
+    for target in (out, tmp_path / "crops" / "new"):
+        with pytest.raises(KeyboardInterrupt):
+            crop(clip, target, subject="left")
+        assert names(tmp_path / "crops") == before
+
+
+def test_what_is_no_folder_of_crops_is_never_deleted(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match="use --overwrite"):
+        crop(clip, out)
+    with pytest.raises(OutputError, match="no folder of crops; move it or change -o"):
+        crop(clip, out, overwrite=True)
+    assert names(out) == ["thesis.tex"]
+
+
+def test_an_unwritable_place_is_one_line(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write .*file/out: Not a directory"):
+        crop(clip, tmp_path / "file" / "out")
+
+
+def test_an_unknown_subject_and_a_missing_video_write_nothing(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown subject 'nobody'"):
+        crop(clip, tmp_path / "out", subject="nobody")
+    with pytest.raises(InputError, match="no such file"):
+        crop(tmp_path / "none.mp4", tmp_path / "out")
+    assert names(tmp_path) == ["clip.mkv"]
+
+
+def test_progress_goes_through_the_video_twice(clip: Path, tmp_path: Path) -> None:
+    steps: list[tuple[int, int | None, str]] = []
+    crop(clip, tmp_path / "out", update=lambda *step: steps.append(step))
+    assert steps == [(k, None, "faces") for k in range(1, 31)] + [
+        (k, 30, "crops") for k in range(1, 31)
+    ]
+
+
+def test_faces_files_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_faces(tmp_path / "none.parquet")
+    (tmp_path / "text.parquet").write_text("no table")
+    with pytest.raises(InputError, match="cannot read the faces"):
+        read_faces(tmp_path / "text.parquet")
+    pd.DataFrame({"frame": [1], "time_s": [0.0]}).to_parquet(tmp_path / "short.parquet")
+    with pytest.raises(InputError, match="has no column subject, found"):
+        read_faces(tmp_path / "short.parquet")
+
+
+def test_faces_files_keep_types_and_provenance(tmp_path: Path) -> None:
+    row = {name: [0.5] for name in SCHEMA.names}
+    row |= {"frame": [7], "subject": [0], "found": [True], "detected": [False]}
+    write_faces(pd.DataFrame(row), tmp_path / "faces.parquet", {"command": "crop"})
+    table, about = read_faces(tmp_path / "faces.parquet")
+    assert about == {"command": "crop"} and list(table.columns) == SCHEMA.names
+    assert table.iloc[0].to_dict() == {name: values[0] for name, values in row.items()}
+
+
+def test_real_face_of_a_sample_video_is_found_when_it_is_there(tmp_path: Path) -> None:
+    path = ROOT / "sample_videos" / "leaves_and_returns_vfr.mp4"
+    summary = crop_video(path, tmp_path / "out", tracking=Tracking())
+    table, _ = read_faces(tmp_path / "out" / "faces.parquet")
+    labels = [int(line) for line in path.with_suffix(".txt").read_text().split()[1:]]
+    there = np.array(labels) >= 0
+    found = table["found"].to_numpy()
+    assert (
+        len(found) == len(there) and (found != there).sum() <= 8
+    )  # half a face is a matter of taste
+    assert table.loc[table["found"], "subject"].unique().tolist() == [0]
+    assert summary is not None and summary.detected < 0.6 * summary.found
+
+
+@pytest.mark.shared_data
+def test_videos_without_faces_yield_none(tmp_path: Path, shared_data: Path) -> None:
+    for path in [
+        shared_data / "videos" / f"noface_{name}.mp4" for name in ("cartoon", "car_with_sound")
+    ]:
+        summary = crop_video(path, tmp_path / path.stem)
+        assert summary is not None and summary.found == 0
+
+
+@pytest.mark.shared_data
+def test_a_face_is_found_from_its_first_frame_to_its_last(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    crop_video(shared_data / "videos" / "face_then_none_vfr.mov", tmp_path / "out")
+    table, _ = read_faces(tmp_path / "out" / "faces.parquet")
+    assert table["found"].tolist() == [True] * 72 + [False] * 97
