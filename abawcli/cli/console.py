@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Literal, Protocol
 
 LOG = logging.getLogger("abawcli")
 
@@ -48,6 +48,13 @@ def progress_bar(label: str, unit: str, quiet: bool = False) -> Iterator[Update]
         yield update
 
 
+PIPE_WIDTH = 140  # characters of a table that goes to no terminal
+
+
+def _is_number(text: str) -> bool:
+    return text == "" or text.lstrip("-")[:1].isdigit()
+
+
 def print_table(
     title: str,
     columns: Sequence[str],
@@ -55,7 +62,7 @@ def print_table(
     *,
     stderr: bool = False,
 ) -> None:
-    """Print a table; the first column is text, the others stand to the right.
+    """Print a table; columns of numbers stand to the right.
 
     Data goes to stdout; a summary of work done goes to stderr.
     """
@@ -63,11 +70,15 @@ def print_table(
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    for k, name in enumerate(columns):
-        table.add_column(name, justify="left" if k == 0 else "right", overflow="fold")
+    for name, cells in zip(columns, zip(*rows, strict=True), strict=True):
+        justify: Literal["right", "left"] = "right" if all(map(_is_number, cells)) else "left"
+        table.add_column(name, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(stderr=stderr).print(table)
+    console = Console(stderr=stderr)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)
 
 
 def print_json(value: object) -> None:
