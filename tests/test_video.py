@@ -1,6 +1,7 @@
 import logging
 import os
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -19,7 +20,7 @@ from media_files import (
 from PIL import Image as PillowImage
 
 from abawcli.errors import InputError
-from abawcli.media.video import Frame, Orientation, read_frames
+from abawcli.media.video import Frame, Orientation, decode_frames, read_frames
 
 ONE = 1 << 16
 TURNS = {  # counterclockwise degrees, mirrored: FFmpeg's display matrix
@@ -322,6 +323,30 @@ def test_garbage_in_the_middle_thins_the_video(tmp_path, caplog):
     assert counts[-20:] == list(range(30, 50))
     assert times_s[-1] == pytest.approx(49 / 25)
     assert "is damaged" in caplog.text
+
+
+class BreakingContainer:
+    """A container that can no longer be read after eight packets, as on a drive that is gone."""
+
+    def __init__(self, container):
+        self.container, self.format = container, container.format
+
+    def demux(self, stream):
+        yield from islice(self.container.demux(stream), 8)
+        raise OSError(5, "Input/output error")
+
+
+def test_read_error_keeps_what_is_in_the_decoder(tmp_path, caplog):
+    path = write_media(tmp_path / "v.mp4", pictures(12), options={"bf": "2"})
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = list(decode_frames(BreakingContainer(container), stream, path))
+    assert len(frames) == 8
+    assert [frame.time_s for frame in frames] == pytest.approx(
+        [read_count(frame.rgb()) / 25 for frame in frames]
+    )
+    assert "v.mp4 breaks off" in caplog.text
+    assert "Input/output error" in caplog.text
 
 
 def test_whole_files_warn_of_nothing(tmp_path, caplog):
