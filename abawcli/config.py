@@ -132,7 +132,6 @@ class EncoderTraining:
 # smaller images first takes a third off the time; 44 of 48 pixels make up for random crops
 # showing faces larger than evaluation does (arXiv 1906.06423).
 COMPACT_ENCODER_TRAINING = EncoderTraining(
-    epochs=14,
     backbone_lr=1e-3,
     head_lr=1e-3,
     layer_decay=1.0,

@@ -46,7 +46,7 @@ def main() -> None:
     found = [row for row in (measure_image(path, detector) for path in files) if row]
     print(f"{len(found)} faces found in {len(files)} images")
     print(f"{'':24s}{'10 %':>8s}{'median':>8s}{'90 %':>8s}")
-    for name, column in zip(("side / box", "centre x", "centre y"), zip(*found), strict=True):
+    for name, column in zip(("side / box", "centre x", "centre y"), np.array(found).T, strict=True):
         low, middle, high = np.percentile(column, [10, 50, 90])
         print(f"{name:24s}{low:8.2f}{middle:8.2f}{high:8.2f}")
 
