@@ -1,0 +1,83 @@
+"""What the parts of Stage I do for the compact encoder: short runs, one change each.
+
+Trains the default, then with one thing changed at a time, all for the same few epochs on the
+same images, and prints accuracy and macro-F1 of the last epoch on the valid split as it is and
+with black borders painted over it (a face at the frame's edge). Runs are kept under --out and
+resumed.
+
+    python benchmarks/ablation.py --images DIR --manifest FILE --out DIR [--epochs 4]
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from encoder import BATCH, read_crops
+from numpy.typing import NDArray
+
+from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
+from abawcli.formats.manifest import LabelledImages, read_manifest
+from abawcli.metrics import score_labels
+from abawcli.models.augment import pad_augment
+from abawcli.models.encoder import load_encoder
+from abawcli.stages.train import train_encoder
+
+
+def list_variants(epochs: int) -> dict[str, EncoderTraining]:
+    """Return the settings to compare by name."""
+    base = replace(default_training(COMPACT_FACE), epochs=epochs)
+    published = EncoderTraining().augmentation.padaug_p
+    return {
+        "default": base,
+        "no PadAug": replace(base, augmentation=replace(base.augmentation, padaug_p=0.0)),
+        f"PadAug on {published:.0%} of images": replace(
+            base, augmentation=replace(base.augmentation, padaug_p=published)
+        ),
+        "no MoE head": replace(base, moe=None),
+        "hard labels": replace(base, soft_labels=False),
+        "no class weights": replace(base, class_weight_power=0.0),
+    }
+
+
+def pad_crops(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Paint a PadAug border on every crop (N, 1, S, S, 3), the same one whenever called."""
+    source = torch.Generator().manual_seed(0)
+    images = torch.from_numpy(crops[:, 0]).permute(0, 3, 1, 2)  # (N, 3, S, S)
+    padded = torch.stack([pad_augment(image, source) for image in images])
+    return padded.permute(0, 2, 3, 1)[:, None].numpy()
+
+
+def evaluate(path: Path, valid: LabelledImages) -> list[str]:
+    """Return accuracy and macro-F1 on the images as they are, and with borders."""
+    encoder, _ = load_encoder(path, torch.device("cpu"))
+    crops = read_crops(valid.files, encoder.preprocess.resize)
+    cells = []
+    for shown in (crops, pad_crops(crops)):
+        parts = [encoder.classify(shown[k : k + BATCH]) for k in range(0, len(shown), BATCH)]
+        score = score_labels(valid.labels, np.concatenate(parts).argmax(axis=1))
+        cells += [f"{score.accuracy:.3f}", f"{score.macro_f1:.3f}"]
+    return cells
+
+
+def main() -> None:
+    """Train what is not trained yet and print the table, in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=4)
+    arguments = parser.parse_args()
+    valid = read_manifest(arguments.manifest, arguments.images)["valid"]
+    print("| training | accuracy | macro-F1 | accuracy, border | macro-F1, border |")
+    print("|---|---|---|---|---|")
+    for name, config in list_variants(arguments.epochs).items():
+        out = arguments.out / name.replace(" ", "-").replace("%", "")
+        train_encoder(arguments.images, arguments.manifest, out, config=config)
+        cells = evaluate(out / "encoder.safetensors", valid)
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
