@@ -30,7 +30,7 @@ class Tracking:
     resize: float = 2.0  # likewise the ratio of their sides
     confirm: int = 3  # detections in a row that make a subject; fewer is a flicker
     gap_s: float = 2.0  # a face gone for less is the same one by its place
-    likeness: float = 0.85  # of colours, 0..1, that makes a face the same after longer, or a cut
+    likeness: float = 0.9  # of colours, 0..1, that makes a face the same after longer, or a cut
     cut: float = 0.12  # mean change of the picture's brightness from frame to frame, 0..1
 
 

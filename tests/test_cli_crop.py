@@ -56,12 +56,13 @@ def test_finished_work_is_said_to_be_done(dark: Path, tmp_path: Path) -> None:
     assert crop(dark, "-o", tmp_path / "crops", "-q").stderr == ""
 
 
-def test_videos_of_one_name_are_refused_before_any_work(dark: Path, tmp_path: Path) -> None:
-    other = tmp_path / "b" / "dark.mkv"
-    result = crop(dark, other, "-o", tmp_path / "crops")
-    assert result.exit_code == 2 and result.stderr.count("\n") == 1
-    assert f"{dark} and {other} would both be written to" in result.stderr
-    assert not (tmp_path / "crops").exists()
+def test_videos_of_one_name_get_folders_of_their_own(dark: Path, tmp_path: Path) -> None:
+    other = tmp_path / "b" / "dark.mp4"
+    other.parent.mkdir()
+    other.write_bytes(dark.read_bytes())
+    assert crop(dark, other, "-o", tmp_path / "crops_1.0").exit_code == 0
+    for name in ("dark", "b/dark"):
+        assert (tmp_path / "crops_1.0" / name / "faces.parquet").is_file()
 
 
 def test_a_missing_pack_is_one_line(

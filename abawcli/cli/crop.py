@@ -1,6 +1,6 @@
 """`abaw crop`: square face crops of videos."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import click
@@ -14,22 +14,10 @@ from abawcli.cli.options import (
     verbosity_options,
 )
 from abawcli.config import Cropping, Tracking
-from abawcli.errors import UsageError
 
 CROPPING, TRACKING = Cropping(), Tracking()
 SUBJECT_NAMES = ("main", "largest", "left", "right", "all")  # SUBJECTS, without its imports
 DETECTOR_NAMES = ("retinaface", "insightface")  # DETECTORS, likewise
-
-
-def _place_folders(paths: list[Path], output: Path) -> dict[Path, Path]:
-    """Return the folder for each video: its name without the suffix, below `output`."""
-    sources: dict[Path, Path] = {}
-    for path in paths:
-        folder = output / path.stem
-        if folder in sources:
-            raise UsageError(f"{sources[folder]} and {path} would both be written to {folder}")
-        sources[folder] = path
-    return {path: folder for folder, path in sources.items()}
 
 
 @click.command(name="crop")
@@ -77,11 +65,12 @@ def command(
     box, landmarks. With --subject all the crops are in <video>/subject0/<scale>/ and so on.
     """
     from abawcli.faces.detect import load_detector
-    from abawcli.formats.files import VIDEO_SUFFIXES, expand_inputs
+    from abawcli.formats.files import VIDEO_SUFFIXES, expand_inputs, name_outputs
     from abawcli.stages.crop import crop_video
 
     cropping = replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side)
-    folders = _place_folders(expand_inputs(inputs, VIDEO_SUFFIXES), output)
+    names = name_outputs(expand_inputs(inputs, VIDEO_SUFFIXES), Path(), "")
+    folders = {path: output / name for path, name in names.items()}
     loaded = load_detector(detector)
     rows: list[list[str]] = []
 
@@ -91,8 +80,8 @@ def command(
                 path, folders[path], subject=subject, detector=loaded, cropping=cropping,
                 tracking=replace(TRACKING, stride=stride), overwrite=overwrite, update=update,
             )  # fmt: skip
-        numbers = (done.frames, done.found, done.detected, done.subjects) if done else ("done",)
-        rows.append([str(path), *map(str, numbers)])
+        numbers = astuple(done) if done else ("done", "", "", "")
+        rows.append([str(names[path]), *map(str, numbers)])
 
     try:
         run_each(folders, work)
