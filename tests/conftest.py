@@ -3,6 +3,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+
+# Several threads for tiny networks wait for each other longer than they compute.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,17 +19,22 @@ from abawcli.stages import train as stage
 from abawcli.stages.train import Trainee, train_encoder
 
 CPU = torch.device("cpu")
-FAST = replace(default_training(COMPACT_FACE), epochs=3, batch_size=8, train_sizes=(24, 32))
+FAST = replace(EncoderTraining(), epochs=3, batch_size=8, frozen_blocks=1)
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     save_image_set(tmp_path / "images")
+    save_vision_backbone(tmp_path / "images" / "vit", "vit")
     return tmp_path / "images"
 
 
-def run(images: Path, out: Path, config: EncoderTraining = FAST, backbone: str = COMPACT_FACE):  # type: ignore[no-untyped-def]
-    return train_encoder(images, images / "manifest.csv", out, backbone, config, "cpu")
+def run(
+    images: Path, out: Path, config: EncoderTraining = FAST, backbone: str = ""
+) -> list[dict[str, Any]]:
+    """Train a tiny transformer, or another backbone, on the images."""
+    name = backbone or str(images / "vit")
+    return train_encoder(images, images / "manifest.csv", out, name, config, "cpu")
 
 
 def test_run_writes_encoder_metrics_and_config(images: Path, tmp_path: Path) -> None:
@@ -37,9 +43,9 @@ def test_run_writes_encoder_metrics_and_config(images: Path, tmp_path: Path) -> 
     assert rows == history
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     tensors, about = load_checkpoint(tmp_path / "run/encoder.safetensors", "encoder")
-    assert about["backbone"] == "compact-face"
+    assert about["backbone"] == str(images / "vit")
     assert about["result"] == max(rows, key=lambda row: row["macro_f1"])
-    assert about["preprocess"]["size"] == 48
+    assert about["preprocess"]["size"] == 28
     assert not any(name.startswith("head") for name in tensors)  # the training head is gone
     settings = json.loads((tmp_path / "run/config.json").read_text())
     assert settings["training"]["epochs"] == 3
@@ -79,33 +85,38 @@ def test_other_settings_need_overwrite(images: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="other settings"):
         run(images, tmp_path / "run", replace(FAST, epochs=2))
     again = train_encoder(
-        images, images / "manifest.csv", tmp_path / "run", config=replace(FAST, epochs=2),
-        device="cpu", overwrite=True,
+        images, images / "manifest.csv", tmp_path / "run", str(images / "vit"),
+        replace(FAST, epochs=2), "cpu", overwrite=True,
     )  # fmt: skip
     assert len(again) == 2
 
 
 def test_it_learns(images: Path, tmp_path: Path) -> None:
-    config = replace(FAST, epochs=25, mixup_alpha=0.0, moe=None, train_sizes=())
+    config = replace(FAST, epochs=40, backbone_lr=3e-3, head_lr=1e-2, mixup_alpha=0.0, moe=None)
     quiet = replace(config.augmentation, jitter_p=0, padaug_p=0, erase_p=0)
-    history = run(images, tmp_path / "run", replace(config, augmentation=quiet))
+    history = run(images, tmp_path / "run", replace(config, frozen_blocks=0, augmentation=quiet))
     assert max(row["accuracy"] for row in history) >= 0.75
     encoder, _ = load_encoder(tmp_path / "run/encoder.safetensors", CPU)
-    dark, bright = (
-        np.full((1, 1, 48, 48, 3), 20, np.uint8),
-        np.full((1, 1, 48, 48, 3), 230, np.uint8),
-    )
+    dark, bright = (np.full((1, 3, 32, 32, 3), level, np.uint8) for level in (20, 230))
     assert encoder.classify(dark).argmax() < encoder.classify(bright).argmax()
 
 
-def test_hub_backbone_with_published_defaults(images: Path, tmp_path: Path) -> None:
-    folder = save_vision_backbone(tmp_path / "dino")
-    config = replace(EncoderTraining(), epochs=1, batch_size=8, frozen_blocks=1)
-    run(images, tmp_path / "run", config, str(folder))
+def test_compact_backbone(images: Path, tmp_path: Path) -> None:
+    config = replace(default_training(COMPACT_FACE), epochs=2, batch_size=12, train_sizes=(20, 24))
+    run(images, tmp_path / "run", config, COMPACT_FACE)
+    encoder, about = load_encoder(tmp_path / "run/encoder.safetensors", CPU)
+    assert about["backbone"] == COMPACT_FACE and about["preprocess"]["size"] == 48
+    probabilities = encoder.classify(np.zeros((2, 1, 48, 48, 3), np.uint8))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_features_of_several_scales_are_averaged(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "run", replace(FAST, epochs=1))
     encoder, about = load_encoder(tmp_path / "run/encoder.safetensors", CPU)
     assert about["preprocess"]["crop_scales"] == [0.9, 1.2, 1.5]
-    probabilities = encoder.classify(np.zeros((2, 3, 32, 32, 3), np.uint8))
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    crops = np.random.default_rng(0).integers(0, 255, (2, 3, 32, 32, 3), dtype=np.uint8)
+    apart = torch.stack([encoder.encode(crops[:, k : k + 1]) for k in range(3)])
+    assert torch.allclose(encoder.encode(crops), apart.mean(dim=0), atol=1e-5)
 
 
 def test_layer_decay_and_freezing_follow_depth(tmp_path: Path) -> None:
@@ -122,7 +133,7 @@ def test_layer_decay_and_freezing_follow_depth(tmp_path: Path) -> None:
 
 
 def test_classifier_sends_no_gradient_into_the_features_beside_the_moe_head() -> None:
-    trainee = Trainee(build_backbone(COMPACT_FACE), FAST)
+    trainee = Trainee(build_backbone(COMPACT_FACE), default_training(COMPACT_FACE))
     _, logits = trainee(torch.randn(4, 1, 48, 48))
     logits.sum().backward()
     assert all(p.grad is None for p in trainee.backbone.parameters())
