@@ -70,8 +70,9 @@ def print_table(
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    for name, cells in zip(columns, zip(*rows, strict=True), strict=True):
-        justify: Literal["right", "left"] = "right" if all(map(_is_number, cells)) else "left"
+    for k, name in enumerate(columns):
+        numbers = all(_is_number(row[k]) for row in rows)
+        justify: Literal["right", "left"] = "right" if numbers else "left"
         table.add_column(name, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*row)
