@@ -206,8 +206,7 @@ class _Tracker:
         for track, k in seen:
             track.see(look.faces[k], look.time_s, look.colours[k])
         born = [
-            (_Track(look.faces[k], look.time_s, look.colours[k], look.time_s), k)
-            for k in match.new
+            (_Track(look.faces[k], look.time_s, look.colours[k], look.time_s), k) for k in match.new
         ]
         there = {id(track) for track, _ in seen}
         for track in self.active:
