@@ -6,6 +6,9 @@ two never differ. "Published" refers to Stage I of arXiv 2603.12221.
 
 from dataclasses import dataclass
 
+# Whom a command means; `faces.subjects` says how each is found.
+SUBJECTS = ("main", "largest", "left", "right", "all")
+DETECTOR_NAMES = ("retinaface", "insightface")  # `faces.detect.DETECTORS`
 AUDIO_RATE_HZ = 16_000  # what Wav2Vec 2.0, WavLM and our own voice model expect
 
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from abawcli.config import SUBJECTS
 from abawcli.errors import UsageError
-from abawcli.faces.subjects import NOBODY, SUBJECTS, choose_rows, find_main, lay_rows
+from abawcli.faces.subjects import NOBODY, choose_rows, find_main, lay_rows
 
 Faces = list[tuple[int, int, tuple[float, float, float, float]]]  # frame, subject, box
 

@@ -11,13 +11,12 @@ from abawcli.cli.options import (
     inputs_argument,
     output_option,
     overwrite_option,
+    subject_option,
     verbosity_options,
 )
-from abawcli.config import Cropping, Tracking
+from abawcli.config import DETECTOR_NAMES, Cropping, Tracking
 
 CROPPING, TRACKING = Cropping(), Tracking()
-SUBJECT_NAMES = ("main", "largest", "left", "right", "all")  # SUBJECTS, without its imports
-DETECTOR_NAMES = ("retinaface", "insightface")  # DETECTORS, likewise
 
 
 @click.command(name="crop")
@@ -32,11 +31,7 @@ DETECTOR_NAMES = ("retinaface", "insightface")  # DETECTORS, likewise
     "--size", "side", type=click.IntRange(min=1),
     help="Pixels that crops are resized to.  [default: as in the video]",
 )  # fmt: skip
-@click.option(
-    "--subject", type=click.Choice(SUBJECT_NAMES), default="main", show_default=True,
-    help="Whose faces: the person on screen longest and largest; in each frame the largest or "
-    "the outermost face; or everybody's.",
-)  # fmt: skip
+@subject_option
 @click.option(
     "--detector", type=click.Choice(DETECTOR_NAMES), default="retinaface", show_default=True,
     help="What finds faces; insightface needs a model pack.",

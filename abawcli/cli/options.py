@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from abawcli.cli.console import set_verbosity
+from abawcli.config import SUBJECTS
 
 Command = Callable[..., Any]
 
@@ -36,6 +37,11 @@ output_option = click.option(
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace outputs that are there; without it they are kept."
 )
+subject_option = click.option(
+    "--subject", type=click.Choice(SUBJECTS), default="main", show_default=True,
+    help="Whose face: the person on screen longest and largest; in each frame the largest or "
+    "the outermost; or everybody's.",
+)  # fmt: skip
 device_option = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cuda|mps|cpu",
     help="Where networks run.",

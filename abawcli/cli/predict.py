@@ -13,6 +13,7 @@ from abawcli.cli.options import (
     inputs_argument,
     output_option,
     overwrite_option,
+    subject_option,
     verbosity_options,
 )
 from abawcli.config import Prediction
@@ -29,10 +30,7 @@ if TYPE_CHECKING:
     "--recipe", default="compact", show_default=True, metavar="NAME|PATH",
     help="What labels the faces: a name of `abaw models`, or a trained checkpoint.",
 )  # fmt: skip
-@click.option(
-    "--subject", type=click.Choice(["main", "largest", "left", "right", "all"]), default="main",
-    show_default=True, help="Whom: the person on screen longest and largest, or a face a frame.",
-)  # fmt: skip
+@subject_option
 @click.option("--no-smooth", is_flag=True, help="Leave each frame's own probabilities.")
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=Prediction().batch_size,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from abawcli.config import SUBJECTS
 from abawcli.errors import UsageError
 
 Ints = NDArray[np.integer]
@@ -46,7 +47,6 @@ _FIRST_BY: dict[str, Callable[[Floats], Floats]] = {
     "left": _from_left,
     "right": _from_right,
 }
-SUBJECTS = ("main", *_FIRST_BY, "all")
 
 
 def choose_rows(frame: Ints, subject: Ints, boxes: Floats, strategy: str) -> NDArray[np.intp]:

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 
 from abawcli.config import Detection, Prediction, Tracking
 from abawcli.device import choose_device
-from abawcli.faces.crop import crop_scales, square_around
+from abawcli.faces.crop import crop_frame
 from abawcli.faces.detect import load_detector
 from abawcli.faces.subjects import lay_rows
 from abawcli.faces.track import TrackedFace, track_faces
 from abawcli.formats.tables import COLUMNS, PROBABILITIES
 from abawcli.labels import IGNORE, N_CLASSES
-from abawcli.media.video import Frame, read_frames
-from abawcli.models.backbones import Preprocess
+from abawcli.media.video import read_frames
 from abawcli.models.encoder import load_encoder
 from abawcli.models.recipes import find_recipe
 from abawcli.stages.smooth import smooth_table
@@ -109,23 +108,6 @@ def run_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
         thread.join()
 
 
-def crop_face(frame: Frame, face: TrackedFace, preprocess: Preprocess) -> Crops:
-    """Cut a face out of a frame at each of the backbone's scales: (K, S, S, 3).
-
-    Only the part of the frame that the largest crop shows is converted to RGB.
-    """
-    width, height = frame.size
-    left, top, side = square_around(face.box, max(preprocess.crop_scales))
-    x0, y0 = max(0, int(np.floor(left))), max(0, int(np.floor(top)))
-    x1 = min(width, int(np.ceil(left + side)) + 1)
-    y1 = min(height, int(np.ceil(top + side)) + 1)
-    if x0 >= x1 or y0 >= y1:  # wholly outside, between two detections at the edge
-        return np.zeros((len(preprocess.crop_scales), *[preprocess.resize] * 2, 3), np.uint8)
-    region = frame.region_rgb(x0, y0, x1, y1)
-    scales = preprocess.crop_scales
-    return np.stack(crop_scales(region, face.box, scales, preprocess.resize, (x0, y0)))
-
-
 class Predictor:
     """A recipe's networks, loaded once for any number of videos."""
 
@@ -174,7 +156,10 @@ class Predictor:
         how = self.encoder.preprocess
         for tracked in track_faces(read_frames(path), self.detector):
             frame = tracked.frame
-            crops = [crop_face(frame, face, how) for face in tracked.faces]
+            crops = [
+                np.stack(crop_frame(frame, face.box, how.crop_scales, how.resize))
+                for face in tracked.faces
+            ]
             yield _CroppedFrame(frame.number, frame.time_s, tracked.faces, crops)
 
     def _classify(self, frames: list[_CroppedFrame]) -> Iterator[FramePrediction]:
