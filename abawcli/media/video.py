@@ -100,11 +100,7 @@ class Frame:
     number: int  # from 1
     time_s: float
     native: av.VideoFrame = field(repr=False)
-
-    @cached_property
-    def orientation(self) -> Orientation:
-        """How the stored picture is to be shown."""
-        return Orientation.of(self.native)
+    orientation: Orientation = Orientation()  # how the stored picture is to be shown
 
     @property
     def size(self) -> tuple[int, int]:
@@ -316,10 +312,14 @@ def decode_frames(container: InputContainer, stream: VideoStream, path: Path) ->
     Raises:
         InputError: no frame can be decoded.
     """
-    number = 0
+    number, angle, orientation = 0, None, Orientation()
     natives = decode_stream(container, stream, path)
     for number, (time_s, native) in enumerate(_add_times(container, stream, natives), 1):
-        yield Frame(number, time_s, native)
+        # A frame whose side data was read refers to itself and stays until the next garbage
+        # collection, with its pixels. The angle costs nothing, and changes with the matrix.
+        if native.rotation != angle:
+            angle, orientation = native.rotation, Orientation.of(native)
+        yield Frame(number, time_s, native, orientation)
     if number == 0:
         raise InputError(f"{path} holds no frame that can be decoded")
 
