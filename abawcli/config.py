@@ -93,6 +93,18 @@ class Augmentation:
     erase_scale: tuple[float, float] = (0.02, 0.12)  # share of the image's area
 
 
+NO_AUGMENTATION = Augmentation(
+    crop_scale=(1.0, 1.0),
+    crop_ratio=(1.0, 1.0),
+    flip_p=0.0,
+    jitter_p=0.0,
+    grey_p=0.0,
+    blur_p=0.0,
+    padaug_p=0.0,
+    erase_p=0.0,
+)
+
+
 @dataclass(frozen=True)
 class MoEHead:
     """The mixture-of-experts training head. Defaults: published."""

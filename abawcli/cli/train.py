@@ -9,7 +9,7 @@ import click
 
 from abawcli.cli.console import print_table, progress_bar
 from abawcli.cli.options import Command, device_option, overwrite_option, verbosity_options
-from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
+from abawcli.config import COMPACT_FACE, NO_AUGMENTATION, EncoderTraining, default_training
 
 PUBLISHED, COMPACT = EncoderTraining(), default_training(COMPACT_FACE)
 
@@ -46,6 +46,10 @@ SHARE = click.FloatRange(0, 1)
     help="Learn the votes' distribution where there are votes, or the label alone.",
 )  # fmt: skip
 @click.option("--moe/--no-moe", default=True, show_default=True, help="Mixture-of-experts head.")
+@click.option(
+    "--augment/--no-augment", default=True, show_default=True,
+    help="Random crops, flips, colours, blur, borders and erased patches.",
+)  # fmt: skip
 @_tunable("--epochs", "epochs", click.IntRange(min=1), "Passes over the images.")
 @_tunable("--batch-size", "batch_size", click.IntRange(min=2), "Images a step and process.")
 @_tunable("--backbone-lr", "backbone_lr", RATE, "Learning rate of the deepest block.")
@@ -74,6 +78,7 @@ def encoder(
     backbone: str,
     labels: str,
     moe: bool,
+    augment: bool,
     padaug: float | None,
     device: str,
     overwrite: bool,
@@ -90,6 +95,8 @@ def encoder(
     config = default_training(backbone)
     config = replace(config, **{k: v for k, v in tuned.items() if v is not None})
     config = replace(config, soft_labels=labels == "soft", moe=config.moe if moe else None)
+    if not augment:
+        config = replace(config, augmentation=NO_AUGMENTATION)
     if padaug is not None:
         config = replace(config, augmentation=replace(config.augmentation, padaug_p=padaug))
     with progress_bar("train", "batch", quiet) as update:
