@@ -67,6 +67,13 @@ def test_rebuild_keeps_recorded_preprocessing_of_compact() -> None:
     assert rebuild_backbone(about).preprocess.crop_scales == (1.1, 1.3)
 
 
+def test_rebuild_keeps_recorded_widths_of_compact() -> None:
+    about = build_backbone("compact-face").describe()
+    about["network"] = {"widths": [8, 16, 24], "blocks": [1, 2, 1]}
+    assert len(rebuild_backbone(about).depth_groups()) == 1 + 4 + 1
+    assert rebuild_backbone(about)(torch.rand(2, 1, 40, 40)).shape == (2, 256)
+
+
 def test_missing_backbone_names_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

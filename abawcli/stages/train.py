@@ -1,9 +1,9 @@
 """Train an image encoder: Stage I of arXiv 2603.12221, at any size.
 
-The backbone learns through the mixture-of-experts head, which is thrown away. What remains
-beside the backbone is a linear classifier, trained at the same time on the features without a
-gradient into them: the reading of the features by which epochs are compared, and the labels of
-the recipes that have no fusion head.
+The backbone learns through the mixture-of-experts head, which is thrown away, and through a
+linear classifier beside it, which stays: the reading of the features by which epochs are compared,
+and the labels of recipes without a fusion head. The classifier is ours; the paper does not say how
+Stage I is read without its head.
 """
 
 import json
@@ -85,7 +85,7 @@ class Trainee(nn.Module):
         features = self.backbone(pixels)  # (B, D)
         if self.head is None:
             return [self.classifier(features)]
-        return [self.head(features), self.classifier(features.detach())]
+        return [self.head(features), self.classifier(features)]
 
     def parameter_groups(self, config: EncoderTraining) -> list[dict[str, Any]]:
         """Return AdamW's groups: decayed learning rates by depth, no weight decay on vectors."""
@@ -180,8 +180,6 @@ class EncoderRun:
         config, device = self.config, self.accelerator.device
         part, parts = self.accelerator.process_index, self.accelerator.num_processes
         batches = _epoch_batches(len(data), config, epoch, part, parts)
-        sizes = config.train_sizes or (self.trainee.backbone.preprocess.size,)
-        size = sizes[epoch * len(sizes) // config.epochs]
         generator = _generator(config, epoch, part)
         torch.manual_seed(generator.initial_seed())  # dropout and drop-path
         self.model.train()
@@ -190,7 +188,7 @@ class EncoderRun:
             done = (epoch + step / len(batches)) / config.epochs
             for group in self.optimizer.param_groups:
                 group["lr"] = group["base_lr"] * 0.5 * (1 + math.cos(math.pi * done))
-            pixels, target = self._prepare(images.to(device), targets.to(device), size, generator)
+            pixels, target = self._prepare(images.to(device), targets.to(device), generator)
             with self.accelerator.autocast():
                 losses = [
                     soft_cross_entropy(logits.float(), target, weight, config.label_smoothing)
@@ -209,12 +207,12 @@ class EncoderRun:
         return total / len(batches)
 
     def _prepare(
-        self, images: Tensor, targets: Tensor, size: int, generator: torch.Generator
+        self, images: Tensor, targets: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         preprocess = self.trainee.backbone.preprocess
         unit = preprocess.to_unit(images)  # (B, C, S, S)
         mean = unit.new_tensor(preprocess.mean).view(-1, 1, 1)
-        unit = augment_images(unit, size, mean, self.config.augmentation, generator)
+        unit = augment_images(unit, preprocess.size, mean, self.config.augmentation, generator)
         pixels, target = mix_up(
             preprocess.normalise(unit), targets, self.config.mixup_alpha, generator
         )
