@@ -37,12 +37,14 @@ def explain_device(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads; {built}"
 
 
-def set_threads(count: int | None = None) -> int:
-    """Use `count` CPU threads, or as many as the process may run on; return the number."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    threads = count or available or os.cpu_count() or 1
-    torch.set_num_threads(threads)
-    return threads
+def spare_a_core() -> None:
+    """Let torch use all CPU cores that this process may run on but one.
+
+    For work that runs beside another thread, which decodes and finds faces: with as many threads
+    as cores, both wait for each other, and a prediction on two cores takes twice the CPU time.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(max(1, (cores or 2) - 1))
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.config import Detection, Prediction, Tracking
-from abawcli.device import choose_device
+from abawcli.device import choose_device, spare_a_core
 from abawcli.faces.crop import crop_frame
 from abawcli.faces.detect import load_detector
 from abawcli.faces.subjects import lay_rows
@@ -122,8 +122,9 @@ class Predictor:
         """
         self.recipe = find_recipe(recipe)
         self.config = config or Prediction()
+        spare_a_core()
         self.encoder, _ = load_encoder(self.recipe.encoder, choose_device(device))
-        self.detector = load_detector(self.recipe.detector)
+        self.detector = load_detector(self.recipe.detector, threads=1)
 
     def describe(self, subject: str, smooth: bool) -> dict[str, Any]:
         """Return what the results depend on, for their provenance."""

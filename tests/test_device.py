@@ -1,0 +1,57 @@
+"""Choosing where networks run."""
+
+import os
+
+import pytest
+import torch
+
+from abawcli.device import autocast, choose_device, explain_device, spare_a_core
+from abawcli.errors import UsageError
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_takes_the_best_there_is(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str
+) -> None:
+    pretend(monkeypatch, cuda=cuda, mps=mps)
+    assert choose_device("auto").type == chosen
+
+
+def test_a_named_device_is_that_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda=True, mps=False)
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps", "tpu"])
+def test_what_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    pretend(monkeypatch, cuda=False, mps=False)
+    with pytest.raises(UsageError, match=name):
+        choose_device(name)
+
+
+def test_cpu_is_explained_and_uses_no_autocast() -> None:
+    assert "CPU" in explain_device(torch.device("cpu"))
+    with autocast(torch.device("cpu")):
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def test_a_core_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    try:
+        for cores, threads in ((1, 1), (2, 1), (4, 3)):
+            monkeypatch.setattr(
+                os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False
+            )
+            spare_a_core()
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
