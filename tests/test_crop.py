@@ -125,6 +125,26 @@ def test_video_without_faces_has_a_table_and_no_crops(tmp_path: Path) -> None:
     assert names(tmp_path / "out") == ["faces.parquet"]
 
 
+def test_a_stream_may_change_its_size(tmp_path: Path) -> None:
+    small = [picture((20, 30, 40))] * 13
+    large = [np.full((192, 128, 3), 30, np.uint8) for _ in range(12)]
+    for image in large:
+        image[60:120, 40:100] = 230
+    path = tmp_path / "joined.ts"
+    parts = [
+        write_media(tmp_path / f"{k}.ts", part, options={"g": "5"})
+        for k, part in enumerate((small, large))
+    ]
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    summary = crop(path, tmp_path / "out", subject="largest")
+    assert summary is not None and (summary.frames, summary.found) == (25, 25)
+    table, _ = read_faces(tmp_path / "out" / "faces.parquet")
+    sides = table["w"].to_numpy()
+    assert sides[:13] == pytest.approx(40, abs=1) and sides[13:] == pytest.approx(60, abs=1)
+    crops = [cv2.imread(str(file)) for file in sorted((tmp_path / "out" / "1.0").iterdir())]
+    assert len(crops) == 25 and all(image.mean() > 200 for image in crops)
+
+
 def test_finished_work_is_skipped_and_other_settings_replace_it(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert crop(clip, out) is not None

@@ -29,7 +29,8 @@ class Drawn:
     size: tuple[int, int] = (128, 72)
 
     def rgb(self, long_side: int | None = None) -> np.ndarray:
-        image = np.full((72, 128, 3), self.background, np.uint8)
+        height, width = (72, 128) if self.size[0] > self.size[1] else (128, 72)
+        image = np.full((height, width, 3), self.background, np.uint8)
         for x, y, side, colour, _ in self.scene:
             x0, y0 = max(0, int(x - side / 2)), max(0, int(y - side / 2))
             image[y0 : int(y + 1.5 * side), x0 : int(x + 1.5 * side)] = colour
@@ -48,6 +49,7 @@ class Script:
     looked: list[int] = field(default_factory=list)
 
     def detect(self, images: list[np.ndarray]) -> list[list[Face]]:
+        assert len({image.shape for image in images}) <= 1  # as a network's batch needs
         numbers = [int(image[0, 0, 0]) + 256 * int(image[0, 0, 1]) for image in images]
         self.looked += numbers
         return [[face_at(*item) for item in self.scenes[number]] for number in numbers]
@@ -203,6 +205,36 @@ def test_boxes_are_scaled_to_the_frame() -> None:
     script = Script({frame.number: frame.scene for frame in frames})
     boxes = [item.faces[0].box for item in track_faces(frames, script)]
     assert boxes == [pytest.approx((400, 200, 160, 160))] * 5
+
+
+@settings(max_examples=60, deadline=None)
+@given(parts=st.lists(st.integers(1, 14), min_size=2, max_size=5))
+def test_another_picture_size_is_a_cut_in_the_exact_frame(parts: list[int]) -> None:
+    lying, upright = (128, 72), (72, 128)
+    sizes = [(lying, upright)[k % 2] for k, part in enumerate(parts) for _ in range(part)]
+    frames = [
+        Drawn(k, k / 25, [(20 if size == lying else 40, 20, 16, RED, 0.99)], size=size)
+        for k, size in enumerate(sizes, 1)
+    ]
+    script = Script({frame.number: frame.scene for frame in frames})
+    tracked = list(track_faces(frames, script))
+    assert [item.frame for item in tracked] == frames
+    for item in tracked:  # no box lies between those of different sizes
+        x = item.frame.scene[0][0]
+        assert all(face.box == pytest.approx((x, 20, 16, 16)) for face in item.faces)
+    changes = {k for k, size in enumerate(sizes[1:], 2) if size != sizes[k - 2]}
+    assert changes | {k - 1 for k in changes} <= set(script.looked)
+
+
+def test_after_a_change_of_size_place_means_nothing() -> None:
+    sizes = [(128, 72)] * 10 + [(72, 128)] * 5 + [(128, 72)] * 10
+    colours = [BLUE if size == (72, 128) else RED for size in sizes]
+    frames = [
+        Drawn(k, k / 25, [(40, 20, 16, colour, 0.99)], size=size)
+        for k, (size, colour) in enumerate(zip(sizes, colours, strict=True), 1)
+    ]
+    tracked = list(track_faces(frames, Script({f.number: f.scene for f in frames})))
+    assert subjects_of(tracked) == [[0]] * 10 + [[1]] * 5 + [[0]] * 10
 
 
 @settings(max_examples=25, deadline=None)

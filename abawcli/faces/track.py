@@ -2,7 +2,7 @@
 
 While nothing is doubtful, only every few frames are looked at, and boxes in between lie on the
 line between two detections. Where two detections disagree (a face came, went, jumped or grew
-weak, or the scene changed), every frame in between is looked at as well, so that the moment is
+weak, or the scene or the picture's size changed), every frame in between is looked at as well, so that the moment is
 exact, and so is every further frame until two in a row agree.
 """
 
@@ -66,6 +66,7 @@ class _Look:
     """What one detection found."""
 
     time_s: float
+    size: tuple[int, int]  # of the frame
     faces: list[Face]
     colours: list[Floats]  # of each face
     thumb: Floats
@@ -156,6 +157,8 @@ class _Tracker:
         """Tell whether the last of the frames since the last look must be looked at."""
         if not self.steady or self.last is None or len(unseen) >= self.config.stride:
             return True
+        if unseen[-1].size != self.last.size:  # so that those before it are all of one size
+            return True
         return unseen[-1].time_s - self.last.time_s >= self.config.stride_s
 
     def follow(self, frames: Sequence[Picture]) -> list[list[_Sighting]]:
@@ -177,12 +180,15 @@ class _Tracker:
             thumb = np.asarray(small, np.float32) / np.float32(255)
             colours = [_measure_colours(image, face) for face in faces]
             factor = max(frame.size) / max(image.shape[:2])
-            looks.append(_Look(frame.time_s, scale_faces(faces, factor), colours, thumb))
+            faces = scale_faces(faces, factor)
+            looks.append(_Look(frame.time_s, frame.size, faces, colours, thumb))
         return looks
 
     def _match(self, look: _Look) -> _Match:
         config, last = self.config, self.last
-        cut = last is not None and bool(np.abs(look.thumb - last.thumb).mean() > config.cut)
+        cut = last is not None and (
+            look.size != last.size or bool(np.abs(look.thumb - last.thumb).mean() > config.cut)
+        )
         kept: list[tuple[_Track, int]] = []
         returned: list[tuple[_Track, int]] = []
         free = list(range(len(look.faces)))
