@@ -42,7 +42,7 @@ def test_one_table_to_a_file(table: Path, method: str, output: str) -> None:
     assert rows["source"].tolist() == ["visual"] * 41 + ["filled"] * 5 + ["visual"] * 5
     provenance = read_provenance(Path(output))
     assert provenance["command"] == "smooth"
-    assert provenance["inputs"] == ["raw.csv"]
+    assert provenance["inputs"] == [str(Path.cwd() / "raw.csv")]
     assert provenance["settings"] == {
         "method": method,
         "window_frames": 11,

@@ -48,6 +48,7 @@ def test_a_folder_that_is_hidden_itself_is_taken_when_named(clips: Path) -> None
 
 def test_files_keep_the_order_given_and_come_once(clips: Path) -> None:
     assert expand("b.mp4", "a.MP4", "sub", "b.mp4") == ["b.mp4", "a.MP4", "sub/c.avi"]
+    assert expand("b.mp4", str(clips / "b.mp4"), "sub/../b.mp4") == ["b.mp4"]
 
 
 def test_a_named_file_is_taken_whatever_it_is(clips: Path) -> None:
@@ -149,7 +150,8 @@ def test_provenance_is_plain_json_beside_the_output(tmp_path: Path) -> None:
     assert work == {
         "abawcli": __version__,
         "command": "smooth",
-        "inputs": ["a.csv"],
+        "inputs": [os.path.abspath("a.csv")],
+        "files": {},
         "settings": {"window": [3, 5]},
     }
     write_provenance(output, work)
@@ -178,14 +180,44 @@ def test_finished_work_is_skipped_unless_something_changed(tmp_path: Path) -> No
     assert is_finished(output, work, overwrite=False)
     assert not is_finished(output, work, overwrite=True)
     assert not is_finished(output, describe_work("predict", [source], {"stride": 1}), False)
-    later = provenance_path(output).stat().st_mtime + 5
-    os.utime(source, (later, later))
-    assert not is_finished(output, work, overwrite=False)
+
+
+def test_another_state_of_the_input_is_stale_also_an_older_one(tmp_path: Path) -> None:
+    source, output = tmp_path / "a.mp4", tmp_path / "a.csv"
+    source.write_text("first")
+    finish(output, source)
+    before = source.stat()
+    for content, mtime_ns in [("first", before.st_mtime_ns - 10**9), ("2", before.st_mtime_ns)]:
+        source.write_text(content)
+        os.utime(source, ns=(mtime_ns, mtime_ns))
+        assert not is_finished(output, describe_work("predict", [source], {}), overwrite=False)
+    source.write_text("first")
+    os.utime(source, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    assert is_finished(output, describe_work("predict", [source], {}), overwrite=False)
+
+
+def test_an_input_is_the_same_by_its_full_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "same.csv"
+    for folder in ("d1", "d2"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "clip.mp4").touch()
+    monkeypatch.chdir(tmp_path / "d1")
+    finish(output, Path("clip.mp4"))
+    for path in (tmp_path / "d1" / "clip.mp4", Path("../d1/clip.mp4")):
+        assert is_finished(output, describe_work("predict", [path], {}), overwrite=False)
+    monkeypatch.chdir(tmp_path / "d2")
+    with pytest.raises(OutputError, match="was not made from this input"):
+        is_finished(output, describe_work("predict", [Path("clip.mp4")], {}), overwrite=False)
 
 
 def test_work_stays_finished_when_its_input_is_gone(tmp_path: Path) -> None:
-    work = finish(tmp_path / "a.csv", tmp_path / "a.mp4")
-    assert is_finished(tmp_path / "a.csv", work, overwrite=False)
+    source, output = tmp_path / "a.mp4", tmp_path / "a.csv"
+    source.touch()
+    finish(output, source)
+    source.unlink()
+    assert is_finished(output, describe_work("predict", [source], {}), overwrite=False)
 
 
 def test_a_strangers_output_is_not_replaced(tmp_path: Path) -> None:

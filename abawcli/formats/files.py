@@ -20,7 +20,7 @@ PROVENANCE_SUFFIX = ".provenance.json"
 
 
 def expand_inputs(inputs: Iterable[str], suffixes: frozenset[str]) -> list[Path]:
-    """Return the files that the arguments mean, each once, in the order given.
+    """Return the files that the arguments mean, each once by its full path, in the order given.
 
     An argument is a file, a folder (its files with one of `suffixes`, all levels, sorted, none
     that is hidden), a glob, or `@list.txt` with one argument a line. A file that is named is
@@ -31,15 +31,17 @@ def expand_inputs(inputs: Iterable[str], suffixes: frozenset[str]) -> list[Path]
         InputError: the only argument is a folder, glob or list that holds nothing suitable.
     """
     arguments = list(inputs)
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     for argument in arguments:
         try:
-            found |= dict.fromkeys(_expand(argument, suffixes))
+            paths = _expand(argument, suffixes)
         except InputError:
             if len(arguments) == 1:
                 raise
-            found[Path(argument)] = None
-    return list(found)
+            paths = [Path(argument)]
+        for path in paths:
+            found.setdefault(os.path.abspath(path), path)
+    return list(found.values())
 
 
 def _expand(argument: str, suffixes: frozenset[str]) -> list[Path]:
@@ -103,16 +105,21 @@ def write_whole(path: Path) -> Iterator[Path]:
 def describe_work(
     command: str, inputs: Sequence[Path], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return an output's provenance: version, command, input names, resolved settings.
+    """Return an output's provenance: version, command, inputs, resolved settings.
 
-    `settings` is JSON-like and holds what the result depends on, models with their sha256.
+    `inputs` become absolute paths, and `files` tells those that are files apart from later
+    versions of themselves: their size in bytes and the time they were changed in ns. `settings`
+    is JSON-like and holds what the result depends on, models with their sha256.
     """
+    full = [os.path.abspath(path) for path in inputs]
+    states = {path: os.stat(path) for path in full if os.path.isfile(path)}
     provenance: dict[str, Any] = json.loads(
         json.dumps(
             {
                 "abawcli": __version__,
                 "command": command,
-                "inputs": [str(p) for p in inputs],
+                "inputs": full,
+                "files": {path: [s.st_size, s.st_mtime_ns] for path, s in states.items()},
                 "settings": dict(settings),
             }
         )
@@ -144,7 +151,7 @@ def is_finished(output: Path, provenance: Mapping[str, Any], overwrite: bool) ->
     """Tell whether `output` already holds just this work and can be skipped.
 
     An output of the same command and inputs is stale, and False is returned, if it was made
-    with other settings or an input has changed since.
+    with other settings or an input has changed since; one that is gone has not.
 
     Raises:
         OutputError: something else is in the way.
@@ -154,13 +161,8 @@ def is_finished(output: Path, provenance: Mapping[str, Any], overwrite: bool) ->
     there = read_provenance(output)
     if any(there.get(key) != provenance[key] for key in ("command", "inputs")):
         raise OutputError(f"{output} exists and was not made from this input; use --overwrite")
-    return there == provenance and not _is_outdated(output, provenance["inputs"])
-
-
-def _is_outdated(output: Path, inputs: Iterable[str]) -> bool:
-    made_ns = provenance_path(output).stat().st_mtime_ns
-    there = [Path(p) for p in inputs if Path(p).exists()]
-    return any(p.stat().st_mtime_ns > made_ns for p in there)
+    files = there.get("files", {}) | provenance["files"]
+    return there == {**provenance, "files": files}
 
 
 def name_outputs(
