@@ -134,6 +134,8 @@ class EncoderTraining:
     class_weight_power: float = 1.0  # w_c = (N / (8 n_c)) ** power, over its mean; 0: no weights
     soft_labels: bool = True  # the votes' distribution where the manifest has votes
     moe: MoEHead | None = MoEHead()
+    joint_classifier: bool = False  # whether the backbone also learns through the linear
+    # classifier that stays; without the MoE head it always does
     augmentation: Augmentation = Augmentation()
     seed: int = 0
 
@@ -141,7 +143,8 @@ class EncoderTraining:
 # From scratch on small grey crops: nothing to freeze or to spare, a rate that moves random
 # weights, and milder regularisation than a 300 M-weight network needs: with the published
 # amounts this one still fits its training images no better than new ones after eight epochs.
-# Votes are smooth labels already. Rotation: our crops are not aligned, heads tilt.
+# Votes are smooth labels already. Rotation: our crops are not aligned, heads tilt. A joint
+# classifier: features that only the MoE head can read are of no use once it is gone.
 COMPACT_ENCODER_TRAINING = EncoderTraining(
     epochs=30,
     backbone_lr=1e-3,
@@ -152,6 +155,7 @@ COMPACT_ENCODER_TRAINING = EncoderTraining(
     label_smoothing=0.0,
     class_weight_power=0.5,
     moe=MoEHead(dropout=0.2, drop_path=0.05),
+    joint_classifier=True,
     augmentation=Augmentation(rotate_degrees=10.0, padaug_p=0.3, erase_p=0.15),
 )
 

@@ -1,7 +1,7 @@
 """What the parts of Stage I do for the compact encoder: short runs, one change each.
 
 Trains the default, then with one thing changed at a time, all for the same few epochs on the
-same images, and prints accuracy and macro-F1 of the last epoch on the valid split as it is and
+same images, and prints accuracy and macro-F1 of the best epoch on the valid split as it is and
 with black borders painted over it (a face at the frame's edge). Runs are kept under --out and
 resumed.
 

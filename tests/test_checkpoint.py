@@ -42,6 +42,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
         (lambda p: None, "no such checkpoint"),
         (lambda p: p.write_text("not safetensors at all"), "not a safetensors file"),
         (lambda p: save_file({"a": torch.zeros(1)}, p), "no description of abaw"),
+        (lambda p: save_file({"a": torch.zeros(1)}, p, {"abaw": "{half"}), "damaged description"),
         (lambda p: save_checkpoint(p, {"a": torch.zeros(1)}, {"kind": "head"}), "'encoder' is"),
         (
             lambda p: save_file(

@@ -66,6 +66,10 @@ def test_manifest_without_votes(tmp_path: Path) -> None:
         (["a.png,train"], "file,split\n", "no column label"),
         (["a.png,train,Joyful"], "file,split,label\n", "'Joyful'"),
         (["a.png,train,Fear"], "file,split,label\n", "split 'valid'"),
+        (["a.png,train,4"], "file,split,label\n", "'4'"),
+        (["a.png,1,Fear"], "file,split,label\n", "split 'train'"),
+        (["a.png,train,Fear,many"], "file,split,label,v_fear\n", "a vote is no number"),
+        (["a.png,train,Fear,"], "file,split,label,v_fear\n", "v_fear is empty for a.png"),
     ],
 )
 def test_bad_manifests(tmp_path: Path, lines: list[str], header: str, message: str) -> None:

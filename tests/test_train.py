@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from tiny_models import save_image_set, save_vision_backbone
 
 from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
@@ -15,6 +16,7 @@ from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.models.backbones import build_backbone
 from abawcli.models.checkpoint import load_checkpoint
 from abawcli.models.encoder import load_encoder
+from abawcli.models.losses import class_weights
 from abawcli.stages import train as stage
 from abawcli.stages.train import Trainee, train_encoder
 
@@ -126,25 +128,72 @@ def test_layer_decay_and_freezing_follow_depth(tmp_path: Path) -> None:
     depth = backbone.depth_groups()
     assert not any(p.requires_grad for p in [*depth[0], *depth[1]])
     rate = {id(p): group["lr"] for group in groups for p in group["params"]}
-    assert all(rate[id(p)] == pytest.approx(1e-5 * 0.85**2) for p in depth[2])
-    assert all(rate[id(p)] == pytest.approx(1e-5) for p in depth[4])
+    assert all(rate[id(p)] == pytest.approx(1e-5 * 0.85) for p in depth[2])
+    assert all(rate[id(p)] == pytest.approx(1e-5) for p in [*depth[3], *depth[4]])
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert all(decay[id(p)] == (0.05 if p.ndim > 1 else 0) for p in depth[3])
 
 
-def test_backbone_learns_through_both_heads() -> None:
-    trainee = Trainee(build_backbone(COMPACT_FACE), default_training(COMPACT_FACE))
+@pytest.mark.parametrize("joint", [False, True])
+def test_backbone_learns_through_the_classifier_only_if_it_is_joint(joint: bool) -> None:
+    config = replace(default_training(COMPACT_FACE), joint_classifier=joint)
+    trainee = Trainee(build_backbone(COMPACT_FACE), config)
     pixels = torch.randn(4, 1, 40, 40)
-    for head in range(2):
+    for head, taught in ((0, True), (1, joint)):
         trainee.zero_grad()
         trainee(pixels)[head].square().sum().backward()
-        assert all(p.grad is not None for p in trainee.backbone.parameters())
+        reached = [p.grad is not None for p in trainee.backbone.parameters()]
+        assert all(reached) if taught else not any(reached)
+
+
+def test_training_uses_what_the_settings_say(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses, mixed, clipped, rates = [], [], [], []
+    monkeypatch.setattr(stage, "soft_cross_entropy", spy(losses, stage.soft_cross_entropy))
+    monkeypatch.setattr(stage, "mix_up", spy(mixed, stage.mix_up))
+    monkeypatch.setattr(
+        "accelerate.Accelerator.clip_grad_norm_",
+        spy(clipped, Accelerator.clip_grad_norm_),
+    )
+    original = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW, *args: Any, **options: Any) -> Any:
+        rates.append(self.param_groups[-1]["lr"])
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    run(images, tmp_path / "run", FAST)
+    counts = torch.full((8,), 3.0)
+    for _, _, weight, smoothing in losses:
+        assert torch.allclose(weight, class_weights(counts, 1.0)) and smoothing == 0.1
+    assert {alpha for _, _, alpha, _ in mixed} == {0.2}
+    assert {norm for _, _, norm in clipped} == {1.0}
+    steps = torch.arange(9) / 9  # three epochs of three batches
+    cosine = 3e-4 * 0.5 * (1 + torch.cos(torch.pi * steps))
+    assert rates == pytest.approx(cosine.tolist())
+
+
+def spy(calls: list[Any], function: Any) -> Any:
+    """Return the function, which notes its arguments."""
+
+    def noting(*args: Any) -> Any:
+        calls.append(args)
+        return function(*args)
+
+    return noting
 
 
 def test_bad_input(images: Path, tmp_path: Path) -> None:
     (images / "3.png").write_text("no picture")
     with pytest.raises(InputError, match=r"3\.png"):
         run(images, tmp_path / "run")
+    (images / "in the way").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        run(images, images / "in the way")
+    for device in ("tpu", "cuda"):
+        with pytest.raises(UsageError, match=device):
+            train_encoder(images, images / "manifest.csv", tmp_path / "run", device=device)
     with pytest.raises(UsageError, match="at least 1 epoch"):
         run(images, tmp_path / "run", replace(FAST, epochs=0))
     with pytest.raises(CheckpointError, match="cannot load the backbone"):
@@ -157,6 +206,9 @@ def test_encoder_of_other_classes_is_refused(images: Path, tmp_path: Path) -> No
     run(images, tmp_path / "run", replace(FAST, epochs=1))
     path = tmp_path / "run/encoder.safetensors"
     tensors, about = load_checkpoint(path, "encoder")
+    save_checkpoint(path, tensors, about | {"backbone": COMPACT_FACE, "network": {"w": 1}})
+    with pytest.raises(CheckpointError, match="describes no backbone"):
+        load_encoder(path, CPU)
     save_checkpoint(path, tensors, about | {"classes": ["a", "b"]})
     with pytest.raises(CheckpointError, match="other classes"):
         load_encoder(path, CPU)

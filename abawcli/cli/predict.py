@@ -55,6 +55,7 @@ def command(
     One input is written to the table -o (.csv or .parquet); several, or a folder, into the
     folder -o, a csv each. Every decoded frame has a row, whether it shows a face or not.
     """
+    from abawcli.device import spare_a_core
     from abawcli.formats import files, tables
     from abawcli.stages.predict import Predictor
 
@@ -62,6 +63,7 @@ def command(
     if output.suffix and not output.is_dir():
         tables.check_table_name(output)
     outputs = files.name_outputs(paths, output, ".csv")
+    spare_a_core()
     predictor = Predictor(recipe, device, Prediction(batch_size=batch_size))
     settings = predictor.describe(subject, smooth=not no_smooth)
     rows = []
@@ -83,12 +85,12 @@ def command(
         run_each(paths, predict)
     finally:
         if rows and not quiet:
-            columns = ["video", "frames", "with face", "labelled", "frames/s", "labels"]
+            columns = ["video", "frames", "faces", "labelled", "seconds", "frames/s", "labels"]
             print_table("Labelled", columns, rows, stderr=True)
 
 
 def _summarise(name: str, table: "pd.DataFrame", seconds: float) -> list[str]:
-    """Return a row: frames, shares of rows with a face and with a label, speed, classes."""
+    """Return a row: frames, rows with a face, share of rows with a label, time, classes."""
     frames = table["frame"].nunique()
     labelled = table["label"] >= 0
     shares = [(table["label"][labelled] == k).mean() for k in range(len(CLASSES))]
@@ -96,8 +98,9 @@ def _summarise(name: str, table: "pd.DataFrame", seconds: float) -> list[str]:
     return [
         name,
         str(frames),
-        f"{table['found'].mean():.0%}",
+        str(int(table["found"].sum())),
         f"{labelled.mean():.0%}",
+        f"{seconds:.1f}",
         f"{frames / seconds:.0f}",
         ", ".join(f"{CLASSES[k]} {shares[k]:.0%}" for k in by_share if shares[k] > 0),
     ]

@@ -1,5 +1,6 @@
 """`abaw train`: encoders."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -99,10 +100,13 @@ def encoder(
         config = replace(config, augmentation=NO_AUGMENTATION)
     if padaug is not None:
         config = replace(config, augmentation=replace(config.augmentation, padaug_p=padaug))
-    with progress_bar("train", "batch", quiet) as update:
+    silent = os.environ.get("RANK", "0") != "0"  # of several processes one talks
+    with progress_bar("train", "batch", quiet or silent) as update:
         history = train_encoder(
             images, manifest, output, backbone, config, device, overwrite, update
         )
+    if silent:
+        return
     best = max(history, key=lambda row: row["macro_f1"])
     print_table(
         f"{output / 'encoder.safetensors'}: epoch {best['epoch']} of {len(history)}",

@@ -33,7 +33,9 @@ def _vote_targets(table: pd.DataFrame) -> NDArray[np.float32]:
     counts = np.zeros((len(table), N_CLASSES), np.float32)
     other = np.zeros(len(table), np.float32)
     for column in votes:
-        values = table[column].to_numpy(np.float32)
+        values = pd.to_numeric(table[column]).to_numpy(np.float32)
+        if np.isnan(values).any():
+            raise ValueError(f"{column} is empty for {table['file'][np.isnan(values).argmax()]}")
         name = column.removeprefix("v_")
         if name in named:
             counts[:, index_of(name)] += values
@@ -53,18 +55,21 @@ def read_manifest(manifest: Path, images: Path, soft: bool = True) -> dict[str, 
         InputError: no such file, a missing column, an unknown label, or an empty split.
     """
     try:
-        table = pd.read_csv(manifest, keep_default_na=False)
+        table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the manifest {manifest}: {error}") from error
     missing = {"file", "label", "split"} - set(table.columns)
     if missing:
         raise InputError(f"{manifest} has no column {', '.join(sorted(missing))}")
     if "dup_of_train" in table:
-        table = table[table["dup_of_train"].astype(str) != "1"].reset_index(drop=True)
+        table = table[table["dup_of_train"] != "1"].reset_index(drop=True)
     labels = np.array([index_of(name) if name else IGNORE for name in table["label"]])
     hard = np.eye(N_CLASSES, dtype=np.float32)[labels] * (labels != IGNORE)[:, None]
     has_votes = any(c.startswith("v_") for c in table.columns)
-    votes = _vote_targets(table) if soft and has_votes else hard
+    try:
+        votes = _vote_targets(table) if soft and has_votes else hard
+    except ValueError as error:
+        raise InputError(f"{manifest}: a vote is no number: {error}") from error
     split = table["split"].str.lower().to_numpy()
     kept = {
         "train": (split == "train") & (votes.sum(axis=1) > 0),

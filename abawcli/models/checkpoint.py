@@ -15,21 +15,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from abawcli.errors import CheckpointError
+from abawcli.formats.files import write_whole
 
 FORMAT = 1  # raised when a reader of the older description would go wrong
 METADATA_KEY = "abaw"
 
 
 def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
-    """Write tensors and their description to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write tensors and their description to `path`, whole or not at all.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
     header = {METADATA_KEY: json.dumps({"format": FORMAT} | about)}
-    try:
+    with write_whole(path) as temporary:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, header)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -52,7 +52,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: no such file, or not a checkpoint that this version can read.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"no such checkpoint: {path}")
     try:
         with safe_open(path, framework="pt") as file:
@@ -64,7 +64,10 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} has no description of abaw in its header; "
             "checkpoints come from `abaw train`, backbones are given by folder or hub name"
         )
-    about: dict[str, Any] = json.loads(text)
+    try:
+        about: dict[str, Any] = dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} has a damaged description: {error}") from error
     if about.get("format", 0) > FORMAT:
         raise CheckpointError(
             f"{path} is of format {about['format']}, this version reads up to {FORMAT}: "

@@ -57,9 +57,12 @@ def load_encoder(path: Path, device: torch.device) -> tuple[Encoder, dict[str, A
             weights do not fit the backbone that it names.
     """
     tensors, about = load_checkpoint(path, "encoder")
-    if about["classes"] != list(CLASSES):
-        raise CheckpointError(f"{path} was trained for other classes: {about['classes']}")
-    backbone = rebuild_backbone(about)
+    if about.get("classes") != list(CLASSES):
+        raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")
+    try:
+        backbone = rebuild_backbone(about)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} describes no backbone known here: {error!r}") from error
     classifier = nn.Linear(backbone.dim, N_CLASSES)
     try:
         nn.ModuleDict({"backbone": backbone, "classifier": classifier}).load_state_dict(tensors)

@@ -1,5 +1,6 @@
 """Recipes: everything between pixels and labels, by name or by a checkpoint's path."""
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def find_recipe(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     path = Path(name)
-    if not path.exists():
+    if not os.path.exists(path):
         raise UsageError(
             f"no recipe {name!r}: known are {', '.join(RECIPES)}, or give a checkpoint's path"
         )
@@ -75,18 +76,25 @@ def list_models() -> list[dict[str, str]]:
     compact = RECIPES["compact"]
     rows.append(_list_model(COMPACT_FACE, "backbone", compact.licence, compact.encoder))
     for name, licence in HUB_BACKBONES.items():
-        rows.append(_list_model(name, "backbone", licence, _find_in_cache(name)))
+        place = _find_in_cache(name)
+        rows.append(_list_model(name, "backbone", licence, place, f"hf download {name}"))
     return rows
 
 
-def _list_model(name: str, kind: str, licence: str, weights: Path | None) -> dict[str, str]:
+def _list_model(
+    name: str,
+    kind: str,
+    licence: str,
+    weights: Path | None,
+    way_out: str = "install abawcli again",
+) -> dict[str, str]:
     there = weights is not None and weights.is_file()
     return {
         "name": name,
         "kind": kind,
         "licence": licence,
         "size": f"{weights.stat().st_size / 1e6:.1f} MB" if weights and there else "",
-        "weights": str(weights) if there else f"not here: hf download {name}",
+        "weights": str(weights) if there else f"not here: {way_out}",
     }
 
 

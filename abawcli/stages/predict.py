@@ -8,6 +8,7 @@ and frame.
 import queue
 import threading
 from array import array
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.config import Detection, Prediction, Tracking
-from abawcli.device import choose_device, spare_a_core
+from abawcli.device import choose_device
 from abawcli.faces.crop import crop_frame
 from abawcli.faces.detect import load_detector
 from abawcli.faces.subjects import lay_rows
@@ -108,6 +109,19 @@ def run_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
         thread.join()
 
 
+def _release(
+    waiting: deque[_CroppedFrame], rows: deque[NDArray[np.float32]]
+) -> Iterator[FramePrediction]:
+    """Yield the frames whose faces are all classified, taking their rows."""
+    while waiting and len(waiting[0].faces) <= len(rows):
+        frame = waiting.popleft()
+        faces = [
+            FacePrediction(face.subject, face.box, face.score, face.detected, rows.popleft())
+            for face in frame.faces
+        ]
+        yield FramePrediction(frame.number, frame.time_s, faces)
+
+
 class Predictor:
     """A recipe's networks, loaded once for any number of videos."""
 
@@ -122,7 +136,6 @@ class Predictor:
         """
         self.recipe = find_recipe(recipe)
         self.config = config or Prediction()
-        spare_a_core()
         self.encoder, _ = load_encoder(self.recipe.encoder, choose_device(device))
         self.detector = load_detector(self.recipe.detector, threads=1)
 
@@ -144,14 +157,20 @@ class Predictor:
         Raises:
             InputError: the file cannot be read or holds no frame.
         """
-        waiting: list[_CroppedFrame] = []
+        waiting: deque[_CroppedFrame] = deque()
+        crops: list[Crops] = []
+        rows: deque[NDArray[np.float32]] = deque()  # each (8,), of the faces before `crops`
+        size = self.config.batch_size
         for frame in run_ahead(self._crop_frames(path), self.config.queue_frames):
             waiting.append(frame)
-            faces = sum(len(f.faces) for f in waiting)
-            if faces >= self.config.batch_size or len(waiting) >= self.config.queue_frames:
-                yield from self._classify(waiting)
-                waiting = []
-        yield from self._classify(waiting)
+            crops += frame.crops
+            while len(crops) >= size or (crops and len(waiting) >= self.config.queue_frames):
+                rows.extend(self._classify_batch(crops[:size]))
+                crops = crops[size:]
+            yield from _release(waiting, rows)
+        if crops:
+            rows.extend(self._classify_batch(crops))
+        yield from _release(waiting, rows)
 
     def _crop_frames(self, path: Path) -> Iterator[_CroppedFrame]:
         how = self.encoder.preprocess
@@ -162,18 +181,6 @@ class Predictor:
                 for face in tracked.faces
             ]
             yield _CroppedFrame(frame.number, frame.time_s, tracked.faces, crops)
-
-    def _classify(self, frames: list[_CroppedFrame]) -> Iterator[FramePrediction]:
-        crops = [crop for frame in frames for crop in frame.crops]
-        size = self.config.batch_size
-        parts = [self._classify_batch(crops[k : k + size]) for k in range(0, len(crops), size)]
-        rows: Iterator[NDArray[np.float32]] = iter(np.concatenate(parts) if parts else [])  # (8,)
-        for frame in frames:
-            faces = [
-                FacePrediction(face.subject, face.box, face.score, face.detected, next(rows))
-                for face in frame.faces
-            ]
-            yield FramePrediction(frame.number, frame.time_s, faces)
 
     def _classify_batch(self, crops: list[Crops]) -> NDArray[np.float32]:
         """Classify in batches of one size only: the same arithmetic for every face."""

@@ -1,13 +1,13 @@
 """Train an image encoder: Stage I of arXiv 2603.12221, at any size.
 
-The backbone learns through the mixture-of-experts head, which is thrown away, and through a
-linear classifier beside it, which stays: the reading of the features by which epochs are compared,
-and the labels of recipes without a fusion head. The classifier is ours; the paper does not say how
-Stage I is read without its head.
+The backbone learns through the mixture-of-experts head, which is thrown away. A linear classifier
+beside it stays: the reading of the features by which epochs are compared, and the labels of recipes
+without a fusion head. It is ours; the paper does not say how Stage I is read without its head.
 """
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,21 +16,23 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from abawcli import __version__
 from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
+from abawcli.device import choose_device
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.faces.crop import resize_square
+from abawcli.formats.files import write_whole
 from abawcli.formats.manifest import LabelledImages, read_manifest
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.metrics import Score, score_labels
 from abawcli.models.augment import augment_images
 from abawcli.models.backbones import Backbone, Preprocess, build_backbone
-from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
+from abawcli.models.checkpoint import hash_file, load_checkpoint, save_checkpoint
 from abawcli.models.losses import class_weights, mix_up, soft_cross_entropy
 from abawcli.models.moe import MixtureOfExpertsHead
 
@@ -79,13 +81,15 @@ class Trainee(nn.Module):
         self.backbone = backbone
         self.head = MixtureOfExpertsHead(backbone.dim, config.moe) if config.moe else None
         self.classifier = nn.Linear(backbone.dim, N_CLASSES)
+        self.joint = config.joint_classifier
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Map prepared images (B, C, S, S) to the logits (B, 8) of each head to be trained."""
         features = self.backbone(pixels)  # (B, D)
         if self.head is None:
             return [self.classifier(features)]
-        return [self.head(features), self.classifier(features)]
+        read = features if self.joint else features.detach()
+        return [self.head(features), self.classifier(read)]
 
     def parameter_groups(self, config: EncoderTraining) -> list[dict[str, Any]]:
         """Return AdamW's groups: decayed learning rates by depth, no weight decay on vectors."""
@@ -96,7 +100,8 @@ class Trainee(nn.Module):
                 for parameter in parameters:
                     parameter.requires_grad_(False)
                 continue
-            rate = config.backbone_lr * config.layer_decay ** (len(depth) - 1 - level)
+            below = max(0, len(depth) - 2 - level)  # how far below the deepest block
+            rate = config.backbone_lr * config.layer_decay**below
             groups.append((parameters, rate))
         rest = [p for m in (self.head, self.classifier) if m is not None for p in m.parameters()]
         groups.append((rest, config.head_lr))
@@ -130,9 +135,15 @@ class EncoderRun:
     """One training run: its folder, its state between epochs, and one epoch's work."""
 
     def __init__(
-        self, out: Path, config: EncoderTraining, backbone: Backbone, accelerator: Accelerator
+        self,
+        out: Path,
+        config: EncoderTraining,
+        backbone: Backbone,
+        accelerator: Accelerator,
+        data: dict[str, str],
     ) -> None:
         self.out, self.config, self.accelerator = out, config, accelerator
+        self.data = data  # what it is trained on, for the checkpoint's description
         self.trainee = Trainee(backbone, config)
         groups = self.trainee.parameter_groups(config)
         self.trainee.to(accelerator.device)
@@ -246,8 +257,8 @@ class EncoderRun:
         if better:
             self.save_encoder(row)
         self.save_state()
-        lines = [json.dumps(entry) for entry in self.history]
-        (self.out / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+        with write_whole(self.out / "metrics.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in self.history))
 
     def save_encoder(self, row: dict[str, Any]) -> None:
         """Write backbone and classifier, without the training head."""
@@ -257,6 +268,8 @@ class EncoderRun:
             "kind": "encoder",
             **backbone.describe(),
             "classes": list(CLASSES),
+            "command": "train encoder",
+            "data": self.data,
             "training": asdict(self.config),
             "result": row,
             "version": __version__,
@@ -268,16 +281,25 @@ def _open_run(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
     """Make or reopen a run's folder; a run with other settings is not continued."""
     path = out / "config.json"
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    out.mkdir(parents=True, exist_ok=True)
     if overwrite:
         for name in ("last.safetensors", "encoder.safetensors", "metrics.jsonl"):
             (out / name).unlink(missing_ok=True)
-    elif path.exists() and path.read_text() != text:
+    elif os.path.exists(path) and path.read_text() != text:
         raise OutputError(
             f"{out} holds a run with other settings (see {path}); "
             "choose another folder, or --overwrite"
         )
-    path.write_text(text)
+    with write_whole(path) as temporary:
+        temporary.write_text(text)
+
+
+def _start_accelerator(device: torch.device) -> Accelerator:
+    """Start what trains on one device, or on one a process where a launcher started several."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    # Not every weight has a part in the class token: a mask token, a pooler.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(cpu=device.type == "cpu", kwargs_handlers=[unused])
 
 
 def train_encoder(
@@ -299,18 +321,21 @@ def train_encoder(
 
     Raises:
         InputError: the manifest or an image cannot be read.
-        OutputError: the folder holds a run with other settings.
+        OutputError: the folder holds a run with other settings, or cannot be written.
         CheckpointError: the backbone cannot be loaded.
+        UsageError: no such device, or settings that cannot be.
     """
     config = config or default_training(backbone)
     if config.epochs < 1 or config.batch_size < 2:
         raise UsageError("training needs at least 1 epoch and batches of at least 2 images")
+    accelerator = _start_accelerator(choose_device(device))
     splits = read_manifest(manifest, images, config.soft_labels)
     torch.manual_seed(config.seed)
     net = build_backbone(backbone)
     settings = {"backbone": backbone, "images": str(images), "manifest": str(manifest)}
     _open_run(out, settings | {"training": asdict(config)}, overwrite)
-    run = EncoderRun(out, config, net, Accelerator(cpu=device == "cpu"))
+    data = {"manifest": manifest.name, "sha256": hash_file(manifest)}
+    run = EncoderRun(out, config, net, accelerator, data)
     run.load_state()
     train, valid = (ImageDataset(splits[name], net.preprocess) for name in ("train", "valid"))
     mass = torch.from_numpy(splits["train"].targets).sum(dim=0)  # (8,)
