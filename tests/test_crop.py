@@ -28,6 +28,7 @@ class SquareFinder:
     name, sha256, config = "squares", "0", Detection()
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
+        assert len({image.shape for image in images}) == 1  # as a network's batch needs
         return [[self._face(*item[:4]) for item in self._find(image)] for image in images]
 
     def _find(self, image: np.ndarray) -> list[tuple[int, ...]]:
@@ -126,8 +127,8 @@ def test_video_without_faces_has_a_table_and_no_crops(tmp_path: Path) -> None:
 
 
 def test_a_stream_may_change_its_size(tmp_path: Path) -> None:
-    small = [picture((20, 30, 40))] * 13
-    large = [np.full((192, 128, 3), 30, np.uint8) for _ in range(12)]
+    small = [picture((20, 30, 40))] * 11
+    large = [np.full((192, 128, 3), 30, np.uint8) for _ in range(14)]
     for image in large:
         image[60:120, 40:100] = 230
     path = tmp_path / "joined.ts"
@@ -140,7 +141,7 @@ def test_a_stream_may_change_its_size(tmp_path: Path) -> None:
     assert summary is not None and (summary.frames, summary.found) == (25, 25)
     table, _ = read_faces(tmp_path / "out" / "faces.parquet")
     sides = table["w"].to_numpy()
-    assert sides[:13] == pytest.approx(40, abs=1) and sides[13:] == pytest.approx(60, abs=1)
+    assert sides[:11] == pytest.approx(40, abs=1) and sides[11:] == pytest.approx(60, abs=1)
     crops = [cv2.imread(str(file)) for file in sorted((tmp_path / "out" / "1.0").iterdir())]
     assert len(crops) == 25 and all(image.mean() > 200 for image in crops)
 

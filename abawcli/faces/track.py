@@ -2,8 +2,8 @@
 
 While nothing is doubtful, only every few frames are looked at, and boxes in between lie on the
 line between two detections. Where two detections disagree (a face came, went, jumped or grew
-weak, or the scene or the picture's size changed), every frame in between is looked at as well, so that the moment is
-exact, and so is every further frame until two in a row agree.
+weak, or the scene or the size of the picture changed), every frame in between is looked at as
+well, so that the moment is exact, and so is every further frame until two in a row agree.
 """
 
 from collections import deque
