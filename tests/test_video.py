@@ -138,6 +138,25 @@ def test_picture_is_a_video_of_one_frame(tmp_path, suffix):
     assert np.abs(frame.rgb().astype(int) - corner_picture()).mean() < 6
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "tiff"])
+def test_a_name_is_no_pattern(tmp_path, suffix):
+    folder = tmp_path / "%d"
+    folder.mkdir()
+    for name, grey in (("a%d", 200), ("a1", 50), ("a2", 60)):
+        picture = PillowImage.fromarray(np.full((64, 96, 3), grey, np.uint8))
+        picture.save(folder / f"{name}.{suffix}")
+    (frame,) = read_frames(folder / f"a%d.{suffix}")
+    assert abs(frame.rgb().mean() - 200) < 2
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "gif"])
+def test_a_video_may_be_named_like_a_pattern(tmp_path, suffix):
+    settings = {"codec": "gif", "pixel_format": "rgb8"} if suffix == "gif" else {}
+    for name, count in (("v%d", 5), ("v1", 3)):
+        write_media(tmp_path / f"{name}.{suffix}", pictures(count), **settings)
+    assert times_and_counts(tmp_path / f"v%d.{suffix}")[1] == list(range(5))
+
+
 def test_palette_picture_can_be_scaled(tmp_path):
     path = tmp_path / "p.png"
     PillowImage.fromarray(corner_picture()).convert("P").save(path)
@@ -390,6 +409,23 @@ def test_file_that_may_not_be_read(tmp_path, monkeypatch):
     path = write_media(tmp_path / "v.mp4", pictures(2))
     monkeypatch.setattr(av, "open", refuse)
     expect_error(path, "permission denied")
+
+
+@pytest.mark.parametrize("method", ["is_dir", "stat"])
+def test_folder_that_may_not_be_entered(tmp_path, monkeypatch, method):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, method, refuse)
+        expect_error(tmp_path / "v.mp4", "cannot be read: permission denied")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("v" * 300 + ".mp4", "File name too long"), ("v\0.mp4", "null")]
+)
+def test_name_that_no_file_can_have(tmp_path, name, reason):
+    expect_error(tmp_path / name, f"is not a readable media file: .*{reason}")
 
 
 def test_sound_only(tmp_path):

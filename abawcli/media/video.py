@@ -187,13 +187,15 @@ def open_media(path: Path) -> InputContainer:
             raise InputError(f"{path} is a folder, not a media file")
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes)")
-        # With "file:" a colon in the name is no protocol.
-        return av.open(f"file:{path}", metadata_errors="replace")
+        # With "file:" a colon in the name is no protocol, and without patterns a %d in the name
+        # of a picture does not mean other files.
+        options = {"pattern_type": "none"}
+        return av.open(f"file:{path}", options=options, metadata_errors="replace")
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
     except PermissionError:
         raise InputError(f"{path} cannot be read: permission denied") from None
-    except (av.error.FFmpegError, OSError) as error:
+    except (av.error.FFmpegError, OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} is not a readable media file: {reason}") from error
 
