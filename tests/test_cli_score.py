@@ -90,6 +90,17 @@ def test_the_score_is_made_anew_over_its_own_output_only(folders: Path) -> None:
     assert score("preds/a.csv", "truth/a.txt", "-o", "score.json", "--overwrite")[0] == 0
 
 
+@pytest.mark.parametrize("output", ["preds/a.csv", "truth/../truth/a.txt"])
+def test_the_score_replaces_neither_side(folders: Path, output: str) -> None:
+    before = Path(output).read_text()
+    status, stdout, stderr = score("preds", "truth", "-o", output, "--overwrite")
+    assert (status, stdout) == (2, "")
+    assert stderr == (
+        f"abaw: error: {Path(output)} is an input and would be replaced; choose another -o\n"
+    )
+    assert Path(output).read_text() == before
+
+
 @pytest.mark.parametrize("form", ["table", "json"])
 def test_a_video_without_predictions_ends_with_one(folders: Path, form: str) -> None:
     Path("preds/b.parquet").unlink()

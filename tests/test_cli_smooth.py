@@ -107,12 +107,27 @@ def test_an_output_that_is_not_ours_is_kept(table: Path) -> None:
     assert Path("a.csv").read_text() == "mine"
 
 
-def test_smoothing_in_place_needs_overwrite(table: Path) -> None:
+@pytest.mark.parametrize("output", ["raw.csv", "other/../raw.csv", "link.csv", "."])
+def test_smoothing_in_place_is_wrong_usage(table: Path, output: str) -> None:
     before = table.read_text()
-    assert smooth("raw.csv", "-o", "raw.csv")[0] == 1
+    Path("other").mkdir()
+    Path("link.csv").symlink_to("raw.csv")
+    status, stderr = smooth("raw.csv", "-o", output, "--overwrite")
+    assert status == 2
+    assert stderr.endswith("is an input and would be replaced; choose another -o\n")
     assert table.read_text() == before
-    assert smooth("raw.csv", "-o", "raw.csv", "--overwrite") == (0, "")
-    assert (read_table(table)["label"] == 0).all()
+
+
+@pytest.mark.parametrize("output", ["tabs/s", "tabs/s.csv", "tabs", "tabs/../tabs/s/deep"])
+def test_an_output_in_an_input_folder_is_wrong_usage(table: Path, output: str) -> None:
+    write_table(make_table(LABELS), Path("tabs/raw.csv"), {})
+    status, stderr = smooth("tabs", "-o", output)
+    assert status == 2
+    assert stderr == (
+        f"abaw: error: {Path(output)} is in the input tabs; choose a folder beside it\n"
+    )
+    assert smooth("tabs", "-o", "tabs s") == (0, "")
+    assert smooth("tabs", "-o", "tabs s") == (0, "")
 
 
 def test_bad_inputs_are_named_and_the_others_done(table: Path) -> None:

@@ -258,3 +258,16 @@ def test_inputs_of_the_same_name_stay_apart_and_inside() -> None:
     assert place(["a.mp4", "a.avi"], "out", ".csv") == ["out/a.mp4.csv", "out/a.avi.csv"]
     inside = place(["../x/a.mp4", "a.mp4"], "out", ".csv")
     assert inside == ["out/x/a.csv", f"out/{Path.cwd().name}/a.csv"]
+
+
+def test_an_output_that_is_an_input_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(".")
+    for inputs, output in ((["a.csv"], "link/a.csv"), (["a.csv", "b.csv"], "."), (["a.csv"], "")):
+        with pytest.raises(UsageError, match=r"a\.csv is an input and would be replaced"):
+            place(inputs, output)
+    with pytest.raises(UsageError, match=r"x/a\.csv is an input"):  # of the other input
+        place(["a.csv", "x/a.csv"], "x")
+    assert place(["clip"], "", "") == ["clip"]  # a folder, which replaces no file

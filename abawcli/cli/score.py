@@ -58,6 +58,7 @@ def command(
     annotated -1 are left out. Videos are matched by name.
     """
     from abawcli.formats.files import (
+        check_apart,
         describe_work,
         expand_inputs,
         is_finished,
@@ -67,11 +68,11 @@ def command(
     from abawcli.stages.score import LABEL_SUFFIXES, describe_scoring, score_files
 
     provenance = describe_work("score", [Path(predictions), Path(annotations)], {})
+    predicted, annotated = (expand_inputs([s], LABEL_SUFFIXES) for s in (predictions, annotations))
     if output:
+        check_apart([output], predicted + annotated)
         is_finished(output, provenance, overwrite)  # the score is quick; only strangers matter
-    scoring = score_files(
-        expand_inputs([predictions], LABEL_SUFFIXES), expand_inputs([annotations], LABEL_SUFFIXES)
-    )
+    scoring = score_files(predicted, annotated)
     if output:
         with write_whole(output) as temporary:
             temporary.write_text(json.dumps(describe_scoring(scoring), indent=2) + "\n")

@@ -1,5 +1,6 @@
 """`abaw smooth`: prediction tables over time."""
 
+import os
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,7 @@ from abawcli.cli.options import (
     verbosity_options,
 )
 from abawcli.config import Smoothing
+from abawcli.errors import UsageError
 
 DEFAULT = Smoothing()
 METHODS = ("median", "mean", "gaussian", "vote")  # SMOOTHERS, without its imports
@@ -30,6 +32,14 @@ def _read_window(
     if re.fullmatch(r"(\d+\.?\d*|\.\d+)s", text) and float(text[:-1]) > 0:
         return DEFAULT.window_frames, float(text[:-1])
     raise click.BadParameter(f"{text!r} is neither frames (25) nor seconds (1.0s)")
+
+
+def _check_outside(output: Path, inputs: tuple[str, ...]) -> None:
+    """Refuse an output in an input folder: done again, its own tables would be inputs."""
+    place = Path(os.path.realpath(output))
+    for folder in filter(os.path.isdir, inputs):
+        if place.is_relative_to(os.path.realpath(folder)):
+            raise UsageError(f"{output} is in the input {folder}; choose a folder beside it")
 
 
 @click.command(name="smooth")
@@ -64,8 +74,9 @@ def command(
     from abawcli.stages.smooth import smooth_table
 
     config = Smoothing(method, *window)
+    _check_outside(output, inputs)
     outputs = files.name_outputs(files.expand_inputs(inputs, TABLE_SUFFIXES), output)
-    if output.suffix and not output.is_dir():
+    if output.suffix and not os.path.isdir(output):
         check_table_name(output)
 
     def work(path: Path) -> None:

@@ -165,6 +165,18 @@ def is_finished(output: Path, provenance: Mapping[str, Any], overwrite: bool) ->
     return there == {**provenance, "files": files}
 
 
+def check_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Make sure, before any work is done, that no output would replace an input.
+
+    Raises:
+        UsageError: one would, under whatever name.
+    """
+    taken = {os.path.realpath(path) for path in inputs}
+    for output in outputs:
+        if os.path.realpath(output) in taken:
+            raise UsageError(f"{output} is an input and would be replaced; choose another -o")
+
+
 def name_outputs(
     inputs: Sequence[Path], output: Path, suffix: str | None = None
 ) -> dict[Path, Path]:
@@ -175,12 +187,21 @@ def name_outputs(
     as much of their path or suffix as tells them apart.
 
     Raises:
-        UsageError: several inputs for one file.
+        UsageError: several inputs for one file, or an output that is an input.
     """
-    if output.suffix and not output.is_dir():
+    if output.suffix and not os.path.isdir(output):
         if len(inputs) > 1:
             raise UsageError(f"{len(inputs)} inputs need a folder as -o, not the file {output}")
-        return {path: output for path in inputs}
+        outputs = {path: output for path in inputs}
+    else:
+        names = _name_in_folder(inputs, suffix)
+        outputs = {path: output / name for path, name in zip(inputs, names, strict=True)}
+    if suffix != "":  # these are folders, which replace no file
+        check_apart(outputs.values(), inputs)
+    return outputs
+
+
+def _name_in_folder(inputs: Sequence[Path], suffix: str | None) -> list[str]:
     names = [path.stem for path in inputs]
     if len(set(names)) < len(names):
         full = [Path(os.path.abspath(path)) for path in inputs]  # without any `..`
@@ -189,7 +210,7 @@ def name_outputs(
         names = [str(place.with_suffix("")) for place in places]
         if len(set(names)) < len(names):
             names = [str(place) for place in places]
-    return {
-        path: output / (name + (path.suffix if suffix is None else suffix))
+    return [
+        name + (path.suffix if suffix is None else suffix)
         for path, name in zip(inputs, names, strict=True)
-    }
+    ]
