@@ -69,7 +69,7 @@ def print_table(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for k, name in enumerate(columns):
         numbers = all(_is_number(row[k]) for row in rows)
         justify: Literal["right", "left"] = "right" if numbers else "left"
@@ -79,6 +79,8 @@ def print_table(
     console = Console(stderr=stderr)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
+    if title:  # not the table's own, which wraps at the table's width
+        console.print(title, highlight=False, markup=False, soft_wrap=True)
     console.print(table)
 
 

@@ -152,7 +152,9 @@ def load_hub_backbone(name: str) -> Backbone:
     """
     from transformers import AutoModel
     from transformers.utils.hub import cached_file
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # the command has one of its own, and none in a pipe
     try:
         network = AutoModel.from_pretrained(name)
         found = cached_file(
