@@ -160,6 +160,15 @@ def test_an_unwritable_place(table: Path) -> None:
     assert (status, stderr) == (1, "abaw: error: cannot write file/a.csv: file is not a folder\n")
 
 
+def test_names_that_are_too_long(table: Path) -> None:
+    long = "x" * 300
+    for arguments in ([long + ".csv", "-o", "a.csv"], ["raw.csv", "-o", long + ".csv"],
+                      ["raw.csv", "-o", long]):  # fmt: skip
+        status, stderr = smooth(*arguments)
+        assert (status, len(stderr.splitlines())) == (1, 1)
+        assert "File name too long" in stderr
+
+
 def test_rows_that_stay_without_a_label_are_said_unless_quiet(table: Path) -> None:
     message = "abaw: warning: clip, subject main: 3 of 51 frames stay without a label"
     assert smooth("raw.csv", "-o", "a.csv", "--window", "3") == (

@@ -72,6 +72,49 @@ def test_lists(clips: Path) -> None:
     assert expand("a.MP4", "@list.txt") == ["a.MP4", "b.mp4", "sub/c.avi"]
 
 
+def test_a_list_that_names_itself(clips: Path) -> None:
+    (clips / "list.txt").write_text("@list.txt")
+    (clips / "one.txt").write_text("@two.txt")
+    (clips / "two.txt").write_text("@sub/../one.txt")
+    for name, again in (("list.txt", "list.txt"), ("one.txt", "sub/../one.txt")):
+        with pytest.raises(InputError, match=f"the list {again} names itself"):
+            expand(f"@{name}")
+    (clips / "list.txt").write_text("b.mp4\n@list.txt\n@one.txt")
+    assert expand("@list.txt") == ["b.mp4", "@list.txt", "@one.txt"]  # the others are still done
+
+
+def test_a_list_that_another_names_twice(clips: Path) -> None:
+    (clips / "inner.txt").write_text("b.mp4")
+    (clips / "list.txt").write_text("@inner.txt\nsub\n@inner.txt")
+    assert expand("@list.txt") == ["b.mp4", "sub/c.avi"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_a_list_in_another_encoding(clips: Path, encoding: str) -> None:
+    (clips / "list.txt").write_text("b.mp4\n", encoding=encoding)
+    with pytest.raises(InputError, match="list.txt"):
+        expand("@list.txt")
+
+
+def test_names_that_cannot_be_looked_at_are_left_to_readers_and_writers(
+    clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = os.stat
+
+    def refuse(path: str | Path, **options: bool) -> os.stat_result:
+        if "locked" in str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    for name in ("x" * 300 + ".mp4", "locked/a.mp4"):
+        assert expand(name) == [name]
+        assert place([name], name + ".csv", ".csv") == [name + ".csv"]
+        assert not is_finished(Path(name), describe_work("predict", [Path(name)], {}), False)
+    (clips / "sub" / "locked.mp4").touch()
+    assert expand("sub") == ["sub/c.avi"]
+
+
 def test_a_file_whose_name_begins_like_a_list(clips: Path) -> None:
     (clips / "@home.mp4").touch()
     assert expand("@home.mp4") == ["@home.mp4"]

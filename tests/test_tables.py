@@ -189,6 +189,8 @@ def test_missing_columns_are_all_named(tmp_path: Path) -> None:
 def test_files_that_are_no_tables(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_table(tmp_path / "gone.csv")
+    with pytest.raises(InputError, match="File name too long"):
+        read_table(tmp_path / ("x" * 300 + ".csv"))
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(InputError, match="not a table file"):
         read_table(tmp_path / "notes.txt")

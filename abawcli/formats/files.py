@@ -30,11 +30,17 @@ def expand_inputs(inputs: Iterable[str], suffixes: frozenset[str]) -> list[Path]
     Raises:
         InputError: the only argument is a folder, glob or list that holds nothing suitable.
     """
-    arguments = list(inputs)
+    return _expand_all(list(inputs), suffixes, ())
+
+
+def _expand_all(
+    arguments: Sequence[str], suffixes: frozenset[str], lists: tuple[str, ...]
+) -> list[Path]:
+    """Expand each argument; `lists` are the lists that these stand in, the innermost last."""
     found: dict[str, Path] = {}
     for argument in arguments:
         try:
-            paths = _expand(argument, suffixes)
+            paths = _expand(argument, suffixes, lists)
         except InputError:
             if len(arguments) == 1:
                 raise
@@ -44,29 +50,33 @@ def expand_inputs(inputs: Iterable[str], suffixes: frozenset[str]) -> list[Path]
     return list(found.values())
 
 
-def _expand(argument: str, suffixes: frozenset[str]) -> list[Path]:
+def _expand(argument: str, suffixes: frozenset[str], lists: tuple[str, ...]) -> list[Path]:
     path = Path(argument)
-    if path.is_dir():
+    # `os.path` says no where `Path` raises (no permission, a name too long): readers report it.
+    if os.path.isdir(path):
         files = sorted(p for p in path.rglob("*") if _is_suitable(p, path, suffixes))
         if not files:
             raise InputError(f"{argument} holds no {' '.join(sorted(suffixes))} file")
         return files
-    if path.exists():
+    if os.path.exists(path):
         return [path]
     if argument.startswith("@"):
-        return expand_inputs(_read_list(Path(argument[1:])), suffixes)
+        name = os.path.realpath(argument[1:])
+        if name in lists:
+            raise InputError(f"the list {argument[1:]} names itself")
+        return _expand_all(_read_list(Path(argument[1:])), suffixes, (*lists, name))
     if glob.has_magic(argument):
         matches = sorted(glob.glob(argument, recursive=True))
         if not matches:
             raise InputError(f"nothing matches {argument}")
-        return expand_inputs(matches, suffixes)
+        return _expand_all(matches, suffixes, lists)
     return [path]
 
 
 def _is_suitable(path: Path, folder: Path, suffixes: frozenset[str]) -> bool:
     # Hidden: files that are being written, and macOS's `._clip.mp4`, which are no videos.
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in suffixes and not hidden and path.is_file()
+    return path.suffix.lower() in suffixes and not hidden and os.path.isfile(path)
 
 
 def _read_list(path: Path) -> list[str]:
@@ -74,6 +84,8 @@ def _read_list(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the list {path}: {error}") from error
+    if any("\0" in line for line in lines):
+        raise InputError(f"the list {path} is no plain text; save it as UTF-8")
     arguments = [line.strip() for line in lines if line.strip()]
     if not arguments:
         raise InputError(f"the list {path} is empty")
@@ -156,7 +168,7 @@ def is_finished(output: Path, provenance: Mapping[str, Any], overwrite: bool) ->
     Raises:
         OutputError: something else is in the way.
     """
-    if overwrite or not output.exists():
+    if overwrite or not os.path.exists(output):
         return False
     there = read_provenance(output)
     if any(there.get(key) != provenance[key] for key in ("command", "inputs")):

@@ -14,6 +14,7 @@ Missing values are empty cells in csv, nulls in parquet and NaN in a DataFrame.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def _place(path: Path, row: int) -> str:
 def _load(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read the named columns with the types of SCHEMA; empty cells only where they may be."""
     reader = READERS.get(path.suffix.lower())
-    if reader is None or path.is_dir():
+    if reader is None or os.path.isdir(path):
         raise InputError(f"{path} is not a table file ({' or '.join(sorted(READERS))})")
     schema = pa.schema([SCHEMA.field(name) for name in columns])
     try:
