@@ -73,6 +73,21 @@ def test_a_missing_pack_is_one_line(
     assert "insightface-cli model.download buffalo_l" in result.stderr
 
 
+@pytest.mark.parametrize("scale", ["inf", "-inf", "nan", "1e999"])
+def test_a_scale_is_a_finite_number(scale: str, dark: Path, tmp_path: Path) -> None:
+    result = crop(dark, "-o", tmp_path / "crops", "--scale", 1, "--scale", scale)
+    assert result.exit_code == 2
+    assert "Invalid value for '--scale'" in result.stderr
+    assert not (tmp_path / "crops").exists()
+
+
+def test_a_foreign_folder_is_refused_in_one_line(dark: Path, tmp_path: Path) -> None:
+    (tmp_path / "crops" / "dark").mkdir(parents=True)
+    result = crop(dark, "-o", tmp_path / "crops", "--overwrite", "-q")
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert "no folder of crops; move it or change -o" in result.stderr
+
+
 @pytest.mark.parametrize(
     "option", [("--scale", 0), ("--size", 0), ("--subject", "me"), ("--stride", 0)]
 )

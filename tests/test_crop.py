@@ -28,7 +28,7 @@ class SquareFinder:
     name, sha256, config = "squares", "0", Detection()
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
-        assert len({image.shape for image in images}) == 1  # as a network's batch needs
+        assert len({image.shape for image in images}) <= 1  # as a network's batch needs
         return [[self._face(*item[:4]) for item in self._find(image)] for image in images]
 
     def _find(self, image: np.ndarray) -> list[tuple[int, ...]]:
@@ -177,15 +177,30 @@ def test_an_interruption_leaves_what_was_there(
         assert names(tmp_path / "crops") == before
 
 
-def test_what_is_no_folder_of_crops_is_never_deleted(clip: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_folder_of_crops_is_refused_before_any_work(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    out, file = tmp_path / "out", tmp_path / "file"
     out.mkdir()
-    (out / "thesis.tex").write_text("years of work")
-    with pytest.raises(OutputError, match="use --overwrite"):
-        crop(clip, out)
-    with pytest.raises(OutputError, match="no folder of crops; move it or change -o"):
-        crop(clip, out, overwrite=True)
-    assert names(out) == ["thesis.tex"]
+    for path in (out / "thesis.tex", file):
+        path.write_text("years of work")
+    monkeypatch.setattr(stage, "track_faces", None)  # not to be called
+    for place in (out, file):
+        with pytest.raises(OutputError, match="no folder of crops; move it or change -o"):
+            crop(clip, place, overwrite=overwrite)
+    with pytest.raises(OutputError, match="cannot write .*: File name too long"):
+        crop(clip, tmp_path / ("x" * 300), overwrite=overwrite)
+    assert names(out) == ["thesis.tex"] and file.read_text() == "years of work"
+
+
+def test_crops_of_another_video_are_replaced_only_when_asked(clip: Path, tmp_path: Path) -> None:
+    other = write_media(tmp_path / "dark.mp4", [picture()] * 3)
+    crop(clip, tmp_path / "out")
+    with pytest.raises(OutputError, match="not made from this input; use --overwrite"):
+        crop(other, tmp_path / "out")
+    assert crop(other, tmp_path / "out", overwrite=True) == CropSummary(3, 0, 0, 0)
+    assert names(tmp_path / "out") == ["faces.parquet"]
 
 
 def test_an_unwritable_place_is_one_line(clip: Path, tmp_path: Path) -> None:

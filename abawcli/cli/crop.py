@@ -1,5 +1,6 @@
 """`abaw crop`: square face crops of videos."""
 
+import math
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -19,12 +20,22 @@ from abawcli.config import DETECTOR_NAMES, Cropping, Tracking
 CROPPING, TRACKING = Cropping(), Tracking()
 
 
+def _check_finite(
+    ctx: click.Context, option: click.Parameter, scales: tuple[float, ...]
+) -> tuple[float, ...]:
+    # A range of click's lets infinity and not-a-number pass.
+    for scale in scales:
+        if not math.isfinite(scale):
+            raise click.BadParameter(f"{scale} is no finite number; the usual is 1 to 2.")
+    return scales
+
+
 @click.command(name="crop")
 @inputs_argument
 @output_option
 @click.option(
     "--scale", "scales", type=click.FloatRange(min=0, min_open=True), multiple=True,
-    default=CROPPING.scales, show_default=True,
+    default=CROPPING.scales, show_default=True, callback=_check_finite,
     help="Side of a crop over the longer side of the face's box; may be given several times.",
 )  # fmt: skip
 @click.option(

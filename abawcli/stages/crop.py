@@ -131,6 +131,7 @@ def crop_video(
     about = {"name": detector.name, "sha256": detector.sha256, **asdict(detector.config)}
     settings = {"detector": about, "tracking": asdict(tracking), **asdict(cropping)}
     provenance = describe_work("crop", [path], settings | {"subject": subject})
+    _refuse_foreign(output)
     if is_finished(output, provenance, overwrite):
         return None
     faces = collect_faces(track_faces(read_frames(path), detector, tracking), update)
@@ -182,15 +183,27 @@ def _write_jpeg(path: Path, image: Image, quality: int) -> None:
     path.write_bytes(data.tobytes())
 
 
+def _refuse_foreign(path: Path) -> None:
+    """Check, before hours of work, that `path` may be replaced: it is not there, or crops.
+
+    Raises:
+        OutputError: something else is there, which is never deleted, or the place is no place.
+    """
+    try:
+        foreign = path.exists() and not (path / FACES_NAME).is_file()
+    except OSError as error:  # no permission, a name that is too long
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    if foreign:
+        raise OutputError(f"{path} is in the way and no folder of crops; move it or change -o")
+
+
 @contextmanager
 def _replace_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that replaces `path` when the block ends without error.
 
     Raises:
-        OutputError: the place cannot be written, or holds something else than crops.
+        OutputError: the place cannot be written.
     """
-    if path.exists() and not (path / FACES_NAME).is_file():
-        raise OutputError(f"{path} is in the way and no folder of crops; move it or change -o")
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         temporary.mkdir(parents=True)
