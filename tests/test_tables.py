@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,17 @@ def test_provenance_stands_beside_every_table(tmp_path: Path, suffix: str) -> No
     write_table(make_table([1]), path, WORK)
     assert read_provenance(path) == WORK
     assert is_finished(path, WORK, overwrite=False)
+
+
+@SUFFIXES
+def test_a_name_that_is_no_text_is_written_with_replacements(tmp_path: Path, suffix: str) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    path = tmp_path / f"{name}{suffix}"
+    # pandas 3 takes such a text as an object only.
+    table = make_table([1, 2]).assign(video=pd.Series([name] * 2, dtype=object))
+    write_table(table, path, describe_work("predict", [Path(name)], {}))
+    assert read_table(path)["video"].tolist() == ["caf\ufffd"] * 2
+    assert read_provenance(path)["inputs"] == [os.path.abspath(name)]
 
 
 def test_parquet_has_types_and_carries_the_provenance(tmp_path: Path) -> None:

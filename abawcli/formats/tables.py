@@ -56,13 +56,20 @@ DECIMALS = {"time_s": 6, "face_score": 4, "x": 2, "y": 2, "w": 2, "h": 2, "confi
 SUM_TOLERANCE = 1e-3  # tables of other programs may have as few as 4 digits
 
 
+# Readers and writers open the file themselves: pyarrow refuses names that are not UTF-8.
+
+
 def _read_csv(path: Path) -> pa.Table:
     # One thread: only then do errors name the line.
-    return pa.csv.read_csv(
-        path,
-        pa.csv.ReadOptions(use_threads=False),
-        convert_options=pa.csv.ConvertOptions(column_types=SCHEMA),
-    )
+    options = pa.csv.ReadOptions(use_threads=False)
+    types = pa.csv.ConvertOptions(column_types=SCHEMA)
+    with path.open("rb") as file:
+        return pa.csv.read_csv(file, options, convert_options=types)
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    with path.open("rb") as file:
+        return pa.parquet.ParquetFile(file).read()
 
 
 def _needs_quotes(text: pa.ChunkedArray) -> bool:
@@ -83,12 +90,13 @@ def _write_csv(table: pa.Table, path: Path) -> None:
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
-    pa.parquet.write_table(table, path, compression="zstd")
+    with path.open("wb") as file:
+        pa.parquet.write_table(table, file, compression="zstd")
 
 
 READERS: dict[str, Callable[[Path], pa.Table]] = {
     ".csv": _read_csv,
-    ".parquet": lambda path: pa.parquet.ParquetFile(path).read(),
+    ".parquet": _read_parquet,
 }
 WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
     ".csv": _write_csv,
@@ -107,10 +115,16 @@ def check_table_name(path: Path) -> None:
         raise UsageError(f"{path} is no table name; end it in {' or '.join(sorted(WRITERS))}")
 
 
+def decode_name(name: str) -> str:
+    """Return a file's name as text: replacement characters for bytes that are no UTF-8."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def write_table(table: pd.DataFrame, path: Path, provenance: Mapping[str, Any]) -> None:
     """Write a prediction table, whole or not at all, with its provenance beside it.
 
-    `table` has the columns of this module; others are not written. The provenance goes into a
+    `table` has the columns of this module; others are not written. What is no Unicode in a video's
+    name becomes replacement characters. The provenance goes into a
     file of its own for csv and parquet alike, so that `files.is_finished` has one place to
     look; parquet carries a copy in its schema metadata under `abaw`.
 
@@ -120,7 +134,8 @@ def write_table(table: pd.DataFrame, path: Path, provenance: Mapping[str, Any]) 
     """
     check_table_name(path)
     schema = SCHEMA.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
-    rows = pa.Table.from_pandas(table[COLUMNS], schema=schema, preserve_index=False)
+    known = table[COLUMNS].assign(video=table["video"].map(decode_name))
+    rows = pa.Table.from_pandas(known, schema=schema, preserve_index=False)
     with write_whole(path) as temporary:
         WRITERS[path.suffix.lower()](rows, temporary)
         # If the machine stops right here, the new table must not stand beside old provenance.
