@@ -9,6 +9,7 @@ from dataclasses import dataclass
 # Whom a command means; `faces.subjects` says how each is found.
 SUBJECTS = ("main", "largest", "left", "right", "all")
 DETECTOR_NAMES = ("retinaface", "insightface")  # `faces.detect.DETECTORS`
+SMOOTHING_METHODS = ("median", "mean", "gaussian", "vote")  # `stages.smooth.SMOOTHERS`
 AUDIO_RATE_HZ = 16_000  # what Wav2Vec 2.0, WavLM and our own voice model expect
 
 

@@ -5,7 +5,7 @@ from click.testing import CliRunner
 from sample_tables import make_table
 
 from abawcli.cli import main
-from abawcli.cli.smooth import METHODS
+from abawcli.config import SMOOTHING_METHODS
 from abawcli.formats.files import read_provenance
 from abawcli.formats.tables import read_table, write_table
 from abawcli.stages.smooth import SMOOTHERS
@@ -30,10 +30,10 @@ def smooth(*arguments: str) -> tuple[int, str]:
 
 
 def test_the_methods_offered_are_those_there_are() -> None:
-    assert tuple(SMOOTHERS) == METHODS
+    assert tuple(SMOOTHERS) == SMOOTHING_METHODS
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SMOOTHING_METHODS)
 @pytest.mark.parametrize("output", ["smooth.csv", "new/smooth.parquet"])
 def test_one_table_to_a_file(table: Path, method: str, output: str) -> None:
     assert smooth("raw.csv", "-o", output, "--method", method, "--window", "11") == (0, "")
@@ -64,6 +64,13 @@ def test_a_window_in_seconds(table: Path) -> None:
     assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
 
 
+@pytest.mark.parametrize("method", SMOOTHING_METHODS)
+@pytest.mark.parametrize("window", ["100000000001", "100000000001s"])
+def test_a_window_longer_than_any_video(table: Path, method: str, window: str) -> None:
+    assert smooth("raw.csv", "-o", "a.csv", "--window", window, "--method", method) == (0, "")
+    assert (read_table(Path("a.csv"))["label"] == 0).all()
+
+
 @pytest.mark.parametrize(
     ("window", "message"),
     [
@@ -73,6 +80,8 @@ def test_a_window_in_seconds(table: Path) -> None:
         ("-3", "neither frames"),
         ("1.5", "neither frames"),
         ("0s", "neither frames"),
+        ("9" * 5000, "neither frames"),
+        ("9" * 500 + "s", "neither frames"),
     ],
 )
 def test_windows_that_are_none(table: Path, window: str, message: str) -> None:

@@ -128,6 +128,34 @@ def test_a_window_longer_than_the_video(method: str) -> None:
     assert np.isfinite(smooth_probabilities(p, valid, method, 101)).all()
 
 
+@METHODS
+@pytest.mark.parametrize("n", [1, 7])
+def test_a_window_that_exceeds_any_memory(method: str, n: int) -> None:
+    p, valid = random_rows(1, n, share_valid=1.0)
+    smooth = smooth_probabilities(p, valid, method, 10**15 + 1)
+    expected = describe_window(p, np.arange(n), method, 10**15 + 1)
+    np.testing.assert_allclose(smooth, np.tile(expected, (n, 1)), atol=1e-9)
+
+
+@METHODS
+def test_only_real_predictions_are_evidence(method: str, tmp_path: Path) -> None:
+    table = make_table([4] * 6 + [-1] * 9 + [2] * 6)
+    filled = smooth_table(table, Smoothing("mean", 9))
+    assert filled["source"].eq("filled").sum() == 8
+    rows = filled["source"].eq("filled")
+    filled.loc[rows, PROBABILITIES] = np.eye(8)[7]  # whatever they were filled with
+    again = smooth_table(filled, Smoothing(method, 5))
+    assert again["source"].tolist() == (
+        ["visual"] * 6 + ["filled"] * 2 + ["none"] * 5 + ["filled"] * 2 + ["visual"] * 6
+    )
+    assert again["label"].tolist() == [4] * 8 + [-1] * 5 + [2] * 8
+    assert (
+        again.loc[again["source"] == "none", [*PROBABILITIES, "confidence"]].isna().all(axis=None)
+    )
+    write_table(again, tmp_path / "again.csv", {})
+    assert read_table(tmp_path / "again.csv")["source"].tolist() == again["source"].tolist()
+
+
 @pytest.mark.parametrize("window", [0, -3, 24])
 def test_windows_that_are_none(window: int) -> None:
     with pytest.raises(UsageError, match=f"odd number of frames, not {window}"):

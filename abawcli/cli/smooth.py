@@ -14,22 +14,21 @@ from abawcli.cli.options import (
     overwrite_option,
     verbosity_options,
 )
-from abawcli.config import Smoothing
+from abawcli.config import SMOOTHING_METHODS, Smoothing
 from abawcli.errors import UsageError
 
 DEFAULT = Smoothing()
-METHODS = ("median", "mean", "gaussian", "vote")  # SMOOTHERS, without its imports
 
 
 def _read_window(
     ctx: click.Context, parameter: click.Parameter, text: str
 ) -> tuple[int, float | None]:
-    """Turn `25` into frames and `1.0s` into seconds."""
-    if re.fullmatch(r"\d+", text):
+    """Turn `25` into frames and `1.0s` into seconds; 15 digits are more than any video has."""
+    if re.fullmatch(r"\d{1,15}", text):
         if int(text) % 2 == 0:
             raise click.BadParameter(f"{text} is even; a window has a middle frame")
         return int(text), None
-    if re.fullmatch(r"(\d+\.?\d*|\.\d+)s", text) and float(text[:-1]) > 0:
+    if re.fullmatch(r"(\d{1,15}(\.\d*)?|\.\d+)s", text) and float(text[:-1]) > 0:
         return DEFAULT.window_frames, float(text[:-1])
     raise click.BadParameter(f"{text!r} is neither frames (25) nor seconds (1.0s)")
 
@@ -46,7 +45,7 @@ def _check_outside(output: Path, inputs: tuple[str, ...]) -> None:
 @inputs_argument
 @output_option
 @click.option(
-    "--method", type=click.Choice(METHODS), default=DEFAULT.method, show_default=True,
+    "--method", type=click.Choice(SMOOTHING_METHODS), default=DEFAULT.method, show_default=True,
     help="What a frame becomes of its window.",
 )  # fmt: skip
 @click.option(

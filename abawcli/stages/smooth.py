@@ -1,9 +1,10 @@
 """Smooth a prediction table over time, and fill frames that have no prediction of their own.
 
 Each row becomes a statistic of the rows within half a window before and after it, of the same
-video and subject. Frames without a prediction (source `none`) take no part in any window, but
-receive one and become `filled`; those with no prediction within their window stay `none`. At
-both ends of a video the window is cut off: nothing is made up beyond it.
+video and subject. Frames without a prediction of their own (source `none`, or `filled` by an
+earlier smoothing) take no part in any window, but receive one and become `filled`; those with
+no prediction within their window are `none`. At both ends of a video the window is cut off:
+nothing is made up beyond it.
 """
 
 import logging
@@ -24,6 +25,11 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
+def _reach(rows: int, window: int) -> int:
+    """Return how many rows a window extends to either side, as far as there are any."""
+    return min(window // 2, rows - 1)
+
+
 def _average(values: Array, valid: Mask, kernel: Array) -> Array:
     """Average (T, C) under a kernel (W,), weights of missing rows shared by the others."""
 
@@ -38,12 +44,13 @@ def _average(values: Array, valid: Mask, kernel: Array) -> Array:
 
 def smooth_mean(p: Array, valid: Mask, window: int) -> Array:
     """Average the window."""
-    return _average(p, valid, np.ones(window))
+    return _average(p, valid, np.ones(2 * _reach(len(p), window) + 1))
 
 
 def smooth_gaussian(p: Array, valid: Mask, window: int) -> Array:
     """Average the window with weights of a bell curve; sigma is a quarter of the window."""
-    steps = np.arange(window) - window // 2
+    reach = _reach(len(p), window)
+    steps = np.arange(-reach, reach + 1)
     return _average(p, valid, np.exp(-0.5 * (steps / (window / 4)) ** 2))
 
 
@@ -51,7 +58,7 @@ def smooth_vote(p: Array, valid: Mask, window: int) -> Array:
     """Give each class the share of the window's frames in which it is the likeliest."""
     votes = np.eye(N_CLASSES)[p.argmax(axis=1)]
     # A millionth of the probabilities themselves: enough to break ties, too little to outvote.
-    return _average(votes + 1e-6 * p, valid, np.ones(window))
+    return smooth_mean(votes + 1e-6 * p, valid, window)
 
 
 def smooth_median(p: Array, valid: Mask, window: int) -> Array:
@@ -62,16 +69,16 @@ def smooth_median(p: Array, valid: Mask, window: int) -> Array:
     an odd window's median is a middle value of the valid rows, the upper or the lower one if
     they are even in number. The other sign gives the other, and half of their sum the median.
     """
-    half = window // 2
-    padded = np.pad(p, ((half, half), (0, 0)))  # (T + 2 half, 8)
-    missing = ~np.pad(valid, half)
+    reach = _reach(len(p), window)
+    padded = np.pad(p, ((reach, reach), (0, 0)))  # (T + 2 reach, 8)
+    missing = ~np.pad(valid, reach)
     below = np.cumsum(missing[missing]) % 2 == 0
     out = np.zeros_like(p)
     for flipped in (False, True):
         padded[missing] = np.where(below ^ flipped, -1.0, 2.0)[:, None]
         for c in range(p.shape[1]):
-            middle = ndimage.median_filter(padded[:, c], window, mode="nearest")
-            out[:, c] += middle[half : half + len(p)] / 2
+            middle = ndimage.median_filter(padded[:, c], 2 * reach + 1, mode="nearest")
+            out[:, c] += middle[reach : reach + len(p)] / 2
     empty = out.sum(axis=1) < 1e-9
     if empty.any():
         out[empty] = smooth_mean(p, valid, window)[empty]
@@ -99,7 +106,8 @@ def smooth_probabilities(p: Array, valid: Mask, method: str, window_frames: int)
         raise UsageError(f"unknown smoothing {method!r}; known are {', '.join(SMOOTHERS)}")
     if window_frames < 1 or window_frames % 2 == 0:
         raise UsageError(f"a window must be an odd number of frames, not {window_frames}")
-    reached: Mask = ndimage.maximum_filter1d(valid, window_frames, mode="constant")
+    width = 2 * _reach(len(p), window_frames) + 1
+    reached: Mask = ndimage.maximum_filter1d(valid, width, mode="constant")
     known = np.where(valid[:, None], p, 0.0)
     smooth = SMOOTHERS[method](known, valid, window_frames)
     out = np.full_like(known, np.nan)
@@ -127,14 +135,15 @@ def find_window(times_s: Array, config: Smoothing) -> int:
 def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
     """Smooth a prediction table, every video and subject for itself; rows keep their order.
 
-    Probabilities, label and confidence are made anew; rows that are filled have the source
-    `filled`. Says in a warning how many rows stay without a label.
+    Probabilities, label and confidence are made anew, also of rows that were `filled` before;
+    rows that are filled have the source `filled`. Says in a warning how many rows stay without
+    a label.
 
     Raises:
         UsageError: an unknown method, or a window that is none.
     """
     p = table[PROBABILITIES].to_numpy(np.float64)  # (N, 8)
-    had = ~np.isnan(p[:, 0])
+    had = ~table["source"].isin(["filled", "none"]).to_numpy()
     out = np.empty_like(p)
     when = table[["video", "subject", "frame", "time_s"]].reset_index(drop=True)
     for (video, subject), group in when.groupby(["video", "subject"], sort=False):
@@ -157,7 +166,7 @@ def _replace_probabilities(table: pd.DataFrame, p: Array, had: Mask) -> pd.DataF
     has = ~np.isnan(p[:, 0])
     best = np.where(has[:, None], p, 0.0).argmax(axis=1)
     changed = {
-        "source": table["source"].mask(has & ~had, "filled"),
+        "source": np.where(had, table["source"], np.where(has, "filled", "none")),
         "label": np.where(has, best, IGNORE),
         "confidence": p[np.arange(len(p)), best],
     }
