@@ -9,11 +9,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 from huggingface_hub import constants
+from safetensors.torch import save_file
 
 from abawcli import __version__
 from abawcli.cli import main
-from abawcli.models.checkpoint import save_checkpoint
-from abawcli.stages import doctor
+from abawcli.models import recipes
+from abawcli.models.checkpoint import METADATA_KEY, save_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +22,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One small checkpoint in place of the shipped ones, and no model pack."""
     path = tmp_path / "weights" / "small.safetensors"
     save_checkpoint(path, {"w": torch.zeros(250)}, {"kind": "encoder"})
-    monkeypatch.setattr(doctor, "WEIGHTS", path.parent)
+    monkeypatch.setattr(recipes, "WEIGHTS", path.parent)
     monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path / "packs"))
     return path
 
@@ -86,6 +87,23 @@ def test_damaged_weights(weights: Path) -> None:
     status, checks, said = run_doctor()
     assert status == 1
     assert "not a safetensors file" in said and "reinstall abawcli" in said
+
+
+@pytest.mark.parametrize("header", ['{"format": 1, "ki', "[]", "null", '{"format": 1}', '"text"'])
+def test_weights_whose_description_is_damaged(header: str, weights: Path) -> None:
+    save_file({"w": torch.zeros(250)}, weights, {METADATA_KEY: header})
+    status, checks, said = run_doctor()
+    assert status == 1
+    assert checks["weights small.safetensors"]["fix"] == "reinstall abawcli"
+    assert "abaw: error: weights small.safetensors: " in said and said.count("\n") == 1
+
+
+def test_weights_where_torch_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "abawcli.models.recipes", None)
+    status, checks, said = run_doctor()
+    assert status == 1
+    assert "torch" in checks["weights"]["fix"]
+    assert "abaw: error: weights: cannot be read" in said
 
 
 def test_no_weights_at_all(weights: Path) -> None:

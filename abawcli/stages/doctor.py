@@ -11,9 +11,9 @@ from importlib import metadata
 from pathlib import Path
 
 from abawcli import __version__
-from abawcli.errors import AbawError
+from abawcli.errors import AbawError, CheckpointError
 
-WEIGHTS = Path(__file__).parents[1] / "weights"
+FIX_TORCH = "pip install --force-reinstall torch"
 FIX_OPENCV = (
     "pip uninstall opencv-python, then pip install opencv-python-headless; "
     "or on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0"
@@ -45,12 +45,16 @@ def check_versions() -> list[Check]:
     return checks
 
 
-def check_weights(folder: Path) -> list[Check]:
+def check_weights() -> list[Check]:
     """Return the weights that came with the package: size, sha256, and whether they load."""
-    found = sorted(folder.glob("*.safetensors"))
+    try:
+        from abawcli.models.recipes import WEIGHTS
+    except (ImportError, OSError) as error:  # torch is broken, and nothing can be loaded
+        return [Check("weights", f"cannot be read: {error}".splitlines()[0], FIX_TORCH)]
+    found = sorted(WEIGHTS.glob("*.safetensors"))
     if not found:
         reinstall = "pip install --force-reinstall abawcli: the wheel carries the weights"
-        return [Check("weights", f"none in {folder}", reinstall)]
+        return [Check("weights", f"none in {WEIGHTS}", reinstall)]
     return [
         _attempt(f"weights {path.name}", partial(_read_weights, path), "reinstall abawcli")
         for path in found
@@ -60,14 +64,14 @@ def check_weights(folder: Path) -> list[Check]:
 def inspect_installation() -> list[Check]:
     """Return all checks; none raises, whatever is broken."""
     parts: tuple[tuple[str, Callable[[], str], str], ...] = (
-        ("device", _find_device, "pip install --force-reinstall torch"),
+        ("device", _find_device, FIX_TORCH),
         ("FFmpeg in av", _find_ffmpeg, "pip install --force-reinstall av"),
         ("OpenCV (cv2)", _find_opencv, FIX_OPENCV),
         ("onnxruntime uses", _find_providers, "pip install --force-reinstall onnxruntime"),
         ("insightface pack", _find_pack, ""),
         ("Hugging Face cache", _find_hub_cache, "pip install --force-reinstall huggingface-hub"),
     )
-    return [*check_versions(), *(_attempt(*part) for part in parts), *check_weights(WEIGHTS)]
+    return [*check_versions(), *(_attempt(*part) for part in parts), *check_weights()]
 
 
 def _attempt(name: str, look: Callable[[], str], fix: str) -> Check:
@@ -123,5 +127,7 @@ def _find_hub_cache() -> str:
 def _read_weights(path: Path) -> str:
     from abawcli.models.checkpoint import describe_checkpoint, hash_file
 
-    kind = describe_checkpoint(path)["kind"]
+    kind = describe_checkpoint(path).get("kind")
+    if kind is None:
+        raise CheckpointError(f"{path} does not say what kind of weights it holds")
     return f"{kind}, {os.path.getsize(path) / 1e6:.1f} MB, sha256 {hash_file(path)}"
