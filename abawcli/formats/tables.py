@@ -4,7 +4,8 @@ Columns, in this order:
 
     video, subject        text: which video, which person in it
     frame, time_s         number from 1; presentation time in seconds
-    found, face_score     was a face seen in this frame, and how surely (0..1)
+    found, face_score     is there a face, detected in this frame or interpolated between two
+                          detections, and how surely (0..1)
     x, y, w, h            the face's box in pixels of the displayed frame
     source                what the label rests on: av, visual, audio, filled, none
     label, confidence     class 0..7 and its probability; -1 and nothing where source is none
