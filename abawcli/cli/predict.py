@@ -1,5 +1,6 @@
 """`abaw predict`: one label a frame."""
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +61,7 @@ def command(
     from abawcli.stages.predict import Predictor
 
     paths = files.expand_inputs(inputs, files.VIDEO_SUFFIXES | files.IMAGE_SUFFIXES)
-    if output.suffix and not output.is_dir():
+    if output.suffix and not os.path.isdir(output):
         tables.check_table_name(output)
     outputs = files.name_outputs(paths, output, ".csv")
     spare_a_core()

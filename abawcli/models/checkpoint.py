@@ -68,9 +68,9 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
         about: dict[str, Any] = dict(json.loads(text))
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{path} has a damaged description: {error}") from error
-    if about.get("format", 0) > FORMAT:
+    if not isinstance(about.get("format"), int) or about["format"] > FORMAT:
         raise CheckpointError(
-            f"{path} is of format {about['format']}, this version reads up to {FORMAT}: "
+            f"{path} is of format {about.get('format')!r}, this version reads up to {FORMAT}: "
             "upgrade abawcli"
         )
     return about

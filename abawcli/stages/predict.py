@@ -24,7 +24,7 @@ from abawcli.faces.crop import crop_frame
 from abawcli.faces.detect import load_detector
 from abawcli.faces.subjects import lay_rows
 from abawcli.faces.track import TrackedFace, track_faces
-from abawcli.formats.tables import COLUMNS, PROBABILITIES
+from abawcli.formats.tables import COLUMNS, PROBABILITIES, decode_name
 from abawcli.labels import IGNORE, N_CLASSES
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import load_encoder
@@ -213,7 +213,9 @@ class Predictor:
                 faces.extend(map(float, row))
             progress(found.frame, None, "")
         columns = np.frombuffer(faces, np.float64).reshape(-1, 7 + N_CLASSES)  # (N, 15)
-        table = _build_table(path.stem, np.array(frames), np.array(times), columns, subject)
+        table = _build_table(
+            decode_name(path.stem), np.array(frames), np.array(times), columns, subject
+        )
         return smooth_table(table, self.recipe.smoothing) if smooth else table
 
 
