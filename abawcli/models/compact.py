@@ -39,7 +39,7 @@ class CompactFace(nn.Module):
     """Residual network on 40x40 grey face crops; 256 features.
 
     The first convolution halves the resolution: at 40x40 every layer would cost four times as
-    much. Half of the arithmetic is spent at 5x5, where it is cheapest by the weight.
+    much. Most of the arithmetic is spent at 5x5, on the widest layers.
     """
 
     dim = 256
