@@ -144,8 +144,8 @@ class EncoderTraining:
 # From scratch on small grey crops: nothing to freeze or to spare, a rate that moves random
 # weights, and milder regularisation than a 300 M-weight network needs: with mixup and crops down
 # to 0.7 of the area, an earlier run fitted its training images no better than new ones after
-# eight epochs. Votes are smooth labels already. Rotation: our crops are not aligned, heads tilt. A joint
-# classifier: features that only the MoE head can read are of no use once it is gone.
+# eight epochs. Votes are smooth labels already. Rotation: our crops are not aligned, heads tilt.
+# A joint classifier: features that only the MoE head can read are of no use once it is gone.
 COMPACT_ENCODER_TRAINING = EncoderTraining(
     epochs=30,
     backbone_lr=1e-3,
