@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from abawcli import __version__
 from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
-from abawcli.device import choose_device
+from abawcli.device import choose_device, choose_precision
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.faces.crop import resize_square
 from abawcli.formats.files import write_whole
@@ -150,6 +151,13 @@ class EncoderRun:
         # channels last: what convolutions are fastest with, on CPUs and GPUs
         self.trainee.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(groups)
+        # What is evaluated and kept: the trainee, or a running mean of its weights.
+        mean = get_ema_multi_avg_fn(config.ema_decay)
+        self.averaged = (
+            AveragedModel(self.trainee, multi_avg_fn=mean, use_buffers=True)
+            if config.ema_decay
+            else None
+        )
         self.model, self.optimizer = accelerator.prepare(self.trainee, self.optimizer)
         self.history: list[dict[str, Any]] = []
 
@@ -158,9 +166,16 @@ class EncoderRun:
         """Return the best macro-F1 so far."""
         return max((row["macro_f1"] for row in self.history), default=-1.0)
 
+    @property
+    def kept(self) -> Trainee:
+        """Return the network that is evaluated and saved."""
+        return self.averaged.module if self.averaged else self.trainee
+
     def save_state(self) -> None:
         """Write everything that the next epoch needs, as tensors and JSON."""
         tensors = {f"model.{k}": v for k, v in self.trainee.state_dict().items()}
+        if self.averaged:
+            tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         about = {"kind": "training-state", "history": self.history}
@@ -173,9 +188,10 @@ class EncoderRun:
             return
         tensors, about = load_checkpoint(path, "training-state")
         self.history = about["history"]
-        self.trainee.load_state_dict(
-            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        )
+        for prefix, module in (("model.", self.trainee), ("averaged.", self.averaged)):
+            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            if module:
+                module.load_state_dict(own)
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             if key.startswith("optimizer."):
@@ -196,9 +212,7 @@ class EncoderRun:
         self.model.train()
         total = 0.0
         for step, (images, targets) in enumerate(data.batches(batches)):
-            done = (epoch + step / len(batches)) / config.epochs
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["base_lr"] * 0.5 * (1 + math.cos(math.pi * done))
+            self._set_rates(epoch * len(batches) + step, config.epochs * len(batches))
             pixels, target = self._prepare(images.to(device), targets.to(device), generator)
             with self.accelerator.autocast():
                 losses = [
@@ -209,6 +223,8 @@ class EncoderRun:
             self.accelerator.backward(sum(losses, torch.zeros((), device=device)))
             self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip_norm)
             self.optimizer.step()
+            if self.averaged:
+                self.averaged.update_parameters(self.trainee)
             total += losses[0].item()
             progress(
                 step + 1,
@@ -216,6 +232,14 @@ class EncoderRun:
                 f"epoch {epoch + 1}/{config.epochs}, loss {total / (step + 1):.3f}",
             )
         return total / len(batches)
+
+    def _set_rates(self, step: int, steps: int) -> None:
+        """Set every group's learning rate: a linear warm-up, times a cosine from 1 to 0."""
+        share = 0.5 * (1 + math.cos(math.pi * step / steps))
+        if step < self.config.warmup_steps:
+            share *= (step + 1) / self.config.warmup_steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * share
 
     def _prepare(
         self, images: Tensor, targets: Tensor, generator: torch.Generator
@@ -232,12 +256,12 @@ class EncoderRun:
     @torch.inference_mode()
     def evaluate(self, data: ImageDataset) -> Score:
         """Score the linear classifier on the validation images."""
-        self.trainee.eval()
+        trainee = self.kept.eval()
         batches = [list(range(k, min(k + 256, len(data)))) for k in range(0, len(data), 256)]
         predicted = []
         for images, _ in data.batches(batches):
-            pixels = self.trainee.backbone.preprocess.prepare(images.to(self.accelerator.device))
-            logits = self.trainee.classifier(self.trainee.backbone(pixels))  # (B, 8)
+            pixels = trainee.backbone.preprocess.prepare(images.to(self.accelerator.device))
+            logits = trainee.classifier(trainee.backbone(pixels))  # (B, 8)
             predicted.append(logits.argmax(dim=1).cpu().numpy())
         return score_labels(data.images.labels, np.concatenate(predicted))
 
@@ -262,8 +286,13 @@ class EncoderRun:
 
     def save_encoder(self, row: dict[str, Any]) -> None:
         """Write backbone and classifier, without the training head."""
-        backbone = self.trainee.backbone
-        kept = {k: v for k, v in self.trainee.state_dict().items() if not k.startswith("head.")}
+        backbone = self.kept.backbone
+        # Matrices in half precision: half the size, for less than any score can tell.
+        kept = {
+            k: v.half() if v.ndim > 1 else v
+            for k, v in self.kept.state_dict().items()
+            if not k.startswith("head.")
+        }
         about = {
             "kind": "encoder",
             **backbone.describe(),
@@ -293,13 +322,14 @@ def _open_run(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
         temporary.write_text(text)
 
 
-def _start_accelerator(device: torch.device) -> Accelerator:
+def _start_accelerator(device: torch.device, precision: str) -> Accelerator:
     """Start what trains on one device, or on one a process where a launcher started several."""
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     # Not every weight has a part in the class token: a mask token, a pooler.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(cpu=device.type == "cpu", kwargs_handlers=[unused])
+    mixed = "bf16" if precision == "bfloat16" else "no"
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed, kwargs_handlers=[unused])
 
 
 def train_encoder(
@@ -328,7 +358,9 @@ def train_encoder(
     config = config or default_training(backbone)
     if config.epochs < 1 or config.batch_size < 2:
         raise UsageError("training needs at least 1 epoch and batches of at least 2 images")
-    accelerator = _start_accelerator(choose_device(device))
+    place = choose_device(device)
+    config = replace(config, precision=choose_precision(config.precision, place))
+    accelerator = _start_accelerator(place, config.precision)
     splits = read_manifest(manifest, images, config.soft_labels)
     torch.manual_seed(config.seed)
     net = build_backbone(backbone)
