@@ -29,10 +29,10 @@ def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command],
 
     The default depends on the backbone.
     """
-    both = (PUBLISHED, COMPACT)
-    if field in AUGMENTATIONS:
-        both = (PUBLISHED.augmentation, COMPACT.augmentation)
-    published, compact = (_show(getattr(config, field)) for config in both)
+    published, compact = (
+        _show(getattr(config.augmentation if field in AUGMENTATIONS else config, field))
+        for config in (PUBLISHED, COMPACT)
+    )
     shown = published + (f"; {COMPACT_FACE} {compact}" if compact != published else "")
     return click.option(flag, field, type=kind, help=f"{text}  [default: {shown}]")
 

@@ -152,7 +152,7 @@ class EncoderRun:
         self.trainee.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(groups)
         # What is evaluated and kept: the trainee, or a running mean of its weights.
-        mean = get_ema_multi_avg_fn(config.ema_decay)
+        mean = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
         self.averaged = (
             AveragedModel(self.trainee, multi_avg_fn=mean, use_buffers=True)
             if config.ema_decay
@@ -169,7 +169,8 @@ class EncoderRun:
     @property
     def kept(self) -> Trainee:
         """Return the network that is evaluated and saved."""
-        return self.averaged.module if self.averaged else self.trainee
+        kept: Trainee = self.averaged.module if self.averaged else self.trainee  # type: ignore[assignment]
+        return kept
 
     def save_state(self) -> None:
         """Write everything that the next epoch needs, as tensors and JSON."""
