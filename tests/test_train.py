@@ -80,7 +80,7 @@ def test_what_is_kept_is_the_running_mean_of_the_weights(images: Path, tmp_path:
     run(images, tmp_path / "run", replace(FAST, epochs=1, ema_decay=0.9))
     kept, _ = load_checkpoint(tmp_path / "run/encoder.safetensors", "encoder")
     state, _ = load_checkpoint(tmp_path / "run/last.safetensors", "training-state")
-    mean, last = (state[f"{k}.classifier.weight"] for k in ("averaged.module", "model"))
+    mean, last = (state[f"model.{k}.classifier.weight"] for k in ("averaged.module", "trainee"))
     assert torch.equal(kept["classifier.weight"], mean.half())
     assert not torch.equal(mean, last)
 

@@ -5,9 +5,7 @@ beside it stays: the reading of the features by which epochs are compared, and t
 without a fusion head. It is ours; the paper does not say how Stage I is read without its head.
 """
 
-import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,24 +17,24 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from abawcli import __version__
 from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
 from abawcli.device import choose_device, choose_precision
-from abawcli.errors import InputError, OutputError, UsageError
+from abawcli.errors import InputError, UsageError
 from abawcli.faces.crop import resize_square
-from abawcli.formats.files import write_whole
 from abawcli.formats.manifest import LabelledImages, read_manifest
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.metrics import Score, score_labels
 from abawcli.models.augment import augment_images
 from abawcli.models.backbones import Backbone, Preprocess, build_backbone
-from abawcli.models.checkpoint import hash_file, load_checkpoint, save_checkpoint
+from abawcli.models.checkpoint import hash_file, save_checkpoint
 from abawcli.models.losses import class_weights, mix_up, soft_cross_entropy
 from abawcli.models.moe import MixtureOfExpertsHead
+from abawcli.models.runs import History, average_weights, load_state, open_run, save_state
 
+ENCODER_NAME = "encoder.safetensors"
 CACHE_BYTES = 2 * 2**30  # decoded training images are kept in memory up to this
 Progress = Callable[[int, int | None, str], None]  # done, total, what
 
@@ -151,15 +149,10 @@ class EncoderRun:
         # channels last: what convolutions are fastest with, on CPUs and GPUs
         self.trainee.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(groups)
-        # What is evaluated and kept: the trainee, or a running mean of its weights.
-        mean = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
-        self.averaged = (
-            AveragedModel(self.trainee, multi_avg_fn=mean, use_buffers=True)
-            if config.ema_decay
-            else None
-        )
+        decay = config.ema_decay
+        self.averaged = average_weights(self.trainee, decay) if decay else None
         self.model, self.optimizer = accelerator.prepare(self.trainee, self.optimizer)
-        self.history: list[dict[str, Any]] = []
+        self.history: History = []
 
     @property
     def best(self) -> float:
@@ -167,39 +160,17 @@ class EncoderRun:
         return max((row["macro_f1"] for row in self.history), default=-1.0)
 
     @property
+    def state(self) -> nn.Module:
+        """Return all weights that the next epoch needs."""
+        if self.averaged is None:
+            return self.trainee
+        return nn.ModuleDict({"trainee": self.trainee, "averaged": self.averaged})
+
+    @property
     def kept(self) -> Trainee:
-        """Return the network that is evaluated and saved."""
+        """Return the network that is evaluated and saved: the trainee, or its running mean."""
         kept: Trainee = self.averaged.module if self.averaged else self.trainee  # type: ignore[assignment]
         return kept
-
-    def save_state(self) -> None:
-        """Write everything that the next epoch needs, as tensors and JSON."""
-        tensors = {f"model.{k}": v for k, v in self.trainee.state_dict().items()}
-        if self.averaged:
-            tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-        about = {"kind": "training-state", "history": self.history}
-        save_checkpoint(self.out / "last.safetensors", tensors, about)
-
-    def load_state(self) -> None:
-        """Go on after the last finished epoch, if there is one."""
-        path = self.out / "last.safetensors"
-        if not path.exists():
-            return
-        tensors, about = load_checkpoint(path, "training-state")
-        self.history = about["history"]
-        for prefix, module in (("model.", self.trainee), ("averaged.", self.averaged)):
-            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            if module:
-                module.load_state_dict(own)
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".")
-                state.setdefault(int(index), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def train_epoch(
         self, data: ImageDataset, weight: Tensor, epoch: int, progress: Progress
@@ -281,9 +252,7 @@ class EncoderRun:
             return
         if better:
             self.save_encoder(row)
-        self.save_state()
-        with write_whole(self.out / "metrics.jsonl") as temporary:
-            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in self.history))
+        save_state(self.out, self.state, self.optimizer, self.history)
 
     def save_encoder(self, row: dict[str, Any]) -> None:
         """Write backbone and classifier, without the training head."""
@@ -304,23 +273,7 @@ class EncoderRun:
             "result": row,
             "version": __version__,
         }
-        save_checkpoint(self.out / "encoder.safetensors", kept, about)
-
-
-def _open_run(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Make or reopen a run's folder; a run with other settings is not continued."""
-    path = out / "config.json"
-    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    if overwrite:
-        for name in ("last.safetensors", "encoder.safetensors", "metrics.jsonl"):
-            (out / name).unlink(missing_ok=True)
-    elif os.path.exists(path) and path.read_text() != text:
-        raise OutputError(
-            f"{out} holds a run with other settings (see {path}); "
-            "choose another folder, or --overwrite"
-        )
-    with write_whole(path) as temporary:
-        temporary.write_text(text)
+        save_checkpoint(self.out / ENCODER_NAME, kept, about)
 
 
 def _start_accelerator(device: torch.device, precision: str) -> Accelerator:
@@ -342,7 +295,7 @@ def train_encoder(
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress = lambda done, total, what: None,
-) -> list[dict[str, Any]]:
+) -> History:
     """Train an encoder on labelled images; return one row of figures an epoch.
 
     Writes `encoder.safetensors` (best epoch by macro-F1 on the valid split), `metrics.jsonl`,
@@ -366,10 +319,10 @@ def train_encoder(
     torch.manual_seed(config.seed)
     net = build_backbone(backbone)
     settings = {"backbone": backbone, "images": str(images), "manifest": str(manifest)}
-    _open_run(out, settings | {"training": asdict(config)}, overwrite)
+    open_run(out, settings | {"training": asdict(config)}, ENCODER_NAME, overwrite)
     data = {"manifest": manifest.name, "sha256": hash_file(manifest)}
     run = EncoderRun(out, config, net, accelerator, data)
-    run.load_state()
+    run.history = load_state(out, run.state, run.optimizer)
     train, valid = (ImageDataset(splits[name], net.preprocess) for name in ("train", "valid"))
     mass = torch.from_numpy(splits["train"].targets).sum(dim=0)  # (8,)
     weight = class_weights(mass, config.class_weight_power).to(run.accelerator.device)
