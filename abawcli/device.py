@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from abawcli.config import PRECISIONS
 from abawcli.errors import UsageError
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -25,6 +26,25 @@ def choose_device(name: str = "auto") -> torch.device:
     if not have.get(kind, True):
         raise UsageError(f"device {name!r} is not available here; use --device auto")
     return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Return the number format to train in: `auto` takes bfloat16 where the device has it.
+
+    A CPU has it with AVX-512 BF16 or AMX; others emulate it, slower than float32.
+
+    Raises:
+        UsageError: no such format is known.
+    """
+    if name not in PRECISIONS:
+        raise UsageError(f"unknown precision {name!r}; choose one of {', '.join(PRECISIONS)}")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    can = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.10
+    native = device.type == "cpu" and (can.get("avx512_bf16") or can.get("amx_bf16"))
+    return "bfloat16" if native else "float32"
 
 
 def explain_device(device: torch.device) -> str:

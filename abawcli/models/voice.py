@@ -1,0 +1,250 @@
+"""Our own small voice encoder: log-mel, convolutional in time, and who may trust its answer.
+
+Step k of its output is centred (k + 0.5) * `step_s` after the first sample and depends on about
+1.5 s around it, plus the level: from each band of the log-mel the mean of the 3 s around is taken,
+of as much of them as there is. So loudness, microphone and part of the speaker drop out, alike in
+training, in a short clip and in a chunk of a long sound, and nothing is asked of sound to come.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from abawcli.config import AUDIO_RATE_HZ
+from abawcli.errors import CheckpointError
+from abawcli.labels import CLASSES, N_CLASSES
+from abawcli.models.checkpoint import load_checkpoint
+from abawcli.models.compact import fold_batch_norm
+
+HOP = 160  # samples; 10 ms
+WINDOW = 400  # 25 ms
+FFT = 512
+BANDS = 64
+BAND_RANGE_HZ = (50.0, 7600.0)
+FLOOR = 1e-7  # -70 dB of full scale, where silence ends up
+
+
+def mel_filters(warp: Tensor | None = None) -> Tensor:
+    """Return triangular filters (BANDS, FFT / 2 + 1), or (B, BANDS, FFT / 2 + 1) for each warp.
+
+    `warp` (B,) stretches the frequencies that the bands look at: a voice with all its resonances
+    and its pitch `warp` times lower, such as a longer vocal tract has.
+    """
+    low, high = (2595 * np.log10(1 + hz / 700) for hz in BAND_RANGE_HZ)
+    edges = 700 * (10 ** (torch.linspace(low, high, BANDS + 2) / 2595) - 1)  # (BANDS + 2,) Hz
+    if warp is not None:
+        edges = (edges * warp[:, None]).clamp_max(AUDIO_RATE_HZ / 2)  # (B, BANDS + 2)
+    edges = edges[..., None]
+    bins = torch.linspace(0, AUDIO_RATE_HZ / 2, FFT // 2 + 1)  # (F,)
+    below, centre, above = edges[..., :-2, :], edges[..., 1:-1, :], edges[..., 2:, :]
+    rise = (bins - below) / (centre - below).clamp_min(1e-3)
+    fall = (above - bins) / (above - centre).clamp_min(1e-3)
+    filters = torch.minimum(rise, fall).clamp_min(0)  # (..., BANDS, F)
+    return filters / filters.sum(dim=-1, keepdim=True).clamp_min(1e-3)
+
+
+def _conv(
+    inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1)
+) -> nn.Sequential:
+    # Kernel 4 at stride 2: a step stays in the middle of the frames that it comes from. Where a
+    # kernel spans all bands there is nothing to pad.
+    padding = (0 if kernel[1] == 1 else (kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False),
+        nn.BatchNorm2d(outputs),
+    )
+
+
+class VoiceBlock(nn.Module):
+    """Two convolutions and a shortcut; halves the bands, and the steps where `halve` says so."""
+
+    def __init__(self, inputs: int, outputs: int, halve: bool) -> None:
+        super().__init__()
+        self.stride = (2, 2) if halve else (2, 1)
+        self.first = _conv(inputs, outputs, (4, 4 if halve else 3), self.stride)
+        self.second = _conv(outputs, outputs, (3, 3))
+        self.shortcut = _conv(inputs, outputs, (1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, M, S) to (B, C', M / 2, S or S / 2)."""
+        y = self.second(F.relu(self.first(x)))  # (B, C', M / 2, S')
+        return F.relu(self.shortcut(F.avg_pool2d(x, self.stride)) + y)
+
+
+class StepBlock(nn.Module):
+    """Two convolutions over the steps and a shortcut."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.first = _conv(dim, dim, (1, 3))
+        self.second = _conv(dim, dim, (1, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, D, 1, S) to (B, D, 1, S)."""
+        return F.relu(x + self.second(F.relu(self.first(x))))
+
+
+class CompactVoice(nn.Module):
+    """16 kHz samples to a feature every 80 ms."""
+
+    step_samples = 8 * HOP
+    step_s = step_samples / AUDIO_RATE_HZ
+
+    def __init__(
+        self, widths: tuple[int, ...] = (16, 32, 64, 128), dim: int = 192, level_s: float = 3.0
+    ) -> None:
+        super().__init__()
+        self.shape = {"widths": list(widths), "dim": dim, "level_s": level_s}
+        self.dim = dim
+        self.level_frames = round(level_s * AUDIO_RATE_HZ / HOP) // 2 * 2 + 1
+        self.window: Tensor
+        self.filters: Tensor
+        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
+        self.register_buffer("filters", mel_filters(), persistent=False)
+        first, *rest = widths
+        self.stem = _conv(1, first, (4, 4), (2, 2))
+        self.blocks = nn.ModuleList(
+            VoiceBlock(inputs, outputs, halve=k < 2)
+            for k, (inputs, outputs) in enumerate(zip(widths[:-1], rest, strict=True))
+        )
+        self.gather = _conv(widths[-1], dim, (BANDS >> len(widths), 1))
+        self.steps = nn.Sequential(StepBlock(dim))
+
+    def power(self, samples: Tensor) -> Tensor:
+        """Return the power (B, FFT / 2 + 1, 8 S) of samples (B, N); S = ceil(N / 1280).
+
+        White noise has its mean square in every bin.
+        """
+        missing = -samples.shape[1] % self.step_samples
+        edge = (FFT - HOP) // 2  # frame k is centred on the middle of its 10 ms
+        padded = F.pad(samples, (edge, edge + missing))  # (B, N')
+        spectrum = torch.stft(
+            padded, FFT, HOP, WINDOW, self.window, center=False, return_complex=True
+        )  # (B, F, 8 S)
+        return torch.view_as_real(spectrum).square().sum(dim=-1) / self.window.square().sum()
+
+    def normalise(self, mel: Tensor) -> Tensor:
+        """Turn band energies (B, BANDS, T) into logarithms about their mean over 3 s."""
+        level = torch.log(mel + FLOOR)  # (B, M, T)
+        frames, half = level.shape[2], self.level_frames // 2
+        total = F.pad(level.double().cumsum(dim=2), (1, 0))  # (B, M, T + 1)
+        at = torch.arange(frames, device=mel.device)
+        first, last = (at - half).clamp_min(0), (at + half + 1).clamp_max(frames)  # (T,)
+        mean = (total[..., last] - total[..., first]) / (last - first)  # (B, M, T)
+        return (level - mean.float()) / 2
+
+    def encode(self, bands: Tensor) -> Tensor:
+        """Map normalised bands (B, BANDS, 8 S) to features (B, S, dim)."""
+        x = F.relu(self.stem(bands[:, None]))  # (B, C, 32, 4 S)
+        for block in self.blocks:
+            x = block(x)
+        x = F.relu(self.gather(x))  # (B, D, 1, S)
+        features: Tensor = self.steps(x)[:, :, 0].transpose(1, 2)  # (B, S, D)
+        return features
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map samples (B, N), full scale 1.0, to features (B, ceil(N / 1280), dim)."""
+        return self.encode(self.normalise(self.filters @ self.power(samples)))
+
+
+class VoiceClassifier(nn.Module):
+    """What features, of a step or an average of several, say: an expression, and if it is a voice.
+
+    Both are linear, so that they apply to averages as well as to single steps.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.expression = nn.Linear(dim, N_CLASSES)
+        self.voice = nn.Linear(dim, 1)
+        self.temperature: Tensor
+        self.register_buffer("temperature", torch.ones(()))
+
+    def has_voice(self, features: Tensor) -> Tensor:
+        """Return the probability (...,) that features (..., D) come from a voice."""
+        probability: Tensor = self.voice(features).squeeze(-1).sigmoid()
+        return probability
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return calibrated probabilities (..., 8) of features (..., D).
+
+        Without a voice all classes are equally likely; between the two the answer is mixed.
+        """
+        voice = self.has_voice(features).unsqueeze(-1)  # (..., 1)
+        expression = (self.expression(features) / self.temperature).softmax(dim=-1)
+        mixed: Tensor = voice * expression + (1 - voice) / N_CLASSES
+        return mixed
+
+
+class VoiceNetwork(nn.Module):
+    """Backbone and classifier: what is trained and what a checkpoint holds."""
+
+    def __init__(self, backbone: CompactVoice) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = VoiceClassifier(backbone.dim)
+
+
+def average_around(features: Tensor, voiced: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+    """Average, about each step, features (S, D) of the `voiced` (S,) steps at most `reach` away.
+
+    Returns the averages (S, D) and whether there was a voiced step (S,).
+    """
+    weight = voiced.to(features.dtype)[None]  # (1, S)
+    count = F.avg_pool1d(weight, 2 * reach + 1, 1, reach)[0]  # (S,)
+    total = F.avg_pool1d(features.T * weight, 2 * reach + 1, 1, reach)  # (D, S)
+    return (total / count.clamp_min(1e-6)).T, count > 0
+
+
+class VoiceEncoder:
+    """Backbone and classifier in inference form, on one device."""
+
+    def __init__(self, network: VoiceNetwork, device: torch.device) -> None:
+        self.device = device
+        self.dim, self.step_s = network.backbone.dim, network.backbone.step_s
+        fold_batch_norm(network.eval())
+        self.backbone = network.backbone.to(device)
+        self.classifier = network.classifier.to(device)
+
+    @torch.inference_mode()
+    def encode(self, samples: NDArray[np.float32]) -> Tensor:
+        """Turn sound (N,) into features (S, D), one a step."""
+        features: Tensor = self.backbone(torch.from_numpy(samples).to(self.device)[None])[0]
+        return features
+
+    @torch.inference_mode()
+    def has_voice(self, features: Tensor) -> NDArray[np.float32]:
+        """Return the probability (S,) of a voice in each of the features (S, D)."""
+        return np.asarray(self.classifier.has_voice(features).cpu().numpy(), np.float32)
+
+    @torch.inference_mode()
+    def classify(self, features: Tensor) -> NDArray[np.float32]:
+        """Turn features (S, D), of steps or averages of them, into probabilities (S, 8)."""
+        return np.asarray(self.classifier(features).cpu().numpy(), np.float32)
+
+
+def load_voice_encoder(path: Path, device: torch.device) -> tuple[VoiceEncoder, dict[str, Any]]:
+    """Load what `abaw train encoder --audio` wrote, and its description.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, was made for other classes, or its
+            weights do not fit the network that it describes.
+    """
+    tensors, about = load_checkpoint(path, "voice-encoder")
+    if about.get("classes") != list(CLASSES):
+        raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")
+    try:
+        network = VoiceNetwork(CompactVoice(**about["network"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} describes no voice network: {error!r}") from error
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"{path} does not fit its own description: {reason}") from error
+    return VoiceEncoder(network, device), about
