@@ -65,11 +65,24 @@ class Prediction:
     queue_frames: int = 64  # decoded ahead of the network, at most
 
 
+MODALITIES = ("av", "visual", "audio")
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """How features of sound are made and brought to the frames. Defaults: published."""
+
+    chunk_s: float = 20.0  # what a backbone hears at once
+    window_s: float = 0.5  # to both sides of a frame's time: its steps are averaged
+    layers: str = "last4"  # of a transformer, whose mean is the feature; or first4 and the like
+
+
 @dataclass(frozen=True)
 class Media:
     """Reading video and sound."""
 
-    fallback_fps: int = 25  # of a stream without times or a rate; FFmpeg's own choice
+    fallback_fps: int = 25  # of a stream without times or a rate, FFmpeg's own choice; and of
+    # the rows of a sound that has no video
     cut_tolerance_s: float = 0.5  # by which a header may state more than there is: rounding,
     # a last frame counted long
     audio_gap_s: float = 0.01  # a jump in the sound's times that is real; less is the rounding

@@ -1,4 +1,4 @@
-"""A trained image encoder: crops in, features and probabilities out."""
+"""An image encoder: crops in, features out, and probabilities where it was trained for them."""
 
 from pathlib import Path
 from typing import Any
@@ -8,39 +8,48 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from abawcli.device import autocast
+from abawcli.device import autocast, inference_dtype
 from abawcli.errors import CheckpointError
 from abawcli.labels import CLASSES, N_CLASSES
-from abawcli.models.backbones import Backbone, rebuild_backbone
+from abawcli.models.backbones import BACKBONES, Backbone, rebuild_backbone
 from abawcli.models.checkpoint import load_checkpoint
 from abawcli.models.compact import fold_batch_norm
 
 
-class Encoder:
-    """Backbone and linear classifier in inference form, on one device.
+class FeatureEncoder:
+    """A backbone in inference form, on one device.
 
-    Crops are prepared as the checkpoint says; `preprocess.crop_scales` and `preprocess.resize`
-    tell the caller how to cut them.
+    Crops are prepared as the backbone says; `preprocess.crop_scales` and `preprocess.resize`
+    tell the caller how to cut them. `dtype` is what its weights are computed with: our own
+    small networks keep float32.
     """
 
-    def __init__(self, backbone: Backbone, classifier: nn.Linear, device: torch.device) -> None:
+    def __init__(self, backbone: Backbone, device: torch.device) -> None:
         self.device = device
         self.preprocess = backbone.preprocess
         self.dim = backbone.dim
+        self.dtype = torch.float32 if backbone.name in BACKBONES else inference_dtype(device)
         fold_batch_norm(backbone.eval())
-        self.backbone = backbone.to(device)
+        self.backbone = backbone.to(device, self.dtype)
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.classifier = classifier.eval().to(device)
 
     @torch.inference_mode()
     def encode(self, crops: NDArray[np.uint8]) -> Tensor:
         """Turn RGB crops (B, K, S, S, 3) at K scales into features (B, D), the scales' mean."""
         batch, scales = crops.shape[:2]
         pixels = self.preprocess.prepare(torch.from_numpy(crops.reshape(-1, *crops.shape[2:])))
-        pixels = pixels.to(self.device, memory_format=torch.channels_last)  # (B*K, C, S', S')
+        pixels = pixels.to(self.device, self.dtype, memory_format=torch.channels_last)
         with autocast(self.device):
-            features: Tensor = self.backbone(pixels)  # (B*K, D)
+            features: Tensor = self.backbone(pixels)  # (B*K, C, S', S') to (B*K, D)
         return features.float().view(batch, scales, -1).mean(dim=1)
+
+
+class Encoder(FeatureEncoder):
+    """A trained encoder: with the linear classifier that belongs to its features."""
+
+    def __init__(self, backbone: Backbone, classifier: nn.Linear, device: torch.device) -> None:
+        super().__init__(backbone, device)
+        self.classifier = classifier.eval().to(device)
 
     @torch.inference_mode()
     def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
