@@ -56,6 +56,12 @@ class Features:
     about: dict[str, Any]  # JSON
 
 
+def round_features(features: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Bring features to half precision; those beyond its numbers become its last."""
+    largest = np.finfo(np.float16).max
+    return np.clip(features, -largest, largest).astype(np.float16)
+
+
 def write_features(features: Features, path: Path, provenance: Mapping[str, Any]) -> None:
     """Write features, whole or not at all, with their provenance beside them.
 

@@ -173,7 +173,8 @@ def load_pretrained(name: str) -> tuple[Any, dict[str, Any]]:
         key for key in sorted(loading["missing_keys"]) if not any(k in key for k in SPARE_WEIGHTS)
     ]
     if missing:
-        raise CheckpointError(f"the weights of {name!r} lack {missing[0]} and {len(missing) - 1} more")
+        more = len(missing) - 1
+        raise CheckpointError(f"the weights of {name!r} lack {missing[0]} and {more} more")
     return network, json.loads(found.read_text()) if found else {}
 
 

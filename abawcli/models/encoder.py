@@ -1,5 +1,6 @@
 """An image encoder: crops in, features out, and probabilities where it was trained for them."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from abawcli.config import COMPACT_FACE
 from abawcli.device import autocast, inference_dtype
 from abawcli.errors import CheckpointError
 from abawcli.labels import CLASSES, N_CLASSES
-from abawcli.models.backbones import BACKBONES, Backbone, rebuild_backbone
-from abawcli.models.checkpoint import load_checkpoint
+from abawcli.models.backbones import (
+    BACKBONES,
+    Backbone,
+    hash_pretrained,
+    load_hub_backbone,
+    rebuild_backbone,
+)
+from abawcli.models.checkpoint import hash_file, load_checkpoint
 from abawcli.models.compact import fold_batch_norm
+from abawcli.models.recipes import RECIPES
 
 
 class FeatureEncoder:
@@ -81,3 +90,24 @@ def load_encoder(path: Path, device: torch.device) -> tuple[Encoder, dict[str, A
             f"{path} does not fit the backbone {about['backbone']!r}: {reason}"
         ) from error
     return Encoder(backbone, classifier, device), about
+
+
+def load_feature_encoder(name: str, device: torch.device) -> tuple[FeatureEncoder, dict[str, Any]]:
+    """Load an image backbone, and a description of its features: backbone, sha256, dim, input.
+
+    `name` is `compact-face`, the path of an `encoder.safetensors`, or a DINOv2, BEiT or ViT of
+    transformers by hub name or folder.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    path = RECIPES["compact"].encoder if name == COMPACT_FACE else Path(name)
+    encoder: FeatureEncoder
+    sha256: str | None
+    if path.suffix == ".safetensors":
+        encoder, about = load_encoder(path, device)
+        name, sha256 = about["backbone"], hash_file(path)
+    else:
+        encoder, sha256 = FeatureEncoder(load_hub_backbone(name), device), hash_pretrained(name)
+    how = {"dim": encoder.dim, "preprocess": asdict(encoder.preprocess)}
+    return encoder, {"backbone": name, "encoder": sha256} | how

@@ -41,7 +41,7 @@ class SoundBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
-        self.network = network
+        self.network: Any = network
         self.dim = dim
         self.step_samples = step_samples
         self.field_samples = field_samples
