@@ -65,11 +65,24 @@ class Prediction:
     queue_frames: int = 64  # decoded ahead of the network, at most
 
 
+MODALITIES = ("av", "visual", "audio")
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """How features of sound are made and brought to the frames. Defaults: published."""
+
+    chunk_s: float = 20.0  # what a backbone hears at once
+    window_s: float = 0.5  # to both sides of a frame's time: its steps are averaged
+    layers: str = "last4"  # of a transformer, whose mean is the feature; or first4 and the like
+
+
 @dataclass(frozen=True)
 class Media:
     """Reading video and sound."""
 
-    fallback_fps: int = 25  # of a stream without times or a rate; FFmpeg's own choice
+    fallback_fps: int = 25  # of a stream without times or a rate, FFmpeg's own choice; and of
+    # the rows of a sound that has no video
     cut_tolerance_s: float = 0.5  # by which a header may state more than there is: rounding,
     # a last frame counted long
     audio_gap_s: float = 0.01  # a jump in the sound's times that is real; less is the rounding
@@ -170,8 +183,66 @@ COMPACT_ENCODER_TRAINING = EncoderTraining(
 
 
 COMPACT_FACE = "compact-face"  # our own backbone; every other name is a hub name or a folder
+COMPACT_VOICE = "compact-voice"  # likewise for sound
 
 
 def default_training(backbone: str) -> EncoderTraining:
     """Return the training defaults for a backbone: ours for our own, else the published."""
     return COMPACT_ENCODER_TRAINING if backbone == COMPACT_FACE else EncoderTraining()
+
+
+@dataclass(frozen=True)
+class SoundAugmentation:
+    """Random changes of a training sound. All ours."""
+
+    pitch: float = 0.18  # by which pitch and resonances are lowered or raised at most: as if by
+    # other speakers, of whom there are few
+    tempo: float = 0.18  # likewise the tempo
+    gain_db: tuple[float, float] = (-25.0, 10.0)
+    noise_p: float = 0.5
+    snr_db: tuple[float, float] = (0.0, 40.0)
+    filter_db: float = 4.0  # deviation of a random filter's points
+    band_limit_p: float = 0.3  # of losing the lowest bands, and of losing the highest
+    masks: int = 2  # of SpecAugment, over bands and as many over time
+    mask_bands: int = 12  # of 64, at most
+    mask_frames: int = 25  # of 10 ms, at most
+
+
+NO_SOUND_AUGMENTATION = SoundAugmentation(
+    pitch=0.0,
+    tempo=0.0,
+    gain_db=(0.0, 0.0),
+    noise_p=0.0,
+    filter_db=0.0,
+    band_limit_p=0.0,
+    masks=0,
+)
+
+
+@dataclass(frozen=True)
+class VoiceTraining:
+    """The voice encoder, from scratch on minutes to hours of speech. All ours."""
+
+    epochs: int = 40
+    epoch_batches: int = 100  # an epoch is so many, drawn alike from each corpus and its classes
+    batch_size: int = 32
+    crop_s: float = 2.56  # of a sound; a whole number of steps of 80 ms
+    local_p: float = 0.5  # of learning from the half second to both sides of a moment, as the
+    # encoder is used, and not from the whole crop
+    no_voice: float = 0.125  # sounds without a voice for each one with, of a batch
+    voice_weight: float = 0.3  # of telling the two apart, in the loss
+    lr: float = 2e-3
+    weight_decay: float = 0.05  # 0 on biases and norms
+    warmup_steps: int = 100
+    clip_norm: float = 5.0
+    ema_decay: float = 0.99  # of the running mean of the weights that is evaluated and kept
+    dropout: float = 0.3
+    label_smoothing: float = 0.1
+    mixup_alpha: float = 0.0
+    precision: str = "auto"  # one of PRECISIONS
+    augmentation: SoundAugmentation = SoundAugmentation()
+    seed: int = 0
+
+
+VOICE_WINDOW_S = 0.5  # to both sides of a frame, over which the steps of sound are averaged
+VOICE_PRESENT = 0.5  # probability of a voice from which on a step counts

@@ -73,3 +73,13 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
         return nullcontext()
     dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.autocast("cuda", dtype=dtype)
+
+
+def inference_dtype(device: torch.device) -> torch.dtype:
+    """Return the number format for the weights of a large network that is not trained further.
+
+    On a CPU that multiplies bfloat16 itself that is four times as fast as float32 there. On
+    CUDA, `autocast` does the same, layer by layer.
+    """
+    half = device.type == "cpu" and choose_precision("auto", device) == "bfloat16"
+    return torch.bfloat16 if half else torch.float32

@@ -4,58 +4,23 @@ import gc
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from media_files import Image, write_media
+from blob_faces import BlobDetector, picture
+from media_files import write_media
 
-from abawcli.config import Detection, Prediction
+from abawcli.config import Prediction
 from abawcli.errors import CheckpointError, InputError, UsageError
-from abawcli.faces.detect import Face
 from abawcli.media.video import Frame, read_frames
 from abawcli.models.checkpoint import save_checkpoint
-from abawcli.stages.predict import Predictor, predict_frames, predict_video, run_ahead
+from abawcli.stages.predict import Predictor, predict_frames, predict_video
 from abawcli.stages.smooth import smooth_table
 
 SAMPLES = Path(__file__).parents[1] / "sample_videos"
-BACKGROUND = 30
-
-
-@dataclass
-class BlobDetector:
-    """Finds bright rectangles: faces whose place is known."""
-
-    config: Detection = Detection()
-    name: str = "blobs"
-    sha256: str = "0" * 64
-
-    def detect(self, images: list[Image]) -> list[list[Face]]:
-        """Return a face around what is bright in the left and in the right half."""
-        return [self._find(image[..., 1]) for image in images]
-
-    def _find(self, image: Image) -> list[Face]:
-        half = image.shape[1] // 2
-        faces = []
-        for offset, part in ((0, image[:, :half]), (half, image[:, half:])):
-            rows, columns = np.nonzero(part > 128)
-            if len(rows):
-                x, y = float(columns.min() + offset), float(rows.min())
-                size = float(np.ptp(columns) + 1), float(np.ptp(rows) + 1)
-                faces.append(Face((x, y, *size), 0.99, np.zeros((5, 2), np.float32)))
-        return faces
-
-
-def picture(left: int = 0, right: int = 0) -> Image:
-    """Return 128x96 pixels with bright squares of the given sides in the two halves."""
-    image = np.full((96, 128, 3), BACKGROUND, np.uint8)
-    for side, x in ((left, 16), (right, 80)):
-        image[24 : 24 + side, x : x + side] = np.linspace(150, 250, max(side, 1))[:side, None, None]
-    return image
 
 
 @pytest.fixture
@@ -125,32 +90,6 @@ def test_frames_come_as_they_are_done_and_stopping_early_stops_the_work(
     assert first.frame == 1 and [face.subject for face in first.faces] == [0, 1]
     stream.close()  # type: ignore[attr-defined]
     assert not [t for t in threading.enumerate() if t.name == "abaw-frames"]
-
-
-def test_work_ahead_is_bounded() -> None:
-    made = 0
-
-    def numbers() -> Iterator[int]:
-        nonlocal made
-        while True:
-            made += 1
-            yield made
-
-    for taken, _ in enumerate(run_ahead(numbers(), 8), 1):
-        assert made - taken <= 8 + 2  # one in each hand
-        if taken == 500:
-            break
-
-
-def test_errors_of_the_thread_come_after_the_items_before_them() -> None:
-    def broken() -> Iterator[int]:
-        yield 1
-        raise InputError("broken off")
-
-    stream = run_ahead(broken(), 4)
-    assert next(stream) == 1
-    with pytest.raises(InputError, match="broken off"):
-        next(stream)
 
 
 def test_decoded_frames_are_not_kept(

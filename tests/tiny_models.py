@@ -9,11 +9,19 @@ import torch
 import transformers
 
 from abawcli.labels import CLASSES
+from abawcli.models.checkpoint import save_checkpoint
+from abawcli.models.voice import CompactVoice, VoiceNetwork
 
 KINDS = {
     "dinov2": (transformers.Dinov2Config, transformers.Dinov2Model),
     "beit": (transformers.BeitConfig, transformers.BeitModel),
     "vit": (transformers.ViTConfig, transformers.ViTModel),
+}
+
+SOUND_KINDS = {
+    "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
+    "wavlm": (transformers.WavLMConfig, transformers.WavLMModel),
+    "hubert": (transformers.HubertConfig, transformers.HubertModel),
 }
 
 
@@ -35,6 +43,37 @@ def save_vision_backbone(folder: Path, kind: str = "dinov2", image_size: int = 2
         ' "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.2]}'
     )
     return folder
+
+
+def save_sound_backbone(folder: Path, kind: str = "wav2vec2", normalise: bool = True) -> Path:
+    """Save a random four-block sound transformer of width 16: steps of 20 ms, as the large ones."""
+    config_class, model_class = SOUND_KINDS[kind]
+    config = config_class(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+    )
+    torch.manual_seed(0)
+    model_class(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        f'{{"do_normalize": {str(normalise).lower()}, "sampling_rate": 16000}}'
+    )
+    return folder
+
+
+def save_voice_encoder(path: Path) -> Path:
+    """Save our own voice encoder with random weights."""
+    torch.manual_seed(0)
+    network = VoiceNetwork(CompactVoice(widths=(4, 4, 4, 4), dim=8))
+    about = {"kind": "voice-encoder", "classes": list(CLASSES), "network": network.backbone.shape}
+    save_checkpoint(path, network.state_dict(), about)
+    return path
 
 
 def save_image_set(folder: Path, train: int = 24, valid: int = 8, side: int = 48) -> Path:

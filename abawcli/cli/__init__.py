@@ -13,6 +13,7 @@ from abawcli.errors import AbawError
 # `abaw --help` imports no command.
 COMMANDS = {
     "crop": "Find faces and write square crops and faces.parquet.",
+    "extract": "Extract features of faces and sound, a row a frame.",
     "predict": "Label every frame of videos with one of eight expressions.",
     "smooth": "Smooth a prediction table over time.",
     "score": "Score predictions against annotations.",
@@ -54,7 +55,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="abaw")
 def main() -> None:
-    """Frame-level facial expressions of videos: crop, train, predict, smooth, score.
+    """Frame-level facial expressions of videos: crop, extract, train, predict, smooth, score.
 
     Inputs are files, folders, globs or @list.txt. Data goes to stdout or -o, talk to stderr.
     Exit status: 0 all well, 1 some inputs failed (the others are done), 2 wrong usage.

@@ -1,13 +1,16 @@
 """Square face crops, black where they reach beyond the picture."""
 
+import logging
 from collections.abc import Sequence
 from math import ceil, floor
+from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+LOG = logging.getLogger(__name__)
 Image = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
 Box = Sequence[float] | NDArray[np.floating]
@@ -21,6 +24,15 @@ def resize_square(image: Image, side: int) -> Image:
     shrink = min(image.shape[:2]) >= side
     method = cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (side, side), interpolation=method), np.uint8)
+
+
+def read_square(path: Path, side: int) -> Image | None:
+    """Read a crop that is a file as (side, side, 3); None, with a warning, where it is damaged."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        LOG.warning("%s cannot be read; its frame goes on without it", path)
+        return None
+    return resize_square(np.asarray(image, np.uint8), side)
 
 
 def square_around(box: Box, scale: float) -> tuple[float, float, float]:

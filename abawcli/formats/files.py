@@ -3,7 +3,8 @@
 import glob
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,32 +16,43 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}
     | {".wmv", ".flv", ".3gp", ".ogv", ".gif"}
 )
+SOUND_SUFFIXES = frozenset({".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus", ".wma"})
 IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
 PROVENANCE_SUFFIX = ".provenance.json"
 
 
-def expand_inputs(inputs: Iterable[str], suffixes: frozenset[str]) -> list[Path]:
+Test = Callable[[Path], bool]
+
+
+def _is_no_input(folder: Path) -> bool:
+    return False
+
+
+def expand_inputs(
+    inputs: Iterable[str], suffixes: frozenset[str], is_input: Test = _is_no_input
+) -> list[Path]:
     """Return the files that the arguments mean, each once by its full path, in the order given.
 
     An argument is a file, a folder (its files with one of `suffixes`, all levels, sorted, none
     that is hidden), a glob, or `@list.txt` with one argument a line. A file that is named is
-    taken whatever its suffix. Of several arguments, one that means nothing is returned as it
-    is, so that its reader reports it and the others are still done.
+    taken whatever its suffix. A folder for which `is_input` says yes is an input as a whole. Of
+    several arguments, one that means nothing is returned as it is, so that its reader reports
+    it and the others are still done.
 
     Raises:
         InputError: the only argument is a folder, glob or list that holds nothing suitable.
     """
-    return _expand_all(list(inputs), suffixes, ())
+    return _expand_all(list(inputs), suffixes, is_input, ())
 
 
 def _expand_all(
-    arguments: Sequence[str], suffixes: frozenset[str], lists: tuple[str, ...]
+    arguments: Sequence[str], suffixes: frozenset[str], is_input: Test, lists: tuple[str, ...]
 ) -> list[Path]:
     """Expand each argument; `lists` are the lists that these stand in, the innermost last."""
     found: dict[str, Path] = {}
     for argument in arguments:
         try:
-            paths = _expand(argument, suffixes, lists)
+            paths = _expand(argument, suffixes, is_input, lists)
         except InputError:
             if len(arguments) == 1:
                 raise
@@ -50,33 +62,46 @@ def _expand_all(
     return list(found.values())
 
 
-def _expand(argument: str, suffixes: frozenset[str], lists: tuple[str, ...]) -> list[Path]:
+def _expand(
+    argument: str, suffixes: frozenset[str], is_input: Test, lists: tuple[str, ...]
+) -> list[Path]:
     path = Path(argument)
     # `os.path` says no where `Path` raises (no permission, a name too long): readers report it.
     if os.path.isdir(path):
-        files = sorted(p for p in path.rglob("*") if _is_suitable(p, path, suffixes))
-        if not files:
+        found = sorted(_find_below(path, suffixes, is_input))
+        if not found:
             raise InputError(f"{argument} holds no {' '.join(sorted(suffixes))} file")
-        return files
+        return found
     if os.path.exists(path):
         return [path]
     if argument.startswith("@"):
         name = os.path.realpath(argument[1:])
         if name in lists:
             raise InputError(f"the list {argument[1:]} names itself")
-        return _expand_all(_read_list(Path(argument[1:])), suffixes, (*lists, name))
+        return _expand_all(_read_list(Path(argument[1:])), suffixes, is_input, (*lists, name))
     if glob.has_magic(argument):
         matches = sorted(glob.glob(argument, recursive=True))
         if not matches:
             raise InputError(f"nothing matches {argument}")
-        return _expand_all(matches, suffixes, lists)
+        return _expand_all(matches, suffixes, is_input, lists)
     return [path]
 
 
-def _is_suitable(path: Path, folder: Path, suffixes: frozenset[str]) -> bool:
-    # Hidden: files that are being written, and macOS's `._clip.mp4`, which are no videos.
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in suffixes and not hidden and os.path.isfile(path)
+def _find_below(folder: Path, suffixes: frozenset[str], is_input: Test) -> Iterator[Path]:
+    if is_input(folder):
+        yield folder
+        return
+    for place, folders, files in os.walk(folder):
+        # Hidden: files that are being written, and macOS's `._clip.mp4`, which are no videos.
+        below = [Path(place, name) for name in folders if not name.startswith(".")]
+        whole = [path for path in below if is_input(path)]
+        yield from whole
+        folders[:] = [path.name for path in below if path not in whole]
+        for name in files:
+            path = Path(place, name)
+            suitable = path.suffix.lower() in suffixes and not name.startswith(".")
+            if suitable and os.path.isfile(path):
+                yield path
 
 
 def _read_list(path: Path) -> list[str]:
@@ -112,6 +137,27 @@ def write_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it has become `path`, or could not be made
             temporary.unlink()
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder that replaces `path` when the block ends without error.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        provenance_path(path).unlink(missing_ok=True)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def describe_work(

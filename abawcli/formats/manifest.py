@@ -1,9 +1,11 @@
-"""Labelled still images: a folder and a manifest, csv with a header.
+"""Labelled still images or sounds: a folder and a manifest, csv with a header.
 
-Columns: `file` (relative to the images folder), `label` (any name that `labels.index_of`
+Columns of images: `file` (relative to the images folder), `label` (any name that `labels.index_of`
 knows; empty: none), `split` (train or valid, in any case), and, where several people labelled,
 vote counts `v_<expression>`. Other vote columns (`v_unknown`, `v_NF`: no face) count against
 all expressions. `dup_of_train` = 1 leaves an image of the valid split out.
+
+Columns of sounds: `file`, `label` and `split` likewise, and, where known, `speaker` and `corpus`.
 """
 
 from dataclasses import dataclass
@@ -45,15 +47,8 @@ def _vote_targets(table: pd.DataFrame) -> NDArray[np.float32]:
     return counts
 
 
-def read_manifest(manifest: Path, images: Path, soft: bool = True) -> dict[str, LabelledImages]:
-    """Read a manifest into its two splits, `train` and `valid`.
-
-    With `soft` and vote columns, a training target is the distribution of the votes, ties
-    included; otherwise the label alone. Validation always needs a label.
-
-    Raises:
-        InputError: no such file, a missing column, an unknown label, or an empty split.
-    """
+def _read_table(manifest: Path) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """Return the rows that are no copies, `split` in lower case, and their classes (N,) or -1."""
     try:
         table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
@@ -63,14 +58,28 @@ def read_manifest(manifest: Path, images: Path, soft: bool = True) -> dict[str, 
         raise InputError(f"{manifest} has no column {', '.join(sorted(missing))}")
     if "dup_of_train" in table:
         table = table[table["dup_of_train"] != "1"].reset_index(drop=True)
-    labels = np.array([index_of(name) if name else IGNORE for name in table["label"]])
+    table["split"] = table["split"].str.lower()
+    labels = np.array([index_of(name) if name else IGNORE for name in table["label"]], np.int64)
+    return table, labels
+
+
+def read_manifest(manifest: Path, images: Path, soft: bool = True) -> dict[str, LabelledImages]:
+    """Read a manifest into its two splits, `train` and `valid`.
+
+    With `soft` and vote columns, a training target is the distribution of the votes, ties
+    included; otherwise the label alone. Validation always needs a label.
+
+    Raises:
+        InputError: no such file, a missing column, an unknown label, or an empty split.
+    """
+    table, labels = _read_table(manifest)
     hard = np.eye(N_CLASSES, dtype=np.float32)[labels] * (labels != IGNORE)[:, None]
     has_votes = any(c.startswith("v_") for c in table.columns)
     try:
         votes = _vote_targets(table) if soft and has_votes else hard
     except ValueError as error:
         raise InputError(f"{manifest}: a vote is no number: {error}") from error
-    split = table["split"].str.lower().to_numpy()
+    split = table["split"].to_numpy()
     kept = {
         "train": (split == "train") & (votes.sum(axis=1) > 0),
         "valid": (split == "valid") & (labels != IGNORE),
@@ -85,4 +94,39 @@ def read_manifest(manifest: Path, images: Path, soft: bool = True) -> dict[str, 
             labels[rows],
             targets / targets.sum(axis=1, keepdims=True),
         )
+    return out
+
+
+@dataclass(frozen=True)
+class LabelledSounds:
+    """Files, their `labels` (N,), and who speaks where: "" where the manifest does not say."""
+
+    files: list[Path]
+    labels: NDArray[np.int64]
+    speakers: NDArray[np.str_]
+    corpora: NDArray[np.str_]
+
+
+def read_sound_manifest(manifest: Path, sounds: Path) -> dict[str, LabelledSounds]:
+    """Read a manifest of sounds into its two splits, `train` and `valid`.
+
+    Raises:
+        InputError: no such file, a missing column, an unknown label, an empty split, or a speaker
+            who is in both: figures of such a split say nothing of other speakers.
+    """
+    table, labels = _read_table(manifest)
+    for column in ("speaker", "corpus"):
+        if column not in table:
+            table[column] = ""
+    out = {}
+    for name in ("train", "valid"):
+        rows = (table["split"] == name).to_numpy() & (labels != IGNORE)
+        if not rows.any():
+            raise InputError(f"{manifest} has no labelled sound in split {name!r}")
+        files = [sounds / file for file in table["file"][rows]]
+        speakers, corpora = (table[c][rows].to_numpy(np.str_) for c in ("speaker", "corpus"))
+        out[name] = LabelledSounds(files, labels[rows], speakers, corpora)
+    both = set(out["train"].speakers) & set(out["valid"].speakers) - {""}
+    if both:
+        raise InputError(f"{manifest} has the speaker {min(both)!r} in both splits")
     return out

@@ -1,5 +1,6 @@
 """What an image backbone is, the one way its input is prepared, and how one is loaded."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from abawcli.config import COMPACT_FACE
 from abawcli.errors import CheckpointError
+from abawcli.models.checkpoint import hash_file
 from abawcli.models.compact import CompactFace
 
 
@@ -144,31 +146,73 @@ def _hub_preprocess(processor: dict[str, Any], image_size: int) -> Preprocess:
     )
 
 
-def load_hub_backbone(name: str) -> Backbone:
-    """Load a pretrained DINOv2, BEiT or ViT of transformers by hub name or folder.
+# What published checkpoints may lack: only pretraining needs it.
+SPARE_WEIGHTS = ("mask_token", "masked_spec_embed", "pooler")
+
+
+def load_pretrained(name: str) -> tuple[Any, dict[str, Any]]:
+    """Load a network of transformers by hub name or folder, with its preprocessor's settings.
 
     Raises:
-        CheckpointError: the model is neither on disk nor reachable, or has no image size.
+        CheckpointError: it is neither on disk nor reachable, or lacks weights.
     """
     from transformers import AutoModel
-    from transformers.utils.hub import cached_file
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # the command has one of its own, and none in a pipe
     try:
-        network = AutoModel.from_pretrained(name)
-        found = cached_file(
-            name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
-        )
+        network, loading = AutoModel.from_pretrained(name, output_loading_info=True)
+        found = _find_file(name, "preprocessor_config.json")
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"cannot load the backbone {name!r}: {str(error).splitlines()[0].rstrip('.')}. "
             f"On a machine with internet: `hf download {name} --local-dir DIR`; "
             "then give DIR as the backbone"
         ) from error
+    missing = [
+        key for key in sorted(loading["missing_keys"]) if not any(k in key for k in SPARE_WEIGHTS)
+    ]
+    if missing:
+        more = len(missing) - 1
+        raise CheckpointError(f"the weights of {name!r} lack {missing[0]} and {more} more")
+    return network, json.loads(found.read_text()) if found else {}
+
+
+def _find_file(name: str, file: str) -> Path | None:
+    """Return where a file of a hub model or folder stands on this machine."""
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+    return Path(found) if found else None
+
+
+def hash_pretrained(name: str) -> str | None:
+    """Return the sha256 of a pretrained network's weights; of several files, of their hashes.
+
+    None is returned where they are stored in a way that is not known here.
+    """
+    index = _find_file(name, "model.safetensors.index.json")
+    parts = ["model.safetensors"]
+    if index:
+        parts = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    files = [_find_file(name, part) for part in parts]
+    if None in files:
+        files = [_find_file(name, "pytorch_model.bin")]
+    hashes = [hash_file(file) for file in files if file]
+    if len(hashes) < 2:
+        return hashes[0] if hashes else None
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def load_hub_backbone(name: str) -> Backbone:
+    """Load a pretrained DINOv2, BEiT or ViT of transformers by hub name or folder.
+
+    Raises:
+        CheckpointError: the model is neither on disk nor reachable, or has no image size.
+    """
+    network, processor = load_pretrained(name)
     if not isinstance(getattr(network.config, "image_size", None), int):
         raise CheckpointError(f"{name!r} is no image backbone (no image_size in its config)")
-    processor = json.loads(Path(found).read_text()) if found else {}
     preprocess = _hub_preprocess(processor, network.config.image_size)
     return Backbone(name, network, int(network.config.hidden_size), preprocess)
 

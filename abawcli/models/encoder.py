@@ -1,5 +1,6 @@
-"""A trained image encoder: crops in, features and probabilities out."""
+"""An image encoder: crops in, features out, and probabilities where it was trained for them."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,39 +9,56 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from abawcli.device import autocast
+from abawcli.config import COMPACT_FACE
+from abawcli.device import autocast, inference_dtype
 from abawcli.errors import CheckpointError
 from abawcli.labels import CLASSES, N_CLASSES
-from abawcli.models.backbones import Backbone, rebuild_backbone
-from abawcli.models.checkpoint import load_checkpoint
+from abawcli.models.backbones import (
+    BACKBONES,
+    Backbone,
+    hash_pretrained,
+    load_hub_backbone,
+    rebuild_backbone,
+)
+from abawcli.models.checkpoint import hash_file, load_checkpoint
 from abawcli.models.compact import fold_batch_norm
+from abawcli.models.recipes import RECIPES
 
 
-class Encoder:
-    """Backbone and linear classifier in inference form, on one device.
+class FeatureEncoder:
+    """A backbone in inference form, on one device.
 
-    Crops are prepared as the checkpoint says; `preprocess.crop_scales` and `preprocess.resize`
-    tell the caller how to cut them.
+    Crops are prepared as the backbone says; `preprocess.crop_scales` and `preprocess.resize`
+    tell the caller how to cut them. `dtype` is what its weights are computed with: our own
+    small networks keep float32.
     """
 
-    def __init__(self, backbone: Backbone, classifier: nn.Linear, device: torch.device) -> None:
+    def __init__(self, backbone: Backbone, device: torch.device) -> None:
         self.device = device
         self.preprocess = backbone.preprocess
         self.dim = backbone.dim
+        self.dtype = torch.float32 if backbone.name in BACKBONES else inference_dtype(device)
         fold_batch_norm(backbone.eval())
-        self.backbone = backbone.to(device)
+        self.backbone = backbone.to(device, self.dtype)
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.classifier = classifier.eval().to(device)
 
     @torch.inference_mode()
     def encode(self, crops: NDArray[np.uint8]) -> Tensor:
         """Turn RGB crops (B, K, S, S, 3) at K scales into features (B, D), the scales' mean."""
         batch, scales = crops.shape[:2]
         pixels = self.preprocess.prepare(torch.from_numpy(crops.reshape(-1, *crops.shape[2:])))
-        pixels = pixels.to(self.device, memory_format=torch.channels_last)  # (B*K, C, S', S')
+        pixels = pixels.to(self.device, self.dtype, memory_format=torch.channels_last)
         with autocast(self.device):
-            features: Tensor = self.backbone(pixels)  # (B*K, D)
+            features: Tensor = self.backbone(pixels)  # (B*K, C, S', S') to (B*K, D)
         return features.float().view(batch, scales, -1).mean(dim=1)
+
+
+class Encoder(FeatureEncoder):
+    """A trained encoder: with the linear classifier that belongs to its features."""
+
+    def __init__(self, backbone: Backbone, classifier: nn.Linear, device: torch.device) -> None:
+        super().__init__(backbone, device)
+        self.classifier = classifier.eval().to(device)
 
     @torch.inference_mode()
     def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -72,3 +90,24 @@ def load_encoder(path: Path, device: torch.device) -> tuple[Encoder, dict[str, A
             f"{path} does not fit the backbone {about['backbone']!r}: {reason}"
         ) from error
     return Encoder(backbone, classifier, device), about
+
+
+def load_feature_encoder(name: str, device: torch.device) -> tuple[FeatureEncoder, dict[str, Any]]:
+    """Load an image backbone, and a description of its features: backbone, sha256, dim, input.
+
+    `name` is `compact-face`, the path of an `encoder.safetensors`, or a DINOv2, BEiT or ViT of
+    transformers by hub name or folder.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    path = RECIPES["compact"].encoder if name == COMPACT_FACE else Path(name)
+    encoder: FeatureEncoder
+    sha256: str | None
+    if path.suffix == ".safetensors":
+        encoder, about = load_encoder(path, device)
+        name, sha256 = about["backbone"], hash_file(path)
+    else:
+        encoder, sha256 = FeatureEncoder(load_hub_backbone(name), device), hash_pretrained(name)
+    how = {"dim": encoder.dim, "preprocess": asdict(encoder.preprocess)}
+    return encoder, {"backbone": name, "encoder": sha256} | how

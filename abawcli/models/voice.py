@@ -51,8 +51,9 @@ def mel_filters(warp: Tensor | None = None) -> Tensor:
 def _conv(
     inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1)
 ) -> nn.Sequential:
-    # Kernel 4 at stride 2: a step stays in the middle of the frames that it comes from.
-    padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
+    # Kernel 4 at stride 2: a step stays in the middle of the frames that it comes from. Where a
+    # kernel spans all bands there is nothing to pad.
+    padding = (0 if kernel[1] == 1 else (kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False),
         nn.BatchNorm2d(outputs),
@@ -101,6 +102,8 @@ class CompactVoice(nn.Module):
         self.shape = {"widths": list(widths), "dim": dim, "level_s": level_s}
         self.dim = dim
         self.level_frames = round(level_s * AUDIO_RATE_HZ / HOP) // 2 * 2 + 1
+        self.window: Tensor
+        self.filters: Tensor
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
         self.register_buffer("filters", mel_filters(), persistent=False)
         first, *rest = widths
@@ -110,7 +113,6 @@ class CompactVoice(nn.Module):
             for k, (inputs, outputs) in enumerate(zip(widths[:-1], rest, strict=True))
         )
         self.gather = _conv(widths[-1], dim, (BANDS >> len(widths), 1))
-        self.gather[0].padding = (0, 0)
         self.steps = nn.Sequential(StepBlock(dim))
 
     def power(self, samples: Tensor) -> Tensor:
@@ -123,15 +125,18 @@ class CompactVoice(nn.Module):
         padded = F.pad(samples, (edge, edge + missing))  # (B, N')
         spectrum = torch.stft(
             padded, FFT, HOP, WINDOW, self.window, center=False, return_complex=True
-        )
-        return spectrum.abs().square() / self.window.square().sum()  # (B, F, 8 S)
+        )  # (B, F, 8 S)
+        return torch.view_as_real(spectrum).square().sum(dim=-1) / self.window.square().sum()
 
     def normalise(self, mel: Tensor) -> Tensor:
         """Turn band energies (B, BANDS, T) into logarithms about their mean over 3 s."""
         level = torch.log(mel + FLOOR)  # (B, M, T)
-        half = self.level_frames // 2
-        mean = F.avg_pool1d(level, self.level_frames, 1, half, count_include_pad=False)
-        return (level - mean) / 2
+        frames, half = level.shape[2], self.level_frames // 2
+        total = F.pad(level.double().cumsum(dim=2), (1, 0))  # (B, M, T + 1)
+        at = torch.arange(frames, device=mel.device)
+        first, last = (at - half).clamp_min(0), (at + half + 1).clamp_max(frames)  # (T,)
+        mean = (total[..., last] - total[..., first]) / (last - first)  # (B, M, T)
+        return (level - mean.float()) / 2
 
     def encode(self, bands: Tensor) -> Tensor:
         """Map normalised bands (B, BANDS, 8 S) to features (B, S, dim)."""
@@ -148,7 +153,7 @@ class CompactVoice(nn.Module):
 
 
 class VoiceClassifier(nn.Module):
-    """What features, of a step or averaged over several, say: an expression, and if a voice is there.
+    """What features, of a step or an average of several, say: an expression, and if it is a voice.
 
     Both are linear, so that they apply to averages as well as to single steps.
     """
@@ -157,6 +162,7 @@ class VoiceClassifier(nn.Module):
         super().__init__()
         self.expression = nn.Linear(dim, N_CLASSES)
         self.voice = nn.Linear(dim, 1)
+        self.temperature: Tensor
         self.register_buffer("temperature", torch.ones(()))
 
     def has_voice(self, features: Tensor) -> Tensor:
@@ -171,20 +177,39 @@ class VoiceClassifier(nn.Module):
         """
         voice = self.has_voice(features).unsqueeze(-1)  # (..., 1)
         expression = (self.expression(features) / self.temperature).softmax(dim=-1)
-        return voice * expression + (1 - voice) / N_CLASSES
+        mixed: Tensor = voice * expression + (1 - voice) / N_CLASSES
+        return mixed
+
+
+class VoiceNetwork(nn.Module):
+    """Backbone and classifier: what is trained and what a checkpoint holds."""
+
+    def __init__(self, backbone: CompactVoice) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = VoiceClassifier(backbone.dim)
+
+
+def average_around(features: Tensor, voiced: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+    """Average, about each step, features (S, D) of the `voiced` (S,) steps at most `reach` away.
+
+    Returns the averages (S, D) and whether there was a voiced step (S,).
+    """
+    weight = voiced.to(features.dtype)[None]  # (1, S)
+    count = F.avg_pool1d(weight, 2 * reach + 1, 1, reach)[0]  # (S,)
+    total = F.avg_pool1d(features.T * weight, 2 * reach + 1, 1, reach)  # (D, S)
+    return (total / count.clamp_min(1e-6)).T, count > 0
 
 
 class VoiceEncoder:
     """Backbone and classifier in inference form, on one device."""
 
-    def __init__(
-        self, backbone: CompactVoice, classifier: VoiceClassifier, device: torch.device
-    ) -> None:
+    def __init__(self, network: VoiceNetwork, device: torch.device) -> None:
         self.device = device
-        self.dim, self.step_s = backbone.dim, backbone.step_s
-        fold_batch_norm(backbone.eval())
-        self.backbone = backbone.to(device)
-        self.classifier = classifier.eval().to(device)
+        self.dim, self.step_s = network.backbone.dim, network.backbone.step_s
+        fold_batch_norm(network.eval())
+        self.backbone = network.backbone.to(device)
+        self.classifier = network.classifier.to(device)
 
     @torch.inference_mode()
     def encode(self, samples: NDArray[np.float32]) -> Tensor:
@@ -214,13 +239,12 @@ def load_voice_encoder(path: Path, device: torch.device) -> tuple[VoiceEncoder, 
     if about.get("classes") != list(CLASSES):
         raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")
     try:
-        backbone = CompactVoice(**about["network"])
+        network = VoiceNetwork(CompactVoice(**about["network"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} describes no voice network: {error!r}") from error
-    classifier = VoiceClassifier(backbone.dim)
     try:
-        nn.ModuleDict({"backbone": backbone, "classifier": classifier}).load_state_dict(tensors)
+        network.load_state_dict(tensors)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"{path} does not fit its own description: {reason}") from error
-    return VoiceEncoder(backbone, classifier, device), about
+    return VoiceEncoder(network, device), about

@@ -4,11 +4,8 @@ The video is read twice: who is on screen longest is known only at its end, and 
 not kept in memory.
 """
 
-import os
-import shutil
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +25,7 @@ from abawcli.formats.faces import BOX, FACES_NAME, LANDMARKS, write_faces
 from abawcli.formats.files import (
     describe_work,
     is_finished,
-    provenance_path,
+    replace_folder,
     write_provenance,
 )
 from abawcli.media.video import Frame, read_frames
@@ -136,7 +133,7 @@ def crop_video(
         return None
     faces = collect_faces(track_faces(read_frames(path), detector, tracking), update)
     table = tabulate_faces(faces, subject)
-    with _replace_folder(output) as folder:
+    with replace_folder(output) as folder:
         write_faces(table, folder / FACES_NAME, provenance)
         _write_crops(read_frames(path), table, folder, subject == "all", cropping, update)
     write_provenance(output, provenance)
@@ -195,24 +192,3 @@ def _refuse_foreign(path: Path) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
     if foreign:
         raise OutputError(f"{path} is in the way and no folder of crops; move it or change -o")
-
-
-@contextmanager
-def _replace_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder that replaces `path` when the block ends without error.
-
-    Raises:
-        OutputError: the place cannot be written.
-    """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        provenance_path(path).unlink(missing_ok=True)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,18 +1,13 @@
 """From pixels to labels, as a stream: decode, find and follow faces, crop, encode, classify.
 
-One thread decodes, follows and crops a bounded number of frames ahead; the network works on
-batches in the caller's thread. What is kept of a whole video is numbers: about 150 bytes a face
-and frame.
+What is kept of a whole video is numbers: about 150 bytes a face and frame.
 """
 
-import queue
-import threading
 from array import array
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -20,19 +15,14 @@ from numpy.typing import NDArray
 
 from abawcli.config import Detection, Prediction, Tracking
 from abawcli.device import choose_device
-from abawcli.faces.crop import crop_frame
 from abawcli.faces.detect import load_detector
 from abawcli.faces.subjects import lay_rows
-from abawcli.faces.track import TrackedFace, track_faces
 from abawcli.formats.tables import COLUMNS, PROBABILITIES, decode_name
 from abawcli.labels import IGNORE, N_CLASSES
-from abawcli.media.video import read_frames
 from abawcli.models.encoder import load_encoder
+from abawcli.models.extractor import encode_faces
 from abawcli.models.recipes import find_recipe
 from abawcli.stages.smooth import smooth_table
-
-T = TypeVar("T")
-Crops = NDArray[np.uint8]
 
 
 class Progress(Protocol):
@@ -60,66 +50,6 @@ class FramePrediction:
     frame: int  # from 1
     time_s: float
     faces: list[FacePrediction]
-
-
-@dataclass(frozen=True)
-class _CroppedFrame:
-    number: int
-    time_s: float
-    faces: list[TrackedFace]
-    crops: list[Crops]  # of each face (K, S, S, 3)
-
-
-def run_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
-    """Yield `items` while a thread makes up to `depth` of the next ones.
-
-    An error in the thread is raised here, after the items before it. When the caller stops
-    early, so does the thread.
-    """
-    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def put(is_item: bool, value: Any) -> None:
-        while not stopped.is_set():
-            try:
-                return ready.put((is_item, value), timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        error: BaseException | None = None
-        try:
-            for item in items:
-                put(True, item)
-                if stopped.is_set():
-                    break
-        except BaseException as caught:  # goes to the caller, whatever it is
-            error = caught
-        put(False, error)
-
-    thread = threading.Thread(target=work, name="abaw-frames", daemon=True)
-    thread.start()
-    try:
-        while (entry := ready.get())[0]:
-            yield entry[1]
-        if entry[1] is not None:
-            raise entry[1]
-    finally:
-        stopped.set()
-        thread.join()
-
-
-def _release(
-    waiting: deque[_CroppedFrame], rows: deque[NDArray[np.float32]]
-) -> Iterator[FramePrediction]:
-    """Yield the frames whose faces are all classified, taking their rows."""
-    while waiting and len(waiting[0].faces) <= len(rows):
-        frame = waiting.popleft()
-        faces = [
-            FacePrediction(face.subject, face.box, face.score, face.detected, rows.popleft())
-            for face in frame.faces
-        ]
-        yield FramePrediction(frame.number, frame.time_s, faces)
 
 
 class Predictor:
@@ -157,36 +87,15 @@ class Predictor:
         Raises:
             InputError: the file cannot be read or holds no frame.
         """
-        waiting: deque[_CroppedFrame] = deque()
-        crops: list[Crops] = []
-        rows: deque[NDArray[np.float32]] = deque()  # each (8,), of the faces before `crops`
-        size = self.config.batch_size
-        for frame in run_ahead(self._crop_frames(path), self.config.queue_frames):
-            waiting.append(frame)
-            crops += frame.crops
-            while len(crops) >= size or (crops and len(waiting) >= self.config.queue_frames):
-                rows.extend(self._classify_batch(crops[:size]))
-                crops = crops[size:]
-            yield from _release(waiting, rows)
-        if crops:
-            rows.extend(self._classify_batch(crops))
-        yield from _release(waiting, rows)
-
-    def _crop_frames(self, path: Path) -> Iterator[_CroppedFrame]:
-        how = self.encoder.preprocess
-        for tracked in track_faces(read_frames(path), self.detector):
-            frame = tracked.frame
-            crops = [
-                np.stack(crop_frame(frame, face.box, how.crop_scales, how.resize))
-                for face in tracked.faces
+        encoder = self.encoder
+        for seen, rows in encode_faces(
+            path, self.detector, encoder.preprocess, encoder.classify, self.config
+        ):
+            faces = [
+                FacePrediction(face.subject, face.box, face.score, face.detected, row)
+                for face, row in zip(seen.faces, rows, strict=True)
             ]
-            yield _CroppedFrame(frame.number, frame.time_s, tracked.faces, crops)
-
-    def _classify_batch(self, crops: list[Crops]) -> NDArray[np.float32]:
-        """Classify in batches of one size only: the same arithmetic for every face."""
-        batch = np.zeros((self.config.batch_size, *crops[0].shape), np.uint8)
-        batch[: len(crops)] = crops
-        return self.encoder.classify(batch)[: len(crops)]
+            yield FramePrediction(seen.number, seen.time_s, faces)
 
     def predict_video(
         self,

@@ -1,0 +1,110 @@
+"""`abaw extract`: features of faces and sound."""
+
+from dataclasses import astuple
+from pathlib import Path
+
+import click
+
+from abawcli.cli.batch import run_each
+from abawcli.cli.console import print_table, progress_bar
+from abawcli.cli.options import (
+    device_option,
+    inputs_argument,
+    output_option,
+    overwrite_option,
+    verbosity_options,
+)
+from abawcli.config import (
+    COMPACT_FACE,
+    COMPACT_VOICE,
+    MODALITIES,
+    SUBJECTS,
+    Hearing,
+    Prediction,
+)
+
+
+@click.command(name="extract")
+@inputs_argument
+@output_option
+@click.option(
+    "--visual", default=COMPACT_FACE, show_default=True, metavar="NAME|PATH",
+    help="compact-face, an encoder.safetensors, or a DINOv2, BEiT or ViT by hub name or folder.",
+)  # fmt: skip
+@click.option(
+    "--audio", default=COMPACT_VOICE, show_default=True, metavar="NAME|PATH",
+    help="compact-voice, a trained .safetensors, or a Wav2Vec 2.0, WavLM or HuBERT by hub name "
+    "or folder.",
+)  # fmt: skip
+@click.option(
+    "--modality", type=click.Choice(MODALITIES), default=MODALITIES[0], show_default=True,
+    help="Faces and sound, or one of them.",
+)  # fmt: skip
+@click.option(
+    "--audio-layers", "layers", default=Hearing.layers, show_default=True, metavar="lastN|firstN",
+    help="Blocks of a sound transformer whose mean is the feature.",
+)  # fmt: skip
+@click.option(
+    "--audio-from", type=click.Path(path_type=Path), metavar="DIR",
+    help="Where the videos of crops are: their sound, and the times of official crops.",
+)  # fmt: skip
+@click.option(
+    "--subject", type=click.Choice(SUBJECTS),
+    help="Whose face, as for predict.  [default: main; of crops, whom they show]",
+)  # fmt: skip
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=Prediction().batch_size,
+    show_default=True, help="Faces that the network takes at once.",
+)  # fmt: skip
+@device_option
+@overwrite_option
+@verbosity_options
+def command(
+    inputs: tuple[str, ...],
+    output: Path,
+    visual: str,
+    audio: str,
+    modality: str,
+    layers: str,
+    audio_from: Path | None,
+    subject: str | None,
+    batch_size: int,
+    device: str,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Extract features of faces and sound, a row a frame, to train and run heads on.
+
+    An input is a video, a folder that `abaw crop` wrote, or one of official crops
+    (cropped_aligned/<name>/00001.jpg). OUTPUT/<name>.safetensors has a row for every frame; with
+    --subject all, OUTPUT/<name>/subject0.safetensors and so on. With --modality audio a sound
+    file does too: it has 25 rows a second.
+    """
+    from abawcli.device import spare_a_core
+    from abawcli.formats import crops, features, files
+    from abawcli.models.extractor import Extractor
+    from abawcli.stages.extract import extract_features
+
+    suffixes = files.VIDEO_SUFFIXES | (files.SOUND_SUFFIXES if modality == "audio" else frozenset())
+    paths = files.expand_inputs(inputs, suffixes, crops.is_crops)
+    crops.check_names(paths)
+    outputs = crops.name_features(paths, output, features.FEATURES_SUFFIX)
+    spare_a_core()
+    extractor = Extractor(visual, audio, modality, layers, device, Prediction(batch_size))
+    rows: list[list[str]] = []
+
+    def work(path: Path) -> None:
+        with progress_bar(path.name, "frame", quiet) as update:
+            done = extract_features(
+                path, outputs[path], extractor, subject=subject, audio_from=audio_from,
+                overwrite=overwrite, progress=update,
+            )  # fmt: skip
+        numbers = astuple(done) if done else ("done", "", "", "")
+        rows.append([crops.name_video(path), *map(str, numbers)])
+
+    try:
+        run_each(paths, work)
+    finally:
+        if rows and not quiet:
+            columns = ["input", "frames", "with a face", "with sound", "subjects"]
+            print_table(f"features in {output}", columns, rows, stderr=True)

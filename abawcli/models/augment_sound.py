@@ -1,0 +1,84 @@
+"""Random changes of training sounds: other speakers, rooms, microphones and noises.
+
+Samples are (B, N), band energies (B, M, T). Every draw comes from the generator given, one a
+sound, so that a run repeats. New speakers come from warped frequencies and another tempo, both
+done on the spectrum: there they cost little and are independent of each other.
+"""
+
+import math
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from abawcli.config import AUDIO_RATE_HZ, SoundAugmentation
+
+
+def _uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
+    return torch.rand(count, generator=generator) * (high - low) + low
+
+
+def _chosen(count: int, share: float, generator: Generator) -> Tensor:
+    return torch.rand(count, generator=generator) < share
+
+
+def draw_ratios(count: int, spread: float, generator: Generator) -> Tensor:
+    """Return ratios (B,) between 1 - spread and 1 / (1 - spread), as many below 1 as above."""
+    edge = -math.log(1 - spread)
+    return _uniform(count, -edge, edge, generator).exp()
+
+
+def add_noise(samples: Tensor, config: SoundAugmentation, generator: Generator) -> Tensor:
+    """Change the gain and, of a share of the sounds, add coloured noise."""
+    count, length = samples.shape
+    low, high = config.gain_db
+    samples = samples * 10 ** (_uniform(count, low, high, generator) / 20)[:, None]
+    frequency = torch.fft.rfftfreq(length, 1 / AUDIO_RATE_HZ).clamp_min(30) / 1000  # (F,)
+    colour = frequency ** -_uniform(count, -0.3, 1.2, generator)[:, None]  # (B, F)
+    size = (count, len(frequency), 2)
+    white = torch.view_as_complex(torch.randn(size, generator=generator))
+    noise = torch.fft.irfft(white * colour, length)  # (B, N)
+    noise = noise / noise.square().mean(dim=1, keepdim=True).sqrt()
+    level = samples.square().mean(dim=1).sqrt().clamp_min(1e-4)  # (B,)
+    snr_db = _uniform(count, *config.snr_db, generator)
+    share = level * 10 ** (-snr_db / 20) * _chosen(count, config.noise_p, generator)
+    return samples + share[:, None] * noise
+
+
+def change_tempo(rows: Tensor, frames: int, spread: float, generator: Generator) -> Tensor:
+    """Cut `frames` out of rows (B, M, T) at a random place, played faster or slower."""
+    count, bands, there = rows.shape
+    ratio = draw_ratios(count, spread, generator).clamp_max((there - 1) / frames)  # (B,)
+    start = torch.rand(count, generator=generator) * (there - 1 - ratio * frames)
+    at = start[:, None] + ratio[:, None] * torch.arange(frames)  # (B, T')
+    left = at.long().clamp(0, there - 2)
+    index = left[:, None].expand(-1, bands, -1)  # (B, M, T')
+    cut: Tensor = torch.lerp(rows.gather(2, index), rows.gather(2, index + 1), (at - left)[:, None])
+    return cut
+
+
+def colour_bands(energies: Tensor, config: SoundAugmentation, generator: Generator) -> Tensor:
+    """Filter band energies (B, M, T) as rooms and microphones do, and some to a telephone's."""
+    count, bands, _ = energies.shape
+    points = torch.randn(count, 1, 7, generator=generator) * config.filter_db
+    filter_db = F.interpolate(points, size=bands, mode="linear", align_corners=True)[:, 0]
+    band = torch.arange(bands)
+    top = _uniform(count, 0.5 * bands, bands, generator)[:, None]
+    bottom = _uniform(count, 0, 0.15 * bands, generator)[:, None]
+    beyond = torch.where(_chosen(count, config.band_limit_p, generator)[:, None], band - top, 0)
+    below = torch.where(_chosen(count, config.band_limit_p, generator)[:, None], bottom - band, 0)
+    steep = (beyond.clamp_min(0) + below.clamp_min(0)).clamp_max(6) * 8  # 8 dB a band
+    return energies * 10 ** ((filter_db - steep) / 10)[..., None]
+
+
+def mask_bands(bands: Tensor, config: SoundAugmentation, generator: Generator) -> Tensor:
+    """Set stretches of bands and of frames of normalised (B, M, T) to 0 (SpecAugment)."""
+    count = len(bands)
+    for _ in range(config.masks):
+        for axis, longest in ((1, config.mask_bands), (2, config.mask_frames)):
+            place = torch.arange(bands.shape[axis])
+            width = _uniform(count, 0, longest, generator)[:, None]
+            first = torch.rand(count, 1, generator=generator) * (len(place) - width)
+            hidden = (place >= first) & (place < first + width)  # (B, M or T)
+            bands = bands.masked_fill(hidden.unsqueeze(3 - axis), 0)
+    return bands

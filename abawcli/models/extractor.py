@@ -1,0 +1,194 @@
+"""Backbones on a stream of frames and sound: features of every face as they come.
+
+One thread decodes, follows and crops a bounded number of frames ahead; the networks work on
+batches in the caller's thread.
+"""
+
+import itertools
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from abawcli.config import (
+    COMPACT_FACE,
+    COMPACT_VOICE,
+    MODALITIES,
+    Detection,
+    Hearing,
+    Media,
+    Prediction,
+    Tracking,
+)
+from abawcli.device import choose_device
+from abawcli.errors import InputError, UsageError
+from abawcli.faces.crop import crop_frame
+from abawcli.faces.detect import Detector, load_detector
+from abawcli.faces.track import TrackedFace, track_faces
+from abawcli.media.audio import find_audio, read_audio_blocks
+from abawcli.media.video import find_video, open_media, read_frames
+from abawcli.models.backbones import Preprocess
+from abawcli.models.encoder import load_feature_encoder
+from abawcli.models.sound import FrameAligner, SoundEncoder, build_sound_backbone
+from abawcli.models.stream import Crops, Encode, Rows, encode_in_batches
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SeenFrame:
+    """A frame whose faces have been cut out."""
+
+    number: int  # from 1
+    time_s: float
+    faces: list[TrackedFace]
+
+
+def encode_faces(
+    path: Path, detector: Detector, how: Preprocess, encode: Encode, config: Prediction
+) -> Iterator[tuple[SeenFrame, list[Rows]]]:
+    """Yield every frame of a video with a row for each face that was followed in it, in order.
+
+    Raises:
+        InputError: the file cannot be read or holds no frame.
+    """
+
+    def cut() -> Iterator[tuple[SeenFrame, list[Crops]]]:
+        for tracked in track_faces(read_frames(path), detector):
+            frame = tracked.frame
+            crops = [
+                np.stack(crop_frame(frame, face.box, how.crop_scales, how.resize))
+                for face in tracked.faces
+            ]
+            yield SeenFrame(frame.number, frame.time_s, tracked.faces), crops
+
+    return encode_in_batches(cut(), encode, config)
+
+
+@dataclass(frozen=True)
+class FrameFeatures:
+    """One frame, with features of all faces that were followed in it and of the sound."""
+
+    frame: int  # from 1
+    time_s: float
+    faces: list[TrackedFace]
+    visual: list[Rows]  # of each face (Dv,)
+    audio: Rows  # (Da,) 0 where not has_audio
+    has_audio: bool
+
+
+class Extractor:
+    """Backbones, loaded once for any number of inputs."""
+
+    def __init__(
+        self,
+        visual: str = COMPACT_FACE,
+        audio: str = COMPACT_VOICE,
+        modality: str = "av",
+        layers: str = Hearing.layers,
+        device: str = "auto",
+        config: Prediction | None = None,
+    ) -> None:
+        """Load the backbones.
+
+        Raises:
+            UsageError: no such modality, layers or device.
+            CheckpointError: weights are missing or are no such backbone.
+        """
+        if modality not in MODALITIES:
+            raise UsageError(f"unknown modality {modality!r}; choose {', '.join(MODALITIES)}")
+        self.modality = modality
+        self.config = config or Prediction()
+        self.encoder, self.sound = None, None
+        self.about: dict[str, Any] = {"visual": None, "audio": None}
+        place = choose_device(device)
+        if modality != "audio":
+            self.encoder, self.about["visual"] = load_feature_encoder(visual, place)
+        if modality != "visual":
+            self.sound = SoundEncoder(build_sound_backbone(audio, layers), place)
+            self.about["audio"] = self.sound.describe()
+
+    @cached_property
+    def detector(self) -> Detector:
+        """The detector, loaded for the first video."""
+        return load_detector("retinaface", threads=1)
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Return the widths of visual and audio features; 0 for a modality that is left out."""
+        return self.encoder.dim if self.encoder else 0, self.sound.dim if self.sound else 0
+
+    def encode_crops(self, crops: Crops) -> Rows:
+        """Turn crops (B, K, S, S, 3) into features (B, Dv)."""
+        assert self.encoder is not None
+        return np.asarray(self.encoder.encode(crops).cpu().numpy(), np.float32)
+
+    def listen(self, path: Path | None) -> FrameAligner:
+        """Return the features of a file's sound, to be asked for at the times of frames.
+
+        Without a file there are none.
+
+        Raises:
+            InputError: there is no sound, and nothing but sound was asked for.
+        """
+        if self.sound is None:
+            return FrameAligner(iter(()), 0)
+        if path is None or not _has_stream(path, find_audio):
+            if self.modality == "audio":
+                raise InputError(f"{path} has no sound; use --modality visual")
+            if path:
+                LOG.warning("%s has no sound", path)
+            return FrameAligner(iter(()), self.sound.dim)
+        steps = self.sound.encode_blocks(read_audio_blocks(path))
+        return FrameAligner(steps, self.sound.dim, self.sound.config.window_s)
+
+    def extract_frames(self, path: Path) -> Iterator[FrameFeatures]:
+        """Yield every frame of a video, or 25 a second of a sound without one, in order.
+
+        Raises:
+            InputError: the file cannot be read, or lacks what was asked for.
+        """
+        aligner = self.listen(path)
+        for seen, rows in self._see(path, aligner):
+            audio, there = aligner.at(seen.time_s)
+            yield FrameFeatures(seen.number, seen.time_s, seen.faces, rows, audio, there)
+
+    def _see(self, path: Path, aligner: FrameAligner) -> Iterator[tuple[SeenFrame, list[Rows]]]:
+        has_video = _has_stream(path, find_video)
+        if self.modality == "av" and not has_video:
+            raise InputError(f"{path} holds no video; use --modality audio for its sound")
+        if self.encoder:
+            how = self.encoder.preprocess
+            return encode_faces(path, self.detector, how, self.encode_crops, self.config)
+        if has_video:
+            return ((SeenFrame(frame.number, frame.time_s, []), []) for frame in read_frames(path))
+        return ((SeenFrame(k, t, []), []) for k, t in enumerate(_tick(aligner), 1))
+
+    def describe(self, path: Path, subject: str | None) -> dict[str, Any]:
+        """Return what the features of an input depend on, for their provenance."""
+        about = self.about | {"subject": subject}
+        if self.encoder and not os.path.isdir(path):
+            about["detector"] = {"name": self.detector.name, "sha256": self.detector.sha256}
+            about |= {"detection": asdict(Detection()), "tracking": asdict(Tracking())}
+        return about
+
+
+def _has_stream(path: Path, find: Callable[..., Any]) -> bool:
+    with open_media(path) as container:
+        return find(container, path) is not None
+
+
+def _tick(aligner: FrameAligner) -> Iterator[float]:
+    """Yield the times of rows for a sound without a video, from its beginning to its end."""
+    aligner.at(-np.inf)  # reads the beginning
+    for k in itertools.count():
+        time_s = aligner.start_s + k / Media.fallback_fps
+        aligner.at(time_s)
+        if not time_s < aligner.end_s:
+            return
+        yield time_s

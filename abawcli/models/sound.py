@@ -1,0 +1,290 @@
+"""What a sound backbone is, how one is loaded, and how its features come to the frames.
+
+Sound is heard in chunks of 20 s that overlap: of each chunk only the steps are taken that have
+`context_s` of sound on both sides of them, or the sound's own beginning or end.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, Hearing
+from abawcli.device import autocast, inference_dtype
+from abawcli.errors import CheckpointError, UsageError
+from abawcli.media.audio import Audio
+from abawcli.models.backbones import hash_pretrained, load_pretrained
+from abawcli.models.checkpoint import hash_file
+from abawcli.models.recipes import WEIGHTS
+from abawcli.models.voice import CompactVoice, load_voice_encoder
+
+Floats = NDArray[np.float32]
+CPU = torch.device("cpu")
+
+
+class SoundBackbone(nn.Module):
+    """A network that turns 16 kHz sound into features, one every `step_samples`.
+
+    Step k looks at about `field_samples` of sound from k * `step_samples` on, and is centred
+    there.
+    """
+
+    def __init__(
+        self, name: str, network: nn.Module, dim: int, step_samples: int, field_samples: int
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.network: Any = network
+        self.dim = dim
+        self.step_samples = step_samples
+        self.field_samples = field_samples
+        self.step_s = step_samples / AUDIO_RATE_HZ
+        self.context_s = 1.0  # of sound that a step should have on both sides
+        self.sha256: str | None = None  # of the weights
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map sound (B, N), full scale 1.0, to features (B, S, dim)."""
+        features: Tensor = self.network(samples)
+        return features
+
+    def lower_precision(self, dtype: torch.dtype) -> None:
+        """Let the network compute with `dtype`, as far as that does no harm."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what features depend on, JSON-like."""
+        return {"backbone": self.name, "encoder": self.sha256, "dim": self.dim, "layers": None}
+
+
+class CompactSound(SoundBackbone):
+    """Our own voice encoder, without its classifier."""
+
+    def __init__(self, network: CompactVoice) -> None:
+        step = network.step_samples
+        super().__init__(COMPACT_VOICE, network, network.dim, step, step)
+        self.context_s = 2.4  # all that a step depends on: 0.75 s, and the level of 1.5 s around
+
+
+class TransformerSound(SoundBackbone):
+    """Wav2Vec 2.0, WavLM or HuBERT: the mean of several layers.
+
+    `layers` counts the transformer's blocks, so that `first4` leaves out their input.
+    """
+
+    def __init__(self, name: str, network: Any, normalise: bool, layers: str) -> None:
+        config = network.config
+        step, field = 1, 1
+        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+            field += (kernel - 1) * step
+            step *= stride
+        super().__init__(name, network, int(config.hidden_size), step, field)
+        self.normalise = normalise
+        self.layers = layers
+        self.chosen = choose_layers(layers, int(config.num_hidden_layers))
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map sound (B, N) to features (B, S, dim)."""
+        if self.normalise:  # as transformers' own feature extractor does
+            mean, variance = samples.mean(1, keepdim=True), samples.var(1, False, keepdim=True)
+            samples = (samples - mean) / (variance + 1e-7).sqrt()
+        states = self.network(samples, output_hidden_states=True).hidden_states[1:]
+        return torch.stack([states[k].float() for k in self.chosen]).mean(dim=0)  # (B, S, D)
+
+    def lower_precision(self, dtype: torch.dtype) -> None:
+        """Let all but the convolutions on the sound itself compute with `dtype`.
+
+        A sample of 8 bits of precision would be as good as one with noise 50 dB below it.
+        """
+        self.network.to(dtype)
+        self.network.feature_extractor.float()
+
+        def cast(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(value.to(dtype) for value in inputs)
+
+        self.network.feature_projection.register_forward_pre_hook(cast)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what features depend on, JSON-like."""
+        return super().describe() | {"layers": self.layers, "normalise": self.normalise}
+
+
+def choose_layers(layers: str, count: int) -> range:
+    """Return which of `count` blocks `last4`, `first4` and the like mean.
+
+    Raises:
+        UsageError: no such choice, or there are not so many.
+    """
+    found = re.fullmatch(r"(first|last)([1-9]\d*)", layers)
+    if not found:
+        raise UsageError(f"unknown layers {layers!r}; give last4, first4 or the like")
+    number = int(found[2])
+    if number > count:
+        raise UsageError(f"layers {layers!r}: the backbone has only {count}")
+    return range(number) if found[1] == "first" else range(count - number, count)
+
+
+def load_compact_sound(path: Path) -> SoundBackbone:
+    """Load the backbone of a voice encoder that `abaw train encoder --audio` wrote.
+
+    Raises:
+        CheckpointError: as `models.voice.load_voice_encoder`.
+    """
+    encoder, _ = load_voice_encoder(path, CPU)
+    backbone = CompactSound(encoder.backbone)
+    backbone.sha256 = hash_file(path)
+    return backbone
+
+
+SOUND_BACKBONES: dict[str, Callable[[], SoundBackbone]] = {
+    COMPACT_VOICE: lambda: load_compact_sound(WEIGHTS / f"{COMPACT_VOICE}.safetensors")
+}
+
+
+def build_sound_backbone(name: str, layers: str = Hearing.layers) -> SoundBackbone:
+    """Return a sound backbone with its weights.
+
+    Args:
+        name: `compact-voice`, the path of a voice encoder, or a Wav2Vec 2.0, WavLM or HuBERT of
+            transformers by hub name or folder.
+        layers: of a transformer: `last4`, `first4` and the like.
+
+    Raises:
+        CheckpointError: it cannot be loaded or is no sound backbone.
+        UsageError: it has no such layers.
+    """
+    if name in SOUND_BACKBONES:
+        return SOUND_BACKBONES[name]()
+    if Path(name).suffix == ".safetensors":
+        return load_compact_sound(Path(name))
+    network, processor = load_pretrained(name)
+    if not hasattr(network.config, "conv_stride") or not hasattr(network, "feature_projection"):
+        kind = network.config.model_type
+        raise CheckpointError(f"{name!r} is no sound backbone that is known here but {kind!r}")
+    backbone = TransformerSound(name, network, bool(processor.get("do_normalize", True)), layers)
+    backbone.sha256 = hash_pretrained(name)
+    return backbone
+
+
+@dataclass(frozen=True)
+class SoundSteps:
+    """Some steps of a sound, in order, and how far the sound that was read for them reaches."""
+
+    times_s: NDArray[np.float64]  # (S,) centres, on the container's clock
+    features: Floats  # (S, D)
+    start_s: float  # where the whole sound begins
+    end_s: float  # up to here it is known to go
+
+
+class SoundEncoder:
+    """A sound backbone in inference form, on one device."""
+
+    def __init__(
+        self, backbone: SoundBackbone, device: torch.device, config: Hearing | None = None
+    ) -> None:
+        self.device = device
+        self.config = config or Hearing()
+        self.dim = backbone.dim
+        self.dtype = torch.float32
+        if backbone.name not in SOUND_BACKBONES:
+            self.dtype = inference_dtype(device)
+        if self.dtype != torch.float32:
+            backbone.lower_precision(self.dtype)
+        self.backbone = backbone.eval().to(device)
+        step = backbone.step_samples  # chunks begin on the same grid of steps
+        self._context = round(backbone.context_s * AUDIO_RATE_HZ / step) * step
+        self._hop = int(self.config.chunk_s * AUDIO_RATE_HZ - 2 * self._context) // step * step
+        if self._hop <= 0:
+            least = 2 * backbone.context_s
+            raise UsageError(f"chunks of {self.config.chunk_s} s are too short; more than {least}")
+
+    def describe(self) -> dict[str, Any]:
+        """Return what features depend on, JSON-like, for their description."""
+        about = self.backbone.describe()
+        return about | {"window_s": self.config.window_s, "chunk_s": self.config.chunk_s}
+
+    @torch.inference_mode()
+    def encode(self, samples: Floats) -> Floats:
+        """Turn sound (N,) into features (S, D), at least one."""
+        missing = max(0, self.backbone.field_samples - len(samples))
+        sound = F.pad(torch.from_numpy(samples), (0, missing)).to(self.device)
+        with autocast(self.device):
+            features: Tensor = self.backbone(sound[None])[0]  # (S, D)
+        return np.asarray(features.float().cpu().numpy(), np.float32)
+
+    def encode_blocks(self, blocks: Iterable[Audio]) -> Iterator[SoundSteps]:
+        """Yield the steps of a sound that comes in adjoining blocks, a chunk at a time."""
+        parts: list[Floats] = []
+        start_s, held, passed = None, 0, 0  # samples in `parts`, and gone before them
+        chunk = self._hop + 2 * self._context
+        for block in blocks:
+            start_s = block.start_s if start_s is None else start_s
+            parts.append(block.samples)
+            held += len(block.samples)
+            while held > chunk:
+                sound = np.concatenate(parts)
+                yield self._take_steps(sound[:chunk], start_s, passed, last=False)
+                parts, held, passed = [sound[self._hop :]], held - self._hop, passed + self._hop
+        if start_s is not None:
+            yield self._take_steps(np.concatenate(parts), start_s, passed, last=True)
+
+    def _take_steps(self, sound: Floats, start_s: float, passed: int, last: bool) -> SoundSteps:
+        """Encode a chunk that begins `passed` samples after the sound and keep its own steps."""
+        step = self.backbone.step_samples
+        first = self._context // step if passed else 0
+        end = None if last else (self._hop + self._context) // step
+        features = self.encode(sound)[first:end]  # (S, D)
+        centres = (first + np.arange(len(features))) * step + self.backbone.field_samples / 2
+        times_s = start_s + (passed + centres) / AUDIO_RATE_HZ
+        return SoundSteps(
+            times_s, features, start_s, start_s + (passed + len(sound)) / AUDIO_RATE_HZ
+        )
+
+
+class FrameAligner:
+    """Features of sound at the times of frames, which only go forward.
+
+    What lies behind is let go, so that memory does not grow with the length. A time that goes
+    back is answered from what is still there.
+    """
+
+    def __init__(self, steps: Iterator[SoundSteps], dim: int, window_s: float = Hearing.window_s):
+        self.dim = dim
+        self.window_s = window_s
+        self.is_exhausted = False
+        self.start_s, self.end_s = np.inf, -np.inf  # of the sound, as far as it was read
+        self._steps = steps
+        self._times_s = np.empty(0)
+        self._features = np.empty((0, dim), np.float32)
+
+    def at(self, time_s: float) -> tuple[Floats, bool]:
+        """Return the feature (D,) of a frame, and whether there is sound.
+
+        It is the mean over the steps within `window_s` of the frame, or where there is none the
+        nearest step. Frames further than `window_s` from the sound have none: zeros and False.
+        """
+        low_s, high_s = time_s - self.window_s, time_s + self.window_s
+        while not self.is_exhausted and not (len(self._times_s) and self._times_s[-1] > high_s):
+            self._pull(low_s)
+        if not self.start_s <= high_s or not low_s <= self.end_s:
+            return np.zeros(self.dim, np.float32), False
+        first, end = np.searchsorted(self._times_s, (low_s, np.nextafter(high_s, np.inf)))
+        if first == end:
+            return self._features[np.abs(self._times_s - time_s).argmin()], True
+        return np.asarray(self._features[first:end].mean(axis=0), np.float32), True
+
+    def _pull(self, low_s: float) -> None:
+        """Take the next chunk of steps, and let go of those before `low_s` but the last."""
+        chunk = next(self._steps, None)
+        if chunk is None:
+            self.is_exhausted = True
+            return
+        self.start_s, self.end_s = chunk.start_s, chunk.end_s
+        kept = min(int(np.searchsorted(self._times_s, low_s)), max(0, len(self._times_s) - 1))
+        self._times_s = np.concatenate([self._times_s[kept:], chunk.times_s])
+        self._features = np.concatenate([self._features[kept:], chunk.features])

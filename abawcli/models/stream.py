@@ -1,0 +1,92 @@
+"""Networks on streams: work made ahead in a thread, crops gathered to batches of one size."""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawcli.config import Prediction
+
+T = TypeVar("T")
+Crops = NDArray[np.uint8]
+Rows = NDArray[np.float32]
+Encode = Callable[[Crops], Rows]
+
+
+def run_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
+    """Yield `items` while a thread makes up to `depth` of the next ones.
+
+    An error in the thread is raised here, after the items before it. When the caller stops
+    early, so does the thread.
+    """
+    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(is_item: bool, value: Any) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put((is_item, value), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                put(True, item)
+                if stopped.is_set():
+                    break
+        except BaseException as caught:  # goes to the caller, whatever it is
+            error = caught
+        put(False, error)
+
+    thread = threading.Thread(target=work, name="abaw-frames", daemon=True)
+    thread.start()
+    try:
+        while (entry := ready.get())[0]:
+            yield entry[1]
+        if entry[1] is not None:
+            raise entry[1]
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def encode_in_batches(
+    items: Iterator[tuple[T, list[Crops]]], encode: Encode, config: Prediction
+) -> Iterator[tuple[T, list[Rows]]]:
+    """Yield each item with a row for each of its crops (K, S, S, 3), in order.
+
+    The items are made in a thread. All batches are of one size, filled up with zeros: the same
+    arithmetic for every crop.
+    """
+    waiting: deque[tuple[T, int]] = deque()
+    crops: list[Crops] = []
+    rows: deque[Rows] = deque()  # of the crops before `crops`
+    size = config.batch_size
+
+    def encode_some() -> None:
+        batch = np.zeros((size, *crops[0].shape), np.uint8)
+        taken = min(size, len(crops))
+        batch[:taken] = crops[:taken]
+        rows.extend(encode(batch)[:taken])
+        del crops[:taken]
+
+    def release() -> Iterator[tuple[T, list[Rows]]]:
+        while waiting and waiting[0][1] <= len(rows):
+            item, count = waiting.popleft()
+            yield item, [rows.popleft() for _ in range(count)]
+
+    for item, own in run_ahead(items, config.queue_frames):
+        waiting.append((item, len(own)))
+        crops += own
+        while len(crops) >= size or (crops and len(waiting) >= config.queue_frames):
+            encode_some()
+        yield from release()
+    while crops:
+        encode_some()
+    yield from release()

@@ -1,0 +1,399 @@
+"""Stage extract: features of faces and sound, a row a decoded frame.
+
+They come as a stream (`models.extractor`). What is kept of a whole video is numbers: of each
+face 56 bytes and its features, in half precision.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawcli.config import SUBJECTS
+from abawcli.errors import InputError, UsageError
+from abawcli.faces.crop import read_square
+from abawcli.faces.subjects import lay_rows
+from abawcli.formats.abaw import ROW_TOLERANCE
+from abawcli.formats.crops import (
+    find_scales,
+    find_sound,
+    is_own_crops,
+    list_images,
+    name_video,
+    read_subject,
+)
+from abawcli.formats.faces import BOX, FACES_NAME, read_faces
+from abawcli.formats.features import FEATURES_SUFFIX, Features, round_features, write_features
+from abawcli.formats.files import (
+    describe_work,
+    is_finished,
+    replace_folder,
+    write_provenance,
+)
+from abawcli.formats.tables import decode_name
+from abawcli.media.video import read_frames
+from abawcli.models.encoder import FeatureEncoder
+from abawcli.models.extractor import Extractor
+from abawcli.models.stream import Crops, Rows, encode_in_batches
+
+LOG = logging.getLogger(__name__)
+
+
+Progress = Callable[[int, int | None, str], None]  # frames done, their total if known, what
+
+
+def _say_nothing(done: int, total: int | None, what: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class ExtractSummary:
+    """What came of one input."""
+
+    frames: int
+    visual: int  # frames with visual features, of anybody who was asked for
+    audio: int  # frames with features of sound
+    subjects: int
+
+
+@dataclass(frozen=True)
+class CropRows:
+    """One subject in a folder of crops: a row a frame."""
+
+    subject: str
+    frame: NDArray[np.int64]  # (T,)
+    time_s: NDArray[np.float64]  # (T,)
+    box: NDArray[np.float32]  # (T, 4)
+    score: NDArray[np.float32]  # (T,)
+    files: list[list[Path]]  # of each row, one a scale; [] where there is no face
+
+
+def extract_video(
+    extractor: Extractor, path: Path, subject: str = "main", progress: Progress = _say_nothing
+) -> list[Features]:
+    """Return the features of each subject that is meant, of a video or a sound.
+
+    Raises:
+        InputError: as `extract_frames`.
+        UsageError: no such way to choose a subject.
+    """
+    faces, clock, visual, audio = bytearray(), bytearray(), bytearray(), bytearray()
+    for found in extractor.extract_frames(path):
+        clock += np.array([found.frame, found.time_s, found.has_audio]).tobytes()
+        audio += round_features(found.audio).tobytes()
+        for face, row in zip(found.faces, found.visual, strict=True):
+            who = [found.frame, face.subject, *face.box, face.score]
+            faces += np.array(who, np.float64).tobytes()
+            visual += round_features(row).tobytes()
+        progress(found.frame, None, "")
+    times = np.frombuffer(clock).reshape(-1, 3)
+    people = np.frombuffer(faces).reshape(-1, 7)
+    wide, deep = extractor.widths
+    if extractor.modality == "audio" and not times[:, 2].any():
+        raise InputError(f"{path} has no sound that can be decoded")
+    collected = _Collected(
+        frame=times[:, 0].astype(np.int64),
+        time_s=times[:, 1],
+        audio=np.frombuffer(audio, np.float16).reshape(len(times), deep),
+        has_audio=times[:, 2] > 0,
+        people=people,
+        visual=np.frombuffer(visual, np.float16).reshape(len(people), wide),
+    )
+    about = _tell(extractor, path, kind="video", sound=None, scales=None)
+    return [
+        collected.lay_out(index, about | {"subject": name})
+        for name, index in _choose_people(collected.frame, people, subject)
+    ]
+
+
+def extract_crops(
+    extractor: Extractor,
+    folder: Path,
+    subject: str | None = None,
+    sound: Path | None = None,
+    progress: Progress = _say_nothing,
+) -> list[Features]:
+    """Return the features of each subject in a folder of crops, with the sound of a file.
+
+    Raises:
+        InputError: the folder lacks crops that are needed, or is about another subject.
+    """
+    if sound is None and extractor.sound:
+        problem = f"{folder}: the video that has its sound is not found; give --audio-from DIR"
+        if extractor.modality == "audio":
+            raise InputError(problem)
+        LOG.warning("%s", problem)
+    if is_own_crops(folder):
+        scales = _choose_scales(folder, extractor.encoder)
+        people = read_people(folder, subject, scales)
+    else:
+        scales, people = None, [list_people(folder, sound)]
+    about = _tell(
+        extractor,
+        folder,
+        kind="crops" if scales is not None else "official crops",
+        sound=decode_name(str(sound)) if sound else None,
+        scales=scales,
+    )
+    return [
+        _encode_files(extractor, rows, about | {"subject": rows.subject}, sound, progress)
+        for rows in people
+    ]
+
+
+def _choose_scales(folder: Path, encoder: FeatureEncoder | None) -> list[float]:
+    """Return those of the backbone's scales of which there are crops."""
+    wanted = encoder.preprocess.crop_scales if encoder else ()
+    there = find_scales(folder)
+    used = [scale for scale in wanted if scale in there]
+    if len(used) < len(wanted):
+        call = "abaw crop " + " ".join(f"--scale {scale:g}" for scale in wanted)
+        have = ", ".join(f"{scale:g}" for scale in there) or "no scale"
+        problem = f"{folder} has crops of {have}; the backbone looks at those of `{call}`"
+        if there and not used:
+            raise InputError(problem)
+        if there:
+            LOG.warning("%s", problem)
+    return used
+
+
+def _encode_files(
+    extractor: Extractor,
+    rows: CropRows,
+    about: dict[str, Any],
+    sound: Path | None,
+    progress: Progress,
+) -> Features:
+    count, (wide, deep) = len(rows.frame), extractor.widths
+    visual, has_visual = np.zeros((count, wide), np.float16), np.zeros(count, bool)
+    audio, has_audio = np.zeros((count, deep), np.float16), np.zeros(count, bool)
+    timed = not np.isnan(rows.time_s).any()
+    aligner = extractor.listen(sound if timed else None)
+    for k, seen in _encode_rows(extractor, rows):
+        if seen:
+            visual[k], has_visual[k] = round_features(np.mean(seen, axis=0)), True
+        if timed:
+            feature, has_audio[k] = aligner.at(float(rows.time_s[k]))
+            audio[k] = round_features(feature)
+        progress(k + 1, count, "")
+    return Features(
+        rows.frame, rows.time_s, visual, audio, has_visual, has_audio, rows.box, rows.score,
+        about,
+    )  # fmt: skip
+
+
+def _encode_rows(extractor: Extractor, rows: CropRows) -> Iterator[tuple[int, list[Rows]]]:
+    """Yield each row's index with the features of its crops, one a scale."""
+    if extractor.encoder is None:
+        return ((k, []) for k in range(len(rows.frame)))
+    side = extractor.encoder.preprocess.resize
+
+    def read() -> Iterator[tuple[int, list[Crops]]]:
+        for k, files in enumerate(rows.files):
+            images = [read_square(file, side) for file in files]
+            yield k, [image[None] for image in images if image is not None]  # (1, S, S, 3)
+
+    return encode_in_batches(read(), extractor.encode_crops, extractor.config)
+
+
+def _tell(extractor: Extractor, path: Path, **source: Any) -> dict[str, Any]:
+    """Return the description of features, but for whom they are of."""
+    parts = {"visual": extractor.encoder, "audio": extractor.sound}
+    computed = {
+        name: str(part.dtype).removeprefix("torch.") for name, part in parts.items() if part
+    }
+    source |= {"path": decode_name(os.path.abspath(path)), "computed_in": computed}
+    return {"video": decode_name(name_video(path))} | extractor.about | {"source": source}
+
+
+@dataclass(frozen=True)
+class _Collected:
+    """A whole video: a row a frame, and a row a face."""
+
+    frame: NDArray[np.int64]  # (F,)
+    time_s: NDArray[np.float64]  # (F,)
+    audio: NDArray[np.float16]  # (F, Da)
+    has_audio: NDArray[np.bool_]  # (F,)
+    people: NDArray[np.float64]  # (N, 7) frame, track, x, y, w, h, score
+    visual: NDArray[np.float16]  # (N, Dv)
+
+    def lay_out(self, index: NDArray[np.int64], about: dict[str, Any]) -> Features:
+        """Return the features of the faces `index` (F,), -1 where there is none."""
+        there = index >= 0
+        visual = np.zeros((len(index), self.visual.shape[1]), np.float16)
+        visual[there] = self.visual[index[there]]
+        place = np.full((len(index), 5), np.nan, np.float32)  # box and score
+        place[there] = self.people[index[there], 2:]
+        return Features(
+            self.frame, self.time_s, visual, self.audio, there, self.has_audio,
+            place[:, :4], place[:, 4], about,
+        )  # fmt: skip
+
+
+def _choose_people(
+    frames: NDArray[np.int64], people: NDArray[np.float64], subject: str
+) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Yield the name and the faces (F,), -1 for none, of each subject that is meant."""
+    numbers, who = people[:, 0].astype(int), people[:, 1].astype(int)
+    _, row_subject, index = lay_rows(frames, numbers, who, people[:, 2:6], subject)
+    if subject != "all":
+        yield subject, index
+        return
+    for one in np.unique(row_subject):
+        yield str(one), index[row_subject == one]
+
+
+def read_people(folder: Path, subject: str | None, scales: list[float]) -> list[CropRows]:
+    """Return the rows of a folder of our own crops for each subject that is meant.
+
+    Raises:
+        InputError: the crops were made for another subject.
+    """
+    table, _ = read_faces(folder / FACES_NAME)
+    made_for = read_subject(folder)
+    if subject not in (None, made_for) and made_for != "all":
+        raise InputError(
+            f"{folder} has crops of subject {made_for!r}, not {subject!r}; "
+            f"crop again with --subject {subject}"
+        )
+    found = table[table["found"]]
+    people = found[["frame", "subject", *BOX, "score"]].to_numpy(np.float64)
+    frames, first = np.unique(table["frame"].to_numpy(), return_index=True)
+    time_s = table["time_s"].to_numpy()[first]
+    if made_for == "all":
+        chosen = list(_choose_people(frames, people, subject or "all"))
+    else:
+        index = np.full(len(frames), -1)
+        index[np.searchsorted(frames, people[:, 0].astype(int))] = np.arange(len(people))
+        chosen = [(made_for, index)]
+    return [
+        _lay_crops(folder, name, frames, time_s, people, index, scales, made_for == "all")
+        for name, index in chosen
+    ]
+
+
+def _lay_crops(
+    folder: Path,
+    subject: str,
+    frames: NDArray[np.int64],
+    time_s: NDArray[np.float64],
+    people: NDArray[np.float64],
+    index: NDArray[np.int64],
+    scales: list[float],
+    by_subject: bool,
+) -> CropRows:
+    place = np.full((len(index), 5), np.nan, np.float32)
+    place[index >= 0] = people[index[index >= 0], 2:]
+    files: list[list[Path]] = []
+    for frame, k in zip(frames, index, strict=True):
+        where = folder / f"subject{int(people[k, 1])}" if by_subject else folder
+        named = [where / str(scale) / f"{frame:05d}.jpg" for scale in scales if k >= 0]
+        files.append([file for file in named if file.is_file()])
+    return CropRows(subject, frames, time_s, place[:, :4], place[:, 4], files)
+
+
+def list_people(folder: Path, video: Path | None) -> CropRows:
+    """Return the rows of a folder of official crops: row k is frame k.
+
+    With the video there is a row for each of its frames, with its time; up to two crops more
+    than it has frames take the last time, as annotations do. Without, rows go to the last crop.
+
+    Raises:
+        InputError: there is no crop, or the crops go further beyond the video.
+    """
+    images = list_images(folder).files
+    last = max(images)
+    times = [frame.time_s for frame in read_frames(video)] if video else []
+    if video and last > len(times) + ROW_TOLERANCE:
+        raise InputError(f"{folder} goes to frame {last}, {video} has only {len(times)}")
+    if video is None:
+        LOG.warning("%s: without its video the times of its frames are unknown", folder)
+    rows = max(last, len(times))
+    time_s = np.full(rows, times[-1] if times else np.nan)
+    time_s[: len(times)] = times
+    frame = np.arange(1, rows + 1)
+    files = [[images[k]] if k in images else [] for k in frame.tolist()]
+    empty = np.full((rows, 5), np.nan, np.float32)
+    return CropRows(read_subject(folder), frame, time_s, empty[:, :4], empty[:, 4], files)
+
+
+def extract_features(
+    path: Path,
+    output: Path,
+    extractor: Extractor,
+    *,
+    subject: str | None = None,
+    audio_from: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = _say_nothing,
+) -> ExtractSummary | None:
+    """Write the features of a video, a sound or a folder of crops to the file `output`.
+
+    With the subject `all` they are files `subject0.safetensors` and so on in a folder called
+    like `output` without suffix. None is returned where they are there already.
+
+    Args:
+        path: video, sound (with the modality audio), our crops, or official ones.
+        output: `<name>.safetensors`.
+        extractor: the backbones.
+        subject: one of SUBJECTS; None: the main one, or those that crops were made for.
+        audio_from: folder with the videos that crops were made from.
+        overwrite: replace what is there.
+        progress: called as frames go by.
+
+    Raises:
+        InputError: the input cannot be read, or lacks what was asked for.
+        OutputError: something else is in the way, or the place cannot be written.
+        UsageError: no such subject or folder.
+    """
+    crops = os.path.isdir(path)
+    sound = find_sound(path, audio_from) if crops else None
+    if crops and not is_own_crops(path) and subject:
+        raise UsageError(f"{path} shows one person only; leave out the subject {subject!r}")
+    meant = subject or (read_subject(path) if crops else SUBJECTS[0])
+    if meant not in SUBJECTS and not crops:
+        raise UsageError(f"unknown subject {meant!r}; choose one of {', '.join(SUBJECTS)}")
+    work = _describe_input(path, sound, extractor, meant)
+    target = output.with_suffix("") if meant == "all" else output
+    if is_finished(target, work, overwrite):
+        return None
+    if crops:
+        made = extract_crops(extractor, path, subject, sound, progress)
+    else:
+        made = extract_video(extractor, path, meant, progress)
+    if meant != "all":
+        write_features(made[0], output, work)
+    else:
+        with replace_folder(target) as folder:
+            for one in made:
+                name = f"subject{one.about['subject']}{FEATURES_SUFFIX}"
+                write_features(one, folder / name, work)
+        write_provenance(target, work)
+    return ExtractSummary(
+        frames=len(made[0].frame),
+        visual=int(np.any([one.has_visual for one in made], axis=0).sum()),
+        audio=int(made[0].has_audio.sum()),
+        subjects=sum(bool(one.has_visual.any()) for one in made),
+    )
+
+
+def _describe_input(
+    path: Path, sound: Path | None, extractor: Extractor, subject: str
+) -> dict[str, Any]:
+    """Return the provenance of an input's features."""
+    settings = extractor.describe(path, subject)
+    if not os.path.isdir(path):
+        return describe_work("extract", [path], settings)
+    if is_own_crops(path):
+        others = [path / FACES_NAME]
+    else:
+        others, settings["images"] = [], list_images(path).state
+    work = describe_work("extract", [path], settings)
+    # The recording is no input of its own: features stay good when it is gone.
+    others += [sound] if sound else []
+    return work | {"files": describe_work("extract", others, {})["files"]}

@@ -1,0 +1,116 @@
+"""`abaw extract` from the shell."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from media_files import Sound, make_clicks, write_media
+from tiny_models import save_vision_backbone, save_voice_encoder
+
+from abawcli.cli import main
+from abawcli.formats.features import read_features
+
+SAMPLE = Path(__file__).parents[1] / "sample_videos" / "rotated_phone.mp4"
+
+
+def extract(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["extract", *map(str, arguments), "--device", "cpu"])
+
+
+@pytest.fixture
+def voice(tmp_path: Path) -> tuple[str, Path]:
+    return "--audio", save_voice_encoder(tmp_path / "voice.safetensors")
+
+
+@pytest.fixture
+def dark(tmp_path: Path) -> Path:
+    sound = Sound([(0.0, make_clicks([0.1], 0.4, 48_000))], codec="pcm_s16le")
+    return write_media(tmp_path / "dark.mkv", [np.zeros((64, 96, 3), np.uint8)] * 5, sound=sound)
+
+
+def make_official(folder: Path, *frames: int) -> Path:
+    folder.mkdir(parents=True)
+    for k in frames:
+        cv2.imwrite(str(folder / f"{k:05d}.jpg"), np.full((112, 112, 3), 99, np.uint8))
+    return folder
+
+
+def test_features_of_a_video(tmp_path: Path) -> None:
+    out = tmp_path / "features"
+    result = extract(SAMPLE, "-o", out, "--modality", "visual", "--batch-size", 32)
+    assert result.exit_code == 0, result.output
+    found = read_features(out / "rotated_phone.safetensors")
+    assert len(found.frame) == 120 and found.has_visual.mean() > 0.9
+    assert result.stdout == "" and "120" in result.stderr and "with a face" in result.stderr
+    again = extract(SAMPLE, "-o", out, "--modality", "visual")  # batches of another size
+    assert again.exit_code == 0 and "done" in again.stderr
+
+
+def test_a_folder_of_official_crops_and_dots_in_names(tmp_path: Path) -> None:
+    root = tmp_path / "cropped_aligned"
+    make_official(root / "10-60-1280x720", 1, 2)
+    make_official(root / "10-60-1280x720_right", 3)
+    make_official(root / "my.video", 2)
+    (root / "empty").mkdir()
+    out = tmp_path / "features"
+    result = extract(root, "-o", out, "--modality", "visual")
+    assert result.exit_code == 0, result.output
+    names = ["10-60-1280x720", "10-60-1280x720_right", "my.video"]
+    assert sorted(p.name for p in out.glob("*.safetensors")) == [f"{n}.safetensors" for n in names]
+    assert [len(read_features(out / f"{n}.safetensors").frame) for n in names] == [2, 3, 2]
+    assert "times of its frames are unknown" in result.stderr
+
+
+def test_two_folders_for_one_name(tmp_path: Path) -> None:
+    roots = [tmp_path / "cropped_aligned", tmp_path / "cropped_aligned_new_50_vids"]
+    for root in roots:
+        make_official(root / "x", 1)
+    result = extract(*roots, "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "are both called x; give one of them" in result.stderr
+
+
+def test_a_folder_with_nothing_in_it(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = extract(tmp_path / "empty", "-o", tmp_path / "out")
+    assert result.exit_code == 1 and "empty holds no" in result.stderr
+
+
+def test_sound_files_with_their_modality(
+    tmp_path: Path, dark: Path, voice: tuple[str, Path]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    dark.rename(folder / "dark.mkv")
+    sound = Sound([(0.0, make_clicks([0.1], 0.4, 16_000))], 16_000, "pcm_s16le")
+    write_media(folder / "talk.wav", sound=sound)
+    both = extract(folder, "-o", tmp_path / "f", "--modality", "audio", *voice)
+    assert both.exit_code == 0, both.output
+    assert len(read_features(tmp_path / "f" / "dark.safetensors").frame) == 5
+    assert len(read_features(tmp_path / "f" / "talk.safetensors").frame) == 10
+    video = extract(folder, "-o", tmp_path / "g", *voice)
+    assert video.exit_code == 0, video.output
+    assert [p.name for p in (tmp_path / "g").glob("*.safetensors")] == ["dark.safetensors"]
+    alone = extract(folder / "talk.wav", "-o", tmp_path / "g", *voice)
+    assert alone.exit_code == 1 and "holds no video; use --modality audio" in alone.stderr
+
+
+def test_bad_backbones(tmp_path: Path, dark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    result = extract(dark, "-o", tmp_path, "--visual", "nobody/nothing", "--modality", "visual")
+    assert result.exit_code == 1
+    assert "hf download nobody/nothing --local-dir DIR" in result.stderr
+    folder = save_vision_backbone(tmp_path / "eyes")
+    result = extract(dark, "-o", tmp_path, "--audio", folder, "--modality", "audio")
+    assert result.exit_code == 1 and "is no sound backbone" in result.stderr
+    result = extract(dark, "-o", tmp_path, "--modality", "smell")
+    assert result.exit_code == 2
+
+
+def test_one_bad_input_does_not_stop_the_others(tmp_path: Path, dark: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    result = extract(tmp_path / "text.mp4", dark, "-o", tmp_path / "f", "--modality", "visual")
+    assert result.exit_code == 1 and "1 of 2 inputs failed" in result.stderr
+    assert len(read_features(tmp_path / "f" / "dark.safetensors").frame) == 5
