@@ -9,7 +9,8 @@ from dataclasses import dataclass
 # Whom a command means; `faces.subjects` says how each is found.
 SUBJECTS = ("main", "largest", "left", "right", "all")
 DETECTOR_NAMES = ("retinaface", "insightface")  # `faces.detect.DETECTORS`
-SMOOTHING_METHODS = ("median", "mean", "gaussian", "vote")  # `stages.smooth.SMOOTHERS`
+SMOOTHING_METHODS = ("median", "mean", "gaussian", "vote")  # `smoothing.SMOOTHERS`
+SMOOTHING_SPACES = ("probabilities", "logits")
 AUDIO_RATE_HZ = 16_000  # what Wav2Vec 2.0, WavLM and our own voice model expect
 
 
@@ -54,6 +55,7 @@ class Smoothing:
     method: str = "median"  # keeps sharp changes; drops what lasts less than half a window
     window_frames: int = 25  # odd; about a second of most videos
     window_s: float | None = None  # seconds; where given, it decides instead of frames
+    space: str = "probabilities"  # what the statistic is of; logits: their centred logarithms
 
 
 @dataclass(frozen=True)
