@@ -34,9 +34,7 @@ def verbosity_options(command: Command) -> Command:
 def window_option(default_frames: int) -> Callable[[Command], Command]:
     """Add --window; the command receives it as frames and seconds, either of which counts."""
 
-    def read(
-        ctx: click.Context, parameter: click.Parameter, text: str
-    ) -> tuple[int, float | None]:
+    def read(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[int, float | None]:
         if re.fullmatch(r"\d{1,15}", text):  # more digits than any video has frames
             if int(text) % 2 == 0:
                 raise click.BadParameter(f"{text} is even; a window has a middle frame")

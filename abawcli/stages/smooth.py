@@ -41,9 +41,7 @@ def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
         group = group.sort_values("frame")
         rows = group.index.to_numpy()
         window = find_window(group["time_s"].to_numpy(), config)
-        out[rows] = smooth_probabilities(
-            p[rows], had[rows], config.method, window, config.space
-        )
+        out[rows] = smooth_probabilities(p[rows], had[rows], config.method, window, config.space)
         bare = int(np.isnan(out[rows, 0]).sum())
         if bare == len(rows):
             LOG.warning("%s, subject %s: no frame has a label", video, subject)
