@@ -203,8 +203,6 @@ def classify_videos(head: TrainedHead, videos: VideoSet) -> list[NDArray[np.floa
     """Return the probabilities (T, 8) of every video of a set."""
     data = videos.data
     return [
-        head.classify(
-            data.visual[rows], data.audio[rows], data.has_visual[rows], data.has_audio[rows]
-        )[0]
-        for rows in videos.slices()
+        head.classify(data.visual[r], data.audio[r], data.has_visual[r], data.has_audio[r])[0]
+        for r in videos.slices()
     ]
