@@ -88,8 +88,7 @@ SMOOTHERS: dict[str, Callable[[Array, Mask, int], Array]] = {
 def to_logits(p: Array) -> Array:
     """Return the logarithms of probabilities (T, 8), each row less its mean.
 
-    What a network's softmax was made of is known but for a constant a row, which this sets so
-    that the row's mean is 0, as a trained classifier's nearly is.
+    That is what softmax made them of, but for a constant a row, which nobody recorded.
     """
     logs = np.log(np.maximum(p, LEAST))
     centred: Array = logs - logs.mean(axis=1, keepdims=True)
@@ -136,11 +135,16 @@ def find_window(times_s: Array, config: Smoothing) -> int:
     therefore varies in time and not in the number of predictions it averages.
 
     Raises:
-        UsageError: a window in seconds that is not positive.
+        UsageError: a window in seconds that is not positive, or frames without times.
     """
     if config.window_s is None:
         return config.window_frames
     if not config.window_s > 0:
         raise UsageError(f"a window must be longer than 0 s, not {config.window_s:g} s")
+    if np.isnan(times_s).any():
+        raise UsageError(
+            f"a window of {config.window_s:g} s needs the frames' times, which are not known here; "
+            "give it in frames"
+        )
     interval_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
     return 2 * round((config.window_s / interval_s - 1) / 2) + 1 if interval_s > 0 else 1

@@ -73,9 +73,7 @@ def test_one_modality_missing_is_exactly_the_others_path(seed: int) -> None:
 @names
 @checked
 @given(seed=seeds, garbage=st.sampled_from([0.0, 7.0, float("nan"), float("inf")]))
-def test_what_stands_in_missing_rows_does_not_matter(
-    name: str, seed: int, garbage: float
-) -> None:
+def test_what_stands_in_missing_rows_does_not_matter(name: str, seed: int, garbage: float) -> None:
     head = make_head(name)
     v, a, has_v, has_a = make_inputs(seed)
     clean = head(v, a, has_v, has_a)
@@ -123,7 +121,9 @@ def test_features_are_dropped_in_training_only() -> None:
 def test_sizes_are_the_published_ones() -> None:
     head = GatedFusion(1024, 1024, GatedHead())
     assert head.visual.project.out_features == head.audio.project.out_features == 512
-    assert [layer.out_features for layer in head.gate if hasattr(layer, "out_features")] == [512] * 2
+    assert [layer.out_features for layer in head.gate if hasattr(layer, "out_features")] == [
+        512
+    ] * 2
 
 
 def test_baselines_look_at_what_they_say() -> None:
@@ -134,4 +134,6 @@ def test_baselines_look_at_what_they_say() -> None:
         assert isinstance(head, kind)
         before = head(v, a, every, every)
         changed = head(v + 1, a, every, every), head(v, a * 2 + 1, every, every)
-        assert [not torch.equal(before, x) for x in changed] == [m in head.uses for m in ("visual", "audio")]
+        assert [not torch.equal(before, x) for x in changed] == [
+            m in head.uses for m in ("visual", "audio")
+        ]

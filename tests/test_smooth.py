@@ -190,6 +190,9 @@ def test_windows_that_are_none(window: int) -> None:
         smooth_probabilities(np.full((3, 8), 1 / 8), np.ones(3, bool), "mean", window)
     with pytest.raises(UsageError, match="longer than 0 s, not -1 s"):
         find_window(np.arange(3.0), Smoothing(window_s=-1.0))
+    with pytest.raises(UsageError, match="a window of 1 s needs the frames' times"):
+        find_window(np.full(3, np.nan), Smoothing(window_s=1.0))
+    assert find_window(np.full(3, np.nan), Smoothing(window_frames=9)) == 9
 
 
 def test_an_unknown_method_or_space() -> None:

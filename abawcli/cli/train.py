@@ -28,9 +28,6 @@ def command() -> None:
     """Train on your own data."""
 
 
-command.add_command(head)
-
-
 RATE = click.FloatRange(min=0)
 SHARE = click.FloatRange(0, 1)
 
@@ -119,3 +116,6 @@ def encoder(
         + [["macro-F1", f"{best['macro_f1']:.3f}"], ["accuracy", f"{best['accuracy']:.3f}"]],
         stderr=True,
     )
+
+
+command.add_command(head)

@@ -97,7 +97,7 @@ def command(
     goes on with the next epoch and ends with the same weights.
     """
     from abawcli.formats.files import expand_inputs
-    from abawcli.stages.train_head import train_head
+    from abawcli.stages.train_head import train_fusion_head
 
     if bool(valid_features) != bool(valid_labels):
         raise click.UsageError("--valid-features and --valid-labels need each other")
@@ -107,7 +107,7 @@ def command(
         valid = expand_inputs(valid_features, FEATURES), expand_inputs([valid_labels], ANNOTATIONS)
     config = read_training(window, tuned)
     with progress_bar("train", "batch", quiet) as update:
-        history = train_head(files, output, head, config, valid, device, overwrite, update)
+        history = train_fusion_head(files, output, head, config, valid, device, overwrite, update)
     best = max(history, key=lambda row: row["macro_f1"])
     print_table(
         f"{output / 'head.safetensors'}: epoch {best['epoch']} of {len(history)}",

@@ -87,8 +87,8 @@ class HeadRun:
         """
         rows = self._find_rows()
         weight = self._weigh_classes(rows)
-        open_run(self.out, self.describe(), HEAD_NAME, overwrite)
         self._set_moments()
+        open_run(self.out, self.describe(), HEAD_NAME, overwrite)
         self.history = load_state(self.out, self.head, self.optimizer)
         for epoch in range(len(self.history), self.config.epochs):
             loss = self._train_epoch(rows, weight, epoch, progress)

@@ -34,7 +34,7 @@ def hold_out(data: AnnotatedFeatures, folds: int) -> tuple[VideoSet, VideoSet]:
     return VideoSet(data, frozenset(place) - held), VideoSet(data, held)
 
 
-def train_head(
+def train_fusion_head(
     files: Files,
     out: Path,
     head: str = "gated",
