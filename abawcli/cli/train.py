@@ -1,4 +1,4 @@
-"""`abaw train`: encoders."""
+"""`abaw train`: encoders, and the group that heads belong to."""
 
 import os
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import click
 
 from abawcli.cli.console import print_table, progress_bar
 from abawcli.cli.options import Command, device_option, overwrite_option, verbosity_options
+from abawcli.cli.train_head import command as head
 from abawcli.config import (
     COMPACT_FACE,
     NO_AUGMENTATION,
@@ -150,3 +151,6 @@ def encoder(
         + [["macro-F1", f"{best['macro_f1']:.3f}"], ["accuracy", f"{best['accuracy']:.3f}"]],
         stderr=True,
     )
+
+
+command.add_command(head)

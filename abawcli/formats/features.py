@@ -158,3 +158,11 @@ def _check_modality(path: Path, features: Features, name: str) -> None:
             f"{path}: the {name} features of frame {frame} are no finite numbers "
             f"({int(bad.sum())} such rows); extract them again"
         )
+
+
+def name_backbone(described: Mapping[str, Any] | None) -> str:
+    """Say which backbone made features: what has to agree for two sets to fit each other."""
+    if not described:
+        return "none"
+    encoder = str(described.get("encoder") or "no encoder")[:12]
+    return f"{described.get('backbone')} ({described.get('dim')} wide, {encoder})"

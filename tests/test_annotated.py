@@ -1,0 +1,124 @@
+"""Features with their annotations: matching, alignment, what is left out, what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sample_features import VISUAL, make_features
+
+from abawcli.errors import InputError
+from abawcli.formats.abaw import write_annotation
+from abawcli.formats.annotated import AnnotatedFeatures, VideoSet, read_annotated
+from abawcli.formats.features import write_features
+
+
+def save(folder: Path, name: str, rows: int, video: str = "", subject: str = "main") -> None:
+    features = make_features(np.zeros(rows, np.int64), video or name, subject)
+    write_features(features, folder / f"{name}.safetensors", {})
+
+
+def annotate(folder: Path, name: str, labels: list[int]) -> None:
+    write_annotation(np.array(labels), folder / f"{name}.txt")
+
+
+def read(folder: Path) -> AnnotatedFeatures:
+    files = sorted(folder.glob("*.safetensors")), sorted(folder.glob("*.txt"))
+    return read_annotated(*files)
+
+
+def test_rows_of_several_videos_stand_one_after_the_other(tmp_path: Path) -> None:
+    save(tmp_path, "a", 3)
+    save(tmp_path, "b", 2)
+    annotate(tmp_path, "a", [1, -1, 2])
+    annotate(tmp_path, "b", [3, 4])
+    data = read(tmp_path)
+    assert data.labels.tolist() == [1, -1, 2, 3, 4]
+    assert list(data.videos()) == [("a", slice(0, 3)), ("b", slice(3, 5))]
+    assert data.visual.shape == (5, 10) and data.audio.shape == (5, 6)
+    assert data.visual.dtype == np.float16
+    assert data.about["visual"] == VISUAL
+    only_b = VideoSet(data, frozenset(["b"]))
+    assert only_b.labels().tolist() == [3, 4]
+    assert only_b.describe() | {"sha256": ""} == {
+        "videos": 1, "frames": 2, "annotated": 2, "sha256": "",
+    }  # fmt: skip
+    assert only_b.describe()["sha256"] != data.everything().describe()["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([1, 2], [1, 2, -1, -1]),
+        ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4]),
+        ([1, 2, 3, 4], [1, 2, 3, 4]),
+    ],
+)
+def test_up_to_two_rows_more_or_less(
+    tmp_path: Path, labels: list[int], expected: list[int]
+) -> None:
+    save(tmp_path, "a", 4)
+    annotate(tmp_path, "a", labels)
+    assert read(tmp_path).labels.tolist() == expected
+
+
+def test_three_rows_more_name_both_counts(tmp_path: Path) -> None:
+    save(tmp_path, "a", 4)
+    annotate(tmp_path, "a", [0] * 7)
+    with pytest.raises(InputError, match="a: the annotation has 7 rows and the video 4 frames"):
+        read(tmp_path)
+
+
+def test_sides_are_found_among_subjects_and_by_name(tmp_path: Path) -> None:
+    for name, video, subject in (("x", "x", "left"), ("x-2", "x", "right"), ("y", "y", "main")):
+        save(tmp_path, name, 2, video, subject)
+    save(tmp_path, "z_left", 2)
+    for k, name in enumerate(["x_left", "x_right", "y", "z_left"]):
+        annotate(tmp_path, name, [k, k])
+    assert read(tmp_path).names == ["x_left", "x_right", "y", "z_left"]
+
+
+def test_what_has_no_partner_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "ab":
+        save(tmp_path, name, 2)
+    for name in "bcdefgh":
+        annotate(tmp_path, name, [0, 1])
+    (tmp_path / "notes.txt").write_text("no annotation at all")
+    assert read(tmp_path).names == ["b"]
+    assert caplog.messages == [
+        "7 annotations have no features and are left out: c, d, e, f, g, ...",
+        "1 features have no annotation and are left out: a",
+    ]
+
+
+def test_nothing_left(tmp_path: Path) -> None:
+    save(tmp_path, "a", 2)
+    annotate(tmp_path, "b", [0, 1])
+    with pytest.raises(InputError, match="none of 1 annotations belongs to one of 1 feature"):
+        read(tmp_path)
+    annotate(tmp_path, "a", [-1, -1])
+    with pytest.raises(InputError, match="no frame is annotated"):
+        read(tmp_path)
+
+
+def test_features_of_several_backbones(tmp_path: Path) -> None:
+    save(tmp_path, "a", 2)
+    other = make_features(np.zeros(2, np.int64), "b", visual=VISUAL | {"encoder": "e" * 64})
+    write_features(other, tmp_path / "b.safetensors", {})
+    message = r"b\.safetensors: visual features of tiny-face \(10 wide, eee.* are of .*fff"
+    annotate(tmp_path, "a", [0, 0])
+    with pytest.raises(InputError, match=message):
+        read(tmp_path)
+
+
+def test_two_files_about_the_same(tmp_path: Path) -> None:
+    save(tmp_path, "a", 2)
+    save(tmp_path, "again", 2, "a")
+    annotate(tmp_path, "a", [0, 0])
+    with pytest.raises(InputError, match=r"again.*: another file has features of a, main, too"):
+        read(tmp_path)
+    annotate(tmp_path / "more", "a", [0, 0])
+    (tmp_path / "again.safetensors").unlink()
+    with pytest.raises(InputError, match="annotations of the same name"):
+        read_annotated([tmp_path / "a.safetensors"], sorted(tmp_path.rglob("*.txt")))

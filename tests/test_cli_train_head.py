@@ -1,0 +1,68 @@
+"""`abaw train head` from the shell."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sample_features import NAMES, save_videos
+
+from abawcli.cli import main
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features and annotations in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    save_videos(tmp_path, NAMES)
+    save_videos(tmp_path / "valid", ["v"])
+
+
+def train(*arguments: str) -> Result:
+    fast = ["--epochs", "2", "--batch-size", "300", "--device", "cpu"]
+    return CliRunner().invoke(main, ["train", "head", *arguments, *fast])
+
+
+def test_train_head() -> None:
+    result = train(
+        "features", "--labels", "labels", "-o", "run", "--head", "concat", "--window", "0.5s",
+        "--lr", "0.01", "--seed", "3", "--valid-features", "valid/features",
+        "--valid-labels", "valid/labels",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "" and "macro-F1" in result.stderr
+    settings = json.loads(Path("run/config.json").read_text())
+    assert settings["head"] == "concat" and settings["data"]["valid"]["videos"] == 1
+    training = settings["training"]
+    assert (training["epochs"], training["lr"], training["seed"]) == (2, 0.01, 3)
+    assert training["smoothing"]["window_s"] == 0.5
+    assert Path("run/head.safetensors").exists()
+
+
+def test_files_by_name_and_a_held_out_fold() -> None:
+    result = train(
+        "features/a.safetensors", "features/b.safetensors", "--labels", "labels", "-o", "run"
+    )
+    assert result.exit_code == 0, result.output
+    assert "5 annotations have no features" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["features", "-o", "run"], 2, "Missing option '--labels'"),
+        (
+            ["features", "--labels", "labels", "-o", "run", "--valid-labels", "labels"],
+            2,
+            "need each other",
+        ),
+        (["nothing", "--labels", "labels", "-o", "run"], 1, "no such file: nothing"),
+        (["features", "--labels", "features", "-o", "run"], 1, "features holds no .txt file"),
+        (["features/a.safetensors", "--labels", "labels", "-o", "run"], 2, "cannot be split"),
+        (["labels/a.txt", "--labels", "labels", "-o", "run"], 1, "is no feature file"),
+    ],
+)
+def test_bad_calls(arguments: list[str], status: int, message: str) -> None:
+    result = train(*arguments)
+    assert result.exit_code == status and message in result.stderr
+    assert not Path("run").exists()

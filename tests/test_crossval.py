@@ -1,0 +1,132 @@
+"""Cross-validation: folds, figures, resuming."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sample_features import NAMES, save_videos
+
+from abawcli.config import GatedHead, HeadTraining, Smoothing
+from abawcli.errors import OutputError, UsageError
+from abawcli.formats.annotated import read_annotated
+from abawcli.formats.folds import read_folds, write_folds
+from abawcli.metrics import score_labels
+from abawcli.models.head_training import predict_labels
+from abawcli.models.heads import load_head
+from abawcli.stages.crossval import Results, cross_validate, describe_results
+
+FAST = HeadTraining(
+    epochs=2,
+    batch_frames=200,
+    network=GatedHead(hidden=16),
+    lr=1e-2,
+    smoothing=Smoothing("median", 5),
+)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    return save_videos(tmp_path, NAMES)
+
+
+def run(
+    folders: tuple[Path, Path], out: Path, heads: tuple[str, ...] = ("gated",), **options: Any
+) -> Results:
+    files = sorted(folders[0].glob("*.safetensors")), sorted(folders[1].glob("*.txt"))
+    config = options.pop("config", FAST)
+    return cross_validate(*files, out, heads, options.pop("folds", 3), config, "cpu", **options)
+
+
+def test_every_head_gets_the_same_folds(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    results = run(folders, tmp_path / "run", ("gated", "visual"))
+    folds = read_folds(tmp_path / "run/folds.csv")
+    assert set(folds) == set(NAMES) and folds["d_left"] == folds["d_right"]
+    assert list(results) == ["gated", "visual"]
+    for scores in results.values():
+        assert [s.fold for s in scores] == [1, 2, 3]
+        assert [s.videos for s in scores] == [list(folds.values()).count(k) for k in (1, 2, 3)]
+    same = [[s.raw.support.tolist() for s in scores] for scores in results.values()]
+    assert same[0] == same[1]
+    for k in (1, 2, 3):
+        assert (tmp_path / f"run/visual/fold{k}/head.safetensors").exists()
+
+
+def test_a_fold_is_scored_by_the_head_that_never_saw_it(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    result = run(folders, tmp_path / "run")["gated"][1]
+    folds = read_folds(tmp_path / "run/folds.csv")
+    held = [name for name, fold in folds.items() if fold == 2]
+    head, about = load_head(tmp_path / "run/gated/fold2/head.safetensors", torch.device("cpu"))
+    assert about["data"]["train"]["videos"] == len(NAMES) - len(held)
+    assert about["data"]["valid"] is None and about["result"]["epoch"] == 2
+    data = read_annotated(
+        [folders[0] / f"{name}.safetensors" for name in held],
+        [folders[1] / f"{name}.txt" for name in held],
+    )
+    p, _ = head.classify(data.visual, data.audio, data.has_visual, data.has_audio)
+    score = score_labels(data.labels, predict_labels(p))
+    assert result.raw.macro_f1 == score.macro_f1
+    np.testing.assert_array_equal(result.raw.confusion, score.confusion)
+
+
+def test_smoothing_fills_and_helps(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    for space in ("probabilities", "logits"):
+        config = replace(FAST, epochs=4, smoothing=Smoothing("median", 7, None, space))
+        for score in run(folders, tmp_path / space, config=config)["gated"]:
+            assert score.smoothed.accuracy > score.raw.accuracy
+            assert score.raw.confusion.sum() < score.raw.frames  # frames without either modality
+            assert score.smoothed.confusion.sum() == score.smoothed.frames
+
+
+def test_described_results_have_mean_and_deviation(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    described = describe_results(run(folders, tmp_path / "run"))["gated"]
+    values = [fold["smoothed"]["macro_f1"] for fold in described["folds"]]
+    assert described["smoothed"]["macro_f1"]["mean"] == pytest.approx(np.mean(values))
+    assert described["smoothed"]["macro_f1"]["deviation"] == pytest.approx(np.std(values, ddof=1))
+    assert sum(fold["frames"] for fold in described["folds"]) > 400
+
+
+def test_finished_folds_are_not_trained_again(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    whole = describe_results(run(folders, tmp_path / "whole"))
+
+    def stop(done: int, total: int | None, what: str) -> None:
+        if what.startswith("gated, fold 2/3, epoch 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folders, tmp_path / "cut", progress=stop)
+    work = []
+    again = run(folders, tmp_path / "cut", progress=lambda done, total, what: work.append(what))
+    assert describe_results(again) == whole
+    assert {what.split(", loss")[0] for what in work} == {
+        "gated, fold 2/3, epoch 2/2", "gated, fold 3/3, epoch 1/2", "gated, fold 3/3, epoch 2/2",
+    }  # fmt: skip
+
+
+def test_folds_that_are_there_are_used(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    folds = {"a": 1, "b": 2, "c": 2, "d_left": 1, "d_right": 1, "e": 2, "f": 2}
+    write_folds(folds, tmp_path / "run/folds.csv")
+    assert [s.videos for s in run(folders, tmp_path / "run", folds=2)["gated"]] == [3, 4]
+    with pytest.raises(OutputError, match="has 2 folds of 7 annotations, not 3 of these 7"):
+        run(folders, tmp_path / "run")
+    (folders[1] / "a.txt").unlink()
+    with pytest.raises(OutputError, match="2 folds of 7 annotations, not 2 of these 6"):
+        run(folders, tmp_path / "run", folds=2)
+    run(folders, tmp_path / "run", folds=2, overwrite=True)
+    assert len(read_folds(tmp_path / "run/folds.csv")) == 6
+
+
+def test_bad_input(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown head 'giant'"):
+        run(folders, tmp_path / "run", ("giant",))
+    with pytest.raises(UsageError, match="6 annotated source videos cannot be split into 7"):
+        run(folders, tmp_path / "run", folds=7)
+    run(folders, tmp_path / "run")
+    with pytest.raises(OutputError, match="other settings"):
+        run(folders, tmp_path / "run", config=replace(FAST, epochs=1))

@@ -1,0 +1,139 @@
+"""Head checkpoints and what a trained head says of a video."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sample_features import AUDIO, VISUAL, make_features
+
+from abawcli.config import HEAD_NAMES, GatedHead
+from abawcli.errors import CheckpointError, InputError
+from abawcli.formats.features import Features
+from abawcli.models import heads
+from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
+from abawcli.models.heads import (
+    HEADS,
+    TrainedHead,
+    build_head,
+    check_features,
+    load_head,
+    save_head,
+)
+
+CPU = torch.device("cpu")
+ABOUT: dict[str, Any] = {"visual": VISUAL, "audio": AUDIO}
+SMALL = GatedHead(hidden=16)
+names = pytest.mark.parametrize("name", list(HEADS))
+
+
+def make_head(name: str) -> TrainedHead:
+    torch.manual_seed(0)
+    return TrainedHead(build_head(name, ABOUT, SMALL), CPU)
+
+
+def classify(head: TrainedHead, features: Features) -> tuple[np.ndarray, np.ndarray]:
+    return head.classify(features.visual, features.audio, features.has_visual, features.has_audio)
+
+
+def test_names_are_those_of_the_settings() -> None:
+    assert tuple(HEADS) == HEAD_NAMES
+
+
+@names
+def test_a_saved_head_says_the_same(name: str, tmp_path: Path) -> None:
+    head, features = make_head(name), make_features(np.arange(30) % 8)
+    path = tmp_path / "head.safetensors"
+    save_head(path, name, head.head, SMALL, ABOUT | {"smoothing": {"method": "median"}})
+    loaded, about = load_head(path, CPU)
+    for found, expected in zip(classify(loaded, features), classify(head, features), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert about["kind"] == "head" and about["head"] == name
+    assert about["network"] == asdict(SMALL) and about["smoothing"] == {"method": "median"}
+
+
+def test_sources_say_what_a_row_rests_on() -> None:
+    features = make_features(np.arange(40) % 8, missing=0.5)
+    has_v, has_a = features.has_visual, features.has_audio
+    both = np.where(
+        has_v & has_a, "av", np.where(has_v, "visual", np.where(has_a, "audio", "none"))
+    )
+    expected = {
+        "gated": both,
+        "concat": both,
+        "visual": np.where(has_v, "visual", "none"),
+        "audio": np.where(has_a, "audio", "none"),
+    }
+    assert len(set(both)) == 4
+    for name, sources in expected.items():
+        p, found = classify(make_head(name), features)
+        assert p.dtype == np.float32
+        assert found.tolist() == sources.tolist()
+        assert (np.isnan(p).all(axis=1) == (sources == "none")).all()
+        np.testing.assert_allclose(p[sources != "none"].sum(axis=1), 1, atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(chunk=st.integers(1, 60), name=st.sampled_from(HEAD_NAMES))
+def test_results_do_not_depend_on_the_size_of_pieces(chunk: int, name: str) -> None:
+    head, features = make_head(name), make_features(np.arange(50) % 8)
+    whole, _ = classify(head, features)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heads, "CHUNK_FRAMES", chunk)
+        pieces, _ = classify(head, features)
+    np.testing.assert_allclose(pieces, whole, atol=1e-6)
+
+
+def test_a_modality_that_was_not_extracted_is_missing() -> None:
+    head, labels = make_head("gated"), np.arange(20) % 8
+    silent = make_features(labels, audio=None)
+    features = make_features(labels)
+    expected = head.classify(
+        features.visual, features.audio, features.has_visual, np.zeros(20, bool)
+    )
+    for found, same in zip(classify(head, silent), expected, strict=True):
+        np.testing.assert_array_equal(found, same)
+
+
+def test_a_head_needs_the_modalities_it_looks_at() -> None:
+    for name, missing in (("gated", "audio"), ("concat", "audio"), ("audio", "audio")):
+        with pytest.raises(InputError, match=f"the head '{name}' needs {missing} features"):
+            build_head(name, {"visual": VISUAL, "audio": None}, SMALL)
+    build_head("visual", {"visual": VISUAL, "audio": None}, SMALL)
+
+
+def test_features_of_other_backbones_are_refused() -> None:
+    trained = ABOUT | {"head": "gated"}
+    check_features(trained, ABOUT, "v")
+    check_features(trained, {"visual": VISUAL, "audio": None}, "v")
+    for change in ({"backbone": "big"}, {"dim": 11}, {"encoder": "e" * 64}, {"encoder": None}):
+        other = ABOUT | {"visual": VISUAL | change}
+        message = r"v: visual features of .* trained on those of tiny-face \(10 wide, ffff"
+        with pytest.raises(CheckpointError, match=message):
+            check_features(trained, other, "v")
+        check_features(ABOUT | {"head": "audio"}, other, "v")  # never looks at faces
+    with pytest.raises(CheckpointError, match=r"features of big \(10 wide"):
+        check_features(trained, {"visual": VISUAL | {"backbone": "big"}}, "v")
+
+
+def test_damaged_checkpoints(tmp_path: Path) -> None:
+    path = tmp_path / "head.safetensors"
+    save_head(path, "gated", make_head("gated").head, SMALL, ABOUT)
+    tensors, about = load_checkpoint(path, "head")
+    for change in ({"head": "giant"}, {"network": {"width": 3}}, {"audio": None}, {"visual": 3}):
+        save_checkpoint(path, tensors, about | change)
+        with pytest.raises(CheckpointError, match="describes no head"):
+            load_head(path, CPU)
+    save_checkpoint(path, tensors, about | {"classes": ["a"]})
+    with pytest.raises(CheckpointError, match="other classes"):
+        load_head(path, CPU)
+    save_checkpoint(path, tensors, about | {"network": asdict(GatedHead(hidden=8))})
+    with pytest.raises(CheckpointError, match="does not fit the head 'gated'"):
+        load_head(path, CPU)
+    save_checkpoint(path, tensors, about | {"kind": "encoder"})
+    with pytest.raises(CheckpointError, match="'head' is needed"):
+        load_head(path, CPU)

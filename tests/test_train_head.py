@@ -1,0 +1,246 @@
+"""Training a head: results, resuming, held-out videos, errors."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sample_features import NAMES, VISUAL, make_features, save_videos
+
+from abawcli.config import GatedHead, HeadTraining, Smoothing
+from abawcli.errors import InputError, OutputError, UsageError
+from abawcli.formats.abaw import read_annotation, write_annotation
+from abawcli.formats.annotated import read_annotated
+from abawcli.formats.features import read_features, write_features
+from abawcli.models import head_training
+from abawcli.models.head_training import predict_labels
+from abawcli.models.heads import HEADS, load_head
+from abawcli.models.losses import class_weights
+from abawcli.models.normalise import Moments
+from abawcli.stages.train_head import Files, hold_out, train_fusion_head
+
+CPU = torch.device("cpu")
+FAST = HeadTraining(epochs=3, batch_frames=200, network=GatedHead(hidden=16), lr=1e-2)
+
+
+def list_files(folders: tuple[Path, Path]) -> Files:
+    features, labels = folders
+    return sorted(features.glob("*.safetensors")), sorted(labels.glob("*.txt"))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return list_files(save_videos(tmp_path, NAMES))
+
+
+def run(files: Files, out: Path, head: str = "gated", **options: Any) -> list[dict[str, Any]]:
+    config = options.pop("config", FAST)
+    return train_fusion_head(files, out, head, config, device="cpu", **options)
+
+
+def test_run_writes_head_metrics_and_config(files: Files, tmp_path: Path) -> None:
+    history = run(files, tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert rows == history and [row["epoch"] for row in rows] == [1, 2, 3]
+    _, about = load_head(tmp_path / "run/head.safetensors", CPU)
+    assert about["result"] == max(rows, key=lambda row: row["macro_f1"])
+    assert about["visual"] == VISUAL and about["head"] == "gated"
+    assert about["smoothing"] == asdict(Smoothing("median", 101, None, "logits"))
+    data = about["data"]
+    assert data["train"]["videos"] + data["valid"]["videos"] == len(NAMES)
+    settings = json.loads((tmp_path / "run/config.json").read_text())
+    assert settings["training"] == asdict(FAST) and settings["data"] == data
+
+
+@pytest.mark.parametrize("head", list(HEADS))
+def test_every_head_learns(head: str, files: Files, tmp_path: Path) -> None:
+    run(files, tmp_path / "run", head, config=replace(FAST, epochs=8))
+    trained, _ = load_head(tmp_path / "run/head.safetensors", CPU)
+    truth = np.arange(80) % 8
+    features = make_features(truth, seed=100, noise=0.3, missing=0.0)
+    p, _ = trained.classify(
+        features.visual, features.audio, features.has_visual, features.has_audio
+    )
+    assert (predict_labels(p) == truth).mean() > 0.8
+
+
+def test_same_seed_same_bits(files: Files, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        torch.manual_seed(ord(name))  # whatever happened before
+        run(files, tmp_path / name, config=replace(FAST, epochs=2, seed=seed))
+    weights = [(tmp_path / name / "last.safetensors").read_bytes() for name in "abc"]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_interrupted_run_ends_with_the_same_weights(files: Files, tmp_path: Path) -> None:
+    run(files, tmp_path / "whole")
+
+    def stop(done: int, total: int | None, what: str) -> None:
+        if what.startswith("epoch 3") and done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(files, tmp_path / "cut", progress=stop)
+    assert len((tmp_path / "cut/metrics.jsonl").read_text().splitlines()) == 2
+    run(files, tmp_path / "cut")
+    for name in ("head.safetensors", "last.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_finished_run_is_not_trained_again(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(files, tmp_path / "run")
+    monkeypatch.setattr(head_training.HeadRun, "_train_epoch", None)
+    assert run(files, tmp_path / "run") == first
+
+
+def test_other_settings_or_labels_need_overwrite(files: Files, tmp_path: Path) -> None:
+    run(files, tmp_path / "run")
+    with pytest.raises(OutputError, match="other settings"):
+        run(files, tmp_path / "run", config=replace(FAST, epochs=1))
+    labels = read_annotation(files[1][0])
+    write_annotation((labels + 1) % 8, files[1][0])
+    with pytest.raises(OutputError, match="other settings"):
+        run(files, tmp_path / "run")
+    config = replace(FAST, epochs=1)
+    assert len(run(files, tmp_path / "run", config=config, overwrite=True)) == 1
+
+
+def test_training_uses_what_the_settings_say(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses, rates = [], []
+    cross_entropy, step = torch.nn.functional.cross_entropy, torch.optim.AdamW.step
+
+    def note_loss(logits: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        losses.append((logits, y, weight))
+        return cross_entropy(logits, y, weight)
+
+    def note_rate(self: torch.optim.AdamW, *args: Any) -> Any:
+        rates.append(self.param_groups[0]["lr"])
+        assert self.param_groups[0]["weight_decay"] == 1e-4
+        return step(self, *args)
+
+    monkeypatch.setattr(head_training.F, "cross_entropy", note_loss)
+    monkeypatch.setattr(torch.optim.AdamW, "step", note_rate)
+    run(files, tmp_path / "run", config=replace(FAST, lr=1e-4))
+    train, valid = hold_out(read_annotated(*files), 5)
+    data = train.data
+    used = (train.labels() >= 0) & np.concatenate(
+        [(data.has_visual | data.has_audio)[rows] for rows in train.slices()]
+    )
+    batches = math.ceil(used.sum() / FAST.batch_frames)
+    assert len(rates) == 3 * batches > 3
+    done = torch.arange(len(rates)) / len(rates)
+    cosine = 1e-5 + 9e-5 * 0.5 * (1 + torch.cos(torch.pi * done))
+    assert rates == pytest.approx(cosine.tolist())
+    counts = torch.from_numpy(np.bincount(train.labels()[used], minlength=8)).float()
+    assert all(torch.allclose(weight, class_weights(counts, 1.0)) for _, _, weight in losses)
+    seen = torch.cat([y for _, y, _ in losses[:batches]]).bincount(minlength=8)
+    assert torch.equal(seen, counts.long())  # every frame once an epoch
+    assert not any(logits.isnan().any() for logits, _, _ in losses)
+
+
+def test_statistics_are_those_of_the_training_videos(files: Files, tmp_path: Path) -> None:
+    run(files, tmp_path / "run")
+    train, _ = hold_out(read_annotated(*files), 5)
+    moments = Moments(10)
+    for rows in train.slices():
+        has = train.data.has_visual[rows]
+        moments.add(torch.from_numpy(train.data.visual[rows][has]))
+    head, _ = load_head(tmp_path / "run/head.safetensors", CPU)
+    norm = head.head.get_submodule("visual.norm")
+    torch.testing.assert_close(norm.get_buffer("mean"), moments.mean.float())
+
+
+def test_held_out_videos_are_whole_source_videos(files: Files) -> None:
+    train, valid = hold_out(read_annotated(*files), 3)
+    assert train.names | valid.names == set(NAMES) and not train.names & valid.names
+    assert len({name in valid.names for name in ("d_left", "d_right")}) == 1
+    with pytest.raises(UsageError, match=r"source video \(d\) cannot be split.*--valid-features"):
+        hold_out(read_annotated(files[0], [f for f in files[1] if f.stem.startswith("d")]), 5)
+
+
+def test_given_videos_to_validate_on(files: Files, tmp_path: Path) -> None:
+    valid = list_files(save_videos(tmp_path / "valid", ["g", "h"]))
+    run(files, tmp_path / "run", valid_files=valid)
+    _, about = load_head(tmp_path / "run/head.safetensors", CPU)
+    assert about["data"]["train"]["videos"] == len(NAMES)
+    assert about["data"]["valid"]["videos"] == 2
+    with pytest.raises(InputError, match="a is to be trained on and to be validated on"):
+        run(files, tmp_path / "run2", valid_files=files)
+    other = list_files(save_videos(tmp_path / "o", ["g"], visual=VISUAL | {"backbone": "big"}))
+    with pytest.raises(InputError, match="to validate on: visual features of big"):
+        run(files, tmp_path / "run2", valid_files=other)
+
+
+def test_a_class_absent_from_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: list[torch.Tensor] = []
+
+    def weigh(counts: torch.Tensor, power: float) -> torch.Tensor:
+        weights.append(class_weights(counts, power))
+        return weights[-1]
+
+    monkeypatch.setattr(head_training, "class_weights", weigh)
+    files = list_files(save_videos(tmp_path, NAMES, classes=6))
+    run(files, tmp_path / "run")
+    assert "no training frame is annotated Surprise or Other" in caplog.text
+    present, absent = weights[0][:6], weights[0][6:]
+    assert (absent == present.max()).all() and weights[0].isfinite().all()
+
+
+def test_one_modality_alone(tmp_path: Path) -> None:
+    files = list_files(save_videos(tmp_path, NAMES, audio=None))
+    with pytest.raises(InputError, match="the head 'gated' needs audio features"):
+        run(files, tmp_path / "run")
+    assert run(files, tmp_path / "run", "visual")[-1]["macro_f1"] > 0.3
+
+
+def without(path: Path, modality: str) -> None:
+    """Take a modality's features away from a file."""
+    features = read_features(path)
+    nothing = np.zeros(len(features.frame), bool)
+    write_features(replace(features, **{f"has_{modality}": nothing}), path, {})
+
+
+def test_videos_without_sound_or_faces(files: Files, tmp_path: Path) -> None:
+    features: Sequence[Path] = files[0]
+    without(features[0], "audio")
+    without(features[1], "visual")
+    without(features[1], "audio")
+    assert np.isfinite(run(files, tmp_path / "run")[-1]["loss"])
+    for path in features:
+        without(path, "audio")
+    with pytest.raises(InputError, match="no training frame has audio features"):
+        run(files, tmp_path / "silent")
+    with pytest.raises(InputError, match="has features that the head 'audio' looks at"):
+        run(files, tmp_path / "silent", "audio")
+    assert not (tmp_path / "silent").exists()
+
+
+def test_bad_input(files: Files, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown head 'giant'; known are gated, visual"):
+        run(files, tmp_path / "run", "giant")
+    for config in (replace(FAST, epochs=0), replace(FAST, batch_frames=0)):
+        with pytest.raises(UsageError, match="at least 1 epoch"):
+            run(files, tmp_path / "run", config=config)
+    features = read_features(files[0][0])
+    features.visual[3] = np.nan
+    write_features(features, files[0][0], {})
+    with pytest.raises(InputError, match=r"a\.safetensors: the visual features of frame 4"):
+        run(files, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_predicted_labels_say_where_there_is_none() -> None:
+    p = np.eye(8)[[3, 0, 7]]
+    p[1] = np.nan
+    assert predict_labels(p).tolist() == [3, -1, 7]
