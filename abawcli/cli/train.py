@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +10,50 @@ import click
 
 from abawcli.cli.console import print_table, progress_bar
 from abawcli.cli.options import Command, device_option, overwrite_option, verbosity_options
-from abawcli.config import COMPACT_FACE, NO_AUGMENTATION, EncoderTraining, default_training
+from abawcli.config import (
+    COMPACT_FACE,
+    NO_AUGMENTATION,
+    PRECISIONS,
+    Augmentation,
+    EncoderTraining,
+    default_training,
+)
+from abawcli.errors import UsageError
 
 PUBLISHED, COMPACT = EncoderTraining(), default_training(COMPACT_FACE)
+AUGMENTATIONS = {field.name for field in fields(Augmentation)}
 
 
 def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command], Command]:
-    """Make an option of a field of `EncoderTraining`; the default depends on the backbone."""
-    published, compact = getattr(PUBLISHED, field), getattr(COMPACT, field)
-    shown = f"{published:g}" + (f"; {COMPACT_FACE} {compact:g}" if compact != published else "")
+    """Make an option of a field of `EncoderTraining` or of its `augmentation`.
+
+    The default depends on the backbone.
+    """
+    published, compact = (
+        _show(getattr(config.augmentation if field in AUGMENTATIONS else config, field))
+        for config in (PUBLISHED, COMPACT)
+    )
+    shown = published + (f"; {COMPACT_FACE} {compact}" if compact != published else "")
     return click.option(flag, field, type=kind, help=f"{text}  [default: {shown}]")
+
+
+def _show(value: Any) -> str:
+    return " ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value:g}"
 
 
 @click.group(name="train")
 def command() -> None:
     """Train on your own data."""
+
+
+def _tune(config: EncoderTraining, tuned: dict[str, Any], augment: bool) -> EncoderTraining:
+    """Return the settings with what was given on the command line."""
+    given = {k: v for k, v in tuned.items() if v is not None}
+    changes = {k: given.pop(k) for k in AUGMENTATIONS & given.keys()}
+    if changes and not augment:
+        raise UsageError("--no-augment goes with no option of a single augmentation")
+    augmentation = replace(config.augmentation, **changes) if augment else NO_AUGMENTATION
+    return replace(config, augmentation=augmentation, **given)
 
 
 RATE = click.FloatRange(min=0)
@@ -49,7 +78,7 @@ SHARE = click.FloatRange(0, 1)
 @click.option("--moe/--no-moe", default=True, show_default=True, help="Mixture-of-experts head.")
 @click.option(
     "--augment/--no-augment", default=True, show_default=True,
-    help="Random crops, flips, colours, blur, borders and erased patches.",
+    help="All of the random changes below, or none.",
 )  # fmt: skip
 @_tunable("--epochs", "epochs", click.IntRange(min=1), "Passes over the images.")
 @_tunable("--batch-size", "batch_size", click.IntRange(min=2), "Images a step and process.")
@@ -62,12 +91,21 @@ SHARE = click.FloatRange(0, 1)
 @_tunable("--mixup", "mixup_alpha", RATE, "Beta parameter of mixup; 0: none.")
 @_tunable("--label-smoothing", "label_smoothing", SHARE, "Share given to all classes.")
 @_tunable("--class-weights", "class_weight_power", SHARE, "Power of inverse frequency; 0: none.")
+@_tunable("--warmup-steps", "warmup_steps", click.IntRange(min=0), "Batches of rising rates.")
+@_tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the running "
+          "mean of the weights that is kept; 0: the last weights.")  # fmt: skip
+@_tunable("--crop-area", "crop_scale", (SHARE, SHARE), "Share of the area a random crop has.")
+@_tunable("--rotate", "rotate_degrees", click.FloatRange(0, 180), "Largest random rotation.")
+@_tunable("--flip", "flip_p", SHARE, "Share of images mirrored.")
+@_tunable("--jitter", "jitter_p", SHARE, "Share of images with changed colours.")
+@_tunable("--grey", "grey_p", SHARE, "Share of images made grey.")
+@_tunable("--blur", "blur_p", SHARE, "Share of images blurred.")
+@_tunable("--padaug", "padaug_p", SHARE, "Share of images given a black border.")
+@_tunable("--erase", "erase_p", SHARE, "Share of images with a patch erased.")
 @_tunable("--seed", "seed", click.IntRange(min=0), "Seed of all randomness.")
 @click.option(
-    "--padaug", type=SHARE,
-    help="Share of images given a black border.  "
-    f"[default: {PUBLISHED.augmentation.padaug_p:g}; "
-    f"{COMPACT_FACE} {COMPACT.augmentation.padaug_p:g}]",
+    "--precision", type=click.Choice(PRECISIONS), default=PUBLISHED.precision, show_default=True,
+    help="Number format; auto: bfloat16 where the device has it.",
 )  # fmt: skip
 @device_option
 @overwrite_option
@@ -80,7 +118,7 @@ def encoder(
     labels: str,
     moe: bool,
     augment: bool,
-    padaug: float | None,
+    precision: str,
     device: str,
     overwrite: bool,
     quiet: bool,
@@ -93,13 +131,10 @@ def encoder(
     """
     from abawcli.stages.train import train_encoder
 
-    config = default_training(backbone)
-    config = replace(config, **{k: v for k, v in tuned.items() if v is not None})
-    config = replace(config, soft_labels=labels == "soft", moe=config.moe if moe else None)
-    if not augment:
-        config = replace(config, augmentation=NO_AUGMENTATION)
-    if padaug is not None:
-        config = replace(config, augmentation=replace(config.augmentation, padaug_p=padaug))
+    config = _tune(default_training(backbone), tuned, augment)
+    config = replace(
+        config, soft_labels=labels == "soft", moe=config.moe if moe else None, precision=precision
+    )
     silent = os.environ.get("RANK", "0") != "0"  # of several processes one talks
     with progress_bar("train", "batch", quiet or silent) as update:
         history = train_encoder(
