@@ -218,7 +218,7 @@ class VoiceTraining:
     # encoder is used, and not from the whole crop
     no_voice: float = 0.125  # sounds without a voice for each one with, of a batch
     voice_weight: float = 0.3  # of telling the two apart, in the loss
-    lr: float = 2e-3
+    backbone_lr: float = 2e-3  # of the whole network
     weight_decay: float = 0.05  # 0 on biases and norms
     warmup_steps: int = 100
     clip_norm: float = 5.0
