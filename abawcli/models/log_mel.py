@@ -44,7 +44,7 @@ class LogMel(nn.Module):
         super().__init__()
         self.window: Tensor
         self.filters: Tensor
-        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
+        self.register_buffer("window", torch.hann_window(WINDOW, periodic=False), persistent=False)
         self.register_buffer("filters", mel_filters(), persistent=False)
 
     def power(self, samples: Tensor) -> Tensor:
