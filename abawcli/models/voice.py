@@ -68,6 +68,7 @@ class StepBlock(nn.Module):
 class CompactVoice(nn.Module):
     """16 kHz samples to a feature every 80 ms."""
 
+    step_samples = STEP_SAMPLES
     step_s = STEP_SAMPLES / AUDIO_RATE_HZ
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64, 128), dim: int = 192) -> None:
