@@ -56,11 +56,19 @@ def test_gain_and_filters_drop_out() -> None:
 def test_level_is_of_the_time_around_and_of_what_there_is_of_it() -> None:
     mel = torch.rand(1, BANDS, 1000, generator=torch.Generator().manual_seed(0)) + 0.1
     bands = LogMel().normalise(mel)
-    level = mel.log()
+    level, weight = mel.log()[0], mel.mean(dim=1)[0].sqrt()
     for at, first, last in ((500, 350, 651), (10, 0, 161), (995, 845, 1000)):
         assert last - first <= 2 * LEVEL_FRAMES + 1
-        expected = (level[0, :, at] - level[0, :, first:last].mean(dim=1)) / 2
+        share = weight[first:last] / weight[first:last].sum()
+        expected = (level[:, at] - (level[:, first:last] * share).sum(dim=1)) / 2
         torch.testing.assert_close(bands[0, :, at], expected, atol=1e-4, rtol=0)
+
+
+def test_pauses_do_not_change_the_level_of_a_voice() -> None:
+    voice = 0.3 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
+    paused = torch.cat([voice, 1e-4 * torch.randn(1, 8000)], dim=1)
+    apart = (LogMel()(paused)[..., :90] - LogMel()(voice)[..., :90]).abs()
+    assert apart.max() < 0.05
 
 
 def test_silence_is_zero() -> None:

@@ -1,4 +1,4 @@
-"""Sound as a network sees it: logarithms of band energies, about their mean of the time around."""
+"""Sound as a network sees it: logarithms of band energies about their level of the time around."""
 
 import numpy as np
 import torch
@@ -37,6 +37,15 @@ def mel_filters(warp: Tensor | None = None) -> Tensor:
     return filters / filters.sum(dim=-1, keepdim=True).clamp_min(1e-3)
 
 
+def _sum_around(rows: Tensor) -> Tensor:
+    """Sum rows (B, M, T) over LEVEL_FRAMES to both sides, as far as there are any."""
+    frames = rows.shape[2]
+    total = F.pad(rows.cumsum(dim=2), (1, 0))  # (B, M, T + 1)
+    at = torch.arange(frames, device=rows.device)
+    first, last = (at - LEVEL_FRAMES).clamp_min(0), (at + LEVEL_FRAMES + 1).clamp_max(frames)
+    return total[..., last] - total[..., first]
+
+
 class LogMel(nn.Module):
     """16 kHz samples to log-mel frames of 10 ms, in whole steps."""
 
@@ -61,13 +70,14 @@ class LogMel(nn.Module):
         return torch.view_as_real(spectrum).square().sum(dim=-1) / self.window.square().sum()
 
     def normalise(self, mel: Tensor) -> Tensor:
-        """Turn band energies (B, BANDS, T) into logarithms about their mean of the time around."""
+        """Turn band energies (B, BANDS, T) into logarithms about their mean of the time around.
+
+        Frames count by the root of their energy: the level is that of the voice and not of its
+        pauses, however long they are.
+        """
         level = torch.log(mel + FLOOR)  # (B, M, T)
-        frames, half = level.shape[2], LEVEL_FRAMES
-        total = F.pad(level.double().cumsum(dim=2), (1, 0))  # (B, M, T + 1)
-        at = torch.arange(frames, device=mel.device)
-        first, last = (at - half).clamp_min(0), (at + half + 1).clamp_max(frames)  # (T,)
-        mean = (total[..., last] - total[..., first]) / (last - first)  # (B, M, T)
+        weight = (mel.mean(dim=1, keepdim=True) + FLOOR / 100).sqrt().double()  # (B, 1, T)
+        mean = _sum_around(level * weight) / _sum_around(weight)  # (B, M, T)
         return (level - mean.float()) / 2
 
     def forward(self, samples: Tensor) -> Tensor:

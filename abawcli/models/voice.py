@@ -1,9 +1,10 @@
 """Our own small voice encoder: log-mel, convolutional in time, and who may trust its answer.
 
-Step k of its output is centred (k + 0.5) * `step_s` after the first sample and depends on about
-1.5 s around it, plus the level: from each band of the log-mel the mean of the 3 s around is taken,
-of as much of them as there is. So loudness, microphone and part of the speaker drop out, alike in
-training, in a short clip and in a chunk of a long sound, and nothing is asked of sound to come.
+Step k of its output is centred (k + 0.5) * `step_s` after the first sample and depends on 0.75 s to
+both sides of it, and on the level: from each band of the log-mel the mean over 1.5 s to both sides
+is taken, of as much of them as there is, in which loud frames count more. So loudness, microphone
+and part of the speaker drop out, alike in training, in a short clip and in a long sound that is
+heard in chunks, and no pass over all of the sound is needed first.
 """
 
 from collections.abc import Sequence
