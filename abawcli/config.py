@@ -226,15 +226,15 @@ NO_SOUND_AUGMENTATION = SoundAugmentation(
 class VoiceTraining:
     """The voice encoder, from scratch on minutes to hours of speech. All ours."""
 
-    epochs: int = 40
-    epoch_batches: int = 100  # an epoch is so many, drawn alike from each corpus and its classes
+    epochs: int = 20
+    epoch_batches: int = 200  # an epoch is so many, drawn alike from each corpus and its classes
     batch_size: int = 32
     crop_s: float = 2.56  # of a sound; a whole number of steps of 80 ms
     local_p: float = 0.5  # of learning from the half second to both sides of a moment, as the
     # encoder is used, and not from the whole crop
     no_voice: float = 0.125  # sounds without a voice for each one with, of a batch
     voice_weight: float = 0.3  # of telling the two apart, in the loss
-    lr: float = 2e-3
+    backbone_lr: float = 2e-3  # of the whole network
     weight_decay: float = 0.05  # 0 on biases and norms
     warmup_steps: int = 100
     clip_norm: float = 5.0

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from click.testing import CliRunner
+from sounds import save_sound_set
 from tiny_models import save_image_set
 
 from abawcli.cli import main
@@ -45,3 +46,28 @@ def test_parts_of_the_augmentation(tmp_path: Path) -> None:
     assert training["ema_decay"] == 0.5 and training["precision"] in ("float32", "bfloat16")
     both = CliRunner().invoke(main, [*arguments, *parts, "--no-augment"])
     assert both.exit_code == 2 and "--no-augment" in both.stderr
+
+
+def test_train_a_voice_encoder(tmp_path: Path) -> None:
+    manifest = save_sound_set(tmp_path / "sounds")
+    arguments = ["train", "encoder", "--audio", str(tmp_path / "sounds"), "--manifest"]
+    arguments += [str(manifest), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    small = ["--epochs", "1", "--epoch-batches", "1", "--batch-size", "4", "--no-augment"]
+    result = CliRunner().invoke(main, [*arguments, *small])
+    assert result.exit_code == 0, result.output
+    assert "macro-F1 a" in result.stderr
+    training = json.loads((tmp_path / "run/config.json").read_text())["training"]
+    assert training["augmentation"]["noise_p"] == 0 and training["epoch_batches"] == 1
+    assert (tmp_path / "run/encoder.safetensors").stat().st_size < 4e6
+    refused = CliRunner().invoke(main, [*arguments, "--no-moe"])
+    assert refused.exit_code == 2 and "--moe is for --images" in refused.stderr
+
+
+def test_an_encoder_is_of_images_or_of_sounds(tmp_path: Path) -> None:
+    arguments = ["train", "encoder", "--manifest", "m.csv", "-o", str(tmp_path / "run")]
+    for folders in ([], ["--images", "a", "--audio", "b"]):
+        result = CliRunner().invoke(main, [*arguments, *folders])
+        assert result.exit_code == 2 and "--images or --audio" in result.stderr
+    batches = [*arguments, "--images", "a", "--epoch-batches", "3"]
+    result = CliRunner().invoke(main, batches)
+    assert result.exit_code == 2 and "--epoch-batches is for --audio" in result.stderr
