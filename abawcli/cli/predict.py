@@ -17,7 +17,7 @@ from abawcli.cli.options import (
     subject_option,
     verbosity_options,
 )
-from abawcli.config import Prediction
+from abawcli.config import MODALITIES, Prediction
 from abawcli.labels import CLASSES
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 @click.option(
     "--recipe", default="compact", show_default=True, metavar="NAME|PATH",
     help="What labels the faces: a name of `abaw models`, or a trained checkpoint.",
+)  # fmt: skip
+@click.option(
+    "--modality", type=click.Choice(MODALITIES), default=MODALITIES[0], show_default=True,
+    help="Faces and sound together, or one of them.",
 )  # fmt: skip
 @subject_option
 @click.option("--no-smooth", is_flag=True, help="Leave each frame's own probabilities.")
@@ -44,6 +48,7 @@ def command(
     inputs: tuple[str, ...],
     output: Path,
     recipe: str,
+    modality: str,
     subject: str,
     no_smooth: bool,
     batch_size: int,
@@ -51,21 +56,23 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Label every frame of videos or pictures with one of eight expressions.
+    """Label every frame of videos with one of eight expressions.
 
-    One input is written to the table -o (.csv or .parquet); several, or a folder, into the
-    folder -o, a csv each. Every decoded frame has a row, whether it shows a face or not.
+    An input is a video, a picture, a sound (25 rows a second) or features of `abaw extract`. One
+    is written to the table -o (.csv or .parquet); several, or a folder, into the folder -o, a
+    csv each. Every decoded frame has a row, whether it shows a face or not.
     """
     from abawcli.device import spare_a_core
     from abawcli.formats import files, tables
     from abawcli.stages.predict import Predictor
 
-    paths = files.expand_inputs(inputs, files.VIDEO_SUFFIXES | files.IMAGE_SUFFIXES)
+    suffixes = files.SOUND_SUFFIXES if modality == "audio" else files.IMAGE_SUFFIXES
+    paths = files.expand_inputs(inputs, files.VIDEO_SUFFIXES | suffixes)
     if output.suffix and not os.path.isdir(output):
         tables.check_table_name(output)
     outputs = files.name_outputs(paths, output, ".csv")
     spare_a_core()
-    predictor = Predictor(recipe, device, Prediction(batch_size=batch_size))
+    predictor = Predictor(recipe, device, Prediction(batch_size=batch_size), modality)
     settings = predictor.describe(subject, smooth=not no_smooth)
     rows = []
 

@@ -80,3 +80,8 @@ def hash_file(path: Path) -> str:
     """Return the sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_place(name: str) -> str:
+    """Return a name by which weights are found again from anywhere: a path becomes absolute."""
+    return os.path.abspath(name) if os.path.exists(name) else name

@@ -20,9 +20,9 @@ from abawcli.models.backbones import (
     load_hub_backbone,
     rebuild_backbone,
 )
-from abawcli.models.checkpoint import hash_file, load_checkpoint
+from abawcli.models.checkpoint import find_place, hash_file, load_checkpoint
 from abawcli.models.compact import fold_batch_norm
-from abawcli.models.recipes import RECIPES
+from abawcli.models.recipes import find_weights
 
 
 class FeatureEncoder:
@@ -61,10 +61,14 @@ class Encoder(FeatureEncoder):
         self.classifier = classifier.eval().to(device)
 
     @torch.inference_mode()
+    def read(self, features: Tensor) -> NDArray[np.float32]:
+        """Turn features (B, D) into probabilities (B, 8)."""
+        probabilities: Tensor = self.classifier(features.to(self.device)).softmax(dim=1)  # (B, 8)
+        return np.asarray(probabilities.cpu().numpy(), np.float32)
+
     def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn RGB crops (B, K, S, S, 3) into probabilities (B, 8)."""
-        probabilities: Tensor = self.classifier(self.encode(crops)).softmax(dim=1)  # (B, 8)
-        return np.asarray(probabilities.cpu().numpy(), np.float32)
+        return self.read(self.encode(crops))
 
 
 def load_encoder(path: Path, device: torch.device) -> tuple[Encoder, dict[str, Any]]:
@@ -93,7 +97,9 @@ def load_encoder(path: Path, device: torch.device) -> tuple[Encoder, dict[str, A
 
 
 def load_feature_encoder(name: str, device: torch.device) -> tuple[FeatureEncoder, dict[str, Any]]:
-    """Load an image backbone, and a description of its features: backbone, sha256, dim, input.
+    """Load an image backbone, and a description of its features.
+
+    That is: backbone, sha256 of the weights, dim, preprocessing, and the place to load it from.
 
     `name` is `compact-face`, the path of an `encoder.safetensors`, or a DINOv2, BEiT or ViT of
     transformers by hub name or folder.
@@ -101,13 +107,14 @@ def load_feature_encoder(name: str, device: torch.device) -> tuple[FeatureEncode
     Raises:
         CheckpointError: it cannot be loaded.
     """
-    path = RECIPES["compact"].encoder if name == COMPACT_FACE else Path(name)
+    path = find_weights(name) if name == COMPACT_FACE else Path(name)
     encoder: FeatureEncoder
     sha256: str | None
     if path.suffix == ".safetensors":
         encoder, about = load_encoder(path, device)
-        name, sha256 = about["backbone"], hash_file(path)
+        backbone, sha256 = about["backbone"], hash_file(path)
     else:
         encoder, sha256 = FeatureEncoder(load_hub_backbone(name), device), hash_pretrained(name)
+        backbone = name
     how = {"dim": encoder.dim, "preprocess": asdict(encoder.preprocess)}
-    return encoder, {"backbone": name, "encoder": sha256} | how
+    return encoder, {"backbone": backbone, "encoder": sha256, "place": find_place(name)} | how

@@ -142,7 +142,7 @@ class Extractor:
             if self.modality == "audio":
                 raise InputError(f"{path} has no sound; use --modality visual")
             if path:
-                LOG.warning("%s has no sound", path)
+                LOG.info("%s has no sound", path)
             return FrameAligner(iter(()), self.sound.dim)
         steps = self.sound.encode_blocks(read_audio_blocks(path))
         return FrameAligner(steps, self.sound.dim, self.sound.config.window_s)
@@ -160,9 +160,7 @@ class Extractor:
 
     def _see(self, path: Path, aligner: FrameAligner) -> Iterator[tuple[SeenFrame, list[Rows]]]:
         has_video = _has_stream(path, find_video)
-        if self.modality == "av" and not has_video:
-            raise InputError(f"{path} holds no video; use --modality audio for its sound")
-        if self.encoder:
+        if self.encoder and (has_video or not self.sound):
             how = self.encoder.preprocess
             return encode_faces(path, self.detector, how, self.encode_crops, self.config)
         if has_video:

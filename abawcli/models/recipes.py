@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from abawcli.config import COMPACT_FACE, Smoothing
-from abawcli.errors import UsageError
+from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Hearing, Smoothing
+from abawcli.errors import CheckpointError, UsageError
 from abawcli.models.checkpoint import describe_checkpoint, hash_file
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -14,30 +14,42 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Detector, encoder (which records its own preprocessing and crop scales), smoothing."""
+    """Detector, backbones (which record their own preprocessing), head, smoothing.
+
+    Without a head, faces are read by the image encoder's own classifier and sound is not heard.
+    """
 
     name: str
-    encoder: Path
+    visual: str | None  # as for `abaw extract --visual`; None: faces are not looked at
+    audio: str | None = None  # likewise `--audio`
+    layers: str = Hearing.layers
+    head: Path | None = None
     detector: str = "retinaface"
     smoothing: Smoothing = Smoothing()
-    licence: str = "the user's own"
 
     def describe(self) -> dict[str, Any]:
-        """Return what a result depends on, JSON-like, for its provenance."""
+        """Return what a result depends on beside the features, JSON-like, for its provenance."""
         return {
             "recipe": self.name,
-            "encoder_sha256": hash_file(self.encoder),
-            "detector": self.detector,
+            "head_sha256": self.head and hash_file(self.head),
             "smoothing": asdict(self.smoothing),
         }
 
 
-RECIPES = {
-    "compact": Recipe(
-        "compact",
-        WEIGHTS / f"{COMPACT_FACE}.safetensors",
-        licence="MIT (trained on FER2013 images with FER+ votes)",
-    )
+def find_weights(name: str) -> Path:
+    """Return the file with the weights of one of our own backbones or heads."""
+    return WEIGHTS / f"{name}.safetensors"
+
+
+RECIPES = {"compact": find_weights("compact-gated")}
+LICENCES = {  # of what comes with the package
+    "compact": "faces: MIT, voices: CC BY-NC-SA 4.0",
+    COMPACT_FACE: "MIT (trained on FER2013 images with FER+ votes)",
+    COMPACT_VOICE: "CC BY-NC-SA 4.0 (trained on RAVDESS and nEMO)",
+}
+# Systems as they were published: backbones and head. Nobody has published their weights.
+PUBLISHED = {
+    "two-stage": ("facebook/dinov2-large", "facebook/wav2vec2-large-960h-lv60-self", "gated"),
 }
 
 
@@ -45,18 +57,39 @@ def find_recipe(name: str) -> Recipe:
     """Return the recipe of that name, or the one that a checkpoint at that path stands for.
 
     Raises:
-        UsageError: neither a known name nor a file.
-        CheckpointError: the file is no checkpoint of abaw.
+        UsageError: neither a known name nor a file, or a system without published weights.
+        CheckpointError: the file is no encoder or head of abaw.
     """
-    if name in RECIPES:
-        return RECIPES[name]
-    path = Path(name)
-    if not os.path.exists(path):
-        raise UsageError(
-            f"no recipe {name!r}: known are {', '.join(RECIPES)}, or give a checkpoint's path"
+    path = RECIPES.get(name, Path(name))
+    if name not in RECIPES and not os.path.exists(path):
+        raise UsageError(_explain_missing(name))
+    about = describe_checkpoint(path)
+    if about.get("kind") == "encoder":
+        return Recipe(name, str(path))
+    if about.get("kind") != "head":
+        raise CheckpointError(
+            f"{path} holds {about.get('kind')!r} weights; a recipe is a head or an image encoder"
         )
-    describe_checkpoint(path)
-    return Recipe(str(path), path)
+    visual, audio = about.get("visual") or {}, about.get("audio") or {}
+    return Recipe(
+        name,
+        visual.get("place"),
+        audio.get("place"),
+        audio.get("layers") or Hearing.layers,
+        path,
+        smoothing=Smoothing(**about["smoothing"]),
+    )
+
+
+def _explain_missing(name: str) -> str:
+    if name not in PUBLISHED:
+        return f"no recipe {name!r}: known are {', '.join(RECIPES)}, or give a checkpoint's path"
+    visual, audio, head = PUBLISHED[name]
+    return (
+        f"the weights of {name} were not published; make your own with `abaw extract --visual "
+        f"{visual} --audio {audio}` and `abaw train head --head {head}`, and give head.safetensors "
+        "as the recipe"
+    )
 
 
 # Pretrained backbones that the published systems name; any other of their kind works too.
@@ -64,17 +97,15 @@ HUB_BACKBONES = {
     "facebook/dinov2-large": "Apache-2.0",
     "facebook/dinov2-small": "Apache-2.0",
     "microsoft/beit-large-patch16-224": "Apache-2.0",
+    "facebook/wav2vec2-large-960h-lv60-self": "Apache-2.0",
 }
 
 
 def list_models() -> list[dict[str, str]]:
     """Return a row for every recipe and known backbone: name, kind, licence, size, weights."""
-    rows = [
-        _list_model(recipe.name, "recipe", recipe.licence, recipe.encoder)
-        for recipe in RECIPES.values()
-    ]
-    compact = RECIPES["compact"]
-    rows.append(_list_model(COMPACT_FACE, "backbone", compact.licence, compact.encoder))
+    rows = [_list_model(name, "recipe", LICENCES[name], path) for name, path in RECIPES.items()]
+    for name in (COMPACT_FACE, COMPACT_VOICE):
+        rows.append(_list_model(name, "backbone", LICENCES[name], find_weights(name)))
     for name, licence in HUB_BACKBONES.items():
         place = _find_in_cache(name)
         rows.append(_list_model(name, "backbone", licence, place, f"hf download {name}"))

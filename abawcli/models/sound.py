@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, Hearing
+from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, VOICE_PRESENT, Hearing
 from abawcli.device import autocast, inference_dtype
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.media.audio import Audio
 from abawcli.models.backbones import hash_pretrained, load_pretrained
-from abawcli.models.checkpoint import hash_file
-from abawcli.models.recipes import WEIGHTS
-from abawcli.models.voice import CompactVoice, load_voice_encoder
+from abawcli.models.checkpoint import find_place, hash_file
+from abawcli.models.recipes import find_weights
+from abawcli.models.voice import VoiceEncoder, load_voice_encoder
 
 Floats = NDArray[np.float32]
 CPU = torch.device("cpu")
@@ -48,27 +48,45 @@ class SoundBackbone(nn.Module):
         self.step_s = step_samples / AUDIO_RATE_HZ
         self.context_s = 1.0  # of sound that a step should have on both sides
         self.sha256: str | None = None  # of the weights
+        self.place = name  # to load it from
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map sound (B, N), full scale 1.0, to features (B, S, dim)."""
         features: Tensor = self.network(samples)
         return features
 
+    def hears(self, features: Tensor) -> Tensor:
+        """Tell of features (S, dim) which come from something that was listened for, (S,)."""
+        return torch.ones(len(features), dtype=torch.bool)
+
     def lower_precision(self, dtype: torch.dtype) -> None:
         """Let the network compute with `dtype`, as far as that does no harm."""
 
     def describe(self) -> dict[str, Any]:
         """Return what features depend on, JSON-like."""
-        return {"backbone": self.name, "encoder": self.sha256, "dim": self.dim, "layers": None}
+        return {
+            "backbone": self.name,
+            "encoder": self.sha256,
+            "place": self.place,
+            "dim": self.dim,
+            "layers": None,
+        }
 
 
 class CompactSound(SoundBackbone):
-    """Our own voice encoder, without its classifier."""
+    """Our own voice encoder. Its classifier tells where there is a voice; silence has none."""
 
-    def __init__(self, network: CompactVoice) -> None:
+    def __init__(self, encoder: VoiceEncoder) -> None:
+        network = encoder.backbone
         step = network.step_samples
         super().__init__(COMPACT_VOICE, network, network.dim, step, step)
+        self.classifier = encoder.classifier
         self.context_s = 2.4  # all that a step depends on: 0.75 s, and the level of 1.5 s around
+
+    def hears(self, features: Tensor) -> Tensor:
+        """Tell of features (S, dim) which come from a voice, (S,)."""
+        voiced: Tensor = self.classifier.has_voice(features) >= VOICE_PRESENT
+        return voiced
 
 
 class TransformerSound(SoundBackbone):
@@ -136,13 +154,13 @@ def load_compact_sound(path: Path) -> SoundBackbone:
         CheckpointError: as `models.voice.load_voice_encoder`.
     """
     encoder, _ = load_voice_encoder(path, CPU)
-    backbone = CompactSound(encoder.backbone)
-    backbone.sha256 = hash_file(path)
+    backbone = CompactSound(encoder)
+    backbone.sha256, backbone.place = hash_file(path), find_place(str(path))
     return backbone
 
 
 SOUND_BACKBONES: dict[str, Callable[[], SoundBackbone]] = {
-    COMPACT_VOICE: lambda: load_compact_sound(WEIGHTS / f"{COMPACT_VOICE}.safetensors")
+    COMPACT_VOICE: lambda: load_compact_sound(find_weights(COMPACT_VOICE))
 }
 
 
@@ -159,7 +177,9 @@ def build_sound_backbone(name: str, layers: str = Hearing.layers) -> SoundBackbo
         UsageError: it has no such layers.
     """
     if name in SOUND_BACKBONES:
-        return SOUND_BACKBONES[name]()
+        backbone = SOUND_BACKBONES[name]()
+        backbone.place = name
+        return backbone
     if Path(name).suffix == ".safetensors":
         return load_compact_sound(Path(name))
     network, processor = load_pretrained(name)
@@ -167,7 +187,7 @@ def build_sound_backbone(name: str, layers: str = Hearing.layers) -> SoundBackbo
         kind = network.config.model_type
         raise CheckpointError(f"{name!r} is no sound backbone that is known here but {kind!r}")
     backbone = TransformerSound(name, network, bool(processor.get("do_normalize", True)), layers)
-    backbone.sha256 = hash_pretrained(name)
+    backbone.sha256, backbone.place = hash_pretrained(name), find_place(name)
     return backbone
 
 
@@ -177,6 +197,7 @@ class SoundSteps:
 
     times_s: NDArray[np.float64]  # (S,) centres, on the container's clock
     features: Floats  # (S, D)
+    heard: NDArray[np.bool_]  # (S,) whether there is anything to go by
     start_s: float  # where the whole sound begins
     end_s: float  # up to here it is known to go
 
@@ -209,13 +230,14 @@ class SoundEncoder:
         return about | {"window_s": self.config.window_s, "chunk_s": self.config.chunk_s}
 
     @torch.inference_mode()
-    def encode(self, samples: Floats) -> Floats:
-        """Turn sound (N,) into features (S, D), at least one."""
+    def encode(self, samples: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """Turn sound (N,) into features (S, D), at least one, and which are to be heeded (S,)."""
         missing = max(0, self.backbone.field_samples - len(samples))
         sound = F.pad(torch.from_numpy(samples), (0, missing)).to(self.device)
         with autocast(self.device):
-            features: Tensor = self.backbone(sound[None])[0]  # (S, D)
-        return np.asarray(features.float().cpu().numpy(), np.float32)
+            features: Tensor = self.backbone(sound[None])[0].float()  # (S, D)
+        heard = self.backbone.hears(features).cpu().numpy()  # (S,)
+        return np.asarray(features.cpu().numpy(), np.float32), heard
 
     def encode_blocks(self, blocks: Iterable[Audio]) -> Iterator[SoundSteps]:
         """Yield the steps of a sound that comes in adjoining blocks, a chunk at a time."""
@@ -238,11 +260,12 @@ class SoundEncoder:
         step = self.backbone.step_samples
         first = self._context // step if passed else 0
         end = None if last else (self._hop + self._context) // step
-        features = self.encode(sound)[first:end]  # (S, D)
+        features, heard = self.encode(sound)  # (S', D), (S',)
+        features, heard = features[first:end], heard[first:end]  # (S, D), (S,)
         centres = (first + np.arange(len(features))) * step + self.backbone.field_samples / 2
         times_s = start_s + (passed + centres) / AUDIO_RATE_HZ
         return SoundSteps(
-            times_s, features, start_s, start_s + (passed + len(sound)) / AUDIO_RATE_HZ
+            times_s, features, heard, start_s, start_s + (passed + len(sound)) / AUDIO_RATE_HZ
         )
 
 
@@ -261,12 +284,14 @@ class FrameAligner:
         self._steps = steps
         self._times_s = np.empty(0)
         self._features = np.empty((0, dim), np.float32)
+        self._heard = np.empty(0, bool)
 
     def at(self, time_s: float) -> tuple[Floats, bool]:
         """Return the feature (D,) of a frame, and whether there is sound.
 
-        It is the mean over the steps within `window_s` of the frame, or where there is none the
-        nearest step. Frames further than `window_s` from the sound have none: zeros and False.
+        It is the mean over the heard steps within `window_s` of the frame, or where there is no
+        step the nearest. Frames further than `window_s` from the sound, or with nothing heard
+        around them, have none: zeros and False.
         """
         low_s, high_s = time_s - self.window_s, time_s + self.window_s
         while not self.is_exhausted and not (len(self._times_s) and self._times_s[-1] > high_s):
@@ -275,8 +300,12 @@ class FrameAligner:
             return np.zeros(self.dim, np.float32), False
         first, end = np.searchsorted(self._times_s, (low_s, np.nextafter(high_s, np.inf)))
         if first == end:
-            return self._features[np.abs(self._times_s - time_s).argmin()], True
-        return np.asarray(self._features[first:end].mean(axis=0), np.float32), True
+            first = int(np.abs(self._times_s - time_s).argmin())
+            end = first + 1
+        heeded = self._features[first:end][self._heard[first:end]]  # (S', D)
+        if len(heeded) == 0:
+            return np.zeros(self.dim, np.float32), False
+        return np.asarray(heeded.mean(axis=0), np.float32), True
 
     def _pull(self, low_s: float) -> None:
         """Take the next chunk of steps, and let go of those before `low_s` but the last."""
@@ -288,3 +317,4 @@ class FrameAligner:
         kept = min(int(np.searchsorted(self._times_s, low_s)), max(0, len(self._times_s) - 1))
         self._times_s = np.concatenate([self._times_s[kept:], chunk.times_s])
         self._features = np.concatenate([self._features[kept:], chunk.features])
+        self._heard = np.concatenate([self._heard[kept:], chunk.heard])

@@ -1,28 +1,39 @@
-"""From pixels to labels, as a stream: decode, find and follow faces, crop, encode, classify.
+"""From pixels and sound to labels, as a stream: features of each frame, a head, smoothing.
 
 What is kept of a whole video is numbers: about 150 bytes a face and frame.
 """
 
+import itertools
 from array import array
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
-from abawcli.config import Detection, Prediction, Tracking
+from abawcli.config import MODALITIES, Prediction
 from abawcli.device import choose_device
-from abawcli.faces.detect import load_detector
-from abawcli.faces.subjects import lay_rows
+from abawcli.errors import CheckpointError, UsageError
+from abawcli.faces.subjects import NOBODY, lay_rows
+from abawcli.formats.features import (
+    FEATURES_SUFFIX,
+    Features,
+    read_features,
+    round_features,
+)
 from abawcli.formats.tables import COLUMNS, PROBABILITIES, decode_name
 from abawcli.labels import IGNORE, N_CLASSES
-from abawcli.models.encoder import load_encoder
-from abawcli.models.extractor import encode_faces
+from abawcli.models.encoder import Encoder
+from abawcli.models.extractor import Extractor, FrameFeatures
+from abawcli.models.heads import SOURCES, check_features, load_head
 from abawcli.models.recipes import find_recipe
 from abawcli.stages.smooth import smooth_table
+
+Probabilities = NDArray[np.float32]
 
 
 class Progress(Protocol):
@@ -40,7 +51,8 @@ class FacePrediction:
     box: tuple[float, float, float, float]  # x, y, w, h in pixels of the displayed frame
     score: float
     detected: bool  # False: the box is interpolated between two detections
-    probabilities: NDArray[np.float32]  # (8,)
+    probabilities: Probabilities  # (8,) of the face, and of the sound where there is some
+    source: str  # av or visual
 
 
 @dataclass(frozen=True)
@@ -50,36 +62,57 @@ class FramePrediction:
     frame: int  # from 1
     time_s: float
     faces: list[FacePrediction]
+    sound: Probabilities | None  # (8,) what the sound by itself says; None: nothing
 
 
 class Predictor:
-    """A recipe's networks, loaded once for any number of videos."""
+    """A recipe's networks, loaded once for any number of inputs."""
 
     def __init__(
-        self, recipe: str = "compact", device: str = "auto", config: Prediction | None = None
+        self,
+        recipe: str = "compact",
+        device: str = "auto",
+        config: Prediction | None = None,
+        modality: str = "av",
     ) -> None:
         """Load the networks.
 
         Raises:
-            UsageError: no such recipe or device.
-            CheckpointError: its weights are missing or do not fit.
+            UsageError: no such recipe, device or modality, or one that the recipe does not know.
+            CheckpointError: its weights are missing, do not fit, or are not those that the
+                recipe's head was trained with.
         """
         self.recipe = find_recipe(recipe)
         self.config = config or Prediction()
-        self.encoder, _ = load_encoder(self.recipe.encoder, choose_device(device))
-        self.detector = load_detector(self.recipe.detector, threads=1)
+        place = choose_device(device)
+        self.head, self.about = None, None
+        if self.recipe.head:
+            self.head, self.about = load_head(self.recipe.head, place)
+        self.extractor = Extractor(
+            self.recipe.visual or "",
+            self.recipe.audio or "",
+            self._choose_modality(modality),
+            self.recipe.layers,
+            device,
+            self.config,
+        )
+        if self.about:
+            check_features(self.about, self.extractor.about, f"recipe {recipe}")
+
+    def _choose_modality(self, modality: str) -> str:
+        """Return what the recipe looks at of what was asked for."""
+        if modality not in MODALITIES:
+            raise UsageError(f"unknown modality {modality!r}; choose {', '.join(MODALITIES)}")
+        uses = self.head.head.uses if self.head else ("visual",)
+        known = "av" if len(uses) == 2 else uses[0]
+        if modality not in (known, "av") and known != "av":
+            raise UsageError(f"the recipe {self.recipe.name} is {known} only, not {modality}")
+        return known if modality == "av" else modality
 
     def describe(self, subject: str, smooth: bool) -> dict[str, Any]:
         """Return what the results depend on, for their provenance."""
-        about = self.recipe.describe()
-        if not smooth:
-            about["smoothing"] = None
-        return about | {
-            "subject": subject,
-            "detector_sha256": self.detector.sha256,
-            "detection": asdict(Detection()),
-            "tracking": asdict(Tracking()),
-        }
+        about = self.recipe.describe() | self.extractor.describe(Path(), subject)
+        return about if smooth else about | {"smoothing": None}
 
     def predict_frames(self, path: Path) -> Iterator[FramePrediction]:
         """Yield every frame of a video with all its faces, unsmoothed, in order.
@@ -87,15 +120,56 @@ class Predictor:
         Raises:
             InputError: the file cannot be read or holds no frame.
         """
-        encoder = self.encoder
-        for seen, rows in encode_faces(
-            path, self.detector, encoder.preprocess, encoder.classify, self.config
-        ):
-            faces = [
-                FacePrediction(face.subject, face.box, face.score, face.detected, row)
-                for face, row in zip(seen.faces, rows, strict=True)
+        stream = self.extractor.extract_frames(path)
+        while chunk := list(itertools.islice(stream, self.config.queue_frames)):
+            yield from self._predict_chunk(chunk)
+
+    def _predict_chunk(self, chunk: list[FrameFeatures]) -> Iterator[FramePrediction]:
+        """Read each face of some frames, and the sound of each by itself."""
+        wide, _ = self.extractor.widths
+        count = [len(frame.faces) for frame in chunk]
+        faces = np.array([row for frame in chunk for row in frame.visual])
+        faces = faces.reshape(sum(count), wide)
+        audio = np.array([frame.audio for frame in chunk])  # (F, Da)
+        has_audio = np.array([frame.has_audio for frame in chunk])  # (F,)
+        p, source = self.read(  # (N + F, 8): first the faces, then the sound of each frame
+            np.concatenate([faces, np.zeros((len(chunk), wide))]),
+            np.concatenate([np.repeat(audio, count, axis=0), audio]),
+            np.arange(len(faces) + len(chunk)) < len(faces),
+            np.concatenate([np.repeat(has_audio, count), has_audio]),
+        )
+        rows = iter(zip(p, source, strict=True))
+        sound = iter(zip(p[len(faces) :], source[len(faces) :], strict=True))
+        for frame in chunk:
+            found = [
+                FacePrediction(face.subject, face.box, face.score, face.detected, row, str(what))
+                for face, (row, what) in zip(frame.faces, rows, strict=False)
             ]
-            yield FramePrediction(seen.number, seen.time_s, faces)
+            heard, what = next(sound)
+            yield FramePrediction(
+                frame.frame, frame.time_s, found, None if what == "none" else heard
+            )
+
+    def read(
+        self,
+        visual: NDArray[np.floating[Any]],
+        audio: NDArray[np.floating[Any]],
+        has_visual: NDArray[np.bool_],
+        has_audio: NDArray[np.bool_],
+    ) -> tuple[Probabilities, NDArray[np.str_]]:
+        """Turn features (T, Dv), (T, Da) and their masks (T,) into probabilities (T, 8).
+
+        Also returns what each row rests on: av, visual, audio, or none, where they are NaN.
+        Features are rounded as they are in files, so that these give the same.
+        """
+        v, a = round_features(visual), round_features(audio)
+        if self.head:
+            return self.head.classify(v, a, has_visual, has_audio)
+        assert isinstance(self.extractor.encoder, Encoder)
+        p = np.full((len(v), N_CLASSES), np.nan, np.float32)
+        if has_visual.any():
+            p[has_visual] = self.extractor.encoder.read(torch.from_numpy(v[has_visual]).float())
+        return p, SOURCES[has_visual.astype(int), 0]
 
     def predict_video(
         self,
@@ -104,69 +178,123 @@ class Predictor:
         smooth: bool = True,
         progress: Progress = lambda done, total, what: None,
     ) -> pd.DataFrame:
-        """Return the prediction table of a video or picture (columns of `formats.tables`).
+        """Return the prediction table of a video, picture, sound or feature file.
 
         Every decoded frame has one row, or one for each subject with `subject="all"`. The
-        column `subject` holds what was asked for, and the track's number for `all`.
+        column `subject` holds what was asked for, and the track's number for `all`. A frame
+        without a face rests on its sound, if there is any; with `all` only where nobody is seen
+        in the whole video, for whose voice it is nobody knows.
 
         Raises:
             InputError: the file cannot be read or holds no frame.
             UsageError: no such way to choose a subject.
+            CheckpointError: features of other backbones than the recipe's.
         """
-        faces, frames, times = array("d"), array("q"), array("d")
-        for found in self.predict_frames(path):
-            frames.append(found.frame)
-            times.append(found.time_s)
-            for face in found.faces:
-                row = (found.frame, face.subject, *face.box, face.score, *face.probabilities)
-                faces.extend(map(float, row))
-            progress(found.frame, None, "")
-        columns = np.frombuffer(faces, np.float64).reshape(-1, 7 + N_CLASSES)  # (N, 15)
-        table = _build_table(
-            decode_name(path.stem), np.array(frames), np.array(times), columns, subject
-        )
+        if path.suffix == FEATURES_SUFFIX:
+            table = self._predict_features(path)
+        else:
+            table = self._predict_media(path, subject, progress)
         return smooth_table(table, self.recipe.smoothing) if smooth else table
+
+    def _predict_features(self, path: Path) -> pd.DataFrame:
+        features = read_features(path)
+        if self.about is None:
+            raise CheckpointError(f"the recipe {self.recipe.name} has no head to read {path} with")
+        check_features(self.about, features.about, str(path))
+        has = {
+            name: getattr(features, f"has_{name}") & bool(self.extractor.about[name])
+            for name in ("visual", "audio")
+        }
+        p, source = self.read(features.visual, features.audio, has["visual"], has["audio"])
+        return _build_features_table(features, p, source)
+
+    def _predict_media(self, path: Path, subject: str, progress: Progress) -> pd.DataFrame:
+        clock, faces = array("d"), array("d")
+        silent = np.full(N_CLASSES, np.nan)
+        for found in self.predict_frames(path):
+            sound = silent if found.sound is None else found.sound
+            clock.extend(map(float, (found.frame, found.time_s, *sound)))
+            for face in found.faces:
+                row = (found.frame, face.subject, *face.box, face.score, face.source == "av")
+                faces.extend(map(float, (*row, *face.probabilities)))
+            progress(found.frame, None, "")
+        return _build_table(
+            decode_name(path.stem),
+            np.frombuffer(clock, np.float64).reshape(-1, 2 + N_CLASSES),
+            np.frombuffer(faces, np.float64).reshape(-1, 8 + N_CLASSES),
+            subject,
+        )
 
 
 def _build_table(
-    video: str,
-    frames: NDArray[np.int64],
-    times: NDArray[np.float64],
-    faces: NDArray[np.float64],
-    strategy: str,
+    video: str, clock: NDArray[np.float64], faces: NDArray[np.float64], strategy: str
 ) -> pd.DataFrame:
-    """Lay out one row a frame and subject from faces (N, 15) of all subjects."""
+    """Lay out one row a frame and subject.
+
+    From frames (F, 10): number, time, what the sound says; and the faces (N, 16) of all
+    subjects: frame, subject, box, score, whether they rest on sound too, probabilities.
+    """
+    frames = clock[:, 0].astype(np.int64)
     numbers, who, boxes = faces[:, 0].astype(int), faces[:, 1].astype(int), faces[:, 2:6]
     frame, subject, index = lay_rows(frames, numbers, who, boxes, strategy)  # each (R,)
     found = index >= 0
     # One row of NaN behind the faces, for rows without one: index -1.
-    values = np.concatenate([faces, np.full((1, faces.shape[1]), np.nan)])[index]  # (R, 15)
-    p = values[:, 7:]  # (R, 8)
-    best = np.where(found[:, None], p, 0.0).argmax(axis=1)  # (R,)
-    columns = {
-        "video": video,
-        "frame": frame,
-        "time_s": times[np.searchsorted(frames, frame)],
-        "subject": subject.astype(str) if strategy == "all" else strategy,
-        "found": found,
-        "face_score": values[:, 6],
-        **dict(zip("xywh", values[:, 2:6].T, strict=True)),
-        "source": np.where(found, "visual", "none"),
-        "label": np.where(found, best, IGNORE),
-        "confidence": p[np.arange(len(p)), best],
-        **dict(zip(PROBABILITIES, p.T, strict=True)),
-    }
-    return pd.DataFrame(columns)[COLUMNS]
+    values = np.concatenate([faces, np.full((1, faces.shape[1]), np.nan)])[index]  # (R, 16)
+    heard = clock[np.searchsorted(frames, frame), 2:]  # (R, 8)
+    alone = ~found & ~np.isnan(heard[:, 0]) & ((strategy != "all") | (subject == NOBODY))
+    p = np.where(alone[:, None], heard, values[:, 8:])  # (R, 8)
+    seen = np.where(values[:, 7] == 1, "av", "visual")
+    return _lay_columns(
+        video=video,
+        frame=frame,
+        time_s=clock[np.searchsorted(frames, frame), 1],
+        subject=subject.astype(str) if strategy == "all" else strategy,
+        found=found,
+        place=values[:, [6, 2, 3, 4, 5]],
+        source=np.where(found, seen, np.where(alone, "audio", "none")),
+        p=p,
+    )
+
+
+def _build_features_table(
+    features: Features, p: Probabilities, source: NDArray[np.str_]
+) -> pd.DataFrame:
+    return _lay_columns(
+        video=str(features.about["video"]),
+        frame=features.frame,
+        time_s=features.time_s,
+        subject=str(features.about["subject"]),
+        found=features.has_visual,
+        place=np.column_stack([features.face_score, features.box]),
+        source=source,
+        p=p.astype(np.float64),
+    )
+
+
+def _lay_columns(
+    place: NDArray[np.floating[Any]], p: NDArray[np.float64], **columns: Any
+) -> pd.DataFrame:
+    """Return a table with label and confidence: of score and box (R, 5), probabilities (R, 8)."""
+    known = ~np.isnan(p[:, 0])
+    best = np.where(known[:, None], p, 0.0).argmax(axis=1)  # (R,)
+    columns |= dict(zip(("face_score", *"xywh"), place.T, strict=True))
+    columns |= {"label": np.where(known, best, IGNORE), "confidence": p[np.arange(len(p)), best]}
+    return pd.DataFrame(columns | dict(zip(PROBABILITIES, p.T, strict=True)))[COLUMNS]
 
 
 def predict_video(
-    path: Path | str, recipe: str = "compact", subject: str = "main", smooth: bool = True
+    path: Path | str,
+    recipe: str = "compact",
+    subject: str = "main",
+    smooth: bool = True,
+    modality: str = "av",
 ) -> pd.DataFrame:
     """Return the prediction table of one video; see `Predictor.predict_video`.
 
     For several videos, make a `Predictor` once: loading takes longer than a short clip.
     """
-    return Predictor(recipe).predict_video(Path(path), subject, smooth)
+    predictor = Predictor(recipe, modality=modality)
+    return predictor.predict_video(Path(path), subject, smooth)
 
 
 def predict_frames(path: Path | str, recipe: str = "compact") -> Iterator[FramePrediction]:
