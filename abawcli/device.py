@@ -42,7 +42,7 @@ def choose_precision(name: str, device: torch.device) -> str:
         return name
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    can = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.10
+    can: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.10
     native = device.type == "cpu" and (can.get("avx512_bf16") or can.get("amx_bf16"))
     return "bfloat16" if native else "float32"
 

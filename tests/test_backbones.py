@@ -45,7 +45,7 @@ def test_depth_groups_are_embedding_blocks_rest_and_cover_everything(
 
 def test_compact_depth_groups() -> None:
     groups = build_backbone("compact-face").depth_groups()
-    assert len(groups) == 1 + 4 + 1
+    assert len(groups) == 1 + 6 + 1
     assert groups[0] and groups[-1]
 
 
@@ -69,7 +69,7 @@ def test_rebuild_keeps_recorded_preprocessing_of_compact() -> None:
 
 def test_rebuild_keeps_recorded_widths_of_compact() -> None:
     about = build_backbone("compact-face").describe()
-    about["network"] = {"widths": [8, 16, 24], "blocks": [1, 2, 1]}
+    about["network"] = {"stem": 8, "widths": [8, 16, 24], "blocks": [1, 2, 1]}
     assert len(rebuild_backbone(about).depth_groups()) == 1 + 4 + 1
     assert rebuild_backbone(about)(torch.rand(2, 1, 40, 40)).shape == (2, 256)
 

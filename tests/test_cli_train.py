@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from click.testing import CliRunner
+from sounds import save_sound_set
 from tiny_models import save_image_set
 
 from abawcli.cli import main
@@ -21,7 +22,7 @@ def test_train_encoder(tmp_path: Path) -> None:
     assert training["moe"] is None
     assert training["augmentation"]["padaug_p"] == 0.5
     assert training["soft_labels"] is False
-    assert (tmp_path / "run/encoder.safetensors").stat().st_size > 1e6
+    assert 1e6 < (tmp_path / "run/encoder.safetensors").stat().st_size < 8e6  # it has to ship
 
 
 def test_missing_manifest_is_one_line(tmp_path: Path) -> None:
@@ -30,3 +31,43 @@ def test_missing_manifest_is_one_line(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1 and "no.csv" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_parts_of_the_augmentation(tmp_path: Path) -> None:
+    manifest = save_image_set(tmp_path / "images")
+    arguments = ["train", "encoder", "--images", str(tmp_path / "images"), "--manifest"]
+    arguments += [str(manifest), "-o", str(tmp_path / "run"), "--epochs", "1", "--batch-size", "8"]
+    parts = ["--flip", "0", "--crop-area", "0.7", "0.9", "--rotate", "3", "--ema", "0.5"]
+    result = CliRunner().invoke(main, [*arguments, *parts, "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    training = json.loads((tmp_path / "run/config.json").read_text())["training"]
+    chosen = {k: training["augmentation"][k] for k in ("flip_p", "crop_scale", "rotate_degrees")}
+    assert chosen == {"flip_p": 0, "crop_scale": [0.7, 0.9], "rotate_degrees": 3}
+    assert training["ema_decay"] == 0.5 and training["precision"] in ("float32", "bfloat16")
+    both = CliRunner().invoke(main, [*arguments, *parts, "--no-augment"])
+    assert both.exit_code == 2 and "--no-augment" in both.stderr
+
+
+def test_train_a_voice_encoder(tmp_path: Path) -> None:
+    manifest = save_sound_set(tmp_path / "sounds")
+    arguments = ["train", "encoder", "--audio", str(tmp_path / "sounds"), "--manifest"]
+    arguments += [str(manifest), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    small = ["--epochs", "1", "--epoch-batches", "1", "--batch-size", "4", "--no-augment"]
+    result = CliRunner().invoke(main, [*arguments, *small])
+    assert result.exit_code == 0, result.output
+    assert "macro-F1 a" in result.stderr
+    training = json.loads((tmp_path / "run/config.json").read_text())["training"]
+    assert training["augmentation"]["noise_p"] == 0 and training["epoch_batches"] == 1
+    assert (tmp_path / "run/encoder.safetensors").stat().st_size < 4e6
+    refused = CliRunner().invoke(main, [*arguments, "--no-moe"])
+    assert refused.exit_code == 2 and "--moe is for --images" in refused.stderr
+
+
+def test_an_encoder_is_of_images_or_of_sounds(tmp_path: Path) -> None:
+    arguments = ["train", "encoder", "--manifest", "m.csv", "-o", str(tmp_path / "run")]
+    for folders in ([], ["--images", "a", "--audio", "b"]):
+        result = CliRunner().invoke(main, [*arguments, *folders])
+        assert result.exit_code == 2 and "--images or --audio" in result.stderr
+    batches = [*arguments, "--images", "a", "--epoch-batches", "3"]
+    result = CliRunner().invoke(main, batches)
+    assert result.exit_code == 2 and "--epoch-batches is for --audio" in result.stderr

@@ -21,8 +21,3 @@ def test_folding_batch_norm_changes_nothing_but_the_modules() -> None:
     x = torch.randn(3, 1, 48, 48)
     assert torch.allclose(folded(x), network(x), atol=1e-5)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
-
-
-def test_weights_fit_the_budget() -> None:
-    weights = sum(p.numel() for p in CompactFace().parameters())
-    assert weights * 4 < 8e6  # bytes

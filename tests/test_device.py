@@ -5,7 +5,13 @@ import os
 import pytest
 import torch
 
-from abawcli.device import autocast, choose_device, explain_device, spare_a_core
+from abawcli.device import (
+    autocast,
+    choose_device,
+    choose_precision,
+    explain_device,
+    spare_a_core,
+)
 from abawcli.errors import UsageError
 
 
@@ -42,6 +48,21 @@ def test_cpu_is_explained_and_uses_no_autocast() -> None:
     assert "CPU" in explain_device(torch.device("cpu"))
     with autocast(torch.device("cpu")):
         assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "chosen"),
+    [({"avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16"), ({}, "float32")],
+)
+def test_precision_is_what_the_cpu_has(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert choose_precision("auto", torch.device("cpu")) == chosen
+    assert choose_precision("auto", torch.device("mps")) == "float32"
+    assert choose_precision("float32", torch.device("cpu")) == "float32"
+    with pytest.raises(UsageError, match="float8"):
+        choose_precision("float8", torch.device("cpu"))
 
 
 def test_a_core_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ LAYERS = (
     {"cli", "__main__"},
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-USES_TORCH = {"device", "models", "stages.train", "stages.predict"}
+USES_TORCH = {"device", "models", "stages.train", "stages.train_voice", "stages.predict"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base"}
 FORBIDDEN_CALLS = {"torch.save", "torch.load"}
 

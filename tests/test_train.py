@@ -53,10 +53,12 @@ def test_run_writes_encoder_metrics_and_config(images: Path, tmp_path: Path) -> 
     assert settings["training"]["epochs"] == 3
 
 
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_interrupted_run_ends_with_the_same_weights(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema_decay: float
 ) -> None:
-    run(images, tmp_path / "whole")
+    config = replace(FAST, ema_decay=ema_decay)
+    run(images, tmp_path / "whole", config)
     calls = []
 
     def stop_in_the_third_epoch(*args: object) -> torch.Tensor:
@@ -68,10 +70,35 @@ def test_interrupted_run_ends_with_the_same_weights(
     original = stage.augment_images
     monkeypatch.setattr(stage, "augment_images", stop_in_the_third_epoch)
     with pytest.raises(KeyboardInterrupt):
-        run(images, tmp_path / "cut")
-    run(images, tmp_path / "cut")
+        run(images, tmp_path / "cut", config)
+    run(images, tmp_path / "cut", config)
     for name in ("encoder.safetensors", "last.safetensors", "metrics.jsonl"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_what_is_kept_is_the_running_mean_of_the_weights(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "run", replace(FAST, epochs=1, ema_decay=0.9))
+    kept, _ = load_checkpoint(tmp_path / "run/encoder.safetensors", "encoder")
+    state, _ = load_checkpoint(tmp_path / "run/last.safetensors", "training-state")
+    mean, last = (state[f"model.{k}.classifier.weight"] for k in ("averaged.module", "trainee"))
+    assert torch.equal(kept["classifier.weight"], mean.half())
+    assert not torch.equal(mean, last)
+
+
+def test_learning_rates_warm_up(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    original = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW, *args: Any, **options: Any) -> Any:
+        rates.append(self.param_groups[-1]["lr"])
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    run(images, tmp_path / "run", replace(FAST, epochs=1, warmup_steps=2))
+    cosine = 3e-4 * 0.5 * (1 + torch.cos(torch.pi * torch.arange(3) / 3))
+    assert rates == pytest.approx((cosine * torch.tensor([0.5, 1, 1])).tolist())
 
 
 def test_finished_run_is_not_trained_again(
@@ -107,8 +134,8 @@ def test_compact_backbone(images: Path, tmp_path: Path) -> None:
     config = replace(default_training(COMPACT_FACE), epochs=2, batch_size=12)
     run(images, tmp_path / "run", config, COMPACT_FACE)
     encoder, about = load_encoder(tmp_path / "run/encoder.safetensors", CPU)
-    assert about["backbone"] == COMPACT_FACE and about["preprocess"]["size"] == 40
-    probabilities = encoder.classify(np.zeros((2, 1, 42, 42, 3), np.uint8))
+    assert about["backbone"] == COMPACT_FACE and about["preprocess"]["size"] == 44
+    probabilities = encoder.classify(np.zeros((2, 1, 48, 48, 3), np.uint8))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
@@ -138,7 +165,7 @@ def test_layer_decay_and_freezing_follow_depth(tmp_path: Path) -> None:
 def test_backbone_learns_through_the_classifier_only_if_it_is_joint(joint: bool) -> None:
     config = replace(default_training(COMPACT_FACE), joint_classifier=joint)
     trainee = Trainee(build_backbone(COMPACT_FACE), config)
-    pixels = torch.randn(4, 1, 40, 40)
+    pixels = torch.randn(4, 1, 44, 44)
     for head, taught in ((0, True), (1, joint)):
         trainee.zero_grad()
         trainee(pixels)[head].square().sum().backward()

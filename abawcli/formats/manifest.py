@@ -128,5 +128,5 @@ def read_sound_manifest(manifest: Path, sounds: Path) -> dict[str, LabelledSound
         out[name] = LabelledSounds(files, labels[rows], speakers, corpora)
     both = set(out["train"].speakers) & set(out["valid"].speakers) - {""}
     if both:
-        raise InputError(f"{manifest} has the speaker {min(both)!r} in both splits")
+        raise InputError(f"{manifest} has the speaker {str(min(both))!r} in both splits")
     return out

@@ -1,11 +1,13 @@
 """Our own small voice encoder: log-mel, convolutional in time, and who may trust its answer.
 
-Step k of its output is centred (k + 0.5) * `step_s` after the first sample and depends on about
-1.5 s around it, plus the level: from each band of the log-mel the mean of the 3 s around is taken,
-of as much of them as there is. So loudness, microphone and part of the speaker drop out, alike in
-training, in a short clip and in a chunk of a long sound, and nothing is asked of sound to come.
+Step k of its output is centred (k + 0.5) * `step_s` after the first sample and depends on 0.75 s to
+both sides of it, and on the level: from each band of the log-mel the mean over 1.5 s to both sides
+is taken, of as much of them as there is, in which loud frames count more. So loudness, microphone
+and part of the speaker drop out, alike in training, in a short clip and in a long sound that is
+heard in chunks, and no pass over all of the sound is needed first.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +22,7 @@ from abawcli.errors import CheckpointError
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.models.checkpoint import load_checkpoint
 from abawcli.models.compact import fold_batch_norm
-
-HOP = 160  # samples; 10 ms
-WINDOW = 400  # 25 ms
-FFT = 512
-BANDS = 64
-BAND_RANGE_HZ = (50.0, 7600.0)
-FLOOR = 1e-7  # -70 dB of full scale, where silence ends up
-
-
-def mel_filters(warp: Tensor | None = None) -> Tensor:
-    """Return triangular filters (BANDS, FFT / 2 + 1), or (B, BANDS, FFT / 2 + 1) for each warp.
-
-    `warp` (B,) stretches the frequencies that the bands look at: a voice with all its resonances
-    and its pitch `warp` times lower, such as a longer vocal tract has.
-    """
-    low, high = (2595 * np.log10(1 + hz / 700) for hz in BAND_RANGE_HZ)
-    edges = 700 * (10 ** (torch.linspace(low, high, BANDS + 2) / 2595) - 1)  # (BANDS + 2,) Hz
-    if warp is not None:
-        edges = (edges * warp[:, None]).clamp_max(AUDIO_RATE_HZ / 2)  # (B, BANDS + 2)
-    edges = edges[..., None]
-    bins = torch.linspace(0, AUDIO_RATE_HZ / 2, FFT // 2 + 1)  # (F,)
-    below, centre, above = edges[..., :-2, :], edges[..., 1:-1, :], edges[..., 2:, :]
-    rise = (bins - below) / (centre - below).clamp_min(1e-3)
-    fall = (above - bins) / (above - centre).clamp_min(1e-3)
-    filters = torch.minimum(rise, fall).clamp_min(0)  # (..., BANDS, F)
-    return filters / filters.sum(dim=-1, keepdim=True).clamp_min(1e-3)
+from abawcli.models.log_mel import BANDS, STEP_SAMPLES, LogMel
 
 
 def _conv(
@@ -92,20 +69,14 @@ class StepBlock(nn.Module):
 class CompactVoice(nn.Module):
     """16 kHz samples to a feature every 80 ms."""
 
-    step_samples = 8 * HOP
-    step_s = step_samples / AUDIO_RATE_HZ
+    step_samples = STEP_SAMPLES
+    step_s = STEP_SAMPLES / AUDIO_RATE_HZ
 
-    def __init__(
-        self, widths: tuple[int, ...] = (16, 32, 64, 128), dim: int = 192, level_s: float = 3.0
-    ) -> None:
+    def __init__(self, widths: Sequence[int] = (16, 32, 64, 128), dim: int = 192) -> None:
         super().__init__()
-        self.shape = {"widths": list(widths), "dim": dim, "level_s": level_s}
+        self.shape = {"widths": list(widths), "dim": dim}
         self.dim = dim
-        self.level_frames = round(level_s * AUDIO_RATE_HZ / HOP) // 2 * 2 + 1
-        self.window: Tensor
-        self.filters: Tensor
-        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
-        self.register_buffer("filters", mel_filters(), persistent=False)
+        self.front = LogMel()
         first, *rest = widths
         self.stem = _conv(1, first, (4, 4), (2, 2))
         self.blocks = nn.ModuleList(
@@ -114,29 +85,6 @@ class CompactVoice(nn.Module):
         )
         self.gather = _conv(widths[-1], dim, (BANDS >> len(widths), 1))
         self.steps = nn.Sequential(StepBlock(dim))
-
-    def power(self, samples: Tensor) -> Tensor:
-        """Return the power (B, FFT / 2 + 1, 8 S) of samples (B, N); S = ceil(N / 1280).
-
-        White noise has its mean square in every bin.
-        """
-        missing = -samples.shape[1] % self.step_samples
-        edge = (FFT - HOP) // 2  # frame k is centred on the middle of its 10 ms
-        padded = F.pad(samples, (edge, edge + missing))  # (B, N')
-        spectrum = torch.stft(
-            padded, FFT, HOP, WINDOW, self.window, center=False, return_complex=True
-        )  # (B, F, 8 S)
-        return torch.view_as_real(spectrum).square().sum(dim=-1) / self.window.square().sum()
-
-    def normalise(self, mel: Tensor) -> Tensor:
-        """Turn band energies (B, BANDS, T) into logarithms about their mean over 3 s."""
-        level = torch.log(mel + FLOOR)  # (B, M, T)
-        frames, half = level.shape[2], self.level_frames // 2
-        total = F.pad(level.double().cumsum(dim=2), (1, 0))  # (B, M, T + 1)
-        at = torch.arange(frames, device=mel.device)
-        first, last = (at - half).clamp_min(0), (at + half + 1).clamp_max(frames)  # (T,)
-        mean = (total[..., last] - total[..., first]) / (last - first)  # (B, M, T)
-        return (level - mean.float()) / 2
 
     def encode(self, bands: Tensor) -> Tensor:
         """Map normalised bands (B, BANDS, 8 S) to features (B, S, dim)."""
@@ -149,7 +97,7 @@ class CompactVoice(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map samples (B, N), full scale 1.0, to features (B, ceil(N / 1280), dim)."""
-        return self.encode(self.normalise(self.filters @ self.power(samples)))
+        return self.encode(self.front(samples))
 
 
 class VoiceClassifier(nn.Module):

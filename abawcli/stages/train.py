@@ -7,7 +7,7 @@ without a fusion head. It is ours; the paper does not say how Stage I is read wi
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from abawcli import __version__
 from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
-from abawcli.device import choose_device
+from abawcli.device import choose_device, choose_precision
 from abawcli.errors import InputError, UsageError
 from abawcli.faces.crop import resize_square
 from abawcli.formats.manifest import LabelledImages, read_manifest
@@ -32,7 +32,7 @@ from abawcli.models.backbones import Backbone, Preprocess, build_backbone
 from abawcli.models.checkpoint import hash_file, save_checkpoint
 from abawcli.models.losses import class_weights, mix_up, soft_cross_entropy
 from abawcli.models.moe import MixtureOfExpertsHead
-from abawcli.models.runs import History, load_state, open_run, save_state
+from abawcli.models.runs import History, average_weights, load_state, open_run, save_state
 
 ENCODER_NAME = "encoder.safetensors"
 CACHE_BYTES = 2 * 2**30  # decoded training images are kept in memory up to this
@@ -149,6 +149,8 @@ class EncoderRun:
         # channels last: what convolutions are fastest with, on CPUs and GPUs
         self.trainee.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(groups)
+        decay = config.ema_decay
+        self.averaged = average_weights(self.trainee, decay) if decay else None
         self.model, self.optimizer = accelerator.prepare(self.trainee, self.optimizer)
         self.history: History = []
 
@@ -156,6 +158,19 @@ class EncoderRun:
     def best(self) -> float:
         """Return the best macro-F1 so far."""
         return max((row["macro_f1"] for row in self.history), default=-1.0)
+
+    @property
+    def state(self) -> nn.Module:
+        """Return all weights that the next epoch needs."""
+        if self.averaged is None:
+            return self.trainee
+        return nn.ModuleDict({"trainee": self.trainee, "averaged": self.averaged})
+
+    @property
+    def kept(self) -> Trainee:
+        """Return the network that is evaluated and saved: the trainee, or its running mean."""
+        kept: Trainee = self.averaged.module if self.averaged else self.trainee  # type: ignore[assignment]
+        return kept
 
     def train_epoch(
         self, data: ImageDataset, weight: Tensor, epoch: int, progress: Progress
@@ -169,9 +184,7 @@ class EncoderRun:
         self.model.train()
         total = 0.0
         for step, (images, targets) in enumerate(data.batches(batches)):
-            done = (epoch + step / len(batches)) / config.epochs
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["base_lr"] * 0.5 * (1 + math.cos(math.pi * done))
+            self._set_rates(epoch * len(batches) + step, config.epochs * len(batches))
             pixels, target = self._prepare(images.to(device), targets.to(device), generator)
             with self.accelerator.autocast():
                 losses = [
@@ -182,6 +195,8 @@ class EncoderRun:
             self.accelerator.backward(sum(losses, torch.zeros((), device=device)))
             self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip_norm)
             self.optimizer.step()
+            if self.averaged:
+                self.averaged.update_parameters(self.trainee)
             total += losses[0].item()
             progress(
                 step + 1,
@@ -189,6 +204,14 @@ class EncoderRun:
                 f"epoch {epoch + 1}/{config.epochs}, loss {total / (step + 1):.3f}",
             )
         return total / len(batches)
+
+    def _set_rates(self, step: int, steps: int) -> None:
+        """Set every group's learning rate: a linear warm-up, times a cosine from 1 to 0."""
+        share = 0.5 * (1 + math.cos(math.pi * step / steps))
+        if step < self.config.warmup_steps:
+            share *= (step + 1) / self.config.warmup_steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * share
 
     def _prepare(
         self, images: Tensor, targets: Tensor, generator: torch.Generator
@@ -205,12 +228,12 @@ class EncoderRun:
     @torch.inference_mode()
     def evaluate(self, data: ImageDataset) -> Score:
         """Score the linear classifier on the validation images."""
-        self.trainee.eval()
+        trainee = self.kept.eval()
         batches = [list(range(k, min(k + 256, len(data)))) for k in range(0, len(data), 256)]
         predicted = []
         for images, _ in data.batches(batches):
-            pixels = self.trainee.backbone.preprocess.prepare(images.to(self.accelerator.device))
-            logits = self.trainee.classifier(self.trainee.backbone(pixels))  # (B, 8)
+            pixels = trainee.backbone.preprocess.prepare(images.to(self.accelerator.device))
+            logits = trainee.classifier(trainee.backbone(pixels))  # (B, 8)
             predicted.append(logits.argmax(dim=1).cpu().numpy())
         return score_labels(data.images.labels, np.concatenate(predicted))
 
@@ -229,12 +252,17 @@ class EncoderRun:
             return
         if better:
             self.save_encoder(row)
-        save_state(self.out, self.trainee, self.optimizer, self.history)
+        save_state(self.out, self.state, self.optimizer, self.history)
 
     def save_encoder(self, row: dict[str, Any]) -> None:
         """Write backbone and classifier, without the training head."""
-        backbone = self.trainee.backbone
-        kept = {k: v for k, v in self.trainee.state_dict().items() if not k.startswith("head.")}
+        backbone = self.kept.backbone
+        # Matrices in half precision: half the size, for less than any score can tell.
+        kept = {
+            k: v.half() if v.ndim > 1 else v
+            for k, v in self.kept.state_dict().items()
+            if not k.startswith("head.")
+        }
         about = {
             "kind": "encoder",
             **backbone.describe(),
@@ -248,13 +276,14 @@ class EncoderRun:
         save_checkpoint(self.out / ENCODER_NAME, kept, about)
 
 
-def _start_accelerator(device: torch.device) -> Accelerator:
+def _start_accelerator(device: torch.device, precision: str) -> Accelerator:
     """Start what trains on one device, or on one a process where a launcher started several."""
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     # Not every weight has a part in the class token: a mask token, a pooler.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(cpu=device.type == "cpu", kwargs_handlers=[unused])
+    mixed = "bf16" if precision == "bfloat16" else "no"
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed, kwargs_handlers=[unused])
 
 
 def train_encoder(
@@ -283,7 +312,9 @@ def train_encoder(
     config = config or default_training(backbone)
     if config.epochs < 1 or config.batch_size < 2:
         raise UsageError("training needs at least 1 epoch and batches of at least 2 images")
-    accelerator = _start_accelerator(choose_device(device))
+    place = choose_device(device)
+    config = replace(config, precision=choose_precision(config.precision, place))
+    accelerator = _start_accelerator(place, config.precision)
     splits = read_manifest(manifest, images, config.soft_labels)
     torch.manual_seed(config.seed)
     net = build_backbone(backbone)
@@ -291,7 +322,7 @@ def train_encoder(
     open_run(out, settings | {"training": asdict(config)}, ENCODER_NAME, overwrite)
     data = {"manifest": manifest.name, "sha256": hash_file(manifest)}
     run = EncoderRun(out, config, net, accelerator, data)
-    run.history = load_state(out, run.trainee, run.optimizer)
+    run.history = load_state(out, run.state, run.optimizer)
     train, valid = (ImageDataset(splits[name], net.preprocess) for name in ("train", "valid"))
     mass = torch.from_numpy(splits["train"].targets).sum(dim=0)  # (8,)
     weight = class_weights(mass, config.class_weight_power).to(run.accelerator.device)

@@ -5,7 +5,6 @@ about a moment, as it is used; and, of each step, whether it has a voice: loud s
 pauses, noise and music that is made here do not. Noise that is added hides neither answer.
 """
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -40,10 +39,11 @@ from abawcli.models.augment_sound import (
     mask_bands,
 )
 from abawcli.models.checkpoint import hash_file, save_checkpoint
+from abawcli.models.log_mel import HOP, STEP_FRAMES, STEP_SAMPLES, LogMel, mel_filters
 from abawcli.models.losses import mix_up
 from abawcli.models.no_voice import NO_VOICE, make_no_voice
-from abawcli.models.runs import History, load_state, open_run, save_state
-from abawcli.models.voice import HOP, CompactVoice, VoiceNetwork, average_around, mel_filters
+from abawcli.models.runs import History, average_weights, load_state, open_run, save_state
+from abawcli.models.voice import CompactVoice, VoiceNetwork, average_around
 
 RESULT = "encoder.safetensors"
 NO_VOICE_SOUNDS = 140  # made once a run and drawn from, each time in another part and changed
@@ -98,18 +98,27 @@ class VoiceRun:
     def __init__(self, config: VoiceTraining, device: torch.device) -> None:
         self.config, self.device = config, device
         self.trained = VoiceNetwork(CompactVoice()).to(device)
-        self.averaged = copy.deepcopy(self.trained).eval()  # a running mean of the weights
-        self.state = nn.ModuleDict({"trained": self.trained, "averaged": self.averaged})
+        self.mean = average_weights(self.trained, config.ema_decay)
+        self.state = nn.ModuleDict({"trained": self.trained, "averaged": self.mean})
         groups: list[dict[str, Any]] = [
             {"params": [p for p in self.trained.parameters() if p.ndim > 1]},
             {"params": [p for p in self.trained.parameters() if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
-        self.frames = round(config.crop_s / CompactVoice.step_s) * 8
+        self.optimizer = torch.optim.AdamW(
+            groups, config.backbone_lr, weight_decay=config.weight_decay
+        )
+        self.front = LogMel()  # sounds are prepared on the CPU
+        self.frames = round(config.crop_s / CompactVoice.step_s) * STEP_FRAMES
         # so much sound that the fastest tempo still fills a crop
-        steps = math.ceil(self.frames / 8 / (1 - config.augmentation.tempo))
-        self.count = steps * CompactVoice.step_samples
+        needed = self.frames * HOP / (1 - config.augmentation.tempo)
+        self.count = math.ceil(needed / STEP_SAMPLES) * STEP_SAMPLES
         self.bank = make_no_voice_bank(self.count, config.seed)
+
+    @property
+    def averaged(self) -> VoiceNetwork:
+        """Return the network of averaged weights, which is evaluated and saved."""
+        network: VoiceNetwork = self.mean.module  # type: ignore[assignment]
+        return network
 
     def train_epoch(self, data: SoundDataset, epoch: int, progress: Progress) -> float:
         """Train for one epoch and return the mean loss."""
@@ -127,7 +136,7 @@ class VoiceRun:
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.trained.parameters(), config.clip_norm)
             self.optimizer.step()
-            self._average(epoch * config.epoch_batches + step)
+            self.mean.update_parameters(self.trained)
             total += loss.item()
             what = f"epoch {epoch + 1}/{config.epochs}, loss {total / (step + 1):.3f}"
             progress(step + 1, config.epoch_batches, what)
@@ -138,16 +147,7 @@ class VoiceRun:
         done = step / (self.config.epochs * self.config.epoch_batches)
         rise = min(1.0, (step + 1) / max(self.config.warmup_steps, 1))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * rise * 0.5 * (1 + math.cos(math.pi * done))
-
-    @torch.no_grad()
-    def _average(self, step: int) -> None:
-        """Move the averaged weights towards the trained; quickly while there are few steps."""
-        decay = min(self.config.ema_decay, (step + 1) / (step + 10))
-        trained, averaged = self.trained.state_dict(), self.averaged.state_dict()
-        for name, value in averaged.items():
-            if value.is_floating_point():
-                value.lerp_(trained[name], 1 - decay)
+            group["lr"] = self.config.backbone_lr * rise * 0.5 * (1 + math.cos(math.pi * done))
 
     @torch.no_grad()
     def _prepare(
@@ -157,23 +157,24 @@ class VoiceRun:
 
         Loudness is a step's level in dB before noise, about the loudest; -inf without a voice.
         """
-        config, net = self.config.augmentation, self.trained.backbone
+        config, front = self.config.augmentation, self.front
         speech = torch.stack([data.crop(k, self.count, generator) for k in chosen])
         others = math.ceil(len(speech) * self.config.no_voice)
         pick = torch.randint(len(self.bank), (others,), generator=generator)
-        samples = torch.cat([speech, self.bank[pick]]).to(self.device)  # (B, N)
+        samples = torch.cat([speech, self.bank[pick]])  # (B, N)
         clean = samples.view(len(samples), 1, -1, HOP).square().mean(dim=3)  # (B, 1, T')
-        power = net.power(add_noise(samples, config, generator))  # (B, F, T')
+        power = front.power(add_noise(samples, config, generator))  # (B, F, T')
         warp = draw_ratios(len(samples), config.pitch, generator)
         rows = torch.cat([mel_filters(warp) @ power, clean], dim=1)  # (B, M + 1, T')
         rows = change_tempo(rows, self.frames, config.tempo, generator)
-        bands = net.normalise(colour_bands(rows[:, :-1], config, generator))  # (B, M, T)
-        level = 10 * torch.log10(F.avg_pool1d(rows[:, -1:], 8)[:, 0] + 1e-9)  # (B, S)
+        bands = front.normalise(colour_bands(rows[:, :-1], config, generator))  # (B, M, T)
+        level = 10 * torch.log10(F.avg_pool1d(rows[:, -1:], STEP_FRAMES)[:, 0] + 1e-9)  # (B, S)
         loudness = level - level.amax(dim=1, keepdim=True)
         loudness[len(speech) :] = -torch.inf
         labels = torch.from_numpy(data.sounds.labels)[chosen]
         target = F.pad(F.one_hot(labels, N_CLASSES).float(), (0, 0, 0, others))  # (B, 8)
-        return mask_bands(bands, config, generator), target, loudness
+        bands = mask_bands(bands, config, generator)
+        return bands.to(self.device), target.to(self.device), loudness.to(self.device)
 
     def _loss(
         self, bands: Tensor, target: Tensor, loudness: Tensor, generator: Generator
@@ -209,6 +210,7 @@ class VoiceRun:
     @torch.inference_mode()
     def evaluate(self, data: SoundDataset) -> dict[str, Any]:
         """Set the temperature and return figures of the averaged weights on the valid split."""
+        self.averaged.eval()
         frames = [self._read_frames(data[k]) for k in range(len(data.samples))]  # (S, 8) each
         labels = data.sounds.labels
         logits = torch.cat(frames)

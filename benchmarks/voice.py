@@ -1,0 +1,168 @@
+"""Figures of a voice encoder: speakers it was not trained on, sounds without a voice, its speed.
+
+python benchmarks/voice.py --audio DIR --manifest FILE [--encoder FILE] [--sounds FILE ...]
+
+A clip's label is read from the mean of its frames' probabilities; a frame is a step of 80 ms,
+read from the mean of the steps with a voice at most half a second away. The temperature was fitted
+on the same speakers: its calibration error is optimistic.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, VOICE_PRESENT, VOICE_WINDOW_S
+from abawcli.formats.manifest import LabelledSounds, read_sound_manifest
+from abawcli.labels import CLASSES
+from abawcli.media.audio import read_audio
+from abawcli.metrics import score_labels
+from abawcli.models.no_voice import NO_VOICE, make_no_voice
+from abawcli.models.recipes import WEIGHTS
+from abawcli.models.voice import VoiceEncoder, average_around, load_voice_encoder
+
+Samples = NDArray[np.float32]
+BINS = 15  # of confidence, for the calibration error
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What the encoder makes of one clip, a row a frame that hears a voice."""
+
+    plain: NDArray[np.float32]  # (S, 8) probabilities without the temperature
+    calibrated: NDArray[np.float32]  # (S, 8)
+    heard: float  # share of the frames
+
+
+def load_samples(file: Path) -> Samples:
+    """Return the sound of a file that has one."""
+    audio = read_audio(file)
+    if audio is None:
+        raise SystemExit(f"{file} has no sound")
+    return audio.samples
+
+
+@torch.inference_mode()
+def read_clip(encoder: VoiceEncoder, samples: Samples) -> Clip:
+    """Read a clip's frames; where none hears a voice, all of them."""
+    features = encoder.encode(samples)
+    voiced = torch.from_numpy(encoder.has_voice(features) >= VOICE_PRESENT)
+    reach = int(VOICE_WINDOW_S / encoder.step_s)
+    mean, valid = average_around(features, voiced if voiced.any() else ~voiced, reach)
+    logits = encoder.classifier.expression(mean[valid])  # (S, 8)
+    temperature = encoder.classifier.temperature
+    plain, calibrated = logits.softmax(dim=1), (logits / temperature).softmax(dim=1)
+    heard = average_around(features, voiced, reach)[1].float().mean().item()
+    return Clip(plain.numpy(), calibrated.numpy(), heard)
+
+
+def calibration_error(p: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
+    """Return the expected calibration error: |confidence - accuracy|, weighted over the bins."""
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == truth
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = [abs((confidence - right)[bins == k].sum()) for k in range(BINS)]
+    return float(np.sum(gaps) / len(truth))
+
+
+def print_corpus(name: str, clips: list[Clip], labels: NDArray[np.int64]) -> None:
+    """Print scores by clip and by frame, the confusion of clips, and the calibration."""
+    means = {
+        kind: np.stack([getattr(clip, kind).mean(axis=0) for clip in clips])
+        for kind in ("plain", "calibrated")
+    }
+    frames = {
+        kind: np.concatenate([getattr(clip, kind) for clip in clips])
+        for kind in ("plain", "calibrated")
+    }
+    truth = np.repeat(labels, [len(clip.plain) for clip in clips])
+    by_clip = score_labels(labels, means["calibrated"].argmax(axis=1))
+    by_frame = score_labels(truth, frames["calibrated"].argmax(axis=1))
+    there = by_clip.support > 0
+    print(f"\n{name}: {len(clips)} clips, {len(truth)} frames that hear a voice")
+    print(f"{'':12s}{'F1 clip':>9s}{'frame':>7s}  row: label, column: answer, clips")
+    print(" " * 30 + "".join(f"{c[:5]:>7s}" for c in CLASSES))
+    for k in np.flatnonzero(there):
+        row = "".join(f"{n:7d}" for n in by_clip.confusion[k])
+        print(f"{CLASSES[k]:12s}{by_clip.f1[k]:9.3f}{by_frame.f1[k]:7.3f}  {row}")
+    print(
+        f"macro-F1 over {there.sum()} classes: clips {by_clip.f1[there].mean():.3f}, frames "
+        f"{by_frame.f1[there].mean():.3f}; accuracy {by_clip.accuracy:.3f}, {by_frame.accuracy:.3f}"
+    )
+    for what, p, y in (("frames", frames, truth), ("clips", means, labels)):
+        before, after = (calibration_error(p[kind], y) for kind in ("plain", "calibrated"))
+        print(f"calibration error of {what}: {before:.3f}, with the temperature {after:.3f}")
+
+
+def print_answer(name: str, encoder: VoiceEncoder, sounds: list[Samples]) -> None:
+    """Print how much of some sounds is taken for a voice, and how confident the answers are."""
+    features = torch.cat([encoder.encode(sound) for sound in sounds])
+    voice, p = encoder.has_voice(features), encoder.classify(features)
+    confidence = p.max(axis=1)
+    usual = CLASSES[np.bincount(p.argmax(axis=1)).argmax()]
+    print(
+        f"{name:32s}{(voice >= VOICE_PRESENT).mean():8.3f}{confidence.mean():9.3f}"
+        f"{np.quantile(confidence, 0.95):8.3f}  {usual}"
+    )
+
+
+def print_no_voice(encoder: VoiceEncoder, voices: list[Samples], files: list[Path]) -> None:
+    """Print the answers to sounds made here, to files, and to voices for comparison."""
+    print(f"\n{'sound':32s}{'voiced':>8s}{'conf.':>9s}{'95 %':>8s}  usual answer")
+    rng = np.random.default_rng(2026)  # not the seed of any training
+    for kind in NO_VOICE:
+        made = [make_no_voice(kind, 5 * AUDIO_RATE_HZ, rng) for _ in range(40)]
+        print_answer(kind, encoder, made)
+    for file in files:
+        print_answer(file.name, encoder, [load_samples(file)])
+    print_answer("voices of the valid split", encoder, voices)
+
+
+def time_one_second(encoder: VoiceEncoder, seconds: int = 20, rounds: int = 15) -> float:
+    """Return the median milliseconds of CPU time that a second of sound takes on one core."""
+    torch.set_num_threads(1)
+    sound = 0.1 * np.random.default_rng(0).standard_normal(seconds * AUDIO_RATE_HZ, np.float32)
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        encoder.classify(encoder.encode(sound))
+        times.append((time.process_time() - start) / seconds * 1e3)
+    return float(np.median(times))
+
+
+def print_scores(encoder: VoiceEncoder, valid: LabelledSounds, voices: list[Samples]) -> None:
+    """Print the figures of each corpus."""
+    clips = [read_clip(encoder, sound) for sound in voices]
+    for name in sorted(set(valid.corpora.tolist())):
+        rows = np.flatnonzero(valid.corpora == name)
+        print_corpus(name or "all", [clips[k] for k in rows], valid.labels[rows])
+    heard = np.array([clip.heard for clip in clips])
+    print(f"\nclips in which no voice is heard: {(heard == 0).sum()} of {len(clips)}")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--audio", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--encoder", type=Path, default=WEIGHTS / f"{COMPACT_VOICE}.safetensors")
+    parser.add_argument("--sounds", type=Path, nargs="*", default=[], help="files without a voice")
+    arguments = parser.parse_args()
+    encoder, about = load_voice_encoder(arguments.encoder, torch.device("cpu"))
+    valid = read_sound_manifest(arguments.manifest, arguments.audio)["valid"]
+    voices = [load_samples(file) for file in valid.files]
+    print_scores(encoder, valid, voices)
+    print_no_voice(encoder, voices, arguments.sounds)
+    size = arguments.encoder.stat().st_size / 1e6
+    weights = sum(p.numel() for p in encoder.backbone.parameters())
+    result = about["result"]
+    print(f"\ntemperature {result['temperature']:.2f}, epoch {result['epoch']}")
+    print(f"{size:.2f} MB, {weights / 1e6:.2f} million weights; a second of sound on one core "
+          f"{time_one_second(encoder):.2f} ms")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Training a voice encoder: results, resuming, no voice, errors."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from media_files import counting_picture, write_media
+from sounds import make_bursts, save_sound_set
+
+from abawcli.config import NO_SOUND_AUGMENTATION, VoiceTraining
+from abawcli.errors import InputError, OutputError, UsageError
+from abawcli.formats.manifest import LabelledSounds
+from abawcli.models.checkpoint import load_checkpoint
+from abawcli.models.voice import load_voice_encoder
+from abawcli.stages import train_voice as stage
+from abawcli.stages.train_voice import SoundDataset, fit_temperature, train_voice_encoder
+
+CPU = torch.device("cpu")
+FAST = VoiceTraining(epochs=3, epoch_batches=2, batch_size=4, crop_s=0.64, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sounds")
+    save_sound_set(folder)
+    return folder
+
+
+def run(sounds: Path, out: Path, config: VoiceTraining = FAST, **options: Any) -> Any:
+    return train_voice_encoder(sounds, sounds / "manifest.csv", out, config, "cpu", **options)
+
+
+def test_run_writes_encoder_metrics_and_config(sounds: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    history = run(sounds, tmp_path / "run", progress=lambda done, total, what: said.append(what))
+    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == history
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert history[0]["corpora"].keys() == {"a", "b"}
+    assert history[0]["macro_f1"] == pytest.approx(np.mean([*history[0]["corpora"].values()]))
+    tensors, about = load_checkpoint(tmp_path / "run/encoder.safetensors", "voice-encoder")
+    assert about["result"] == max(history, key=lambda row: row["macro_f1"])
+    assert about["data"]["manifest"] == "manifest.csv"
+    assert tensors["backbone.stem.0.weight"].dtype == torch.float16
+    assert json.loads((tmp_path / "run/config.json").read_text())["training"]["epochs"] == 3
+    assert "read sounds" in said and any(what.startswith("epoch 3/3, loss") for what in said)
+
+
+def test_interrupted_run_ends_with_the_same_weights(
+    sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(sounds, tmp_path / "whole")
+    calls = []
+
+    def stop_in_the_third_epoch(*args: Any) -> torch.Tensor:
+        calls.append(args)
+        if len(calls) == 6:  # two batches an epoch
+            raise KeyboardInterrupt
+        return original(*args)
+
+    original = stage.mask_bands
+    monkeypatch.setattr(stage, "mask_bands", stop_in_the_third_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run(sounds, tmp_path / "cut")
+    run(sounds, tmp_path / "cut")
+    for name in ("encoder.safetensors", "last.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_finished_run_is_not_trained_again_and_another_needs_overwrite(
+    sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(FAST, epochs=1)
+    first = run(sounds, tmp_path / "run", short)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "mask_bands", None)
+        assert run(sounds, tmp_path / "run", short) == first
+    other = replace(short, seed=1)
+    with pytest.raises(OutputError, match="other settings"):
+        run(sounds, tmp_path / "run", other)
+    assert run(sounds, tmp_path / "run", other, overwrite=True) != first
+
+
+def test_it_learns_classes_and_what_is_no_voice(sounds: Path, tmp_path: Path) -> None:
+    config = replace(
+        FAST, epochs=1, epoch_batches=60, batch_size=8, dropout=0.0, no_voice=0.5, voice_weight=1.0,
+        augmentation=replace(NO_SOUND_AUGMENTATION, gain_db=(-10.0, 0.0)),
+    )  # fmt: skip
+    history = run(sounds, tmp_path / "run", config)
+    assert history[-1]["accuracy"] == 1.0
+    encoder, _ = load_voice_encoder(tmp_path / "run/encoder.safetensors", CPU)
+    high = encoder.encode(make_bursts(800, 2.0, seed=99))
+    voice = encoder.has_voice(high)
+    assert encoder.classify(high[voice > 0.5].mean(dim=0)).argmax() == 1
+    noise = 0.1 * np.random.default_rng(0).standard_normal(32_000, np.float32)
+    assert voice.max() > 0.5 > encoder.has_voice(encoder.encode(noise)).mean()
+    assert encoder.classify(encoder.encode(noise)).max(axis=1).mean() < 0.5
+
+
+def test_pauses_and_other_sounds_are_no_voice(sounds: Path) -> None:
+    data = SoundDataset(stage.read_sound_manifest(sounds / "manifest.csv", sounds)["train"], quiet)
+    voice_run = stage.VoiceRun(replace(FAST, augmentation=NO_SOUND_AUGMENTATION), CPU)
+    bands, target, loudness = voice_run._prepare(data, [0, 1, 2, 3], torch.Generator())
+    assert bands.shape == (5, 64, 64) and loudness.shape == (5, 8)  # one without a voice
+    assert target.sum(dim=1).tolist() == [1, 1, 1, 1, 0]
+    assert (loudness[:4] <= 0).all() and (loudness[:4].amax(dim=1) == 0).all()
+    assert (loudness[:4] < -30).any()  # the bursts' pauses
+    assert (loudness[4] == -torch.inf).all()
+
+
+def quiet(done: int, total: int | None, what: str) -> None:
+    """Say nothing."""
+
+
+def test_corpora_and_their_classes_are_drawn_alike() -> None:
+    data = SoundDataset.__new__(SoundDataset)
+    labels, corpora = np.array([0, 0, 0, 1, 0, 1, 1]), np.array(["a"] * 4 + ["b"] * 3)
+    data.sounds = LabelledSounds([], labels, np.array([""] * 7), corpora)
+    share = data.balance()
+    expected = torch.tensor([1 / 6] * 3 + [1 / 2] + [1 / 2] + [1 / 4] * 2)
+    torch.testing.assert_close(share, expected)
+
+
+def test_temperature_fits_the_certainty() -> None:
+    logits = torch.zeros(100, 8)
+    logits[:, 0] = 20.0  # sure of what holds for 70 of 100
+    truth = torch.tensor([0] * 70 + [1, 2, 3] * 10)
+    p = (logits / fit_temperature(logits, truth)).softmax(dim=1)[0, 0].item()
+    assert p == pytest.approx(0.7, abs=0.01)
+
+
+def test_bad_input(sounds: Path, tmp_path: Path) -> None:
+    def train_on(**changes: str) -> None:
+        lines = (sounds / "manifest.csv").read_text().splitlines()
+        row = dict(zip(lines[0].split(","), lines[1].split(","), strict=True)) | changes
+        manifest = tmp_path / "other.csv"
+        manifest.write_text("\n".join([lines[0], ",".join(row.values()), *lines[2:]]))
+        train_voice_encoder(sounds, manifest, tmp_path / "run", FAST, "cpu", overwrite=True)
+
+    with pytest.raises(InputError, match="a-valid.*both splits"):
+        train_on(speaker="a-valid")
+    with pytest.raises(InputError, match=r"nothing\.wav"):
+        train_on(file="nothing.wav")
+    write_media(sounds / "mute.mp4", [counting_picture(k) for k in range(3)])
+    with pytest.raises(InputError, match="mute.mp4 has no sound"):
+        train_on(file="mute.mp4")
+    with pytest.raises(InputError, match="unknown expression"):
+        train_on(label="bored")
+    with pytest.raises(UsageError, match="at least 1 epoch"):
+        run(sounds, tmp_path / "run", replace(FAST, epochs=0))
+    with pytest.raises(UsageError, match="tpu"):
+        train_voice_encoder(sounds, sounds / "manifest.csv", tmp_path / "run", device="tpu")

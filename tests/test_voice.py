@@ -1,0 +1,149 @@
+"""The voice encoder: timing, what its answers depend on, files, and the embedded weights."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sounds import make_bursts
+
+from abawcli.config import COMPACT_VOICE
+from abawcli.errors import CheckpointError
+from abawcli.labels import CLASSES
+from abawcli.media.audio import read_audio
+from abawcli.models.checkpoint import save_checkpoint
+from abawcli.models.no_voice import NO_VOICE, make_no_voice
+from abawcli.models.recipes import WEIGHTS
+from abawcli.models.voice import (
+    CompactVoice,
+    VoiceClassifier,
+    VoiceEncoder,
+    VoiceNetwork,
+    average_around,
+    load_voice_encoder,
+)
+
+CPU = torch.device("cpu")
+EMBEDDED = WEIGHTS / f"{COMPACT_VOICE}.safetensors"
+
+
+@pytest.fixture(scope="module")
+def net() -> CompactVoice:
+    torch.manual_seed(0)
+    return CompactVoice().eval()
+
+
+@torch.inference_mode()
+def test_features_of_any_length(net: CompactVoice) -> None:
+    for samples, steps in ((1, 1), (1280, 1), (1281, 2), (16_000, 13)):
+        assert net(torch.zeros(2, samples)).shape == (2, steps, net.dim)
+    assert net.step_s == 0.08
+
+
+@torch.inference_mode()
+def test_a_step_depends_on_a_second_or_two_around_it(net: CompactVoice) -> None:
+    sound = torch.from_numpy(make_bursts(300, 9.6))[None]
+    other = sound.clone()
+    other[0, 60 * 1280 : 61 * 1280] += 0.3  # all of step 60
+    changed = (net(sound) - net(other)).abs().amax(dim=2)[0] > 1e-4
+    reach = round(2.4 / net.step_s)
+    assert changed[60]
+    assert not changed[: 60 - reach].any() and not changed[60 + reach + 1 :].any()
+
+
+@torch.inference_mode()
+def test_sound_that_comes_later_has_the_same_features_later(net: CompactVoice) -> None:
+    sound = torch.from_numpy(make_bursts(300, 8.0))[None]
+    apart = net(sound[:, 1280:])[:, 30:-1] - net(sound)[:, 31:-1]
+    assert apart.abs().max() < 1e-3
+
+
+@torch.inference_mode()
+def test_batches_do_not_matter(net: CompactVoice) -> None:
+    sounds = torch.stack([torch.from_numpy(make_bursts(hz)) for hz in (150, 300, 600)])
+    alone = torch.cat([net(sound[None]) for sound in sounds])
+    torch.testing.assert_close(net(sounds), alone, atol=1e-4, rtol=1e-4)
+
+
+def test_averages_are_of_voiced_steps_in_reach() -> None:
+    features = torch.tensor([[1.0], [2.0], [4.0], [8.0], [16.0], [32.0]])
+    voiced = torch.tensor([True, True, False, False, False, True])
+    mean, valid = average_around(features, voiced, 1)
+    assert mean[:, 0].tolist() == [1.5, 1.5, 2.0, 0.0, 32.0, 32.0]
+    assert valid.tolist() == [True, True, True, False, True, True]
+
+
+@torch.inference_mode()
+def test_no_voice_means_no_opinion_and_temperature_doubt() -> None:
+    classifier = VoiceClassifier(4)
+    features = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    classifier.voice.bias.fill_(-20)
+    torch.testing.assert_close(classifier(features), torch.full((3, 8), 0.125))
+    classifier.voice.bias.fill_(20)
+    sure = classifier(features)
+    torch.testing.assert_close(sure.sum(dim=1), torch.ones(3))
+    torch.testing.assert_close(sure, classifier.expression(features).softmax(dim=1))
+    classifier.temperature.fill_(3)
+    assert (classifier(features).amax(dim=1) < sure.amax(dim=1)).all()
+
+
+def save_network(path: Path, **changes: Any) -> Path:
+    network = VoiceNetwork(CompactVoice((2, 4, 4, 8), 16))
+    about = {"kind": "voice-encoder", "network": network.backbone.shape, "classes": list(CLASSES)}
+    tensors = {k: v for k, v in network.state_dict().items() if k not in changes.get("lost", ())}
+    save_checkpoint(path, tensors, about | {k: v for k, v in changes.items() if k != "lost"})
+    return path
+
+
+def test_encoder_of_a_file(tmp_path: Path) -> None:
+    encoder, about = load_voice_encoder(save_network(tmp_path / "v.safetensors"), CPU)
+    assert about["network"] == {"widths": [2, 4, 4, 8], "dim": 16}
+    features = encoder.encode(make_bursts(300))
+    assert features.shape == (19, 16) and encoder.dim == 16
+    assert encoder.has_voice(features).shape == (19,)
+    np.testing.assert_allclose(encoder.classify(features).sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ["a", "b"]}, "other classes"),
+        ({"network": {"depth": 3}}, "no voice network"),
+        ({"network": {"widths": [2, 4, 4, 8], "dim": 8}}, "does not fit"),
+        ({"lost": ["classifier.voice.bias"]}, "does not fit"),
+        ({"kind": "encoder"}, "holds 'encoder' weights"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        load_voice_encoder(save_network(tmp_path / "v.safetensors", **changes), CPU)
+
+
+@pytest.fixture(scope="module")
+def embedded() -> VoiceEncoder:
+    return load_voice_encoder(EMBEDDED, CPU)[0]
+
+
+def test_embedded_weights_are_small_and_described() -> None:
+    assert EMBEDDED.stat().st_size < 4e6
+    _, about = load_voice_encoder(EMBEDDED, CPU)
+    assert about["backbone"] == COMPACT_VOICE and about["result"]["macro_f1"] > 0.45
+    assert 0.1 < about["result"]["temperature"] < 10
+
+
+@pytest.mark.parametrize("kind", NO_VOICE)
+def test_no_voice_is_no_confident_emotion(embedded: VoiceEncoder, kind: str) -> None:
+    rng = np.random.default_rng(12345)  # other sounds than training made
+    features = [embedded.encode(make_no_voice(kind, 64_000, rng)) for _ in range(10)]
+    voice = np.concatenate([embedded.has_voice(part) for part in features])
+    confidence = np.concatenate([embedded.classify(part).max(axis=1) for part in features])
+    assert (voice >= 0.5).mean() < 0.1
+    assert np.quantile(confidence, 0.9) < 0.4
+
+
+def test_voices_are_voices(embedded: VoiceEncoder, shared_data: Path) -> None:
+    for name in ("speech_bbaf2n.mpg", "speech_lrwp9a.mpg", "speech_sbwe5n.mpg"):
+        audio = read_audio(shared_data / "videos" / name)
+        assert audio is not None
+        assert (embedded.has_voice(embedded.encode(audio.samples)) >= 0.5).mean() > 0.4
