@@ -28,8 +28,6 @@ from abawcli.models.sound import (
 )
 
 CPU = torch.device("cpu")
-# Where bfloat16 is what the processor does fastest, transformers compute with it.
-ROUGH = {"rtol": 0.05, "atol": 0.05}
 
 
 class Loudness(SoundBackbone):
@@ -67,9 +65,26 @@ def test_transformers_from_a_folder(tmp_path: Path, kind: str) -> None:
         even = (sound - sound.mean()) / (sound.var(correction=0) + 1e-7).sqrt()
         states = backbone.network(even, output_hidden_states=True).hidden_states
     assert features.shape == (1, 49, 16)
+    assert len(states) == 5  # the blocks' input and the four blocks
     torch.testing.assert_close(features, (states[-1] + states[-2]) / 2)
     about = backbone.describe()
     assert about["layers"] == "last2" and about["normalise"] and len(about["encoder"]) == 64
+
+
+@pytest.mark.parametrize("kind", sorted(SOUND_KINDS))
+def test_lower_precision_changes_little(tmp_path: Path, kind: str) -> None:
+    folder, samples = str(save_sound_backbone(tmp_path, kind)), noise(2.0)
+    backbone = build_sound_backbone(folder).eval()
+    with torch.inference_mode():
+        exact = backbone(torch.from_numpy(samples)[None])[0].numpy()
+    backbone.lower_precision(torch.bfloat16)
+    with torch.inference_mode():
+        rough = backbone(torch.from_numpy(samples)[None])[0].numpy()
+    assert rough.dtype == np.float32
+    np.testing.assert_allclose(rough, exact, atol=0.05 * np.abs(exact).max())
+    encoder = SoundEncoder(build_sound_backbone(folder), CPU)
+    found = encoder.encode(samples)
+    np.testing.assert_array_equal(found, exact if encoder.dtype == torch.float32 else rough)
 
 
 def test_loudness_counts_only_where_the_model_says_so(tmp_path: Path) -> None:

@@ -46,7 +46,10 @@ def save_vision_backbone(folder: Path, kind: str = "dinov2", image_size: int = 2
 
 
 def save_sound_backbone(folder: Path, kind: str = "wav2vec2", normalise: bool = True) -> Path:
-    """Save a random four-block sound transformer of width 16: steps of 20 ms, as the large ones."""
+    """Save a random four-block sound transformer of width 16: steps of 20 ms, as the large ones.
+
+    HuBERT is made in the way of the base models, the others in that of the large ones.
+    """
     config_class, model_class = SOUND_KINDS[kind]
     config = config_class(
         hidden_size=16,
@@ -56,8 +59,8 @@ def save_sound_backbone(folder: Path, kind: str = "wav2vec2", normalise: bool = 
         conv_dim=(8,) * 7,
         num_conv_pos_embeddings=16,
         num_conv_pos_embedding_groups=2,
-        feat_extract_norm="layer",
-        do_stable_layer_norm=True,
+        feat_extract_norm="group" if kind == "hubert" else "layer",
+        do_stable_layer_norm=kind != "hubert",
     )
     torch.manual_seed(0)
     model_class(config).save_pretrained(folder)

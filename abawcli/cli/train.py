@@ -70,8 +70,8 @@ def _tune_voice(tuned: dict[str, Any], augment: bool) -> VoiceTraining:
     fit |= {"audio", "manifest", "output", "augment", "device", "overwrite", "quiet"}
     for option in context.command.params:
         name = str(option.name)
-        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if given and name not in fit:
+        source = context.get_parameter_source(name)
+        if source is ParameterSource.COMMANDLINE and name not in fit:
             raise UsageError(f"{option.opts[0]} is for --images and goes with no --audio")
     given = {k: v for k, v in tuned.items() if v is not None}
     augmentation = VOICE.augmentation if augment else NO_SOUND_AUGMENTATION

@@ -42,7 +42,8 @@ def add_noise(samples: Tensor, config: SoundAugmentation, generator: Generator) 
     level = samples.square().mean(dim=1).sqrt().clamp_min(1e-4)  # (B,)
     snr_db = _uniform(count, *config.snr_db, generator)
     share = level * 10 ** (-snr_db / 20) * _chosen(count, config.noise_p, generator)
-    return samples + share[:, None] * noise
+    noisy: Tensor = samples + share[:, None] * noise
+    return noisy
 
 
 def change_tempo(rows: Tensor, frames: int, spread: float, generator: Generator) -> Tensor:

@@ -167,7 +167,7 @@ class Extractor:
             return ((SeenFrame(frame.number, frame.time_s, []), []) for frame in read_frames(path))
         return ((SeenFrame(k, t, []), []) for k, t in enumerate(_tick(aligner), 1))
 
-    def describe(self, path: Path, subject: str | None) -> dict[str, Any]:
+    def describe(self, path: Path, subject: str) -> dict[str, Any]:
         """Return what the features of an input depend on, for their provenance."""
         about = self.about | {"subject": subject}
         if self.encoder and not os.path.isdir(path):
