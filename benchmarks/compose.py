@@ -125,12 +125,12 @@ class Painter:
         self.video, self.files = video, files
         width, height = size = video.size
         self.random = random = np.random.default_rng(video.seed)
-        scene = draw_texture(size, (80, 30, 12), random) + 0.3 * draw_texture(size, (3,), random)
-        self.room = np.float32(random.uniform(80, 150)) + np.float32(60) * scene
+        scene = draw_texture(size, (90, 40, 20), random) + 0.1 * draw_texture(size, (4,), random)
+        self.room = np.float32(random.uniform(80, 150)) + np.float32(random.uniform(20, 60)) * scene
         sigma = random.uniform(1.5, 5)
         self.noise = random.normal(0, sigma, (height + 64, width + 64)).astype(np.float32)
         half = width // 2, height // 2
-        colours = [128 + 14 * draw_texture(half, (60, 20), random) for _ in range(2)]
+        colours = [128 + 6 * draw_texture(half, (60, 20), random) for _ in range(2)]
         self.colours = np.concatenate([c.ravel() for c in colours]).astype(np.uint8)
         self.colours = self.colours.reshape(height // 2, width)
         self.soft = _soften_border(ENLARGED)

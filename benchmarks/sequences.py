@@ -30,7 +30,9 @@ FLATTEN = 0.6
 DECK = 60  # segments in which each label comes as often as its share says
 UNANNOTATED = 0.1  # share of segments
 MISSING, MISSING_S = 0.15, (0.5, 4.0)  # share of frames without a face; length of a run
-EDGE, EDGE_S = 0.15, (1.0, 4.0)  # likewise of frames with a face over the picture's border
+# Likewise of frames at the border or on the way there; without those on which the face is still
+# whole, or missing, about 0.15 are left.
+EDGE, EDGE_S = 0.24, (1.0, 4.0)
 PASSAGE = 15  # frames from the face's own place to the border, and back
 CUT = (0.12, 0.42)  # share of the face beyond the border
 WHOLE = 0.98  # share of the face's square in the picture from which on the face is whole
@@ -39,7 +41,7 @@ PICTURE, WIDE_PICTURE = (320, 240), (512, 240)  # width, height; wide: of two pe
 TWO_PEOPLE = (8, 3)  # videos whose number leaves the rest 3 when divided by 8
 NO_SOUND = (12, 5)  # likewise
 SILENT = 0.25  # share of segments without a voice
-PAUSE_S = (0.1, 0.6)  # before each clip
+PAUSE_S = (0.05, 0.4)  # before each clip
 SHORTEST_S = 0.6  # of speech; less is not worth beginning
 GAIN_DB = (-9.0, 6.0)
 ROOM_DB = (-75.0, -45.0)  # of the noise in the room, to full scale
@@ -298,7 +300,7 @@ class Planner:
             image=image,
             centre=centre,
             side=side,
-            degrees=random.normal(0, 2) + 7 * draw_drift(frames, random),
+            degrees=random.normal(0, 2) + 5 * draw_drift(frames, random),
             light=1 + random.uniform(-0.1, 0.1) + 0.15 * draw_drift(frames, random),
             edge=(image >= 0) & (measure_visible(centre, side, size) < WHOLE),
             voice=mark_runs([(u.start, u.stop) for u in speech], frames),
