@@ -208,7 +208,8 @@ def encode_pictures(
     container: av.container.OutputContainer, video: Video, painter: Painter
 ) -> "list[av.Packet[Any]]":
     """Encode all pictures as H.264 and return the packets."""
-    options = {"crf": "20", "preset": "veryfast"}
+    # With mbtree, x264 does not always encode the same pictures to the same bytes.
+    options = {"crf": "20", "preset": "veryfast", "x264-params": "mbtree=0"}
     stream = container.add_stream("libx264", rate=FPS, options=options)
     stream.width, stream.height = video.size
     stream.pix_fmt = "yuv420p"

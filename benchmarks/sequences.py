@@ -32,8 +32,8 @@ UNANNOTATED = 0.1  # share of segments
 MISSING, MISSING_S = 0.15, (0.5, 4.0)  # share of frames without a face; length of a run
 # Likewise of frames at the border or on the way there; without those on which the face is still
 # whole, or missing, about 0.15 are left.
-EDGE, EDGE_S = 0.24, (1.0, 4.0)
-PASSAGE = 15  # frames from the face's own place to the border, and back
+EDGE, EDGE_S = 0.2, (1.0, 4.0)
+PASSAGE = 25  # frames from the face's own place to the border, and back
 CUT = (0.12, 0.42)  # share of the face beyond the border
 WHOLE = 0.98  # share of the face's square in the picture from which on the face is whole
 SIDE = (112.0, 145.0)  # pixels of the face's square, +- 10 % as time goes by
