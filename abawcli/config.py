@@ -1,7 +1,7 @@
 """Every tunable of abaw, once, with the reason for its value. Standard library only.
 
 The command line reads its defaults here and the library uses the same objects, so that the
-two never differ. "Published" refers to Stage I of arXiv 2603.12221.
+two never differ. "Published" refers to arXiv 2603.12221.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 # Whom a command means; `faces.subjects` says how each is found.
 SUBJECTS = ("main", "largest", "left", "right", "all")
 DETECTOR_NAMES = ("retinaface", "insightface")  # `faces.detect.DETECTORS`
-SMOOTHING_METHODS = ("median", "mean", "gaussian", "vote")  # `stages.smooth.SMOOTHERS`
+SMOOTHING_METHODS = ("median", "mean", "gaussian", "vote")  # `smoothing.SMOOTHERS`
+HEAD_NAMES = ("gated", "visual", "audio", "concat")  # `models.heads.HEADS`
+SMOOTHING_SPACES = ("probabilities", "logits")
 AUDIO_RATE_HZ = 16_000  # what Wav2Vec 2.0, WavLM and our own voice model expect
 
 
@@ -54,6 +56,7 @@ class Smoothing:
     method: str = "median"  # keeps sharp changes; drops what lasts less than half a window
     window_frames: int = 25  # odd; about a second of most videos
     window_s: float | None = None  # seconds; where given, it decides instead of frames
+    space: str = "probabilities"  # what the statistic is of; logits: their centred logarithms
 
 
 @dataclass(frozen=True)
@@ -167,3 +170,29 @@ COMPACT_FACE = "compact-face"  # our own backbone; every other name is a hub nam
 def default_training(backbone: str) -> EncoderTraining:
     """Return the training defaults for a backbone: ours for our own, else the published."""
     return COMPACT_ENCODER_TRAINING if backbone == COMPACT_FACE else EncoderTraining()
+
+
+@dataclass(frozen=True)
+class GatedHead:
+    """Gated fusion, and the baselines beside it. Defaults: published."""
+
+    hidden: int = 512
+    dropout: float = 0.2  # of the fused vector; ours: within the gate too
+    visual_dropout: float = 0.20  # of features, in training
+    audio_dropout: float = 0.25
+
+
+@dataclass(frozen=True)
+class HeadTraining:
+    """Stage II. Defaults: published."""
+
+    epochs: int = 20
+    batch_frames: int = 4096
+    lr: float = 1e-4
+    last_lr: float = 1e-5  # of the last step; a cosine leads there
+    weight_decay: float = 1e-4
+    class_weight_power: float = 1.0  # w_c = (N / (8 n_c)) ** power, over its mean; 0: no weights
+    folds: int = 5  # one of which is held out where no other videos are given
+    network: GatedHead = GatedHead()
+    smoothing: Smoothing = Smoothing("median", 101, None, "logits")  # of what the head predicts
+    seed: int = 0

@@ -8,7 +8,7 @@ from abawcli.cli import main
 from abawcli.config import SMOOTHING_METHODS
 from abawcli.formats.files import read_provenance
 from abawcli.formats.tables import read_table, write_table
-from abawcli.stages.smooth import SMOOTHERS
+from abawcli.smoothing import SMOOTHERS
 
 LABELS = [0] * 20 + [6] + [0] * 20 + [-1] * 5 + [0] * 5
 
@@ -47,8 +47,15 @@ def test_one_table_to_a_file(table: Path, method: str, output: str) -> None:
         "method": method,
         "window_frames": 11,
         "window_s": None,
+        "space": "probabilities",
         "predictions": {"command": "predict", "recipe": "compact"},
     }
+
+
+def test_a_median_of_logits(table: Path) -> None:
+    assert smooth("raw.csv", "-o", "smooth.csv", "--space", "logits") == (0, "")
+    assert read_provenance(Path("smooth.csv"))["settings"]["space"] == "logits"
+    assert (read_table(Path("smooth.csv"))["label"] == 0).all()
 
 
 def test_several_tables_to_a_folder(table: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_row_or_two_off_is_said_and_takes_the_nearest_frame(
 def test_further_off_names_both_counts(tmp_path: Path, rows: int) -> None:
     predictions = write_rows(tmp_path / "a.csv", make_table([0] * 5, "a"))
     truth = write_text(tmp_path / "a.txt", [0] * rows)
-    with pytest.raises(InputError, match=f"a: the annotation has {rows} rows .* predictions 5"):
+    with pytest.raises(InputError, match=f"a: the annotation has {rows} rows .* 5 frames"):
         score_files([predictions], [truth])
 
 
@@ -183,7 +183,7 @@ class TestSides:
         predictions = write_rows(tmp_path / "a.csv", make_table([1, 1], "a", "main"))
         truth = [write_text(tmp_path / "a_left.txt", [1, 1])]
         assert score_files([predictions], truth).overall.accuracy == 1
-        assert "a_left is scored with subject 'main' of a" in caplog.text
+        assert "a_left is taken with subject 'main' of a" in caplog.text
 
     def test_several_subjects_name_the_option(self, tmp_path: Path) -> None:
         predictions = write_rows(

@@ -7,11 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_tables import make_table
 from scipy import ndimage
+from scipy.special import softmax
 
 from abawcli.config import Smoothing
 from abawcli.errors import UsageError
 from abawcli.formats.tables import PROBABILITIES, read_table, write_table
-from abawcli.stages.smooth import SMOOTHERS, find_window, smooth_probabilities, smooth_table
+from abawcli.smoothing import SMOOTHERS, find_window, smooth_probabilities
+from abawcli.stages.smooth import smooth_table
 
 METHODS = pytest.mark.parametrize("method", list(SMOOTHERS))
 lengths = st.integers(1, 60)
@@ -116,10 +118,36 @@ def test_median_agrees_with_scipy_inside(seed: int, window: int) -> None:
     )
 
 
-def test_a_window_of_one_changes_nothing() -> None:
+@checked
+@given(seeds, lengths, windows, st.floats(-5, 5))
+def test_a_median_of_logits_is_that_of_the_network(
+    seed: int, n: int, window: int, constant: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (n, 8))
+    logits += constant - logits.mean(axis=1, keepdims=True)
+    valid = rng.random(n) < 0.7
+    smooth = smooth_probabilities(softmax(logits, axis=1), valid, "median", window, "logits")
+    for t in range(n):
+        inside = np.arange(max(0, t - window // 2), min(n, t + window // 2 + 1))
+        inside = inside[valid[inside]]
+        if len(inside):
+            expected = softmax(np.median(logits[inside], axis=0))
+            np.testing.assert_allclose(smooth[t], expected, atol=1e-6)
+
+
+def test_votes_are_the_same_of_logits() -> None:
+    p, valid = random_rows(3, 40)
+    votes = [smooth_probabilities(p, valid, "vote", 7, s) for s in ("probabilities", "logits")]
+    np.testing.assert_array_equal(*votes)
+
+
+@pytest.mark.parametrize("space", ["probabilities", "logits"])
+def test_a_window_of_one_changes_nothing(space: str) -> None:
     p, valid = random_rows(0, 50, share_valid=1.0)
     for method in ("median", "mean", "gaussian"):
-        np.testing.assert_allclose(smooth_probabilities(p, valid, method, 1), p, atol=1e-12)
+        smooth = smooth_probabilities(p, valid, method, 1, space)
+        np.testing.assert_allclose(smooth, p, atol=1e-6)
 
 
 @METHODS
@@ -164,7 +192,9 @@ def test_windows_that_are_none(window: int) -> None:
         find_window(np.arange(3.0), Smoothing(window_s=-1.0))
 
 
-def test_an_unknown_method() -> None:
+def test_an_unknown_method_or_space() -> None:
+    with pytest.raises(UsageError, match="cannot smooth 'ranks'; choose probabilities or logits"):
+        smooth_probabilities(np.full((3, 8), 1 / 8), np.ones(3, bool), "mean", 3, "ranks")
     with pytest.raises(UsageError, match="unknown smoothing 'kalman'; known are median, mean"):
         smooth_probabilities(np.full((3, 8), 1 / 8), np.ones(3, bool), "kalman", 3)
 

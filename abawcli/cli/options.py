@@ -1,5 +1,6 @@
 """Options that several commands share, once."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,24 @@ def verbosity_options(command: Command) -> Command:
     return click.option(
         "-q", "--quiet", is_flag=True, callback=_verbosity, help="Errors only, no progress bar."
     )(command)
+
+
+def window_option(default_frames: int) -> Callable[[Command], Command]:
+    """Add --window; the command receives it as frames and seconds, either of which counts."""
+
+    def read(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[int, float | None]:
+        if re.fullmatch(r"\d{1,15}", text):  # more digits than any video has frames
+            if int(text) % 2 == 0:
+                raise click.BadParameter(f"{text} is even; a window has a middle frame")
+            return int(text), None
+        if re.fullmatch(r"(\d{1,15}(\.\d*)?|\.\d+)s", text) and float(text[:-1]) > 0:
+            return default_frames, float(text[:-1])
+        raise click.BadParameter(f"{text!r} is neither frames (25) nor seconds (1.0s)")
+
+    return click.option(
+        "--window", default=str(default_frames), show_default=True, callback=read,
+        help="Width of smoothing: an odd number of frames, or seconds, such as 1.0s.",
+    )  # fmt: skip
 
 
 inputs_argument = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")

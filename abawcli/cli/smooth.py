@@ -1,7 +1,6 @@
 """`abaw smooth`: prediction tables over time."""
 
 import os
-import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,24 +12,12 @@ from abawcli.cli.options import (
     output_option,
     overwrite_option,
     verbosity_options,
+    window_option,
 )
-from abawcli.config import SMOOTHING_METHODS, Smoothing
+from abawcli.config import SMOOTHING_METHODS, SMOOTHING_SPACES, Smoothing
 from abawcli.errors import UsageError
 
 DEFAULT = Smoothing()
-
-
-def _read_window(
-    ctx: click.Context, parameter: click.Parameter, text: str
-) -> tuple[int, float | None]:
-    """Turn `25` into frames and `1.0s` into seconds; 15 digits are more than any video has."""
-    if re.fullmatch(r"\d{1,15}", text):
-        if int(text) % 2 == 0:
-            raise click.BadParameter(f"{text} is even; a window has a middle frame")
-        return int(text), None
-    if re.fullmatch(r"(\d{1,15}(\.\d*)?|\.\d+)s", text) and float(text[:-1]) > 0:
-        return DEFAULT.window_frames, float(text[:-1])
-    raise click.BadParameter(f"{text!r} is neither frames (25) nor seconds (1.0s)")
 
 
 def _check_outside(output: Path, inputs: tuple[str, ...]) -> None:
@@ -48,9 +35,10 @@ def _check_outside(output: Path, inputs: tuple[str, ...]) -> None:
     "--method", type=click.Choice(SMOOTHING_METHODS), default=DEFAULT.method, show_default=True,
     help="What a frame becomes of its window.",
 )  # fmt: skip
+@window_option(DEFAULT.window_frames)
 @click.option(
-    "--window", default=str(DEFAULT.window_frames), show_default=True, callback=_read_window,
-    help="Width: an odd number of frames, or seconds, such as 1.0s.",
+    "--space", type=click.Choice(SMOOTHING_SPACES), default=DEFAULT.space, show_default=True,
+    help="What the statistic is of; logits are what softmax made the probabilities of.",
 )  # fmt: skip
 @overwrite_option
 @verbosity_options
@@ -59,6 +47,7 @@ def command(
     output: Path,
     method: str,
     window: tuple[int, float | None],
+    space: str,
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -72,7 +61,7 @@ def command(
     from abawcli.formats.tables import TABLE_SUFFIXES, check_table_name, read_table, write_table
     from abawcli.stages.smooth import smooth_table
 
-    config = Smoothing(method, *window)
+    config = Smoothing(method, *window, space)
     _check_outside(output, inputs)
     outputs = files.name_outputs(files.expand_inputs(inputs, TABLE_SUFFIXES), output)
     if output.suffix and not os.path.isdir(output):

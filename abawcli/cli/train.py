@@ -1,4 +1,4 @@
-"""`abaw train`: encoders."""
+"""`abaw train`: encoders, and the group that heads belong to."""
 
 import os
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import click
 
 from abawcli.cli.console import print_table, progress_bar
 from abawcli.cli.options import Command, device_option, overwrite_option, verbosity_options
+from abawcli.cli.train_head import command as head
 from abawcli.config import COMPACT_FACE, NO_AUGMENTATION, EncoderTraining, default_training
 
 PUBLISHED, COMPACT = EncoderTraining(), default_training(COMPACT_FACE)
@@ -25,6 +26,9 @@ def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command],
 @click.group(name="train")
 def command() -> None:
     """Train on your own data."""
+
+
+command.add_command(head)
 
 
 RATE = click.FloatRange(min=0)

@@ -7,6 +7,7 @@ the end says which of two people it is about.
 
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,35 @@ def write_annotation(labels: Labels, path: Path) -> None:
         temporary.write_bytes(("\n".join(lines) + "\n").encode())
 
 
+def find_track(name: str, tracks: Iterable[tuple[str, str]], what: str) -> tuple[str, str]:
+    """Return the track, one of (video, subject), that the annotation `name` is about.
+
+    That is the only subject of `name`; or, where `name` ends in a side, that subject of the
+    video, or the only one. `what` the tracks are goes into messages.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    video, side = split_side(name)
+    tracks = list(tracks)
+    exact = [track for track in tracks if track[0] == name]
+    found = exact or [track for track in tracks if track[0] == video]
+    if not found:
+        raise InputError(f"{name}: no {what} of this video")
+    if side and (video, side) in found:
+        return video, side
+    if len(found) > 1:
+        subjects = ", ".join(sorted(subject for _, subject in found))
+        raise InputError(
+            f"{name}: {what} of {len(found)} subjects ({subjects}); "
+            f"make those of one of them with --subject {side or 'main'}"
+        )
+    if side and not exact:
+        subject = found[0][1]
+        LOG.warning("%s is taken with subject %r of %s, whoever that is", name, subject, video)
+    return found[0]
+
+
 def align_rows(annotation: Labels, frames: int, name: str) -> NDArray[np.intp]:
     """Return the index (from 0) of the frame that each row of an annotation (T,) is about, (T,).
 
@@ -85,7 +115,7 @@ def align_rows(annotation: Labels, frames: int, name: str) -> NDArray[np.intp]:
     """
     rows = len(annotation)
     if abs(rows - frames) > ROW_TOLERANCE:
-        raise InputError(f"{name}: the annotation has {rows} rows and the predictions {frames}")
+        raise InputError(f"{name}: the annotation has {rows} rows and the video {frames} frames")
     if rows != frames:
-        LOG.info("%s: the annotation has %d rows and the predictions %d", name, rows, frames)
+        LOG.info("%s: the annotation has %d rows and the video %d frames", name, rows, frames)
     return np.minimum(np.arange(rows), frames - 1)

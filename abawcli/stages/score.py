@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.errors import InputError
-from abawcli.formats.abaw import Labels, align_rows, read_annotation, split_side
+from abawcli.formats.abaw import Labels, align_rows, find_track, read_annotation, split_side
 from abawcli.formats.files import VIDEO_SUFFIXES
 from abawcli.formats.tables import TABLE_SUFFIXES, read_labels, read_table
 from abawcli.labels import CLASSES, IGNORE
@@ -102,26 +102,6 @@ def _gather(
     return gathered
 
 
-def _find_track(name: str, tracks: Tracks) -> Track:
-    """Return the predictions that the annotation `name` is about."""
-    video, side = split_side(name)
-    exact = {s: track for (v, s), track in tracks.items() if v == name}
-    subjects = exact or {s: track for (v, s), track in tracks.items() if v == video}
-    if not subjects:
-        raise InputError(f"{name}: no predictions of this video")
-    if side and side in subjects:
-        return subjects[side]
-    if len(subjects) > 1:
-        raise InputError(
-            f"{name}: predictions of {len(subjects)} subjects ({', '.join(sorted(subjects))}); "
-            f"predict one of them with --subject {side or 'main'}"
-        )
-    subject, track = next(iter(subjects.items()))
-    if side and not exact:
-        LOG.warning("%s is scored with subject %r of %s, whoever that is", name, subject, video)
-    return track
-
-
 def _pair_up(truth: dict[str, Labels], tracks: Tracks, failed: dict[str, str]) -> dict[str, Pair]:
     """Match annotations with predictions, and their rows with frames; note what fails."""
     predicted = {video for video, _ in tracks}
@@ -133,7 +113,7 @@ def _pair_up(truth: dict[str, Labels], tracks: Tracks, failed: dict[str, str]) -
     pairs = {}
     for name, labels in truth.items():
         try:
-            track = _find_track(name, tracks)
+            track = tracks[find_track(name, tracks, "predictions")]
             pairs[name] = labels, track, align_rows(labels, len(track.labels), name)
         except InputError as error:
             failed[name] = str(error)

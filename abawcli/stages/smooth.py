@@ -8,128 +8,19 @@ nothing is made up beyond it.
 """
 
 import logging
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from abawcli.config import Smoothing
-from abawcli.errors import UsageError
 from abawcli.formats.tables import PROBABILITIES
-from abawcli.labels import IGNORE, N_CLASSES
+from abawcli.labels import IGNORE
+from abawcli.smoothing import find_window, smooth_probabilities
 
 LOG = logging.getLogger(__name__)
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-
-def _reach(rows: int, window: int) -> int:
-    """Return how many rows a window extends to either side, as far as there are any."""
-    return min(window // 2, rows - 1)
-
-
-def _average(values: Array, valid: Mask, kernel: Array) -> Array:
-    """Average (T, C) under a kernel (W,), weights of missing rows shared by the others."""
-
-    def add_up(rows: Array) -> Array:
-        out: Array = ndimage.correlate1d(rows, kernel, axis=0, mode="constant")
-        return out
-
-    weight = add_up(valid.astype(np.float64))  # (T,)
-    total = add_up(np.where(valid[:, None], values, 0.0))  # (T, C)
-    return total / np.where(weight > 0, weight, 1.0)[:, None]
-
-
-def smooth_mean(p: Array, valid: Mask, window: int) -> Array:
-    """Average the window."""
-    return _average(p, valid, np.ones(2 * _reach(len(p), window) + 1))
-
-
-def smooth_gaussian(p: Array, valid: Mask, window: int) -> Array:
-    """Average the window with weights of a bell curve; sigma is a quarter of the window."""
-    reach = _reach(len(p), window)
-    steps = np.arange(-reach, reach + 1)
-    return _average(p, valid, np.exp(-0.5 * (steps / (window / 4)) ** 2))
-
-
-def smooth_vote(p: Array, valid: Mask, window: int) -> Array:
-    """Give each class the share of the window's frames in which it is the likeliest."""
-    votes = np.eye(N_CLASSES)[p.argmax(axis=1)]
-    # A millionth of the probabilities themselves: enough to break ties, too little to outvote.
-    return smooth_mean(votes + 1e-6 * p, valid, window)
-
-
-def smooth_median(p: Array, valid: Mask, window: int) -> Array:
-    """Take each class's median; where that is 0 for all classes, the mean.
-
-    Missing rows, and those beyond both ends, are set alternately below and above every
-    probability. Of any run of them in a window as many then lie below as above, or one more:
-    an odd window's median is a middle value of the valid rows, the upper or the lower one if
-    they are even in number. The other sign gives the other, and half of their sum the median.
-    """
-    reach = _reach(len(p), window)
-    padded = np.pad(p, ((reach, reach), (0, 0)))  # (T + 2 reach, 8)
-    missing = ~np.pad(valid, reach)
-    below = np.cumsum(missing[missing]) % 2 == 0
-    out = np.zeros_like(p)
-    for flipped in (False, True):
-        padded[missing] = np.where(below ^ flipped, -1.0, 2.0)[:, None]
-        for c in range(p.shape[1]):
-            middle = ndimage.median_filter(padded[:, c], 2 * reach + 1, mode="nearest")
-            out[:, c] += middle[reach : reach + len(p)] / 2
-    empty = out.sum(axis=1) < 1e-9
-    if empty.any():
-        out[empty] = smooth_mean(p, valid, window)[empty]
-    return out
-
-
-SMOOTHERS: dict[str, Callable[[Array, Mask, int], Array]] = {
-    "median": smooth_median,
-    "mean": smooth_mean,
-    "gaussian": smooth_gaussian,
-    "vote": smooth_vote,
-}
-
-
-def smooth_probabilities(p: Array, valid: Mask, method: str, window_frames: int) -> Array:
-    """Smooth the probabilities (T, 8) of one subject's consecutive frames.
-
-    Rows outside `valid` (T,) are not looked at. Returns (T, 8), rows summing to 1, and NaN
-    where no valid row lies in the window.
-
-    Raises:
-        UsageError: an unknown method, or a window that is not an odd number of frames.
-    """
-    if method not in SMOOTHERS:
-        raise UsageError(f"unknown smoothing {method!r}; known are {', '.join(SMOOTHERS)}")
-    if window_frames < 1 or window_frames % 2 == 0:
-        raise UsageError(f"a window must be an odd number of frames, not {window_frames}")
-    width = 2 * _reach(len(p), window_frames) + 1
-    reached: Mask = ndimage.maximum_filter1d(valid, width, mode="constant")
-    known = np.where(valid[:, None], p, 0.0)
-    smooth = SMOOTHERS[method](known, valid, window_frames)
-    out = np.full_like(known, np.nan)
-    out[reached] = smooth[reached] / smooth[reached].sum(axis=1, keepdims=True)
-    return out
-
-
-def find_window(times_s: Array, config: Smoothing) -> int:
-    """Return the window in frames: as configured, or seconds over the median frame interval.
-
-    Seconds become the nearest odd number of frames. Where the frame rate varies, the window
-    therefore varies in time and not in the number of predictions it averages.
-
-    Raises:
-        UsageError: a window in seconds that is not positive.
-    """
-    if config.window_s is None:
-        return config.window_frames
-    if not config.window_s > 0:
-        raise UsageError(f"a window must be longer than 0 s, not {config.window_s:g} s")
-    interval_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
-    return 2 * round((config.window_s / interval_s - 1) / 2) + 1 if interval_s > 0 else 1
 
 
 def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
@@ -150,7 +41,7 @@ def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
         group = group.sort_values("frame")
         rows = group.index.to_numpy()
         window = find_window(group["time_s"].to_numpy(), config)
-        out[rows] = smooth_probabilities(p[rows], had[rows], config.method, window)
+        out[rows] = smooth_probabilities(p[rows], had[rows], config.method, window, config.space)
         bare = int(np.isnan(out[rows, 0]).sum())
         if bare == len(rows):
             LOG.warning("%s, subject %s: no frame has a label", video, subject)

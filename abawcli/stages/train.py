@@ -5,9 +5,7 @@ beside it stays: the reading of the features by which epochs are compared, and t
 without a fusion head. It is ours; the paper does not say how Stage I is read without its head.
 """
 
-import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -24,18 +22,19 @@ from torch.utils.data import DataLoader, Dataset
 from abawcli import __version__
 from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
 from abawcli.device import choose_device
-from abawcli.errors import InputError, OutputError, UsageError
+from abawcli.errors import InputError, UsageError
 from abawcli.faces.crop import resize_square
-from abawcli.formats.files import write_whole
 from abawcli.formats.manifest import LabelledImages, read_manifest
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.metrics import Score, score_labels
 from abawcli.models.augment import augment_images
 from abawcli.models.backbones import Backbone, Preprocess, build_backbone
-from abawcli.models.checkpoint import hash_file, load_checkpoint, save_checkpoint
+from abawcli.models.checkpoint import hash_file, save_checkpoint
 from abawcli.models.losses import class_weights, mix_up, soft_cross_entropy
 from abawcli.models.moe import MixtureOfExpertsHead
+from abawcli.models.runs import History, load_state, open_run, save_state
 
+ENCODER_NAME = "encoder.safetensors"
 CACHE_BYTES = 2 * 2**30  # decoded training images are kept in memory up to this
 Progress = Callable[[int, int | None, str], None]  # done, total, what
 
@@ -151,38 +150,12 @@ class EncoderRun:
         self.trainee.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(groups)
         self.model, self.optimizer = accelerator.prepare(self.trainee, self.optimizer)
-        self.history: list[dict[str, Any]] = []
+        self.history: History = []
 
     @property
     def best(self) -> float:
         """Return the best macro-F1 so far."""
         return max((row["macro_f1"] for row in self.history), default=-1.0)
-
-    def save_state(self) -> None:
-        """Write everything that the next epoch needs, as tensors and JSON."""
-        tensors = {f"model.{k}": v for k, v in self.trainee.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-        about = {"kind": "training-state", "history": self.history}
-        save_checkpoint(self.out / "last.safetensors", tensors, about)
-
-    def load_state(self) -> None:
-        """Go on after the last finished epoch, if there is one."""
-        path = self.out / "last.safetensors"
-        if not path.exists():
-            return
-        tensors, about = load_checkpoint(path, "training-state")
-        self.history = about["history"]
-        self.trainee.load_state_dict(
-            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        )
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".")
-                state.setdefault(int(index), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def train_epoch(
         self, data: ImageDataset, weight: Tensor, epoch: int, progress: Progress
@@ -256,9 +229,7 @@ class EncoderRun:
             return
         if better:
             self.save_encoder(row)
-        self.save_state()
-        with write_whole(self.out / "metrics.jsonl") as temporary:
-            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in self.history))
+        save_state(self.out, self.trainee, self.optimizer, self.history)
 
     def save_encoder(self, row: dict[str, Any]) -> None:
         """Write backbone and classifier, without the training head."""
@@ -274,23 +245,7 @@ class EncoderRun:
             "result": row,
             "version": __version__,
         }
-        save_checkpoint(self.out / "encoder.safetensors", kept, about)
-
-
-def _open_run(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Make or reopen a run's folder; a run with other settings is not continued."""
-    path = out / "config.json"
-    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    if overwrite:
-        for name in ("last.safetensors", "encoder.safetensors", "metrics.jsonl"):
-            (out / name).unlink(missing_ok=True)
-    elif os.path.exists(path) and path.read_text() != text:
-        raise OutputError(
-            f"{out} holds a run with other settings (see {path}); "
-            "choose another folder, or --overwrite"
-        )
-    with write_whole(path) as temporary:
-        temporary.write_text(text)
+        save_checkpoint(self.out / ENCODER_NAME, kept, about)
 
 
 def _start_accelerator(device: torch.device) -> Accelerator:
@@ -311,7 +266,7 @@ def train_encoder(
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress = lambda done, total, what: None,
-) -> list[dict[str, Any]]:
+) -> History:
     """Train an encoder on labelled images; return one row of figures an epoch.
 
     Writes `encoder.safetensors` (best epoch by macro-F1 on the valid split), `metrics.jsonl`,
@@ -333,10 +288,10 @@ def train_encoder(
     torch.manual_seed(config.seed)
     net = build_backbone(backbone)
     settings = {"backbone": backbone, "images": str(images), "manifest": str(manifest)}
-    _open_run(out, settings | {"training": asdict(config)}, overwrite)
+    open_run(out, settings | {"training": asdict(config)}, ENCODER_NAME, overwrite)
     data = {"manifest": manifest.name, "sha256": hash_file(manifest)}
     run = EncoderRun(out, config, net, accelerator, data)
-    run.load_state()
+    run.history = load_state(out, run.trainee, run.optimizer)
     train, valid = (ImageDataset(splits[name], net.preprocess) for name in ("train", "valid"))
     mass = torch.from_numpy(splits["train"].targets).sum(dim=0)  # (8,)
     weight = class_weights(mass, config.class_weight_power).to(run.accelerator.device)

@@ -1,0 +1,92 @@
+"""`abaw crossval`: heads on the same folds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from abawcli.cli.console import print_json, print_table, progress_bar
+from abawcli.cli.options import device_option, json_option, overwrite_option, verbosity_options
+from abawcli.cli.train_head import (
+    ANNOTATIONS,
+    FEATURES,
+    features_argument,
+    labels_option,
+    read_training,
+    training_options,
+)
+from abawcli.config import HEAD_NAMES, HeadTraining
+
+if TYPE_CHECKING:
+    from abawcli.stages.crossval import Results
+
+
+@click.command(name="crossval")
+@features_argument
+@labels_option
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder.")
+@click.option(
+    "--head", "heads", type=click.Choice(HEAD_NAMES), multiple=True, default=[HEAD_NAMES[0]],
+    show_default=True, help="May be given several times, to compare.",
+)  # fmt: skip
+@click.option(
+    "--folds", type=click.IntRange(min=2), default=HeadTraining().folds, show_default=True,
+    help="Parts; the tracks of one source video are in one part.",
+)  # fmt: skip
+@training_options
+@device_option
+@json_option
+@overwrite_option
+@verbosity_options
+def command(
+    features: tuple[str, ...],
+    labels: str,
+    output: Path,
+    heads: tuple[str, ...],
+    folds: int,
+    window: tuple[int, float | None],
+    device: str,
+    as_json: bool,
+    overwrite: bool,
+    quiet: bool,
+    **tuned: Any,
+) -> None:
+    """Cross-validate heads: train on all folds but one, score on that one, in turn.
+
+    FEATURES are files of `abaw extract`, or folders of them. Folds are balanced by class and
+    kept in folds.csv of the run folder, for further heads. Started again, it trains what is not
+    trained yet. Scores are of the last epoch: the held-out fold chooses nothing.
+    """
+    from abawcli.formats.files import expand_inputs
+    from abawcli.stages.crossval import cross_validate, describe_results
+
+    files = expand_inputs(features, FEATURES), expand_inputs([labels], ANNOTATIONS)
+    config = read_training(window, tuned)
+    with progress_bar("crossval", "batch", quiet) as update:
+        results = cross_validate(*files, output, heads, folds, config, device, overwrite, update)
+    if as_json:
+        print_json(describe_results(results))
+    else:
+        _print_results(results)
+
+
+def _print_results(results: Results) -> None:
+    """Print a table a figure: folds in rows, heads side by side."""
+    from abawcli.stages.crossval import describe_results
+
+    described = describe_results(results)
+    columns = [(head, kind) for head in described for kind in ("raw", "smoothed")]
+    first = next(iter(described.values()))["folds"]
+    names = [head if kind == "raw" else f"{head}, smoothed" for head, kind in columns]
+    for figure, title in (("macro_f1", "macro-F1"), ("accuracy", "accuracy")):
+        rows = [
+            [str(fold["fold"]), str(fold["videos"]), f"{fold['frames']:,}"]
+            + [f"{described[head]['folds'][k][kind][figure]:.4f}" for head, kind in columns]
+            for k, fold in enumerate(first)
+        ]
+        for row in ("mean", "deviation"):
+            spread = [f"{described[head][kind][figure][row]:.4f}" for head, kind in columns]
+            rows.append([row, "", "", *spread])
+        print_table(f"{title} on held-out folds", ["fold", "videos", "frames", *names], rows)

@@ -1,0 +1,189 @@
+"""Features together with their annotations: what heads learn from.
+
+Files are matched by name, as predictions are when they are scored: an annotation `x_left` takes
+features of that name, or those of the video `x` with that subject, or the only ones of `x`.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawcli.errors import InputError
+from abawcli.formats.abaw import Labels, align_rows, find_track, read_annotation
+from abawcli.formats.features import MODALITIES, Features, name_backbone, read_features
+from abawcli.labels import IGNORE
+
+LOG = logging.getLogger(__name__)
+NAMED = 5  # videos that a warning names
+Track = tuple[str, str]  # video, subject
+
+
+@dataclass(frozen=True)
+class AnnotatedFeatures:
+    """Features of V annotated videos, one after the other, a row a decoded frame."""
+
+    names: list[str]  # of the annotations, V
+    starts: NDArray[np.int64]  # (V + 1,) row where each video begins, and N
+    time_s: NDArray[np.float64]  # (N,)
+    visual: NDArray[np.float16]  # (N, Dv)
+    audio: NDArray[np.float16]  # (N, Da)
+    has_visual: NDArray[np.bool_]  # (N,)
+    has_audio: NDArray[np.bool_]  # (N,)
+    labels: Labels  # (N,) -1: not annotated
+    about: dict[str, Any]  # how `visual` and `audio` were made
+
+    def videos(self) -> Iterator[tuple[str, slice]]:
+        """Yield every video's name and rows."""
+        for name, start, end in zip(self.names, self.starts, self.starts[1:], strict=False):
+            yield name, slice(int(start), int(end))
+
+    def everything(self) -> "VideoSet":
+        """Return the set of all videos."""
+        return VideoSet(self, frozenset(self.names))
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """Some of the videos: those to learn from, or those held out."""
+
+    data: AnnotatedFeatures
+    names: frozenset[str]
+
+    def slices(self) -> list[slice]:
+        """Return the rows of each video."""
+        return [rows for name, rows in self.data.videos() if name in self.names]
+
+    def labels(self) -> Labels:
+        """Return the labels of all rows, video by video."""
+        return np.concatenate([self.data.labels[rows] for rows in self.slices()])
+
+    def describe(self) -> dict[str, Any]:
+        """Return how much it is, and a hash of names, labels and masks."""
+        digest = hashlib.sha256("\n".join(sorted(self.names)).encode())
+        for rows in self.slices():
+            for array in (self.data.labels, self.data.has_visual, self.data.has_audio):
+                digest.update(array[rows].tobytes())
+        labels = self.labels()
+        return {
+            "videos": len(self.names),
+            "frames": len(labels),
+            "annotated": int((labels != IGNORE).sum()),
+            "sha256": digest.hexdigest(),
+        }
+
+
+def read_annotated(features: Sequence[Path], annotations: Sequence[Path]) -> AnnotatedFeatures:
+    """Read feature files and the annotations that belong to them.
+
+    Features without an annotation and annotations without features are left out, with a
+    warning. All rows are held in memory at once.
+
+    Raises:
+        InputError: a file cannot be read, two are about the same, features do not fit each
+            other or their annotation, or nothing is left.
+    """
+    tracks = _read_tracks(features)
+    chosen = _match(tracks, _name_annotations(annotations))
+    if not chosen:
+        raise InputError(
+            f"none of {len(annotations)} annotations belongs to one of {len(features)} feature "
+            "files; both are called like their video"
+        )
+    labels = [_label(name, path, tracks[track]) for name, (path, track) in chosen.items()]
+    taken = [tracks[track] for _, track in chosen.values()]
+    _warn_of("features have no annotation", [video for video, _ in set(tracks) - _used(chosen)])
+    tracks.clear()  # so that what is not taken needs no memory any more
+    if not any((part != IGNORE).any() for part in labels):
+        raise InputError(f"no frame is annotated (all rows of {len(labels)} annotations are -1)")
+
+    def join(field: str) -> NDArray[Any]:
+        return np.concatenate([getattr(part, field) for part in taken])
+
+    return AnnotatedFeatures(
+        names=list(chosen),
+        starts=np.cumsum([0, *map(len, labels)]),
+        **{name: join(name) for name in ("time_s", *MODALITIES, "has_visual", "has_audio")},
+        labels=np.concatenate(labels),
+        about={name: taken[0].about.get(name) for name in MODALITIES},
+    )
+
+
+def _read_tracks(paths: Sequence[Path]) -> dict[Track, Features]:
+    tracks: dict[Track, Features] = {}
+    for path in paths:
+        features = read_features(path)
+        if tracks:
+            check_alike(next(iter(tracks.values())).about, features.about, str(path))
+        track = str(features.about.get("video")), str(features.about.get("subject"))
+        if track in tracks:
+            raise InputError(f"{path}: another file has features of {track[0]}, {track[1]}, too")
+        tracks[track] = features
+    return tracks
+
+
+def check_alike(first: Mapping[str, Any], second: Mapping[str, Any], name: str) -> None:
+    """Make sure that the features called `name` were made as the first ones were.
+
+    Both are given by their descriptions.
+
+    Raises:
+        InputError: other backbones, weights or widths.
+    """
+    for modality in MODALITIES:
+        there, here = name_backbone(first.get(modality)), name_backbone(second.get(modality))
+        if here != there:
+            raise InputError(
+                f"{name}: {modality} features of {here}, and the others are of {there}; "
+                "extract all with the same backbones"
+            )
+
+
+def _name_annotations(paths: Sequence[Path]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in named:
+            raise InputError(f"{named[path.stem]} and {path} are annotations of the same name")
+        named[path.stem] = path
+    return named
+
+
+def _match(
+    tracks: dict[Track, Features], annotations: dict[str, Path]
+) -> dict[str, tuple[Path, Track]]:
+    """Return the file and the track of every annotation that has features."""
+    chosen, failed = {}, []
+    for name, path in annotations.items():
+        try:
+            chosen[name] = path, find_track(name, tracks, "features")
+        except InputError as error:
+            LOG.info("%s", error)
+            failed.append(name)
+    _warn_of("annotations have no features", failed)
+    return chosen
+
+
+def _used(chosen: dict[str, tuple[Path, Track]]) -> set[Track]:
+    return {track for _, track in chosen.values()}
+
+
+def _warn_of(what: str, names: list[str]) -> None:
+    if names:
+        more = ", ..." if len(names) > NAMED else ""
+        shown = ", ".join(sorted(names)[:NAMED]) + more
+        LOG.warning("%d %s and are left out: %s", len(names), what, shown)
+
+
+def _label(name: str, path: Path, features: Features) -> Labels:
+    """Return the label of every row of the features, (T,)."""
+    annotation, index = read_annotation(path), features.frame - 1
+    align_rows(annotation, int(features.frame[-1]), name)
+    labels = np.full(len(index), IGNORE, np.int64)
+    inside = index < len(annotation)
+    labels[inside] = annotation[index[inside]]
+    return labels

@@ -1,0 +1,162 @@
+"""Feature files: what the backbones say of one subject of one video, a row a decoded frame.
+
+safetensors with the arrays of `Features`; the header's entry `abaw` is the JSON of `about`:
+
+    format, kind, abawcli   1, "features", and the version that wrote them
+    video, subject          the video's name; what was asked for, or a track's number
+    visual, audio           backbone, encoder (sha256 of the weights), dim and how they were used;
+                            null where this modality was not asked for, and its width is 0
+    source                  what the rows were read from, and whether their times are known
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from abawcli import __version__
+from abawcli.errors import InputError
+from abawcli.formats.files import provenance_path, write_provenance, write_whole
+
+FORMAT = 1  # raised when a reader of the older files would go wrong
+KIND = "features"
+FEATURES_SUFFIX = ".safetensors"
+METADATA_KEY = "abaw"
+TYPES: dict[str, type[np.generic]] = {
+    "frame": np.int64,
+    "time_s": np.float64,
+    "visual": np.float16,
+    "audio": np.float16,
+    "has_visual": np.bool_,
+    "has_audio": np.bool_,
+    "box": np.float32,
+    "face_score": np.float32,
+}
+MODALITIES = ("visual", "audio")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of one subject of one video, a row a decoded frame."""
+
+    frame: NDArray[np.int64]  # (T,) from 1
+    time_s: NDArray[np.float64]  # (T,) NaN where crops came without times
+    visual: NDArray[np.float16]  # (T, Dv) 0 where not has_visual
+    audio: NDArray[np.float16]  # (T, Da) 0 where not has_audio
+    has_visual: NDArray[np.bool_]  # (T,)
+    has_audio: NDArray[np.bool_]  # (T,)
+    box: NDArray[np.float32]  # (T, 4) x, y, w, h in pixels; NaN where there is none
+    face_score: NDArray[np.float32]  # (T,) NaN likewise
+    about: dict[str, Any]  # JSON
+
+
+def write_features(features: Features, path: Path, provenance: Mapping[str, Any]) -> None:
+    """Write features, whole or not at all, with their provenance beside them.
+
+    `about` is completed by format, kind and version.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    about = {"format": FORMAT, "kind": KIND, "abawcli": __version__} | features.about
+    arrays = {
+        name: np.ascontiguousarray(getattr(features, name), kind) for name, kind in TYPES.items()
+    }
+    with write_whole(path) as temporary:
+        save_file(arrays, temporary, {METADATA_KEY: json.dumps(about)})
+        # If the machine stops right here, new features must not stand beside old provenance.
+        provenance_path(path).unlink(missing_ok=True)
+    write_provenance(path, provenance)
+
+
+def read_features(path: Path) -> Features:
+    """Read and check a feature file.
+
+    Raises:
+        InputError: no such file, no features, of a newer format, arrays that are missing or do
+            not fit each other, or features that are no finite numbers.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            about = _read_about(path, file.metadata())
+            arrays = {name: file.get_tensor(name) for name in TYPES if name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is no feature file of abaw: {error}") from error
+    _check_arrays(path, arrays)
+    features = Features(**arrays, about=about)
+    for name in MODALITIES:
+        _check_modality(path, features, name)
+    return features
+
+
+def _read_about(path: Path, header: dict[str, str] | None) -> dict[str, Any]:
+    try:
+        about = json.loads((header or {}).get(METADATA_KEY, "{}"))
+    except ValueError as error:
+        raise InputError(f"{path} has a damaged description: {error}") from error
+    if not isinstance(about, dict) or about.get("kind") != KIND:
+        kind = about.get("kind") if isinstance(about, dict) else None
+        holds = f"holds {kind!r}" if kind else "has no description of abaw"
+        raise InputError(f"{path} {holds}; features come from `abaw extract`")
+    if not isinstance(about.get("format"), int) or about["format"] > FORMAT:
+        raise InputError(
+            f"{path} is of format {about.get('format')!r}, this version reads up to {FORMAT}: "
+            "upgrade abawcli"
+        )
+    return about
+
+
+def _check_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Check that all arrays are there, of their type, and of one length."""
+    for name, kind in TYPES.items():
+        if name not in arrays:
+            raise InputError(f"{path} has no array {name}")
+        dimensions = 2 if name in (*MODALITIES, "box") else 1
+        if arrays[name].dtype != kind or arrays[name].ndim != dimensions:
+            raise InputError(
+                f"{path}: {name} is {arrays[name].dtype} {arrays[name].shape}, "
+                f"not {np.dtype(kind)} of {dimensions} dimensions"
+            )
+    rows = len(arrays["frame"])
+    for name, array in arrays.items():
+        if len(array) != rows:
+            raise InputError(f"{path}: {name} has {len(array)} rows and frame {rows}")
+    if rows == 0:
+        raise InputError(f"{path} holds no rows")
+    if arrays["box"].shape[1] != 4:
+        raise InputError(f"{path}: box has {arrays['box'].shape[1]} columns, not x, y, w, h")
+    later = np.diff(arrays["frame"]) > 0
+    if arrays["frame"][0] < 1 or not later.all():
+        raise InputError(f"{path}: frames must be numbers from 1 in ascending order")
+
+
+def _check_modality(path: Path, features: Features, name: str) -> None:
+    """Check a modality's features against its description and mask."""
+    values: NDArray[np.float16] = getattr(features, name)
+    described = features.about.get(name)
+    dim = described.get("dim") if isinstance(described, dict) else 0
+    if values.shape[1] != dim:
+        raise InputError(f"{path}: {name} is {values.shape[1]} wide, its description says {dim}")
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        frame = features.frame[bad.argmax()]
+        raise InputError(
+            f"{path}: the {name} features of frame {frame} are no finite numbers "
+            f"({int(bad.sum())} such rows); extract them again"
+        )
+
+
+def name_backbone(described: Mapping[str, Any] | None) -> str:
+    """Say which backbone made features: what has to agree for two sets to fit each other."""
+    if not described:
+        return "none"
+    encoder = str(described.get("encoder") or "no encoder")[:12]
+    return f"{described.get('backbone')} ({described.get('dim')} wide, {encoder})"

@@ -1,0 +1,78 @@
+"""Folds of a cross-validation: csv with the columns `name` (of an annotation) and `fold` (from 1).
+
+Tracks of one source video (`x`, `x_left`, `x_right`) are always in the same fold: they share
+their faces, light and sound.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from abawcli.errors import InputError, UsageError
+from abawcli.formats.abaw import Labels, split_side
+from abawcli.formats.files import write_whole
+from abawcli.labels import IGNORE
+
+Folds = dict[str, int]  # name of an annotation -> fold, from 1
+
+
+def make_folds(names: Sequence[str], labels: Sequence[Labels], count: int) -> Folds:
+    """Distribute annotations (each (T,)) over folds of like shares of the classes.
+
+    Raises:
+        UsageError: fewer than 2 folds, or more than there are source videos with a label.
+    """
+    sources = [split_side(name)[0] for name in names]
+    known = [part[part != IGNORE] for part in labels]
+    labelled = {s for s, part in zip(sources, known, strict=True) if len(part)}
+    if not 2 <= count <= len(labelled):
+        raise UsageError(
+            f"{len(labelled)} annotated source videos cannot be split into {count} folds"
+        )
+    y = np.concatenate(known)
+    groups = np.repeat(sources, [len(part) for part in known])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer frames than folds
+        splits = list(StratifiedGroupKFold(count).split(y, y, groups))
+    fold_of = {source: k for k, (_, held) in enumerate(splits, 1) for source in set(groups[held])}
+    # A video without any label goes where it does no harm: it is neither learnt nor scored.
+    return {name: fold_of.get(source, 1) for name, source in zip(names, sources, strict=True)}
+
+
+def write_folds(folds: Folds, path: Path) -> None:
+    """Write folds, whole or not at all.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    table = pd.DataFrame({"name": list(folds), "fold": list(folds.values())})
+    with write_whole(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read_folds(path: Path) -> Folds:
+    """Read folds.
+
+    Raises:
+        InputError: not such a table, a name that is there twice, one source video in several
+            folds, or an empty fold.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"name": str, "fold": np.int64}, keep_default_na=False)
+        folds: Folds = dict(zip(table["name"], table["fold"].tolist(), strict=True))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is no table of name and fold: {error}") from error
+    if len(folds) < len(table):
+        raise InputError(f"{path}: {table['name'][table['name'].duplicated()].iloc[0]} comes twice")
+    place: dict[str, int] = {}
+    for name, fold in folds.items():
+        source = split_side(name)[0]
+        if place.setdefault(source, fold) != fold:
+            raise InputError(f"{path}: tracks of {source} are in folds {place[source]} and {fold}")
+    if set(folds.values()) != set(range(1, max(folds.values(), default=1) + 1)):
+        raise InputError(f"{path}: folds must be numbered from 1 without a gap")
+    return folds

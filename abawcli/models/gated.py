@@ -1,0 +1,142 @@
+"""Gated fusion of face and voice, frame by frame: Stage II of arXiv 2603.12221.
+
+With the paper's baselines beside it, which differ in nothing else: vision alone, sound alone,
+and both side by side without a gate.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from abawcli.config import GatedHead
+from abawcli.labels import N_CLASSES
+from abawcli.models.normalise import ModalityNorm
+
+
+class ModalityPath(nn.Module):
+    """One modality's features, normalised, some of them dropped in training, and projected."""
+
+    def __init__(self, dim: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = ModalityNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Linear(dim, hidden)
+
+    def prepare(self, features: Tensor, valid: Tensor) -> Tensor:
+        """Map features (..., D) to z-scores (..., D), 0 where `valid` (...) is not."""
+        scores: Tensor = self.dropout(self.norm(features, valid))
+        return scores
+
+    def forward(self, features: Tensor, valid: Tensor) -> Tensor:
+        """Map features (..., D) to (..., H)."""
+        projected: Tensor = self.project(self.prepare(features, valid))
+        return projected
+
+
+class Classifier(nn.Module):
+    """The reading of a fused vector: LayerNorm, dropout, linear."""
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, N_CLASSES)
+        )
+
+    def forward(self, fused: Tensor, known: Tensor) -> Tensor:
+        """Map (..., H) to logits (..., 8), NaN where `known` (...) is not."""
+        logits: Tensor = self.layers(fused)
+        return logits.masked_fill(~known.unsqueeze(-1), torch.nan)
+
+
+class GatedFusion(nn.Module):
+    """z = g * Wv v + (1 - g) * Wa a, with an element-wise gate g that looks at both.
+
+    Where one modality is missing the gate is forced to the other one, and the result is that
+    path's alone.
+    """
+
+    settings = GatedHead
+    uses = ("visual", "audio")
+
+    def __init__(self, visual_dim: int, audio_dim: int, config: GatedHead) -> None:
+        super().__init__()
+        self.visual = ModalityPath(visual_dim, config.hidden, config.visual_dropout)
+        self.audio = ModalityPath(audio_dim, config.hidden, config.audio_dropout)
+        self.gate = nn.Sequential(
+            nn.Linear(visual_dim + audio_dim, config.hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, config.hidden),
+            nn.Sigmoid(),
+        )
+        self.classifier = Classifier(config.hidden, config.dropout)
+
+    def forward(
+        self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
+    ) -> Tensor:
+        """Map features (..., Dv), (..., Da) and masks (...) to logits (..., 8)."""
+        v = self.visual.prepare(visual, has_visual)  # (..., Dv)
+        a = self.audio.prepare(audio, has_audio)  # (..., Da)
+        g: Tensor = self.gate(torch.cat([v, a], dim=-1))  # (..., H)
+        g = g.masked_fill(~has_audio.unsqueeze(-1), 1).masked_fill(~has_visual.unsqueeze(-1), 0)
+        z = g * self.visual.project(v) + (1 - g) * self.audio.project(a)  # (..., H)
+        logits: Tensor = self.classifier(z, has_visual | has_audio)
+        return logits
+
+
+class VisualOnly(nn.Module):
+    """The visual path by itself; sound is not looked at."""
+
+    settings = GatedHead
+    uses = ("visual",)
+
+    def __init__(self, visual_dim: int, audio_dim: int, config: GatedHead) -> None:
+        super().__init__()
+        self.visual = ModalityPath(visual_dim, config.hidden, config.visual_dropout)
+        self.classifier = Classifier(config.hidden, config.dropout)
+
+    def forward(
+        self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
+    ) -> Tensor:
+        """Map features (..., Dv) and their mask (...) to logits (..., 8)."""
+        logits: Tensor = self.classifier(self.visual(visual, has_visual), has_visual)
+        return logits
+
+
+class AudioOnly(nn.Module):
+    """The audio path by itself; faces are not looked at."""
+
+    settings = GatedHead
+    uses = ("audio",)
+
+    def __init__(self, visual_dim: int, audio_dim: int, config: GatedHead) -> None:
+        super().__init__()
+        self.audio = ModalityPath(audio_dim, config.hidden, config.audio_dropout)
+        self.classifier = Classifier(config.hidden, config.dropout)
+
+    def forward(
+        self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
+    ) -> Tensor:
+        """Map features (..., Da) and their mask (...) to logits (..., 8)."""
+        logits: Tensor = self.classifier(self.audio(audio, has_audio), has_audio)
+        return logits
+
+
+class Concatenation(nn.Module):
+    """Both projections side by side; a missing one is that of the training mean."""
+
+    settings = GatedHead
+    uses = ("visual", "audio")
+
+    def __init__(self, visual_dim: int, audio_dim: int, config: GatedHead) -> None:
+        super().__init__()
+        self.visual = ModalityPath(visual_dim, config.hidden, config.visual_dropout)
+        self.audio = ModalityPath(audio_dim, config.hidden, config.audio_dropout)
+        self.classifier = Classifier(2 * config.hidden, config.dropout)
+
+    def forward(
+        self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
+    ) -> Tensor:
+        """Map features (..., Dv), (..., Da) and masks (...) to logits (..., 8)."""
+        both = [self.visual(visual, has_visual), self.audio(audio, has_audio)]  # 2 x (..., H)
+        logits: Tensor = self.classifier(torch.cat(both, dim=-1), has_visual | has_audio)
+        return logits

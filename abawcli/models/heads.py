@@ -1,0 +1,141 @@
+"""Heads: features of face and voice in, probabilities out, frame by frame."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from abawcli.config import GatedHead
+from abawcli.errors import CheckpointError, InputError
+from abawcli.formats.features import name_backbone
+from abawcli.labels import CLASSES, N_CLASSES
+from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
+from abawcli.models.gated import AudioOnly, Concatenation, GatedFusion, VisualOnly
+
+# A module that maps features (B, T, Dv), (B, T, Da) and their masks (B, T) to logits (B, T, 8),
+# NaN where it knows nothing; `uses` names the modalities it looks at, each of which has a
+# `ModalityNorm` at `<modality>.norm`, and `settings` is the class of its configuration.
+Head = GatedFusion | VisualOnly | AudioOnly | Concatenation
+HEADS: dict[str, type[Head]] = {
+    "gated": GatedFusion,
+    "visual": VisualOnly,
+    "audio": AudioOnly,
+    "concat": Concatenation,
+}
+CHUNK_FRAMES = 4096  # that a head is given at once
+SOURCES = np.array([["none", "audio"], ["visual", "av"]])  # by has_visual, has_audio
+
+
+def build_head(name: str, features: Mapping[str, Any], settings: GatedHead) -> Head:
+    """Return a fresh head for features of this description (their `about`).
+
+    Raises:
+        InputError: the head looks at a modality that the features do not have.
+    """
+    dims = {key: (features.get(key) or {}).get("dim", 0) for key in ("visual", "audio")}
+    missing = [key for key in HEADS[name].uses if not dims[key]]
+    if missing:
+        raise InputError(
+            f"the head {name!r} needs {missing[0]} features and these have none; "
+            "extract them, or choose another --head"
+        )
+    return HEADS[name](dims["visual"], dims["audio"], settings)
+
+
+def save_head(
+    path: Path, name: str, head: Head, settings: GatedHead, about: dict[str, Any]
+) -> None:
+    """Write a head; `about` is the rest of its description, `visual` and `audio` among it.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    description = {"kind": "head", "head": name, "network": asdict(settings)}
+    save_checkpoint(path, head.state_dict(), description | {"classes": list(CLASSES)} | about)
+
+
+class TrainedHead:
+    """A head in inference form, on one device."""
+
+    def __init__(self, head: Head, device: torch.device) -> None:
+        self.device = device
+        self.head = head.eval().to(device)
+
+    @torch.inference_mode()
+    def classify(
+        self,
+        visual: NDArray[np.float16],
+        audio: NDArray[np.float16],
+        has_visual: NDArray[np.bool_],
+        has_audio: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
+        """Turn one video's features (T, Dv), (T, Da) and masks (T,) into probabilities (T, 8).
+
+        Also says what each row rests on, (T,): av, visual, audio, or none, where the
+        probabilities are NaN. A modality that is never there may be of any width.
+        """
+        rows = len(has_visual)
+        values = {"visual": visual, "audio": audio}
+        masks = {"visual": has_visual, "audio": has_audio}
+        for name in self.head.uses:
+            dim = self.head.get_submodule(f"{name}.norm").get_buffer("mean").shape[0]
+            if values[name].shape[1] != dim and not masks[name].any():
+                values[name] = np.zeros((rows, dim), np.float16)
+        out = np.empty((rows, N_CLASSES), np.float32)
+        for start in range(0, rows, CHUNK_FRAMES):
+            part = slice(start, start + CHUNK_FRAMES)
+            arrays = (values["visual"], values["audio"], has_visual, has_audio)
+            inputs = (torch.from_numpy(array[part])[None].to(self.device) for array in arrays)
+            v, a, has_v, has_a = inputs  # (1, T', Dv), (1, T', Da), (1, T'), (1, T')
+            logits: Tensor = self.head(v.float(), a.float(), has_v, has_a)  # (1, T', 8)
+            out[part] = logits[0].softmax(dim=1).cpu().numpy()
+        used = [masks[key] if key in self.head.uses else np.zeros(rows, bool) for key in masks]
+        return out, SOURCES[used[0].astype(int), used[1].astype(int)]
+
+
+def load_head(path: Path, device: torch.device) -> tuple[TrainedHead, dict[str, Any]]:
+    """Load a head that `abaw train head` wrote, and its description.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, was made for other classes, or its
+            weights do not fit the head that it names.
+    """
+    tensors, about = load_checkpoint(path, "head")
+    if about.get("classes") != list(CLASSES):
+        raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")
+    try:
+        settings = HEADS[about["head"]].settings(**about["network"])
+        head = build_head(about["head"], about, settings)
+    except (KeyError, TypeError, AttributeError, InputError) as error:
+        raise CheckpointError(f"{path} describes no head known here: {error!r}") from error
+    try:
+        head.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(
+            f"{path} does not fit the head {about['head']!r}: {reason}"
+        ) from error
+    return TrainedHead(head, device), about
+
+
+def check_features(head: Mapping[str, Any], features: Mapping[str, Any], name: str) -> None:
+    """Make sure that features were made by the backbones that a head was trained with.
+
+    Both are given by their descriptions. Features without a modality fit: it is missing.
+
+    Raises:
+        CheckpointError: they were not; the message names both backbones.
+    """
+    for modality in HEADS[head["head"]].uses:
+        made = features.get(modality)
+        trained, here = name_backbone(head.get(modality)), name_backbone(made)
+        if made and trained != here:
+            raise CheckpointError(
+                f"{name}: {modality} features of {here}, but the head was trained on those of "
+                f"{trained}; extract them with that backbone, or train a head on these"
+            )

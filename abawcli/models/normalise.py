@@ -1,0 +1,67 @@
+"""Features of one modality on a common scale: unit length, then z-scores.
+
+Means and deviations are those of the training features and travel with the weights.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CONSTANT = 1e-6  # deviation of a unit vector's entry below which it has not varied
+
+
+class ModalityNorm(nn.Module):
+    """Scale each vector to length 1 and standardise its entries; 0 where there is none."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))  # 1 / deviation
+
+    def forward(self, features: Tensor, valid: Tensor) -> Tensor:
+        """Map features (..., D) to z-scores (..., D), whatever stands where `valid` (...) is not.
+
+        0 is the training mean: what a missing vector is least far from.
+        """
+        known = features.masked_fill(~valid.unsqueeze(-1), 0)  # (..., D)
+        scores = (F.normalize(known, dim=-1) - self.mean) * self.scale  # (..., D)
+        return scores.masked_fill(~valid.unsqueeze(-1), 0)
+
+    def set_moments(self, moments: "Moments") -> None:
+        """Take over the training features' mean and deviation.
+
+        Entries that did not vary say nothing, and would blow up if they ever did: they count 0.
+        """
+        deviation = moments.deviation()  # (D,)
+        varied = deviation > CONSTANT
+        self.mean.copy_(moments.mean)
+        self.scale.copy_(torch.where(varied, 1 / deviation.clamp_min(CONSTANT), 0))
+
+
+class Moments:
+    """Mean and deviation of unit-length features, added up block by block in float64."""
+
+    def __init__(self, dim: int) -> None:
+        self.count = 0
+        self.mean = torch.zeros(dim, dtype=torch.float64)
+        self.squares = torch.zeros(dim, dtype=torch.float64)  # sum of squared deviations
+
+    def add(self, features: Tensor) -> None:
+        """Take in the features (B, D)."""
+        unit = F.normalize(features.double(), dim=-1)  # (B, D)
+        rows = len(unit)
+        if rows == 0:
+            return
+        total = self.count + rows
+        mean = unit.mean(dim=0)  # (D,)
+        step = mean - self.mean
+        self.squares += ((unit - mean) ** 2).sum(dim=0) + step**2 * (self.count * rows / total)
+        self.mean += step * (rows / total)
+        self.count = total
+
+    def deviation(self) -> Tensor:
+        """Return the standard deviation of each entry, (D,)."""
+        return (self.squares / max(self.count, 1)).sqrt()

@@ -1,0 +1,77 @@
+"""A training run's folder: its settings, its state between epochs, and its figures.
+
+    config.json          what the run depends on; a run with other settings is not continued
+    last.safetensors     weights, optimizer and figures after the last finished epoch
+    metrics.jsonl        a line of figures an epoch
+    <result>.safetensors what the run is for
+
+All that a stage needs to go on after an interruption as if there had been none, as long as each
+epoch draws its random numbers from a seed of its own.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from abawcli.errors import OutputError
+from abawcli.formats.files import write_whole
+from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
+
+STATE_NAME = "last.safetensors"
+CONFIG_NAME = "config.json"
+METRICS_NAME = "metrics.jsonl"
+History = list[dict[str, Any]]  # a row of figures an epoch
+
+
+def open_run(out: Path, settings: dict[str, Any], result: str, overwrite: bool) -> None:
+    """Make or reopen a run's folder, whose outcome is the file `result`.
+
+    Raises:
+        OutputError: the folder holds a run with other settings, or cannot be written.
+    """
+    path = out / CONFIG_NAME
+    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+    if overwrite:
+        for name in (STATE_NAME, result, METRICS_NAME):
+            (out / name).unlink(missing_ok=True)
+    elif os.path.exists(path) and path.read_text() != text:
+        raise OutputError(
+            f"{out} holds a run with other settings (see {path}); "
+            "choose another folder, or --overwrite"
+        )
+    with write_whole(path) as temporary:
+        temporary.write_text(text)
+
+
+def save_state(out: Path, model: nn.Module, optimizer: Optimizer, history: History) -> None:
+    """Write everything that the next epoch needs, as tensors and JSON, and the figures."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
+    about = {"kind": "training-state", "history": history}
+    save_checkpoint(out / STATE_NAME, tensors, about)
+    with write_whole(out / METRICS_NAME) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in history))
+
+
+def load_state(out: Path, model: nn.Module, optimizer: Optimizer) -> History:
+    """Go on after the last finished epoch; return the figures so far, none if there is none."""
+    if not (out / STATE_NAME).exists():
+        return []
+    tensors, about = load_checkpoint(out / STATE_NAME, "training-state")
+    model.load_state_dict(
+        {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    )
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    history: History = about["history"]
+    return history

@@ -1,0 +1,141 @@
+"""Cross-validate heads on the same folds of annotated videos.
+
+Each fold's head is trained on the other folds for the configured number of epochs. The held-out
+fold has no say in it, not even in which epoch is kept, so that its score is one of videos never
+seen. Scores pool the frames of a fold, once as predicted and once smoothed.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawcli.config import HeadTraining, Smoothing
+from abawcli.device import choose_device
+from abawcli.errors import OutputError, UsageError
+from abawcli.formats.annotated import AnnotatedFeatures, VideoSet, read_annotated
+from abawcli.formats.folds import Folds, make_folds, read_folds, write_folds
+from abawcli.metrics import Score, score_labels
+from abawcli.models.head_training import HeadRun, Progress, classify_videos, predict_labels
+from abawcli.models.heads import HEADS, TrainedHead
+from abawcli.smoothing import find_window, smooth_probabilities
+
+FOLDS_NAME = "folds.csv"
+FIGURES = ("macro_f1", "accuracy")
+KINDS = ("raw", "smoothed")  # of `FoldScore`
+
+
+@dataclass(frozen=True)
+class FoldScore:
+    """What one head's prediction of one held-out fold is worth."""
+
+    fold: int
+    videos: int
+    raw: Score
+    smoothed: Score
+
+
+Results = dict[str, list[FoldScore]]  # head -> folds
+
+
+def cross_validate(
+    features: Sequence[Path],
+    annotations: Sequence[Path],
+    out: Path,
+    heads: Sequence[str] = ("gated",),
+    folds: int = 5,
+    config: HeadTraining | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = lambda done, total, what: None,
+) -> Results:
+    """Train and score every head on every fold.
+
+    Writes `folds.csv`, which a later call with the same videos uses again, and a run folder
+    `<head>/fold<k>` each. Folds that are trained already are only scored.
+
+    Raises:
+        InputError: features or annotations cannot be read or do not fit, or are none.
+        OutputError: the folder holds other folds or runs with other settings, or cannot be written.
+        UsageError: no such head or device, or more folds than source videos.
+    """
+    config = config or HeadTraining()
+    unknown = [head for head in heads if head not in HEADS]
+    if unknown:
+        raise UsageError(f"unknown head {unknown[0]!r}; known are {', '.join(HEADS)}")
+    place = choose_device(device)
+    data = read_annotated(features, annotations)
+    fold_of = _open_folds(out / FOLDS_NAME, data, folds, overwrite)
+    results: Results = {}
+    for head in dict.fromkeys(heads):
+        results[head] = []
+        for fold in range(1, folds + 1):
+            held = frozenset(name for name in data.names if fold_of[name] == fold)
+            train = VideoSet(data, frozenset(data.names) - held)
+            run = HeadRun(out / head / f"fold{fold}", head, config, train, None, place)
+            run.run(overwrite, _name_work(progress, f"{head}, fold {fold}/{folds}"))
+            valid = VideoSet(data, held)
+            results[head].append(_score_fold(fold, run.trained(), valid, config.smoothing))
+    return results
+
+
+def _name_work(progress: Progress, name: str) -> Progress:
+    return lambda done, total, what: progress(done, total, f"{name}, {what}")
+
+
+def _open_folds(path: Path, data: AnnotatedFeatures, count: int, overwrite: bool) -> Folds:
+    """Return the folds that are there, or make them."""
+    if os.path.exists(path) and not overwrite:
+        there = read_folds(path)
+        if set(there) != set(data.names) or max(there.values()) != count:
+            raise OutputError(
+                f"{path} has {max(there.values())} folds of {len(there)} annotations, not "
+                f"{count} of these {len(data.names)}; choose another folder, or --overwrite"
+            )
+        return there
+    made = make_folds(data.names, [data.labels[rows] for _, rows in data.videos()], count)
+    write_folds(made, path)
+    return made
+
+
+def _score_fold(fold: int, head: TrainedHead, valid: VideoSet, smoothing: Smoothing) -> FoldScore:
+    raw, smoothed = [], []
+    for rows, p in zip(valid.slices(), classify_videos(head, valid), strict=True):
+        raw.append(predict_labels(p))
+        smoothed.append(predict_labels(_smooth(p, valid.data.time_s[rows], smoothing)))
+    scores = (score_labels(valid.labels(), np.concatenate(parts)) for parts in (raw, smoothed))
+    return FoldScore(fold, len(raw), *scores)
+
+
+def _smooth(
+    p: NDArray[np.float32], time_s: NDArray[np.float64], config: Smoothing
+) -> NDArray[np.float64]:
+    known = ~np.isnan(p[:, 0])
+    window = find_window(time_s, config)
+    return smooth_probabilities(p.astype(np.float64), known, config.method, window, config.space)
+
+
+def describe_results(results: Results) -> dict[str, Any]:
+    """Return results as JSON: every fold's figures, their mean and sample standard deviation."""
+    return {head: _summarise_head(folds) for head, folds in results.items()}
+
+
+def _summarise_head(folds: Sequence[FoldScore]) -> dict[str, Any]:
+    summary: dict[str, Any] = {
+        "folds": [
+            {"fold": f.fold, "videos": f.videos, "frames": f.raw.frames}
+            | {kind: {k: getattr(getattr(f, kind), k) for k in FIGURES} for kind in KINDS}
+            for f in folds
+        ]
+    }
+    for kind in KINDS:
+        values = {k: [getattr(getattr(f, kind), k) for f in folds] for k in FIGURES}
+        summary[kind] = {
+            k: {"mean": float(np.mean(v)), "deviation": float(np.std(v, ddof=1))}
+            for k, v in values.items()
+        }
+    return summary

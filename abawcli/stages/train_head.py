@@ -1,0 +1,70 @@
+"""Train a head on features and annotations: Stage II of arXiv 2603.12221, at any size."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from abawcli.config import HeadTraining
+from abawcli.device import choose_device
+from abawcli.errors import InputError, UsageError
+from abawcli.formats.abaw import split_side
+from abawcli.formats.annotated import AnnotatedFeatures, VideoSet, check_alike, read_annotated
+from abawcli.formats.folds import make_folds
+from abawcli.models.head_training import HeadRun, Progress
+from abawcli.models.runs import History
+
+Files = tuple[Sequence[Path], Sequence[Path]]  # features, annotations
+
+
+def hold_out(data: AnnotatedFeatures, folds: int) -> tuple[VideoSet, VideoSet]:
+    """Split videos into those to train on and one fold of several to validate on.
+
+    Raises:
+        UsageError: there are not two source videos to part.
+    """
+    labels = [data.labels[rows] for _, rows in data.videos()]
+    annotated = [name for name, part in zip(data.names, labels, strict=True) if (part >= 0).any()]
+    sources = {split_side(name)[0] for name in annotated}
+    if len(sources) < 2:
+        raise UsageError(
+            f"one annotated source video ({', '.join(sources)}) cannot be split; "
+            "give others with --valid-features and --valid-labels"
+        )
+    place = make_folds(data.names, labels, min(folds, len(sources)))
+    held = frozenset(name for name, fold in place.items() if fold == 1)
+    return VideoSet(data, frozenset(place) - held), VideoSet(data, held)
+
+
+def train_head(
+    files: Files,
+    out: Path,
+    head: str = "gated",
+    config: HeadTraining | None = None,
+    valid_files: Files | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = lambda done, total, what: None,
+) -> History:
+    """Train a head on feature files and ABAW annotations; return one row of figures an epoch.
+
+    Validated on `valid_files`, or on a fold of the source videos that is held out. Writes
+    `head.safetensors` (best epoch by macro-F1), `metrics.jsonl`, `config.json` and, to go on
+    after an interruption, `last.safetensors`. An interrupted run that is started again gives
+    the same weights as one that was not interrupted.
+
+    Raises:
+        InputError: features or annotations cannot be read or do not fit, or are none.
+        OutputError: the folder holds a run with other settings, or cannot be written.
+        UsageError: no such head or device, or settings that cannot be.
+    """
+    config = config or HeadTraining()
+    place = choose_device(device)
+    data = read_annotated(*files)
+    if valid_files is None:
+        train, valid = hold_out(data, config.folds)
+    else:
+        train, valid = data.everything(), read_annotated(*valid_files).everything()
+        check_alike(train.data.about, valid.data.about, "the features to validate on")
+        both = sorted(train.names & valid.names)
+        if both:
+            raise InputError(f"{both[0]} is to be trained on and to be validated on")
+    return HeadRun(out, head, config, train, valid, place).run(overwrite, progress)

@@ -1,0 +1,61 @@
+"""Feature files and annotations for tests: classes that either modality tells, with noise."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawcli.formats.abaw import write_annotation
+from abawcli.formats.features import Features, write_features
+
+VISUAL = {"backbone": "tiny-face", "encoder": "f" * 64, "dim": 10}
+AUDIO = {"backbone": "tiny-voice", "encoder": "a" * 64, "dim": 6}
+
+
+def make_features(
+    labels: NDArray[np.int64],
+    video: str = "v",
+    subject: str = "main",
+    seed: int = 0,
+    noise: float = 0.5,
+    missing: float = 0.2,
+    **about: Any,
+) -> Features:
+    """Features of one frame a label; each modality is missing in that share of the frames."""
+    rng = np.random.default_rng(seed)
+    basis = np.random.default_rng(99)  # the same for all videos
+    frames = len(labels)
+    known = {"video": video, "subject": subject, "visual": VISUAL, "audio": AUDIO} | about
+    arrays: dict[str, Any] = {}
+    for name in ("visual", "audio"):
+        dim = (known[name] or {"dim": 0})["dim"]
+        has = rng.random(frames) >= missing if dim else np.zeros(frames, bool)
+        means = basis.normal(size=(9, dim))  # the last for -1
+        values = means[labels] + noise * rng.normal(size=(frames, dim))
+        arrays |= {name: (values * has[:, None]).astype(np.float16), f"has_{name}": has}
+    return Features(
+        frame=np.arange(1, frames + 1),
+        time_s=np.arange(frames) / 25,
+        box=np.full((frames, 4), np.nan, np.float32),
+        face_score=np.full(frames, np.nan, np.float32),
+        about=known,
+        **arrays,
+    )
+
+
+def save_videos(
+    folder: Path, names: list[str], frames: int = 80, classes: int = 8, **options: Any
+) -> tuple[Path, Path]:
+    """Write features and annotations of videos; return the two folders."""
+    for k, name in enumerate(names):
+        rng = np.random.default_rng(k)
+        labels = np.repeat(rng.permutation(classes), -(-frames // classes))[:frames]
+        features = make_features(labels, name, seed=k, **options)
+        write_features(features, folder / "features" / f"{name}.safetensors", {})
+        annotation = np.where(rng.random(frames) < 0.1, -1, labels)
+        write_annotation(annotation, folder / "labels" / f"{name}.txt")
+    return folder / "features", folder / "labels"
+
+
+NAMES = ["a", "b", "c", "d_left", "d_right", "e", "f"]
