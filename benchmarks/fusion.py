@@ -1,0 +1,199 @@
+"""What fusion, smoothing, several crop scales and PadAug bring on composed videos.
+
+Trains the four heads on features of the train videos and scores them on the valid videos, which
+have no say in the training: the epoch is chosen on train videos that are held out. First table:
+vision alone, sound alone, both side by side, gated; as predicted and smoothed; on all annotated
+frames, and by what was drawn in them. A frame that a head can say nothing of counts as wrong.
+Below it, how sure the differences are: whole videos are drawn with replacement, 1000 times.
+Second table: the visual head on features that were made in different ways (one crop scale or
+three, an encoder with or without PadAug), where the face is whole and where it runs over the
+picture's edge; only frames in which a face was found.
+
+    python benchmarks/fusion.py --train DIR --valid DIR --out DIR
+        --features NAME=DIR [--features NAME=DIR ...] [--window 101] [--epochs 20] [--lr 1e-4]
+
+--train and --valid are folders of benchmarks/compose.py. Each --features is a folder with `train`
+and `valid`, of `abaw extract`; the first one is for the first table, which one with other visual
+features but the same videos does not need. Runs are kept under --out and used again.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from abawcli.config import HeadTraining
+from abawcli.formats.annotated import AnnotatedFeatures, read_annotated
+from abawcli.labels import IGNORE
+from abawcli.metrics import score_labels
+from abawcli.models.head_training import classify_videos, predict_labels
+from abawcli.models.heads import TrainedHead, load_head
+from abawcli.smoothing import find_window, smooth_probabilities
+from abawcli.stages.train_head import train_head
+
+Labels = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+DRAWS = 1000
+# Which frames of the plan: with the person's face, with the person's voice.
+DRAWN: dict[str, Callable[[pd.DataFrame], "pd.Series[bool]"]] = {
+    "both": lambda plan: plan["face"] & plan["voice"],
+    "face": lambda plan: plan["face"] & ~plan["voice"],
+    "voice": lambda plan: ~plan["face"] & plan["voice"],
+}
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A folder of composed videos, and where their features are."""
+
+    videos: Path
+    features: Path
+
+    def list_files(self) -> tuple[list[Path], list[Path]]:
+        """Return the feature files and the annotations."""
+        features = sorted(self.features.glob("*.safetensors"))
+        return features, sorted((self.videos / "labels").glob("*.txt"))
+
+    def read_plans(self, data: AnnotatedFeatures) -> pd.DataFrame:
+        """Return what was drawn in every row of the features; `video` is its number."""
+        plans = []
+        for number, (name, rows) in enumerate(data.videos()):
+            plan = pd.read_csv(self.videos / "plan" / f"{name}.csv").assign(video=number)
+            if len(plan) != rows.stop - rows.start:
+                raise SystemExit(f"{name}: {len(plan)} frames are planned, not as many extracted")
+            plans.append(plan)
+        return pd.concat(plans, ignore_index=True)
+
+
+def learn(head: str, train: Composed, out: Path, config: HeadTraining) -> TrainedHead:
+    """Train a head, or find it trained, and return it."""
+    train_head(train.list_files(), out, head, config, device="cpu")
+    return load_head(out / "head.safetensors", torch.device("cpu"))[0]
+
+
+def predict(head: TrainedHead, data: AnnotatedFeatures, config: HeadTraining) -> dict[bool, Labels]:
+    """Return the labels of all rows (N,), as predicted (False) and smoothed (True)."""
+    raw, smoothed = [], []
+    videos = data.everything()
+    how = config.smoothing
+    for rows, p in zip(videos.slices(), classify_videos(head, videos), strict=True):
+        raw.append(predict_labels(p))
+        window = find_window(data.time_s[rows], how)
+        known = ~np.isnan(p[:, 0])
+        smooth = smooth_probabilities(p.astype(np.float64), known, how.method, window, how.space)
+        smoothed.append(predict_labels(smooth))
+    return {False: np.concatenate(raw), True: np.concatenate(smoothed)}
+
+
+def show_score(truth: Labels, predicted: Labels, rows: Mask) -> str:
+    """Return the macro-F1 of some rows as a cell."""
+    rows = rows & (truth != IGNORE)
+    return f"{score_labels(truth[rows], predicted[rows]).macro_f1:.3f}" if rows.any() else "-"
+
+
+def count_videos(truth: Labels, predicted: Labels, video: Labels) -> NDArray[np.float64]:
+    """Return each video's confusion matrix, the predictions -1 in its last column, (V, 8, 9)."""
+    counts = np.zeros((video.max() + 1, 8, 9))
+    kept = truth != IGNORE
+    np.add.at(counts, (video[kept], truth[kept], predicted[kept]), 1)  # -1 is the last
+    return counts
+
+
+def measure_f1(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the macro-F1 (...) of confusion matrices (..., 8, 9)."""
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)  # (..., 8)
+    both = counts.sum(axis=-1) + counts.sum(axis=-2)[..., :8]
+    return np.asarray((2 * hits / np.maximum(both, 1)).mean(axis=-1))
+
+
+def compare(first: NDArray[np.float64], second: NDArray[np.float64]) -> str:
+    """Return the difference of two macro-F1 and where 95 % of redrawn ones lie."""
+    drawn = np.random.default_rng(0).integers(len(first), size=(DRAWS, len(first)))
+    gaps = [measure_f1(first[d].sum(axis=0)) - measure_f1(second[d].sum(axis=0)) for d in drawn]
+    low, high = np.percentile(gaps, [2.5, 97.5])
+    gap = measure_f1(first.sum(axis=0)) - measure_f1(second.sum(axis=0))
+    return f"{gap:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def compare_heads(train: Composed, valid: Composed, out: Path, config: HeadTraining) -> None:
+    """Print the first table."""
+    data = read_annotated(*valid.list_files())
+    plan, truth = valid.read_plans(data), data.labels
+    everything = np.ones(len(truth), np.bool_)
+    counts = {}
+    print(f"macro-F1, {(truth != IGNORE).sum()} annotated frames of {len(data.names)} people;")
+    print(
+        "by what is drawn, as predicted: face and voice, face without voice, voice without face\n"
+    )
+    print("| head | as predicted | smoothed | " + " | ".join(DRAWN) + " |")
+    print("|---|---|---|" + "---|" * len(DRAWN))
+    for head in ("visual", "audio", "concat", "gated"):
+        labels = predict(learn(head, train, out / head, config), data, config)
+        cells = [show_score(truth, labels[smooth], everything) for smooth in (False, True)]
+        cells += [show_score(truth, labels[False], m(plan).to_numpy()) for m in DRAWN.values()]
+        print(f"| {head} | {' | '.join(cells)} |", flush=True)
+        for smooth, predicted in labels.items():
+            counts[head, smooth] = count_videos(truth, predicted, plan["video"].to_numpy())
+    print()
+    for other in ("visual", "audio", "concat"):
+        gap = compare(counts["gated", False], counts[other, False])
+        smooth = compare(counts["gated", True], counts[other, True])
+        print(f"gated - {other}: {gap}; both smoothed {smooth}")
+    for head in ("visual", "audio", "concat", "gated"):
+        gap = compare(counts[head, True], counts[head, False])
+        print(f"{head}, smoothed - as predicted: {gap}")
+
+
+def compare_features(
+    sets: Sequence[tuple[str, Composed, Composed]], out: Path, config: HeadTraining
+) -> None:
+    """Print the second table."""
+    print("\nmacro-F1 and accuracy of the visual head, frames with a face that was found\n")
+    print("| features | whole face | accuracy | at the edge | accuracy |")
+    print("|---|---|---|---|---|")
+    for name, train, valid in sets:
+        data = read_annotated(*valid.list_files())
+        plan = valid.read_plans(data)
+        predicted = predict(learn("visual", train, out / name / "visual", config), data, config)
+        cells = []
+        for edge in (False, True):
+            drawn = (plan["face"] & (plan["edge"] == edge)).to_numpy()
+            rows = drawn & data.has_visual & (data.labels != IGNORE)
+            score = score_labels(data.labels[rows], predicted[False][rows])
+            cells += [f"{score.macro_f1:.3f}", f"{score.accuracy:.3f}"]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    """Train what is not trained yet and print both tables, in Markdown."""
+    default = HeadTraining()
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--train", type=Path, required=True, help="Composed train videos.")
+    parser.add_argument("--valid", type=Path, required=True, help="Composed valid videos.")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--features", action="append", required=True, metavar="NAME=DIR")
+    parser.add_argument("--window", type=int, default=default.smoothing.window_frames)
+    parser.add_argument("--epochs", type=int, default=default.epochs)
+    parser.add_argument("--lr", type=float, default=default.lr)
+    options = parser.parse_args()
+    smoothing = replace(default.smoothing, window_frames=options.window)
+    config = replace(default, epochs=options.epochs, lr=options.lr, smoothing=smoothing)
+    sets = []
+    for entry in options.features:
+        name, _, folder = entry.partition("=")
+        if not folder:
+            parser.error(f"--features takes NAME=DIR, not {entry!r}")
+        train = Composed(options.train, Path(folder) / "train")
+        sets.append((name, train, Composed(options.valid, Path(folder) / "valid")))
+    (name, train, valid), *_ = sets
+    compare_heads(train, valid, options.out / name, config)
+    compare_features(sets, options.out, config)
+
+
+if __name__ == "__main__":
+    main()
