@@ -34,7 +34,7 @@ from abawcli.metrics import score_labels
 from abawcli.models.head_training import classify_videos, predict_labels
 from abawcli.models.heads import TrainedHead, load_head
 from abawcli.smoothing import find_window, smooth_probabilities
-from abawcli.stages.train_head import train_head
+from abawcli.stages.train_head import train_fusion_head
 
 Labels = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -72,7 +72,7 @@ class Composed:
 
 def learn(head: str, train: Composed, out: Path, config: HeadTraining) -> TrainedHead:
     """Train a head, or find it trained, and return it."""
-    train_head(train.list_files(), out, head, config, device="cpu")
+    train_fusion_head(train.list_files(), out, head, config, device="cpu")
     return load_head(out / "head.safetensors", torch.device("cpu"))[0]
 
 
