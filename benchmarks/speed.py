@@ -85,7 +85,9 @@ def time_stages(predictor: Predictor, path: Path, limit: int = 200) -> Iterator[
 
     yield "decode", timed(lambda: sum(1 for _ in head())) / limit * 1e3
     frames = list(head())
-    side = predictor.detector.config.long_side
+    encoder = predictor.extractor.encoder
+    assert encoder is not None
+    side = predictor.extractor.detector.config.long_side
     yield (
         "reduce one picture for detection",
         timed(lambda: [f.rgb(side) for f in frames[:50]]) / 50 * 1e3,
@@ -93,22 +95,22 @@ def time_stages(predictor: Predictor, path: Path, limit: int = 200) -> Iterator[
     small = [frame.rgb(side) for frame in frames[:20]]
     yield (
         "detect in one picture",
-        timed(lambda: [predictor.detector.detect([s]) for s in small]) * 50,
+        timed(lambda: [predictor.extractor.detector.detect([s]) for s in small]) * 50,
     )
     start = time.perf_counter()
-    tracked = list(track_faces(iter(frames), predictor.detector))
+    tracked = list(track_faces(iter(frames), predictor.extractor.detector))
     yield "detect and follow, a frame", (time.perf_counter() - start) / limit * 1e3
-    how = predictor.encoder.preprocess
+    how = encoder.preprocess
     pairs = [(t.frame, face.box) for t in tracked for face in t.faces]
     start = time.perf_counter()
     crops = [np.stack(crop_frame(f, box, how.crop_scales, how.resize)) for f, box in pairs]
     yield "crop one face", (time.perf_counter() - start) / len(pairs) * 1e3
-    size = predictor.config.batch_size
+    size = predictor.extractor.config.batch_size
     batch = np.stack(crops[:size])
-    predictor.encoder.classify(batch)
+    encoder.encode(batch)
     yield (
-        f"classify one face, of {size} at once",
-        timed(lambda: [predictor.encoder.classify(batch) for _ in range(5)]) / 5 / size * 1e3,
+        f"encode one face, of {size} at once",
+        timed(lambda: [encoder.encode(batch) for _ in range(5)]) / 5 / size * 1e3,
     )
 
 

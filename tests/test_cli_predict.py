@@ -49,7 +49,8 @@ def test_provenance_stands_beside_the_table(video: Path, tmp_path: Path) -> None
     made = json.loads((tmp_path / "labels.csv.provenance.json").read_text())
     assert made["command"] == "predict" and made["inputs"] == [str(video)]
     assert made["settings"]["recipe"] == "compact"
-    assert len(made["settings"]["encoder_sha256"]) == 64
+    assert len(made["settings"]["head_sha256"]) == 64
+    assert len(made["settings"]["visual"]["encoder"]) == 64
 
 
 def test_several_inputs_go_to_a_folder_and_a_bad_one_stops_none(
@@ -101,9 +102,12 @@ def test_a_file_of_somebody_else_is_in_the_way(video: Path, tmp_path: Path) -> N
 def test_sound_only(tmp_path: Path) -> None:
     clicks = make_clicks([0.1], 0.5, 48_000)
     path = write_media(tmp_path / "s.wav", sound=Sound([(0.0, clicks)], codec="pcm_s16le"))
-    result = predict(path, "-o", tmp_path / "s.csv")
+    result = predict(path, "-o", tmp_path / "v.csv", "--modality", "visual")
     assert result.exit_code == 1 and "no video" in one_line(result)
-    assert not (tmp_path / "s.csv").exists()
+    assert not (tmp_path / "v.csv").exists()
+    assert predict(path, "-o", tmp_path / "s.csv").exit_code == 0
+    table = read_table(tmp_path / "s.csv")  # half a second, and clicks are no voice
+    assert len(table) in (12, 13) and set(table["source"]) == {"none"}
 
 
 def test_folder_without_videos(tmp_path: Path) -> None:

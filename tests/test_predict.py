@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,12 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from blob_faces import BlobDetector, picture
-from media_files import write_media
+from media_files import Sound, write_media
 
 from abawcli.config import Prediction
 from abawcli.errors import CheckpointError, InputError, UsageError
+from abawcli.formats.features import read_features, write_features
+from abawcli.formats.tables import PROBABILITIES
+from abawcli.media.audio import read_audio
 from abawcli.media.video import Frame, read_frames
 from abawcli.models.checkpoint import save_checkpoint
+from abawcli.stages.extract import extract_features
 from abawcli.stages.predict import Predictor, predict_frames, predict_video
 from abawcli.stages.smooth import smooth_table
 
@@ -26,7 +31,7 @@ SAMPLES = Path(__file__).parents[1] / "sample_videos"
 @pytest.fixture
 def predictor() -> Predictor:
     made = Predictor(device="cpu")
-    made.detector = BlobDetector()
+    made.extractor.detector = BlobDetector()
     return made
 
 
@@ -71,7 +76,7 @@ def test_subjects(predictor: Predictor, video: Path) -> None:
 def test_results_do_not_depend_on_batch_or_queue(predictor: Predictor, video: Path) -> None:
     whole = predictor.predict_video(video, "all")
     for config in (Prediction(1, 1), Prediction(3, 7), Prediction(64, 200)):
-        predictor.config = config
+        predictor.extractor.config = config
         pd.testing.assert_frame_equal(predictor.predict_video(video, "all"), whole, atol=1e-5)
 
 
@@ -114,8 +119,61 @@ def test_bad_recipes(tmp_path: Path) -> None:
     import torch
 
     save_checkpoint(tmp_path / "h.safetensors", {"a": torch.zeros(1)}, {"kind": "training-state"})
-    with pytest.raises(CheckpointError, match="'encoder' is needed"):
+    with pytest.raises(CheckpointError, match="a recipe is a head or an image encoder"):
         Predictor(str(tmp_path / "h.safetensors"))
+
+
+def test_a_system_without_weights_says_how_to_make_them() -> None:
+    with pytest.raises(UsageError, match="abaw train head --head gated"):
+        Predictor("two-stage")
+
+
+def test_sound_stands_in_where_there_is_no_face(tmp_path: Path) -> None:
+    clip = SAMPLES / "leaves_and_returns_vfr.mp4"  # she speaks until just before she leaves
+    both = Predictor(device="cpu").predict_video(clip, smooth=False)
+    assert set(both["source"]) == {"av", "visual", "audio", "none"}
+    assert (both["found"] == both["source"].isin(["av", "visual"])).all()
+    alone = Predictor(device="cpu", modality="audio").predict_video(clip, smooth=False)
+    assert set(alone["source"]) == {"audio", "none"}
+    heard = both["source"].isin(["av", "audio"])
+    assert (heard == (alone["source"] == "audio")).all()
+    p = [table.filter(like="p_").to_numpy()[both["source"] == "audio"] for table in (both, alone)]
+    np.testing.assert_allclose(*p, atol=1e-5)
+    seen = Predictor(device="cpu", modality="visual").predict_video(clip, smooth=False)
+    assert set(seen["source"]) == {"visual", "none"}
+    silent = both["source"] == "visual"
+    p = [table.filter(like="p_").to_numpy()[silent] for table in (both, seen)]
+    np.testing.assert_allclose(*p, atol=1e-5)
+
+
+def test_nobody_in_particular_is_not_given_a_voice() -> None:
+    table = Predictor(device="cpu").predict_video(SAMPLES / "leaves_and_returns_vfr.mp4", "all")
+    assert set(table.loc[~table["found"], "source"]) <= {"filled", "none"}
+
+
+def test_features_give_what_the_video_gives(tmp_path: Path) -> None:
+    clip, features = SAMPLES / "leaves_and_returns_vfr.mp4", tmp_path / "f.safetensors"
+    predictor = Predictor(device="cpu")
+    extract_features(clip, features, predictor.extractor)
+    columns = ["frame", "time_s", "found", "source", "label", *PROBABILITIES]
+    direct, later = (predictor.predict_video(path)[columns] for path in (clip, features))
+    pd.testing.assert_frame_equal(direct, later, atol=1e-6)
+    about = read_features(features).about
+    about["visual"]["encoder"] = "0" * 64
+    write_features(replace(read_features(features), about=about), features, {})
+    with pytest.raises(CheckpointError, match="the head was trained on"):
+        predictor.predict_video(features)
+
+
+def test_sound_without_a_video_has_rows_of_its_own(tmp_path: Path) -> None:
+    clip = SAMPLES / "expressions.mp4"
+    sound = read_audio(clip)
+    assert sound is not None
+    piece = Sound([(0.0, sound.samples[None])], 16_000, "pcm_s16le")
+    path = write_media(tmp_path / "s.wav", sound=piece)
+    table = Predictor(device="cpu").predict_video(path, smooth=False)
+    assert np.allclose(np.diff(table["time_s"]), 1 / 25) and not table["found"].any()
+    assert {"audio"} <= set(table["source"]) <= {"audio", "none"}
 
 
 def test_a_file_without_frames_is_an_error(predictor: Predictor, tmp_path: Path) -> None:

@@ -83,7 +83,6 @@ class Predictor:
                 recipe's head was trained with.
         """
         self.recipe = find_recipe(recipe)
-        self.config = config or Prediction()
         place = choose_device(device)
         self.head, self.about = None, None
         if self.recipe.head:
@@ -94,7 +93,7 @@ class Predictor:
             self._choose_modality(modality),
             self.recipe.layers,
             device,
-            self.config,
+            config,
         )
         if self.about:
             check_features(self.about, self.extractor.about, f"recipe {recipe}")
@@ -121,7 +120,7 @@ class Predictor:
             InputError: the file cannot be read or holds no frame.
         """
         stream = self.extractor.extract_frames(path)
-        while chunk := list(itertools.islice(stream, self.config.queue_frames)):
+        while chunk := list(itertools.islice(stream, self.extractor.config.queue_frames)):
             yield from self._predict_chunk(chunk)
 
     def _predict_chunk(self, chunk: list[FrameFeatures]) -> Iterator[FramePrediction]:
