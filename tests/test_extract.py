@@ -19,7 +19,9 @@ from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.formats.features import Features, read_features
 from abawcli.formats.files import provenance_path
 from abawcli.media.video import read_frames
+from abawcli.models.encoder import Encoder
 from abawcli.models.extractor import Extractor
+from abawcli.models.recipes import find_weights
 from abawcli.models.sound import SoundEncoder
 from abawcli.stages.crop import crop_video
 from abawcli.stages.extract import extract_features
@@ -87,12 +89,12 @@ def test_features_are_what_predict_classifies(
     extractor: Extractor, video: Path, tmp_path: Path
 ) -> None:
     found = extract(video, extractor, tmp_path / "f.safetensors")
-    predictor = Predictor(device="cpu")
-    predictor.detector = BlobDetector()
+    predictor = Predictor(str(find_weights("compact-face")), device="cpu")
+    predictor.extractor.detector = BlobDetector()
     table = predictor.predict_video(video, smooth=False)
-    with torch.inference_mode():
-        rows = torch.from_numpy(found.visual[:30].astype(np.float32))
-        p = predictor.encoder.classifier(rows).softmax(1).numpy()
+    encoder = predictor.extractor.encoder
+    assert isinstance(encoder, Encoder)
+    p = encoder.read(torch.from_numpy(found.visual[:30].astype(np.float32)))
     np.testing.assert_allclose(p, table.filter(like="p_").to_numpy()[:30], atol=5e-3)
 
 
@@ -160,15 +162,17 @@ def test_sound_alone_has_25_rows_a_second(tmp_path: Path) -> None:
     found = extract(path, make_extractor(tmp_path, "audio"), tmp_path / "f.safetensors")
     assert found.frame[-1] == 63 and found.has_audio.all()
     np.testing.assert_allclose(found.time_s, np.arange(63) / 25)
-    with pytest.raises(InputError, match=r"s\.wav holds no video; use --modality audio"):
-        extract_features(path, tmp_path / "g.safetensors", make_extractor(tmp_path))
+    both = extract(path, make_extractor(tmp_path), tmp_path / "g.safetensors")
+    assert (both.audio == found.audio).all() and not both.has_visual.any()
+    with pytest.raises(InputError, match=r"s\.wav"):
+        extract_features(path, tmp_path / "h.safetensors", make_extractor(tmp_path, "visual"))
 
 
 def test_a_video_without_sound(
     tmp_path: Path, extractor: Extractor, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_media(tmp_path / "mute.mp4", [picture(30)] * 12)
-    with caplog.at_level(logging.WARNING, "abawcli"):
+    with caplog.at_level(logging.INFO, "abawcli"):
         found = extract(path, extractor, tmp_path / "f.safetensors")
     assert caplog.messages == [f"{path} has no sound"]
     assert found.audio.shape == (12, 8) and not found.has_audio.any() and found.has_visual.all()

@@ -17,7 +17,7 @@ from tiny_models import (
 
 from abawcli.config import AUDIO_RATE_HZ, Hearing
 from abawcli.errors import CheckpointError, UsageError
-from abawcli.media.audio import Audio, read_audio_blocks
+from abawcli.media.audio import Audio, read_audio, read_audio_blocks
 from abawcli.models.sound import (
     FrameAligner,
     SoundBackbone,
@@ -28,6 +28,7 @@ from abawcli.models.sound import (
 )
 
 CPU = torch.device("cpu")
+SAMPLES = Path(__file__).parents[1] / "sample_videos"
 
 
 class Loudness(SoundBackbone):
@@ -83,7 +84,7 @@ def test_lower_precision_changes_little(tmp_path: Path, kind: str) -> None:
     assert rough.dtype == np.float32
     np.testing.assert_allclose(rough, exact, atol=0.05 * np.abs(exact).max())
     encoder = SoundEncoder(build_sound_backbone(folder), CPU)
-    found = encoder.encode(samples)
+    found, _ = encoder.encode(samples)
     np.testing.assert_array_equal(found, exact if encoder.dtype == torch.float32 else rough)
 
 
@@ -160,7 +161,7 @@ def test_chunks_of_our_own_encoder_do_not_show(tmp_path: Path) -> None:
     for size in (333, 200_000):  # of the blocks that the file comes in
         parts = list(encoder.encode_blocks(cut(samples, size=size)))
         assert len(parts) == 3
-        whole = encoder.encode(samples)
+        whole, _ = encoder.encode(samples)
         np.testing.assert_allclose(
             np.concatenate([part.features for part in parts]), whole, rtol=1e-4, atol=1e-4
         )
@@ -171,7 +172,7 @@ def test_chunks_of_transformers_hardly_show(tmp_path: Path) -> None:
     encoder, samples = SoundEncoder(backbone, CPU), noise(25.0)
     parts = list(encoder.encode_blocks(cut(samples)))
     assert [len(part.times_s) for part in parts] == [950, 299]
-    whole = encoder.encode(samples)
+    whole, _ = encoder.encode(samples)
     found = np.concatenate([part.features for part in parts])
     assert np.abs(found - whole).mean() < 0.1 * np.abs(whole).mean()
     np.testing.assert_allclose(np.diff(np.concatenate([p.times_s for p in parts])), 0.02)
@@ -209,11 +210,14 @@ def test_a_click_is_heard_in_the_frames_around_it_and_no_others(tmp_path: Path) 
     assert not loud[np.abs(times_s - 3.0) > 0.52].any()
 
 
-def steps_of(times_s: list[float], start_s: float, end_s: float) -> Iterator[SoundSteps]:
+def steps_of(
+    times_s: list[float], start_s: float, end_s: float, unheard: tuple[float, ...] = ()
+) -> Iterator[SoundSteps]:
     """Yield one step a chunk, whose feature is its time."""
     for time_s in times_s:
         feature = np.full((1, 1), time_s, np.float32)
-        yield SoundSteps(np.array([time_s]), feature, start_s, end_s)
+        heard = np.array([time_s not in unheard])
+        yield SoundSteps(np.array([time_s]), feature, heard, start_s, end_s)
 
 
 def test_mean_of_the_steps_in_the_window_both_ends_included() -> None:
@@ -224,6 +228,24 @@ def test_mean_of_the_steps_in_the_window_both_ends_included() -> None:
     assert aligner.at(3.0) == (np.float32(2.5), True)
     assert aligner.at(3.2) == (np.float32(2.5), True)  # no step, but sound within the window
     assert aligner.at(3.3) == (np.float32(0.0), False)
+
+
+def test_steps_in_which_nothing_is_heard_take_no_part() -> None:
+    aligner = FrameAligner(steps_of([0.5, 1.0, 1.5, 2.0], 0.25, 2.25, unheard=(1.0, 1.5, 2.0)), 1)
+    assert aligner.at(1.0) == (np.float32(0.5), True)
+    assert aligner.at(1.2) == (np.float32(0.0), False)
+
+
+def test_our_own_backbone_hears_voices_only() -> None:
+    encoder = SoundEncoder(build_sound_backbone("compact-voice"), CPU)
+    tone = 0.1 * np.sin(2 * np.pi * 440 * np.arange(3 * AUDIO_RATE_HZ) / AUDIO_RATE_HZ)
+    for samples in (noise(3.0), np.zeros(3 * AUDIO_RATE_HZ), tone):
+        _, heard = encoder.encode(samples.astype(np.float32))
+        assert heard.mean() < 0.1
+    speech = read_audio(SAMPLES / "expressions.mp4")
+    assert speech is not None
+    spoken = speech.samples[round(7.6 * AUDIO_RATE_HZ) : round(9.3 * AUDIO_RATE_HZ)]
+    assert encoder.encode(spoken)[1].mean() > 0.5
 
 
 def test_no_sound_is_nothing_to_hear() -> None:

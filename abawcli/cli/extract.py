@@ -77,8 +77,8 @@ def command(
 
     An input is a video, a folder that `abaw crop` wrote, or one of official crops
     (cropped_aligned/<name>/00001.jpg). OUTPUT/<name>.safetensors has a row for every frame; with
-    --subject all, OUTPUT/<name>/subject0.safetensors and so on. With --modality audio a sound
-    file does too: it has 25 rows a second.
+    --subject all, OUTPUT/<name>/subject0.safetensors and so on. A sound file has 25 rows a second;
+    in folders, sound files are looked for with --modality audio.
     """
     from abawcli.device import spare_a_core
     from abawcli.formats import crops, features, files
