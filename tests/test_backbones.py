@@ -6,15 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_models import KINDS, save_vision_backbone
+from transformers import AutoModel
 
 from abawcli.errors import CheckpointError
 from abawcli.models.backbones import (
     COMPACT_FACE_PREPROCESS,
     Preprocess,
     build_backbone,
+    hash_pretrained,
     rebuild_backbone,
 )
+from abawcli.models.checkpoint import hash_file
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -108,3 +112,24 @@ def test_preparation_is_grey_centre_normalised() -> None:
     luma = crops[:, 1:5, 1:5] @ np.array([0.299, 0.587, 0.114]) / 255
     assert out.shape == (2, 1, 4, 4)
     np.testing.assert_allclose(out[:, 0].numpy(), (luma - 0.5) / 0.25, atol=1e-5)
+
+
+def test_sha256_of_weights_in_one_file_or_several(tmp_path: Path) -> None:
+    folder = save_vision_backbone(tmp_path / "one")
+    assert hash_pretrained(str(folder)) == hash_file(folder / "model.safetensors")
+    network = AutoModel.from_pretrained(folder)
+    network.save_pretrained(tmp_path / "two", max_shard_size="20KB")
+    assert not (tmp_path / "two" / "model.safetensors").exists()
+    several = hash_pretrained(str(tmp_path / "two"))
+    assert several is not None and several != hash_pretrained(str(folder))
+    assert hash_pretrained("nobody/nothing") is None
+
+
+def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
+    path = save_vision_backbone(tmp_path) / "model.safetensors"
+    weights = {k: v for k, v in load_file(path).items() if "mask_token" not in k}
+    save_file(weights, path, {"format": "pt"})
+    build_backbone(str(tmp_path))  # of no use here
+    save_file({k: v for k, v in weights.items() if "layer.2" not in k}, path, {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lack encoder\.layer\.2.* and \d+ more"):
+        build_backbone(str(tmp_path))

@@ -26,10 +26,12 @@ def is_own_crops(folder: Path) -> bool:
 
 def is_crops(folder: Path) -> bool:
     """Tell whether a folder holds the crops of one video, ours or official ones."""
-    if is_own_crops(folder):
-        return True
-    with os.scandir(folder) as entries:
-        return any(_NUMBERED.fullmatch(entry.name) for entry in entries)
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+    except OSError:  # no permission
+        return False
+    return FACES_NAME in names or any(_NUMBERED.fullmatch(name) for name in names)
 
 
 @dataclass(frozen=True)

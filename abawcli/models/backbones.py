@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -157,12 +158,15 @@ def load_pretrained(name: str) -> tuple[Any, dict[str, Any]]:
         CheckpointError: it is neither on disk nor reachable, or lacks weights.
     """
     from transformers import AutoModel
+    from transformers.utils.hub import cached_file
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # the command has one of its own, and none in a pipe
     try:
         network, loading = AutoModel.from_pretrained(name, output_loading_info=True)
-        found = _find_file(name, "preprocessor_config.json")
+        found = cached_file(
+            name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
+        )
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"cannot load the backbone {name!r}: {str(error).splitlines()[0].rstrip('.')}. "
@@ -175,15 +179,17 @@ def load_pretrained(name: str) -> tuple[Any, dict[str, Any]]:
     if missing:
         more = len(missing) - 1
         raise CheckpointError(f"the weights of {name!r} lack {missing[0]} and {more} more")
-    return network, json.loads(found.read_text()) if found else {}
+    return network, json.loads(Path(found).read_text()) if found else {}
 
 
-def _find_file(name: str, file: str) -> Path | None:
-    """Return where a file of a hub model or folder stands on this machine."""
-    from transformers.utils.hub import cached_file
+def _find_weights(name: str, file: str) -> Path | None:
+    """Return where a file of a hub model or folder stands on this machine, without the network."""
+    from huggingface_hub import try_to_load_from_cache
 
-    found = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
-    return Path(found) if found else None
+    if os.path.isdir(name):
+        return Path(name, file) if Path(name, file).is_file() else None
+    found = try_to_load_from_cache(name, file)
+    return Path(found) if isinstance(found, str) else None
 
 
 def hash_pretrained(name: str) -> str | None:
@@ -191,13 +197,13 @@ def hash_pretrained(name: str) -> str | None:
 
     None is returned where they are stored in a way that is not known here.
     """
-    index = _find_file(name, "model.safetensors.index.json")
+    index = _find_weights(name, "model.safetensors.index.json")
     parts = ["model.safetensors"]
     if index:
         parts = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    files = [_find_file(name, part) for part in parts]
+    files = [_find_weights(name, part) for part in parts]
     if None in files:
-        files = [_find_file(name, "pytorch_model.bin")]
+        files = [_find_weights(name, "pytorch_model.bin")]
     hashes = [hash_file(file) for file in files if file]
     if len(hashes) < 2:
         return hashes[0] if hashes else None
