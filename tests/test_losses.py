@@ -1,9 +1,16 @@
 """Losses and class weights."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
-from abawcli.models.losses import class_weights, mix_up, soft_cross_entropy
+from abawcli.models.losses import (
+    class_weights,
+    effective_weights,
+    focal_loss,
+    mix_up,
+    soft_cross_entropy,
+)
 
 
 def test_class_weights_are_inverse_frequencies_over_their_mean() -> None:
@@ -51,3 +58,60 @@ def test_mix_up_off() -> None:
     images, target = torch.rand(2, 1, 2, 2), torch.eye(8)[:2]
     same, soft = mix_up(images, target, 0.0, torch.Generator())
     assert same is images and soft is target
+
+
+def test_focal_loss_with_gamma_zero_is_cross_entropy() -> None:
+    torch.manual_seed(0)
+    logits, labels = 3 * torch.randn(50, 8), torch.randint(-1, 8, (50,))
+    expected = F.cross_entropy(logits, labels, ignore_index=-1)
+    torch.testing.assert_close(focal_loss(logits, labels), expected)
+    weight = torch.rand(8) + 0.5
+    expected = F.cross_entropy(logits, labels, weight, ignore_index=-1)
+    torch.testing.assert_close(focal_loss(logits, labels, 0.0, weight), expected)
+
+
+def test_focal_loss_is_the_definition() -> None:
+    torch.manual_seed(1)
+    logits, labels, alpha = torch.randn(9, 8), torch.randint(0, 8, (9,)), torch.rand(8) + 0.5
+    p = logits.softmax(dim=1)[torch.arange(9), labels]
+    each = -alpha[labels] * (1 - p) ** 2 * p.log()
+    found = focal_loss(logits, labels, 2.0, alpha)
+    torch.testing.assert_close(found, each.sum() / alpha[labels].sum())
+
+
+def test_focal_loss_never_looks_at_frames_without_label() -> None:
+    logits = torch.randn(4, 8)
+    logits[1] = torch.nan
+    logits.requires_grad_()
+    loss = focal_loss(logits, torch.tensor([3, -1, 0, 7]), 2.0)
+    loss.backward()
+    assert torch.isfinite(loss) and logits.grad is not None
+    assert torch.isfinite(logits.grad).all() and not logits.grad[1].any()
+    nothing = focal_loss(logits, torch.full((4,), -1), 2.0, torch.ones(8))
+    nothing.backward()
+    assert nothing == 0
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_focal_loss_is_finite_where_the_network_is_certain(gamma: float, scale: float) -> None:
+    logits = (scale * torch.eye(8)).requires_grad_()
+    for labels in (torch.arange(8), torch.arange(8).flip(0)):  # all right, all wrong
+        loss = focal_loss(logits, labels, gamma)
+        loss.backward()
+        assert torch.isfinite(loss) and logits.grad is not None
+        assert torch.isfinite(logits.grad).all()
+
+
+def test_effective_weights_are_inverse_effective_numbers_over_their_mean() -> None:
+    counts = torch.tensor([1, 2, 10, 100, 1000, 10_000, 100_000, 1_000_000])
+    effective = (1 - 0.999 ** counts.double()) / (1 - 0.999)
+    expected = (1 / effective) / (1 / effective).mean()
+    torch.testing.assert_close(effective_weights(counts, 0.999), expected.float())
+    assert torch.equal(effective_weights(counts, 0.0), torch.ones(8))
+
+
+def test_effective_weights_of_an_absent_class() -> None:
+    weights = effective_weights(torch.tensor([5, 1, 0, 5, 5, 5, 5, 5]), 0.9999)
+    assert torch.isfinite(weights).all()
+    assert weights[2] == weights[1] == weights.max()
