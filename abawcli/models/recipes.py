@@ -50,6 +50,7 @@ LICENCES = {  # of what comes with the package
 # Systems as they were published: backbones and head. Nobody has published their weights.
 PUBLISHED = {
     "two-stage": ("facebook/dinov2-large", "facebook/wav2vec2-large-960h-lv60-self", "gated"),
+    "dual-branch": ("microsoft/beit-large-patch16-224", "microsoft/wavlm-large", "dual-branch"),
 }
 
 
@@ -98,6 +99,7 @@ HUB_BACKBONES = {
     "facebook/dinov2-small": "Apache-2.0",
     "microsoft/beit-large-patch16-224": "Apache-2.0",
     "facebook/wav2vec2-large-960h-lv60-self": "Apache-2.0",
+    "microsoft/wavlm-large": "CC BY-SA 3.0",
 }
 
 

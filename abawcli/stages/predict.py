@@ -31,6 +31,7 @@ from abawcli.models.encoder import Encoder
 from abawcli.models.extractor import Extractor, FrameFeatures
 from abawcli.models.heads import SOURCES, check_features, load_head
 from abawcli.models.recipes import find_recipe
+from abawcli.stages.extract import extract_video
 from abawcli.stages.smooth import smooth_table
 
 Probabilities = NDArray[np.float32]
@@ -118,7 +119,10 @@ class Predictor:
 
         Raises:
             InputError: the file cannot be read or holds no frame.
+            UsageError: the recipe's head looks at several frames at once.
         """
+        if self._looks_at_windows():
+            raise UsageError(f"{self.recipe.name} looks at windows of frames; use predict_video")
         stream = self.extractor.extract_frames(path)
         while chunk := list(itertools.islice(stream, self.extractor.config.queue_frames)):
             yield from self._predict_chunk(chunk)
@@ -163,7 +167,7 @@ class Predictor:
         """
         v, a = round_features(visual), round_features(audio)
         if self.head:
-            return self.head.classify(v, a, has_visual, has_audio)
+            return self.head.classify(v, a, has_visual, has_audio)  # of consecutive frames
         assert isinstance(self.extractor.encoder, Encoder)
         p = np.full((len(v), N_CLASSES), np.nan, np.float32)
         if has_visual.any():
@@ -190,22 +194,33 @@ class Predictor:
             CheckpointError: features of other backbones than the recipe's.
         """
         if path.suffix == FEATURES_SUFFIX:
-            table = self._predict_features(path)
+            table = self._predict_features([read_features(path)], str(path))
+        elif self._looks_at_windows():
+            table = self._predict_features(
+                extract_video(self.extractor, path, subject, progress), str(path)
+            )
         else:
             table = self._predict_media(path, subject, progress)
         return smooth_table(table, self.recipe.smoothing) if smooth else table
 
-    def _predict_features(self, path: Path) -> pd.DataFrame:
-        features = read_features(path)
+    def _looks_at_windows(self) -> bool:
+        """Tell whether the head looks at several frames at once, of one person."""
+        return self.head is not None and self.head.head.window > 1
+
+    def _predict_features(self, subjects: list[Features], name: str) -> pd.DataFrame:
+        """Read the features of each subject, a row a frame; by frame, then subject."""
         if self.about is None:
-            raise CheckpointError(f"the recipe {self.recipe.name} has no head to read {path} with")
-        check_features(self.about, features.about, str(path))
-        has = {
-            name: getattr(features, f"has_{name}") & bool(self.extractor.about[name])
-            for name in ("visual", "audio")
-        }
-        p, source = self.read(features.visual, features.audio, has["visual"], has["audio"])
-        return _build_features_table(features, p, source)
+            raise CheckpointError(f"the recipe {self.recipe.name} has no head to read {name} with")
+        tables = []
+        for features in subjects:
+            check_features(self.about, features.about, name)
+            has_visual, has_audio = (
+                getattr(features, f"has_{key}") & bool(self.extractor.about[key])
+                for key in ("visual", "audio")
+            )
+            p, source = self.read(features.visual, features.audio, has_visual, has_audio)
+            tables.append(_build_features_table(features, p, source))
+        return pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
 
     def _predict_media(self, path: Path, subject: str, progress: Progress) -> pd.DataFrame:
         clock, faces = array("d"), array("d")
