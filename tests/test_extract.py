@@ -82,7 +82,7 @@ def test_every_frame_has_a_row_with_its_time_face_and_sound(
     assert about["visual"]["backbone"] == "compact-face" and about["visual"]["dim"] == 256
     assert len(about["visual"]["encoder"]) == len(about["audio"]["encoder"]) == 64
     assert about["audio"]["backbone"] == "compact-voice" and about["audio"]["window_s"] == 0.5
-    assert about["source"]["kind"] == "video" and about["source"]["path"] == str(video)
+    assert about["source"]["kind"] == "recording" and about["source"]["path"] == str(video)
 
 
 def test_features_are_what_predict_classifies(
@@ -186,6 +186,10 @@ def test_nobody_to_see(tmp_path: Path, extractor: Extractor) -> None:
         extract_features(path, tmp_path / "d.safetensors", extractor, subject=subject)
         found = read_features(tmp_path / name)
         assert len(found.frame) == 6 and not found.has_visual.any()
+    crop_video(path, tmp_path / "crops", detector=BlobDetector(), subject="all")
+    extract_features(tmp_path / "crops", tmp_path / "c.safetensors", extractor)
+    found = read_features(tmp_path / "c" / "subject-1.safetensors")
+    assert len(found.frame) == 6 and not found.has_visual.any()
 
 
 def test_the_published_pair_of_backbones(tmp_path: Path, video: Path) -> None:

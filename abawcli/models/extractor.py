@@ -128,21 +128,18 @@ class Extractor:
         assert self.encoder is not None
         return np.asarray(self.encoder.encode(crops).cpu().numpy(), np.float32)
 
-    def listen(self, path: Path | None) -> FrameAligner:
+    def listen(self, path: Path) -> FrameAligner:
         """Return the features of a file's sound, to be asked for at the times of frames.
-
-        Without a file there are none.
 
         Raises:
             InputError: there is no sound, and nothing but sound was asked for.
         """
         if self.sound is None:
             return FrameAligner(iter(()), 0)
-        if path is None or not _has_stream(path, find_audio):
+        if not _has_stream(path, find_audio):
             if self.modality == "audio":
                 raise InputError(f"{path} has no sound; use --modality visual")
-            if path:
-                LOG.info("%s has no sound", path)
+            LOG.info("%s has no sound", path)
             return FrameAligner(iter(()), self.sound.dim)
         steps = self.sound.encode_blocks(read_audio_blocks(path))
         return FrameAligner(steps, self.sound.dim, self.sound.config.window_s)

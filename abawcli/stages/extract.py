@@ -42,8 +42,7 @@ from abawcli.models.extractor import Extractor
 from abawcli.models.stream import Crops, Rows, encode_in_batches
 
 LOG = logging.getLogger(__name__)
-
-
+Heard = tuple[NDArray[np.float16], NDArray[np.bool_]]  # (T, Da), (T,)
 Progress = Callable[[int, int | None, str], None]  # frames done, their total if known, what
 
 
@@ -104,7 +103,7 @@ def extract_video(
         people=people,
         visual=np.frombuffer(visual, np.float16).reshape(len(people), wide),
     )
-    about = _tell(extractor, path, kind="video", sound=None, scales=None)
+    about = _tell(extractor, path, kind="recording", sound=None, scales=None)
     return [
         collected.lay_out(index, about | {"subject": name})
         for name, index in _choose_people(collected.frame, people, subject)
@@ -133,15 +132,12 @@ def extract_crops(
         people = read_people(folder, subject, scales)
     else:
         scales, people = None, [list_people(folder, sound)]
-    about = _tell(
-        extractor,
-        folder,
-        kind="crops" if scales is not None else "official crops",
-        sound=decode_name(str(sound)) if sound else None,
-        scales=scales,
-    )
+    kind = "official crops" if scales is None else "crops"
+    whence = decode_name(str(sound)) if sound else None
+    about = _tell(extractor, folder, kind=kind, sound=whence, scales=scales)
+    heard = _hear(extractor, people[0].time_s, sound)  # the same for everybody
     return [
-        _encode_files(extractor, rows, about | {"subject": rows.subject}, sound, progress)
+        _encode_files(extractor, rows, about | {"subject": rows.subject}, heard, progress)
         for rows in people
     ]
 
@@ -162,27 +158,34 @@ def _choose_scales(folder: Path, encoder: FeatureEncoder | None) -> list[float]:
     return used
 
 
+def _hear(extractor: Extractor, times_s: NDArray[np.float64], sound: Path | None) -> Heard:
+    """Return the features of sound at times (T,) and where there is some."""
+    audio = np.zeros((len(times_s), extractor.widths[1]), np.float16)
+    there = np.zeros(len(times_s), bool)
+    if sound and not np.isnan(times_s).any():
+        aligner = extractor.listen(sound)
+        for k, time_s in enumerate(times_s.tolist()):
+            feature, there[k] = aligner.at(time_s)
+            audio[k] = round_features(feature)
+    return audio, there
+
+
 def _encode_files(
     extractor: Extractor,
     rows: CropRows,
     about: dict[str, Any],
-    sound: Path | None,
+    heard: Heard,
     progress: Progress,
 ) -> Features:
-    count, (wide, deep) = len(rows.frame), extractor.widths
-    visual, has_visual = np.zeros((count, wide), np.float16), np.zeros(count, bool)
-    audio, has_audio = np.zeros((count, deep), np.float16), np.zeros(count, bool)
-    timed = not np.isnan(rows.time_s).any()
-    aligner = extractor.listen(sound if timed else None)
+    count = len(rows.frame)
+    visual = np.zeros((count, extractor.widths[0]), np.float16)
+    has_visual = np.zeros(count, bool)
     for k, seen in _encode_rows(extractor, rows):
         if seen:
             visual[k], has_visual[k] = round_features(np.mean(seen, axis=0)), True
-        if timed:
-            feature, has_audio[k] = aligner.at(float(rows.time_s[k]))
-            audio[k] = round_features(feature)
         progress(k + 1, count, "")
     return Features(
-        rows.frame, rows.time_s, visual, audio, has_visual, has_audio, rows.box, rows.score,
+        rows.frame, rows.time_s, visual, heard[0], has_visual, heard[1], rows.box, rows.score,
         about,
     )  # fmt: skip
 
@@ -249,11 +252,7 @@ def _choose_people(
 
 
 def read_people(folder: Path, subject: str | None, scales: list[float]) -> list[CropRows]:
-    """Return the rows of a folder of our own crops for each subject that is meant.
-
-    Raises:
-        InputError: the crops were made for another subject.
-    """
+    """Return the rows of a folder of our own crops for each subject that is meant."""
     table, _ = read_faces(folder / FACES_NAME)
     made_for = read_subject(folder)
     if subject not in (None, made_for) and made_for != "all":
@@ -291,7 +290,7 @@ def _lay_crops(
     place[index >= 0] = people[index[index >= 0], 2:]
     files: list[list[Path]] = []
     for frame, k in zip(frames, index, strict=True):
-        where = folder / f"subject{int(people[k, 1])}" if by_subject else folder
+        where = folder / f"subject{people[k, 1]:.0f}" if by_subject and k >= 0 else folder
         named = [where / str(scale) / f"{frame:05d}.jpg" for scale in scales if k >= 0]
         files.append([file for file in named if file.is_file()])
     return CropRows(subject, frames, time_s, place[:, :4], place[:, 4], files)
@@ -343,8 +342,6 @@ def extract_features(
         extractor: the backbones.
         subject: one of SUBJECTS; None: the main one, or those that crops were made for.
         audio_from: folder with the videos that crops were made from.
-        overwrite: replace what is there.
-        progress: called as frames go by.
 
     Raises:
         InputError: the input cannot be read, or lacks what was asked for.
