@@ -6,11 +6,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from abawcli.config import DualBranchHead, GatedHead
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.features import Features, write_features
 
 VISUAL = {"backbone": "tiny-face", "encoder": "f" * 64, "dim": 10}
 AUDIO = {"backbone": "tiny-voice", "encoder": "a" * 64, "dim": 6}
+
+SMALL_GATED = GatedHead(hidden=16)
+SMALL_DUAL = DualBranchHead(16, 1, 2, 32, 0.1, window_frames=12, stride_frames=5)
+
+
+def small_network(head: str) -> GatedHead | DualBranchHead:
+    """Return settings of a head that is quickly trained."""
+    return SMALL_DUAL if head == "dual-branch" else SMALL_GATED
 
 
 def make_features(

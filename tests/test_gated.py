@@ -14,7 +14,7 @@ from abawcli.models.normalise import Moments
 SMALL = GatedHead(hidden=16)
 checked = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 1000)
-names = pytest.mark.parametrize("name", list(HEADS))
+names = pytest.mark.parametrize("name", [k for k, v in HEADS.items() if v.settings is GatedHead])
 
 
 def make_inputs(seed: int, rows: int = 12) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_features import AUDIO, VISUAL, make_features
+from sample_features import AUDIO, VISUAL, make_features, small_network
 
-from abawcli.config import HEAD_NAMES, GatedHead
+from abawcli.config import HEAD_NAMES, DualBranchHead, GatedHead
 from abawcli.errors import CheckpointError, InputError
 from abawcli.formats.features import Features
 from abawcli.models import heads
@@ -24,16 +24,16 @@ from abawcli.models.heads import (
     load_head,
     save_head,
 )
+from abawcli.models.windows import place_windows
 
 CPU = torch.device("cpu")
 ABOUT: dict[str, Any] = {"visual": VISUAL, "audio": AUDIO}
-SMALL = GatedHead(hidden=16)
 names = pytest.mark.parametrize("name", list(HEADS))
 
 
 def make_head(name: str) -> TrainedHead:
     torch.manual_seed(0)
-    return TrainedHead(build_head(name, ABOUT, SMALL), CPU)
+    return TrainedHead(build_head(name, ABOUT, small_network(name)), CPU)
 
 
 def classify(head: TrainedHead, features: Features) -> tuple[np.ndarray, np.ndarray]:
@@ -48,12 +48,16 @@ def test_names_are_those_of_the_settings() -> None:
 def test_a_saved_head_says_the_same(name: str, tmp_path: Path) -> None:
     head, features = make_head(name), make_features(np.arange(30) % 8)
     path = tmp_path / "head.safetensors"
-    save_head(path, name, head.head, SMALL, ABOUT | {"smoothing": {"method": "median"}})
+    save_head(
+        path, name, head.head, small_network(name), ABOUT | {"smoothing": {"method": "median"}}
+    )
     loaded, about = load_head(path, CPU)
     for found, expected in zip(classify(loaded, features), classify(head, features), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert about["kind"] == "head" and about["head"] == name
-    assert about["network"] == asdict(SMALL) and about["smoothing"] == {"method": "median"}
+    assert about["network"] == asdict(small_network(name)) and about["smoothing"] == {
+        "method": "median"
+    }
 
 
 def test_sources_say_what_a_row_rests_on() -> None:
@@ -75,6 +79,35 @@ def test_sources_say_what_a_row_rests_on() -> None:
         assert found.tolist() == sources.tolist()
         assert (np.isnan(p).all(axis=1) == (sources == "none")).all()
         np.testing.assert_allclose(p[sources != "none"].sum(axis=1), 1, atol=1e-5)
+
+
+def test_sources_of_a_head_that_looks_around() -> None:
+    features = make_features(np.arange(60) % 8, missing=0.0)
+    has_v, has_a = features.has_visual, features.has_audio
+    has_v[5], has_a[6], has_v[7], has_a[7] = False, False, False, False
+    has_v[20:], has_a[20:] = False, False  # whole windows of 12 frames from 25 on
+    p, source = classify(make_head("dual-branch"), features)
+    assert source[:9].tolist() == [*["av"] * 5, "audio", "visual", "filled", "av"]
+    assert (source[20:27] == "filled").all() and (source[30:] == "none").all()
+    assert (np.isnan(p).all(axis=1) == (source == "none")).all()
+    np.testing.assert_allclose(p[source != "none"].sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 7, 12, 13, 50])
+def test_overlapping_windows_are_averaged(frames: int) -> None:
+    head, features = make_head("dual-branch"), make_features(np.arange(frames) % 8)
+    arrays = [features.visual, features.audio, features.has_visual, features.has_audio]
+    votes = np.full((frames, frames, 8), np.nan)  # of the window that begins at a frame
+    for start in place_windows(frames, 12, 5):
+        part = slice(start, min(start + 12, frames))
+        v, a, has_v, has_a = (torch.from_numpy(array[None, part]) for array in arrays)
+        logits = head.head(v.float(), a.float(), has_v, has_a)
+        votes[start, part] = logits[0].softmax(dim=-1).detach().numpy()
+    known = ~np.isnan(votes).all(axis=0)
+    expected = np.nansum(votes, axis=0) / np.maximum((~np.isnan(votes)).sum(axis=0), 1)
+    p, _ = classify(head, features)
+    np.testing.assert_allclose(p[known], expected[known], atol=1e-6)
+    assert np.isnan(p[~known]).all()
 
 
 @settings(max_examples=20, deadline=None)
@@ -100,10 +133,10 @@ def test_a_modality_that_was_not_extracted_is_missing() -> None:
 
 
 def test_a_head_needs_the_modalities_it_looks_at() -> None:
-    for name, missing in (("gated", "audio"), ("concat", "audio"), ("audio", "audio")):
+    for name, missing in (("gated", "audio"), ("dual-branch", "audio"), ("audio", "audio")):
         with pytest.raises(InputError, match=f"the head '{name}' needs {missing} features"):
-            build_head(name, {"visual": VISUAL, "audio": None}, SMALL)
-    build_head("visual", {"visual": VISUAL, "audio": None}, SMALL)
+            build_head(name, {"visual": VISUAL, "audio": None}, small_network(name))
+    build_head("visual", {"visual": VISUAL, "audio": None}, small_network("visual"))
 
 
 def test_features_of_other_backbones_are_refused() -> None:
@@ -122,10 +155,15 @@ def test_features_of_other_backbones_are_refused() -> None:
 
 def test_damaged_checkpoints(tmp_path: Path) -> None:
     path = tmp_path / "head.safetensors"
-    save_head(path, "gated", make_head("gated").head, SMALL, ABOUT)
+    save_head(path, "gated", make_head("gated").head, small_network("gated"), ABOUT)
     tensors, about = load_checkpoint(path, "head")
     for change in ({"head": "giant"}, {"network": {"width": 3}}, {"audio": None}, {"visual": 3}):
         save_checkpoint(path, tensors, about | change)
+        with pytest.raises(CheckpointError, match="describes no head"):
+            load_head(path, CPU)
+    for change in ({"heads": 3}, {"stride_frames": 65}):
+        network = asdict(DualBranchHead()) | change
+        save_checkpoint(path, tensors, about | {"head": "dual-branch", "network": network})
         with pytest.raises(CheckpointError, match="describes no head"):
             load_head(path, CPU)
     save_checkpoint(path, tensors, about | {"classes": ["a"]})

@@ -47,14 +47,20 @@ class Classifier(nn.Module):
         return logits.masked_fill(~known.unsqueeze(-1), torch.nan)
 
 
-class GatedFusion(nn.Module):
+class FrameHead(nn.Module):
+    """What the heads here have in common: each looks at single frames."""
+
+    settings = GatedHead
+    window = stride = 1
+
+
+class GatedFusion(FrameHead):
     """z = g * Wv v + (1 - g) * Wa a, with an element-wise gate g that looks at both.
 
     Where one modality is missing the gate is forced to the other one, and the result is that
     path's alone.
     """
 
-    settings = GatedHead
     uses = ("visual", "audio")
 
     def __init__(self, visual_dim: int, audio_dim: int, config: GatedHead) -> None:
@@ -83,10 +89,9 @@ class GatedFusion(nn.Module):
         return logits
 
 
-class VisualOnly(nn.Module):
+class VisualOnly(FrameHead):
     """The visual path by itself; sound is not looked at."""
 
-    settings = GatedHead
     uses = ("visual",)
 
     def __init__(self, visual_dim: int, audio_dim: int, config: GatedHead) -> None:
@@ -102,10 +107,9 @@ class VisualOnly(nn.Module):
         return logits
 
 
-class AudioOnly(nn.Module):
+class AudioOnly(FrameHead):
     """The audio path by itself; faces are not looked at."""
 
-    settings = GatedHead
     uses = ("audio",)
 
     def __init__(self, visual_dim: int, audio_dim: int, config: GatedHead) -> None:
@@ -121,10 +125,9 @@ class AudioOnly(nn.Module):
         return logits
 
 
-class Concatenation(nn.Module):
+class Concatenation(FrameHead):
     """Both projections side by side; a missing one is that of the training mean."""
 
-    settings = GatedHead
     uses = ("visual", "audio")
 
     def __init__(self, visual_dim: int, audio_dim: int, config: GatedHead) -> None:

@@ -1,6 +1,6 @@
 """Heads: features of face and voice in, probabilities out, frame by frame."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,33 +10,44 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from abawcli.config import GatedHead
-from abawcli.errors import CheckpointError, InputError
+from abawcli.config import DualBranchHead, GatedHead
+from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.features import name_backbone
-from abawcli.labels import CLASSES, N_CLASSES
+from abawcli.labels import CLASSES
 from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
+from abawcli.models.dualbranch import DualBranch
 from abawcli.models.gated import AudioOnly, Concatenation, GatedFusion, VisualOnly
+from abawcli.models.windows import SoftVoting
 
 # A module that maps features (B, T, Dv), (B, T, Da) and their masks (B, T) to logits (B, T, 8),
 # NaN where it knows nothing; `uses` names the modalities it looks at, each of which has a
-# `ModalityNorm` at `<modality>.norm`, and `settings` is the class of its configuration.
-Head = GatedFusion | VisualOnly | AudioOnly | Concatenation
+# `ModalityNorm` at `<modality>.norm`, `settings` is the class of its configuration, and it is given
+# at most `window` frames at once, a window every `stride` frames.
+Head = GatedFusion | VisualOnly | AudioOnly | Concatenation | DualBranch
+HeadSettings = GatedHead | DualBranchHead
 HEADS: dict[str, type[Head]] = {
     "gated": GatedFusion,
     "visual": VisualOnly,
     "audio": AudioOnly,
     "concat": Concatenation,
+    "dual-branch": DualBranch,
 }
 CHUNK_FRAMES = 4096  # that a head is given at once
 SOURCES = np.array([["none", "audio"], ["visual", "av"]])  # by has_visual, has_audio
 
 
-def build_head(name: str, features: Mapping[str, Any], settings: GatedHead) -> Head:
+def build_head(name: str, features: Mapping[str, Any], settings: HeadSettings) -> Head:
     """Return a fresh head for features of this description (their `about`).
 
     Raises:
         InputError: the head looks at a modality that the features do not have.
+        UsageError: the settings are another head's, or contradict themselves.
     """
+    if not isinstance(settings, HEADS[name].settings):
+        raise UsageError(
+            f"the head {name!r} has settings of its own, {HEADS[name].settings.__name__}; "
+            f"these are {type(settings).__name__}"
+        )
     dims = {key: (features.get(key) or {}).get("dim", 0) for key in ("visual", "audio")}
     missing = [key for key in HEADS[name].uses if not dims[key]]
     if missing:
@@ -44,11 +55,11 @@ def build_head(name: str, features: Mapping[str, Any], settings: GatedHead) -> H
             f"the head {name!r} needs {missing[0]} features and these have none; "
             "extract them, or choose another --head"
         )
-    return HEADS[name](dims["visual"], dims["audio"], settings)
+    return HEADS[name](dims["visual"], dims["audio"], settings)  # type: ignore[arg-type]
 
 
 def save_head(
-    path: Path, name: str, head: Head, settings: GatedHead, about: dict[str, Any]
+    path: Path, name: str, head: Head, settings: HeadSettings, about: dict[str, Any]
 ) -> None:
     """Write a head; `about` is the rest of its description, `visual` and `audio` among it.
 
@@ -66,7 +77,14 @@ class TrainedHead:
         self.device = device
         self.head = head.eval().to(device)
 
-    @torch.inference_mode()
+    def open_stream(self) -> SoftVoting:
+        """Return what classifies a stream of frames.
+
+        It takes visual (n, Dv), audio (n, Da) and their masks (n,), and gives probabilities (m, 8)
+        of frames as soon as they are final, NaN where nothing is known.
+        """
+        return SoftVoting(self.head.window, self.head.stride, self._classify_windows)
+
     def classify(
         self,
         visual: NDArray[np.float16],
@@ -76,26 +94,39 @@ class TrainedHead:
     ) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
         """Turn one video's features (T, Dv), (T, Da) and masks (T,) into probabilities (T, 8).
 
-        Also says what each row rests on, (T,): av, visual, audio, or none, where the
-        probabilities are NaN. A modality that is never there may be of any width.
+        Also says what each row rests on, (T,). A modality that is never there may be of any width.
         """
-        rows = len(has_visual)
-        values = {"visual": visual, "audio": audio}
+        arrays, stream = (visual, audio, has_visual, has_audio), self.open_stream()
+        final = []
+        for start in range(0, len(has_visual), CHUNK_FRAMES):
+            final.append(stream.push(*(array[start : start + CHUNK_FRAMES] for array in arrays)))
+        p = np.concatenate([*final, stream.finish()])
+        return p, self.name_sources(has_visual, has_audio, p)
+
+    def name_sources(
+        self, has_visual: NDArray[np.bool_], has_audio: NDArray[np.bool_], p: NDArray[np.float32]
+    ) -> NDArray[np.str_]:
+        """Say what each row of probabilities (T, 8) rests on: av, visual or audio of that frame.
+
+        `filled` is read from the frames around it, and `none` is not known: NaN.
+        """
         masks = {"visual": has_visual, "audio": has_audio}
+        used = [masks[key] & (key in self.head.uses) for key in masks]
+        own = SOURCES[used[0].astype(int), used[1].astype(int)]
+        return np.where((own == "none") & ~np.isnan(p[:, 0]), "filled", own)
+
+    @torch.inference_mode()
+    def _classify_windows(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Map features (W, T, Dv), (W, T, Da) and masks (W, T) to probabilities (W, T, 8)."""
+        values = dict(zip(("visual", "audio", "has_visual", "has_audio"), arrays, strict=True))
         for name in self.head.uses:
             dim = self.head.get_submodule(f"{name}.norm").get_buffer("mean").shape[0]
-            if values[name].shape[1] != dim and not masks[name].any():
-                values[name] = np.zeros((rows, dim), np.float16)
-        out = np.empty((rows, N_CLASSES), np.float32)
-        for start in range(0, rows, CHUNK_FRAMES):
-            part = slice(start, start + CHUNK_FRAMES)
-            arrays = (values["visual"], values["audio"], has_visual, has_audio)
-            inputs = (torch.from_numpy(array[part])[None].to(self.device) for array in arrays)
-            v, a, has_v, has_a = inputs  # (1, T', Dv), (1, T', Da), (1, T'), (1, T')
-            logits: Tensor = self.head(v.float(), a.float(), has_v, has_a)  # (1, T', 8)
-            out[part] = logits[0].softmax(dim=1).cpu().numpy()
-        used = [masks[key] if key in self.head.uses else np.zeros(rows, bool) for key in masks]
-        return out, SOURCES[used[0].astype(int), used[1].astype(int)]
+            if values[name].shape[-1] != dim and not values[f"has_{name}"].any():
+                values[name] = np.zeros((*values[name].shape[:-1], dim), np.float16)
+        v, a, has_v, has_a = (torch.from_numpy(x).to(self.device) for x in values.values())
+        logits: Tensor = self.head(v.float(), a.float(), has_v, has_a)  # (W, T, 8)
+        p: NDArray[np.float32] = logits.softmax(dim=-1).cpu().numpy()
+        return p
 
 
 def load_head(path: Path, device: torch.device) -> tuple[TrainedHead, dict[str, Any]]:
@@ -111,7 +142,7 @@ def load_head(path: Path, device: torch.device) -> tuple[TrainedHead, dict[str, 
     try:
         settings = HEADS[about["head"]].settings(**about["network"])
         head = build_head(about["head"], about, settings)
-    except (KeyError, TypeError, AttributeError, InputError) as error:
+    except (KeyError, TypeError, AttributeError, InputError, UsageError) as error:
         raise CheckpointError(f"{path} describes no head known here: {error!r}") from error
     try:
         head.load_state_dict(tensors)

@@ -1,0 +1,174 @@
+"""The dual-branch Transformer of arXiv 2603.08034: a window of frames, face and voice together.
+
+One branch a modality. In every layer a branch looks at itself, then at the other one, and only
+ever at frames that are there. A gate mixes the two, frame by frame:
+
+- A frame without its own face (or sound) still has a place in that branch: a learned vector stands
+  in, looks at the frames of the window that have one, and is looked at by none. So the branch has
+  something to say of it, and the gate may listen.
+- A branch with no valid frame in the window is silent: the gate is forced to the other one, whose
+  cross-attention adds exactly nothing. The result is that branch's alone.
+- A frame with neither modality is read from the frames around it. Only where the window has
+  nothing at all are the logits NaN.
+
+Padding is frames with neither, of which the result is not looked at.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from abawcli.config import DualBranchHead
+from abawcli.errors import UsageError
+from abawcli.models.gated import Classifier
+from abawcli.models.normalise import ModalityNorm
+from abawcli.models.windows import check_windows
+
+
+class SafeCrossAttention(nn.Module):
+    """Multi-head attention to valid keys only, which may be none.
+
+    Where all keys are valid it is `nn.MultiheadAttention`. What stands behind the mask, NaN too,
+    changes neither value nor gradient; a query that has no valid key gets exactly 0.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if dim % heads:
+            raise UsageError(f"{heads} attention heads cannot share {dim} dimensions evenly")
+        self.heads, self.dropout = heads, dropout
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, query: Tensor, context: Tensor, valid: Tensor) -> Tensor:
+        """Map queries (B, T, H) and a context (B, S, H), `valid` in part (B, S), to (B, T, H)."""
+        known = valid.any(dim=1)[:, None, None]  # (B, 1, 1)
+        context = context.masked_fill(~valid.unsqueeze(-1), 0)  # (B, S, H)
+        q = self._split(self.query(query))  # (B, h, T, H/h)
+        k, v = map(self._split, self.key_value(context).chunk(2, dim=-1))  # (B, h, S, H/h)
+        # A softmax over no keys is 0 / 0: those look at everything, and what they saw is dropped.
+        looked_at = (valid[:, None] | ~known)[:, None]  # (B, 1, 1, S)
+        seen = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=looked_at, dropout_p=self.dropout if self.training else 0.0
+        )
+        out: Tensor = self.out(seen.transpose(1, 2).flatten(2))  # (B, T, H)
+        return out.masked_fill(~known, 0)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Map (B, S, H) to (B, h, S, H/h)."""
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+class BranchLayer(nn.Module):
+    """Self-attention, cross-attention and feed-forward, each pre-norm and residual."""
+
+    def __init__(self, config: DualBranchHead) -> None:
+        super().__init__()
+        dim = config.hidden
+        self.self_norm, self.query_norm, self.other_norm, self.feed_norm = (
+            nn.LayerNorm(dim) for _ in range(4)
+        )
+        self.self_attention = SafeCrossAttention(dim, config.heads, config.dropout)
+        self.cross_attention = SafeCrossAttention(dim, config.heads, config.dropout)
+        self.feed = nn.Sequential(
+            nn.Linear(dim, config.feed_forward),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.feed_forward, dim),
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    def look_within(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Attend to the own branch (B, T, H), where valid (B, T)."""
+        n = self.self_norm(x)  # (B, T, H)
+        out: Tensor = x + self.dropout(self.self_attention(n, n, valid))
+        return out
+
+    def look_across(self, x: Tensor, other: Tensor, other_valid: Tensor) -> Tensor:
+        """Attend to the other branch (B, T, H), where valid (B, T)."""
+        seen = self.cross_attention(self.query_norm(x), self.other_norm(other), other_valid)
+        out: Tensor = x + self.dropout(seen)
+        return out
+
+    def think(self, x: Tensor) -> Tensor:
+        """Map each frame of (B, T, H) by itself."""
+        out: Tensor = x + self.dropout(self.feed(self.feed_norm(x)))
+        return out
+
+
+class Branch(nn.Module):
+    """One modality's way through the network; `DualBranch` leads both, layer by layer."""
+
+    def __init__(self, dim: int, config: DualBranchHead) -> None:
+        super().__init__()
+        self.norm = ModalityNorm(dim)
+        self.project = nn.Linear(dim, config.hidden)
+        self.missing = nn.Parameter(torch.empty(config.hidden))
+        self.position = nn.Parameter(torch.empty(config.window_frames, config.hidden))
+        for parameter in (self.missing, self.position):
+            nn.init.trunc_normal_(parameter, std=0.02)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(BranchLayer(config) for _ in range(config.layers))
+        self.out_norm = nn.LayerNorm(config.hidden)
+
+    def embed(self, features: Tensor, valid: Tensor) -> Tensor:
+        """Map features (B, T, D) to (B, T, H), the stand-in where not `valid` (B, T)."""
+        projected = self.project(self.norm(features, valid))  # (B, T, H)
+        there = torch.where(valid.unsqueeze(-1), projected, self.missing)  # (B, T, H)
+        embedded: Tensor = self.dropout(there + self.position[: features.shape[1]])
+        return embedded
+
+
+class DualBranch(nn.Module):
+    """Two branches over a window of frames and a gate that mixes them, one number a frame."""
+
+    settings = DualBranchHead
+    uses = ("visual", "audio")
+
+    def __init__(self, visual_dim: int, audio_dim: int, config: DualBranchHead) -> None:
+        super().__init__()
+        self.window, self.stride = config.window_frames, config.stride_frames
+        check_windows(self.window, self.stride)
+        self.visual = Branch(visual_dim, config)
+        self.audio = Branch(audio_dim, config)
+        self.gate = nn.Sequential(
+            nn.Linear(2 * config.hidden, config.hidden),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, 1),
+            nn.Sigmoid(),
+        )
+        self.classifier = Classifier(config.hidden, config.dropout)
+
+    def forward(
+        self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
+    ) -> Tensor:
+        """Map features (B, T, Dv), (B, T, Da) and masks (B, T) to logits (B, T, 8).
+
+        T is at most the window.
+        """
+        v, a = self._encode(visual, audio, has_visual, has_audio)  # 2 x (B, T, H)
+        g = self._weigh(v, a, has_visual, has_audio)  # (B, T, 1)
+        known = (has_visual | has_audio).any(dim=1, keepdim=True).expand_as(has_visual)  # (B, T)
+        logits: Tensor = self.classifier(g * v + (1 - g) * a, known)
+        return logits
+
+    def _encode(
+        self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return what either branch makes of the window, 2 x (B, T, H)."""
+        v = self.visual.embed(visual, has_visual)  # (B, T, H)
+        a = self.audio.embed(audio, has_audio)  # (B, T, H)
+        for of_v, of_a in zip(self.visual.layers, self.audio.layers, strict=True):
+            assert isinstance(of_v, BranchLayer) and isinstance(of_a, BranchLayer)
+            v, a = of_v.look_within(v, has_visual), of_a.look_within(a, has_audio)
+            v, a = of_v.look_across(v, a, has_audio), of_a.look_across(a, v, has_visual)
+            v, a = of_v.think(v), of_a.think(a)
+        return self.visual.out_norm(v), self.audio.out_norm(a)
+
+    def _weigh(self, v: Tensor, a: Tensor, has_visual: Tensor, has_audio: Tensor) -> Tensor:
+        """Return the visual branch's share of every frame, (B, T, 1)."""
+        g: Tensor = self.gate(torch.cat([v, a], dim=-1))  # (B, T, 1)
+        no_audio, no_visual = (~m.any(dim=1)[:, None, None] for m in (has_audio, has_visual))
+        return g.masked_fill(no_audio, 1).masked_fill(no_visual, 0)
