@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sample_features import NAMES, save_videos
+from sample_features import NAMES, save_videos, small_network
 
-from abawcli.config import GatedHead, HeadTraining, Smoothing
+from abawcli.config import HeadTraining, Smoothing
 from abawcli.errors import OutputError, UsageError
 from abawcli.formats.annotated import read_annotated
 from abawcli.formats.folds import read_folds, write_folds
@@ -21,7 +21,6 @@ from abawcli.stages.crossval import Results, cross_validate, describe_results
 FAST = HeadTraining(
     epochs=2,
     batch_frames=200,
-    network=GatedHead(hidden=16),
     lr=1e-2,
     smoothing=Smoothing("median", 5),
 )
@@ -37,21 +36,22 @@ def run(
 ) -> Results:
     files = sorted(folders[0].glob("*.safetensors")), sorted(folders[1].glob("*.txt"))
     config = options.pop("config", FAST)
-    return cross_validate(*files, out, heads, options.pop("folds", 3), config, "cpu", **options)
+    configs = {head: replace(config, network=small_network(head)) for head in heads}
+    return cross_validate(*files, out, heads, options.pop("folds", 3), configs, "cpu", **options)
 
 
 def test_every_head_gets_the_same_folds(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    results = run(folders, tmp_path / "run", ("gated", "visual"))
+    results = run(folders, tmp_path / "run", ("gated", "dual-branch"))
     folds = read_folds(tmp_path / "run/folds.csv")
     assert set(folds) == set(NAMES) and folds["d_left"] == folds["d_right"]
-    assert list(results) == ["gated", "visual"]
+    assert list(results) == ["gated", "dual-branch"]
     for scores in results.values():
         assert [s.fold for s in scores] == [1, 2, 3]
         assert [s.videos for s in scores] == [list(folds.values()).count(k) for k in (1, 2, 3)]
     same = [[s.raw.support.tolist() for s in scores] for scores in results.values()]
     assert same[0] == same[1]
     for k in (1, 2, 3):
-        assert (tmp_path / f"run/visual/fold{k}/head.safetensors").exists()
+        assert (tmp_path / f"run/dual-branch/fold{k}/head.safetensors").exists()
 
 
 def test_a_fold_is_scored_by_the_head_that_never_saw_it(

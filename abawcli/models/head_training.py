@@ -1,4 +1,4 @@
-"""How heads learn: frames with a label, drawn from all videos alike."""
+"""How heads learn: single frames or windows of them, drawn from all videos alike."""
 
 import logging
 import math
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from abawcli import __version__
 from abawcli.config import HeadTraining
@@ -20,9 +20,10 @@ from abawcli.formats.annotated import VideoSet
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 from abawcli.metrics import score_labels
 from abawcli.models.heads import HEADS, Head, TrainedHead, build_head, save_head
-from abawcli.models.losses import class_weights
+from abawcli.models.losses import class_weights, effective_weights, focal_loss
 from abawcli.models.normalise import ModalityNorm, Moments
-from abawcli.models.runs import History, load_state, open_run, save_state
+from abawcli.models.runs import History, average_weights, load_state, open_run, save_state
+from abawcli.models.samples import Batch, WindowSamples, drop_modalities
 
 LOG = logging.getLogger(__name__)
 HEAD_NAME = "head.safetensors"
@@ -61,12 +62,8 @@ class HeadRun:
         self.optimizer = torch.optim.AdamW(
             self.head.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
+        self.averaged: AveragedModel | None = None
         self.history: History = []
-        data = train.data
-        self.arrays = [
-            torch.from_numpy(array)
-            for array in (data.visual, data.audio, data.has_visual, data.has_audio, data.labels)
-        ]
 
     def describe(self) -> dict[str, Any]:
         """Return what the run depends on."""
@@ -85,42 +82,51 @@ class HeadRun:
             InputError: nothing to learn from.
             OutputError: the folder holds a run with other settings, or cannot be written.
         """
-        rows = self._find_rows()
-        weight = self._weigh_classes(rows)
+        samples = self._find_samples()
+        weight = self._weigh_classes(samples.labels())
         self._set_moments()
         open_run(self.out, self.describe(), HEAD_NAME, overwrite)
-        self.history = load_state(self.out, self.head, self.optimizer)
+        if self.config.ema_decay:
+            self.averaged = average_weights(self.head, self.config.ema_decay)
+        self.history = load_state(self.out, self.state, self.optimizer)
         for epoch in range(len(self.history), self.config.epochs):
-            loss = self._train_epoch(rows, weight, epoch, progress)
+            loss = self._train_epoch(samples, weight, epoch, progress)
             self._finish_epoch(loss)
         return self.history
 
-    def _find_rows(self) -> Tensor:
-        """Return the rows to learn from: annotated, and with something to look at."""
-        data = self.train.data
-        seen = np.zeros(len(data.labels), bool)
-        for modality in HEADS[self.name].uses:
-            seen |= getattr(data, f"has_{modality}")
-        chosen = np.zeros(len(data.labels), bool)
-        for part in self.train.slices():
-            chosen[part] = seen[part] & (data.labels[part] != IGNORE)
-        rows = torch.from_numpy(chosen.nonzero()[0])
-        if len(rows) == 0:
+    @property
+    def state(self) -> nn.Module:
+        """Return all weights that the next epoch needs."""
+        if self.averaged is None:
+            return self.head
+        return nn.ModuleDict({"head": self.head, "averaged": self.averaged})
+
+    @property
+    def kept(self) -> Head:
+        """Return the network that is evaluated and saved: the head, or its running mean."""
+        kept: Head = self.averaged.module if self.averaged else self.head  # type: ignore[assignment]
+        return kept
+
+    def _find_samples(self) -> WindowSamples:
+        samples = WindowSamples(self.train, self.head.uses, self.head.window, self.head.stride)
+        if len(samples) == 0:
             raise InputError(
                 f"no annotated frame of {len(self.train.names)} videos has features that the "
                 f"head {self.name!r} looks at"
             )
-        return rows
+        return samples
 
-    def _weigh_classes(self, rows: Tensor) -> Tensor:
+    def _weigh_classes(self, labels: Tensor) -> Tensor:
         """Return the weight of each class in the loss, (8,); name those that never occur."""
-        counts = torch.bincount(self.arrays[-1][rows], minlength=N_CLASSES)  # (8,)
+        counts = torch.bincount(labels, minlength=N_CLASSES)  # (8,)
         absent = [name for name, count in zip(CLASSES, counts, strict=True) if count == 0]
         if absent:
             LOG.warning(
                 "no training frame is annotated %s: the head will hardly ever say so",
                 " or ".join(absent),
             )
+        if self.config.effective_beta is not None:
+            return effective_weights(counts, self.config.effective_beta).to(self.device)
         return class_weights(counts.float(), self.config.class_weight_power).to(self.device)
 
     def _set_moments(self) -> None:
@@ -139,34 +145,45 @@ class HeadRun:
                 )
             norm.set_moments(moments)
 
-    def _train_epoch(self, rows: Tensor, weight: Tensor, epoch: int, progress: Progress) -> float:
+    def _train_epoch(
+        self, samples: WindowSamples, weight: Tensor, epoch: int, progress: Progress
+    ) -> float:
         """Train for one epoch and return the mean loss."""
         config = self.config
         generator = torch.Generator().manual_seed(config.seed * 10_007 + epoch + 1)
         torch.manual_seed(generator.initial_seed())  # dropout
-        order = rows[torch.randperm(len(rows), generator=generator)]  # (N,)
-        batches = order.tensor_split(math.ceil(len(rows) / config.batch_frames))
+        batches = samples.batches(config.batch_frames, generator)
         self.head.train()
         total = 0.0
         for step, batch in enumerate(batches):
-            self._set_rate((epoch + step / len(batches)) / config.epochs)
-            # as B sequences of one frame
-            v, a, has_v, has_a, y = (array[batch, None].to(self.device) for array in self.arrays)
-            logits = self.head(v.float(), a.float(), has_v, has_a)  # (B, 1, 8)
-            loss = F.cross_entropy(logits.flatten(0, 1), y.flatten(), weight)
+            self._set_rate(epoch * len(batches) + step, config.epochs * len(batches))
+            loss = self._find_loss(samples.gather(batch), weight, generator)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
+            if self.averaged:
+                self.averaged.update_parameters(self.head)
             total += loss.item()
             what = f"epoch {epoch + 1}/{config.epochs}, loss {total / (step + 1):.3f}"
             progress(step + 1, len(batches), what)
         return total / len(batches)
 
-    def _set_rate(self, done: float) -> None:
-        """Set the learning rate after a share of all steps."""
+    def _find_loss(self, batch: Batch, weight: Tensor, generator: torch.Generator) -> Tensor:
+        v, a, has_v, has_a, y = batch  # (B, T, Dv), (B, T, Da), 3 x (B, T)
+        if len(self.head.uses) > 1:
+            has_v, has_a = drop_modalities(has_v, has_a, self.config.modality_dropout, generator)
+        v, a, has_v, has_a, y = (array.to(self.device) for array in (v, a, has_v, has_a, y))
+        logits = self.head(v.float(), a.float(), has_v, has_a)  # (B, T, 8)
+        return focal_loss(logits.flatten(0, 1), y.flatten(), self.config.focal_gamma, weight)
+
+    def _set_rate(self, step: int, steps: int) -> None:
+        """Set the learning rate of a step: a linear warm-up from 0, then a cosine."""
         first, last = self.config.lr, self.config.last_lr
+        warm = round(self.config.warmup * steps)
+        done = max(step - warm, 0) / max(steps - warm, 1)
+        rate = last + (first - last) * 0.5 * (1 + math.cos(math.pi * done))
         for group in self.optimizer.param_groups:
-            group["lr"] = last + (first - last) * 0.5 * (1 + math.cos(math.pi * done))
+            group["lr"] = rate * min((step + 1) / (warm + 1), 1)
 
     def _finish_epoch(self, loss: float) -> None:
         """Record an epoch; keep its weights if they are the best so far."""
@@ -177,7 +194,7 @@ class HeadRun:
         self.history.append(row)
         if row.get("macro_f1", math.inf) > best:
             self._save(row)
-        save_state(self.out, self.head, self.optimizer, self.history)
+        save_state(self.out, self.state, self.optimizer, self.history)
 
     def _validate(self, valid: VideoSet) -> dict[str, Any]:
         predicted = [predict_labels(p) for p in classify_videos(self.trained(), valid)]
@@ -187,7 +204,7 @@ class HeadRun:
 
     def trained(self) -> TrainedHead:
         """Return the head as it is now, to look at videos with."""
-        return TrainedHead(self.head, self.device)
+        return TrainedHead(self.kept, self.device)
 
     def _save(self, row: dict[str, Any]) -> None:
         about = self.describe() | {
@@ -196,7 +213,7 @@ class HeadRun:
             "result": row,
             "version": __version__,
         }
-        save_head(self.out / HEAD_NAME, self.name, self.head, self.config.network, about)
+        save_head(self.out / HEAD_NAME, self.name, self.kept, self.config.network, about)
 
 
 def classify_videos(head: TrainedHead, videos: VideoSet) -> list[NDArray[np.float32]]:

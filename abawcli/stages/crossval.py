@@ -6,7 +6,7 @@ seen. Scores pool the frames of a fold, once as predicted and once smoothed.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawcli.config import HeadTraining, Smoothing
+from abawcli.config import HeadTraining, Smoothing, default_head_training
 from abawcli.device import choose_device
 from abawcli.errors import OutputError, UsageError
 from abawcli.formats.annotated import AnnotatedFeatures, VideoSet, read_annotated
@@ -48,12 +48,12 @@ def cross_validate(
     out: Path,
     heads: Sequence[str] = ("gated",),
     folds: int = 5,
-    config: HeadTraining | None = None,
+    configs: Mapping[str, HeadTraining] | None = None,
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress = lambda done, total, what: None,
 ) -> Results:
-    """Train and score every head on every fold.
+    """Train and score every head on every fold, by its defaults or its entry in `configs`.
 
     Writes `folds.csv`, which a later call with the same videos uses again, and a run folder
     `<head>/fold<k>` each. Folds that are trained already are only scored.
@@ -63,7 +63,6 @@ def cross_validate(
         OutputError: the folder holds other folds or runs with other settings, or cannot be written.
         UsageError: no such head or device, or more folds than source videos.
     """
-    config = config or HeadTraining()
     unknown = [head for head in heads if head not in HEADS]
     if unknown:
         raise UsageError(f"unknown head {unknown[0]!r}; known are {', '.join(HEADS)}")
@@ -73,6 +72,7 @@ def cross_validate(
     results: Results = {}
     for head in dict.fromkeys(heads):
         results[head] = []
+        config = (configs or {}).get(head) or default_head_training(head)
         for fold in range(1, folds + 1):
             held = frozenset(name for name in data.names if fold_of[name] == fold)
             train = VideoSet(data, frozenset(data.names) - held)

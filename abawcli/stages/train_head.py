@@ -1,9 +1,12 @@
-"""Train a head on features and annotations: Stage II of arXiv 2603.12221, at any size."""
+"""Train a head on features and annotations.
+
+Stage II of arXiv 2603.12221, or the dual branch of arXiv 2603.08034, at any size.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from abawcli.config import HeadTraining
+from abawcli.config import HeadTraining, default_head_training
 from abawcli.device import choose_device
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
@@ -56,7 +59,7 @@ def train_fusion_head(
         OutputError: the folder holds a run with other settings, or cannot be written.
         UsageError: no such head or device, or settings that cannot be.
     """
-    config = config or HeadTraining()
+    config = config or default_head_training(head)
     place = choose_device(device)
     data = read_annotated(*files)
     if valid_files is None:

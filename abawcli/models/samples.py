@@ -1,0 +1,90 @@
+"""What heads learn from: windows of frames of annotated videos, drawn from all videos alike."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from abawcli.formats.annotated import VideoSet
+from abawcli.labels import IGNORE
+from abawcli.models.windows import place_windows
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # visual, audio, has_visual, has_audio, label
+
+
+class WindowSamples:
+    """The windows of a set of videos in which something is annotated and something is there."""
+
+    def __init__(self, videos: VideoSet, uses: tuple[str, ...], window: int, stride: int) -> None:
+        self.data, self.window = videos.data, window
+        seen = np.zeros(len(self.data.labels), bool)
+        for modality in uses:
+            seen |= getattr(self.data, f"has_{modality}")
+        parts = [_list_windows(rows, window, stride) for rows in videos.slices()]
+        bounds = np.concatenate([np.zeros((0, 2), np.int64), *parts])  # (N, 2)
+        useful = _find_any(seen, bounds) & _find_any(self.data.labels != IGNORE, bounds)
+        self.bounds = torch.from_numpy(bounds[useful])  # first row of each, and the one after
+        self.arrays = [
+            torch.from_numpy(array)
+            for array in (
+                self.data.visual,
+                self.data.audio,
+                self.data.has_visual,
+                self.data.has_audio,
+                self.data.labels,
+            )
+        ]
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def labels(self) -> Tensor:
+        """Return the labels (N,) of all annotated frames in them, each frame once."""
+        edges = torch.zeros(len(self.data.labels) + 1, dtype=torch.int64)
+        for column, step in enumerate((1, -1)):
+            edges.index_add_(0, self.bounds[:, column], torch.full((len(self),), step))
+        labels = self.arrays[-1][edges.cumsum(0)[:-1] > 0]
+        return labels[labels != IGNORE]
+
+    def batches(self, frames: int, generator: torch.Generator) -> list[Tensor]:
+        """Return the numbers of the windows of each batch of an epoch, in random order.
+
+        A batch has about that many frames, and at least one window.
+        """
+        order = torch.randperm(len(self), generator=generator)  # (N,)
+        size = max(frames // self.window, 1)
+        return list(order.tensor_split(-(-len(self) // size)))
+
+    def gather(self, batch: Tensor) -> Batch:
+        """Return the windows (B,) as arrays (B, window, ...), padded with nothing."""
+        start, end = self.bounds[batch, :1], self.bounds[batch, 1:]  # (B, 1)
+        rows = start + torch.arange(self.window)  # (B, window)
+        inside = rows < end  # (B, window)
+        v, a, has_v, has_a, y = (array[rows.minimum(end - 1)] for array in self.arrays)
+        return v, a, has_v & inside, has_a & inside, y.masked_fill(~inside, IGNORE)
+
+
+def _list_windows(rows: slice, window: int, stride: int) -> NDArray[np.int64]:
+    """Return first row and end of each window of one video, (N, 2)."""
+    starts = rows.start + place_windows(rows.stop - rows.start, window, stride)
+    return np.stack([starts, np.minimum(starts + window, rows.stop)], axis=1)
+
+
+def _find_any(flags: NDArray[np.bool_], bounds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say which spans of rows (N, 2) hold a flag."""
+    before = np.append(0, np.cumsum(flags))
+    found: NDArray[np.bool_] = before[bounds[:, 1]] > before[bounds[:, 0]]
+    return found
+
+
+def drop_modalities(
+    has_visual: Tensor, has_audio: Tensor, p: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Make one whole modality invalid in a share `p` of the samples: masks (B, T) to masks.
+
+    Which one is a coin's toss, and never the only one that a sample has.
+    """
+    chance, coin = torch.rand(2, len(has_visual), generator=generator)  # (B,)
+    both = has_visual.any(dim=1) & has_audio.any(dim=1)  # (B,)
+    dropped, heads = both & (chance < p), coin < 0.5  # (B,)
+    return has_visual & ~(dropped & heads)[:, None], has_audio & ~(dropped & ~heads)[:, None]
