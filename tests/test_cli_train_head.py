@@ -1,6 +1,7 @@
 """`abaw train head` from the shell."""
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from click.testing import CliRunner, Result
 from sample_features import NAMES, save_videos
 
 from abawcli.cli import main
+from abawcli.cli.train_head import read_training
+from abawcli.config import Smoothing, default_head_training
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +40,27 @@ def test_train_head() -> None:
     assert (training["epochs"], training["lr"], training["seed"]) == (2, 0.01, 3)
     assert training["smoothing"]["window_s"] == 0.5
     assert Path("run/head.safetensors").exists()
+
+
+def test_defaults_are_the_heads_own() -> None:
+    result = CliRunner().invoke(
+        main,
+        ["crossval", "features", "--labels", "labels", "-o", "both", "--head", "gated", "--head",
+         "dual-branch", "--folds", "2", "--epochs", "1", "--device", "cpu"],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    for head in ("gated", "dual-branch"):
+        settings = json.loads(Path(f"both/{head}/fold1/config.json").read_text())
+        expected = asdict(replace(default_head_training(head), epochs=1))
+        assert settings["training"] == json.loads(json.dumps(expected))
+
+
+def test_class_weights_by_frequency_replace_the_heads_own() -> None:
+    tuned = {"class_weight_power": 0.5, "focal_gamma": 0.0, "epochs": None}
+    config = read_training("dual-branch", (9, None), tuned)
+    assert config.effective_beta is None and config.class_weight_power == 0.5
+    assert config.focal_gamma == 0 and config.epochs == 30
+    assert config.smoothing == Smoothing("median", 9)
 
 
 def test_files_by_name_and_a_held_out_fold() -> None:

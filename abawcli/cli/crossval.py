@@ -46,7 +46,7 @@ def command(
     output: Path,
     heads: tuple[str, ...],
     folds: int,
-    window: tuple[int, float | None],
+    window: tuple[int, float | None] | None,
     device: str,
     as_json: bool,
     overwrite: bool,
@@ -63,9 +63,9 @@ def command(
     from abawcli.stages.crossval import cross_validate, describe_results
 
     files = expand_inputs(features, FEATURES), expand_inputs([labels], ANNOTATIONS)
-    config = read_training(window, tuned)
+    configs = {head: read_training(head, window, tuned) for head in heads}
     with progress_bar("crossval", "batch", quiet) as update:
-        results = cross_validate(*files, output, heads, folds, config, device, overwrite, update)
+        results = cross_validate(*files, output, heads, folds, configs, device, overwrite, update)
     if as_json:
         print_json(describe_results(results))
     else:

@@ -31,10 +31,17 @@ def verbosity_options(command: Command) -> Command:
     )(command)
 
 
-def window_option(default_frames: int) -> Callable[[Command], Command]:
-    """Add --window; the command receives it as frames and seconds, either of which counts."""
+def window_option(default_frames: int, other: str = "") -> Callable[[Command], Command]:
+    """Add --window; the command receives it as frames and seconds, either of which counts.
 
-    def read(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[int, float | None]:
+    With an `other` default, that depends on something else, it receives None for none.
+    """
+
+    def read(
+        ctx: click.Context, parameter: click.Parameter, text: str | None
+    ) -> tuple[int, float | None] | None:
+        if text is None:
+            return None
         if re.fullmatch(r"\d{1,15}", text):  # more digits than any video has frames
             if int(text) % 2 == 0:
                 raise click.BadParameter(f"{text} is even; a window has a middle frame")
@@ -44,7 +51,8 @@ def window_option(default_frames: int) -> Callable[[Command], Command]:
         raise click.BadParameter(f"{text!r} is neither frames (25) nor seconds (1.0s)")
 
     return click.option(
-        "--window", default=str(default_frames), show_default=True, callback=read,
+        "--window", default=None if other else str(default_frames), callback=read,
+        show_default=f"{default_frames}; {other}" if other else True,
         help="Width of smoothing: an odd number of frames, or seconds, such as 1.0s.",
     )  # fmt: skip
 

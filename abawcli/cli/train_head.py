@@ -15,12 +15,14 @@ from abawcli.cli.options import (
     verbosity_options,
     window_option,
 )
-from abawcli.config import HEAD_NAMES, HeadTraining, Smoothing
+from abawcli.config import HEAD_NAMES, HeadTraining, default_head_training
 
-DEFAULT = HeadTraining()
+DUAL_NAME = "dual-branch"
+PUBLISHED, DUAL_BRANCH = HeadTraining(), default_head_training(DUAL_NAME)
 FEATURES = frozenset([".safetensors"])
 ANNOTATIONS = frozenset([".txt"])
 RATE = click.FloatRange(min=0)
+SHARE = click.FloatRange(0, 1)
 
 features_argument = click.argument("features", nargs=-1, required=True, metavar="FEATURES...")
 labels_option = click.option(
@@ -28,35 +30,57 @@ labels_option = click.option(
 )
 
 
+def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command], Command]:
+    """Make an option of a field of `HeadTraining`; the default depends on the head."""
+    published, other = (f"{getattr(config, field):g}" for config in (PUBLISHED, DUAL_BRANCH))
+    shown = published + (f"; {DUAL_NAME} {other}" if other != published else "")
+    return click.option(flag, field, type=kind, help=f"{text}  [default: {shown}]")
+
+
 def training_options(command: Command) -> Command:
     """Add what every head's training can be told; the command receives the fields' names."""
-
-    def tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command], Command]:
-        default = getattr(DEFAULT, field)
-        return click.option(flag, field, type=kind, default=default, show_default=True, help=text)
-
-    options = [
-        tunable("--epochs", "epochs", click.IntRange(min=1), "Passes over the annotated frames."),
-        tunable("--batch-size", "batch_frames", click.IntRange(min=1), "Frames a step."),
-        tunable("--lr", "lr", RATE, "AdamW's learning rate of the first step."),
-        tunable("--last-lr", "last_lr", RATE, "And of the last; a cosine leads there."),
-        tunable("--weight-decay", "weight_decay", RATE, "AdamW's."),
-        tunable(
-            "--class-weights", "class_weight_power", click.FloatRange(0, 1),
-            "Power of inverse frequency; 0: none.",
+    options: list[Callable[[Command], Command]] = [
+        _tunable("--epochs", "epochs", click.IntRange(min=1), "Passes over the annotated frames."),
+        _tunable("--batch-size", "batch_frames", click.IntRange(min=1), "Frames a step."),
+        _tunable("--lr", "lr", RATE, "AdamW's highest learning rate."),
+        _tunable("--last-lr", "last_lr", RATE, "And of the last step; a cosine leads there."),
+        _tunable("--warmup", "warmup", SHARE, "Share of the steps in which the rate rises from 0."),
+        _tunable("--weight-decay", "weight_decay", RATE, "AdamW's."),
+        click.option(
+            "--class-weights", "class_weight_power", type=SHARE,
+            help="Power of inverse frequency; 0: none.  [default: "
+            f"{PUBLISHED.class_weight_power:g}; {DUAL_NAME} by effective number of samples]",
         ),
-        window_option(DEFAULT.smoothing.window_frames),
-        tunable("--seed", "seed", click.IntRange(min=0), "Seed of all randomness."),
+        _tunable("--focal", "focal_gamma", RATE, "Focal loss's gamma; 0: cross-entropy."),
+        _tunable(
+            "--modality-dropout", "modality_dropout", SHARE,
+            "Share of samples that lose one of their two modalities.",
+        ),
+        _tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the "
+                 "running mean of the weights that is kept; 0: the last weights."),
+        window_option(
+            PUBLISHED.smoothing.window_frames,
+            f"{DUAL_NAME} {DUAL_BRANCH.smoothing.window_frames}",
+        ),
+        _tunable("--seed", "seed", click.IntRange(min=0), "Seed of all randomness."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def read_training(window: tuple[int, float | None], fields: dict[str, Any]) -> HeadTraining:
-    """Return the settings that the options mean."""
-    smoothing: Smoothing = replace(DEFAULT.smoothing, window_frames=window[0], window_s=window[1])
-    return replace(DEFAULT, smoothing=smoothing, **fields)
+def read_training(
+    head: str, window: tuple[int, float | None] | None, tuned: dict[str, Any]
+) -> HeadTraining:
+    """Return a head's settings with what was given on the command line."""
+    config = default_head_training(head)
+    given = {k: v for k, v in tuned.items() if v is not None}
+    if "class_weight_power" in given:
+        given["effective_beta"] = None
+    if window is not None:
+        smoothing = replace(config.smoothing, window_frames=window[0], window_s=window[1])
+        given["smoothing"] = smoothing
+    return replace(config, **given)
 
 
 @click.command(name="head")
@@ -65,12 +89,13 @@ def read_training(window: tuple[int, float | None], fields: dict[str, Any]) -> H
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder.")
 @click.option(
     "--head", type=click.Choice(HEAD_NAMES), default=HEAD_NAMES[0], show_default=True,
-    help="Gated fusion, or what it is compared with: one modality, or both without a gate.",
+    help="Gated fusion; what it is compared with: one modality, or both without a gate; or the "
+    "dual-branch Transformer over windows of frames.",
 )  # fmt: skip
 @click.option(
     "--valid-features", multiple=True, metavar="FEATURES",
     help="Features to choose the best epoch by.  "
-    f"[default: one of {DEFAULT.folds} folds of the videos, held out]",
+    f"[default: one of {PUBLISHED.folds} folds of the videos, held out]",
 )  # fmt: skip
 @click.option("--valid-labels", metavar="DIR", help="Their annotations.")
 @training_options
@@ -84,13 +109,15 @@ def command(
     head: str,
     valid_features: tuple[str, ...],
     valid_labels: str | None,
-    window: tuple[int, float | None],
+    window: tuple[int, float | None] | None,
     device: str,
     overwrite: bool,
     quiet: bool,
     **tuned: Any,
 ) -> None:
-    """Train a fusion head on features and annotations (Stage II of arXiv 2603.12221).
+    """Train a fusion head on features and annotations.
+
+    Gated fusion is Stage II of arXiv 2603.12221, dual-branch is of arXiv 2603.08034.
 
     FEATURES are files of `abaw extract`, or folders of them. Annotations and features are
     matched by name; what has no partner is left out. Started again after an interruption, it
@@ -105,7 +132,7 @@ def command(
     valid = None
     if valid_labels:
         valid = expand_inputs(valid_features, FEATURES), expand_inputs([valid_labels], ANNOTATIONS)
-    config = read_training(window, tuned)
+    config = read_training(head, window, tuned)
     with progress_bar("train", "batch", quiet) as update:
         history = train_fusion_head(files, output, head, config, valid, device, overwrite, update)
     best = max(history, key=lambda row: row["macro_f1"])
