@@ -14,7 +14,7 @@ from abawcli.models.dualbranch import Branch, DualBranch, SafeCrossAttention
 from abawcli.models.heads import build_head
 from abawcli.models.normalise import Moments
 
-TINY = DualBranchHead(hidden=16, layers=2, heads=4, feed_forward=32, window_frames=12)
+TINY = DualBranchHead(16, 2, 4, 32, 0.1, window_frames=12, stride_frames=6)
 DIMS = {"visual": 6, "audio": 4}
 checked = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 1000)
