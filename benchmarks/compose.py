@@ -5,8 +5,9 @@ row of segments of one expression, in about the proportions of the ABAW challeng
 shows face images of its label that change every second, while place, size, lean and light
 drift on, and most segments carry voices of the same label. Some frames have no face, some a
 face that runs over the picture's border, some no annotation (-1, with any content); some
-segments have no voice and some videos no sound at all. Every eighth video shows two people with
-expressions of their own, of whom one is heard: two annotations, `<name>_left` and `_right`.
+segments have no voice and some videos no sound at all. Every eighth video, `<name>_pair`, shows
+two people with expressions of their own, of whom one is heard: two annotations, `<name>_pair_left`
+and `_right`.
 
 What is not as in life: face and voice are independent draws given the label; each image is
 another person and none moves; voices are acted. A label without voices (Other) gets any voice.

@@ -13,8 +13,13 @@ picture's edge; only frames in which a face was found.
         --features NAME=DIR [--features NAME=DIR ...] [--window 101] [--epochs 20] [--lr 1e-4]
 
 --train and --valid are folders of benchmarks/compose.py. Each --features is a folder with `train`
-and `valid`, of `abaw extract`; the first one is for the first table, which one with other visual
-features but the same videos does not need. Runs are kept under --out and used again.
+and `valid` of `abaw extract`; the first one is for the first table, the others may be of vision
+alone. Of two people, both have to be extracted:
+
+    abaw extract TRAIN/videos -o DIR/train
+    abaw extract TRAIN/videos/*_pair.mp4 --subject left -o DIR/train/left, and right
+
+Runs are kept under --out and used again.
 """
 
 import argparse
@@ -56,7 +61,7 @@ class Composed:
 
     def list_files(self) -> tuple[list[Path], list[Path]]:
         """Return the feature files and the annotations."""
-        features = sorted(self.features.glob("*.safetensors"))
+        features = sorted(self.features.rglob("*.safetensors"))
         return features, sorted((self.videos / "labels").glob("*.txt"))
 
     def read_plans(self, data: AnnotatedFeatures) -> pd.DataFrame:

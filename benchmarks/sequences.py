@@ -262,8 +262,12 @@ class Planner:
         self.deck = deal_labels(self.labels, self.random)
 
     def plan_video(self, name: str, number: int, seconds: tuple[float, float] = SECONDS) -> Video:
-        """Plan the next video. Its number decides whether two people are in it, and sound."""
+        """Plan the next video. Its number decides whether two people are in it, and sound.
+
+        One of two people is called `<name>_pair`.
+        """
         two = number % TWO_PEOPLE[0] == TWO_PEOPLE[1]
+        name += "_pair" if two else ""
         sound = number % NO_SOUND[0] != NO_SOUND[1]
         size, frames = WIDE_PICTURE if two else PICTURE, draw_frames(seconds, self.random)
         middle = size[0] // 2

@@ -110,7 +110,7 @@ def test_labels_and_plan_have_a_row_for_every_decoded_frame(composed) -> None:
         np.testing.assert_array_equal(plan["label"], labels)
         np.testing.assert_array_equal(plan["frame"], np.arange(1, len(labels) + 1))
         names.append(name)
-    assert {"train000", "train003_left", "train003_right", "valid000"} <= set(names)
+    assert {"train000", "train003_pair_left", "train003_pair_right", "valid000"} <= set(names)
     written = {p.stem for out, _ in composed.values() for p in (out / "labels").iterdir()}
     assert written == set(names)
 
