@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from abawcli.config import COMPACT_FACE
 from abawcli.faces.crop import resize_square
 from abawcli.formats.manifest import read_manifest
 from abawcli.labels import CLASSES
 from abawcli.metrics import score_labels
 from abawcli.models.encoder import Encoder, load_encoder
-from abawcli.models.recipes import RECIPES
+from abawcli.models.recipes import find_weights
 
 BATCH = 64
 
@@ -49,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--encoder", type=Path, default=RECIPES["compact"].encoder)
+    parser.add_argument("--encoder", type=Path, default=find_weights(COMPACT_FACE))
     arguments = parser.parse_args()
     encoder, _ = load_encoder(arguments.encoder, torch.device("cpu"))
     valid = read_manifest(arguments.manifest, arguments.images)["valid"]

@@ -81,3 +81,37 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
                 module[0] = torch.nn.utils.fuse_conv_bn_eval(conv.eval(), norm.eval())
                 module[1] = nn.Identity()
     return network
+
+
+class PackedConv(nn.Module):
+    """A convolution on the CPU whose weights are laid out for it once, and not at every call.
+
+    torch offers this to compiled graphs only, by operators without a public name. For one image
+    alone, which is less work than laying out the weights, it halves the time.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.bias = conv.bias
+        self.how = ([*conv.padding], [*conv.stride], [*conv.dilation], conv.groups)
+        self.weight = torch.ops.mkldnn._reorder_convolution_weight(
+            conv.weight.detach().contiguous(), *self.how
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H', W')."""
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self.weight, self.bias, *self.how, "none", [], ""
+        )
+        return out
+
+
+def pack_convolutions(network: nn.Module) -> nn.Module:
+    """Replace each 2D convolution by a packed one, in place, where this torch can; return it."""
+    names = ("_reorder_convolution_weight", "_convolution_pointwise")
+    if all(hasattr(torch.ops.mkldnn, name) for name in names):
+        for module in list(network.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Conv2d):
+                    setattr(module, name, PackedConv(child))
+    return network

@@ -21,7 +21,7 @@ from abawcli.models.backbones import (
     rebuild_backbone,
 )
 from abawcli.models.checkpoint import find_place, hash_file, load_checkpoint
-from abawcli.models.compact import fold_batch_norm
+from abawcli.models.compact import fold_batch_norm, pack_convolutions
 from abawcli.models.recipes import find_weights
 
 
@@ -41,6 +41,8 @@ class FeatureEncoder:
         fold_batch_norm(backbone.eval())
         self.backbone = backbone.to(device, self.dtype)
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if device.type == "cpu" and backbone.name in BACKBONES:
+            pack_convolutions(self.backbone)
 
     @torch.inference_mode()
     def encode(self, crops: NDArray[np.uint8]) -> Tensor:
