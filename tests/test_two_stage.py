@@ -1,0 +1,87 @@
+"""The two-stage system of arXiv 2603.12221 whole, on tiny backbones: every command, files only."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tiny_models import save_sound_backbone, save_vision_backbone
+
+from abawcli.cli import main
+from abawcli.formats.features import read_features
+from abawcli.formats.tables import read_table
+
+SAMPLES = Path(__file__).parents[1] / "sample_videos"
+CLIPS = ("expressions", "leaves_and_returns_vfr", "rotated_phone")
+
+
+def abaw(*arguments: object) -> str:
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Crop, extract and train on the sample clips; return the folder with everything."""
+    work = tmp_path_factory.mktemp("two-stage")
+    save_vision_backbone(work / "dino", "dinov2")
+    save_sound_backbone(work / "wav", "wav2vec2")
+    (work / "labels").mkdir()
+    for clip in CLIPS:
+        text = (SAMPLES / f"{clip}.txt").read_text()
+        (work / "labels" / f"{clip}.txt").write_text(text)
+    videos = [SAMPLES / f"{clip}.mp4" for clip in CLIPS]
+    scales = [part for scale in (0.9, 1.2, 1.5) for part in ("--scale", scale)]
+    abaw("crop", *videos, "-o", work / "crops", *scales, "--size", "64")
+    backbones = ["--visual", work / "dino", "--audio", work / "wav", "--audio-layers", "last2"]
+    abaw("extract", work / "crops", "-o", work / "features", *backbones, "--device", "cpu")
+    abaw("train", "head", work / "features", "--labels", work / "labels", "-o", work / "run",
+         "--epochs", "2", "--window", "25", "--device", "cpu")  # fmt: skip
+    return work
+
+
+def test_features_are_of_three_scales_and_every_frame(run: Path) -> None:
+    found = read_features(run / "features" / "expressions.safetensors")
+    assert len(found.frame) == 300 and found.has_visual.all() and found.has_audio.all()
+    assert found.about["visual"]["preprocess"]["crop_scales"] == [0.9, 1.2, 1.5]
+    assert found.about["audio"]["layers"] == "last2"
+
+
+def test_the_head_is_a_recipe_that_finds_its_backbones(run: Path) -> None:
+    for source in (SAMPLES / "expressions.mp4", run / "features" / "expressions.safetensors"):
+        output = run / f"{source.suffix[1:]}.csv"
+        abaw("predict", source, "-o", output, "--recipe", run / "run" / "head.safetensors",
+             "--device", "cpu")  # fmt: skip
+        table = read_table(output)
+        assert len(table) == 300 and set(table["source"]) == {"av"}
+        score = json.loads(abaw("score", output, run / "labels" / "expressions.txt", "--json"))
+        assert score["frames"] == 300 and 0 <= score["macro_f1"] <= 1
+    settings = json.loads((run / "mp4.csv.provenance.json").read_text())["settings"]
+    assert settings["smoothing"]["window_frames"] == 25
+    assert settings["visual"]["place"] == str(run / "dino")
+
+
+def test_a_backbone_that_changed_is_not_the_heads(run: Path, tmp_path: Path) -> None:
+    weights = run / "dino" / "model.safetensors"
+    before = weights.read_bytes()
+    data = bytearray(before)
+    data[-4:] = np.float32(0.5).tobytes()
+    weights.write_bytes(bytes(data))
+    try:
+        head = run / "run" / "head.safetensors"
+        arguments = ["predict", SAMPLES / "expressions.mp4", "-o", tmp_path / "x.csv"]
+        result = CliRunner().invoke(main, [*map(str, arguments), "--recipe", str(head)])
+        assert result.exit_code == 1 and "the head was trained on" in result.stderr
+        assert result.stderr.count("\n") == 1
+    finally:
+        weights.write_bytes(before)
+
+
+def test_cross_validation_of_two_heads(run: Path) -> None:
+    out = abaw("crossval", run / "features", "--labels", run / "labels", "-o", run / "cv",
+               "--folds", "3", "--head", "gated", "--head", "dual-branch", "--epochs", "1",
+               "--json", "--device", "cpu")  # fmt: skip
+    report = json.loads(out)
+    assert {"gated", "dual-branch"} <= set(json.dumps(report).replace('"', " ").split())
