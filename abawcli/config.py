@@ -288,6 +288,8 @@ class HeadTraining:
     effective_beta: float | None = None  # weights from the effective number of samples instead
     focal_gamma: float = 0.0  # 0: cross-entropy
     modality_dropout: float = 0.0  # share of samples that lose one of their two modalities
+    sound_swap: float = 0.0  # share of samples that get another's sound: where the sound backbone
+    # learned from the same voices, its features are better than they will ever be again
     ema_decay: float = 0.0  # of the running mean of the weights that is kept; 0: the last weights
     folds: int = 5  # one of which is held out where no other videos are given
     network: GatedHead | DualBranchHead = GatedHead()

@@ -56,6 +56,7 @@ def training_options(command: Command) -> Command:
             "--modality-dropout", "modality_dropout", SHARE,
             "Share of samples that lose one of their two modalities.",
         ),
+        _tunable("--sound-swap", "sound_swap", SHARE, "Share of samples that get another's sound."),
         _tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the "
                  "running mean of the weights that is kept; 0: the last weights."),
         window_option(

@@ -23,7 +23,7 @@ from abawcli.models.heads import HEADS, Head, TrainedHead, build_head, save_head
 from abawcli.models.losses import class_weights, effective_weights, focal_loss
 from abawcli.models.normalise import ModalityNorm, Moments
 from abawcli.models.runs import History, average_weights, load_state, open_run, save_state
-from abawcli.models.samples import Batch, WindowSamples, drop_modalities
+from abawcli.models.samples import Batch, WindowSamples, drop_modalities, swap_sounds
 
 LOG = logging.getLogger(__name__)
 HEAD_NAME = "head.safetensors"
@@ -171,6 +171,7 @@ class HeadRun:
     def _find_loss(self, batch: Batch, weight: Tensor, generator: torch.Generator) -> Tensor:
         v, a, has_v, has_a, y = batch  # (B, T, Dv), (B, T, Da), 3 x (B, T)
         if len(self.head.uses) > 1:
+            a, has_a = swap_sounds(a, has_a, self.config.sound_swap, generator)
             has_v, has_a = drop_modalities(has_v, has_a, self.config.modality_dropout, generator)
         v, a, has_v, has_a, y = (array.to(self.device) for array in (v, a, has_v, has_a, y))
         logits = self.head(v.float(), a.float(), has_v, has_a)  # (B, T, 8)

@@ -88,3 +88,14 @@ def drop_modalities(
     both = has_visual.any(dim=1) & has_audio.any(dim=1)  # (B,)
     dropped, heads = both & (chance < p), coin < 0.5  # (B,)
     return has_visual & ~(dropped & heads)[:, None], has_audio & ~(dropped & ~heads)[:, None]
+
+
+def swap_sounds(
+    audio: Tensor, has_audio: Tensor, p: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Give a share `p` of the samples the sound (B, T, Da) of another one, with its mask (B, T)."""
+    count = len(audio)
+    swapped = torch.rand(count, generator=generator) < p  # (B,)
+    other = torch.randperm(count, generator=generator)
+    source = torch.where(swapped, other, torch.arange(count))
+    return audio[source], has_audio[source]
