@@ -247,7 +247,6 @@ class VoiceTraining:
     seed: int = 0
 
 
-VOICE_WINDOW_S = 0.5  # to both sides of a frame, over which the steps of sound are averaged
 VOICE_PRESENT = 0.5  # probability of a voice from which on a step counts
 
 

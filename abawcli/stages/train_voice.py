@@ -22,7 +22,7 @@ from abawcli import __version__
 from abawcli.config import (
     COMPACT_VOICE,
     VOICE_PRESENT,
-    VOICE_WINDOW_S,
+    Hearing,
     VoiceTraining,
 )
 from abawcli.device import choose_device, choose_precision
@@ -200,7 +200,7 @@ class VoiceRun:
     def _about_moments(self, voiced: Tensor, generator: Generator) -> Tensor:
         """Of a share of the crops, keep only the voiced steps (B, S) about a random one."""
         count, steps = voiced.shape
-        reach = int(VOICE_WINDOW_S / CompactVoice.step_s)
+        reach = int(Hearing.window_s / CompactVoice.step_s)
         draws = torch.rand(count, steps, generator=generator).to(voiced.device)
         moment = (draws * voiced).argmax(dim=1, keepdim=True)  # (B, 1)
         near = (torch.arange(steps, device=voiced.device) - moment).abs() <= reach
@@ -238,7 +238,7 @@ class VoiceRun:
         """Return the logits (S', 8) about each step that has a voice near; else about all."""
         features = self.averaged.backbone(samples[None].to(self.device))[0]  # (S, D)
         voiced = self.averaged.classifier.has_voice(features) >= VOICE_PRESENT
-        reach = int(VOICE_WINDOW_S / CompactVoice.step_s)
+        reach = int(Hearing.window_s / CompactVoice.step_s)
         mean, valid = average_around(features, voiced if voiced.any() else ~voiced, reach)
         logits: Tensor = self.averaged.classifier.expression(mean[valid])
         return logits.cpu()
