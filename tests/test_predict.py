@@ -146,6 +146,14 @@ def test_sound_stands_in_where_there_is_no_face(tmp_path: Path) -> None:
     np.testing.assert_allclose(*p, atol=1e-5)
 
 
+def test_the_face_encoder_alone_is_a_recipe() -> None:
+    table = predict_video(SAMPLES / "rotated_phone.mp4", "compact-face")
+    assert set(table["source"]) == {"visual"}
+    assert Predictor("compact-face").extractor.sound is None
+    with pytest.raises(UsageError, match="compact-face is visual only, not audio"):
+        Predictor("compact-face", modality="audio")
+
+
 def test_nobody_in_particular_is_not_given_a_voice() -> None:
     table = Predictor(device="cpu").predict_video(SAMPLES / "leaves_and_returns_vfr.mp4", "all")
     assert set(table.loc[~table["found"], "source"]) <= {"filled", "none"}

@@ -41,9 +41,9 @@ def find_weights(name: str) -> Path:
     return WEIGHTS / f"{name}.safetensors"
 
 
-RECIPES = {"compact": find_weights("compact-gated")}
+RECIPES = {"compact": find_weights("compact-gated"), COMPACT_FACE: find_weights(COMPACT_FACE)}
 LICENCES = {  # of what comes with the package
-    "compact": "faces: MIT, voices: CC BY-NC-SA 4.0",
+    "compact": "CC BY-NC-SA 4.0, of its voices; its face encoder alone: MIT",
     COMPACT_FACE: "MIT (trained on FER2013 images with FER+ votes)",
     COMPACT_VOICE: "CC BY-NC-SA 4.0 (trained on RAVDESS and nEMO)",
 }
