@@ -171,7 +171,7 @@ class HeadRun:
     def _find_loss(self, batch: Batch, weight: Tensor, generator: torch.Generator) -> Tensor:
         v, a, has_v, has_a, y = batch  # (B, T, Dv), (B, T, Da), 3 x (B, T)
         if len(self.head.uses) > 1:
-            a, has_a = swap_sounds(a, has_a, self.config.sound_swap, generator)
+            a, has_a = swap_sounds(a, has_v, has_a, self.config.sound_swap, generator)
             has_v, has_a = drop_modalities(has_v, has_a, self.config.modality_dropout, generator)
         v, a, has_v, has_a, y = (array.to(self.device) for array in (v, a, has_v, has_a, y))
         logits = self.head(v.float(), a.float(), has_v, has_a)  # (B, T, 8)

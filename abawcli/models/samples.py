@@ -91,11 +91,14 @@ def drop_modalities(
 
 
 def swap_sounds(
-    audio: Tensor, has_audio: Tensor, p: float, generator: torch.Generator
+    audio: Tensor, has_visual: Tensor, has_audio: Tensor, p: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Give a share `p` of the samples the sound (B, T, Da) of another one, with its mask (B, T)."""
+    """Give a share `p` of the samples the sound (B, T, Da) of another one, with its mask (B, T).
+
+    Only samples with a face: others might be left with nothing.
+    """
     count = len(audio)
-    swapped = torch.rand(count, generator=generator) < p  # (B,)
+    chosen = torch.rand(count, generator=generator) < p  # (B,)
     other = torch.randperm(count, generator=generator)
-    source = torch.where(swapped, other, torch.arange(count))
+    source = torch.where(chosen & has_visual.any(dim=1), other, torch.arange(count))
     return audio[source], has_audio[source]
