@@ -146,4 +146,4 @@ def test_voices_are_voices(embedded: VoiceEncoder, shared_data: Path) -> None:
     for name in ("speech_bbaf2n.mpg", "speech_lrwp9a.mpg", "speech_sbwe5n.mpg"):
         audio = read_audio(shared_data / "videos" / name)
         assert audio is not None
-        assert (embedded.has_voice(embedded.encode(audio.samples)) >= 0.5).mean() > 0.4
+        assert (embedded.has_voice(embedded.encode(audio.samples)) >= 0.5).mean() > 0.3
