@@ -226,7 +226,7 @@ NO_SOUND_AUGMENTATION = SoundAugmentation(
 class VoiceTraining:
     """The voice encoder, from scratch on minutes to hours of speech. All ours."""
 
-    epochs: int = 20
+    epochs: int = 16
     epoch_batches: int = 200  # an epoch is so many, drawn alike from each corpus and its classes
     batch_size: int = 32
     crop_s: float = 2.56  # of a sound; a whole number of steps of 80 ms

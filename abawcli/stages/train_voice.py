@@ -98,6 +98,8 @@ class VoiceRun:
     def __init__(self, config: VoiceTraining, device: torch.device) -> None:
         self.config, self.device = config, device
         self.trained = VoiceNetwork(CompactVoice()).to(device)
+        # channels last: what convolutions are fastest with, on CPUs and GPUs
+        self.trained.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mean = average_weights(self.trained, config.ema_decay)
         self.state = nn.ModuleDict({"trained": self.trained, "averaged": self.mean})
         groups: list[dict[str, Any]] = [
