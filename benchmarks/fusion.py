@@ -10,7 +10,7 @@ three, an encoder with or without PadAug), where the face is whole and where it 
 picture's edge; only frames in which a face was found.
 
     python benchmarks/fusion.py --train DIR --valid DIR --out DIR
-        --features NAME=DIR [--features NAME=DIR ...] [--window 25]
+        --features NAME=DIR [--features NAME=DIR ...] [--stills DIR] [--window 25]
 
 --train and --valid are folders of benchmarks/compose.py. Each --features is a folder with `train`
 and `valid` of `abaw extract`; the first one is for the first table, the others may be of vision
@@ -41,10 +41,17 @@ from abawcli.models.heads import TrainedHead, load_head
 from abawcli.smoothing import find_window, smooth_probabilities
 from abawcli.stages.train_head import train_fusion_head
 
-# For backbones and data sets as small as these: the published settings would be 340 steps of 1e-4.
-# The train videos show images and let speak voices that the encoders have learned from; a head that
-# met them only would trust the voice too much.
-SETTINGS = HeadTraining(epochs=15, batch_frames=2048, lr=1e-3, modality_dropout=0.5, sound_swap=0.3)
+# For backbones and data sets as small as these: the published settings would be 500 steps of 1e-4.
+# The train videos show images and let speak voices that the encoders have learned from: a head that
+# met them only, or for long, would trust the voice too much.
+SETTINGS = HeadTraining(
+    epochs=5,
+    batch_frames=2048,
+    lr=5e-4,
+    class_weight_power=0.2,
+    modality_dropout=0.5,
+    sound_swap=0.3,
+)
 
 Labels = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -63,11 +70,16 @@ class Composed:
 
     videos: Path
     features: Path
+    stills: Path | None = None  # of benchmarks/stills.py, to train on beside the videos
 
     def list_files(self) -> tuple[list[Path], list[Path]]:
         """Return the feature files and the annotations."""
         features = sorted(self.features.rglob("*.safetensors"))
-        return features, sorted((self.videos / "labels").glob("*.txt"))
+        labels = sorted((self.videos / "labels").glob("*.txt"))
+        if self.stills:
+            features += sorted((self.stills / "features").glob("*.safetensors"))
+            labels += sorted((self.stills / "labels").glob("*.txt"))
+        return features, labels
 
     def read_plans(self, data: AnnotatedFeatures) -> pd.DataFrame:
         """Return what was drawn in every row of the features; `video` is its number."""
@@ -186,6 +198,7 @@ def main() -> None:
     parser.add_argument("--valid", type=Path, required=True, help="Composed valid videos.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--features", action="append", required=True, metavar="NAME=DIR")
+    parser.add_argument("--stills", type=Path, help="To train on too: of benchmarks/stills.py.")
     parser.add_argument("--window", type=int, default=25, help="Frames of the median.")
     options = parser.parse_args()
     smoothing = replace(SETTINGS.smoothing, window_frames=options.window)
@@ -195,7 +208,7 @@ def main() -> None:
         name, _, folder = entry.partition("=")
         if not folder:
             parser.error(f"--features takes NAME=DIR, not {entry!r}")
-        train = Composed(options.train, Path(folder) / "train")
+        train = Composed(options.train, Path(folder) / "train", options.stills)
         sets.append((name, train, Composed(options.valid, Path(folder) / "valid")))
     (name, train, valid), *_ = sets
     compare_heads(train, valid, options.out / name, config)

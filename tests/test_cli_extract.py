@@ -115,3 +115,9 @@ def test_one_bad_input_does_not_stop_the_others(tmp_path: Path, dark: Path) -> N
     result = extract(tmp_path / "text.mp4", dark, "-o", tmp_path / "f", "--modality", "visual")
     assert result.exit_code == 1 and "1 of 2 inputs failed" in result.stderr
     assert len(read_features(tmp_path / "f" / "dark.safetensors").frame) == 5
+
+
+def test_features_are_not_written_to_other_names(dark: Path, tmp_path: Path) -> None:
+    result = extract(dark, "-o", tmp_path / "features.csv")
+    assert result.exit_code == 2 and "must end in .safetensors" in result.stderr
+    assert not (tmp_path / "features.csv").exists()

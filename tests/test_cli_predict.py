@@ -1,6 +1,7 @@
 """`abaw predict` as a user calls it, results read from the files written."""
 
 import json
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,8 @@ def test_provenance_stands_beside_the_table(video: Path, tmp_path: Path) -> None
     assert made["settings"]["recipe"] == "compact"
     assert len(made["settings"]["head_sha256"]) == 64
     assert len(made["settings"]["visual"]["encoder"]) == 64
+    assert len(made["settings"]["detector"]["sha256"]) == 64
+    assert {"detection", "tracking", "smoothing"} <= made["settings"].keys()
 
 
 def test_several_inputs_go_to_a_folder_and_a_bad_one_stops_none(
@@ -134,3 +137,20 @@ def test_wrong_checkpoint(video: Path, tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_text("no weights")
     result = predict(video, "-o", tmp_path / "x.csv", "--recipe", tmp_path / "w.safetensors")
     assert result.exit_code == 1 and "w.safetensors" in one_line(result)
+
+
+def test_features_in_a_folder_are_inputs(video: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["extract", str(video), "-o", str(tmp_path / "features")])
+    assert result.exit_code == 0, result.output
+    assert predict(tmp_path / "features", "-o", tmp_path / "out").exit_code == 0
+    assert len(read_table(tmp_path / "out" / "empty room.csv")) == 12
+
+
+def test_a_sound_without_a_sample_is_an_error(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "empty.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+    result = predict(tmp_path / "empty.wav", "-o", tmp_path / "s.csv")
+    assert result.exit_code == 1 and "empty.wav" in one_line(result)
+    assert not (tmp_path / "s.csv").exists()

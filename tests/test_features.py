@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from abawcli import __version__
 from abawcli.errors import InputError, OutputError
-from abawcli.formats.features import Features, read_features, write_features
+from abawcli.formats.features import Features, name_backbone, read_features, write_features
 from abawcli.formats.files import read_provenance
 
 
@@ -124,3 +124,10 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="not a folder"):
         write_features(make_features(), tmp_path / "file" / "v.safetensors", {})
+
+
+def test_features_of_other_layers_are_another_backbones() -> None:
+    one = {"backbone": "w", "dim": 8, "encoder": "a" * 64, "layers": "last4"}
+    assert name_backbone(one) == name_backbone({**one, "place": "/elsewhere"})
+    assert name_backbone(one) != name_backbone({**one, "layers": "first4"})
+    assert name_backbone(None) == "none"

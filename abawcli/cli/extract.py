@@ -22,6 +22,7 @@ from abawcli.config import (
     Hearing,
     Prediction,
 )
+from abawcli.errors import UsageError
 
 
 @click.command(name="extract")
@@ -86,6 +87,8 @@ def command(
     from abawcli.stages.extract import extract_features
 
     suffixes = files.VIDEO_SUFFIXES | (files.SOUND_SUFFIXES if modality == "audio" else frozenset())
+    if output.suffix not in ("", features.FEATURES_SUFFIX) and not output.is_dir():
+        raise UsageError(f"{output} must end in {features.FEATURES_SUFFIX}, or be a folder")
     paths = files.expand_inputs(inputs, suffixes, crops.is_crops)
     crops.check_names(paths)
     outputs = crops.name_features(paths, output, features.FEATURES_SUFFIX)

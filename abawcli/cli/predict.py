@@ -64,10 +64,11 @@ def command(
     """
     from abawcli.device import spare_a_core
     from abawcli.formats import files, tables
+    from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.stages.predict import Predictor
 
     suffixes = files.SOUND_SUFFIXES if modality == "audio" else files.IMAGE_SUFFIXES
-    paths = files.expand_inputs(inputs, files.VIDEO_SUFFIXES | suffixes)
+    paths = files.expand_inputs(inputs, files.VIDEO_SUFFIXES | suffixes | {FEATURES_SUFFIX})
     if output.suffix and not os.path.isdir(output):
         tables.check_table_name(output)
     outputs = files.name_outputs(paths, output, ".csv")

@@ -165,4 +165,5 @@ def name_backbone(described: Mapping[str, Any] | None) -> str:
     if not described:
         return "none"
     encoder = str(described.get("encoder") or "no encoder")[:12]
-    return f"{described.get('backbone')} ({described.get('dim')} wide, {encoder})"
+    layers = f", layers {described['layers']}" if described.get("layers") else ""
+    return f"{described.get('backbone')} ({described.get('dim')} wide, {encoder}{layers})"

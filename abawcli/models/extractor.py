@@ -6,7 +6,6 @@ batches in the caller's thread.
 
 import itertools
 import logging
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -150,10 +149,13 @@ class Extractor:
         Raises:
             InputError: the file cannot be read, or lacks what was asked for.
         """
-        aligner = self.listen(path)
+        aligner, is_empty = self.listen(path), True
         for seen, rows in self._see(path, aligner):
             audio, there = aligner.at(seen.time_s)
             yield FrameFeatures(seen.number, seen.time_s, seen.faces, rows, audio, there)
+            is_empty = False
+        if is_empty:
+            raise InputError(f"{path} holds neither a frame nor a sample of sound")
 
     def _see(self, path: Path, aligner: FrameAligner) -> Iterator[tuple[SeenFrame, list[Rows]]]:
         has_video = _has_stream(path, find_video)
@@ -164,10 +166,10 @@ class Extractor:
             return ((SeenFrame(frame.number, frame.time_s, []), []) for frame in read_frames(path))
         return ((SeenFrame(k, t, []), []) for k, t in enumerate(_tick(aligner), 1))
 
-    def describe(self, path: Path, subject: str) -> dict[str, Any]:
-        """Return what the features of an input depend on, for their provenance."""
+    def describe(self, subject: str, crops: bool = False) -> dict[str, Any]:
+        """Return what features depend on, of videos or of crops, for their provenance."""
         about = self.about | {"subject": subject}
-        if self.encoder and not os.path.isdir(path):
+        if self.encoder and not crops:
             about["detector"] = {"name": self.detector.name, "sha256": self.detector.sha256}
             about |= {"detection": asdict(Detection()), "tracking": asdict(Tracking())}
         return about

@@ -14,7 +14,7 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Detector, backbones (which record their own preprocessing), head, smoothing.
+    """Backbones (which record their own preprocessing), head, smoothing.
 
     Without a head, faces are read by the image encoder's own classifier and sound is not heard.
     """
@@ -24,7 +24,6 @@ class Recipe:
     audio: str | None = None  # likewise `--audio`
     layers: str = Hearing.layers
     head: Path | None = None
-    detector: str = "retinaface"
     smoothing: Smoothing = Smoothing()
 
     def describe(self) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def extract_video(
     people = np.frombuffer(faces).reshape(-1, 7)
     wide, deep = extractor.widths
     if extractor.modality == "audio" and not times[:, 2].any():
-        raise InputError(f"{path} has no sound that can be decoded")
+        LOG.warning("%s: nothing that is listened for is heard in its sound", path)
     collected = _Collected(
         frame=times[:, 0].astype(np.int64),
         time_s=times[:, 1],
@@ -383,7 +383,7 @@ def _describe_input(
     path: Path, sound: Path | None, extractor: Extractor, subject: str
 ) -> dict[str, Any]:
     """Return the provenance of an input's features."""
-    settings = extractor.describe(path, subject)
+    settings = extractor.describe(subject, crops=os.path.isdir(path))
     if not os.path.isdir(path):
         return describe_work("extract", [path], settings)
     if is_own_crops(path):

@@ -1,6 +1,7 @@
 """From pixels and sound to labels, as a stream: features of each frame, a head, smoothing.
 
-What is kept of a whole video is numbers: about 150 bytes a face and frame.
+What is kept of a whole video is numbers: about 150 bytes a face and frame; where a head looks at
+windows of frames, also the features.
 """
 
 import itertools
@@ -111,7 +112,7 @@ class Predictor:
 
     def describe(self, subject: str, smooth: bool) -> dict[str, Any]:
         """Return what the results depend on, for their provenance."""
-        about = self.recipe.describe() | self.extractor.describe(Path(), subject)
+        about = self.recipe.describe() | self.extractor.describe(subject)
         return about if smooth else about | {"smoothing": None}
 
     def predict_frames(self, path: Path) -> Iterator[FramePrediction]:
@@ -201,7 +202,10 @@ class Predictor:
             )
         else:
             table = self._predict_media(path, subject, progress)
-        return smooth_table(table, self.recipe.smoothing) if smooth else table
+        if not smooth:
+            return table
+        # What a head reads from the frames around is its own, and evidence like any other.
+        return smooth_table(table, self.recipe.smoothing, (table["label"] >= 0).to_numpy())
 
     def _looks_at_windows(self) -> bool:
         """Tell whether the head looks at several frames at once, of one person."""
@@ -219,7 +223,7 @@ class Predictor:
                 for key in ("visual", "audio")
             )
             p, source = self.read(features.visual, features.audio, has_visual, has_audio)
-            tables.append(_build_features_table(features, p, source))
+            tables.append(_build_features_table(features, has_visual, p, source))
         return pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
 
     def _predict_media(self, path: Path, subject: str, progress: Progress) -> pd.DataFrame:
@@ -271,15 +275,19 @@ def _build_table(
 
 
 def _build_features_table(
-    features: Features, p: Probabilities, source: NDArray[np.str_]
+    features: Features,
+    found: NDArray[np.bool_],
+    p: Probabilities,
+    source: NDArray[np.str_],
 ) -> pd.DataFrame:
+    place = np.column_stack([features.face_score, features.box])  # (T, 5)
     return _lay_columns(
         video=str(features.about["video"]),
         frame=features.frame,
         time_s=features.time_s,
         subject=str(features.about["subject"]),
-        found=features.has_visual,
-        place=np.column_stack([features.face_score, features.box]),
+        found=found,
+        place=np.where(found[:, None], place, np.nan),
         source=source,
         p=p.astype(np.float64),
     )

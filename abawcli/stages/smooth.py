@@ -23,7 +23,9 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
+def smooth_table(
+    table: pd.DataFrame, config: Smoothing, evidence: Mask | None = None
+) -> pd.DataFrame:
     """Smooth a prediction table, every video and subject for itself; rows keep their order.
 
     Probabilities, label and confidence are made anew, also of rows that were `filled` before;
@@ -34,7 +36,9 @@ def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
         UsageError: an unknown method, or a window that is none.
     """
     p = table[PROBABILITIES].to_numpy(np.float64)  # (N, 8)
-    had = ~table["source"].isin(["filled", "none"]).to_numpy()
+    had = evidence
+    if had is None:
+        had = ~table["source"].isin(["filled", "none"]).to_numpy()
     out = np.empty_like(p)
     when = table[["video", "subject", "frame", "time_s"]].reset_index(drop=True)
     for (video, subject), group in when.groupby(["video", "subject"], sort=False):
