@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from blob_faces import BlobDetector, picture
 from media_files import Sound, write_media
 
@@ -116,8 +118,6 @@ def test_bad_recipes(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_text("nothing")
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         Predictor(str(tmp_path / "x.safetensors"))
-    import torch
-
     save_checkpoint(tmp_path / "h.safetensors", {"a": torch.zeros(1)}, {"kind": "training-state"})
     with pytest.raises(CheckpointError, match="a recipe is a head or an image encoder"):
         Predictor(str(tmp_path / "h.safetensors"))
@@ -208,3 +208,19 @@ def test_compact_recipe_does_not_import_transformers() -> None:
         "sys.exit('transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_results_do_not_depend_on_the_number_of_threads(threads: None) -> None:
+    tables = []
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        predictor = Predictor(device="cpu")
+        tables.append(predictor.predict_video(SAMPLES / "rotated_phone.mp4", smooth=False))
+    pd.testing.assert_frame_equal(*tables, atol=1e-3)
