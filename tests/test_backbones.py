@@ -1,5 +1,6 @@
 """Backbones, ours and the hub's, and the one preprocessing."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,6 +85,7 @@ def test_missing_backbone_names_the_way_out(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(CheckpointError, match="hf download .*nowhere"):
         build_backbone(str(tmp_path / "nowhere"))
+    assert not logging.getLogger("huggingface_hub").isEnabledFor(logging.WARNING)  # one line
 
 
 def test_folder_without_weights_is_an_error(tmp_path: Path) -> None:

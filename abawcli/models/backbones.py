@@ -157,11 +157,14 @@ def load_pretrained(name: str) -> tuple[Any, dict[str, Any]]:
     Raises:
         CheckpointError: it is neither on disk nor reachable, or lacks weights.
     """
+    from huggingface_hub.utils.logging import set_verbosity_error
     from transformers import AutoModel
     from transformers.utils.hub import cached_file
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # the command has one of its own, and none in a pipe
+    # Each attempt to reach the hub is no news; what came of them is.
+    set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         network, loading = AutoModel.from_pretrained(name, output_loading_info=True)
         found = cached_file(
