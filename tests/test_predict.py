@@ -173,6 +173,15 @@ def test_features_give_what_the_video_gives(tmp_path: Path) -> None:
         predictor.predict_video(features)
 
 
+def test_features_read_for_their_sound_show_no_face(tmp_path: Path) -> None:
+    clip, features = SAMPLES / "leaves_and_returns_vfr.mp4", tmp_path / "f.safetensors"
+    predictor = Predictor(device="cpu", modality="audio")
+    extract_features(clip, features, Predictor(device="cpu").extractor)
+    table = predictor.predict_video(features, smooth=False)
+    assert not table["found"].any() and table[["x", "face_score"]].isna().all(axis=None)
+    assert set(table["source"]) == {"audio", "none"}
+
+
 def test_sound_without_a_video_has_rows_of_its_own(tmp_path: Path) -> None:
     clip = SAMPLES / "expressions.mp4"
     sound = read_audio(clip)

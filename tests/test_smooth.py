@@ -267,3 +267,12 @@ def test_rows_out_of_order_are_smoothed_in_order() -> None:
     pd.testing.assert_frame_equal(
         shuffled.sort_values("frame"), smooth_table(table, Smoothing("mean", 5))
     )
+
+
+def test_what_a_head_read_from_other_frames_is_evidence_if_told_so() -> None:
+    table = make_table([4, 4, 4, 5, 5, 5, 5, 5, 5])
+    table.loc[3:, "source"] = "filled"  # by the head: no neighbour within the window
+    own = smooth_table(table, Smoothing("median", 3), (table["label"] >= 0).to_numpy())
+    assert own["label"].tolist() == [4, 4, 4, 5, 5, 5, 5, 5, 5]
+    assert own["source"].tolist() == table["source"].tolist()
+    assert smooth_table(table, Smoothing("median", 3))["label"].tolist()[-3:] == [-1, -1, -1]

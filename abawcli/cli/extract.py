@@ -8,6 +8,7 @@ import click
 from abawcli.cli.batch import run_each
 from abawcli.cli.console import print_table, progress_bar
 from abawcli.cli.options import (
+    batch_size_option,
     device_option,
     inputs_argument,
     output_option,
@@ -53,10 +54,7 @@ from abawcli.errors import UsageError
     "--subject", type=click.Choice(SUBJECTS),
     help="Whose face, as for predict.  [default: main; of crops, whom they show]",
 )  # fmt: skip
-@click.option(
-    "--batch-size", type=click.IntRange(min=1), default=Prediction().batch_size,
-    show_default=True, help="Faces that the network takes at once.",
-)  # fmt: skip
+@batch_size_option
 @device_option
 @overwrite_option
 @verbosity_options

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from abawcli.cli.console import set_verbosity
-from abawcli.config import SUBJECTS
+from abawcli.config import SUBJECTS, Prediction
 
 Command = Callable[..., Any]
 
@@ -68,6 +68,10 @@ subject_option = click.option(
     "--subject", type=click.Choice(SUBJECTS), default="main", show_default=True,
     help="Whose face: the person on screen longest and largest; in each frame the largest or "
     "the outermost; or everybody's.",
+)  # fmt: skip
+batch_size_option = click.option(
+    "--batch-size", type=click.IntRange(min=1), default=Prediction().batch_size,
+    show_default=True, help="Faces that the network takes at once.",
 )  # fmt: skip
 device_option = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cuda|mps|cpu",

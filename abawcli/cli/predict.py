@@ -10,6 +10,7 @@ import click
 from abawcli.cli.batch import run_each
 from abawcli.cli.console import print_table, progress_bar
 from abawcli.cli.options import (
+    batch_size_option,
     device_option,
     inputs_argument,
     output_option,
@@ -37,10 +38,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @subject_option
 @click.option("--no-smooth", is_flag=True, help="Leave each frame's own probabilities.")
-@click.option(
-    "--batch-size", type=click.IntRange(min=1), default=Prediction().batch_size,
-    show_default=True, help="Faces that the network takes at once.",
-)  # fmt: skip
+@batch_size_option
 @device_option
 @overwrite_option
 @verbosity_options

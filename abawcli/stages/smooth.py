@@ -30,7 +30,8 @@ def smooth_table(
 
     Probabilities, label and confidence are made anew, also of rows that were `filled` before;
     rows that are filled have the source `filled`. Says in a warning how many rows stay without
-    a label.
+    a label. `evidence` (N,) says which rows take part in windows; by default those that were
+    predicted from their own frame.
 
     Raises:
         UsageError: an unknown method, or a window that is none.
