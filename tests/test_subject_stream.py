@@ -21,7 +21,7 @@ VISUAL, AUDIO = 5, 3
 
 def make_head(window: int, stride: int) -> TrainedHead:
     torch.manual_seed(0)
-    shape = DualBranchHead(8, 1, 2, 16, 0.0, window, stride)
+    shape = DualBranchHead(8, 1, 2, 2, 0.0, window, stride)
     head = DualBranch(VISUAL, AUDIO, shape)
     return TrainedHead(head, torch.device("cpu"))
 
