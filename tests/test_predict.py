@@ -206,8 +206,10 @@ def test_the_face_encoder_alone_is_a_recipe() -> None:
         Predictor("compact-face", modality="audio")
 
 
-def test_nobody_in_particular_is_not_given_a_voice() -> None:
-    table = Predictor(device="cpu").predict_video(SAMPLES / "leaves_and_returns_vfr.mp4", "all")
+@pytest.mark.parametrize("recipe", ["compact", "compact-dual-branch"])
+def test_nobody_in_particular_is_not_given_a_voice(recipe: str) -> None:
+    clip = SAMPLES / "leaves_and_returns_vfr.mp4"
+    table = Predictor(recipe, device="cpu").predict_video(clip, "all")
     assert set(table.loc[~table["found"], "source"]) <= {"filled", "none"}
 
 

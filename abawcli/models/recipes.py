@@ -40,9 +40,14 @@ def find_weights(name: str) -> Path:
     return WEIGHTS / f"{name}.safetensors"
 
 
-RECIPES = {"compact": find_weights("compact-gated"), COMPACT_FACE: find_weights(COMPACT_FACE)}
+RECIPES = {
+    "compact": find_weights("compact-gated"),
+    "compact-dual-branch": find_weights("compact-dual-branch"),
+    COMPACT_FACE: find_weights(COMPACT_FACE),
+}
 LICENCES = {  # of what comes with the package
     "compact": "CC BY-NC-SA 4.0, of its voices; its face encoder alone: MIT",
+    "compact-dual-branch": "CC BY-NC-SA 4.0, of its voices; its face encoder alone: MIT",
     COMPACT_FACE: "MIT (trained on FER2013 images with FER+ votes)",
     COMPACT_VOICE: "CC BY-NC-SA 4.0 (trained on RAVDESS and nEMO)",
 }

@@ -280,13 +280,15 @@ def _build_table(
     values = np.concatenate([faces, np.full((1, faces.shape[1]), np.nan)])[index]  # (R, 16)
     times = clock[np.searchsorted(frames, frame)]  # (R, 11)
     around = _look_up(absent, frame, subject)  # (R, 8)
-    if strategy == "all":  # whose the voice is nobody knows
+    heard = times[:, 2] == 1
+    if strategy == "all":  # whose the voice is nobody knows, but where there is nobody else
+        heard &= subject == NOBODY
         around[subject == NOBODY] = times[subject == NOBODY, 3:]
     else:
         around = np.where(np.isnan(around), times[:, 3:], around)
     p = np.where(found[:, None], values[:, 8:], around)  # (R, 8)
     seen = np.where(values[:, 7] == 1, "av", "visual")
-    unseen = np.where(np.isnan(p[:, 0]), "none", np.where(times[:, 2] == 1, "audio", "filled"))
+    unseen = np.where(np.isnan(p[:, 0]), "none", np.where(heard, "audio", "filled"))
     return _lay_columns(
         video=video,
         frame=frame,
