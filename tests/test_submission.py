@@ -52,8 +52,8 @@ def test_a_sample_may_have_no_classes(file: Path, caplog: pytest.LogCaptureFixtu
         (b"\xef\xbb\xbf" + ROWS, "a byte order mark (line 1)"),
         (ROWS.replace(b"\n", b"\r\n"), "Windows line ends (line 1)"),
         (ROWS.replace(b"0\n", b"0\r\n"), "Windows line ends (line 3)"),
-        (ROWS.replace(b"0\n", b"0,,,,,,,\n"), "commas or blanks at the end (line 3)"),
-        (ROWS.replace(b"7\n", b"7 \t\nz/00001.jpg,1"), "commas or blanks at the end (line 4)"),
+        (ROWS.replace(b"0\n", b"0,,,,,,,\n"), "commas or blanks at line ends (line 3)"),
+        (ROWS.replace(b"7\n", b"7 \t\nz/00001.jpg,1"), "commas or blanks at line ends (line 4)"),
         (ROWS + b"\n\n", "blank lines at the end (line 5)"),
         (ROWS.replace(b"Neutral", b"NEUTRAL"), f"not exactly {HEADER.decode()} (line 1)"),
         (ROWS.replace(b"image_location", b"Image_Location"), "not exactly image_location,"),
@@ -90,7 +90,7 @@ def test_reads_what_says_the_same_and_notes_it(
         (ROWS + b"a/102/00003.jpg,0\n", "line 5: a row must be"),
         (ROWS + b"102/00003.jpg,0,1\n", "line 5: a row must be"),
         (ROWS + b"102/00000.jpg,0\n", "line 5: frames are counted from 1, not 0"),
-        (ROWS + b"\n102/00003.jpg,0\n", "line 5: a row must be .*, not a blank line"),
+        (ROWS + b"\n102/00003.jpg,0\n", "line 5: a row must be .*, not ''"),
         (ROWS + b"\xff/00003.jpg,0\n", "cannot read the submission"),
     ],
 )
@@ -156,7 +156,7 @@ def test_reads_a_test_list(file: Path, caplog: pytest.LogCaptureFixture) -> None
     assert read_test_list(make(file, content.rstrip())) == names
     assert caplog.records == []
     assert read_test_list(make(file, content.replace(b"2\n", b"2 ,\r\n"))) == names
-    assert "Windows line ends (line 2), commas or blanks around a name (line 2)" in caplog.text
+    assert "Windows line ends (line 2), commas or blanks at line ends (line 2)" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_reads_a_test_list(file: Path, caplog: pytest.LogCaptureFixture) -> None
     [
         (b"\n", "holds no names"),
         (b"a\nb\na\n", "line 3: a is in line 1 already"),
-        (b"a\n\nb\n", "line 2: a line must be one name, not a blank line"),
+        (b"a\n\nb\n", "line 2: a line must be one name, not ''"),
         (b"a\nb,c\n", "line 2: a line must be one name, not 'b,c'"),
         (b"a/00001.jpg\n", "line 1: a line must be one name, not 'a/00001.jpg'"),
         (b"a\n\xff\n", "cannot read the test list"),

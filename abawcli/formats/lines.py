@@ -58,6 +58,22 @@ def strip_header(line: str, expected: Sequence[str]) -> tuple[str | None, list[s
     return None, []
 
 
+def strip_ends(lines: Sequence[str], first_line: int) -> tuple[list[str], list[str]]:
+    """Return lines without commas and blanks at their ends, and the quirk if any had some.
+
+    `first_line` is the number of the first of them in the file.
+    """
+    stripped = [line.rstrip(BLANKS + ",") for line in lines]
+    pairs = enumerate(zip(lines, stripped, strict=True), first_line)
+    unlike = next((number for number, (line, bare) in pairs if line != bare), None)
+    return stripped, [] if unlike is None else [describe_ends(unlike)]
+
+
+def describe_ends(line: int) -> str:
+    """Return the quirk of a line that ends in commas or blanks."""
+    return f"commas or blanks at line ends (line {line})"
+
+
 def note_quirks(path: Path, quirks: Sequence[str]) -> None:
     """Warn, in one line, of what a file has that the challenge's own files do not have."""
     if quirks:

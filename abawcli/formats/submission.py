@@ -15,7 +15,7 @@ import pyarrow.compute
 
 from abawcli.errors import InputError
 from abawcli.formats.files import write_whole
-from abawcli.formats.lines import BLANKS, note_quirks, read_text, strip_header
+from abawcli.formats.lines import describe_ends, note_quirks, read_text, strip_ends, strip_header
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 
 HEADER = ",".join(("image_location", *CLASSES))
@@ -67,7 +67,7 @@ def read_submission(path: Path) -> pd.DataFrame:
     rows = _convert(path, fields)
     rest = fields.field("rest")
     if (trailing := pa.compute.index(pa.compute.not_equal(rest, ""), True).as_py()) >= 0:
-        unlike.append(f"commas or blanks at the end (line {trailing + 2})")
+        unlike.append(describe_ends(trailing + 2))
     note_quirks(path, quirks + unlike)
     return rows
 
@@ -75,8 +75,7 @@ def read_submission(path: Path) -> pd.DataFrame:
 def _refuse_form(path: Path, lines: pa.Array, fields: pa.Array) -> NoReturn:
     row = pa.compute.index(pa.compute.is_null(fields), True).as_py()
     line = lines[row].as_py()
-    problem = "a blank line" if not line.strip() else repr(line[:80])
-    raise InputError(f"{path}, line {row + 2}: a row must be {ROW_FORM}, not {problem}")
+    raise InputError(f"{path}, line {row + 2}: a row must be {ROW_FORM}, not {line[:80]!r}")
 
 
 def _convert(path: Path, fields: pa.StructArray) -> pd.DataFrame:
@@ -134,17 +133,14 @@ def read_test_list(path: Path) -> list[str]:
     if not text:
         raise InputError(f"{path} holds no names")
     lines = text.split("\n")
+    stripped, trailing = strip_ends(lines, 1)
     names: dict[str, int] = {}  # and their lines
-    for number, line in enumerate(lines, 1):
-        name = line.strip(BLANKS + ",")
+    for number, name in enumerate(stripped, 1):
         if not name or set(name) & set("/,\r\0"):
-            problem = repr(line[:80]) if line.strip() else "a blank line"
-            raise InputError(f"{path}, line {number}: a line must be one name, not {problem}")
+            line = lines[number - 1]
+            raise InputError(f"{path}, line {number}: a line must be one name, not {line[:80]!r}")
         if name in names:
             raise InputError(f"{path}, line {number}: {name} is in line {names[name]} already")
         names[name] = number
-    unlike = [number for (name, number) in names.items() if lines[number - 1] != name]
-    if unlike:
-        quirks.append(f"commas or blanks around a name (line {unlike[0]})")
-    note_quirks(path, quirks)
+    note_quirks(path, quirks + trailing)
     return list(names)
