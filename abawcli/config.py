@@ -267,7 +267,7 @@ class DualBranchHead:
     hidden: int = 256
     layers: int = 3
     heads: int = 8  # of attention
-    feed_forward: int = 1024
+    feed_ratio: int = 4  # width of the feed-forward over `hidden`
     dropout: float = 0.1
     window_frames: int = 64  # looked at together; two to three seconds of most videos
     stride_frames: int = 32  # from one window to the next

@@ -280,13 +280,16 @@ def compose(
     videos: int,
     seed: int,
     seconds: tuple[float, float] = SECONDS,
+    one_image: bool = False,
 ) -> Iterator[Video]:
     """Write videos of one split and yield each one's plan."""
     files, by_label = read_faces(faces, split)
     clips = Voices(voices, split)
-    planner = Planner(by_label, clips.by_label, clips.measure, (seed, SPLITS.index(split)))
+    chance = (seed, SPLITS.index(split))
+    planner = Planner(by_label, clips.by_label, clips.measure, chance, one_image)
+    prefix = f"{split}_one" if one_image else split
     for number in range(videos):
-        video = planner.plan_video(f"{split}{number:03d}", number, seconds)
+        video = planner.plan_video(f"{prefix}{number:03d}", number, seconds)
         write_video(video, files, clips, out)
         yield video
 
@@ -336,14 +339,16 @@ def main() -> None:
     parser.add_argument("--split", choices=SPLITS, default="train")
     parser.add_argument("--videos", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--one-image", action="store_true", help="One image a segment.")
     parser.add_argument("--check", action="store_true", help="Look for the faces.")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     detector = load_detector("retinaface", threads=1) if options.check else None
     done, found = [], []
     for video in compose(
-        options.faces, options.voices, options.out, options.split, options.videos, options.seed
-    ):
+        options.faces, options.voices, options.out, options.split, options.videos, options.seed,
+        one_image=options.one_image,
+    ):  # fmt: skip
         done.append(video)
         if detector:
             found.append(find_faces(video, options.out / "videos" / f"{video.name}.mp4", detector))

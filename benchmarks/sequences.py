@@ -166,14 +166,17 @@ def draw_drift(frames: int, random: Generator) -> Floats:
 
 
 def choose_images(
-    segments: Sequence[Segment], faces: Mapping[int, Ints], random: Generator
+    segments: Sequence[Segment], faces: Mapping[int, Ints], one_image: bool, random: Generator
 ) -> Ints:
-    """Return the image (T,) of every frame, each held for a while, of the segment's label."""
+    """Return the image (T,) of every frame, of the segment's label.
+
+    Each is held for a while; with `one_image` to the end of its segment.
+    """
     parts = []
     for segment in segments:
         left = segment.stop - segment.start
         while left > 0:
-            hold = min(left, draw_frames(HOLD_S, random))
+            hold = left if one_image else min(left, draw_frames(HOLD_S, random))
             parts.append(np.full(hold, random.choice(faces[segment.label]), np.int64))
             left -= hold
     return np.concatenate(parts)
@@ -254,10 +257,16 @@ class Planner:
         voices: Corpora,
         measure_clip: Callable[[int], float],
         seed: Sequence[int],
+        one_image: bool = False,
     ) -> None:
-        """Take the images and clips of each label, by number, and a clip's length in seconds."""
+        """Take the images and clips of each label, by number, and a clip's length in seconds.
+
+        With `one_image` a segment shows one image. Then nothing is gained by looking at several,
+        as of a person in one mood, whose frames resemble each other.
+        """
         self.faces, self.voices, self.measure_clip = faces, voices, measure_clip
         self.labels = [label for label in range(N_CLASSES) if label in faces]
+        self.one_image = one_image
         self.seed, self.random = tuple(seed), np.random.default_rng(seed)
         self.deck = deal_labels(self.labels, self.random)
 
@@ -295,7 +304,7 @@ class Planner:
         borders: str,
     ) -> Track:
         random, frames = self.random, segments[-1].stop
-        image = choose_images(segments, self.faces, random)
+        image = choose_images(segments, self.faces, self.one_image, random)
         image[mark_runs(draw_runs(frames, MISSING, MISSING_S, random), frames)] = -1
         centre, side = move_face(frames, area, size, borders, random)
         labels = [np.full(s.stop - s.start, s.label if s.annotated else IGNORE) for s in segments]

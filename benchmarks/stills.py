@@ -78,8 +78,11 @@ def main() -> None:
     if options.check:
         visual = encode_images(encoder, splits["valid"])
         found = lay_out(visual, like, "valid")
-        p, _ = load_head(options.check, CPU)[0].classify(
-            visual, found.audio, found.has_visual, found.has_audio
+        head = load_head(options.check, CPU)[0]
+        arrays = (visual, found.audio, found.has_visual, found.has_audio)
+        # Each image is a video of its own: a head may look at the frames around.
+        p = np.concatenate(
+            [head.classify(*(a[k : k + 1] for a in arrays))[0] for k in range(len(visual))]
         )
         own = encoder.read(torch.from_numpy(visual.astype(np.float32)))
         truth = splits["valid"].labels

@@ -14,7 +14,7 @@ VISUAL = {"backbone": "tiny-face", "encoder": "f" * 64, "dim": 10}
 AUDIO = {"backbone": "tiny-voice", "encoder": "a" * 64, "dim": 6}
 
 SMALL_GATED = GatedHead(hidden=16)
-SMALL_DUAL = DualBranchHead(16, 1, 2, 32, 0.1, window_frames=12, stride_frames=5)
+SMALL_DUAL = DualBranchHead(16, 1, 2, 2, 0.1, window_frames=12, stride_frames=5)
 
 
 def small_network(head: str) -> GatedHead | DualBranchHead:

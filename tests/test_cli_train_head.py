@@ -10,7 +10,7 @@ from sample_features import NAMES, save_videos
 
 from abawcli.cli import main
 from abawcli.cli.train_head import read_training
-from abawcli.config import Smoothing, default_head_training
+from abawcli.config import DualBranchHead, Smoothing, default_head_training
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +63,13 @@ def test_class_weights_by_frequency_replace_the_heads_own() -> None:
     assert config.smoothing == Smoothing("median", 9)
 
 
+def test_the_dual_branch_has_a_size_of_its_own() -> None:
+    tuned = {"hidden": 32, "layers": 1, "dropout": 0.2}
+    network = replace(DualBranchHead(), hidden=32, layers=1, dropout=0.2)
+    assert read_training("dual-branch", None, tuned).network == network
+    assert read_training("gated", None, tuned) == default_head_training("gated")
+
+
 def test_files_by_name_and_a_held_out_fold() -> None:
     result = train(
         "features/a.safetensors", "features/b.safetensors", "--labels", "labels", "-o", "run"
@@ -79,6 +86,11 @@ def test_files_by_name_and_a_held_out_fold() -> None:
             ["features", "--labels", "labels", "-o", "run", "--valid-labels", "labels"],
             2,
             "need each other",
+        ),
+        (
+            ["features", "--labels", "labels", "-o", "run", "--layers", "2"],
+            2,
+            "--layers is of --head dual-branch only",
         ),
         (["nothing", "--labels", "labels", "-o", "run"], 1, "no such file: nothing"),
         (["features", "--labels", "features", "-o", "run"], 1, "features holds no .txt file"),

@@ -14,7 +14,7 @@ from abawcli.models.dualbranch import Branch, DualBranch, SafeCrossAttention
 from abawcli.models.heads import build_head
 from abawcli.models.normalise import Moments
 
-TINY = DualBranchHead(16, 2, 4, 32, 0.1, window_frames=12, stride_frames=6)
+TINY = DualBranchHead(16, 2, 4, 2, 0.1, window_frames=12, stride_frames=6)
 DIMS = {"visual": 6, "audio": 4}
 checked = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 1000)
@@ -211,7 +211,7 @@ def test_padding_changes_no_frame_that_is_there(seed: int, frames: int) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 1.0])
 def test_gradients_are_finite_whatever_is_missing(share: float) -> None:
-    head = make_head(config=DualBranchHead(16, 2, 4, 32, 0.3, 12, 6)).train()
+    head = make_head(config=DualBranchHead(16, 2, 4, 2, 0.3, 12, 6)).train()
     v, a, has_v, has_a = make_inputs(4, share=share)
     v.requires_grad_()
     logits = head(v, a, has_v, has_a)
@@ -234,7 +234,7 @@ def test_parameter_count_is_the_structures() -> None:
     config = DualBranchHead()
     with torch.device("meta"):
         head = DualBranch(1024, 768, config)
-    h, f = config.hidden, config.feed_forward
+    h, f = config.hidden, config.feed_ratio * config.hidden
     attention = h * h + h + 2 * h * h + 2 * h + h * h + h
     layer = 2 * attention + 4 * 2 * h + h * f + f + f * h + h
     branch = h + config.window_frames * h + config.layers * layer + 2 * h  # stand-in, positions

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,14 +15,16 @@ import pytest
 import torch
 from blob_faces import BlobDetector, picture
 from media_files import Sound, write_media
+from sample_features import SMALL_DUAL
 
-from abawcli.config import Prediction
+from abawcli.config import Prediction, Smoothing
 from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.tables import PROBABILITIES
 from abawcli.media.audio import read_audio
 from abawcli.media.video import Frame, read_frames
 from abawcli.models.checkpoint import save_checkpoint
+from abawcli.models.heads import build_head, save_head
 from abawcli.stages.extract import extract_features
 from abawcli.stages.predict import Predictor, predict_frames, predict_video
 from abawcli.stages.smooth import smooth_table
@@ -110,6 +112,56 @@ def test_decoded_frames_are_not_kept(
             alive = sum(type(thing) is Frame for thing in gc.get_objects())
             most = max(most, alive)
     assert 0 < most < 40
+
+
+# Heads that look at windows of frames
+
+
+@pytest.fixture
+def windows(tmp_path: Path) -> Predictor:
+    """A random dual-branch head on the embedded backbones, in windows of 12 frames."""
+    torch.manual_seed(1)
+    about = Predictor(device="cpu").extractor.about
+    head = build_head("dual-branch", about, SMALL_DUAL)
+    about = about | {"smoothing": asdict(Smoothing(window_frames=5))}
+    save_head(tmp_path / "dual.safetensors", "dual-branch", head, SMALL_DUAL, about)
+    return Predictor(str(tmp_path / "dual.safetensors"), device="cpu")
+
+
+def test_windows_of_a_stream_are_those_of_features(windows: Predictor, tmp_path: Path) -> None:
+    clip, features = SAMPLES / "leaves_and_returns_vfr.mp4", tmp_path / "f.safetensors"
+    extract_features(clip, features, windows.extractor)
+    columns = ["frame", "time_s", "found", "source", "label", *PROBABILITIES]
+    for smooth in (False, True):
+        direct, later = (
+            windows.predict_video(path, smooth=smooth)[columns] for path in (clip, features)
+        )
+        assert {"av", "audio"} <= set(direct["source"])
+        pd.testing.assert_frame_equal(direct, later, atol=1e-5)
+
+
+def test_windows_follow_each_person(windows: Predictor, video: Path) -> None:
+    windows.extractor.detector = BlobDetector()
+    everyone = windows.predict_video(video, "all", smooth=False).set_index("subject")
+    assert everyone["found"].groupby("subject").sum().tolist() == [30, 40]
+    # There is no sound. Frames 31 to 42 share a window with the face that is gone.
+    left = everyone.loc[everyone["found"].groupby("subject").sum().idxmin()].set_index("frame")
+    assert (left["source"][:30] == "visual").all()
+    filled = left.index[left["source"] == "filled"]
+    assert filled[0] == 31 and 36 <= filled[-1] <= 41 and (left["source"].loc[44:] == "none").all()
+    main = windows.predict_video(video, smooth=False)
+    assert main["source"].tolist() == left["source"].tolist()
+    np.testing.assert_allclose(main[PROBABILITIES], left[PROBABILITIES], atol=1e-6)
+
+
+def test_frames_of_windows_come_in_order(windows: Predictor, video: Path) -> None:
+    windows.extractor.detector = BlobDetector()
+    windows.extractor.config = Prediction(queue_frames=5)
+    found = list(windows.predict_frames(video))
+    assert [item.frame for item in found] == list(range(1, 49))
+    assert len(found[29].faces) == 2 and not found[29].absent
+    assert len(found[30].faces) == 1 and len(found[30].absent) == 1
+    assert found[0].sound is None and not found[0].has_audio
 
 
 def test_bad_recipes(tmp_path: Path) -> None:

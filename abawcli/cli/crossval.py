@@ -12,6 +12,7 @@ from abawcli.cli.options import device_option, json_option, overwrite_option, ve
 from abawcli.cli.train_head import (
     ANNOTATIONS,
     FEATURES,
+    check_shape,
     features_argument,
     labels_option,
     read_training,
@@ -62,6 +63,7 @@ def command(
     from abawcli.formats.files import expand_inputs
     from abawcli.stages.crossval import cross_validate, describe_results
 
+    check_shape(heads, tuned)
     files = expand_inputs(features, FEATURES), expand_inputs([labels], ANNOTATIONS)
     configs = {head: read_training(head, window, tuned) for head in heads}
     with progress_bar("crossval", "batch", quiet) as update:

@@ -1,6 +1,6 @@
 """`abaw train head`: fusion heads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from abawcli.cli.options import (
     verbosity_options,
     window_option,
 )
-from abawcli.config import HEAD_NAMES, HeadTraining, default_head_training
+from abawcli.config import HEAD_NAMES, DualBranchHead, HeadTraining, default_head_training
 
 DUAL_NAME = "dual-branch"
+BRANCH_SHAPE = ("hidden", "layers", "dropout")
 PUBLISHED, DUAL_BRANCH = HeadTraining(), default_head_training(DUAL_NAME)
 FEATURES = frozenset([".safetensors"])
 ANNOTATIONS = frozenset([".txt"])
@@ -35,6 +36,24 @@ def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command],
     published, other = (f"{getattr(config, field):g}" for config in (PUBLISHED, DUAL_BRANCH))
     shown = published + (f"; {DUAL_NAME} {other}" if other != published else "")
     return click.option(flag, field, type=kind, help=f"{text}  [default: {shown}]")
+
+
+def _branch_options() -> list[Callable[[Command], Command]]:
+    """Return the options of the dual branch's own size."""
+    shape = DUAL_BRANCH.network
+    assert isinstance(shape, DualBranchHead)
+    kinds = {
+        "hidden": (click.IntRange(min=1), "Width"),
+        "layers": (click.IntRange(min=1), "Layers"),
+        "dropout": (click.FloatRange(0, 1, max_open=True), "Dropout"),
+    }
+    return [
+        click.option(
+            f"--{name}", type=kind,
+            help=f"{what} of {DUAL_NAME}.  [default: {getattr(shape, name):g}]",
+        )
+        for name, (kind, what) in kinds.items()
+    ]  # fmt: skip
 
 
 def training_options(command: Command) -> Command:
@@ -63,6 +82,7 @@ def training_options(command: Command) -> Command:
             PUBLISHED.smoothing.window_frames,
             f"{DUAL_NAME} {DUAL_BRANCH.smoothing.window_frames}",
         ),
+        *_branch_options(),
         _tunable("--seed", "seed", click.IntRange(min=0), "Seed of all randomness."),
     ]  # fmt: skip
     for option in reversed(options):
@@ -76,12 +96,22 @@ def read_training(
     """Return a head's settings with what was given on the command line."""
     config = default_head_training(head)
     given = {k: v for k, v in tuned.items() if v is not None}
+    shape = {name: given.pop(name) for name in BRANCH_SHAPE if name in given}
+    if head == DUAL_NAME:
+        given["network"] = replace(config.network, **shape)
     if "class_weight_power" in given:
         given["effective_beta"] = None
     if window is not None:
         smoothing = replace(config.smoothing, window_frames=window[0], window_s=window[1])
         given["smoothing"] = smoothing
     return replace(config, **given)
+
+
+def check_shape(heads: Iterable[str], tuned: dict[str, Any]) -> None:
+    """Refuse the dual branch's own options for other heads only."""
+    for name in BRANCH_SHAPE:
+        if tuned[name] is not None and DUAL_NAME not in heads:
+            raise click.UsageError(f"--{name} is of --head {DUAL_NAME} only")
 
 
 @click.command(name="head")
@@ -129,6 +159,7 @@ def command(
 
     if bool(valid_features) != bool(valid_labels):
         raise click.UsageError("--valid-features and --valid-labels need each other")
+    check_shape([head], tuned)
     files = expand_inputs(features, FEATURES), expand_inputs([labels], ANNOTATIONS)
     valid = None
     if valid_labels:

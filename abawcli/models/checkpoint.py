@@ -7,6 +7,7 @@ where they come from, so that loading needs nothing but the file. No pickle.
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], about: dict[st
     header = {METADATA_KEY: json.dumps({"format": FORMAT} | about)}
     with write_whole(path) as temporary:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, header)
+
+
+def halve_matrices(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return weights with matrices in half precision: half the size, for less than a score tells.
+
+    Vectors (biases, means, deviations) are few, and stay as they are.
+    """
+    return {name: v.half() if v.ndim > 1 else v for name, v in tensors.items()}
 
 
 def load_checkpoint(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

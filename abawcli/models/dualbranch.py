@@ -72,10 +72,10 @@ class BranchLayer(nn.Module):
         self.self_attention = SafeCrossAttention(dim, config.heads, config.dropout)
         self.cross_attention = SafeCrossAttention(dim, config.heads, config.dropout)
         self.feed = nn.Sequential(
-            nn.Linear(dim, config.feed_forward),
+            nn.Linear(dim, config.feed_ratio * dim),
             nn.GELU(),
             nn.Dropout(config.dropout),
-            nn.Linear(config.feed_forward, dim),
+            nn.Linear(config.feed_ratio * dim, dim),
         )
         self.dropout = nn.Dropout(config.dropout)
 

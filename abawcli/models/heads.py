@@ -14,7 +14,7 @@ from abawcli.config import DualBranchHead, GatedHead
 from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.features import name_backbone
 from abawcli.labels import CLASSES
-from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
+from abawcli.models.checkpoint import halve_matrices, load_checkpoint, save_checkpoint
 from abawcli.models.dualbranch import DualBranch
 from abawcli.models.gated import AudioOnly, Concatenation, GatedFusion, VisualOnly
 from abawcli.models.windows import SoftVoting
@@ -67,7 +67,10 @@ def save_head(
         OutputError: the place cannot be written.
     """
     description = {"kind": "head", "head": name, "network": asdict(settings)}
-    save_checkpoint(path, head.state_dict(), description | {"classes": list(CLASSES)} | about)
+    description |= {"classes": list(CLASSES)} | about
+    save_checkpoint(
+        path, halve_matrices(head.state_dict()), description | {"classes": list(CLASSES)} | about
+    )
 
 
 class TrainedHead:

@@ -6,6 +6,7 @@ single frames have windows of one.
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,10 @@ class SoftVoting:
         self.last = -1  # where the last window that voted begins
         self.votes = np.zeros((0, N_CLASSES + 1))  # sum and number, of frames not yet given out
         self.given = 0  # frames given out
+
+    def fork(self) -> "SoftVoting":
+        """Return a stream that has seen the same frames, and goes its own way from here."""
+        return copy(self)  # every change replaces an array or a list, none is made within one
 
     def push(self, *rows: Rows) -> NDArray[np.float32]:
         """Take in further frames, (n, ...) of each array; return what is final, (m, 8)."""

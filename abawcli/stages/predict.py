@@ -1,7 +1,6 @@
 """From pixels and sound to labels, as a stream: features of each frame, a head, smoothing.
 
-What is kept of a whole video is numbers: about 150 bytes a face and frame; where a head looks at
-windows of frames, also the features.
+What is kept of a whole video is numbers: about 150 bytes a face and frame.
 """
 
 import itertools
@@ -30,9 +29,9 @@ from abawcli.formats.tables import COLUMNS, PROBABILITIES, decode_name
 from abawcli.labels import IGNORE, N_CLASSES
 from abawcli.models.encoder import Encoder
 from abawcli.models.extractor import Extractor, FrameFeatures
-from abawcli.models.heads import SOURCES, check_features, load_head
+from abawcli.models.heads import SOURCES, TrainedHead, check_features, load_head
 from abawcli.models.recipes import find_recipe
-from abawcli.stages.extract import extract_video
+from abawcli.models.subject_stream import FrameReading, SubjectStream
 from abawcli.stages.smooth import smooth_table
 
 Probabilities = NDArray[np.float32]
@@ -64,7 +63,22 @@ class FramePrediction:
     frame: int  # from 1
     time_s: float
     faces: list[FacePrediction]
+    # (8,) of people who are not seen in it, but in the window of frames that the head looks at
+    absent: dict[int, Probabilities]
     sound: Probabilities | None  # (8,) what the sound by itself says; None: nothing
+    has_audio: bool  # False: what `absent` and `sound` say is read from the frames around it
+
+
+def _combine(reading: FrameReading) -> FramePrediction:
+    found, people = reading.features, dict(reading.subjects)
+    source = "av" if found.has_audio else "visual"
+    faces = [
+        FacePrediction(f.subject, f.box, f.score, f.detected, people.pop(f.subject), source)
+        for f in found.faces
+    ]
+    absent = {subject: p for subject, p in people.items() if not np.isnan(p[0])}
+    sound = None if np.isnan(reading.sound[0]) else reading.sound
+    return FramePrediction(found.frame, found.time_s, faces, absent, sound, found.has_audio)
 
 
 class Predictor:
@@ -118,17 +132,30 @@ class Predictor:
     def predict_frames(self, path: Path) -> Iterator[FramePrediction]:
         """Yield every frame of a video with all its faces, unsmoothed, in order.
 
+        With a head that looks at windows of frames, each comes a window later.
+
         Raises:
             InputError: the file cannot be read or holds no frame.
-            UsageError: the recipe's head looks at several frames at once.
         """
-        if self._looks_at_windows():
-            raise UsageError(f"{self.recipe.name} looks at windows of frames; use predict_video")
         stream = self.extractor.extract_frames(path)
-        while chunk := list(itertools.islice(stream, self.extractor.config.queue_frames)):
-            yield from self._predict_chunk(chunk)
+        count = self.extractor.config.queue_frames
+        chunks = iter(lambda: list(itertools.islice(stream, count)), [])
+        if self.head and self.head.head.window > 1:
+            read = self._read_windows(self.head, chunks)
+        else:
+            read = itertools.chain.from_iterable(map(self._read_chunk, chunks))
+        for reading in read:
+            yield _combine(reading)
 
-    def _predict_chunk(self, chunk: list[FrameFeatures]) -> Iterator[FramePrediction]:
+    def _read_windows(
+        self, head: TrainedHead, chunks: Iterator[list[FrameFeatures]]
+    ) -> Iterator[FrameReading]:
+        stream = SubjectStream(head, self.extractor.widths[0])
+        for chunk in chunks:
+            yield from stream.push(chunk)
+        yield from stream.finish()
+
+    def _read_chunk(self, chunk: list[FrameFeatures]) -> Iterator[FrameReading]:
         """Read each face of some frames, and the sound of each by itself."""
         wide, _ = self.extractor.widths
         count = [len(frame.faces) for frame in chunk]
@@ -136,23 +163,16 @@ class Predictor:
         faces = faces.reshape(sum(count), wide)
         audio = np.array([frame.audio for frame in chunk])  # (F, Da)
         has_audio = np.array([frame.has_audio for frame in chunk])  # (F,)
-        p, source = self.read(  # (N + F, 8): first the faces, then the sound of each frame
+        p, _ = self.read(  # (N + F, 8): first the faces, then the sound of each frame
             np.concatenate([faces, np.zeros((len(chunk), wide))]),
             np.concatenate([np.repeat(audio, count, axis=0), audio]),
             np.arange(len(faces) + len(chunk)) < len(faces),
             np.concatenate([np.repeat(has_audio, count), has_audio]),
         )
-        rows = iter(zip(p, source, strict=True))
-        sound = iter(zip(p[len(faces) :], source[len(faces) :], strict=True))
-        for frame in chunk:
-            found = [
-                FacePrediction(face.subject, face.box, face.score, face.detected, row, str(what))
-                for face, (row, what) in zip(frame.faces, rows, strict=False)
-            ]
-            heard, what = next(sound)
-            yield FramePrediction(
-                frame.frame, frame.time_s, found, None if what == "none" else heard
-            )
+        rows = iter(p)
+        for frame, sound in zip(chunk, p[len(faces) :], strict=True):
+            subjects = {face.subject: next(rows) for face in frame.faces}
+            yield FrameReading(frame, subjects, sound)
 
     def read(
         self,
@@ -196,20 +216,12 @@ class Predictor:
         """
         if path.suffix == FEATURES_SUFFIX:
             table = self._predict_features([read_features(path)], str(path))
-        elif self._looks_at_windows():
-            table = self._predict_features(
-                extract_video(self.extractor, path, subject, progress), str(path)
-            )
         else:
             table = self._predict_media(path, subject, progress)
         if not smooth:
             return table
         # What a head reads from the frames around is its own, and evidence like any other.
         return smooth_table(table, self.recipe.smoothing, (table["label"] >= 0).to_numpy())
-
-    def _looks_at_windows(self) -> bool:
-        """Tell whether the head looks at several frames at once, of one person."""
-        return self.head is not None and self.head.head.window > 1
 
     def _predict_features(self, subjects: list[Features], name: str) -> pd.DataFrame:
         """Read the features of each subject, a row a frame; by frame, then subject."""
@@ -227,30 +239,38 @@ class Predictor:
         return pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
 
     def _predict_media(self, path: Path, subject: str, progress: Progress) -> pd.DataFrame:
-        clock, faces = array("d"), array("d")
+        clock, faces, absent = array("d"), array("d"), array("d")
         silent = np.full(N_CLASSES, np.nan)
         for found in self.predict_frames(path):
             sound = silent if found.sound is None else found.sound
-            clock.extend(map(float, (found.frame, found.time_s, *sound)))
+            clock.extend(map(float, (found.frame, found.time_s, found.has_audio, *sound)))
             for face in found.faces:
                 row = (found.frame, face.subject, *face.box, face.score, face.source == "av")
                 faces.extend(map(float, (*row, *face.probabilities)))
+            for who, p in found.absent.items():
+                absent.extend(map(float, (found.frame, who, *p)))
             progress(found.frame, None, "")
         return _build_table(
             decode_name(path.stem),
-            np.frombuffer(clock, np.float64).reshape(-1, 2 + N_CLASSES),
+            np.frombuffer(clock, np.float64).reshape(-1, 3 + N_CLASSES),
             np.frombuffer(faces, np.float64).reshape(-1, 8 + N_CLASSES),
+            np.frombuffer(absent, np.float64).reshape(-1, 2 + N_CLASSES),
             subject,
         )
 
 
 def _build_table(
-    video: str, clock: NDArray[np.float64], faces: NDArray[np.float64], strategy: str
+    video: str,
+    clock: NDArray[np.float64],
+    faces: NDArray[np.float64],
+    absent: NDArray[np.float64],
+    strategy: str,
 ) -> pd.DataFrame:
     """Lay out one row a frame and subject.
 
-    From frames (F, 10): number, time, what the sound says; and the faces (N, 16) of all
-    subjects: frame, subject, box, score, whether they rest on sound too, probabilities.
+    From frames (F, 11): number, time, whether there is sound, what the sound says; the faces
+    (N, 16) of all subjects: frame, subject, box, score, whether they rest on sound too,
+    probabilities; and of those who are absent (M, 10): frame, subject, probabilities.
     """
     frames = clock[:, 0].astype(np.int64)
     numbers, who, boxes = faces[:, 0].astype(int), faces[:, 1].astype(int), faces[:, 2:6]
@@ -258,20 +278,33 @@ def _build_table(
     found = index >= 0
     # One row of NaN behind the faces, for rows without one: index -1.
     values = np.concatenate([faces, np.full((1, faces.shape[1]), np.nan)])[index]  # (R, 16)
-    heard = clock[np.searchsorted(frames, frame), 2:]  # (R, 8)
-    alone = ~found & ~np.isnan(heard[:, 0]) & ((strategy != "all") | (subject == NOBODY))
-    p = np.where(alone[:, None], heard, values[:, 8:])  # (R, 8)
+    times = clock[np.searchsorted(frames, frame)]  # (R, 11)
+    around = _look_up(absent, frame, subject)  # (R, 8)
+    if strategy == "all":  # whose the voice is nobody knows
+        around[subject == NOBODY] = times[subject == NOBODY, 3:]
+    else:
+        around = np.where(np.isnan(around), times[:, 3:], around)
+    p = np.where(found[:, None], values[:, 8:], around)  # (R, 8)
     seen = np.where(values[:, 7] == 1, "av", "visual")
+    unseen = np.where(np.isnan(p[:, 0]), "none", np.where(times[:, 2] == 1, "audio", "filled"))
     return _lay_columns(
         video=video,
         frame=frame,
-        time_s=clock[np.searchsorted(frames, frame), 1],
+        time_s=times[:, 1],
         subject=subject.astype(str) if strategy == "all" else strategy,
         found=found,
         place=values[:, [6, 2, 3, 4, 5]],
-        source=np.where(found, seen, np.where(alone, "audio", "none")),
+        source=np.where(found, seen, unseen),
         p=p,
     )
+
+
+def _look_up(
+    rows: NDArray[np.float64], frame: NDArray[np.int64], subject: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the probabilities of (frame, subject, probabilities) rows for each of (R,), or NaN."""
+    known = pd.DataFrame(rows[:, 2:], pd.MultiIndex.from_arrays([rows[:, 0], rows[:, 1]]))
+    return known.reindex(pd.MultiIndex.from_arrays([frame, subject])).to_numpy(copy=True)
 
 
 def _build_features_table(

@@ -29,7 +29,7 @@ from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.metrics import Score, score_labels
 from abawcli.models.augment import augment_images
 from abawcli.models.backbones import Backbone, Preprocess, build_backbone
-from abawcli.models.checkpoint import hash_file, save_checkpoint
+from abawcli.models.checkpoint import halve_matrices, hash_file, save_checkpoint
 from abawcli.models.losses import class_weights, mix_up, soft_cross_entropy
 from abawcli.models.moe import MixtureOfExpertsHead
 from abawcli.models.runs import History, average_weights, load_state, open_run, save_state
@@ -257,12 +257,8 @@ class EncoderRun:
     def save_encoder(self, row: dict[str, Any]) -> None:
         """Write backbone and classifier, without the training head."""
         backbone = self.kept.backbone
-        # Matrices in half precision: half the size, for less than any score can tell.
-        kept = {
-            k: v.half() if v.ndim > 1 else v
-            for k, v in self.kept.state_dict().items()
-            if not k.startswith("head.")
-        }
+        weights = self.kept.state_dict().items()
+        kept = halve_matrices({k: v for k, v in weights if not k.startswith("head.")})
         about = {
             "kind": "encoder",
             **backbone.describe(),

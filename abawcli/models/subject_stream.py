@@ -1,0 +1,97 @@
+"""Heads that look at windows of frames, for everybody in a video at once and in one pass.
+
+Each person is a stream of frames: the face where it is there, and the sound. What is kept of a
+video of any length is two windows of every stream, and of those there are no more than people
+who were seen lately, and one of nobody: the sound alone.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawcli.formats.features import round_features
+from abawcli.models.extractor import FrameFeatures
+from abawcli.models.heads import TrainedHead
+from abawcli.models.windows import SoftVoting
+
+Probabilities = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FrameReading:
+    """One frame and what a head makes of it."""
+
+    features: FrameFeatures
+    subjects: dict[int, Probabilities]  # (8,) of each person, seen in it or in a window around it
+    sound: Probabilities  # (8,) of nobody in particular; NaN where nothing is known
+
+
+class SubjectStream:
+    """Soft voting per person, each as if that person's frames were a video of their own.
+
+    Someone who was not seen yet, or not for a window, is nobody: the stream of nobody is copied
+    for who appears, and a stream in which no face is left is dropped. Nothing but the last digits
+    of a result depends on that, or on how the frames are cut into chunks.
+    """
+
+    def __init__(self, head: TrainedHead, visual_dim: int) -> None:
+        self.visual_dim = visual_dim
+        self.nobody = head.open_stream()
+        self.subjects: dict[int, SoftVoting] = {}
+        self.last_seen: dict[int, int] = {}  # frames before and with the last one with the face
+        self.waiting: deque[FrameFeatures] = deque()  # frames that are not final
+
+    def push(self, chunk: Sequence[FrameFeatures]) -> list[FrameReading]:
+        """Take in the next frames; return those that are final, in order."""
+        audio = round_features(np.stack([frame.audio for frame in chunk]))  # (n, Da)
+        has_audio = np.array([frame.has_audio for frame in chunk])  # (n,)
+        faces = self._gather(chunk)
+        for subject in faces.keys() - self.subjects.keys():
+            self.subjects[subject] = self.nobody.fork()
+        unseen = self._lay_nothing(len(chunk))
+        given = {}
+        for subject, stream in self.subjects.items():
+            visual, has_visual = faces.get(subject, unseen)
+            given[subject] = stream.push(visual, audio, has_visual, has_audio)
+            if has_visual.any():
+                self.last_seen[subject] = self.nobody.seen + int(np.flatnonzero(has_visual)[-1]) + 1
+        sound = self.nobody.push(unseen[0], audio, unseen[1], has_audio)
+        self.waiting.extend(chunk)
+        self._drop_unseen()
+        return self._give(given, sound)
+
+    def finish(self) -> list[FrameReading]:
+        """Return what is left after the last frame."""
+        given = {subject: stream.finish() for subject, stream in self.subjects.items()}
+        return self._give(given, self.nobody.finish())
+
+    def _gather(
+        self, chunk: Sequence[FrameFeatures]
+    ) -> dict[int, tuple[NDArray[np.float16], NDArray[np.bool_]]]:
+        """Return the features (n, Dv) and mask (n,) of everybody who is seen in a chunk."""
+        found: dict[int, tuple[NDArray[np.float16], NDArray[np.bool_]]] = {}
+        for k, frame in enumerate(chunk):
+            for face, row in zip(frame.faces, frame.visual, strict=True):
+                visual, has = found.setdefault(face.subject, self._lay_nothing(len(chunk)))
+                visual[k], has[k] = round_features(row), True
+        return found
+
+    def _lay_nothing(self, count: int) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+        return np.zeros((count, self.visual_dim), np.float16), np.zeros(count, bool)
+
+    def _drop_unseen(self) -> None:
+        """Drop the streams of which all frames to come are nobody's."""
+        # Frames to be given out are held by windows that begin less than a window before them.
+        oldest = self.nobody.given - self.nobody.window
+        gone = [subject for subject, seen in self.last_seen.items() if seen <= oldest]
+        for subject in gone:
+            del self.subjects[subject], self.last_seen[subject]
+
+    def _give(self, given: dict[int, Probabilities], sound: Probabilities) -> list[FrameReading]:
+        return [
+            FrameReading(self.waiting.popleft(), {s: p[k] for s, p in given.items()}, row)
+            for k, row in enumerate(sound)
+        ]

@@ -1,0 +1,254 @@
+"""What is left of each head when faces, or sounds, go missing for seconds at a time.
+
+Trains vision alone, sound alone, gated fusion and the dual branch on features of composed train
+videos, the last two also without modality dropout and the dual branch with plain cross-entropy,
+with several seeds. Then takes faces (or sounds) from the valid videos, in runs, until a share of
+the frames that had one is without, and scores. A frame that a head can say nothing of counts as
+wrong. Smoothed by the median that each head's settings name.
+
+Tables, in Markdown: macro-F1 by share of missing faces and of missing sounds, mean and deviation
+over the seeds; how sure some differences are (whole videos drawn with replacement); the F1 of each
+class with focal loss and with cross-entropy. Figures: the first two tables as curves; and one
+video of which the face leaves in the middle, and what each head says of it from then on.
+
+    python benchmarks/missing.py --train DIR --valid DIR --features DIR --out DIR
+        [--stills DIR] [--seeds 3] [--plot FILE.png] [--timeline FILE.png]
+
+Folders as for benchmarks/fusion.py. Runs are kept under --out and used again.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from fusion import (
+    SETTINGS,
+    Composed,
+    Labels,
+    Mask,
+    compare,
+    count_videos,
+    learn,
+    measure_f1,
+    predict,
+)
+from matplotlib import pyplot as plt
+from numpy.typing import NDArray
+
+from abawcli.config import DUAL_BRANCH_TRAINING, DualBranchHead, HeadTraining
+from abawcli.formats.annotated import AnnotatedFeatures, read_annotated
+from abawcli.labels import CLASSES, IGNORE
+from abawcli.models.head_training import classify_videos
+from abawcli.models.heads import TrainedHead
+
+matplotlib.use("Agg")
+# As for the other heads (fusion.SETTINGS), and narrower than published: it is to ship.
+DUAL_SETTINGS = replace(
+    DUAL_BRANCH_TRAINING,
+    epochs=5,
+    lr=3e-4,
+    class_weight_power=0.2,
+    effective_beta=None,
+    modality_dropout=0.3,
+    sound_swap=0.3,
+    network=DualBranchHead(hidden=128, layers=2, dropout=0.3),
+)
+SHORT = replace(SETTINGS, smoothing=replace(SETTINGS.smoothing, window_frames=25))
+RUNS: dict[str, tuple[str, HeadTraining]] = {
+    "visual": ("visual", SHORT),
+    "audio": ("audio", SHORT),
+    "gated": ("gated", SHORT),
+    "gated, no modality dropout": ("gated", replace(SHORT, modality_dropout=0.0)),
+    "dual-branch": ("dual-branch", DUAL_SETTINGS),
+    "dual-branch, no modality dropout": (
+        "dual-branch", replace(DUAL_SETTINGS, modality_dropout=0.0)
+    ),
+    "dual-branch, cross-entropy": ("dual-branch", replace(DUAL_SETTINGS, focal_gamma=0.0)),
+}  # fmt: skip
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+RUN_FRAMES = (12, 100)  # half a second to four, as faces are missing in the composed videos
+COLOURS = ("#9a9a9a", "#c0392b", "#6b8e23", "#7d3c98", "#e6a817", "#2e6da4", "#16a085", "#444444")
+
+Counts = NDArray[np.float64]  # (V, 8, 9) confusion matrices of the videos, -1 in the last column
+
+
+@dataclass(frozen=True)
+class Study:
+    """Heads by run and seed, and the confusion matrices that were counted so far."""
+
+    heads: Mapping[str, Sequence[TrainedHead]]
+    data: AnnotatedFeatures
+    video: Labels  # (N,) which one each row is of
+
+    def count(self, run: str, what: str, share: float, smooth: bool) -> list[Counts]:
+        """Return the counts for each seed."""
+        data = hide(self.data, what, share)
+        config = RUNS[run][1]
+        return [
+            count_videos(data.labels, predict(head, data, config)[smooth], self.video)
+            for head in self.heads[run]
+        ]
+
+
+def hide(data: AnnotatedFeatures, what: str, share: float) -> AnnotatedFeatures:
+    """Take a modality from a share of the frames of each video that have it, in runs."""
+    random, name = np.random.default_rng(0), f"has_{what}"
+    there: Mask = getattr(data, name).copy()  # (N,)
+    for _, rows in data.videos():
+        left = there[rows]  # a view
+        goal = round(left.sum() * (1 - share))
+        while left.sum() > goal:
+            start = random.integers(-RUN_FRAMES[1], len(left))
+            run = np.arange(max(start, 0), start + random.integers(*RUN_FRAMES))
+            run = run[run < len(left)]
+            left[run[left[run]][: left.sum() - goal]] = False
+    return replace(data, **{name: there})
+
+
+def describe_f1(counts: Sequence[Counts]) -> str:
+    """Return mean and deviation of the macro-F1 over the seeds."""
+    f1 = [float(measure_f1(each.sum(axis=0))) for each in counts]
+    return f"{np.mean(f1):.3f} ± {np.std(f1):.3f}"
+
+
+def tabulate_missing(study: Study, what: str, smooth: bool) -> dict[str, list[list[Counts]]]:
+    """Print the table of one modality; return the counts by run, share and seed."""
+    title = {"visual": "faces", "audio": "sounds"}[what]
+    print(f"\nmacro-F1, {'smoothed' if smooth else 'as predicted'}, by share of missing {title}\n")
+    print(f"| head | {' | '.join(f'{share:.0%}' for share in SHARES)} |")
+    print("|---" * (1 + len(SHARES)) + "|")
+    found = {}
+    for run in study.heads:
+        found[run] = [study.count(run, what, share, smooth) for share in SHARES]
+        print(f"| {run} | {' | '.join(map(describe_f1, found[run]))} |", flush=True)
+    return found
+
+
+def show_differences(faces: Mapping[str, list[list[Counts]]], smooth: bool) -> None:
+    """Print what the study is to show or to refute, and how sure it is."""
+    print(f"\n{'smoothed' if smooth else 'as predicted'}, 95 % of redrawn videos in brackets\n")
+    pairs = [
+        ("dual-branch", "audio", 1.0),
+        *(("dual-branch", other, 0.5) for other in ("visual", "audio", "gated")),
+        *(("dual-branch", "dual-branch, no modality dropout", share) for share in (0.0, 0.5, 1.0)),
+        *(("gated", "gated, no modality dropout", share) for share in (0.0, 0.5, 1.0)),
+    ]
+    for first, second, share in pairs:
+        a, b = (sum(faces[run][SHARES.index(share)]) for run in (first, second))
+        print(f"- {share:.0%} of faces missing, {first} - {second}: {compare(a, b)}")  # type: ignore[arg-type]
+
+
+def tabulate_classes(study: Study) -> None:
+    """Print the F1 of each class with focal loss and with cross-entropy, smoothed."""
+    print(f"\nF1 of each class, mean of the seeds\n\n| loss | macro | {' | '.join(CLASSES)} |")
+    print("|---" * (2 + len(CLASSES)) + "|")
+    for name, run in (("focal", "dual-branch"), ("cross-entropy", "dual-branch, cross-entropy")):
+        f1 = np.mean([_class_f1(each) for each in study.count(run, "visual", 0.0, True)], axis=0)
+        print(f"| {name} | {f1.mean():.3f} | {' | '.join(f'{value:.3f}' for value in f1)} |")
+
+
+def _class_f1(counts: Counts) -> NDArray[np.float64]:
+    total = counts.sum(axis=0)  # (8, 9)
+    hits = np.diagonal(total)
+    return np.asarray(2 * hits / np.maximum(total.sum(axis=1) + total[:, :8].sum(axis=0), 1))
+
+
+def plot_missing(tables: Mapping[str, dict[str, list[list[Counts]]]], path: Path) -> None:
+    """Draw the tables as curves, a panel a modality."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    for panel, (what, table) in zip(panels, tables.items(), strict=True):
+        for number, (run, row) in enumerate(table.items()):
+            if run.endswith("entropy"):
+                continue
+            f1 = [np.mean([measure_f1(c.sum(axis=0)) for c in counts]) for counts in row]
+            style = "--" if "no modality" in run else "-"
+            panel.plot(
+                SHARES, f1, style, marker="o", ms=3, label=run, color=f"C{number - ('no' in run)}"
+            )
+        panel.set(xlabel=f"share of {what} missing", xticks=SHARES)
+        panel.grid(alpha=0.3)
+    panels[0].set(ylabel="macro-F1, smoothed", ylim=(0, None))
+    panels[1].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def plot_timeline(study: Study, path: Path) -> None:
+    """Draw one video, of which the face leaves in the middle: what each head says of it."""
+    names = [name for name, _ in study.data.videos()]
+    halves = [slice((r.start + r.stop) // 2, r.stop) for _, r in study.data.videos()]
+    number = int(np.argmax([study.data.has_audio[half].mean() for half in halves]))
+    seen = study.data.has_visual.copy()
+    seen[halves[number]] = False
+    data = replace(study.data, has_visual=seen)
+    _, rows = list(data.videos())[number]
+    time_s, truth = data.time_s[rows], data.labels[rows]
+    runs = ("visual", "audio", "gated", "dual-branch")
+    figure, panels = plt.subplots(
+        4 + len(runs), 1, figsize=(10, 5), sharex=True, layout="constrained",
+        height_ratios=(1, 0.5, 0.5, 4, *(1 for _ in runs)),
+    )  # fmt: skip
+    extent = (time_s[0], time_s[-1], 0, 1)
+    palette = np.array([matplotlib.colors.to_rgb(c) for c in (*COLOURS, "white")])
+    strips = [("drawn", truth), ("face", np.where(seen[rows], 7, -1))]
+    strips.append(("voice", np.where(data.has_audio[rows], 7, -1)))
+    for k, run in enumerate(runs):
+        head, config = study.heads[run][0], RUNS[run][1]
+        strips.append((run, predict(head, data, config)[True][rows]))
+        p = classify_videos(head, data.everything())[number]  # (T, 8)
+        right = np.where(truth == IGNORE, np.nan, p[np.arange(len(p)), truth])
+        panels[3].plot(time_s, right, lw=1, label=run, color=f"C{k}")
+    for panel, (name, labels) in zip(np.delete(panels, 3), strips, strict=True):
+        panel.imshow(palette[labels][None], aspect="auto", extent=extent)
+        panel.set_yticks([])
+        panel.set_ylabel(name, rotation=0, ha="right", va="center")
+    panels[3].set(ylabel="probability\nof what is drawn", ylim=(0, 1))
+    panels[3].legend(loc="upper right", fontsize=8, ncols=4)
+    panels[-1].set_xlabel(f"seconds of {names[number]}")
+    patches = [
+        matplotlib.patches.Patch(color=c, label=n) for c, n in zip(COLOURS, CLASSES, strict=True)
+    ]
+    figure.legend(handles=patches, loc="outside upper center", ncols=8, frameon=False, fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Train what is not trained yet; print the tables and draw the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--train", type=Path, required=True, help="Composed train videos.")
+    parser.add_argument("--valid", type=Path, required=True, help="Composed valid videos.")
+    parser.add_argument("--features", type=Path, required=True, help="Of both: train and valid.")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--stills", type=Path, help="To train on too: of benchmarks/stills.py.")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--plot", type=Path, help="Draw the tables.")
+    parser.add_argument("--timeline", type=Path, help="Draw one video.")
+    options = parser.parse_args()
+    train = Composed(options.train, options.features / "train", options.stills)
+    valid = Composed(options.valid, options.features / "valid")
+    heads = {
+        run: [
+            learn(
+                head, train, options.out / run.replace(" ", "-") / str(seed), replace(c, seed=seed)
+            )
+            for seed in range(options.seeds)
+        ]
+        for run, (head, c) in RUNS.items()
+    }
+    data = read_annotated(*valid.list_files())
+    study = Study(heads, data, valid.read_plans(data)["video"].to_numpy())
+    print(f"{(data.labels != IGNORE).sum()} annotated frames of {len(data.names)} people")
+    for smooth in (False, True):
+        faces, sounds = (tabulate_missing(study, what, smooth) for what in ("visual", "audio"))
+        show_differences(faces, smooth)
+    tabulate_classes(study)
+    if options.plot:
+        plot_missing({"faces": faces, "sounds": sounds}, options.plot)
+    if options.timeline:
+        plot_timeline(study, options.timeline)
+
+
+if __name__ == "__main__":
+    main()

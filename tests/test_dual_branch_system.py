@@ -1,0 +1,88 @@
+"""The dual-branch system of arXiv 2603.08034 whole, on tiny backbones: a tuned BEiT, WavLM."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from tiny_models import save_image_set, save_sound_backbone, save_vision_backbone
+
+from abawcli.cli import main
+from abawcli.formats.tables import PROBABILITIES, read_table
+from abawcli.models.checkpoint import describe_checkpoint
+
+SAMPLES = Path(__file__).parents[1] / "sample_videos"
+CLIPS = ("expressions", "leaves_and_returns_vfr", "rotated_phone")
+
+
+def abaw(*arguments: object) -> str:
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tune BEiT, extract and train on the sample clips; return the folder with everything."""
+    work = tmp_path_factory.mktemp("dual-branch")
+    images = save_image_set(work / "images")
+    save_vision_backbone(work / "beit", "beit")
+    save_sound_backbone(work / "wavlm", "wavlm")
+    (work / "labels").mkdir()
+    for clip in CLIPS:
+        text = (SAMPLES / f"{clip}.txt").read_text()
+        (work / "labels" / f"{clip}.txt").write_text(text)
+    abaw("train", "encoder", "--images", work / "images", "--manifest", images, "-o",
+         work / "encoder", "--backbone", work / "beit", "--epochs", "1", "--batch-size", "8",
+         "--frozen-blocks", "1", "--device", "cpu")  # fmt: skip
+    backbones = ["--visual", work / "encoder" / "encoder.safetensors", "--audio", work / "wavlm"]
+    videos = [SAMPLES / f"{clip}.mp4" for clip in CLIPS]
+    abaw("extract", *videos, "-o", work / "features", *backbones, "--device", "cpu")
+    abaw("train", "head", work / "features", "--labels", work / "labels", "-o", work / "run",
+         "--head", "dual-branch", "--hidden", "16", "--layers", "2", "--epochs", "2",
+         "--device", "cpu")  # fmt: skip
+    return work
+
+
+def test_the_head_is_of_the_published_kind(run: Path) -> None:
+    about = describe_checkpoint(run / "run" / "head.safetensors")
+    assert about["head"] == "dual-branch"
+    assert (about["network"]["window_frames"], about["network"]["stride_frames"]) == (64, 32)
+    assert about["training"]["focal_gamma"] == 2 and about["training"]["modality_dropout"] == 0.1
+    assert about["audio"]["backbone"] == str(run / "wavlm")
+    assert about["smoothing"]["method"] == "median" and about["smoothing"]["window_frames"] == 25
+
+
+def test_the_head_is_a_recipe_for_videos_and_features(run: Path) -> None:
+    tables = []
+    for source in (SAMPLES / "expressions.mp4", run / "features" / "expressions.safetensors"):
+        output = run / f"{source.suffix[1:]}.parquet"
+        abaw("predict", source, "-o", output, "--recipe", run / "run" / "head.safetensors",
+             "--device", "cpu")  # fmt: skip
+        tables.append(read_table(output))
+        score = json.loads(abaw("score", output, run / "labels" / "expressions.txt", "--json"))
+        assert score["frames"] == 300 and 0 <= score["macro_f1"] <= 1
+    assert set(tables[0]["source"]) == {"av"}
+    pd.testing.assert_frame_equal(tables[0][PROBABILITIES], tables[1][PROBABILITIES], atol=1e-3)
+
+
+def test_a_face_that_leaves_is_read_from_what_is_there(run: Path) -> None:
+    clip = SAMPLES / "leaves_and_returns_vfr.mp4"
+    output = run / "leaves.csv"
+    abaw("predict", clip, "-o", output, "--recipe", run / "run" / "head.safetensors",
+         "--no-smooth", "--device", "cpu")  # fmt: skip
+    table = read_table(output)
+    assert not table["found"].all() and (table["label"] >= 0).all()
+    assert set(table.loc[~table["found"], "source"]) == {"audio"}  # this backbone hears all sound
+
+
+def test_cross_validation_of_both_systems(run: Path) -> None:
+    out = abaw("crossval", run / "features", "--labels", run / "labels", "-o", run / "cv",
+               "--folds", "3", "--head", "gated", "--head", "dual-branch", "--epochs", "1",
+               "--hidden", "16", "--json", "--device", "cpu")  # fmt: skip
+    report = json.loads(out)
+    assert list(report) == ["gated", "dual-branch"]
+    for head in report.values():
+        assert np.isfinite(head["smoothed"]["macro_f1"]["mean"])

@@ -1,0 +1,100 @@
+"""One pass over everybody gives what each person's own video gives."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from abawcli.config import DualBranchHead
+from abawcli.faces.track import TrackedFace
+from abawcli.formats.features import round_features
+from abawcli.models.dualbranch import DualBranch
+from abawcli.models.extractor import FrameFeatures
+from abawcli.models.heads import TrainedHead
+from abawcli.models.subject_stream import FrameReading, SubjectStream
+
+VISUAL, AUDIO = 5, 3
+
+
+def make_head(window: int, stride: int) -> TrainedHead:
+    torch.manual_seed(0)
+    shape = DualBranchHead(8, 1, 2, 2, 0.0, window, stride)
+    head = DualBranch(VISUAL, AUDIO, shape)
+    return TrainedHead(head, torch.device("cpu"))
+
+
+HEAD = make_head(6, 3)
+
+
+def make_frames(present: Sequence[set[int]], voice: Sequence[bool]) -> list[FrameFeatures]:
+    rng = np.random.default_rng(len(present))
+    frames = []
+    for number, (who, heard) in enumerate(zip(present, voice, strict=True), 1):
+        faces = [
+            TrackedFace(subject, (0.0, 0.0, 9.0, 9.0), 1.0, np.zeros((5, 2)), True)
+            for subject in sorted(who)
+        ]
+        rows = [rng.normal(size=VISUAL).astype(np.float32) for _ in faces]
+        sound = rng.normal(size=AUDIO).astype(np.float32) * heard
+        frames.append(FrameFeatures(number, number / 25, faces, rows, sound, heard))
+    return frames
+
+
+def run(frames: Sequence[FrameFeatures], chunk: int) -> tuple[SubjectStream, list[FrameReading]]:
+    stream, out = SubjectStream(HEAD, VISUAL), []
+    for start in range(0, len(frames), chunk):
+        out += stream.push(frames[start : start + chunk])
+    return stream, out + stream.finish()
+
+
+def read_alone(frames: Sequence[FrameFeatures], subject: int | None) -> NDArray[np.float32]:
+    """Return what the head says of one person's frames, the whole video at once, (T, 8)."""
+    visual = np.zeros((len(frames), VISUAL), np.float16)
+    has = np.zeros(len(frames), bool)
+    for k, frame in enumerate(frames):
+        for face, row in zip(frame.faces, frame.visual, strict=True):
+            if face.subject == subject:
+                visual[k], has[k] = round_features(row), True
+    audio = round_features(np.stack([frame.audio for frame in frames]))
+    heard = np.array([frame.has_audio for frame in frames])
+    return HEAD.classify(visual, audio, has, heard)[0]
+
+
+runs = st.lists(
+    st.tuples(st.integers(1, 12), st.sets(st.integers(0, 2)), st.booleans()), max_size=8
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(runs, st.integers(1, 20))
+def test_everybody_at_once_is_everybody_alone(
+    plan: list[tuple[int, set[int], bool]], chunk: int
+) -> None:
+    present = [who for length, who, _ in plan for _ in range(length)]
+    frames = make_frames(present, [heard for length, _, heard in plan for _ in range(length)])
+    _, readings = run(frames, chunk)
+    assert [reading.features.frame for reading in readings] == list(range(1, len(frames) + 1))
+    if not frames:
+        return
+    sound = read_alone(frames, None)
+    np.testing.assert_allclose([r.sound for r in readings], sound, atol=1e-6)
+    for subject in set().union(*present):
+        alone = read_alone(frames, subject)
+        for k, reading in enumerate(readings):
+            # Who is nobody at that time reads what the sound alone says.
+            found = reading.subjects.get(subject, reading.sound)
+            np.testing.assert_allclose(found, alone[k], atol=1e-6)
+            assert subject in reading.subjects or subject not in present[k]
+
+
+def test_what_is_kept_does_not_grow() -> None:
+    present = [{k // 10} for k in range(2000)]  # somebody else every ten frames
+    frames = make_frames(present, [True] * 2000)
+    stream = SubjectStream(HEAD, VISUAL)
+    for start in range(0, 2000, 10):
+        stream.push(frames[start : start + 10])
+        assert len(stream.subjects) <= 4 and len(stream.waiting) <= 6
+        assert all(len(rows) <= 6 for rows in stream.nobody.rows)
