@@ -61,6 +61,15 @@ class Smoothing:
 
 
 @dataclass(frozen=True)
+class Submission:
+    """Predictions as a challenge's submission."""
+
+    many_borrowed: float = 0.05  # share of a video's rows that take another frame's prediction,
+    # above which it is named: the sample's surplus rows are far fewer, so frames are missing
+    shown_differences: int = 10  # of a submission that is checked; the rest is counted
+
+
+@dataclass(frozen=True)
 class Prediction:
     """How work is cut into pieces; no result depends on it beyond the last digits."""
 

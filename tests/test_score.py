@@ -7,6 +7,7 @@ from sample_tables import make_table
 
 from abawcli.errors import InputError
 from abawcli.formats.abaw import write_annotation
+from abawcli.formats.submission import write_submission
 from abawcli.formats.tables import write_table
 from abawcli.labels import CLASSES
 from abawcli.stages.score import describe_scoring, score_files
@@ -47,6 +48,21 @@ def test_a_table_also_scores_the_frames_with_a_face(tmp_path: Path, suffix: str)
     assert scoring.with_face.frames == 3
     assert scoring.with_face.accuracy == pytest.approx(2 / 3)
     assert scoring.unlabelled == 1
+
+
+def test_a_submission_scores_as_its_videos_do(tmp_path: Path) -> None:
+    labels = {"a": [0, 1, 1, 4], "b_left": [2, 3]}
+    rows = [(video, k, c) for video, cs in labels.items() for k, c in enumerate(cs, 1)]
+    submission = tmp_path / "predictions.txt"
+    write_submission(pd.DataFrame(rows, columns=["video", "frame", "label"]), submission)
+    texts = [write_text(tmp_path / "p" / f"{name}.txt", labels[name]) for name in labels]
+    truth = [
+        write_text(tmp_path / "t" / "a.txt", [0, 1, 4, -1]),
+        write_text(tmp_path / "t" / "b_left.txt", [2, 2, 2]),
+    ]
+    scoring = score_files([submission], truth)
+    assert describe_scoring(scoring) == describe_scoring(score_files(texts, truth))
+    assert scoring.overall.accuracy == pytest.approx(3 / 6)
 
 
 def test_no_annotated_frame_with_a_face(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "Label every frame of videos with one of eight expressions.",
     "smooth": "Smooth a prediction table over time.",
     "score": "Score predictions against annotations.",
+    "submit": "Write the submission file of the ABAW EXPR challenge, or check one.",
     "train": "Train an encoder on labelled images, or a head on features.",
     "crossval": "Cross-validate heads on folds of annotated videos.",
     "probe": "Show what is in a media file: streams, frames, times.",

@@ -53,9 +53,9 @@ def command(
 ) -> None:
     """Score predictions against annotations, all videos pooled: the challenge's macro-F1.
 
-    PREDICTIONS are tables (csv, parquet) or ABAW text files, ANNOTATIONS ABAW text files or
-    tables with the columns video, frame and label; each a file, a folder or a glob. Frames
-    annotated -1 are left out. Videos are matched by name.
+    PREDICTIONS are tables (csv, parquet), ABAW text files or a submission, ANNOTATIONS ABAW text
+    files or tables with the columns video, frame and label; each a file, a folder or a glob.
+    Frames annotated -1 are left out. Videos are matched by name.
     """
     from abawcli.formats.files import (
         check_apart,
@@ -65,7 +65,8 @@ def command(
         write_provenance,
         write_whole,
     )
-    from abawcli.stages.score import LABEL_SUFFIXES, describe_scoring, score_files
+    from abawcli.formats.tracks import LABEL_SUFFIXES
+    from abawcli.stages.score import describe_scoring, score_files
 
     provenance = describe_work("score", [Path(predictions), Path(annotations)], {})
     predicted, annotated = (expand_inputs([s], LABEL_SUFFIXES) for s in (predictions, annotations))
