@@ -4,16 +4,29 @@ The command line reads its defaults here and the library uses the same objects, 
 two never differ. "Published" refers to arXiv 2603.12221.
 """
 
+import re
 from dataclasses import dataclass
 
 # Whom a command means; `faces.subjects` says how each is found.
-SUBJECTS = ("main", "largest", "left", "right", "all")
+SUBJECTS = ("main", "largest", "left", "right", "top", "all")
+STRATEGIES = (*SUBJECTS, "track N", "skip")  # of one video: also a person's number, or nobody
 DETECTOR_NAMES = ("retinaface", "insightface")  # `faces.detect.DETECTORS`
 SMOOTHING_METHODS = ("median", "mean", "gaussian", "vote")  # `smoothing.SMOOTHERS`
 HEAD_NAMES = ("gated", "visual", "audio", "concat", "dual-branch")  # `models.heads.HEADS`
 SMOOTHING_SPACES = ("probabilities", "logits")
 PRECISIONS = ("auto", "float32", "bfloat16")  # number formats to train in
 AUDIO_RATE_HZ = 16_000  # what Wav2Vec 2.0, WavLM and our own voice model expect
+
+
+def parse_track(strategy: str) -> int | None:
+    """Return N of the strategy `track N`; None of any other."""
+    found = re.fullmatch(r"track ([0-9]{1,9})", strategy)
+    return int(found[1]) if found else None
+
+
+def is_strategy(text: str) -> bool:
+    """Tell whether `text` is one of STRATEGIES, with a number for N."""
+    return (text in STRATEGIES and text != "track N") or parse_track(text) is not None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@
     x0, y0 .. x4, y4      landmarks: left eye, right eye, nose, left and right corner of the
                           mouth, as seen in the picture
 
+`tracks.parquet` has the same columns and a row for each face of everybody who was followed,
+whoever was asked for: what there is to choose from.
+
 The provenance stands in the schema metadata under `abaw`.
 """
 
@@ -25,6 +28,7 @@ from abawcli.errors import InputError
 from abawcli.formats.files import write_whole
 
 FACES_NAME = "faces.parquet"
+TRACKS_NAME = "tracks.parquet"
 BOX = ("x", "y", "w", "h")
 LANDMARKS = tuple(f"{axis}{k}" for k in range(5) for axis in "xy")
 SCHEMA = pa.schema(
