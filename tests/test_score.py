@@ -164,7 +164,7 @@ def test_two_files_about_the_same_video(tmp_path: Path) -> None:
     one, two = (write_text(tmp_path / k / "a.txt", [0]) for k in "xy")
     scoring = score_files([one, two], [write_text(tmp_path / "t" / "a.txt", [0])])
     assert list(scoring.failed) == [str(two)]
-    assert "another file too" in scoring.failed[str(two)]
+    assert f"labels of a are in {one} too, left out here" in scoring.failed[str(two)]
     scoring = score_files([one], [write_text(tmp_path / "t" / "a.txt", [0]), two])
     assert list(scoring.failed) == [str(two)]
 

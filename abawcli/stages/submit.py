@@ -22,7 +22,7 @@ from abawcli.formats.abaw import ROW_TOLERANCE, Labels, find_track
 from abawcli.formats.files import warn_left_out
 from abawcli.formats.lines import read_text, strip_header
 from abawcli.formats.submission import HEADER, LOCATION, ROW_FORM, read_submission
-from abawcli.formats.tracks import Tracks, gather, read_tracks, summarise_failures
+from abawcli.formats.tracks import Tracks, gather_tracks, summarise_failures
 from abawcli.labels import N_CLASSES
 
 LOG = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def fill_sample(
     """
     rows = read_submission(sample)
     failed: dict[str, str] = {}
-    tracks = gather(predictions, read_tracks, failed)
+    tracks = gather_tracks(predictions, failed)
     if failed:
         raise InputError(summarise_failures(failed))
     chosen = _choose_tracks(rows["video"].unique().tolist(), tracks)
