@@ -83,6 +83,15 @@ class Submission:
 
 
 @dataclass(frozen=True)
+class Sweeping:
+    """The search for the smoothing that scores best on annotated videos."""
+
+    windows: tuple[int, ...] = (5, 11, 25, 51, 75, 101, 151, 201, 301)  # frames: a fifth of a
+    # second, below which nobody's face changes, to ten; wider ones outlast most expressions
+    folds: int = 5  # each is scored with what wins on the others; as in cross-validating heads
+
+
+@dataclass(frozen=True)
 class Prediction:
     """How work is cut into pieces; no result depends on it beyond the last digits."""
 
