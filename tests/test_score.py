@@ -169,6 +169,15 @@ def test_two_files_about_the_same_video(tmp_path: Path) -> None:
     assert list(scoring.failed) == [str(two)]
 
 
+def test_two_videos_of_one_name_in_a_table(tmp_path: Path) -> None:
+    predictions = write_rows(
+        tmp_path / "x.csv", make_table([0], "a.mp4"), make_table([0], "b/a.avi")
+    )
+    truth = write_text(tmp_path / "a.txt", [0])
+    with pytest.raises(InputError, match="x.csv: a.mp4 and b/a.avi are both called a"):
+        score_files([predictions], [truth])
+
+
 def test_one_file_each_is_paired_whatever_the_names(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
