@@ -64,6 +64,18 @@ class Cropping:
 
 
 @dataclass(frozen=True)
+class ContactSheet:
+    """A picture of who is in a video when."""
+
+    columns: int = 14  # moments of each track: with `side`, as wide as most screens
+    rows: int = 12  # tracks, those that are there longest; more make a picture to scroll through
+    side: int = 92  # pixels of a face
+    scale: float = 1.3  # of a face's square: hair and chin tell people apart
+    low_score: float = Tracking.sure_score  # a face below it is marked
+    quality: int = 90  # of JPEG
+
+
+@dataclass(frozen=True)
 class Smoothing:
     """Predictions over time."""
 
