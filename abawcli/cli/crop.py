@@ -97,6 +97,7 @@ def command(
     from abawcli.faces.detect import load_detector
     from abawcli.formats.files import VIDEO_SUFFIXES, expand_inputs, name_outputs
     from abawcli.formats.strategy import STRATEGY_NAME, plan_folders, propose, read_strategy
+    from abawcli.formats.tables import decode_name
     from abawcli.stages.crop import crop_folders, describe_tracks
 
     cropping = replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side)
@@ -121,7 +122,7 @@ def command(
             )  # fmt: skip
         for folder, summary in done.items():
             name = str(folder.relative_to(output))
-            used[name] = folders[folder], describe_tracks(folder)
+            used[decode_name(name)] = folders[folder], describe_tracks(folder)
             numbers = astuple(summary) if summary else ("done", "", "", "")
             rows.append([name, *map(str, numbers)])
 

@@ -11,44 +11,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from abawcli.config import ContactSheet
-from abawcli.errors import InputError
-from abawcli.faces.crop import Image, crop_frame, read_square
-from abawcli.formats.crops import find_scales, is_own_crops
-from abawcli.formats.faces import BOX, FACES_NAME, TRACKS_NAME, read_faces
+from abawcli.faces.crop import crop_frame, read_square
+from abawcli.formats.crops import find_scales
+from abawcli.formats.faces import BOX, FACES_NAME, TRACKS_NAME
 from abawcli.formats.files import describe_work, is_finished, write_provenance, write_whole
-from abawcli.formats.tables import decode_name
 from abawcli.media.video import read_frames
+from abawcli.views.sheet_drawing import Pictures, draw_sheet
+from abawcli.views.tracks import choose_cells, read_tracks
 
 LOG = logging.getLogger(__name__)
 Update = Callable[[int, int | None, str], None]
-Pictures = dict[tuple[int, int], Image]  # of a track in a frame
-
-
-@dataclass(frozen=True)
-class Tracks:
-    """All faces of a video. In tables, `cropped` says whether the crops show the face."""
-
-    name: str
-    whom: str  # the crops show
-    frames: NDArray[np.int64]  # (F,)
-    times_s: NDArray[np.float64]  # (F,)
-    faces: pd.DataFrame  # frame, time_s, subject, score, box, cropped: a row a face
-    numbers: list[int]  # of all tracks, those that are there longest first
-
-    @property
-    def end_s(self) -> float:
-        """Return when the last frame ends, if it is shown as long as most."""
-        steps = np.diff(self.times_s)
-        return float(self.times_s[-1] + (np.median(steps) if len(steps) else 1.0))
-
-    def place(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return where times are in the video: 0 at its beginning, 1 at its end."""
-        return np.asarray((times_s - self.times_s[0]) / (self.end_s - self.times_s[0]))
 
 
 @dataclass(frozen=True)
@@ -58,48 +33,6 @@ class SheetSummary:
     frames: int
     tracks: int
     shown: int  # of the tracks
-
-
-def read_tracks(folder: Path) -> tuple[Tracks, dict[str, Any]]:
-    """Return the tracks of the video of a folder of crops, and the crops' provenance.
-
-    Raises:
-        InputError: `abaw crop` did not write the folder, or a table in it cannot be read.
-    """
-    if not is_own_crops(folder):
-        raise InputError(f"{folder} is no folder that `abaw crop` wrote for a video")
-    crops, about = read_faces(folder / FACES_NAME)
-    faces, _ = read_faces(folder / TRACKS_NAME)
-    frames, first = np.unique(crops["frame"].to_numpy(), return_index=True)
-    key = ["frame", "subject"]
-    shown = pd.MultiIndex.from_frame(crops.loc[crops["found"], key])
-    faces["cropped"] = pd.MultiIndex.from_frame(faces[key]).isin(shown)
-    numbers, counts = np.unique(faces["subject"].to_numpy(), return_counts=True)
-    tracks = Tracks(
-        decode_name(folder.name), _describe_choice(about), frames,
-        crops["time_s"].to_numpy()[first], faces, numbers[np.lexsort((numbers, -counts))].tolist(),
-    )  # fmt: skip
-    return tracks, about
-
-
-def _describe_choice(about: dict[str, Any]) -> str:
-    settings = about.get("settings", {})
-    rows = settings.get("stretches", [])
-    parts = [f"{strategy} {first}-{last or ''}" for strategy, first, last in rows]
-    return ", ".join(parts) or str(settings.get("subject", "main"))
-
-
-def choose_cells(tracks: Tracks, config: ContactSheet) -> pd.DataFrame:
-    """Return the faces to show, with their `column`: of each track those nearest to its middle.
-
-    A column is an equal share of the time; a track that is not there then has no face in it.
-    """
-    shown = tracks.faces[tracks.faces["subject"].isin(tracks.numbers[: config.rows])]
-    place = tracks.place(shown["time_s"].to_numpy()) * config.columns
-    column = np.minimum(place.astype(int), config.columns - 1)
-    cells = shown.assign(column=column, off=np.abs(place - column - 0.5))
-    cells = cells.sort_values(["subject", "column", "off", "frame"])
-    return cells.drop_duplicates(["subject", "column"]).drop(columns="off")
 
 
 def find_source(about: dict[str, Any]) -> Path | None:
@@ -178,12 +111,8 @@ def make_sheet(
     else:
         LOG.warning("%s: its video is gone or has changed; the sheet shows only its crops", folder)
         pictures = collect_crops(cells, folder, config)
-    from abawcli.views.sheet_drawing import draw_sheet
-
-    figure = draw_sheet(tracks, cells, pictures, config)
     with write_whole(output) as temporary:
-        quality = {"quality": config.quality} if output.suffix == ".jpg" else {}
-        figure.savefig(temporary, dpi=figure.dpi, pil_kwargs=quality)
+        draw_sheet(temporary, tracks, cells, pictures, config)
     write_provenance(output, work)
     shown = min(len(tracks.numbers), config.rows)
     return SheetSummary(len(tracks.frames), len(tracks.numbers), shown)

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from abawcli.config import ContactSheet
-from abawcli.views.sheet import Pictures, Tracks
+from abawcli.faces.crop import Image
+from abawcli.views.tracks import Tracks
+
+Pictures = dict[tuple[int, int], Image]  # of a track in a frame
 
 DPI = 100
 _LEFT, _HEAD, _FOOT, _GAP = 150, 76, 40, 4  # pixels: names of tracks, title and times, key
@@ -25,6 +29,7 @@ CROPPED, THERE, LOW = "#1a8f3c", "#8a9bb5", "#d62728"
 class _Page:
     """A figure with axes in pixels, and where things are on it."""
 
+    figure: Figure
     axes: Axes
     config: ContactSheet
 
@@ -50,9 +55,9 @@ class _Page:
 
 
 def draw_sheet(
-    tracks: Tracks, cells: pd.DataFrame, pictures: Pictures, config: ContactSheet
-) -> Figure:
-    """Return the sheet as a figure, to be saved at its own dpi."""
+    path: Path, tracks: Tracks, cells: pd.DataFrame, pictures: Pictures, config: ContactSheet
+) -> None:
+    """Draw the sheet and write it to `path`, .jpg or .png."""
     shown = sorted(tracks.numbers[: config.rows])
     page = _open_page(config, len(shown))
     _draw_head(page, tracks)
@@ -62,17 +67,15 @@ def draw_sheet(
         _draw_cells(page, row, cells[cells["subject"] == number], pictures)
         _draw_strip(page, row, tracks, faces)
     _draw_foot(page, tracks, page.top(max(1, len(shown))))
-    figure = page.axes.get_figure(root=True)
-    assert figure is not None
+    quality = {"quality": config.quality} if path.suffix == ".jpg" else {}
     with warnings.catch_warnings():  # a name may have letters that the font has not
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        figure.draw_without_rendering()
-    return figure
+        page.figure.savefig(path, dpi=DPI, pil_kwargs=quality)
 
 
 def _open_page(config: ContactSheet, rows: int) -> _Page:
     figure = Figure(dpi=DPI)
-    page = _Page(figure.add_axes((0, 0, 1, 1)), config)
+    page = _Page(figure, figure.add_axes((0, 0, 1, 1)), config)
     width, height = _LEFT + page.width + 2 * _GAP, page.top(max(1, rows)) + _FOOT
     figure.set_size_inches(width / DPI, height / DPI)
     page.axes.set_xlim(0, width)
@@ -142,9 +145,9 @@ def _draw_marks(page: _Page, left: float, top: float, face: Any) -> None:
     if colour:
         page.box(left + 1, top + 1, side - 2, side - 2, fill=False, ec=colour, lw=2)
     style = {"color": CROPPED, "weight": "bold"} if face.cropped else {"color": PALE}
-    page.write(left, top + side + 2, str(face.frame), 12, **style)
+    page.write(left + 1, top + side + 2, str(face.frame), 12, **style)
     if low:
-        page.write(left + side, top + side + 2, f"{face.score:.2f}", 12, color=LOW,
+        page.write(left + side - 5, top + side + 2, f"{face.score:.2f}", 12, color=LOW,
                    weight="bold", ha="right")  # fmt: skip
 
 
