@@ -51,6 +51,8 @@ class Tracking:
     confirm: int = 3  # detections in a row that make a subject; fewer is a flicker
     gap_s: float = 2.0  # a face gone for less is the same one by its place
     likeness: float = 0.9  # of colours, 0..1, that makes a face the same after longer, or a cut
+    same_face: float = 0.35  # likewise of InsightFace's embeddings, -1..1: 0.3 to 0.5 is usual; the
+    # people of one video are few, and a head that turns or laughs is less like itself
     cut: float = 0.12  # mean change of the picture's brightness from frame to frame, 0..1
 
 

@@ -155,6 +155,9 @@ def test_the_head_says_whom_the_crops_show(clip: Path, tmp_path: Path) -> None:
     rows = (Stretch("left", 3, 9), Stretch("track 1", 12))
     crop_folders(clip, {tmp_path / "out": rows}, detector=BlobDetector())
     assert read_tracks(tmp_path / "out")[0].whom == "left 3-9, track 1 12-"
+    many = tuple(Stretch("skip", k, k) for k in range(1, 9))
+    crop_folders(clip, {tmp_path / "many": many}, detector=BlobDetector())
+    assert read_tracks(tmp_path / "many")[0].whom.endswith(", skip 6-6, ...")
     crop_video(clip, tmp_path / "one", subject="top", detector=BlobDetector())
     assert read_tracks(tmp_path / "one")[0].whom == "top"
 

@@ -14,6 +14,8 @@ from abawcli.formats.crops import is_own_crops
 from abawcli.formats.faces import FACES_NAME, TRACKS_NAME, read_faces
 from abawcli.formats.tables import decode_name
 
+_NAMED = 6  # stretches in the head of a sheet, which is a line of text
+
 
 @dataclass(frozen=True)
 class Tracks:
@@ -63,6 +65,7 @@ def _describe_choice(about: dict[str, Any]) -> str:
     settings = about.get("settings", {})
     rows = settings.get("stretches", [])
     parts = [f"{strategy} {first}-{last or ''}" for strategy, first, last in rows]
+    parts[_NAMED:] = ["..."] if len(parts) > _NAMED else []
     return ", ".join(parts) or str(settings.get("subject", "main"))
 
 
