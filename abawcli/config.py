@@ -51,6 +51,8 @@ class Tracking:
     confirm: int = 3  # detections in a row that make a subject; fewer is a flicker
     gap_s: float = 2.0  # a face gone for less is the same one by its place
     likeness: float = 0.9  # of colours, 0..1, that makes a face the same after longer, or a cut
+    same_face: float = 0.35  # likewise of InsightFace's embeddings, -1..1: 0.3 to 0.5 is usual; the
+    # people of one video are few, and a head that turns or laughs is less like itself
     cut: float = 0.12  # mean change of the picture's brightness from frame to frame, 0..1
 
 
@@ -61,6 +63,18 @@ class Cropping:
     scales: tuple[float, ...] = (1.0,)  # side over the longer side of the detector's box
     side: int | None = None  # pixels; none: as in the video
     quality: int = 95  # of JPEG
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """A picture of who is in a video when."""
+
+    columns: int = 14  # moments of each track: with `side`, as wide as most screens
+    rows: int = 12  # tracks, those that are there longest; more make a picture to scroll through
+    side: int = 92  # pixels of a face
+    scale: float = 1.3  # of a face's square: hair and chin tell people apart
+    low_score: float = Tracking.sure_score  # a face below it is marked
+    quality: int = 90  # of JPEG
 
 
 @dataclass(frozen=True)

@@ -234,6 +234,13 @@ def test_a_file_that_is_no_strategy_stops_before_any_work(work: Path, place: str
     assert not Path("crops/two").exists()
 
 
+def test_a_name_that_is_no_unicode(work: Path) -> None:
+    Path("v/two.mkv").rename("v/tw\udcff.mkv")
+    assert crop("v/tw\udcff.mkv", "-o", "crops").exit_code == 0
+    assert read_faces(Path("crops/tw\udcff/faces.parquet"))[0]["found"].any()
+    assert strategy_lines()[1].startswith("tw\ufffd,main,")
+
+
 def test_a_missing_strategy_file_is_one_line(work: Path) -> None:
     result = crop("v", "-o", "crops", "--strategy", "none.csv")
     assert (result.exit_code, result.stderr) == (1, "abaw: error: no such file: none.csv\n")

@@ -13,6 +13,7 @@ from abawcli.errors import AbawError
 # `abaw --help` imports no command.
 COMMANDS = {
     "crop": "Find faces and write square crops and faces.parquet.",
+    "sheet": "Draw who is in a video when, to choose whose face is cropped.",
     "extract": "Extract features of faces and sound, a row a frame.",
     "predict": "Label every frame of videos with one of eight expressions.",
     "smooth": "Smooth a prediction table over time.",

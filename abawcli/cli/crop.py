@@ -95,8 +95,10 @@ def command(
     <video>_right makes one more folder.
     """
     from abawcli.faces.detect import load_detector
+    from abawcli.faces.identity import load_identity
     from abawcli.formats.files import VIDEO_SUFFIXES, expand_inputs, name_outputs
     from abawcli.formats.strategy import STRATEGY_NAME, plan_folders, propose, read_strategy
+    from abawcli.formats.tables import decode_name
     from abawcli.stages.crop import crop_folders, describe_tracks
 
     cropping = replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side)
@@ -108,7 +110,7 @@ def command(
         proposed = plan_folders(plan, read_strategy(proposal), subject)
         if not strategy:
             _warn_if_ignored(plan, proposed, proposal)
-    loaded = load_detector(detector)
+    loaded, identity = load_detector(detector), load_identity()
     used: dict[str, tuple[Stretches, str]] = {}
     rows: list[list[str]] = []
 
@@ -116,12 +118,12 @@ def command(
         folders = {output / name: stretches for name, stretches in plan[str(names[path])].items()}
         with progress_bar(path.name, "frame", quiet) as update:
             done = crop_folders(
-                path, folders, detector=loaded, cropping=cropping,
+                path, folders, detector=loaded, identity=identity, cropping=cropping,
                 tracking=replace(TRACKING, stride=stride), overwrite=overwrite, update=update,
             )  # fmt: skip
         for folder, summary in done.items():
             name = str(folder.relative_to(output))
-            used[name] = folders[folder], describe_tracks(folder)
+            used[decode_name(name)] = folders[folder], describe_tracks(folder)
             numbers = astuple(summary) if summary else ("done", "", "", "")
             rows.append([name, *map(str, numbers)])
 

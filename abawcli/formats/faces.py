@@ -51,8 +51,9 @@ def write_faces(table: pd.DataFrame, path: Path, provenance: Mapping[str, Any]) 
     """
     schema = SCHEMA.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
     rows = pa.Table.from_pandas(table[SCHEMA.names], schema=schema, preserve_index=False)
-    with write_whole(path) as temporary:
-        pa.parquet.write_table(rows, temporary, compression="zstd")
+    # Files that Python opens: pyarrow takes no names that are no Unicode.
+    with write_whole(path) as temporary, temporary.open("wb") as file:
+        pa.parquet.write_table(rows, file, compression="zstd")
 
 
 def read_faces(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -62,7 +63,8 @@ def read_faces(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         InputError: no such file, not parquet, or a column is missing or of another type.
     """
     try:
-        rows = pa.parquet.ParquetFile(path).read()
+        with path.open("rb") as file:
+            rows = pa.parquet.ParquetFile(file).read()
         missing = [name for name in SCHEMA.names if name not in rows.column_names]
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}")

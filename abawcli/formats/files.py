@@ -74,7 +74,8 @@ def _expand(
     if os.path.isdir(path):
         found = sorted(_find_below(path, suffixes, is_input))
         if not found:
-            raise InputError(f"{argument} holds no {' '.join(sorted(suffixes))} file")
+            what = f"{' '.join(sorted(suffixes))} file" if suffixes else "input of this command"
+            raise InputError(f"{argument} holds no {what}")
         return found
     if os.path.exists(path):
         return [path]

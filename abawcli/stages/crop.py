@@ -19,6 +19,7 @@ from abawcli.config import Cropping, Tracking, parse_track
 from abawcli.errors import InputError, OutputError
 from abawcli.faces.crop import Image, crop_frame
 from abawcli.faces.detect import Detector, load_detector
+from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.subjects import lay_rows
 from abawcli.faces.track import TrackedFrame, track_faces
 from abawcli.formats.faces import (
@@ -143,6 +144,7 @@ def crop_video(
     *,
     subject: str = "main",
     detector: Detector | None = None,
+    identity: Identity | None = None,
     tracking: Tracking | None = None,
     cropping: Cropping | None = None,
     overwrite: bool = False,
@@ -158,10 +160,11 @@ def crop_video(
         InputError: the video cannot be read.
         OutputError: something else is in the way, or the place cannot be written.
         UsageError: no such subject.
+        CheckpointError: the InsightFace pack on the disk is damaged.
     """
     return crop_folders(
-        path, {output: (Stretch(subject),)}, detector=detector, tracking=tracking,
-        cropping=cropping, overwrite=overwrite, update=update,
+        path, {output: (Stretch(subject),)}, detector=detector, identity=identity,
+        tracking=tracking, cropping=cropping, overwrite=overwrite, update=update,
     )[output]  # fmt: skip
 
 
@@ -170,6 +173,7 @@ def crop_folders(
     folders: Mapping[Path, Stretches],
     *,
     detector: Detector | None = None,
+    identity: Identity | None = None,
     tracking: Tracking | None = None,
     cropping: Cropping | None = None,
     overwrite: bool = False,
@@ -181,12 +185,14 @@ def crop_folders(
 
     Raises:
         InputError: the video cannot be read, or has not the track or the frames of a stretch.
-        OutputError, UsageError: as `crop_video`.
+        OutputError, UsageError, CheckpointError: as `crop_video`.
     """
     detector = detector or load_detector("retinaface")
     tracking, cropping = tracking or Tracking(), cropping or Cropping()
+    identity = identity or load_identity(tracking)
     about = {"name": detector.name, "sha256": detector.sha256, **asdict(detector.config)}
     settings = {"detector": about, "tracking": asdict(tracking), **asdict(cropping)}
+    settings["identity"] = {"name": identity.name, "sha256": identity.sha256}
     done: dict[Path, CropSummary | None] = dict.fromkeys(folders)
     todo: dict[Path, dict[str, Any]] = {}
     for output, stretches in folders.items():
@@ -196,7 +202,7 @@ def crop_folders(
             todo[output] = provenance
     if not todo:
         return done
-    faces = collect_faces(track_faces(read_frames(path), detector, tracking), update)
+    faces = collect_faces(track_faces(read_frames(path), detector, tracking, identity), update)
     tables = {output: _choose_faces(faces, folders[output], path) for output in todo}
     for output, provenance in todo.items():
         with replace_folder(output) as folder:
