@@ -1,5 +1,6 @@
 """Whatever is in a file, its reader returns what keeps its promises, or says which file is bad."""
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from abawcli.formats.submission import (
     write_submission,
 )
 from abawcli.formats.tables import PROBABILITIES, read_labels, read_table, write_table
+from abawcli.stages.submit import find_differences
 
 # What editors, spreadsheets and scripts put into text files, and what trips parsers.
 PIECES = [b"\n", b"\r\n", b"\r", b",", b",,,,", b'"', b"'", b" ", b"\t", b"\0", b"\xef\xbb\xbf"]
@@ -84,6 +86,21 @@ def write_predictions(path: Path) -> None:
     write_table(make_table([0, -1, 7]), path, {})
 
 
+def check_against_sample(path: Path) -> list[str]:
+    sample = path.with_name("sample.txt")
+    write_sample(sample)
+    differences = list(find_differences(path, sample))
+    if not differences:  # then it is the sample but for its classes and the last line end
+        assert re.sub(
+            r",[0-7]$", ",", path.read_bytes().decode().rstrip("\n"), flags=re.M
+        ) == re.sub(r",[0-7]$", ",", sample.read_bytes().decode().rstrip("\n"), flags=re.M)
+    return differences
+
+
+def check_differences(differences: list[str]) -> None:
+    assert all("\n" not in difference for difference in differences)
+
+
 Case = tuple[Callable[[Path], Any], Callable[[Any], None], Callable[[Path], Any], str]
 CASES: dict[str, Case] = {
     "annotation": (
@@ -93,6 +110,7 @@ CASES: dict[str, Case] = {
         ".txt",
     ),
     "submission": (read_submission, check_rows, write_sample, ".txt"),
+    "check": (check_against_sample, check_differences, write_sample, ".txt"),
     "first line": (is_submission, check_answer, write_sample, ".txt"),
     "test list": (
         read_test_list,

@@ -92,7 +92,8 @@ def test_a_video_that_is_absent_is_refused(folder: Path) -> None:
     status, stdout, stderr = submit(*WRITE)
     assert (status, stdout) == (1, "")
     assert stderr == (
-        "abaw: error: 1 of 2 videos cannot be submitted; no predictions of this video: b\n"
+        "abaw: error: sample.txt: 1 of its 2 videos cannot be submitted; "
+        "no predictions of this video: b (line 2)\n"
     )
     assert not Path("new").exists()
 

@@ -159,6 +159,15 @@ def test_reads_a_test_list(file: Path, caplog: pytest.LogCaptureFixture) -> None
     assert "Windows line ends (line 2), commas or blanks at line ends (line 2)" in caplog.text
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(NAMES.filter(lambda name: name == name.strip(" \t\ufeff")), min_size=1, unique=True)
+)
+def test_a_test_list_is_read_as_it_was_written(tmp_path: Path, names: list[str]) -> None:
+    content = "\n".join(names) + "\n"
+    assert read_test_list(make(tmp_path / "list.txt", content.encode())) == names
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

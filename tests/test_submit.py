@@ -103,7 +103,7 @@ def test_a_side_is_found_as_in_scoring(tmp_path: Path) -> None:
 def test_predictions_of_several_people_must_be_chosen_from(tmp_path: Path, sample: Path) -> None:
     tables = [make_table([4, 4], "a", "0"), make_table([5, 5], "a", "1"), make_table([1], "b")]
     write_table(pd.concat(tables), tmp_path / "t.csv", {})
-    with pytest.raises(InputError, match=r"predictions of 2 subjects \(0, 1\); .*: a$"):
+    with pytest.raises(InputError, match=r"predictions of 2 subjects \(0, 1\); .*: a \(line 5\)$"):
         fill_sample([tmp_path / "t.csv"], sample)
 
 
@@ -121,8 +121,8 @@ def test_all_videos_without_predictions_are_in_one_message(tmp_path: Path) -> No
     with pytest.raises(InputError) as caught:
         fill_sample(files, sample)
     assert str(caught.value) == (
-        "3 of 4 videos cannot be submitted; no predictions of this video: c, d; "
-        "no frame with a label: b"
+        f"{sample}: 3 of its 4 videos cannot be submitted; "
+        "no predictions of this video: c (line 2), d (line 5); no frame with a label: b (line 4)"
     )
 
 

@@ -6,7 +6,7 @@ the nearest frame that has one, of two as near the earlier one.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def fill_sample(
     tracks = gather_tracks(predictions, failed)
     if failed:
         raise InputError(summarise_failures(failed))
-    chosen = _choose_tracks(rows["video"].unique().tolist(), tracks)
+    chosen = _choose_tracks(rows["video"], tracks, sample)
     label, borrowed = np.empty(len(rows), np.int64), 0
     for video, group in rows.groupby("video", sort=False):
         name, frame = str(video), group["frame"].to_numpy()
@@ -72,21 +72,25 @@ def fill_sample(
     return Filled(rows.assign(label=label), len(chosen), borrowed)
 
 
-def _choose_tracks(names: Sequence[str], tracks: Tracks) -> dict[str, tuple[str, str]]:
-    """Return the track of every video of the sample, or name all that have none."""
+def _choose_tracks(videos: pd.Series, tracks: Tracks, sample: Path) -> dict[str, tuple[str, str]]:
+    """Return the track of every video of the sample's rows (N,), or name all that have none."""
     chosen: dict[str, tuple[str, str]] = {}
     without: dict[str, list[str]] = {}  # reason -> videos
-    for name in names:
+    names = videos.drop_duplicates()
+    for row, name in names.items():
         try:
             chosen[name] = find_track(name, tracks, "predictions")
             if not (tracks[chosen[name]].labels >= 0).any():
                 raise InputError(f"{name}: no frame with a label")
         except InputError as error:
-            without.setdefault(str(error).removeprefix(f"{name}: "), []).append(name)
+            reason = str(error).removeprefix(f"{name}: ")
+            without.setdefault(reason, []).append(f"{name} (line {int(str(row)) + 2})")
     if without:
         count = sum(map(len, without.values()))
         reasons = "; ".join(f"{reason}: {', '.join(who)}" for reason, who in without.items())
-        raise InputError(f"{count} of {len(names)} videos cannot be submitted; {reasons}")
+        raise InputError(
+            f"{sample}: {count} of its {len(names)} videos cannot be submitted; {reasons}"
+        )
     return chosen
 
 
