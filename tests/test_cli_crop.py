@@ -214,7 +214,7 @@ def test_what_a_video_has_not_fails_that_video_alone(work: Path) -> None:
     assert result.stderr.splitlines() == [
         "abaw: error: s.csv, line 4: v/alone_right.mkv has no frame 13; the last is 12",
         "abaw: error: s.csv, line 2: v/empty.mkv has no track 0; no face was found in it",
-        "abaw: error: s.csv, line 3: v/two.mkv has no track 2; tracks are 0 to 1",
+        "abaw: error: s.csv, line 3: v/two.mkv has no track 2; they are 0 to 1",
         "abaw: 3 of 3 inputs failed: v/alone_right.mkv, v/empty.mkv, v/two.mkv",
     ]
     assert not Path("crops").exists()
@@ -232,6 +232,23 @@ def test_a_file_that_is_no_strategy_stops_before_any_work(work: Path, place: str
         "left, right, top, all, track N, skip\n"
     )
     assert not Path("crops/two").exists()
+
+
+def test_the_only_track_is_named(work: Path) -> None:
+    Path("s.csv").write_text("video,strategy\nalone_right,track 1\n")
+    result = crop("v/alone_right.mkv", "-o", "crops", "--strategy", "s.csv")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "abaw: error: s.csv, line 2: v/alone_right.mkv has no track 1; its only one is 0\n",
+    )
+
+
+def test_places_that_cannot_be(work: Path) -> None:
+    Path("file").touch()
+    for place, reason in (("file", "Not a directory"), ("x" * 300, "File name too long")):
+        result = crop("v/two.mkv", "-o", place)
+        message = f"abaw: error: cannot write {place}/two: {reason}\n"
+        assert (result.exit_code, result.stderr) == (1, message)
 
 
 def test_a_name_that_is_no_unicode(work: Path) -> None:

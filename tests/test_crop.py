@@ -177,7 +177,7 @@ def test_stretches_have_each_their_own_subject(
 @pytest.mark.parametrize(
     ("stretch", "message"),
     [
-        (Stretch("track 2"), "clip.mkv has no track 2; tracks are 0 to 1"),
+        (Stretch("track 2"), "clip.mkv has no track 2; they are 0 to 1"),
         (Stretch("main", 31), "clip.mkv has no frame 31; the last is 30"),
         (Stretch("main", 31, 40, "s.csv, line 7"), "s.csv, line 7: .*clip.mkv has no frame 31"),
     ],

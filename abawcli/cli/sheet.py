@@ -27,9 +27,9 @@ def command(inputs: tuple[str, ...], output: Path, overwrite: bool, quiet: bool)
     """Draw who is in a video when: a picture of the tracks in a folder of crops.
 
     An input is a folder that `abaw crop` wrote, or one of many. OUTPUT/<video>.jpg has a row for
-    each track, its number, faces from the whole time with their frames, gaps, low scores, and what
-    was cropped: from it OUTPUT/strategy.csv of `abaw crop` is edited. The faces are cut out of
-    the video, where it still is.
+    each track: its number, faces from the whole time with their frames, gaps, low scores, and
+    what was cropped. With it a person edits strategy.csv for `abaw crop --strategy`. The faces are
+    cut out of the video; where it is gone, only what was cropped is shown.
     """
     from abawcli.formats.crops import is_own_crops, name_features, name_video
     from abawcli.formats.files import expand_inputs

@@ -13,6 +13,7 @@ Rows and columns may stand in any order, and other columns are kept.
 
 import csv
 import io
+import os
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -185,7 +186,7 @@ def propose(path: Path, used: Mapping[str, tuple[Stretches, str]]) -> None:
         InputError: as `read_strategy`.
         OutputError: the place cannot be written.
     """
-    there = _read_rows(path) if path.exists() else _Sheet([], [])
+    there = _read_rows(path) if os.path.exists(path) else _Sheet([], [])
     known = {row.cells["video"] for row in there.rows}
     new = [row for name in used if name not in known for row in _lay_rows(name, *used[name])]
     if not new:

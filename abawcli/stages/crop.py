@@ -234,8 +234,9 @@ def _choose_faces(faces: FaceColumns, stretches: Stretches, path: Path) -> pd.Da
         where = f"{stretch.source}: {path}" if stretch.source else str(path)
         number = parse_track(stretch.strategy)
         if number is not None and number >= tracks:
-            known = f"tracks are 0 to {tracks - 1}" if tracks else "no face was found in it"
-            raise InputError(f"{where} has no track {number}; {known}")
+            known = ["no face was found in it", "its only one is 0"]
+            known += [f"they are 0 to {tracks - 1}"]
+            raise InputError(f"{where} has no track {number}; {known[min(tracks, 2)]}")
         if stretch.first > frames:
             raise InputError(f"{where} has no frame {stretch.first}; the last is {frames}")
     return tabulate_faces(faces, stretches)
