@@ -4,16 +4,29 @@ The command line reads its defaults here and the library uses the same objects, 
 two never differ. "Published" refers to arXiv 2603.12221.
 """
 
+import re
 from dataclasses import dataclass
 
 # Whom a command means; `faces.subjects` says how each is found.
-SUBJECTS = ("main", "largest", "left", "right", "all")
+SUBJECTS = ("main", "largest", "left", "right", "top", "all")
+STRATEGIES = (*SUBJECTS, "track N", "skip")  # of one video: also a person's number, or nobody
 DETECTOR_NAMES = ("retinaface", "insightface")  # `faces.detect.DETECTORS`
 SMOOTHING_METHODS = ("median", "mean", "gaussian", "vote")  # `smoothing.SMOOTHERS`
 HEAD_NAMES = ("gated", "visual", "audio", "concat", "dual-branch")  # `models.heads.HEADS`
 SMOOTHING_SPACES = ("probabilities", "logits")
 PRECISIONS = ("auto", "float32", "bfloat16")  # number formats to train in
 AUDIO_RATE_HZ = 16_000  # what Wav2Vec 2.0, WavLM and our own voice model expect
+
+
+def parse_track(strategy: str) -> int | None:
+    """Return N of the strategy `track N`; None of any other."""
+    found = re.fullmatch(r"track ([0-9]{1,9})", strategy)
+    return int(found[1]) if found else None
+
+
+def is_strategy(text: str) -> bool:
+    """Tell whether `text` is one of STRATEGIES, with a number for N."""
+    return (text in STRATEGIES and text != "track N") or parse_track(text) is not None
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,8 @@ class Tracking:
     confirm: int = 3  # detections in a row that make a subject; fewer is a flicker
     gap_s: float = 2.0  # a face gone for less is the same one by its place
     likeness: float = 0.9  # of colours, 0..1, that makes a face the same after longer, or a cut
+    same_face: float = 0.35  # likewise of InsightFace's embeddings, -1..1: 0.3 to 0.5 is usual; the
+    # people of one video are few, and a head that turns or laughs is less like itself
     cut: float = 0.12  # mean change of the picture's brightness from frame to frame, 0..1
 
 
@@ -51,6 +66,18 @@ class Cropping:
 
 
 @dataclass(frozen=True)
+class ContactSheet:
+    """A picture of who is in a video when."""
+
+    columns: int = 14  # moments of each track: with `side`, as wide as most screens
+    rows: int = 12  # tracks, those that are there longest; more make a picture to scroll through
+    side: int = 92  # pixels of a face
+    scale: float = 1.3  # of a face's square: hair and chin tell people apart
+    low_score: float = Tracking.sure_score  # a face below it is marked
+    quality: int = 90  # of JPEG
+
+
+@dataclass(frozen=True)
 class Smoothing:
     """Predictions over time."""
 
@@ -58,6 +85,24 @@ class Smoothing:
     window_frames: int = 25  # odd; about a second of most videos
     window_s: float | None = None  # seconds; where given, it decides instead of frames
     space: str = "probabilities"  # what the statistic is of; logits: their centred logarithms
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Predictions as a challenge's submission."""
+
+    many_borrowed: float = 0.05  # share of a video's rows that take another frame's prediction,
+    # above which it is named: the sample's surplus rows are far fewer, so frames are missing
+    shown_differences: int = 10  # of a submission that is checked; the rest is counted
+
+
+@dataclass(frozen=True)
+class Sweeping:
+    """The search for the smoothing that scores best on annotated videos."""
+
+    windows: tuple[int, ...] = (5, 11, 25, 51, 75, 101, 151, 201, 301)  # frames: a fifth of a
+    # second, below which nobody's face changes, to ten; wider ones outlast most expressions
+    folds: int = 5  # each is scored with what wins on the others; as in cross-validating heads
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,14 @@ def fresh_logging() -> Iterator[None]:
     log.setLevel(logging.NOTSET)
 
 
+@pytest.fixture(autouse=True)
+def no_model_pack(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let results not depend on a model pack of InsightFace that may be on this disk."""
+    monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path_factory.getbasetemp() / "no_pack"))
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """Return the folder of recordings beside the repository; skip where there is none."""

@@ -12,20 +12,40 @@ EIGHT = b"Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 SEVEN = EIGHT.removesuffix(b",Other")
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        EIGHT + b"\n0\n-1\n7\n",
-        EIGHT + b"\n0\n-1\n7",
-        EIGHT + b"\r\n0\r\n-1\r\n7\r\n",
-        b"\xef\xbb\xbf" + EIGHT + b"\n0\n-1\n7\n",
-        EIGHT + b"  \n0 \n-1\t\n7\n\n\n",
-    ],
-)
-def test_reads_what_is_around(tmp_path: Path, content: bytes) -> None:
+PLAIN = EIGHT + b"\n0\n-1\n7\n"
+
+
+@pytest.mark.parametrize("content", [PLAIN, PLAIN.rstrip()])
+def test_reads_the_official_form(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
     path = tmp_path / "102.txt"
     path.write_bytes(content)
     assert read_annotation(path).tolist() == [0, -1, 7]
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("content", "quirk"),
+    [
+        (PLAIN.replace(b"\n", b"\r\n"), "Windows line ends (line 1)"),
+        (b"\xef\xbb\xbf" + PLAIN, "a byte order mark (line 1)"),
+        (PLAIN.replace(b"-1\n", b"-1,,,,,,,\n"), "commas or blanks at line ends (line 3)"),
+        (PLAIN.replace(b"-1\n", b"-1 \t\n"), "commas or blanks at line ends (line 3)"),
+        (PLAIN + b"\n\n", "blank lines at the end (line 5)"),
+        (PLAIN.lower(), "a header that is not exactly Neutral,Anger"),
+        (PLAIN.replace(b",Anger", b", ANGER"), "a header that is not exactly Neutral,Anger"),
+        (PLAIN.replace(b"Other", b"Other,"), "a header that is not exactly Neutral,Anger"),
+    ],
+)
+def test_reads_what_says_the_same_and_notes_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes, quirk: str
+) -> None:
+    path = tmp_path / "102.txt"
+    path.write_bytes(content)
+    assert read_annotation(path).tolist() == [0, -1, 7]
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{path} is read in spite of {quirk}")
 
 
 def test_reads_the_older_seven_classes(tmp_path: Path) -> None:
@@ -61,6 +81,8 @@ def test_round_trip(tmp_path: Path, labels: list[int]) -> None:
         (EIGHT + b"\n0\n-2\n", "line 3: .*not '-2'"),
         (EIGHT + b"\n0\n1.0\n", "line 3: .*not '1.0'"),
         (EIGHT + b"\n0\n\n1\n", "line 3: .*not ''"),
+        (EIGHT + b"\n0\n,,\n", "line 3: .*not ',,'"),
+        (EIGHT + b"\n0\n1,2\n", "line 3: .*not '1,2'"),
         (EIGHT + b"\n\xff\n", "cannot read the annotation"),
     ],
 )

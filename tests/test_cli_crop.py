@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blob_faces import BlobDetector, picture
 from click.testing import CliRunner, Result
 from media_files import write_media
 
 from abawcli.cli import main
 from abawcli.config import DETECTOR_NAMES
 from abawcli.faces.detect import DETECTORS
+from abawcli.formats.faces import read_faces
 
 SAMPLE = Path(__file__).parents[1] / "sample_videos" / "rotated_phone.mp4"
 
@@ -31,7 +33,12 @@ def test_crops_of_a_rotated_video(tmp_path: Path) -> None:
     result = crop(SAMPLE, "-o", tmp_path / "crops", "--scale", 1, "--scale", 1.3, "--size", 48)
     assert result.exit_code == 0, result.output
     folder = tmp_path / "crops" / "rotated_phone"
-    assert sorted(path.name for path in folder.iterdir()) == ["1.0", "1.3", "faces.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "1.0",
+        "1.3",
+        "faces.parquet",
+        "tracks.parquet",
+    ]
     assert [path.name for path in sorted((folder / "1.3").iterdir())] == [
         f"{k:05d}.jpg" for k in range(1, 121)
     ]
@@ -95,3 +102,162 @@ def test_wrong_options_are_usage_errors(
     option: tuple[str, object], dark: Path, tmp_path: Path
 ) -> None:
     assert crop(dark, "-o", tmp_path / "crops", *option).exit_code == 2
+
+
+# Strategies
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three clips of 12 frames; in `two` the left square is large, and gone in 9-12."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("abawcli.faces.detect.load_detector", lambda name: BlobDetector())
+    Path("v").mkdir()
+    write_media(Path("v/two.mkv"), [picture(32 * (k <= 8), 20) for k in range(1, 13)])
+    for name in ("alone_right", "empty"):
+        write_media(Path(f"v/{name}.mkv"), [picture(0, 20 * (name != "empty"))] * 12)
+    return tmp_path
+
+
+def whom(name: str) -> str:
+    return str(read_faces(Path("crops") / name / "faces.parquet")[1]["settings"]["subject"])
+
+
+def strategy_lines() -> list[str]:
+    return Path("crops/strategy.csv").read_text().splitlines()
+
+
+PROPOSAL = [
+    "video,strategy,from,to,note",
+    "alone_right,right,,,track 0: 12 of 12 frames",
+    "empty,main,,,no face",
+    "two,main,,,track 1: 12 of 12 frames; track 0: 8",
+]
+
+
+def test_every_video_is_proposed_and_a_name_chooses_its_side(work: Path) -> None:
+    result = crop("v", "-o", "crops")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert strategy_lines() == PROPOSAL
+    assert [whom(name) for name in ("alone_right", "empty", "two")] == ["right", "main", "main"]
+    # What is said on the command line goes before names.
+    assert crop("v/alone_right.mkv", "-o", "crops", "--subject", "main").exit_code == 0
+    assert whom("alone_right") == "main"
+
+
+def test_an_edited_row_does_that_video_again_and_no_other(work: Path) -> None:
+    assert crop("v", "-o", "crops").exit_code == 0
+    file = Path("crops/strategy.csv")
+    edited = file.read_text().replace("two,main,,,", "two,track 0,,6,mine\ntwo,skip,7,,")
+    file.write_text(edited)
+    before = {name: whom_and_when(name) for name in ("alone_right", "empty", "two")}
+    result = crop("v", "-o", "crops", "--strategy", file)
+    assert result.exit_code == 0 and file.read_text() == edited
+    after = {name: whom_and_when(name) for name in before}
+    assert [name for name in before if before[name] != after[name]] == ["two"]
+    table, _ = read_faces(Path("crops/two/faces.parquet"))
+    assert table["subject"].tolist() == [0] * 6 + [-1] * 6
+    assert crop("v", "-o", "crops", "--strategy", file).stderr.count("done") == 3
+
+
+def whom_and_when(name: str) -> tuple[str, int]:
+    return whom(name), Path(f"crops/{name}/faces.parquet").stat().st_mtime_ns
+
+
+def test_two_folders_of_one_video(work: Path) -> None:
+    Path("s.csv").write_text("video,strategy\ntwo_left,\ntwo_right,\n")
+    result = crop("v", "-o", "crops", "--strategy", "s.csv")
+    assert result.exit_code == 0
+    assert whom("two_left") == "left" and whom("two_right") == "right"
+    assert not Path("crops/two").exists() and whom("empty") == "main"
+    assert [line.split(",")[:2] for line in strategy_lines()[1:]] == [
+        ["alone_right", "right"], ["empty", "main"], ["two_left", "left"], ["two_right", "right"],
+    ]  # fmt: skip
+
+
+def test_edited_rows_that_are_not_followed_are_said(work: Path) -> None:
+    assert crop("v", "-o", "crops").stderr.count("warning") == 0
+    Path("crops/strategy.csv").write_text("video,strategy\ntwo,left\nempty,\n")
+    result = crop("v", "-o", "crops")
+    warning = (
+        "abaw: warning: crops/strategy.csv says otherwise of two (1 of 3 videos); "
+        "give it as --strategy to follow it"
+    )
+    assert warning in result.stderr.splitlines()
+    assert whom("two") == "main"
+    assert strategy_lines()[:3] == ["video,strategy,from,to,note", "two,left,,,", "empty,,,,"]
+    assert "warning" not in crop("v", "-o", "crops", "--strategy", "crops/strategy.csv").stderr
+
+
+def test_a_row_about_no_video_fails_and_the_others_are_done(work: Path) -> None:
+    Path("s.csv").write_text("video,strategy\ntow,left\ntwo,left\nempty_left,\n")
+    result = crop("v/two.mkv", "-o", "crops", "--strategy", "s.csv", "-q")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "abaw: error: s.csv, line 2: no input video is called tow; is it two?",
+        "abaw: error: s.csv, line 4: no input video is called empty_left",
+        "abaw: 2 of 3 inputs failed: s.csv, line 2, s.csv, line 4",
+    ]
+    assert whom("two") == "left"
+    # Not so of videos that an earlier run was about.
+    assert crop("v", "-o", "crops").exit_code == 0
+    only = ("v/empty.mkv", "-o", "crops", "--strategy", "crops/strategy.csv", "-q")
+    assert (crop(*only).exit_code, crop(*only).stderr) == (0, "")
+
+
+def test_what_a_video_has_not_fails_that_video_alone(work: Path) -> None:
+    Path("s.csv").write_text(
+        "video,strategy,from\nempty,track 0,\ntwo,track 2,\nalone_right,main,13\n"
+    )
+    result = crop("v", "-o", "crops", "--strategy", "s.csv", "-q")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "abaw: error: s.csv, line 4: v/alone_right.mkv has no frame 13; the last is 12",
+        "abaw: error: s.csv, line 2: v/empty.mkv has no track 0; no face was found in it",
+        "abaw: error: s.csv, line 3: v/two.mkv has no track 2; they are 0 to 1",
+        "abaw: 3 of 3 inputs failed: v/alone_right.mkv, v/empty.mkv, v/two.mkv",
+    ]
+    assert not Path("crops").exists()
+
+
+@pytest.mark.parametrize("place", ["s.csv", "crops/strategy.csv"])
+def test_a_file_that_is_no_strategy_stops_before_any_work(work: Path, place: str) -> None:
+    Path("crops").mkdir()
+    Path(place).write_text("video,strategy\ntwo,middle\n")
+    given = ("--strategy", place) if place == "s.csv" else ()
+    result = crop("v", "-o", "crops", *given)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"abaw: error: {place}, line 2: unknown strategy 'middle'; choose one of main, largest, "
+        "left, right, top, all, track N, skip\n"
+    )
+    assert not Path("crops/two").exists()
+
+
+def test_the_only_track_is_named(work: Path) -> None:
+    Path("s.csv").write_text("video,strategy\nalone_right,track 1\n")
+    result = crop("v/alone_right.mkv", "-o", "crops", "--strategy", "s.csv")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "abaw: error: s.csv, line 2: v/alone_right.mkv has no track 1; its only one is 0\n",
+    )
+
+
+def test_places_that_cannot_be(work: Path) -> None:
+    Path("file").touch()
+    for place, reason in (("file", "Not a directory"), ("x" * 300, "File name too long")):
+        result = crop("v/two.mkv", "-o", place)
+        message = f"abaw: error: cannot write {place}/two: {reason}\n"
+        assert (result.exit_code, result.stderr) == (1, message)
+
+
+def test_a_name_that_is_no_unicode(work: Path) -> None:
+    Path("v/two.mkv").rename("v/tw\udcff.mkv")
+    assert crop("v/tw\udcff.mkv", "-o", "crops").exit_code == 0
+    assert read_faces(Path("crops/tw\udcff/faces.parquet"))[0]["found"].any()
+    assert strategy_lines()[1].startswith("tw\ufffd,main,")
+
+
+def test_a_missing_strategy_file_is_one_line(work: Path) -> None:
+    result = crop("v", "-o", "crops", "--strategy", "none.csv")
+    assert (result.exit_code, result.stderr) == (1, "abaw: error: no such file: none.csv\n")

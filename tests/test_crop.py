@@ -17,9 +17,11 @@ from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.faces.detect import Face
 from abawcli.formats.faces import SCHEMA, read_faces, write_faces
 from abawcli.formats.files import provenance_path
-from abawcli.stages.crop import CropSummary, crop_video
+from abawcli.formats.strategy import Stretch
+from abawcli.stages.crop import CropSummary, crop_folders, crop_video, describe_tracks
 
 ROOT = Path(__file__).parents[1]
+TABLES = ["faces.parquet", "tracks.parquet"]
 
 
 class SquareFinder:
@@ -71,7 +73,7 @@ def test_main_subject_has_a_file_for_each_frame_it_is_in(clip: Path, tmp_path: P
     summary = crop(clip, out, cropping=Cropping(scales=(1.0, 1.5), side=24))
     assert summary is not None and (summary.frames, summary.found, summary.subjects) == (30, 20, 1)
     files = [f"{scale}/{k:05d}.jpg" for scale in ("1.0", "1.5") for k in range(1, 21)]
-    assert names(out) == [*files, "faces.parquet"]
+    assert names(out) == [*files, *TABLES]
     tight, wide = (cv2.imread(str(out / scale / "00005.jpg")) for scale in ("1.0", "1.5"))
     assert tight.shape == wide.shape == (24, 24, 3)
     assert tight.mean() > 215  # all of it is the square
@@ -103,7 +105,7 @@ def test_all_subjects_have_a_folder_and_a_row_each(clip: Path, tmp_path: Path) -
     crop(clip, tmp_path / "out", subject="all")
     first = [f"subject0/1.0/{k:05d}.jpg" for k in range(1, 21)]
     second = [f"subject1/1.0/{k:05d}.jpg" for k in range(8, 31)]
-    assert names(tmp_path / "out") == ["faces.parquet", *first, *second]
+    assert names(tmp_path / "out") == ["faces.parquet", *first, *second, "tracks.parquet"]
     table, _ = read_faces(tmp_path / "out" / "faces.parquet")
     assert table[["frame", "subject"]].to_numpy().tolist() == [
         [k, s] for k in range(1, 31) for s in (0, 1)
@@ -118,12 +120,102 @@ def test_per_frame_choice_follows_the_frame(clip: Path, tmp_path: Path) -> None:
     assert table["subject"].tolist() == [0] * 7 + [1] * 23
 
 
+def test_tracks_have_everybody_whoever_was_asked_for(clip: Path, tmp_path: Path) -> None:
+    crop(clip, tmp_path / "out")
+    tracks, about = read_faces(tmp_path / "out" / "tracks.parquet")
+    faces, _ = read_faces(tmp_path / "out" / "faces.parquet")
+    assert tracks["found"].all() and about["settings"]["subject"] == "main"
+    assert tracks.loc[tracks["subject"] == 0, "frame"].tolist() == list(range(1, 21))
+    assert tracks.loc[tracks["subject"] == 1, "frame"].tolist() == list(range(8, 31))
+    mine = tracks[tracks["subject"] == 0].reset_index(drop=True)
+    pd.testing.assert_frame_equal(mine, faces[faces["found"]], check_dtype=False)
+    assert describe_tracks(tmp_path / "out") == "track 1: 23 of 30 frames; track 0: 20"
+
+
+def test_a_track_by_number_and_nobody(clip: Path, tmp_path: Path) -> None:
+    assert crop(clip, tmp_path / "one", subject="track 1") == CropSummary(30, 23, 13, 1)
+    table, about = read_faces(tmp_path / "one" / "faces.parquet")
+    assert table["subject"].unique().tolist() == [1] and about["settings"]["subject"] == "track 1"
+    assert table["found"].tolist() == [False] * 7 + [True] * 23
+    assert crop(clip, tmp_path / "none", subject="skip") == CropSummary(30, 0, 0, 0)
+    table, _ = read_faces(tmp_path / "none" / "faces.parquet")
+    assert len(table) == 30 and (table["subject"] == -1).all()
+    assert names(tmp_path / "none") == TABLES
+
+
+def test_stretches_have_each_their_own_subject(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, original = [], stage.collect_faces
+    monkeypatch.setattr(stage, "collect_faces", lambda *a: found.append(a) or original(*a))
+    several = (Stretch("left", 3, 9), Stretch("track 1", 12, 14), Stretch("main", 21))
+    folders = {tmp_path / "a": several, tmp_path / "b": (Stretch("top"),)}
+    done = crop_folders(clip, folders, detector=SquareFinder())
+    assert len(found) == 1  # for two folders
+    table, about = read_faces(tmp_path / "a" / "faces.parquet")
+    nobody = [-1] * 2
+    assert table["frame"].tolist() == list(range(1, 31))
+    assert table["subject"].tolist() == (
+        nobody + [0] * 7 + nobody + [1] * 3 + [-1] * 6 + [1] * 10  # main of 21-30 alone
+    )
+    assert (table["found"] == (table["subject"] >= 0)).all()
+    assert about["settings"]["subject"] == "strategy"
+    assert about["settings"]["stretches"] == [
+        ["left", 3, 9], ["track 1", 12, 14], ["main", 21, None],
+    ]  # fmt: skip
+    assert done[tmp_path / "a"] is not None and done[tmp_path / "a"].found == 20
+    files = names(tmp_path / "a" / "1.0")
+    assert files == [f"{k:05d}.jpg" for k in [*range(3, 10), *range(12, 15), *range(21, 31)]]
+    table, _ = read_faces(tmp_path / "b" / "faces.parquet")
+    assert table["subject"].tolist() == [0] * 7 + [1] * 23  # centres at 50 and at 48
+    # Only what was edited is done again.
+    folders[tmp_path / "b"] = (Stretch("right"),)
+    again = crop_folders(clip, folders, detector=SquareFinder())
+    assert again[tmp_path / "a"] is None and again[tmp_path / "b"] is not None
+
+
+@pytest.mark.parametrize(
+    ("stretch", "message"),
+    [
+        (Stretch("track 2"), "clip.mkv has no track 2; they are 0 to 1"),
+        (Stretch("main", 31), "clip.mkv has no frame 31; the last is 30"),
+        (Stretch("main", 31, 40, "s.csv, line 7"), "s.csv, line 7: .*clip.mkv has no frame 31"),
+    ],
+)
+def test_tracks_and_frames_that_are_not_there_write_nothing(
+    stretch: Stretch, message: str, clip: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        crop_folders(clip, {tmp_path / "out": (stretch,)}, detector=SquareFinder())
+    assert names(tmp_path) == ["clip.mkv"]
+
+
+def test_a_track_of_a_video_without_faces_is_refused(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "dark.mp4", [picture()] * 6)
+    with pytest.raises(InputError, match="dark.mp4 has no track 0; no face was found in it"):
+        crop(path, tmp_path / "out", subject="track 0")
+
+
+def test_notes_name_the_tracks_that_are_there_longest(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "dark.mp4", [picture()] * 6)
+    crop(path, tmp_path / "out")
+    assert describe_tracks(tmp_path / "out") == "no face"
+    row = {name: 0.5 for name in SCHEMA.names} | {"found": True, "detected": True}
+    rows = [row | {"frame": f, "subject": s} for s in range(15) for f in range(1, 3 + (s == 7))]
+    write_faces(pd.DataFrame(rows), tmp_path / "out" / "tracks.parquet", {})
+    note = describe_tracks(tmp_path / "out")
+    assert note.startswith("track 7: 3 of 6 frames; track 0: 2; track 1: 2; ")
+    assert note.endswith("; track 11: 2; 3 more")
+    with pytest.raises(InputError, match="no such file"):
+        describe_tracks(tmp_path)
+
+
 def test_video_without_faces_has_a_table_and_no_crops(tmp_path: Path) -> None:
     path = write_media(tmp_path / "dark.mp4", [picture()] * 6)
     assert crop(path, tmp_path / "out") == CropSummary(6, 0, 0, 0)
     table, _ = read_faces(tmp_path / "out" / "faces.parquet")
     assert len(table) == 6 and not table["found"].any() and (table["subject"] == -1).all()
-    assert names(tmp_path / "out") == ["faces.parquet"]
+    assert names(tmp_path / "out") == TABLES
 
 
 def test_a_stream_may_change_its_size(tmp_path: Path) -> None:
@@ -200,7 +292,7 @@ def test_crops_of_another_video_are_replaced_only_when_asked(clip: Path, tmp_pat
     with pytest.raises(OutputError, match="not made from this input; use --overwrite"):
         crop(other, tmp_path / "out")
     assert crop(other, tmp_path / "out", overwrite=True) == CropSummary(3, 0, 0, 0)
-    assert names(tmp_path / "out") == ["faces.parquet"]
+    assert names(tmp_path / "out") == TABLES
 
 
 def test_an_unwritable_place_is_one_line(clip: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from abawcli.cli import COMMANDS, main
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "sample_videos" / "README.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-FOLDERS = "abawcli|benchmarks|docs|sample_videos|tests"
+FOLDERS = "abawcli|benchmarks|docs|examples|sample_videos|tests"
 MAKE_CLI = runpy.run_path(str(ROOT / "docs" / "make_cli.py"))
 
 

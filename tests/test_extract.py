@@ -18,12 +18,13 @@ from abawcli.config import Cropping, Prediction
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.formats.features import Features, read_features
 from abawcli.formats.files import provenance_path
+from abawcli.formats.strategy import Stretch
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import Encoder
 from abawcli.models.extractor import Extractor
 from abawcli.models.recipes import find_weights
 from abawcli.models.sound import SoundEncoder
-from abawcli.stages.crop import crop_video
+from abawcli.stages.crop import crop_folders, crop_video
 from abawcli.stages.extract import extract_features
 from abawcli.stages.predict import Predictor
 
@@ -269,6 +270,15 @@ def test_crops_of_everybody_and_of_somebody(
     )
     with pytest.raises(InputError, match="crops of subject 'left', not 'main'; crop again"):
         extract_features(tmp_path / "left", tmp_path / "m.safetensors", extractor, subject="main")
+
+
+def test_crops_that_several_rows_chose(tmp_path: Path, extractor: Extractor, video: Path) -> None:
+    rows = (Stretch("left", 2, 10), Stretch("track 1", 21, 30))
+    crop_folders(video, {tmp_path / "v_left": rows}, detector=BlobDetector())
+    found = extract(tmp_path / "v_left", extractor, tmp_path / "f.safetensors")
+    assert found.about["subject"] == "strategy" and found.about["video"] == "v_left"
+    assert np.flatnonzero(found.has_visual).tolist() == [*range(1, 10), *range(20, 30)]
+    assert (found.box[1:10, 0] < 64).all() and (found.box[20:30, 0] > 64).all()
 
 
 def test_crops_whose_file_is_gone_or_damaged_are_frames_without(

@@ -75,3 +75,9 @@ def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
         read_folds(path)
     with pytest.raises(InputError, match="no table"):
         read_folds(tmp_path / "gone.csv")
+
+
+def test_every_class_has_fewer_frames_than_folds() -> None:
+    labels = [np.array([k]) for k in range(4)]
+    with pytest.raises(UsageError, match="no class has the 3 annotated frames that 3 folds need"):
+        make_folds(list("abcd"), labels, 3)

@@ -7,6 +7,7 @@ from sample_tables import make_table
 
 from abawcli.errors import InputError
 from abawcli.formats.abaw import write_annotation
+from abawcli.formats.submission import write_submission
 from abawcli.formats.tables import write_table
 from abawcli.labels import CLASSES
 from abawcli.stages.score import describe_scoring, score_files
@@ -47,6 +48,21 @@ def test_a_table_also_scores_the_frames_with_a_face(tmp_path: Path, suffix: str)
     assert scoring.with_face.frames == 3
     assert scoring.with_face.accuracy == pytest.approx(2 / 3)
     assert scoring.unlabelled == 1
+
+
+def test_a_submission_scores_as_its_videos_do(tmp_path: Path) -> None:
+    labels = {"a": [0, 1, 1, 4], "b_left": [2, 3]}
+    rows = [(video, k, c) for video, cs in labels.items() for k, c in enumerate(cs, 1)]
+    submission = tmp_path / "predictions.txt"
+    write_submission(pd.DataFrame(rows, columns=["video", "frame", "label"]), submission)
+    texts = [write_text(tmp_path / "p" / f"{name}.txt", labels[name]) for name in labels]
+    truth = [
+        write_text(tmp_path / "t" / "a.txt", [0, 1, 4, -1]),
+        write_text(tmp_path / "t" / "b_left.txt", [2, 2, 2]),
+    ]
+    scoring = score_files([submission], truth)
+    assert describe_scoring(scoring) == describe_scoring(score_files(texts, truth))
+    assert scoring.overall.accuracy == pytest.approx(3 / 6)
 
 
 def test_no_annotated_frame_with_a_face(tmp_path: Path) -> None:
@@ -148,9 +164,18 @@ def test_two_files_about_the_same_video(tmp_path: Path) -> None:
     one, two = (write_text(tmp_path / k / "a.txt", [0]) for k in "xy")
     scoring = score_files([one, two], [write_text(tmp_path / "t" / "a.txt", [0])])
     assert list(scoring.failed) == [str(two)]
-    assert "another file too" in scoring.failed[str(two)]
+    assert f"labels of a are in {one} too, left out here" in scoring.failed[str(two)]
     scoring = score_files([one], [write_text(tmp_path / "t" / "a.txt", [0]), two])
     assert list(scoring.failed) == [str(two)]
+
+
+def test_two_videos_of_one_name_in_a_table(tmp_path: Path) -> None:
+    predictions = write_rows(
+        tmp_path / "x.csv", make_table([0], "a.mp4"), make_table([0], "b/a.avi")
+    )
+    truth = write_text(tmp_path / "a.txt", [0])
+    with pytest.raises(InputError, match="x.csv: a.mp4 and b/a.avi are both called a"):
+        score_files([predictions], [truth])
 
 
 def test_one_file_each_is_paired_whatever_the_names(

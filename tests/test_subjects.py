@@ -37,6 +37,7 @@ def choose_plainly(faces: Faces, strategy: str) -> list[int]:
         "largest": lambda b: -b[2] * b[3],
         "left": lambda b: b[0] + b[2] / 2,
         "right": lambda b: -b[0] - b[2] / 2,
+        "top": lambda b: b[1] + b[3] / 2,
     }
     chosen = []
     for frame in sorted({f for f, _, _ in faces}):
@@ -44,6 +45,8 @@ def choose_plainly(faces: Faces, strategy: str) -> list[int]:
         if strategy == "main":
             main = min(weight, key=lambda s: (-weight[s], s))
             chosen += [k for s, k in rows if s == main]
+        elif strategy.startswith("track") or strategy == "skip":
+            chosen += [k for s, k in rows if strategy == f"track {s}"]
         elif strategy == "all":
             chosen += [k for _, k in rows]
         else:
@@ -51,12 +54,15 @@ def choose_plainly(faces: Faces, strategy: str) -> list[int]:
     return chosen
 
 
-@given(faces_strategy, st.sampled_from(SUBJECTS))
+CHOICES = (*SUBJECTS, "skip", "track 0", "track 3", "track 99")
+
+
+@given(faces_strategy, st.sampled_from(CHOICES))
 def test_choice_is_the_plain_one(faces: Faces, strategy: str) -> None:
     assert choose_rows(*columns(faces), strategy).tolist() == choose_plainly(faces, strategy)
 
 
-@given(faces_strategy, st.sampled_from(SUBJECTS), st.integers(12, 15))
+@given(faces_strategy, st.sampled_from(CHOICES), st.integers(12, 15))
 def test_every_frame_has_a_row_for_each_subject(faces: Faces, strategy: str, n: int) -> None:
     frame, subject, boxes = columns(faces)
     frames, who, index = lay_rows(np.arange(1, n + 1), frame, subject, boxes, strategy)
@@ -70,6 +76,8 @@ def test_every_frame_has_a_row_for_each_subject(faces: Faces, strategy: str, n: 
         assert set(who.tolist()) == {find_main(subject, boxes)}
     elif strategy == "all" and faces:
         assert who.tolist() == sorted(set(subject.tolist())) * n
+    elif strategy.startswith("track") and found.any():
+        assert set(who.tolist()) == {int(strategy[6:])}
     else:
         assert (who[~found] == NOBODY).all()
 
@@ -82,5 +90,7 @@ def test_main_is_longest_and_largest() -> None:
 
 
 def test_an_unknown_strategy_is_refused() -> None:
-    with pytest.raises(UsageError, match="unknown subject 'middle'; choose one of main, largest"):
-        choose_rows(*columns([]), "middle")
+    for name in ("middle", "track N", "track", "track -1", "track 1.5", "trackl 1"):
+        message = f"unknown subject '{name}'; choose one of main, largest"
+        with pytest.raises(UsageError, match=message):
+            choose_rows(*columns([]), name)

@@ -198,6 +198,22 @@ def test_missing_columns_are_all_named(tmp_path: Path) -> None:
         read_table(path)
 
 
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("video,frame,label,label\na,1,0,1\n")
+    with pytest.raises(InputError, match="labels.csv has the column label 2 times"):
+        read_labels(path)
+
+
+@pytest.mark.parametrize("content", [b"\x80\n", b'video,frame,label\na,1,"0\na,2,0\n'])
+def test_what_no_csv_reader_takes_is_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot read the table .*labels.csv") as caught:
+        read_labels(path)
+    assert "\n" not in str(caught.value)
+
+
 def test_files_that_are_no_tables(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_table(tmp_path / "gone.csv")

@@ -13,10 +13,12 @@ from abawcli.errors import AbawError
 # `abaw --help` imports no command.
 COMMANDS = {
     "crop": "Find faces and write square crops and faces.parquet.",
+    "sheet": "Draw who is in a video when, to choose whose face is cropped.",
     "extract": "Extract features of faces and sound, a row a frame.",
     "predict": "Label every frame of videos with one of eight expressions.",
     "smooth": "Smooth a prediction table over time.",
     "score": "Score predictions against annotations.",
+    "submit": "Write the submission file of the ABAW EXPR challenge, or check one.",
     "train": "Train an encoder on labelled images, or a head on features.",
     "crossval": "Cross-validate heads on folds of annotated videos.",
     "probe": "Show what is in a media file: streams, frames, times.",

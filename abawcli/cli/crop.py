@@ -1,22 +1,32 @@
 """`abaw crop`: square face crops of videos."""
 
+from __future__ import annotations
+
+import logging
 import math
+import os
+from collections.abc import Collection, Mapping
 from dataclasses import astuple, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from abawcli.cli.batch import run_each
+from abawcli.cli.batch import report_error, run_each
 from abawcli.cli.console import print_table, progress_bar
 from abawcli.cli.options import (
     inputs_argument,
     output_option,
     overwrite_option,
-    subject_option,
     verbosity_options,
 )
-from abawcli.config import DETECTOR_NAMES, Cropping, Tracking
+from abawcli.config import DETECTOR_NAMES, SUBJECTS, Cropping, Tracking
+from abawcli.errors import InputError
 
+if TYPE_CHECKING:
+    from abawcli.formats.strategy import Stretches
+
+LOG = logging.getLogger(__name__)
 CROPPING, TRACKING = Cropping(), Tracking()
 
 
@@ -42,7 +52,15 @@ def _check_finite(
     "--size", "side", type=click.IntRange(min=1),
     help="Pixels that crops are resized to.  [default: as in the video]",
 )  # fmt: skip
-@subject_option
+@click.option(
+    "--subject", type=click.Choice(SUBJECTS),
+    help="Whose face, as for predict.  [default: left or right by a name that ends in _left or "
+    "_right; else main]",
+)  # fmt: skip
+@click.option(
+    "--strategy", type=click.Path(path_type=Path), metavar="FILE",
+    help="csv that says whose face for each video, as OUTPUT/strategy.csv does.",
+)  # fmt: skip
 @click.option(
     "--detector", type=click.Choice(DETECTOR_NAMES), default="retinaface", show_default=True,
     help="What finds faces; insightface needs a model pack.",
@@ -58,7 +76,8 @@ def command(
     output: Path,
     scales: tuple[float, ...],
     side: int | None,
-    subject: str,
+    subject: str | None,
+    strategy: Path | None,
     detector: str,
     stride: int,
     overwrite: bool,
@@ -69,31 +88,84 @@ def command(
     OUTPUT/<video>/<scale>/00001.jpg is the face in frame 1, black outside the frame; a frame
     without a face has no file. OUTPUT/<video>/faces.parquet has a row for every frame: time,
     box, landmarks. With --subject all the crops are in <video>/subject0/<scale>/ and so on.
+
+    OUTPUT/strategy.csv gets a row for each video: whose face it was, and who else there is, as
+    `abaw sheet` shows. Edit it and give it as --strategy: main, largest, left, right, top,
+    all, track N or skip, of the frames from..to if not of all; a row <video>_left or
+    <video>_right makes one more folder.
     """
     from abawcli.faces.detect import load_detector
+    from abawcli.faces.identity import load_identity
     from abawcli.formats.files import VIDEO_SUFFIXES, expand_inputs, name_outputs
-    from abawcli.stages.crop import crop_video
+    from abawcli.formats.strategy import STRATEGY_NAME, plan_folders, propose, read_strategy
+    from abawcli.formats.tables import decode_name
+    from abawcli.stages.crop import crop_folders, describe_tracks
 
     cropping = replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side)
     names = name_outputs(expand_inputs(inputs, VIDEO_SUFFIXES), Path(), "")
-    folders = {path: output / name for path, name in names.items()}
-    loaded = load_detector(detector)
+    edited, proposal = read_strategy(strategy) if strategy else {}, output / STRATEGY_NAME
+    plan = plan_folders(map(str, names.values()), edited, subject)
+    missing = _report_unknown(edited, plan, output)
+    if os.path.isfile(proposal):  # what is wrong with it is said before hours of work
+        proposed = plan_folders(plan, read_strategy(proposal), subject)
+        if not strategy:
+            _warn_if_ignored(plan, proposed, proposal)
+    loaded, identity = load_detector(detector), load_identity()
+    used: dict[str, tuple[Stretches, str]] = {}
     rows: list[list[str]] = []
 
     def work(path: Path) -> None:
+        folders = {output / name: stretches for name, stretches in plan[str(names[path])].items()}
         with progress_bar(path.name, "frame", quiet) as update:
-            done = crop_video(
-                path, folders[path], subject=subject, detector=loaded, cropping=cropping,
+            done = crop_folders(
+                path, folders, detector=loaded, identity=identity, cropping=cropping,
                 tracking=replace(TRACKING, stride=stride), overwrite=overwrite, update=update,
             )  # fmt: skip
-        numbers = astuple(done) if done else ("done", "", "", "")
-        rows.append([str(names[path]), *map(str, numbers)])
+        for folder, summary in done.items():
+            name = str(folder.relative_to(output))
+            used[decode_name(name)] = folders[folder], describe_tracks(folder)
+            numbers = astuple(summary) if summary else ("done", "", "", "")
+            rows.append([name, *map(str, numbers)])
 
     try:
-        run_each(folders, work)
+        run_each(names, work, missing)
     finally:
         if rows and not quiet:
             print_table(
                 f"crops in {output}", ["video", "frames", "with a face", "looked at", "subjects"],
                 rows, stderr=True,
             )  # fmt: skip
+        propose(proposal, used)
+
+
+def _report_unknown(
+    edited: Mapping[str, Stretches], videos: Collection[str], output: Path
+) -> list[str]:
+    """Report and return the rows about no video: neither an input nor cropped before."""
+    from abawcli.formats.faces import FACES_NAME
+    from abawcli.formats.strategy import find_video_of, suggest_names
+
+    unknown = []
+    for name, stretches in edited.items():
+        if find_video_of(name, videos) or os.path.isfile(output / name / FACES_NAME):
+            continue
+        source = stretches[0].source
+        hint = suggest_names(name, videos)
+        report_error(InputError(f"{source}: no input video is called {name}{hint}"))
+        unknown.append(source)
+    return unknown
+
+
+def _warn_if_ignored(
+    plan: Mapping[str, Mapping[str, Stretches]],
+    proposed: Mapping[str, Mapping[str, Stretches]],
+    proposal: Path,
+) -> None:
+    """Say so where the rows of an earlier run, which may have been edited, are not followed."""
+    others = [video for video, folders in plan.items() if folders != proposed[video]]
+    if others:
+        more = ", ..." if len(others) > 3 else ""
+        LOG.warning(
+            "%s says otherwise of %s%s (%d of %d videos); give it as --strategy to follow it",
+            proposal, ", ".join(others[:3]), more, len(others), len(plan),
+        )  # fmt: skip

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from abawcli.cli.batch import exit_if_failed
-from abawcli.cli.console import print_json, print_table
+from abawcli.cli.console import print_json, print_table, progress_bar
 from abawcli.cli.options import json_option, overwrite_option, verbosity_options
+from abawcli.config import Sweeping
+from abawcli.errors import UsageError
 from abawcli.labels import CLASSES
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from abawcli.stages.score import Scoring
 
 
@@ -36,10 +43,83 @@ def _print_scoring(scoring: Scoring) -> None:
         click.echo(f"{scoring.unlabelled:,} annotated frames have no prediction: they are wrong")
 
 
+@dataclass(frozen=True)
+class _Result:
+    """What a score and a sweep have in common."""
+
+    described: dict[str, Any]  # as JSON
+    show: Callable[[], None]
+    draw: Callable[[], Figure]
+    videos: list[str]
+    failed: dict[str, str]
+
+
+def _score(predicted: list[Path], annotated: list[Path]) -> _Result:
+    from abawcli.stages.score import describe_scoring, score_files
+
+    def draw() -> Figure:
+        from abawcli.views.plot import draw_confusion
+
+        return draw_confusion(scoring.overall)
+
+    scoring = score_files(predicted, annotated)
+    return _Result(
+        describe_scoring(scoring), lambda: _print_scoring(scoring), draw,
+        scoring.videos, scoring.failed,
+    )  # fmt: skip
+
+
+def _sweep(predicted: list[Path], annotated: list[Path], named: str, quiet: bool) -> _Result:
+    from abawcli.cli.score_sweep import print_sweep
+    from abawcli.stages.sweep import describe_sweep, sweep_files
+
+    def draw() -> Figure:
+        from abawcli.views.plot import draw_sweep
+
+        return draw_sweep(sweep)
+
+    with progress_bar("sweep", "videos", quiet) as update:
+        sweep = sweep_files(predicted, annotated, progress=update)
+    described = describe_sweep(sweep, named)
+    return _Result(
+        described, lambda: print_sweep(sweep, described["command"]), draw,
+        sweep.videos, sweep.failed,
+    )  # fmt: skip
+
+
+def _check_outputs(
+    output: Path | None,
+    plot: Path | None,
+    inputs: list[Path],
+    provenance: dict[str, Any],
+    overwrite: bool,
+) -> None:
+    """Refuse, before any work, outputs that would replace what they should not."""
+    from abawcli.formats.files import check_apart, is_finished
+
+    if plot:
+        from abawcli.views.plot import check_plot_name
+
+        check_plot_name(plot)
+    if output and plot and os.path.realpath(output) == os.path.realpath(plot):
+        raise UsageError(f"-o and --plot are both {output}; give them different names")
+    for path in filter(None, (output, plot)):
+        check_apart([path], inputs)
+        is_finished(path, provenance, overwrite)  # the score is quick; only strangers matter
+
+
 @click.command(name="score")
 @click.argument("predictions", metavar="PREDICTIONS")
 @click.argument("annotations", metavar="ANNOTATIONS")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the score as JSON.")
+@click.option(
+    "--sweep", is_flag=True,
+    help="Compare smoothings of prediction tables, and say how to smooth them best.",
+)  # fmt: skip
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE.png|pdf|svg",
+    help="Draw the confusion matrix, or the sweep's macro-F1 by window.",
+)  # fmt: skip
 @json_option
 @overwrite_option
 @verbosity_options
@@ -47,40 +127,50 @@ def command(
     predictions: str,
     annotations: str,
     output: Path | None,
+    sweep: bool,
+    plot: Path | None,
     as_json: bool,
     overwrite: bool,
     quiet: bool,
 ) -> None:
     """Score predictions against annotations, all videos pooled: the challenge's macro-F1.
 
-    PREDICTIONS are tables (csv, parquet) or ABAW text files, ANNOTATIONS ABAW text files or
-    tables with the columns video, frame and label; each a file, a folder or a glob. Frames
-    annotated -1 are left out. Videos are matched by name.
+    PREDICTIONS are tables (csv, parquet), ABAW text files or a submission, ANNOTATIONS ABAW text
+    files or tables with the columns video, frame and label; each a file, a folder or a glob.
+    Frames annotated -1 are left out. Videos are matched by name.
+
+    With --sweep every smoothing method is tried with several windows. What the choice is worth
+    is cross-validated: the videos of each fold are scored with what wins on the other folds.
+    The last line printed is the `abaw smooth` command that wins on all videos.
     """
     from abawcli.formats.files import (
-        check_apart,
         describe_work,
         expand_inputs,
-        is_finished,
         write_provenance,
         write_whole,
     )
-    from abawcli.stages.score import LABEL_SUFFIXES, describe_scoring, score_files
+    from abawcli.formats.tracks import LABEL_SUFFIXES
 
-    provenance = describe_work("score", [Path(predictions), Path(annotations)], {})
+    settings = {"sweep": asdict(Sweeping())} if sweep else {}
+    provenance = describe_work("score", [Path(predictions), Path(annotations)], settings)
     predicted, annotated = (expand_inputs([s], LABEL_SUFFIXES) for s in (predictions, annotations))
-    if output:
-        check_apart([output], predicted + annotated)
-        is_finished(output, provenance, overwrite)  # the score is quick; only strangers matter
-    scoring = score_files(predicted, annotated)
+    _check_outputs(output, plot, predicted + annotated, provenance, overwrite)
+    result = (
+        _sweep(predicted, annotated, predictions, quiet) if sweep else _score(predicted, annotated)
+    )
     if output:
         with write_whole(output) as temporary:
-            temporary.write_text(json.dumps(describe_scoring(scoring), indent=2) + "\n")
+            temporary.write_text(json.dumps(result.described, indent=2) + "\n")
         write_provenance(output, provenance)
+    if plot:
+        from abawcli.views.plot import write_figure
+
+        write_figure(result.draw(), plot)
+        write_provenance(plot, provenance)
     if as_json:
-        print_json(describe_scoring(scoring))
+        print_json(result.described)
     else:
-        _print_scoring(scoring)
-    for reason in scoring.failed.values():
+        result.show()
+    for reason in result.failed.values():
         click.echo(f"abaw: error: {reason}", err=True)
-    exit_if_failed(list(scoring.failed), len(scoring.videos) + len(scoring.failed))
+    exit_if_failed(list(result.failed), len(result.videos) + len(result.failed))

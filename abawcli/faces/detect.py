@@ -65,7 +65,8 @@ def choose_providers() -> list[str]:
     return [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in have]
 
 
-def _session_options(threads: int) -> onnxruntime.SessionOptions:
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Return options of ONNX Runtime; `threads` 0 means as many as there are cores."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors
@@ -112,7 +113,7 @@ class RetinaFace:
         self.config = config
         self.sha256 = hashlib.sha256(WEIGHTS).hexdigest()
         self._session = onnxruntime.InferenceSession(
-            WEIGHTS, _session_options(threads), providers=choose_providers()
+            WEIGHTS, session_options(threads), providers=choose_providers()
         )
 
     def detect(self, images: Sequence[Image]) -> list[list[Face]]:
@@ -169,7 +170,7 @@ class InsightFace:
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
             self._model: Any = get_model(
-                str(path), providers=choose_providers(), sess_options=_session_options(threads)
+                str(path), providers=choose_providers(), sess_options=session_options(threads)
             )
         except Exception as error:  # ONNX Runtime's own have no common root of use
             raise CheckpointError(f"{path} is not a detector of InsightFace: {error}") from error
@@ -189,21 +190,27 @@ class InsightFace:
         ]
 
 
-def find_pack() -> Path:
-    """Return the detector's file in the model pack buffalo_l; nothing is ever downloaded.
+def find_pack_folder() -> Path:
+    """Return where InsightFace's model pack buffalo_l would be; nothing is ever downloaded.
 
-    It is looked for in `$INSIGHTFACE_HOME/models/buffalo_l/`, or without that variable in
-    `~/.insightface/models/buffalo_l/`.
+    That is `$INSIGHTFACE_HOME/models/buffalo_l`, or without that variable
+    `~/.insightface/models/buffalo_l`.
+    """
+    home = Path(os.environ.get("INSIGHTFACE_HOME", "~/.insightface")).expanduser()
+    return home / "models" / "buffalo_l"
+
+
+def find_pack() -> Path:
+    """Return the detector's file in the model pack.
 
     Raises:
         CheckpointError: it is not there.
     """
-    home = Path(os.environ.get("INSIGHTFACE_HOME", "~/.insightface")).expanduser()
-    path = home / "models" / "buffalo_l" / "det_10g.onnx"
+    path = find_pack_folder() / "det_10g.onnx"
     if not path.is_file():
         raise CheckpointError(
             f"the detector insightface needs {path}; get it with `insightface-cli model.download "
-            f"buffalo_l --root {home}` (licence: non-commercial research only), "
+            f"buffalo_l --root {path.parents[2]}` (licence: non-commercial research only), "
             "set INSIGHTFACE_HOME, or use the detector retinaface"
         )
     return path

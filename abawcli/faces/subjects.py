@@ -1,7 +1,7 @@
 """Which of the faces in a video are meant.
 
 A strategy works on columns collected over the whole video, one entry a face: who has been on
-screen longest is known only at its end.
+screen longest is known only at its end. What strategies there are says `config`.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from abawcli.config import SUBJECTS
+from abawcli.config import SUBJECTS, is_strategy, parse_track
 from abawcli.errors import UsageError
 
 Ints = NDArray[np.integer]
@@ -42,11 +42,24 @@ def _from_right(boxes: Floats) -> Floats:
     return -_from_left(boxes)
 
 
+def _from_top(boxes: Floats) -> Floats:
+    return np.asarray(boxes[:, 1] + boxes[:, 3] / 2)
+
+
 _FIRST_BY: dict[str, Callable[[Floats], Floats]] = {
     "largest": _area,
     "left": _from_left,
     "right": _from_right,
+    "top": _from_top,
 }
+
+
+def _find_one(subject: Ints, boxes: Floats, strategy: str) -> int:
+    """Return the subject that a strategy is about all the time; NOBODY for `skip`."""
+    if strategy == "main":
+        return find_main(subject, boxes)
+    number = parse_track(strategy)
+    return NOBODY if number is None else number
 
 
 def choose_rows(frame: Ints, subject: Ints, boxes: Floats, strategy: str) -> NDArray[np.intp]:
@@ -56,19 +69,19 @@ def choose_rows(frame: Ints, subject: Ints, boxes: Floats, strategy: str) -> NDA
         frame: (N,) number of the frame of each face.
         subject: (N,) track number, at most one face of a subject in a frame.
         boxes: (N, 4) x, y, w, h in pixels.
-        strategy: one of SUBJECTS. `main`: the subject on screen longest and largest;
-            `largest`, `left` (in the picture, by the centre), `right`: one face a frame,
-            whoever it is; `all`: every face.
+        strategy: `main`: the subject on screen longest and largest; `largest`, `left` (in the
+            picture, by the centre), `right`, `top`: one face a frame, whoever it is; `all`:
+            every face; `track N`: that subject; `skip`: none.
 
     Raises:
         UsageError: no such strategy.
     """
-    if strategy not in SUBJECTS:
+    if not is_strategy(strategy):
         raise UsageError(f"unknown subject {strategy!r}; choose one of {', '.join(SUBJECTS)}")
     if strategy == "all":
         return np.lexsort((subject, frame))
-    if strategy == "main":
-        rows = np.flatnonzero(subject == find_main(subject, boxes))
+    if strategy not in _FIRST_BY:
+        rows = np.flatnonzero(subject == _find_one(subject, boxes, strategy))
         return rows[np.argsort(frame[rows], kind="stable")]
     order = np.lexsort((subject, _FIRST_BY[strategy](boxes), frame))
     _, first = np.unique(frame[order], return_index=True)
@@ -90,7 +103,7 @@ def lay_rows(
         that is absent, or NOBODY where none in particular was asked for or none exists.
     """
     chosen = choose_rows(frame, subject, boxes, strategy)
-    everyone = np.unique(subject[chosen]) if strategy in ("main", "all") else np.array([])
+    everyone = np.array([]) if strategy in _FIRST_BY else np.unique(subject[chosen])
     if len(everyone) == 0:
         everyone = np.array([NOBODY])
     column = np.searchsorted(everyone, subject[chosen]) if everyone[0] != NOBODY else 0

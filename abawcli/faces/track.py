@@ -7,7 +7,7 @@ well, so that the moment is exact, and so is every further frame until two in a 
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from abawcli.config import Tracking
-from abawcli.faces.crop import square_around
 from abawcli.faces.detect import Box, Detector, Face, Floats, Image, scale_faces
+from abawcli.faces.identity import Colours, Identity, Memory
 
 _THUMB = (32, 18)  # pixels of the picture that shows whether the scene changed
-_BINS = (4, 12, 12)  # of L, a, b: colour counts for more than light
 _FORBIDDEN = 1e6
 
 
@@ -62,14 +61,23 @@ class TrackedFrame(Generic[FrameT]):
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one detection found."""
+class _Scene:
+    """What one look is compared with at the next."""
 
     time_s: float
     size: tuple[int, int]  # of the frame
-    faces: list[Face]
-    colours: list[Floats]  # of each face
     thumb: Floats
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one detection found."""
+
+    scene: _Scene
+    faces: list[Face]  # in pixels of the frame
+    image: Image  # that was looked at
+    seen: list[Face]  # the same faces in its pixels
+    whole: Callable[[], Image]  # the frame
 
 
 @dataclass(eq=False)
@@ -78,16 +86,16 @@ class _Track:
 
     face: Face
     time_s: float
-    colours: Floats
+    memory: Memory
     born_s: float
-    seen: int = 1
+    seen: int = 0
     subject: int | None = None
     flicker: bool = False
 
-    def see(self, face: Face, time_s: float, colours: Floats) -> None:
-        self.face, self.time_s, self.seen = face, time_s, self.seen + 1
-        share = np.float32(1 / min(self.seen, 30))
-        self.colours = self.colours + share * (colours - self.colours)
+    def see(self, look: _Look, k: int) -> None:
+        """Go on with face `k` of a look."""
+        self.face, self.time_s, self.seen = look.faces[k], look.scene.time_s, self.seen + 1
+        self.memory.see(look.image, look.seen[k], look.whole)
 
 
 @dataclass(frozen=True)
@@ -105,17 +113,20 @@ _Sighting = tuple[_Track, Face, bool]
 
 
 def track_faces(
-    frames: Iterable[FrameT], detector: Detector, config: Tracking | None = None
+    frames: Iterable[FrameT],
+    detector: Detector,
+    config: Tracking | None = None,
+    identity: Identity | None = None,
 ) -> Iterator[TrackedFrame[FrameT]]:
     """Yield every frame, in order, with its subjects.
 
     At most `stride + confirm` frames are held. A face that is there for fewer than `stride`
     frames may be missed, for fewer than `confirm` it is no subject. A subject keeps its number
-    over a gap of `gap_s` by place and size, and over longer ones and scene cuts by the colours
-    of the face and what is around it. Frames within a gap have no face.
+    over a gap of `gap_s` by place and size, and over longer ones and scene cuts by `identity`,
+    which is by colours if none is given. Frames within a gap have no face.
     """
     config = config or Tracking()
-    tracker = _Tracker(detector, config)
+    tracker = _Tracker(detector, config, identity or Colours(config.likeness))
     unseen: list[FrameT] = []
     waiting: deque[tuple[FrameT, list[_Sighting]]] = deque()
     for frame in frames:
@@ -145,12 +156,12 @@ def _release(
 
 
 class _Tracker:
-    def __init__(self, detector: Detector, config: Tracking) -> None:
-        self.detector, self.config = detector, config
+    def __init__(self, detector: Detector, config: Tracking, identity: Identity) -> None:
+        self.detector, self.config, self.identity = detector, config, identity
         self.active: list[_Track] = []
         self.lost: list[_Track] = []  # subjects that are out of sight
         self.subjects = 0
-        self.last: _Look | None = None
+        self.last: _Scene | None = None
         self.steady = False
 
     def is_due(self, unseen: Sequence[Picture]) -> bool:
@@ -178,22 +189,21 @@ class _Tracker:
             grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
             small = cv2.resize(grey, _THUMB, interpolation=cv2.INTER_AREA)
             thumb = np.asarray(small, np.float32) / np.float32(255)
-            colours = [_measure_colours(image, face) for face in faces]
+            scene = _Scene(frame.time_s, frame.size, thumb)
             factor = max(frame.size) / max(image.shape[:2])
-            faces = scale_faces(faces, factor)
-            looks.append(_Look(frame.time_s, frame.size, faces, colours, thumb))
+            looks.append(_Look(scene, scale_faces(faces, factor), image, faces, frame.rgb))
         return looks
 
     def _match(self, look: _Look) -> _Match:
-        config, last = self.config, self.last
+        config, last, scene = self.config, self.last, look.scene
         cut = last is not None and (
-            look.size != last.size or bool(np.abs(look.thumb - last.thumb).mean() > config.cut)
+            scene.size != last.size or bool(np.abs(scene.thumb - last.thumb).mean() > config.cut)
         )
         kept: list[tuple[_Track, int]] = []
         returned: list[tuple[_Track, int]] = []
         free = list(range(len(look.faces)))
         if not cut:
-            recent = [t for t in self.lost if look.time_s - t.time_s <= config.gap_s]
+            recent = [t for t in self.lost if scene.time_s - t.time_s <= config.gap_s]
             kept = _assign(self.active, look.faces, free, config)
             free = [k for k in free if k not in {k for _, k in kept}]
             returned = _assign(recent, look.faces, free, config)
@@ -210,10 +220,8 @@ class _Tracker:
     def _apply(self, look: _Look, match: _Match) -> list[_Sighting]:
         seen = match.kept + match.returned
         for track, k in seen:
-            track.see(look.faces[k], look.time_s, look.colours[k])
-        born = [
-            (_Track(look.faces[k], look.time_s, look.colours[k], look.time_s), k) for k in match.new
-        ]
+            track.see(look, k)
+        born = [(self._begin(look, k), k) for k in match.new]
         there = {id(track) for track, _ in seen}
         for track in self.active:
             track.flicker = track.subject is None and id(track) not in there
@@ -223,9 +231,15 @@ class _Tracker:
             for track in self.lost:
                 track.time_s = -np.inf  # where it was means nothing any more
         self.active = [track for track, _ in seen + born]
-        self.last, self.steady = look, match.steady
+        self.last, self.steady = look.scene, match.steady
         self.confirm_tracks(self.config.confirm)
         return [(track, look.faces[k], True) for track, k in seen + born]
+
+    def _begin(self, look: _Look, k: int) -> _Track:
+        time_s = look.scene.time_s
+        track = _Track(look.faces[k], time_s, self.identity.begin(), time_s)
+        track.see(look, k)
+        return track
 
     def confirm_tracks(self, confirm: int) -> None:
         """Make subjects of the tracks that were seen `confirm` times: known ones or new ones."""
@@ -236,8 +250,8 @@ class _Tracker:
     def _recognise(self, track: _Track) -> int:
         """Return the number of the lost subject that looks most alike, or else the next one."""
         gone = [t for t in self.lost if t.time_s < track.born_s]  # not seen beside it
-        likeness = [float(np.sqrt(track.colours * t.colours).sum()) for t in gone]
-        if likeness and max(likeness) >= self.config.likeness:
+        likeness = [track.memory.compare(other.memory) for other in gone]
+        if likeness and max(likeness) >= self.identity.likeness:
             known = gone[int(np.argmax(likeness))]
             self.lost.remove(known)
             assert known.subject is not None
@@ -249,25 +263,13 @@ class _Tracker:
         sightings = []
         for track, k in match.kept:
             a, b = track.face, look.faces[k]
-            span = look.time_s - track.time_s
+            span = look.scene.time_s - track.time_s
             share = (time_s - track.time_s) / span if span > 0 else 0.0
             x, y, w, h = (p + share * (q - p) for p, q in zip(a.box, b.box, strict=True))
             landmarks = a.landmarks + np.float32(share) * (b.landmarks - a.landmarks)
             score = a.score + share * (b.score - a.score)
             sightings.append((track, Face((x, y, w, h), score, landmarks), False))
         return sightings
-
-
-def _measure_colours(image: Image, face: Face) -> Floats:
-    """Return how often each colour occurs in and around a face; the sum is 1."""
-    x, y, side = square_around(face.box, 1.5)
-    height, width = image.shape[:2]
-    x0, y0 = min(max(0, int(x)), width - 1), min(max(0, int(y)), height - 1)
-    region = image[y0 : max(y0 + 1, int(y + side)), x0 : max(x0 + 1, int(x + side))]
-    # Skin, hair and walls lie in the middle of the scales: finer bins there, none beyond.
-    lab = np.clip(cv2.cvtColor(region, cv2.COLOR_RGB2LAB), 64, 191)
-    counts = cv2.calcHist([lab], [0, 1, 2], None, list(_BINS), [64, 192] * 3).ravel()
-    return np.asarray(counts / counts.sum(), np.float32)
 
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> float:

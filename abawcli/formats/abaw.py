@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from abawcli.errors import InputError
 from abawcli.formats.files import write_whole
+from abawcli.formats.lines import note_quirks, read_text, strip_ends, strip_header
 from abawcli.labels import CLASSES, IGNORE
 
 LOG = logging.getLogger(__name__)
@@ -34,33 +35,33 @@ def split_side(name: str) -> tuple[str, str | None]:
 def read_annotation(path: Path) -> Labels:
     """Read an annotation: one class or -1 per frame, (T,).
 
-    Windows line ends, a byte order mark and trailing blanks are accepted.
+    What `lines` tolerates is read, with a warning.
 
     Raises:
         InputError: no such file, an unknown header, no rows, or a row that is no class of
             the header's; the message names the line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the annotation {path}: {error}") from error
-    header = lines[0].rstrip() if lines else ""
-    if header not in HEADERS:
+    text, quirks = read_text(path, "annotation")
+    first, _, body = text.partition("\n")
+    header, unlike = strip_header(first, list(HEADERS))
+    if header is None:
         expected = ",".join(CLASSES)
-        raise InputError(f"{path}, line 1: the header must be {expected}, not {header[:80]!r}")
-    classes = {str(k): k for k in range(IGNORE, HEADERS[header])}
-    if len(lines) == 1:
+        raise InputError(f"{path}, line 1: the header must be {expected}, not {first[:80]!r}")
+    if not body:
         raise InputError(f"{path} holds no rows")
+    classes = {str(k): k for k in range(IGNORE, HEADERS[header])}
+    lines = body.split("\n")
+    rows, trailing = strip_ends(lines, 2)
     try:
-        return np.array([classes[line.rstrip()] for line in lines[1:]], np.int64)
-    except KeyError as error:
-        row = next(k for k, line in enumerate(lines[1:], 2) if line.rstrip() not in classes)
+        labels = np.array([classes[row] for row in rows], np.int64)
+    except KeyError:
+        k = next(k for k, row in enumerate(rows) if row not in classes)
         raise InputError(
-            f"{path}, line {row}: a row must be a class from {IGNORE} to {len(classes) - 2}, "
-            f"not {error.args[0]!r}"
+            f"{path}, line {k + 2}: a row must be a class from {IGNORE} to {len(classes) - 2}, "
+            f"not {lines[k][:80]!r}"
         ) from None
+    note_quirks(path, quirks + unlike + trailing)
+    return labels
 
 
 def write_annotation(labels: Labels, path: Path) -> None:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, align_rows, find_track, read_annotation
 from abawcli.formats.features import MODALITIES, Features, name_backbone, read_features
+from abawcli.formats.files import warn_left_out
 from abawcli.labels import IGNORE
 
 LOG = logging.getLogger(__name__)
-NAMED = 5  # videos that a warning names
 Track = tuple[str, str]  # video, subject
 
 
@@ -97,7 +97,9 @@ def read_annotated(features: Sequence[Path], annotations: Sequence[Path]) -> Ann
         )
     labels = [_label(name, path, tracks[track]) for name, (path, track) in chosen.items()]
     taken = [tracks[track] for _, track in chosen.values()]
-    _warn_of("features have no annotation", [video for video, _ in set(tracks) - _used(chosen)])
+    warn_left_out(
+        "features have no annotation", [video for video, _ in set(tracks) - _used(chosen)]
+    )
     tracks.clear()  # so that what is not taken needs no memory any more
     if not any((part != IGNORE).any() for part in labels):
         raise InputError(f"no frame is annotated (all rows of {len(labels)} annotations are -1)")
@@ -164,19 +166,12 @@ def _match(
         except InputError as error:
             LOG.info("%s", error)
             failed.append(name)
-    _warn_of("annotations have no features", failed)
+    warn_left_out("annotations have no features", failed)
     return chosen
 
 
 def _used(chosen: dict[str, tuple[Path, Track]]) -> set[Track]:
     return {track for _, track in chosen.values()}
-
-
-def _warn_of(what: str, names: list[str]) -> None:
-    if names:
-        more = ", ..." if len(names) > NAMED else ""
-        shown = ", ".join(sorted(names)[:NAMED]) + more
-        LOG.warning("%d %s and are left out: %s", len(names), what, shown)
 
 
 def _label(name: str, path: Path, features: Features) -> Labels:

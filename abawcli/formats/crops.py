@@ -21,7 +21,7 @@ _NUMBERED = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 
 def is_own_crops(folder: Path) -> bool:
     """Tell whether a folder was written by `abaw crop`."""
-    return (folder / FACES_NAME).is_file()
+    return os.path.isfile(folder / FACES_NAME)  # no: also where the name is too long
 
 
 def is_crops(folder: Path) -> bool:

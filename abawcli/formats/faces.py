@@ -9,6 +9,9 @@
     x0, y0 .. x4, y4      landmarks: left eye, right eye, nose, left and right corner of the
                           mouth, as seen in the picture
 
+`tracks.parquet` has the same columns and a row for each face of everybody who was followed,
+whoever was asked for: what there is to choose from.
+
 The provenance stands in the schema metadata under `abaw`.
 """
 
@@ -25,6 +28,7 @@ from abawcli.errors import InputError
 from abawcli.formats.files import write_whole
 
 FACES_NAME = "faces.parquet"
+TRACKS_NAME = "tracks.parquet"
 BOX = ("x", "y", "w", "h")
 LANDMARKS = tuple(f"{axis}{k}" for k in range(5) for axis in "xy")
 SCHEMA = pa.schema(
@@ -47,8 +51,9 @@ def write_faces(table: pd.DataFrame, path: Path, provenance: Mapping[str, Any]) 
     """
     schema = SCHEMA.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
     rows = pa.Table.from_pandas(table[SCHEMA.names], schema=schema, preserve_index=False)
-    with write_whole(path) as temporary:
-        pa.parquet.write_table(rows, temporary, compression="zstd")
+    # Files that Python opens: pyarrow takes no names that are no Unicode.
+    with write_whole(path) as temporary, temporary.open("wb") as file:
+        pa.parquet.write_table(rows, file, compression="zstd")
 
 
 def read_faces(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -58,7 +63,8 @@ def read_faces(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         InputError: no such file, not parquet, or a column is missing or of another type.
     """
     try:
-        rows = pa.parquet.ParquetFile(path).read()
+        with path.open("rb") as file:
+            rows = pa.parquet.ParquetFile(file).read()
         missing = [name for name in SCHEMA.names if name not in rows.column_names]
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}")

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,9 @@ from typing import Any
 
 from abawcli import __version__
 from abawcli.errors import InputError, OutputError, UsageError
+
+LOG = logging.getLogger(__name__)
+NAMED = 5  # inputs that a warning names
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"}
@@ -70,7 +74,8 @@ def _expand(
     if os.path.isdir(path):
         found = sorted(_find_below(path, suffixes, is_input))
         if not found:
-            raise InputError(f"{argument} holds no {' '.join(sorted(suffixes))} file")
+            what = f"{' '.join(sorted(suffixes))} file" if suffixes else "input of this command"
+            raise InputError(f"{argument} holds no {what}")
         return found
     if os.path.exists(path):
         return [path]
@@ -115,6 +120,14 @@ def _read_list(path: Path) -> list[str]:
     if not arguments:
         raise InputError(f"the list {path} is empty")
     return arguments
+
+
+def warn_left_out(what: str, names: Sequence[str]) -> None:
+    """Warn of inputs that are left out, if there are any; `what` they are begins with a noun."""
+    if names:
+        more = ", ..." if len(names) > NAMED else ""
+        shown = ", ".join(sorted(names)[:NAMED]) + more
+        LOG.warning("%d %s and are left out: %s", len(names), what, shown)
 
 
 @contextmanager

@@ -24,7 +24,8 @@ def make_folds(names: Sequence[str], labels: Sequence[Labels], count: int) -> Fo
     """Distribute annotations (each (T,)) over folds of like shares of the classes.
 
     Raises:
-        UsageError: fewer than 2 folds, or more than there are source videos with a label.
+        UsageError: fewer than 2 folds, or more than there are source videos with a label, or
+            frames of any class.
     """
     sources = [split_side(name)[0] for name in names]
     known = [part[part != IGNORE] for part in labels]
@@ -34,6 +35,8 @@ def make_folds(names: Sequence[str], labels: Sequence[Labels], count: int) -> Fo
             f"{len(labelled)} annotated source videos cannot be split into {count} folds"
         )
     y = np.concatenate(known)
+    if np.bincount(y).max() < count:
+        raise UsageError(f"no class has the {count} annotated frames that {count} folds need")
     groups = np.repeat(sources, [len(part) for part in known])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class with fewer frames than folds

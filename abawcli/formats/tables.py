@@ -156,14 +156,18 @@ def _load(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     schema = pa.schema([SCHEMA.field(name) for name in columns])
     try:
         raw = reader(path)
-        missing = [name for name in columns if name not in raw.column_names]
+        present = raw.column_names
+        missing = [name for name in columns if name not in present]
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}")
+        if twice := [name for name in columns if present.count(name) > 1]:
+            raise InputError(f"{path} has the column {twice[0]} {present.count(twice[0])} times")
         rows = raw.select(columns).cast(schema)
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"cannot read the table {path}: {error}") from error
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())  # Arrow quotes a row with its line ends
+        raise InputError(f"cannot read the table {path}: {reason}") from error
     if len(rows) == 0:
         raise InputError(f"{path} holds no rows")
     for name in set(columns) & set(ALWAYS_PRESENT):

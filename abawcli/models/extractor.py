@@ -28,6 +28,7 @@ from abawcli.device import choose_device
 from abawcli.errors import InputError, UsageError
 from abawcli.faces.crop import crop_frame
 from abawcli.faces.detect import Detector, load_detector
+from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.track import TrackedFace, track_faces
 from abawcli.media.audio import find_audio, read_audio_blocks
 from abawcli.media.video import find_video, open_media, read_frames
@@ -49,7 +50,12 @@ class SeenFrame:
 
 
 def encode_faces(
-    path: Path, detector: Detector, how: Preprocess, encode: Encode, config: Prediction
+    path: Path,
+    detector: Detector,
+    identity: Identity,
+    how: Preprocess,
+    encode: Encode,
+    config: Prediction,
 ) -> Iterator[tuple[SeenFrame, list[Rows]]]:
     """Yield every frame of a video with a row for each face that was followed in it, in order.
 
@@ -58,7 +64,7 @@ def encode_faces(
     """
 
     def cut() -> Iterator[tuple[SeenFrame, list[Crops]]]:
-        for tracked in track_faces(read_frames(path), detector):
+        for tracked in track_faces(read_frames(path), detector, identity=identity):
             frame = tracked.frame
             crops = [
                 np.stack(crop_frame(frame, face.box, how.crop_scales, how.resize))
@@ -117,6 +123,11 @@ class Extractor:
         """The detector, loaded for the first video."""
         return load_detector("retinaface", threads=1)
 
+    @cached_property
+    def identity(self) -> Identity:
+        """What tells people apart, loaded for the first video."""
+        return load_identity(threads=1)
+
     @property
     def widths(self) -> tuple[int, int]:
         """Return the widths of visual and audio features; 0 for a modality that is left out."""
@@ -161,7 +172,9 @@ class Extractor:
         has_video = _has_stream(path, find_video)
         if self.encoder and (has_video or not self.sound):
             how = self.encoder.preprocess
-            return encode_faces(path, self.detector, how, self.encode_crops, self.config)
+            return encode_faces(
+                path, self.detector, self.identity, how, self.encode_crops, self.config
+            )
         if has_video:
             return ((SeenFrame(frame.number, frame.time_s, []), []) for frame in read_frames(path))
         return ((SeenFrame(k, t, []), []) for k, t in enumerate(_tick(aligner), 1))
@@ -171,6 +184,7 @@ class Extractor:
         about = self.about | {"subject": subject}
         if self.encoder and not crops:
             about["detector"] = {"name": self.detector.name, "sha256": self.detector.sha256}
+            about["identity"] = {"name": self.identity.name, "sha256": self.identity.sha256}
             about |= {"detection": asdict(Detection()), "tracking": asdict(Tracking())}
         return about
 

@@ -5,7 +5,7 @@ not kept in memory.
 """
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,32 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.config import Cropping, Tracking
-from abawcli.errors import OutputError
+from abawcli.config import Cropping, Tracking, parse_track
+from abawcli.errors import InputError, OutputError
 from abawcli.faces.crop import Image, crop_frame
 from abawcli.faces.detect import Detector, load_detector
+from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.subjects import lay_rows
 from abawcli.faces.track import TrackedFrame, track_faces
-from abawcli.formats.faces import BOX, FACES_NAME, LANDMARKS, write_faces
+from abawcli.formats.faces import (
+    BOX,
+    FACES_NAME,
+    LANDMARKS,
+    TRACKS_NAME,
+    read_faces,
+    write_faces,
+)
 from abawcli.formats.files import (
     describe_work,
     is_finished,
     replace_folder,
     write_provenance,
 )
+from abawcli.formats.strategy import Stretch, Stretches
 from abawcli.media.video import Frame, read_frames
 
 Update = Callable[[int, int | None, str], None]
+_NOTED = 12  # tracks in a note, which is a line of text
 _VALUES = ("score", *BOX, *LANDMARKS)
 
 
@@ -81,15 +91,16 @@ def collect_faces(
     )  # fmt: skip
 
 
-def tabulate_faces(faces: FaceColumns, strategy: str) -> pd.DataFrame:
-    """Return the table of `formats.faces` for the subjects that `strategy` means.
+def tabulate_faces(faces: FaceColumns, stretches: Stretches) -> pd.DataFrame:
+    """Return the table of `formats.faces`: in each stretch those whom its strategy means.
+
+    Frames outside of all stretches show nobody. `main` is who is main within the stretch.
 
     Raises:
         UsageError: no such strategy.
     """
-    frame, subject, index = lay_rows(
-        faces.frames, faces.frame, faces.subject, faces.boxes, strategy
-    )
+    laid = [_lay_stretch(faces, *part) for part in _fill_gaps(stretches, int(faces.frames[-1]))]
+    frame, subject, index = (np.concatenate(column) for column in zip(*laid, strict=True))
     found = index >= 0
     values = np.full((len(index), len(_VALUES)), np.nan)
     values[found] = faces.values[index[found]]
@@ -101,12 +112,39 @@ def tabulate_faces(faces: FaceColumns, strategy: str) -> pd.DataFrame:
     return pd.DataFrame(lead | {"detected": detected} | columns)
 
 
+def _fill_gaps(stretches: Stretches, frames: int) -> Iterator[tuple[str, int, int]]:
+    """Yield strategy, first and last frame of each stretch and of the gaps, for all frames."""
+    after = 1
+    for stretch in stretches:
+        if stretch.first > after:
+            yield "skip", after, stretch.first - 1
+        last = min(stretch.last or frames, frames)
+        yield stretch.strategy, stretch.first, last
+        after = last + 1
+    if after <= frames:
+        yield "skip", after, frames
+
+
+def _lay_stretch(
+    faces: FaceColumns, strategy: str, first: int, last: int
+) -> tuple[NDArray[np.int64], ...]:
+    """Return frame, subject and index into the faces of the rows of one stretch, each (R,)."""
+    frames = faces.frames[(faces.frames >= first) & (faces.frames <= last)]
+    there = np.flatnonzero((faces.frame >= first) & (faces.frame <= last))
+    frame, subject, index = lay_rows(
+        frames, faces.frame[there], faces.subject[there], faces.boxes[there], strategy
+    )
+    index[index >= 0] = there[index[index >= 0]]
+    return frame, subject, index
+
+
 def crop_video(
     path: Path,
     output: Path,
     *,
     subject: str = "main",
     detector: Detector | None = None,
+    identity: Identity | None = None,
     tracking: Tracking | None = None,
     cropping: Cropping | None = None,
     overwrite: bool = False,
@@ -122,22 +160,111 @@ def crop_video(
         InputError: the video cannot be read.
         OutputError: something else is in the way, or the place cannot be written.
         UsageError: no such subject.
+        CheckpointError: the InsightFace pack on the disk is damaged.
+    """
+    return crop_folders(
+        path, {output: (Stretch(subject),)}, detector=detector, identity=identity,
+        tracking=tracking, cropping=cropping, overwrite=overwrite, update=update,
+    )[output]  # fmt: skip
+
+
+def crop_folders(
+    path: Path,
+    folders: Mapping[Path, Stretches],
+    *,
+    detector: Detector | None = None,
+    identity: Identity | None = None,
+    tracking: Tracking | None = None,
+    cropping: Cropping | None = None,
+    overwrite: bool = False,
+    update: Update | None = None,
+) -> dict[Path, CropSummary | None]:
+    """Write several folders as `crop_video` does, each with whom its stretches mean.
+
+    The faces are found once.
+
+    Raises:
+        InputError: the video cannot be read, or has not the track or the frames of a stretch.
+        OutputError, UsageError, CheckpointError: as `crop_video`.
     """
     detector = detector or load_detector("retinaface")
     tracking, cropping = tracking or Tracking(), cropping or Cropping()
+    identity = identity or load_identity(tracking)
     about = {"name": detector.name, "sha256": detector.sha256, **asdict(detector.config)}
     settings = {"detector": about, "tracking": asdict(tracking), **asdict(cropping)}
-    provenance = describe_work("crop", [path], settings | {"subject": subject})
-    _refuse_foreign(output)
-    if is_finished(output, provenance, overwrite):
-        return None
-    faces = collect_faces(track_faces(read_frames(path), detector, tracking), update)
-    table = tabulate_faces(faces, subject)
-    with replace_folder(output) as folder:
-        write_faces(table, folder / FACES_NAME, provenance)
-        _write_crops(read_frames(path), table, folder, subject == "all", cropping, update)
-    write_provenance(output, provenance)
-    return _summarise(table)
+    settings["identity"] = {"name": identity.name, "sha256": identity.sha256}
+    done: dict[Path, CropSummary | None] = dict.fromkeys(folders)
+    todo: dict[Path, dict[str, Any]] = {}
+    for output, stretches in folders.items():
+        provenance = describe_work("crop", [path], settings | _describe_choice(stretches))
+        _refuse_foreign(output)
+        if not is_finished(output, provenance, overwrite):
+            todo[output] = provenance
+    if not todo:
+        return done
+    faces = collect_faces(track_faces(read_frames(path), detector, tracking, identity), update)
+    tables = {output: _choose_faces(faces, folders[output], path) for output in todo}
+    for output, provenance in todo.items():
+        with replace_folder(output) as folder:
+            write_faces(tables[output], folder / FACES_NAME, provenance)
+            write_faces(list_tracks(faces), folder / TRACKS_NAME, provenance)
+            by_subject = folders[output][0].strategy == "all"
+            _write_crops(read_frames(path), tables[output], folder, by_subject, cropping, update)
+        write_provenance(output, provenance)
+        done[output] = _summarise(tables[output])
+    return done
+
+
+def _describe_choice(stretches: Stretches) -> dict[str, Any]:
+    """Return whom crops show, for their provenance."""
+    if len(stretches) == 1 and stretches[0].is_whole:
+        return {"subject": stretches[0].strategy}
+    rows = [(stretch.strategy, stretch.first, stretch.last) for stretch in stretches]
+    return {"subject": "strategy", "stretches": rows}
+
+
+def _choose_faces(faces: FaceColumns, stretches: Stretches, path: Path) -> pd.DataFrame:
+    """Return the table of a choice that fits the video.
+
+    Raises:
+        InputError: a track or a frame that the video has not.
+    """
+    tracks, frames = int(faces.subject.max(initial=-1)) + 1, int(faces.frames[-1])
+    for stretch in stretches:
+        where = f"{stretch.source}: {path}" if stretch.source else str(path)
+        number = parse_track(stretch.strategy)
+        if number is not None and number >= tracks:
+            known = ["no face was found in it", "its only one is 0"]
+            known += [f"they are 0 to {tracks - 1}"]
+            raise InputError(f"{where} has no track {number}; {known[min(tracks, 2)]}")
+        if stretch.first > frames:
+            raise InputError(f"{where} has no frame {stretch.first}; the last is {frames}")
+    return tabulate_faces(faces, stretches)
+
+
+def list_tracks(faces: FaceColumns) -> pd.DataFrame:
+    """Return a table of `formats.faces` with a row for every face of everybody."""
+    times_s = faces.times_s[np.searchsorted(faces.frames, faces.frame)]
+    lead = {"frame": faces.frame, "time_s": times_s, "subject": faces.subject, "found": True}
+    columns = dict(zip(_VALUES, faces.values.T, strict=True))
+    return pd.DataFrame(lead | {"detected": faces.detected} | columns)
+
+
+def describe_tracks(folder: Path) -> str:
+    """Return in how many frames of a video the tracks are, those that are there longest first.
+
+    Raises:
+        InputError: `folder` holds no crops.
+    """
+    frames = read_faces(folder / FACES_NAME)[0]["frame"].nunique()
+    tracks = read_faces(folder / TRACKS_NAME)[0]["subject"]
+    counts = tracks.value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    most = [f"track {number}: {count}" for number, count in counts.head(_NOTED).items()]
+    if not most:
+        return "no face"
+    most[0] += f" of {frames} frames"
+    more = [f"{len(counts) - _NOTED} more"] if len(counts) > _NOTED else []
+    return "; ".join(most + more)
 
 
 def _summarise(table: pd.DataFrame) -> CropSummary:

@@ -112,7 +112,7 @@ def _find_pack() -> str:
     try:
         return str(find_pack())
     except AbawError:
-        return "none; needed only by the detector insightface"
+        return "none; the detector insightface needs it; without it colours tell people apart"
 
 
 def _find_hub_cache() -> str:

@@ -1,0 +1,63 @@
+"""`abaw score --sweep`: what a person sees of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from abawcli.cli.console import print_table
+from abawcli.config import SMOOTHING_SPACES, Smoothing
+
+if TYPE_CHECKING:
+    from abawcli.stages.sweep import Sweep
+
+
+def _print_candidates(sweep: Sweep) -> None:
+    """Print a table a space: windows in rows, methods side by side, the best with a star."""
+    scores = dict(zip(sweep.candidates, sweep.macro_f1.tolist(), strict=True))
+    best = sweep.candidates[sweep.best]
+    windows = sorted({candidate.window_frames for candidate in sweep.candidates[1:]})
+    for space in SMOOTHING_SPACES:
+        methods = list(dict.fromkeys(s.method for s in sweep.candidates[1:] if s.space == space))
+        rows = []
+        for window in windows:
+            row = [Smoothing(method, window, None, space) for method in methods]
+            rows.append([str(window), *(f"{scores[s]:.4f}{' *' * (s == best)}" for s in row)])
+        print_table(f"macro-F1, {space} smoothed", ["window, frames", *methods], rows)
+
+
+def _name(smoothing: Smoothing) -> str:
+    if smoothing.window_frames == 1:
+        return "as predicted"
+    return f"{smoothing.method}, {smoothing.window_frames}, {smoothing.space}"
+
+
+def _print_folds(sweep: Sweep) -> None:
+    rows = [
+        [str(choice.fold), str(len(choice.videos)), _name(sweep.candidates[choice.chosen]),
+         f"{choice.as_predicted:.4f}", f"{choice.macro_f1:.4f}"]
+        for choice in sweep.folds
+    ]  # fmt: skip
+    columns = ["fold", "videos", "wins on the others", "as predicted", "smoothed so"]
+    print_table("macro-F1 of each fold", columns, rows)
+
+
+def print_sweep(sweep: Sweep, command: str | None) -> None:
+    """Print candidates, folds, what smoothing is worth, and last the line to smooth with."""
+    _print_candidates(sweep)
+    _print_folds(sweep)
+    raw, best = sweep.macro_f1[0], sweep.macro_f1[sweep.best]
+    rows = [
+        ["as predicted", f"{raw:.4f}", ""],
+        ["cross-validated", f"{sweep.cross_validated:.4f}", f"{sweep.cross_validated - raw:+.4f}"],
+        ["best, tuned on itself", f"{best:.4f}", f"{best - raw:+.4f}"],
+    ]
+    title = f"sweep, annotations: {len(sweep.videos)}, annotated frames: {sweep.frames:,}"
+    print_table(title, ["", "macro-F1", "gain"], rows)
+    if command is None:
+        click.echo("no smoothing scores better than the predictions as they are")
+        return
+    if sweep.cross_validated <= raw:
+        click.echo("cross-validated, smoothing gains nothing: what wins here need not elsewhere")
+    click.echo(command)

@@ -1,0 +1,87 @@
+"""`abaw submit`: predictions as the challenge takes them."""
+
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from abawcli.cli.options import overwrite_option, verbosity_options
+from abawcli.config import Submission
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command(name="submit")
+@click.argument("predictions", nargs=-1, metavar="[PREDICTIONS...]")
+@click.option(
+    "--template", type=FILE, required=True, metavar="SAMPLE",
+    help="The organisers' sample: the rows that a submission must have.",
+)  # fmt: skip
+@click.option("-o", "--output", type=FILE, help="Where to write.")
+@click.option(
+    "--check", type=FILE, metavar="FILE", help="Say whether this submission would be accepted."
+)
+@overwrite_option
+@verbosity_options
+def command(
+    predictions: tuple[str, ...],
+    template: Path,
+    output: Path | None,
+    check: Path | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Write the submission file of the ABAW EXPR challenge, or check one.
+
+    PREDICTIONS are tables (csv, parquet) or ABAW text files of all test videos; files, folders or
+    globs. Every row of the sample gets the prediction of its frame, or of the nearest frame that
+    has one. With --check nothing is written: the exit status is 0 if FILE has the rows of the
+    sample, in its order, each with a class from 0 to 7, and 1 if it has not.
+    """
+    if check:
+        if predictions or output:
+            raise click.UsageError("--check takes neither PREDICTIONS nor -o")
+        _check(check, template)
+    elif not predictions or not output:
+        raise click.UsageError("give PREDICTIONS and -o, or --check FILE")
+    else:
+        _write(predictions, template, output, overwrite, quiet)
+
+
+def _check(submission: Path, sample: Path) -> None:
+    from abawcli.stages.submit import find_differences
+
+    differences = find_differences(submission, sample)
+    shown = list(islice(differences, Submission().shown_differences))
+    for difference in shown:
+        click.echo(f"{submission}: {difference}")
+    if more := sum(1 for _ in differences):
+        click.echo(f"{submission}: and {more:,} more differences")
+    if shown:
+        click.echo(f"{submission} would not be accepted")
+        click.get_current_context().exit(1)
+    click.echo(f"{submission} has all that {sample} asks for")
+
+
+def _write(
+    predictions: tuple[str, ...], sample: Path, output: Path, overwrite: bool, quiet: bool
+) -> None:
+    from abawcli.formats import files
+    from abawcli.formats.submission import write_submission
+    from abawcli.formats.tracks import LABEL_SUFFIXES
+    from abawcli.stages.submit import fill_sample
+
+    paths = files.expand_inputs(predictions, LABEL_SUFFIXES)
+    files.check_apart([output], [*paths, sample])
+    provenance = files.describe_work("submit", [*paths, sample], {})
+    if files.is_finished(output, provenance, overwrite):
+        click.echo(f"abaw: {output} is there already, made of these predictions", err=True)
+        return
+    filled = fill_sample(paths, sample)
+    write_submission(filled.rows, output)
+    files.write_provenance(output, provenance)
+    if not quiet:
+        click.echo(
+            f"abaw: {output}: {len(filled.rows):,} rows of {filled.videos} videos; "
+            f"{filled.borrowed:,} rows take the prediction of the nearest frame", err=True,
+        )  # fmt: skip

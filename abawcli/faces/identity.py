@@ -1,0 +1,187 @@
+"""Whether two faces over time are one person: by colours, or by embeddings of InsightFace.
+
+Each person who is followed has a memory of how he looks, and memories are compared. It costs
+next to nothing to see a face again; what does cost is put off until there is something to compare.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import cv2
+import numpy as np
+
+from abawcli.config import Tracking
+from abawcli.errors import CheckpointError
+from abawcli.faces.crop import square_around
+from abawcli.faces.detect import (
+    Face,
+    Floats,
+    Image,
+    choose_providers,
+    find_pack_folder,
+    session_options,
+)
+
+
+class Memory(Protocol):
+    """How one person looks."""
+
+    def see(self, image: Image, face: Face, whole: Callable[[], Image]) -> None:
+        """Take note of a face in a picture (H, W, 3), of which `whole` returns the frame."""
+
+    def compare(self, other: Self) -> float:
+        """Return how much alike two people look, at most 1."""
+
+
+class Identity(Protocol):
+    """A way to tell people apart. `name` and `sha256` go into the provenance."""
+
+    name: str
+    sha256: str | None  # of its weights, if it has any
+    likeness: float  # from which on two memories are of one person
+
+    def begin(self) -> Any:
+        """Return an empty Memory, to be compared with others of this object."""
+
+
+class Colours:
+    """The colours of the face and what is around it: hair, clothes, the wall behind."""
+
+    name = "colours"
+    sha256: str | None = None
+
+    def __init__(self, likeness: float = Tracking.likeness) -> None:
+        """Take what makes two people the same."""
+        self.likeness = likeness
+
+    def begin(self) -> "_ColourMemory":
+        """Return a memory without colours."""
+        return _ColourMemory()
+
+
+_BINS = (4, 12, 12)  # of L, a, b: colour counts for more than light
+
+
+class _ColourMemory:
+    """A running mean of how often each colour occurs."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.mean = np.zeros(int(np.prod(_BINS)), np.float32)
+
+    def see(self, image: Image, face: Face, whole: Callable[[], Image]) -> None:
+        self.seen += 1
+        share = np.float32(1 / min(self.seen, 30))
+        self.mean = self.mean + share * (_measure_colours(image, face) - self.mean)
+
+    def compare(self, other: Self) -> float:
+        return float(np.sqrt(self.mean * other.mean).sum())
+
+
+def _measure_colours(image: Image, face: Face) -> Floats:
+    """Return how often each colour occurs in and around a face; the sum is 1."""
+    x, y, side = square_around(face.box, 1.5)
+    height, width = image.shape[:2]
+    x0, y0 = min(max(0, int(x)), width - 1), min(max(0, int(y)), height - 1)
+    region = image[y0 : max(y0 + 1, int(y + side)), x0 : max(x0 + 1, int(x + side))]
+    # Skin, hair and walls lie in the middle of the scales: finer bins there, none beyond.
+    lab = np.clip(cv2.cvtColor(region, cv2.COLOR_RGB2LAB), 64, 191)
+    counts = cv2.calcHist([lab], [0, 1, 2], None, list(_BINS), [64, 192] * 3).ravel()
+    return np.asarray(counts / counts.sum(), np.float32)
+
+
+class Embeddings:
+    """The recognition network of an InsightFace model pack that the user has put on the disk."""
+
+    name = "insightface"
+
+    def __init__(self, path: Path, likeness: float = Tracking.same_face, threads: int = 0) -> None:
+        """Load the network; `threads` 0 means as many as there are cores.
+
+        Raises:
+            CheckpointError: it cannot be read, or is another network.
+        """
+        from insightface.model_zoo import get_model
+
+        self.likeness = likeness
+        self.sha256: str | None = hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            self._model: Any = get_model(
+                str(path), providers=choose_providers(), sess_options=session_options(threads)
+            )
+        except Exception as error:  # ONNX Runtime's own have no common root of use
+            raise CheckpointError(f"{path} is no network of InsightFace: {error}") from error
+        if getattr(self._model, "taskname", "") != "recognition":
+            raise CheckpointError(f"{path} does not recognise faces; get the pack buffalo_l anew")
+
+    def begin(self) -> "_FaceMemory":
+        """Return a memory without faces."""
+        return _FaceMemory(self.embed)
+
+    def embed(self, faces: Sequence[Image]) -> Floats:
+        """Return embeddings (N, D) of length 1 of aligned RGB faces (112, 112, 3)."""
+        found = self._model.get_feat([np.ascontiguousarray(face[..., ::-1]) for face in faces])
+        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+
+
+class _FaceMemory:
+    """The mean of the embeddings of a few faces: the first, second, fourth, eighth, and so on.
+
+    The network sees them when memories are compared for the first time.
+    """
+
+    def __init__(self, embed: Callable[[Sequence[Image]], Floats]) -> None:
+        self.embed = embed
+        self.seen = 0
+        self.total = np.zeros(1, np.float32)
+        self.waiting: list[Image] = []
+
+    def see(self, image: Image, face: Face, whole: Callable[[], Image]) -> None:
+        self.seen += 1
+        if self.seen & (self.seen - 1) == 0:  # a power of two
+            frame = whole()
+            factor = max(frame.shape[:2]) / max(image.shape[:2])
+            self.waiting.append(align_face(frame, np.float32(factor) * face.landmarks))
+
+    def compare(self, other: Self) -> float:
+        a, b = self._recall(), other._recall()
+        return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+    def _recall(self) -> Floats:
+        if self.waiting:
+            self.total = self.total + self.embed(self.waiting).sum(axis=0)
+            self.waiting.clear()
+        return self.total
+
+
+def align_face(image: Image, landmarks: Floats) -> Image:
+    """Return the face (112, 112, 3) whose landmarks (5, 2) are turned to where ArcFace has them."""
+    from insightface.utils.face_align import arcface_dst
+
+    # Turned, scaled and moved by a, b, x, y so that the squares of what is left are least.
+    points, target = np.asarray(landmarks, np.float64), np.asarray(arcface_dst, np.float64)
+    one, none = np.ones(5), np.zeros(5)
+    rows = np.vstack(
+        [
+            np.column_stack([points[:, 0], -points[:, 1], one, none]),
+            np.column_stack([points[:, 1], points[:, 0], none, one]),
+        ]
+    )
+    a, b, x, y = np.linalg.lstsq(rows, target.T.ravel(), rcond=None)[0]
+    move = np.array([[a, -b, x], [b, a, y]])
+    return np.asarray(cv2.warpAffine(image, move, (112, 112)), np.uint8)
+
+
+def load_identity(config: Tracking | None = None, threads: int = 0) -> Identity:
+    """Return the best there is: embeddings if the pack buffalo_l is on the disk, or colours.
+
+    Raises:
+        CheckpointError: the pack's network is damaged.
+    """
+    config = config or Tracking()
+    path = find_pack_folder() / "w600k_r50.onnx"
+    if path.is_file():
+        return Embeddings(path, config.same_face, threads)
+    return Colours(config.likeness)

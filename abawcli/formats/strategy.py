@@ -1,0 +1,211 @@
+"""`strategy.csv`: whose crops are made of which video; a proposal that a person edits.
+
+    video      name of the folder of crops: the video's own, or that with `_left` or `_right`
+               behind it for a second folder of the same video
+    strategy   one of `config.STRATEGIES`; empty: by the name, as `choose_by_name` says
+    from, to   first and last frame that the row is about, counted from 1; empty: the first and
+               the last frame of the video. Several rows of one video are about different frames;
+               frames that no row of it is about show nobody
+    note       which tracks there are; for people only
+
+Rows and columns may stand in any order, and other columns are kept.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from abawcli.config import STRATEGIES, is_strategy, parse_track
+from abawcli.errors import InputError
+from abawcli.formats.abaw import split_side
+from abawcli.formats.files import write_whole
+
+STRATEGY_NAME = "strategy.csv"  # the proposal, in the folder that crops are written to
+COLUMNS = ("video", "strategy", "from", "to", "note")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Who is meant in some frames of a video."""
+
+    strategy: str
+    first: int = 1  # frame, counted from 1
+    last: int | None = None  # frame, included; None: the last of the video
+    source: str = field(default="", compare=False)  # file and line, for messages
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether it is about every frame."""
+        return self.first == 1 and self.last is None
+
+
+Stretches = tuple[Stretch, ...]  # of one folder of crops, by frame
+
+
+def choose_by_name(name: str) -> str:
+    """Return the strategy that a name tells: `left` of x_left, `right` of x_right, or `main`."""
+    return split_side(name)[1] or "main"
+
+
+def read_strategy(path: Path) -> dict[str, Stretches]:
+    """Return what a file says of each name.
+
+    Raises:
+        InputError: it cannot be read or has no column `video` or `strategy`; or, with the line:
+            no name, an unknown strategy, a wrong frame, or frames that another row has already.
+    """
+    stretches: dict[str, list[Stretch]] = {}
+    for row in _read_rows(path).rows:
+        name, stretch = _parse_row(row)
+        stretches.setdefault(name, []).append(stretch)
+    return {name: _order(name, found) for name, found in stretches.items()}
+
+
+@dataclass(frozen=True)
+class _Row:
+    source: str  # file and line
+    cells: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    columns: list[str]
+    rows: list[_Row]
+
+
+def _read_rows(path: Path) -> _Sheet:
+    """Return the rows of a csv that are not empty, with the line that each ends in."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        lines = [(reader.line_num, [cell.strip() for cell in line]) for line in reader]
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read the strategies {path}: {error}") from error
+    columns = lines[0][1] if lines else []
+    missing = [name for name in COLUMNS[:2] if name not in columns]
+    if missing:
+        raise InputError(
+            f"{path}, line 1: no column {', '.join(missing)}; the first line must be "
+            f"{','.join(COLUMNS)} or part of it, with commas"
+        )
+    rows = []
+    for line, cells in lines[1:]:
+        source = f"{path}, line {line}"
+        if len(cells) > len(columns):
+            raise InputError(
+                f"{source}: {len(cells)} cells in {len(columns)} columns; "
+                'put text with a comma in "quotes"'
+            )
+        if any(cells):
+            rows.append(_Row(source, dict(zip(columns, cells, strict=False))))
+    return _Sheet(columns, rows)
+
+
+def _parse_row(row: _Row) -> tuple[str, Stretch]:
+    name = row.cells["video"]
+    if not name:
+        raise InputError(f"{row.source}: no video is named")
+    strategy = " ".join(row.cells.get("strategy", "").lower().split()) or choose_by_name(name)
+    if not is_strategy(strategy):
+        known = ", ".join(STRATEGIES)
+        raise InputError(f"{row.source}: unknown strategy {strategy!r}; choose one of {known}")
+    if (number := parse_track(strategy)) is not None:
+        strategy = f"track {number}"  # without zeros before it
+    first, last = (_parse_frame(row, column) for column in ("from", "to"))
+    stretch = Stretch(strategy, first or 1, last, row.source)
+    if last is not None and last < stretch.first:
+        raise InputError(f"{row.source}: from frame {stretch.first} to {last}; swap the two")
+    if strategy == "all" and not stretch.is_whole:
+        raise InputError(f"{row.source}: 'all' is for a whole video; leave out from and to")
+    return name, stretch
+
+
+def _parse_frame(row: _Row, column: str) -> int | None:
+    text = row.cells.get(column, "")
+    if not text:
+        return None
+    if not text.isdecimal() or len(text) > 15 or int(text) == 0:
+        raise InputError(f"{row.source}: {column} must be a frame, counted from 1, not {text!r}")
+    return int(text)
+
+
+def _order(name: str, stretches: list[Stretch]) -> Stretches:
+    """Return the stretches of a name by frame, which must not overlap."""
+    stretches = sorted(stretches, key=lambda stretch: stretch.first)
+    for before, after in zip(stretches, stretches[1:], strict=False):
+        if before.last is None or after.first <= before.last:
+            raise InputError(
+                f"{after.source}: {name} has a row for frame {after.first} already "
+                f"({before.source}); let from and to keep them apart"
+            )
+    return tuple(stretches)
+
+
+def find_video_of(name: str, videos: Container[str]) -> str | None:
+    """Return the video that the rows of `name` are about: of that name, or without its side."""
+    return next((video for video in (name, split_side(name)[0]) if video in videos), None)
+
+
+def plan_folders(
+    videos: Iterable[str], rows: Mapping[str, Stretches], default: str | None = None
+) -> dict[str, dict[str, Stretches]]:
+    """Return, for each video, the names of its folders of crops and whom they show.
+
+    A video that has no row has one folder, with `default` or what its name tells.
+    """
+    plan: dict[str, dict[str, Stretches]] = {video: {} for video in videos}
+    for name, stretches in rows.items():
+        if video := find_video_of(name, plan):
+            plan[video][name] = stretches
+    return {
+        video: folders or {video: (Stretch(default or choose_by_name(video)),)}
+        for video, folders in plan.items()
+    }
+
+
+def suggest_names(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: those that it resembles, if any."""
+    alike = get_close_matches(name, list(known), n=3)
+    return f"; is it {' or '.join(alike)}?" if alike else ""
+
+
+def propose(path: Path, used: Mapping[str, tuple[Stretches, str]]) -> None:
+    """Add rows to `path` for the names that it has none for; all others stay as they are.
+
+    Args:
+        path: the file, which need not be there.
+        used: of each name what was used and the note.
+
+    Raises:
+        InputError: as `read_strategy`.
+        OutputError: the place cannot be written.
+    """
+    there = _read_rows(path) if os.path.exists(path) else _Sheet([], [])
+    known = {row.cells["video"] for row in there.rows}
+    new = [row for name in used if name not in known for row in _lay_rows(name, *used[name])]
+    if not new:
+        return
+    columns = there.columns + [name for name in COLUMNS if name not in there.columns]
+    with write_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*(row.cells for row in there.rows), *new])
+
+
+def _lay_rows(name: str, stretches: Stretches, note: str) -> list[dict[str, str]]:
+    return [
+        {
+            "video": name,
+            "strategy": stretch.strategy,
+            "from": "" if stretch.first == 1 else str(stretch.first),
+            "to": "" if stretch.last is None else str(stretch.last),
+            "note": note,
+        }
+        for stretch in stretches
+    ]

@@ -1,0 +1,146 @@
+"""Submission and sample files of the ABAW EXPR challenge, and the list of its test videos.
+
+A submission is one text file of all test videos: a header of nine names, then two fields a line,
+`<name>/00001.jpg,3`: the image of a frame, numbered from 1, and its class. The organisers' sample
+has the rows that a submission must have, in their order; its rows end in `,0` or only in `,`. The
+test list has one name a line and no header.
+"""
+
+from pathlib import Path
+from typing import NoReturn
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute
+
+from abawcli.errors import InputError
+from abawcli.formats.files import write_whole
+from abawcli.formats.lines import describe_ends, note_quirks, read_text, strip_ends, strip_header
+from abawcli.labels import CLASSES, IGNORE, N_CLASSES
+
+HEADER = ",".join(("image_location", *CLASSES))
+ROW_FORM = "<name>/00001.jpg,<class>"
+# At most 7 digits: 100 hours of video, and no number that a table by frame could not hold.
+LOCATION = r"(?P<video>[^/,\r\x00]+)/(?P<frame>\d{5}|[1-9]\d{5,6})\.jpg"
+_ROW = rf"^(?P<location>{LOCATION}),[ \t]*(?P<label>[^, \t]*)(?P<rest>[, \t]*)$"
+_LABELS = {**{str(k): k for k in range(N_CLASSES)}, "": IGNORE}
+
+
+def is_submission(path: Path) -> bool:
+    """Tell by its first line whether a file is a submission, or a sample of one.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            line = file.readline(4 * len(HEADER))
+    except FileNotFoundError:
+        raise InputError(f"no such file: {path}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    first = line.decode("utf-8-sig", "replace").split(",")[0]
+    return first.strip().lower() == HEADER.split(",")[0]
+
+
+def read_submission(path: Path) -> pd.DataFrame:
+    """Read a submission or sample: columns video, frame and label, rows in the file's order.
+
+    The label is -1 where a sample has none. What `lines` tolerates is read, with a warning.
+
+    Raises:
+        InputError: no such file, another header, no rows, a row of another form, a class
+            outside 0..7, or an image that has two rows; the message names the line.
+    """
+    text, quirks = read_text(path, "submission")
+    first, _, body = text.partition("\n")
+    header, unlike = strip_header(first, [HEADER])
+    if header is None:
+        raise InputError(f"{path}, line 1: the header must be {HEADER}, not {first[:80]!r}")
+    if not body:
+        raise InputError(f"{path} holds no rows")
+    # Arrow splits and matches a million rows in half a second; Python's own `re` takes four.
+    lines = pa.compute.split_pattern(pa.array([body]), "\n").flatten()
+    fields = pa.compute.extract_regex(lines, _ROW)
+    if fields.null_count:
+        _refuse_form(path, lines, fields)
+    rows = _convert(path, fields)
+    rest = fields.field("rest")
+    if (trailing := pa.compute.index(pa.compute.not_equal(rest, ""), True).as_py()) >= 0:
+        unlike.append(describe_ends(trailing + 2))
+    note_quirks(path, quirks + unlike)
+    return rows
+
+
+def _refuse_form(path: Path, lines: pa.Array, fields: pa.Array) -> NoReturn:
+    row = pa.compute.index(pa.compute.is_null(fields), True).as_py()
+    line = lines[row].as_py()
+    raise InputError(f"{path}, line {row + 2}: a row must be {ROW_FORM}, not {line[:80]!r}")
+
+
+def _convert(path: Path, fields: pa.StructArray) -> pd.DataFrame:
+    """Make numbers of the fields of all rows; refuse those that cannot be."""
+    label = fields.field("label").to_pandas().map(_LABELS)
+    if label.isna().any():
+        row = int(label.isna().argmax())
+        found = fields.field("label")[row].as_py()
+        raise InputError(
+            f"{path}, line {row + 2}: the class must be 0 to {N_CLASSES - 1}, not {found[:20]!r}"
+        )
+    rows = pd.DataFrame(
+        {
+            "video": fields.field("video").to_pandas(),
+            "frame": fields.field("frame").cast(pa.int64()).to_numpy(),
+            "label": label.to_numpy("int64"),
+        }
+    )
+    if (zero := (rows["frame"] == 0).to_numpy()).any():
+        raise InputError(f"{path}, line {zero.argmax() + 2}: frames are counted from 1, not 0")
+    if (twice := rows.duplicated(["video", "frame"]).to_numpy()).any():
+        row = int(twice.argmax())
+        location = fields.field("location")[row]
+        before = pa.compute.index(fields.field("location"), location).as_py()
+        raise InputError(
+            f"{path}, line {row + 2}: {location} has a row in line {before + 2} already"
+        )
+    return rows
+
+
+def write_submission(rows: pd.DataFrame, path: Path) -> None:
+    """Write rows (video, frame, label) as a submission, in their order; -1 is left empty.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    columns = (rows[name].tolist() for name in ("video", "frame", "label"))
+    lines = (
+        f"{video}/{frame:05d}.jpg,{'' if label == IGNORE else label}\n"
+        for video, frame, label in zip(*columns, strict=True)
+    )
+    with write_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write(HEADER + "\n")
+        file.writelines(lines)
+
+
+def read_test_list(path: Path) -> list[str]:
+    """Read a list of test videos: one name a line, in its order.
+
+    Raises:
+        InputError: no such file, no names, a line that is no name, or one that comes twice; the
+            message names the line.
+    """
+    text, quirks = read_text(path, "test list")
+    if not text:
+        raise InputError(f"{path} holds no names")
+    lines = text.split("\n")
+    stripped, trailing = strip_ends(lines, 1)
+    names: dict[str, int] = {}  # and their lines
+    for number, name in enumerate(stripped, 1):
+        if not name or set(name) & set("/,\r\0"):
+            line = lines[number - 1]
+            raise InputError(f"{path}, line {number}: a line must be one name, not {line[:80]!r}")
+        if name in names:
+            raise InputError(f"{path}, line {number}: {name} is in line {names[name]} already")
+        names[name] = number
+    note_quirks(path, quirks + trailing)
+    return list(names)

@@ -1,0 +1,202 @@
+"""Predictions in whatever form they come, and the annotations that belong to them.
+
+Predictions are tables, text files of one video, and submissions of many; annotations are the
+same, and tables of the columns video, frame and label. Videos are matched by name: the `video` of
+a table or submission, the file name of a text file. An annotation `<video>_left` or `_right` takes
+predictions of that name, or those of `<video>` with that subject, or the only subject of `<video>`.
+Rows that an annotation has beyond the last predicted frame (2 at most) take the last frame's
+prediction, as the organisers count them.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abawcli.errors import InputError
+from abawcli.formats.abaw import Labels, align_rows, find_track, read_annotation, split_side
+from abawcli.formats.files import VIDEO_SUFFIXES
+from abawcli.formats.submission import is_submission, read_submission
+from abawcli.formats.tables import (
+    PROBABILITIES,
+    SOURCES,
+    TABLE_SUFFIXES,
+    read_labels,
+    read_table,
+)
+from abawcli.labels import IGNORE
+
+LOG = logging.getLogger(__name__)
+LABEL_SUFFIXES = TABLE_SUFFIXES | {".txt"}
+
+
+@dataclass(frozen=True)
+class Track:
+    """What is predicted of one person in one video, a row a frame, from frame 1 to T.
+
+    None: the file does not say. A frame without a row in the file has label -1, no face, and NaN.
+    """
+
+    labels: Labels  # (T,)
+    found: NDArray[np.bool_] | None = None  # (T,) was a face seen
+    probabilities: NDArray[np.float64] | None = None  # (T, 8)
+    times_s: NDArray[np.float64] | None = None  # (T,)
+    source: NDArray[np.int8] | None = None  # (T,) index in `tables.SOURCES`; -1: no row
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An annotation and its predictions."""
+
+    annotation: Labels  # (R,)
+    track: Track
+    rows: NDArray[np.intp]  # (R,) index of the track's frame that each row is about
+
+
+Tracks = dict[tuple[str, str], Track]  # video, subject ("" where a file has no subjects)
+Key = TypeVar("Key", str, tuple[str, str])
+Value = TypeVar("Value")
+
+
+def _video_name(name: str) -> str:
+    path = Path(name)
+    return path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
+
+
+def _by_frame(values: NDArray[Any], frame: NDArray[np.int64], missing: Any) -> NDArray[Any]:
+    """Return values (N, ...) by frame number, (last frame, ...)."""
+    table = np.full((int(frame.max()), *values.shape[1:]), missing, values.dtype)
+    table[frame - 1] = values
+    return table
+
+
+def _split_videos(
+    path: Path, table: pd.DataFrame, missing: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str, str], dict[str, NDArray[Any]]]]:
+    """Yield each person's columns by frame number; `missing` names them, and what else to put.
+
+    Raises:
+        InputError: two videos have the same name.
+    """
+    subjects = table["subject"] if "subject" in table else pd.Series("", table.index)
+    columns: dict[str, NDArray[Any]]
+    columns = {name: table[name].to_numpy() for name in missing if name != "probabilities"}
+    if "probabilities" in missing:
+        columns["probabilities"] = table[PROBABILITIES].to_numpy()
+    frames = table["frame"].to_numpy()
+    seen: dict[tuple[str, str], str] = {}
+    tracks: Any = table.groupby([table["video"], subjects]).indices  # (video, subject) -> rows
+    for (video, subject), rows in tracks.items():
+        key = _video_name(str(video)), str(subject)
+        if seen.setdefault(key, video) != video:
+            raise InputError(f"{path}: {seen[key]} and {video} are both called {key[0]}")
+        yield key, {n: _by_frame(v[rows], frames[rows], missing[n]) for n, v in columns.items()}
+
+
+def read_tracks(path: Path) -> Tracks:
+    """Read predictions: a table, a submission, or the text file of one video.
+
+    Raises:
+        InputError: the file cannot be read, or two of its videos have the same name.
+    """
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        table = read_table(path)
+        table["source"] = pd.Categorical(table["source"], SOURCES).codes
+        missing = {"label": IGNORE, "found": False, "time_s": np.nan, "source": -1}
+        parts = _split_videos(path, table, missing | {"probabilities": np.nan})
+        return {
+            key: Track(
+                part["label"], part["found"], part["probabilities"], part["time_s"], part["source"]
+            )
+            for key, part in parts
+        }
+    if is_submission(path):
+        parts = _split_videos(path, read_submission(path), {"label": IGNORE})
+        return {key: Track(part["label"]) for key, part in parts}
+    return {(path.stem, ""): Track(read_annotation(path))}
+
+
+def read_truth(path: Path) -> dict[str, Labels]:
+    """Read annotations (each (R,)) by name: a table, a submission, or the text file of one video.
+
+    Raises:
+        InputError: the file cannot be read, or two of its videos have the same name.
+    """
+    is_table = path.suffix.lower() in TABLE_SUFFIXES
+    if not is_table and not is_submission(path):
+        return {path.stem: read_annotation(path)}
+    table = read_labels(path) if is_table else read_submission(path)
+    parts = _split_videos(path, table, {"label": IGNORE})
+    return {video: part["label"] for (video, _), part in parts}
+
+
+def _gather(
+    files: Iterable[Path], read: Callable[[Path], dict[Key, Value]], failed: dict[str, str]
+) -> dict[Key, Value]:
+    gathered: dict[Key, Value] = {}
+    places: dict[Key, Path] = {}
+    for path in files:
+        try:
+            items = read(path)
+        except InputError as error:
+            failed[str(path)] = str(error)
+            continue
+        twice = [key for key in items if key in gathered]
+        if twice:
+            key = twice[0]
+            video = key if isinstance(key, str) else key[0]
+            failed[str(path)] = f"{path}: labels of {video} are in {places[key]} too, left out here"
+        new = {key: value for key, value in items.items() if key not in gathered}
+        gathered |= new
+        places |= dict.fromkeys(new, path)
+    return gathered
+
+
+def gather_tracks(files: Iterable[Path], failed: dict[str, str]) -> Tracks:
+    """Read all predictions; what cannot be read or comes twice is noted in `failed`."""
+    return _gather(files, read_tracks, failed)
+
+
+def gather_truth(files: Iterable[Path], failed: dict[str, str]) -> dict[str, Labels]:
+    """Read all annotations; what cannot be read or comes twice is noted in `failed`."""
+    return _gather(files, read_truth, failed)
+
+
+def summarise_failures(failed: Mapping[str, str]) -> str:
+    """Return the first reason why something failed, and how many more there are."""
+    first, *others = failed.values()
+    return first + (f" (and {len(others)} other failures)" if others else "")
+
+
+def pair_tracks(
+    truth: Mapping[str, Labels], tracks: Tracks, failed: dict[str, str]
+) -> dict[str, Pair]:
+    """Match annotations with predictions, and their rows with frames; note what fails.
+
+    One annotation and the predictions of one video belong together whatever they are called.
+    """
+    predicted = {video for video, _ in tracks}
+    if len(truth) == len(predicted) == 1 and not failed:
+        (name,), (video,) = truth, predicted
+        if video not in (name, split_side(name)[0]):
+            LOG.warning("the predictions of %s are scored against %s: names differ", video, name)
+            tracks = {(name, subject): track for (_, subject), track in tracks.items()}
+    pairs = {}
+    for name, labels in truth.items():
+        try:
+            track = tracks[find_track(name, tracks, "predictions")]
+            pairs[name] = Pair(labels, track, align_rows(labels, len(track.labels), name))
+        except InputError as error:
+            failed[name] = str(error)
+    uneven = sum(len(pair.annotation) != len(pair.track.labels) for pair in pairs.values())
+    if uneven:
+        LOG.warning(
+            "%d of %d annotations have a row or two more or less than the video has frames; "
+            "rows beyond the last frame are scored with its prediction", uneven, len(pairs),
+        )  # fmt: skip
+    return pairs

@@ -1,0 +1,175 @@
+"""Make a submission of predictions, and check one, against the organisers' sample.
+
+The sample says which rows there must be. It has more frames than the videos (a row here and
+there), and predictions may leave out frames without a face: such a row takes the prediction of
+the nearest frame that has one, of two as near the earlier one.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
+from abawcli.config import Submission
+from abawcli.errors import InputError
+from abawcli.formats.abaw import ROW_TOLERANCE, Labels, find_track
+from abawcli.formats.files import warn_left_out
+from abawcli.formats.lines import read_text, strip_header
+from abawcli.formats.submission import HEADER, LOCATION, ROW_FORM, read_submission
+from abawcli.formats.tracks import Tracks, gather_tracks, summarise_failures
+from abawcli.labels import N_CLASSES
+
+LOG = logging.getLogger(__name__)
+_ROW = rf"^{LOCATION},[0-{N_CLASSES - 1}]$"
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A sample's rows with predictions."""
+
+    rows: pd.DataFrame  # video, frame, label: the sample's rows in its order
+    videos: int
+    borrowed: int  # rows that took the prediction of another frame
+
+
+def fill_sample(
+    predictions: Iterable[Path], sample: Path, config: Submission | None = None
+) -> Filled:
+    """Give every row of a sample the prediction of its frame, or of the nearest one.
+
+    Predictions are tables, ABAW text or submissions; a sample's video `x_left` takes those of
+    that name, or of `x` with that subject, as in scoring. Warns of videos in which many rows have
+    no prediction of their own, whose length is not the sample's, or that the sample has not.
+
+    Raises:
+        InputError: a file cannot be read, or videos of the sample have no prediction; all such
+            videos are named.
+    """
+    rows = read_submission(sample)
+    failed: dict[str, str] = {}
+    tracks = gather_tracks(predictions, failed)
+    if failed:
+        raise InputError(summarise_failures(failed))
+    chosen = _choose_tracks(rows["video"], tracks, sample)
+    label, borrowed = np.empty(len(rows), np.int64), 0
+    for video, group in rows.groupby("video", sort=False):
+        name, frame = str(video), group["frame"].to_numpy()
+        labels = tracks[chosen[name]].labels
+        nearest = find_nearest(frame, labels)
+        label[group.index] = labels[nearest - 1]
+        own = int((nearest == frame).sum())
+        _warn_of_gaps(name, frame, own, len(labels), config or Submission())
+        borrowed += len(frame) - own
+    used = {video for video, _ in chosen.values()}
+    spare = sorted({video for video, _ in tracks} - used)
+    warn_left_out("predicted videos are not in the sample", spare)
+    return Filled(rows.assign(label=label), len(chosen), borrowed)
+
+
+def _choose_tracks(videos: pd.Series, tracks: Tracks, sample: Path) -> dict[str, tuple[str, str]]:
+    """Return the track of every video of the sample's rows (N,), or name all that have none."""
+    chosen: dict[str, tuple[str, str]] = {}
+    without: dict[str, list[str]] = {}  # reason -> videos
+    names = videos.drop_duplicates()
+    for row, name in names.items():
+        try:
+            chosen[name] = find_track(name, tracks, "predictions")
+            if not (tracks[chosen[name]].labels >= 0).any():
+                raise InputError(f"{name}: no frame with a label")
+        except InputError as error:
+            reason = str(error).removeprefix(f"{name}: ")
+            without.setdefault(reason, []).append(f"{name} (line {int(str(row)) + 2})")
+    if without:
+        count = sum(map(len, without.values()))
+        reasons = "; ".join(f"{reason}: {', '.join(who)}" for reason, who in without.items())
+        raise InputError(
+            f"{sample}: {count} of its {len(names)} videos cannot be submitted; {reasons}"
+        )
+    return chosen
+
+
+def find_nearest(frame: NDArray[np.int64], labels: Labels) -> NDArray[np.int64]:
+    """Return the nearest frame with a label for each frame (N,), all counted from 1, (N,).
+
+    `labels` (T,) has a class or -1 for each frame, at least one class; of two frames that are as
+    near the earlier one counts.
+    """
+    known = np.flatnonzero(labels >= 0) + 1
+    after = np.searchsorted(known, frame)
+    later = known[np.minimum(after, len(known) - 1)]
+    earlier = known[np.maximum(after - 1, 0)]
+    return np.where(abs(frame - earlier) <= abs(later - frame), earlier, later)
+
+
+def _warn_of_gaps(
+    name: str, frame: NDArray[np.int64], own: int, frames: int, config: Submission
+) -> None:
+    if abs(frame.max() - frames) > ROW_TOLERANCE:
+        LOG.warning(
+            "%s: the sample ends with frame %d, its predictions with %d; are they of this video?",
+            name, frame.max(), frames,
+        )  # fmt: skip
+    elif len(frame) - own > config.many_borrowed * len(frame):
+        LOG.warning(
+            "%s: %d of %d rows have no prediction of their own and take the nearest",
+            name, len(frame) - own, len(frame),
+        )  # fmt: skip
+
+
+def find_differences(submission: Path, sample: Path) -> Iterator[str]:
+    """Yield what is not as it must be in a submission, with the line; nothing if it is right.
+
+    It must have the exact header and form, a class for every row of the sample, and these rows in
+    the sample's order.
+
+    Raises:
+        InputError: one of the files cannot be read, or the sample is none.
+    """
+    wanted = read_submission(sample)
+    text, quirks = read_text(submission, "submission")
+    first, _, body = text.partition("\n")
+    header, unlike = strip_header(first, [HEADER])
+    yield from quirks + unlike
+    if header is None:
+        yield f"line 1: the header must be {HEADER}, not {first[:80]!r}"
+    lines = body.split("\n") if body else []
+    yield from _find_malformed(lines)
+    names = zip(wanted["video"].tolist(), wanted["frame"].tolist(), strict=True)
+    expected = [f"{video}/{frame:05d}.jpg" for video, frame in names]
+    yield from _compare_rows([line.partition(",")[0] for line in lines], expected)
+
+
+def _find_malformed(lines: list[str]) -> Iterator[str]:
+    right = pa.compute.match_substring_regex(pa.array(lines, pa.string()), _ROW)
+    for row in np.flatnonzero(~right.to_numpy(zero_copy_only=False)):
+        yield (
+            f"line {row + 2}: a row must be {ROW_FORM} with a class from 0 to {N_CLASSES - 1}, "
+            f"not {lines[row][:80]!r}"
+        )
+
+
+def _compare_rows(locations: list[str], expected: list[str]) -> Iterator[str]:
+    """Yield rows that are there twice, too many, missing, or elsewhere than in the sample."""
+    if locations == expected:
+        return
+    places: dict[str, int] = {}  # line of each row, the first where there are several
+    wanted = set(expected)
+    for line, location in enumerate(locations, 2):
+        if places.setdefault(location, line) != line:
+            yield f"line {line}: {location} has a row in line {places[location]} already"
+        elif location not in wanted:
+            yield f"line {line}: the sample has no {location}"
+    for line, location in enumerate(expected, 2):
+        if location not in places:
+            yield f"no row of {location}, line {line} of the sample"
+    shared = [location for location in places if location in wanted]
+    ordered = [location for location in expected if location in places]
+    for found, due in zip(shared, ordered, strict=True):
+        if found != due:
+            yield f"line {places[found]}: {found} stands where {due} must be"

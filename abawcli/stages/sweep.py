@@ -1,0 +1,280 @@
+"""Find the smoothing that scores best on annotated videos, and what that is worth on others.
+
+Every method, space and window is scored on all videos. The winner's score is tuned on itself;
+the honest figure is cross-validated: the videos of each fold are scored with what wins on the
+other folds, and all of them pooled. Tracks of one source video are in one fold.
+"""
+
+import logging
+import os
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawcli.config import SMOOTHING_METHODS, SMOOTHING_SPACES, Smoothing, Sweeping
+from abawcli.errors import InputError
+from abawcli.formats.abaw import Labels, split_side
+from abawcli.formats.files import read_provenance
+from abawcli.formats.folds import Folds, make_folds
+from abawcli.formats.tables import SOURCES
+from abawcli.formats.tracks import (
+    Pair,
+    Track,
+    gather_tracks,
+    gather_truth,
+    pair_tracks,
+    summarise_failures,
+)
+from abawcli.labels import IGNORE, N_CLASSES
+from abawcli.smoothing import smooth_probabilities
+
+LOG = logging.getLogger(__name__)
+Progress = Callable[[int, int | None, str], None]  # videos done, their total, which one
+Counts = NDArray[np.int64]  # (..., 8, 9): annotated class, predicted class or none
+AS_PREDICTED = 0  # index of the candidate that leaves predictions as they are
+
+
+@dataclass(frozen=True)
+class FoldChoice:
+    """One fold's videos, scored with what wins on the others."""
+
+    fold: int
+    videos: list[str]
+    chosen: int  # index of a candidate
+    as_predicted: float  # macro-F1 of these videos
+    macro_f1: float
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What `sweep_files` found; C candidates, the first of which is no smoothing."""
+
+    candidates: list[Smoothing]  # (C,)
+    macro_f1: NDArray[np.float64]  # (C,) of all videos
+    best: int  # index of the candidate that wins on all videos
+    cross_validated: float  # macro-F1 of all videos, each with what wins on the other folds
+    folds: list[FoldChoice]
+    videos: list[str]
+    frames: int  # annotated
+    failed: dict[str, str]  # file or annotation -> why it took no part
+
+
+def list_candidates(windows: Iterable[int]) -> list[Smoothing]:
+    """Return what is compared: nothing at all (a window of 1), then every smoothing, narrow first.
+
+    A vote of logits is one of probabilities, and left out.
+    """
+    smoothings = [
+        Smoothing(method, window, None, space)
+        for window in windows
+        for space in SMOOTHING_SPACES
+        for method in SMOOTHING_METHODS
+        if (method, space) != ("vote", "logits")
+    ]
+    return [Smoothing(window_frames=1), *smoothings]
+
+
+def count_confusion(truth: Labels, predicted: Labels) -> Counts:
+    """Count annotated frames (N,) by class and prediction, (8, 9); the last column is none."""
+    known = truth != IGNORE
+    column = np.where(predicted == IGNORE, N_CLASSES, predicted)
+    cells = (truth * (N_CLASSES + 1) + column)[known]
+    counts = np.bincount(cells, minlength=N_CLASSES * (N_CLASSES + 1))
+    return counts.reshape(N_CLASSES, N_CLASSES + 1)
+
+
+def find_macro_f1(counts: Counts) -> NDArray[np.float64]:
+    """Return the macro-F1 of counts (..., 8, 9), (...): that of `metrics.score_labels`."""
+    hits = np.diagonal(counts[..., :N_CLASSES], axis1=-2, axis2=-1)
+    either = counts.sum(axis=-1) + counts[..., :N_CLASSES].sum(axis=-2)
+    macro_f1: NDArray[np.float64] = (2 * hits / np.maximum(either, 1)).mean(axis=-1)
+    return macro_f1
+
+
+def smooth_labels(track: Track, smoothing: Smoothing) -> Labels:
+    """Return the labels (T,) that `smooth` gives a track with probabilities.
+
+    As there, rows that were filled are no evidence; frames without a row have no part in it.
+    """
+    assert track.probabilities is not None and track.source is not None
+    there = track.source >= 0
+    own = track.source[there] < SOURCES.index("filled")
+    p = smooth_probabilities(
+        track.probabilities[there], own, smoothing.method, smoothing.window_frames, smoothing.space
+    )
+    labels = np.full(len(there), IGNORE, np.int64)
+    labels[there] = np.where(np.isnan(p[:, 0]), IGNORE, p.argmax(axis=1))
+    return labels
+
+
+def count_pair(pair: Pair, candidates: Sequence[Smoothing]) -> Counts:
+    """Count one annotation's frames under every candidate, (C, 8, 9)."""
+    smoothed = (smooth_labels(pair.track, candidate) for candidate in candidates[1:])
+    return np.stack(
+        [
+            count_confusion(pair.annotation, labels[pair.rows])
+            for labels in (pair.track.labels, *smoothed)
+        ]
+    )
+
+
+def choose_by_folds(counts: Counts, fold_of: Folds) -> tuple[list[FoldChoice], float]:
+    """Score each fold's videos with what wins on the others; also the macro-F1 of all pooled.
+
+    `counts` (C, V, 8, 9) has the videos in the order of `fold_of`. Of candidates that score the
+    same, the first wins.
+    """
+    names, folds = np.array(list(fold_of)), np.array(list(fold_of.values()))
+    choices, pooled = [], np.zeros(counts.shape[2:], np.int64)
+    for fold in sorted(set(folds.tolist())):
+        held = folds == fold
+        chosen = int(find_macro_f1(counts[:, ~held].sum(axis=1)).argmax())
+        mine = counts[:, held].sum(axis=1)  # (C, 8, 9)
+        pooled += mine[chosen]
+        raw, score = find_macro_f1(mine[[AS_PREDICTED, chosen]]).tolist()
+        choices.append(FoldChoice(fold, names[held].tolist(), chosen, raw, score))
+    return choices, float(find_macro_f1(pooled))
+
+
+def _pair_up(
+    predictions: Iterable[Path], annotations: Iterable[Path], failed: dict[str, str]
+) -> dict[str, Pair]:
+    """Read and match everything; note what fails, and predictions without probabilities."""
+    pairs = pair_tracks(
+        gather_truth(annotations, failed), gather_tracks(predictions, failed), failed
+    )
+    for name in [name for name, pair in pairs.items() if pair.track.probabilities is None]:
+        failed[name] = f"{name}: its predictions are labels alone; a sweep needs a prediction table"
+        del pairs[name]
+    if not pairs:
+        raise InputError(summarise_failures(failed))
+    return pairs
+
+
+def _make_folds(pairs: Mapping[str, Pair], count: int) -> Folds:
+    labels = [pair.annotation for pair in pairs.values()]
+    sources = {split_side(n)[0] for n, pair in pairs.items() if (pair.annotation != IGNORE).any()}
+    if len(sources) < 2:
+        raise InputError(
+            f"a sweep needs 2 or more annotated source videos, not {len(sources)}: "
+            "what is chosen on one is scored on another"
+        )
+    return make_folds(list(pairs), labels, min(count, len(sources)))
+
+
+def find_smoothed(predictions: Iterable[Path]) -> list[Path]:
+    """Return those prediction files whose provenance says that they are smoothed already."""
+    made = {path: read_provenance(path) for path in predictions}
+    return [
+        path
+        for path, provenance in made.items()
+        if provenance.get("command") == "smooth"
+        or (
+            provenance.get("command") == "predict"
+            and (provenance.get("settings") or {}).get("smoothing")
+        )
+    ]
+
+
+def sweep_files(
+    predictions: Sequence[Path],
+    annotations: Sequence[Path],
+    config: Sweeping | None = None,
+    progress: Progress = lambda done, total, what: None,
+) -> Sweep:
+    """Compare smoothings of prediction tables by their macro-F1 against annotation files.
+
+    Files that cannot be read, annotations without predictions, and predictions without
+    probabilities are named in `failed`; the others are swept.
+
+    Raises:
+        InputError: nothing can be swept, or annotations of fewer than 2 source videos.
+        UsageError: too few annotated frames for folds.
+    """
+    config = config or Sweeping()
+    failed: dict[str, str] = {}
+    pairs = _pair_up(predictions, annotations, failed)
+    fold_of = _make_folds(pairs, config.folds)
+    if smoothed := find_smoothed(predictions):
+        LOG.warning(
+            "%d of %d prediction files are smoothed already (%s); make them anew with "
+            "`abaw predict --no-smooth`", len(smoothed), len(predictions), smoothed[0],
+        )  # fmt: skip
+    candidates = list_candidates(config.windows)
+    parts = []
+    for done, (name, pair) in enumerate(pairs.items()):
+        progress(done, len(pairs), name)
+        parts.append(count_pair(pair, candidates))
+    progress(len(pairs), len(pairs), "")
+    counts = np.stack(parts, axis=1)  # (C, V, 8, 9)
+    macro_f1 = find_macro_f1(counts.sum(axis=1))
+    folds, cross_validated = choose_by_folds(counts, fold_of)
+    return Sweep(
+        candidates=candidates,
+        macro_f1=macro_f1,
+        best=int(macro_f1.argmax()),
+        cross_validated=cross_validated,
+        folds=folds,
+        videos=list(pairs),
+        frames=int(counts[AS_PREDICTED].sum()),
+        failed=failed,
+    )
+
+
+def write_command(predictions: str, smoothing: Smoothing) -> str:
+    """Return the line for a shell that smooths `predictions`, as the user named them.
+
+    The output stands beside a file or folder, which `smooth` insists on, and is the folder
+    `smoothed` for a glob or a list.
+    """
+    path = Path(predictions)
+    if os.path.isdir(path):
+        full = path if path.name not in ("", "..") else Path(os.path.abspath(path))
+        output = full.parent / f"{full.name}-smoothed"
+    elif os.path.exists(path):
+        output = path.with_stem(path.stem + "-smoothed")
+    else:
+        output = Path("smoothed")
+    # A name that begins with a dash would be an option.
+    given, made = (f"./{n}" if n.startswith("-") else n for n in (predictions, str(output)))
+    return (
+        f"abaw smooth {shlex.quote(given)} -o {shlex.quote(made)} --method {smoothing.method} "
+        f"--window {smoothing.window_frames} --space {smoothing.space}"
+    )
+
+
+def describe_sweep(sweep: Sweep, predictions: str) -> dict[str, Any]:
+    """Return a sweep as JSON; `command` is None where no smoothing is better than none."""
+
+    def describe(index: int) -> dict[str, Any]:
+        one = sweep.candidates[index]
+        return {"method": one.method, "window_frames": one.window_frames, "space": one.space}
+
+    scores = sweep.macro_f1.tolist()
+    return {
+        "as_predicted": scores[AS_PREDICTED],
+        "cross_validated": sweep.cross_validated,
+        "best": describe(sweep.best) | {"macro_f1": scores[sweep.best]},
+        "command": write_command(predictions, sweep.candidates[sweep.best])
+        if sweep.best != AS_PREDICTED
+        else None,
+        "candidates": [describe(k) | {"macro_f1": score} for k, score in enumerate(scores)],
+        "folds": [
+            {
+                "fold": choice.fold,
+                "videos": choice.videos,
+                "chosen": describe(choice.chosen),
+                "as_predicted": choice.as_predicted,
+                "macro_f1": choice.macro_f1,
+            }
+            for choice in sweep.folds
+        ],
+        "videos": sweep.videos,
+        "frames": sweep.frames,
+        "failed": sweep.failed,
+    }

@@ -1,0 +1,118 @@
+"""Contact sheets: who is in a video when, a row a track, from which a person edits strategies.
+
+The pictures are cut out of the video that crops were made from; where it is gone, only what
+was cropped can be shown.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from abawcli.config import ContactSheet
+from abawcli.faces.crop import crop_frame, read_square
+from abawcli.formats.crops import find_scales
+from abawcli.formats.faces import BOX, FACES_NAME, TRACKS_NAME
+from abawcli.formats.files import describe_work, is_finished, write_provenance, write_whole
+from abawcli.media.video import read_frames
+from abawcli.views.sheet_drawing import Pictures, draw_sheet
+from abawcli.views.tracks import choose_cells, read_tracks
+
+LOG = logging.getLogger(__name__)
+Update = Callable[[int, int | None, str], None]
+
+
+@dataclass(frozen=True)
+class SheetSummary:
+    """What a sheet shows."""
+
+    frames: int
+    tracks: int
+    shown: int  # of the tracks
+
+
+def find_source(about: dict[str, Any]) -> Path | None:
+    """Return the video that crops were made from, if it is still the same."""
+    for path in about.get("inputs", []):
+        state = about.get("files", {}).get(path)
+        if os.path.isfile(path) and describe_work("", [Path(path)], {})["files"][path] == state:
+            return Path(path)
+    return None
+
+
+def cut_pictures(
+    cells: pd.DataFrame, video: Path, config: ContactSheet, update: Update | None = None
+) -> Pictures:
+    """Return the pictures of faces, cut out of their video.
+
+    Raises:
+        InputError: the video cannot be read.
+    """
+    wanted = dict(iter(cells.groupby("frame")))
+    pictures: Pictures = {}
+    for frame in read_frames(video) if wanted else ():
+        rows = wanted.pop(frame.number, cells[:0])
+        for subject, box in zip(rows["subject"], rows[list(BOX)].to_numpy(), strict=True):
+            (picture,) = crop_frame(frame, box, [config.scale], config.side)
+            pictures[int(subject), frame.number] = picture
+        if update:
+            update(frame.number, None, "pictures")
+        if not wanted:
+            break
+    return pictures
+
+
+def collect_crops(cells: pd.DataFrame, folder: Path, config: ContactSheet) -> Pictures:
+    """Return those of the pictures that were cropped, from the folder."""
+    scales = find_scales(folder)
+    pictures: Pictures = {}
+    for subject, frame in cells.loc[cells["cropped"], ["subject", "frame"]].to_numpy().tolist():
+        name = Path(str(min(scales, key=lambda s: abs(s - config.scale)))) / f"{frame:05d}.jpg"
+        places = [place / name for place in (folder, folder / f"subject{subject}")]
+        for path in filter(os.path.isfile, places):
+            picture = read_square(path, config.side)
+            if picture is not None:
+                pictures[subject, frame] = picture
+    return pictures
+
+
+def make_sheet(
+    folder: Path,
+    output: Path,
+    *,
+    config: ContactSheet | None = None,
+    overwrite: bool = False,
+    update: Update | None = None,
+) -> SheetSummary | None:
+    """Write the contact sheet of a folder of crops as a picture (.jpg or .png).
+
+    None is returned where it was there before.
+
+    Raises:
+        InputError: `abaw crop` did not write the folder, or it is damaged.
+        OutputError: something else is in the way, or the place cannot be written.
+    """
+    config = config or ContactSheet()
+    tracks, about = read_tracks(folder)
+    video = find_source(about)
+    settings = asdict(config) | {"video": os.path.abspath(video) if video else None}
+    work = describe_work("sheet", [folder], settings)
+    tables = [folder / FACES_NAME, folder / TRACKS_NAME]
+    work["files"] = describe_work("sheet", tables, {})["files"]
+    if is_finished(output, work, overwrite):
+        return None
+    cells = choose_cells(tracks, config)
+    if video:
+        pictures = cut_pictures(cells, video, config, update)
+    else:
+        LOG.warning("%s: its video is gone or has changed; the sheet shows only its crops", folder)
+        pictures = collect_crops(cells, folder, config)
+    with write_whole(output) as temporary:
+        draw_sheet(temporary, tracks, cells, pictures, config)
+    write_provenance(output, work)
+    shown = min(len(tracks.numbers), config.rows)
+    return SheetSummary(len(tracks.frames), len(tracks.numbers), shown)

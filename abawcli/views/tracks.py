@@ -1,0 +1,82 @@
+"""The tracks of a video, as its folder of crops tells, and which of their faces to show."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abawcli.config import ContactSheet
+from abawcli.errors import InputError
+from abawcli.formats.crops import is_own_crops
+from abawcli.formats.faces import FACES_NAME, TRACKS_NAME, read_faces
+from abawcli.formats.tables import decode_name
+
+_NAMED = 6  # stretches in the head of a sheet, which is a line of text
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """All faces of a video. In tables, `cropped` says whether the crops show the face."""
+
+    name: str
+    whom: str  # the crops show
+    frames: NDArray[np.int64]  # (F,)
+    times_s: NDArray[np.float64]  # (F,)
+    faces: pd.DataFrame  # frame, time_s, subject, score, box, cropped: a row a face
+    numbers: list[int]  # of all tracks, those that are there longest first
+
+    @property
+    def end_s(self) -> float:
+        """Return when the last frame ends, if it is shown as long as most."""
+        steps = np.diff(self.times_s)
+        return float(self.times_s[-1] + (np.median(steps) if len(steps) else 1.0))
+
+    def place(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return where times are in the video: 0 at its beginning, 1 at its end."""
+        return np.asarray((times_s - self.times_s[0]) / (self.end_s - self.times_s[0]))
+
+
+def read_tracks(folder: Path) -> tuple[Tracks, dict[str, Any]]:
+    """Return the tracks of the video of a folder of crops, and the crops' provenance.
+
+    Raises:
+        InputError: `abaw crop` did not write the folder, or a table in it cannot be read.
+    """
+    if not is_own_crops(folder):
+        raise InputError(f"{folder} is no folder that `abaw crop` wrote for a video")
+    crops, about = read_faces(folder / FACES_NAME)
+    faces, _ = read_faces(folder / TRACKS_NAME)
+    frames, first = np.unique(crops["frame"].to_numpy(), return_index=True)
+    key = ["frame", "subject"]
+    shown = pd.MultiIndex.from_frame(crops.loc[crops["found"], key])
+    faces["cropped"] = pd.MultiIndex.from_frame(faces[key]).isin(shown)
+    numbers, counts = np.unique(faces["subject"].to_numpy(), return_counts=True)
+    tracks = Tracks(
+        decode_name(folder.name), _describe_choice(about), frames,
+        crops["time_s"].to_numpy()[first], faces, numbers[np.lexsort((numbers, -counts))].tolist(),
+    )  # fmt: skip
+    return tracks, about
+
+
+def _describe_choice(about: dict[str, Any]) -> str:
+    settings = about.get("settings", {})
+    rows = settings.get("stretches", [])
+    parts = [f"{strategy} {first}-{last or ''}" for strategy, first, last in rows]
+    parts[_NAMED:] = ["..."] if len(parts) > _NAMED else []
+    return ", ".join(parts) or str(settings.get("subject", "main"))
+
+
+def choose_cells(tracks: Tracks, config: ContactSheet) -> pd.DataFrame:
+    """Return the faces to show, with their `column`: of each track those nearest to its middle.
+
+    A column is an equal share of the time; a track that is not there then has no face in it.
+    """
+    shown = tracks.faces[tracks.faces["subject"].isin(tracks.numbers[: config.rows])]
+    place = tracks.place(shown["time_s"].to_numpy()) * config.columns
+    column = np.minimum(place.astype(int), config.columns - 1)
+    cells = shown.assign(column=column, off=np.abs(place - column - 0.5))
+    cells = cells.sort_values(["subject", "column", "off", "frame"])
+    return cells.drop_duplicates(["subject", "column"]).drop(columns="off")

@@ -1,0 +1,187 @@
+"""examples/challenge.sh on a small folder laid out as Aff-Wild2, from videos to predictions.txt."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media_files import Image, Sound, counting_picture, write_media
+
+from abawcli.config import AUDIO_RATE_HZ
+from abawcli.formats.abaw import write_annotation
+from abawcli.formats.features import read_features
+from abawcli.formats.submission import HEADER, read_submission
+from abawcli.formats.tables import read_table
+from abawcli.media.audio import read_audio
+from abawcli.media.video import read_frames
+
+PROJECT = Path(__file__).parents[1]
+SAMPLES = PROJECT / "sample_videos"
+FPS = 25
+SPEECH_S = 2.7  # where somebody speaks in expressions.mp4
+FRAMES = {"10-60-1280x720": 30, "10-60-1280x720_right": 30, "nobody": 20, "77": 26}
+GAP = slice(8, 14)  # indices of the frames of 77 in which nobody is to be seen
+
+
+def cut_pictures(start: int, count: int) -> list[Image]:
+    """Return frames of expressions.mp4, from number `start`, at half their size."""
+    pictures = [
+        np.ascontiguousarray(frame.rgb()[::2, ::2])
+        for frame in read_frames(SAMPLES / "expressions.mp4")
+        if start <= frame.number < start + count
+    ]
+    assert len(pictures) == count
+    return pictures
+
+
+def write_clip(path: Path, pictures: list[Image], codec: str = "libx264") -> None:
+    """Write pictures with as much speech."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    audio = read_audio(SAMPLES / "expressions.mp4")
+    assert audio is not None
+    first = round((SPEECH_S - audio.start_s) * AUDIO_RATE_HZ)
+    speech = audio.samples[None, first : first + len(pictures) * AUDIO_RATE_HZ // FPS]
+    write_media(path, pictures, codec=codec, sound=Sound([(0.0, speech)], AUDIO_RATE_HZ))
+
+
+def join(left: list[Image], right: list[Image]) -> list[Image]:
+    return [np.hstack(pair) for pair in zip(left, right, strict=True)]
+
+
+def write_videos(folder: Path) -> None:
+    """Write videos in two folders, mp4 and avi; two of them show two people."""
+    neutral, happy, angry = (cut_pictures(start, 30) for start in (10, 80, 260))
+    write_clip(folder / "batch1" / "102.avi", neutral, "mpeg4")
+    write_clip(folder / "batch1" / "video86_2.mp4", happy)
+    write_clip(folder / "batch1" / "video45_5.mp4", join(angry, happy))
+    write_clip(folder / "batch2" / "8-30.mp4", neutral[:15] + happy[:15])
+    write_clip(folder / "batch2" / "9-15.mp4", angry)
+    write_clip(folder / "batch2" / "10-60-1280x720.mp4", join(happy, neutral))
+    write_clip(folder / "batch2" / "nobody.mp4", [counting_picture(k) for k in range(20)])
+    gap = [np.full_like(happy[0], 90)] * (GAP.stop - GAP.start)
+    write_clip(folder / "batch2" / "77.avi", happy[: GAP.start] + gap + happy[:12], "mpeg4")
+
+
+def write_labels(folder: Path) -> None:
+    """Write annotations: a row more than frames, a row less, two people, seven classes."""
+    train, valid = folder / "Train_Set", folder / "Validation_Set"
+    write_annotation(np.array([4] * 31), train / "video86_2.txt")
+    write_annotation(np.array([1] * 29), train / "video45_5_left.txt")
+    write_annotation(np.array([-1] * 5 + [4] * 25), train / "video45_5_right.txt")
+    seven = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise"
+    (train / "102.txt").write_text("\n".join([seven, *["0"] * 30]))
+    write_annotation(np.array([0] * 15 + [4] * 15), valid / "8-30.txt")
+    write_annotation(np.array([1] * 31), valid / "9-15.txt")
+
+
+def write_root(root: Path) -> Path:
+    write_videos(root / "videos")
+    write_labels(root / "EXPR_Recognition_Challenge")
+    test_list = root / "Expression_Recognition_Challenge_test_set_release.txt"
+    test_list.write_bytes("\r\n".join(FRAMES).encode())
+    rows = [f"{name}/{k:05d}.jpg,0" for name, n in FRAMES.items() for k in range(1, n + 2)]
+    (root / "sample.txt").write_text("\n".join([HEADER, *rows]) + "\n")
+    return root
+
+
+def run_script(root: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    """Run it with the `abaw` of this Python and this working copy."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": places, "PYTHONPATH": str(PROJECT), "EPOCHS": "2"}
+    script = PROJECT / "examples" / "challenge.sh"
+    return subprocess.run(
+        ["bash", script, root, out], env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the script from the videos alone; return the folder with all that it makes."""
+    work = tmp_path_factory.mktemp("challenge")
+    run = run_script(write_root(work / "Aff Wild2"), work / "out")
+    assert run.returncode == 0, run.stderr
+    assert "has all that" in run.stdout
+    assert "macro-F1" in run.stdout
+    return work / "out"
+
+
+def test_every_row_of_the_sample_has_a_class(out: Path) -> None:
+    text = (out / "predictions.txt").read_text()
+    assert text.startswith(f"{HEADER}\n10-60-1280x720/00001.jpg,")
+    rows = read_submission(out / "predictions.txt")
+    assert rows.groupby("video", sort=False).size().to_dict() == {
+        name: frames + 1 for name, frames in FRAMES.items()
+    }
+    assert rows["label"].between(0, 7).all()
+
+
+def test_rows_are_the_predictions_of_their_frames(out: Path) -> None:
+    rows = read_submission(out / "predictions.txt").set_index(["video", "frame"])["label"]
+    folder = out / "test-smoothed" if (out / "test-smoothed").exists() else out / "test"
+    for name, frames in FRAMES.items():
+        table = read_table(folder / f"{name}.csv").set_index("frame")["label"]
+        assert len(table) == frames
+        known = table[table >= 0]
+        assert (rows[name].loc[known.index] == known).all()
+        assert rows[name].loc[frames + 1] == known.iloc[-1]
+
+
+def test_names_choose_their_person(out: Path) -> None:
+    left, right = (
+        read_features(out / "features" / f"video45_5_{side}.safetensors")
+        for side in ("left", "right")
+    )
+    assert left.has_visual.all() and right.has_visual.all()
+    middle = 320  # pixels: two pictures of this width stand side by side
+    assert (left.box[:, 0] < middle).all() and (right.box[:, 0] > middle).all()
+
+
+def test_frames_without_a_face_rest_on_the_sound(out: Path) -> None:
+    nobody = read_features(out / "features" / "nobody.safetensors")
+    assert not nobody.has_visual.any() and nobody.has_audio.any()
+    gap = read_features(out / "features" / "77.safetensors")
+    assert not gap.has_visual[GAP].any() and gap.has_visual.sum() == 20
+
+
+def test_all_annotations_were_learned_from(out: Path) -> None:
+    for name in ("102", "video86_2", "video45_5_left", "video45_5_right", "8-30", "9-15"):
+        assert len(read_features(out / "features" / f"{name}.safetensors").frame) == 30
+    assert (out / "run" / "head.safetensors").is_file()
+
+
+@pytest.fixture(scope="module")
+def with_official(out: Path) -> Path:
+    """Run the script where there are official crops of all names but one; return its folder."""
+    root, again = out.parent / "Aff Wild2", out.parent / "with official"
+    for crops in (out / "crops").glob("*/1.0"):
+        name = crops.parent.name
+        if name != "nobody":
+            shutil.copytree(crops, root / "cropped_aligned" / name)
+    run = run_script(root, again)
+    assert run.returncode == 0, run.stderr
+    return again
+
+
+def test_official_crops_are_taken_where_there_are_some(with_official: Path) -> None:
+    features = {
+        path.stem: read_features(path)
+        for path in (with_official / "features").glob("*.safetensors")
+    }
+    assert len(features) == 10
+    kinds = {name: found.about["source"]["kind"] for name, found in features.items()}
+    assert kinds.pop("nobody") == "crops"
+    assert set(kinds.values()) == {"official crops"}
+    gap = features["77"]
+    assert len(gap.frame) == 26 and not gap.has_visual[GAP].any() and gap.has_visual.sum() == 20
+    assert features["video45_5_left"].has_audio.any()
+    rows = read_submission(with_official / "predictions.txt")
+    assert len(rows) == sum(FRAMES.values()) + len(FRAMES)
+
+
+def test_a_folder_that_lacks_something_is_told(tmp_path: Path) -> None:
+    run = run_script(tmp_path, tmp_path / "out")
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"{tmp_path}/videos is missing; see the top of ")

@@ -1,0 +1,190 @@
+"""strategy.csv: what a person may write, what is refused, and what a proposal leaves alone."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abawcli.errors import InputError, OutputError
+from abawcli.formats.strategy import (
+    Stretch,
+    choose_by_name,
+    plan_folders,
+    propose,
+    read_strategy,
+)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode())
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "s.csv"
+
+
+def test_whole_videos_and_stretches(file: Path) -> None:
+    write(
+        file,
+        "video,strategy,from,to,note\n"
+        "a,left,,,somebody\n"
+        "b,track 2,101,,\n"
+        "c,skip\n"
+        "b,main,,50,\n"
+        "b,largest,51,100,\n",
+    )
+    assert read_strategy(file) == {
+        "a": (Stretch("left"),),
+        "b": (Stretch("main", 1, 50), Stretch("largest", 51, 100), Stretch("track 2", 101)),
+        "c": (Stretch("skip"),),
+    }
+    assert [s.source for s in read_strategy(file)["b"]] == [f"{file}, line {k}" for k in (5, 6, 3)]
+
+
+def test_what_spreadsheets_and_hands_write_is_read(file: Path) -> None:
+    write(
+        file,
+        "\ufeffnote,Extra,strategy,video\r\n"
+        '"two, in a\r\nrow",1,  Track   07 ,a \r\n'
+        ",,,\r\n\r\n,,LEFT,b",
+    )
+    found = read_strategy(file)
+    assert found == {"a": (Stretch("track 7"),), "b": (Stretch("left"),)}
+    assert found["b"][0].source.endswith("line 6")
+
+
+def test_an_empty_strategy_goes_by_the_name(file: Path) -> None:
+    write(file, "strategy,video\n,x_left\n,x_right\n,x\nmain,y_left\n")
+    assert {name: s.strategy for name, (s,) in read_strategy(file).items()} == {
+        "x_left": "left", "x_right": "right", "x": "main", "y_left": "main",
+    }  # fmt: skip
+    assert choose_by_name("left") == "main"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: no column video, strategy; the first line must be video,strategy,from,to"),
+        ("video,form\na,1\n", "line 1: no column strategy; "),
+        ("video;strategy\na;main\n", "line 1: no column video, strategy; .* with commas"),
+        ("video,strategy\na,middle\n", "line 2: unknown strategy 'middle'; choose one of main, "),
+        ("video,strategy\na,track\n", "line 2: unknown strategy 'track'; .*, track N, skip"),
+        ("video,strategy\na,track N\n", "line 2: unknown strategy 'track n'"),
+        ("video,strategy\na,main\n,left\n", "line 3: no video is named"),
+        ("video,strategy,from\na,main,0\n", "line 2: from must be a frame, .* 1, not '0'"),
+        ("video,strategy,from\na,main,-3\n", "line 2: from must be a frame, .*, not '-3'"),
+        ("video,strategy,to\na,main,1.5\n", "line 2: to must be a frame, .*, not '1.5'"),
+        ("video,strategy,to\na,main,end\n", "line 2: to must be a frame, .*, not 'end'"),
+        (f"video,strategy,to\na,main,{'9' * 5000}\n", "line 2: to must be a frame"),
+        ("video,strategy,from,to\na,main,9,3\n", "line 2: from frame 9 to 3; swap the two"),
+        ("video,strategy,to\na,all,9\n", "line 2: 'all' is for a whole video; leave out from"),
+        ("video,strategy\na,main\nb,main\na,left\n",
+         "line 4: a has a row for frame 1 already .*line 2.*; let from and to keep them apart"),
+        ("video,strategy,from,to\na,main,5,9\na,left,9,\n", "line 3: a has a row for frame 9"),
+        ("video,strategy,from,to\na,main,5,\na,left,1,5\n", "line 2: a has a row for frame 5"),
+        ("video,strategy\na,main,blurred, dark\n", "line 2: 4 cells in 2 columns; put text with"),
+        ('video,strategy\n"a,main\n', "cannot read the strategies .*: unexpected end of data"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_line(text: str, message: str, file: Path) -> None:
+    write(file, text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_strategy(file)
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, file: Path) -> None:
+    with pytest.raises(InputError, match=r"no such file: .*s.csv"):
+        read_strategy(file)
+    with pytest.raises(InputError, match="cannot read the strategies .*Is a directory"):
+        read_strategy(tmp_path)
+    file.write_bytes("video,strategy\nm\u00fcller,main\n".encode("latin-1"))
+    with pytest.raises(InputError, match="cannot read the strategies .*utf-8"):
+        read_strategy(file)
+
+
+def test_folders_of_each_video() -> None:
+    rows = {
+        "two_left": (Stretch("left"),),
+        "two_right": (Stretch("track 1"),),
+        "both": (Stretch("main"),),
+        "both_left": (Stretch("left"),),
+        "own_left": (Stretch("top"),),
+        "typo": (Stretch("skip"),),
+    }
+    videos = ["two", "both", "own_left", "own", "free", "free_right", "b/two"]
+    plan = plan_folders(videos, rows)
+    assert list(plan) == videos
+    assert plan["two"] == {"two_left": rows["two_left"], "two_right": rows["two_right"]}
+    assert plan["both"] == {"both": rows["both"], "both_left": rows["both_left"]}
+    assert plan["own_left"] == {"own_left": rows["own_left"]}
+    assert plan["own"] == {"own": (Stretch("main"),)}
+    assert plan["free_right"] == {"free_right": (Stretch("right"),)}
+    assert plan["b/two"] == {"b/two": (Stretch("main"),)}
+    assert plan_folders(["free_right"], {}, "largest") == {
+        "free_right": {"free_right": (Stretch("largest"),)}
+    }
+
+
+def test_a_proposal_can_be_read_back(file: Path) -> None:
+    used = {
+        "a, b": ((Stretch("main"),), "track 0: 3 of 4 frames"),
+        "c": ((Stretch("left", 1, 5), Stretch("track 3", 9)), 'say "no"'),
+    }
+    propose(file, used)
+    assert read_strategy(file) == {name: stretches for name, (stretches, _) in used.items()}
+    assert file.read_text().splitlines()[:2] == [
+        "video,strategy,from,to,note", '"a, b",main,,,track 0: 3 of 4 frames',
+    ]  # fmt: skip
+
+
+def test_rows_that_are_there_stay_as_they_are(file: Path) -> None:
+    write(file, "seen,strategy,video\nyes,left,a\n,track 1,gone\n")
+    propose(file, {"a": ((Stretch("main"),), "new"), "b": ((Stretch("top", 2),), "note b")})
+    assert file.read_text().splitlines() == [
+        "seen,strategy,video,from,to,note", "yes,left,a,,,", ",track 1,gone,,,", ",top,b,2,,note b",
+    ]  # fmt: skip
+    before = file.stat().st_mtime_ns
+    propose(file, {"a": ((Stretch("main"),), "new")})
+    propose(file, {})
+    assert file.stat().st_mtime_ns == before
+
+
+def test_a_proposal_does_not_replace_what_it_cannot_read(file: Path) -> None:
+    write(file, "dear diary\n")
+    with pytest.raises(InputError, match="line 1: no column video, strategy"):
+        propose(file, {"a": ((Stretch("main"),), "")})
+    assert file.read_text() == "dear diary\n"
+
+
+def test_an_unwritable_place(tmp_path: Path) -> None:
+    write(tmp_path / "file", "")
+    with pytest.raises(OutputError, match="cannot write .*/file/s.csv: .*file is not a folder"):
+        propose(tmp_path / "file" / "s.csv", {"a": ((Stretch("main"),), "")})
+
+
+names = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Zs", "Zl", "Zp"]), min_size=1
+)
+choices = st.sampled_from(["main", "left", "skip", "track 12"])
+
+
+@given(st.dictionaries(names, st.lists(st.tuples(choices, st.integers(1, 99)), min_size=1)))
+def test_any_rows_survive_a_round(
+    tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, list[tuple[str, int]]]
+) -> None:
+    used = {}
+    for name, parts in drawn.items():
+        stretches, first = [], 1
+        for strategy, length in parts:
+            stretches.append(Stretch(strategy, first, first + length - 1))
+            first += length
+        used[name] = tuple(stretches), name
+    file = tmp_path_factory.mktemp("s") / "s.csv"
+    propose(file, used)
+    if used:
+        assert read_strategy(file) == {name: stretches for name, (stretches, _) in used.items()}
+    assert file.exists() == bool(used)
