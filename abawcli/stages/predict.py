@@ -25,8 +25,8 @@ from abawcli.formats.features import (
     read_features,
     round_features,
 )
-from abawcli.formats.tables import COLUMNS, PROBABILITIES, decode_name
-from abawcli.labels import IGNORE, N_CLASSES
+from abawcli.formats.tables import COLUMNS, decode_name, set_probabilities
+from abawcli.labels import N_CLASSES
 from abawcli.models.encoder import Encoder
 from abawcli.models.extractor import Extractor, FrameFeatures
 from abawcli.models.heads import SOURCES, TrainedHead, check_features, load_head
@@ -327,14 +327,14 @@ def _build_features_table(
 
 
 def _lay_columns(
-    place: NDArray[np.floating[Any]], p: NDArray[np.float64], **columns: Any
+    place: NDArray[np.floating[Any]],
+    source: NDArray[np.str_],
+    p: NDArray[np.float64],
+    **columns: Any,
 ) -> pd.DataFrame:
-    """Return a table with label and confidence: of score and box (R, 5), probabilities (R, 8)."""
-    known = ~np.isnan(p[:, 0])
-    best = np.where(known[:, None], p, 0.0).argmax(axis=1)  # (R,)
+    """Return a table of score and box (R, 5), sources (R,), probabilities (R, 8) and the rest."""
     columns |= dict(zip(("face_score", *"xywh"), place.T, strict=True))
-    columns |= {"label": np.where(known, best, IGNORE), "confidence": p[np.arange(len(p)), best]}
-    return pd.DataFrame(columns | dict(zip(PROBABILITIES, p.T, strict=True)))[COLUMNS]
+    return set_probabilities(pd.DataFrame(columns), p, source)[COLUMNS]
 
 
 def predict_video(
