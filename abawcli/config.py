@@ -60,6 +60,9 @@ class Smoothing:
     space: str = "probabilities"  # what the statistic is of; logits: their centred logarithms
 
 
+FUSED_TIMES_S = 1e-3  # by which a frame's times may differ in tables to be fused: their rounding
+
+
 @dataclass(frozen=True)
 class Prediction:
     """How work is cut into pieces; no result depends on it beyond the last digits."""

@@ -24,16 +24,21 @@ def exit_if_failed(failed: Sequence[str], total: int) -> None:
         click.get_current_context().exit(1)
 
 
-def run_each(inputs: Iterable[Path], work: Callable[[Path], None]) -> None:
-    """Call `work` on every input; report each failure on stderr; exit 1 if there was one."""
+def run_each(
+    inputs: Iterable[Path], work: Callable[[Path], None], missing: Sequence[str] = ()
+) -> None:
+    """Call `work` on every input; report each failure on stderr; exit 1 if there was one.
+
+    `missing` is what is no input at all, and was reported already: it has failed.
+    """
     paths = list(inputs)
-    failed = []
+    failed = list(missing)
     for path in paths:
         try:
             work(path)
         except AbawError as error:
-            if len(paths) == 1:
+            if len(paths) == 1 and not missing:
                 raise
             failed.append(str(path))
             report_error(error)
-    exit_if_failed(failed, len(paths))
+    exit_if_failed(failed, len(paths) + len(missing))
