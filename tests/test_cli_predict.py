@@ -50,7 +50,7 @@ def test_provenance_stands_beside_the_table(video: Path, tmp_path: Path) -> None
     made = json.loads((tmp_path / "labels.csv.provenance.json").read_text())
     assert made["command"] == "predict" and made["inputs"] == [str(video)]
     assert made["settings"]["recipe"] == "compact"
-    assert len(made["settings"]["head_sha256"]) == 64
+    assert len(made["settings"]["heads_sha256"]["compact"]) == 64
     assert len(made["settings"]["visual"]["encoder"]) == 64
     assert len(made["settings"]["detector"]["sha256"]) == 64
     assert {"detection", "tracking", "smoothing"} <= made["settings"].keys()
