@@ -130,6 +130,9 @@ def test_wrong_usage_is_exit_2(video: Path, tmp_path: Path) -> None:
     assert predict(video, "-o", tmp_path / "x.txt").exit_code == 2
     assert predict(video, "-o", tmp_path / "x.csv", "--recipe", "grand").exit_code == 2
     assert predict(video, "-o", tmp_path / "x.csv", "--subject", "tallest").exit_code == 2
+    both = ["--recipe", "compact", "--recipe", "compact-face"]
+    result = predict(video, "-o", tmp_path / "x.csv", *both)
+    assert result.exit_code == 2 and "compact-face has no head to average with" in one_line(result)
     assert not (tmp_path / "x.csv").exists()
 
 

@@ -1,7 +1,9 @@
 """Several heads on the same features, such as those of the folds: their mean, frame by frame.
 
 A head that knows nothing of a frame takes no part in it. Of heads that look at windows of
-different lengths, a frame is final as soon as it is for all.
+different lengths, a frame is final as soon as it is for all. Beside heads that look at windows, one
+that looks at single frames also reads the sound for somebody who is out of the picture, as long as
+those do.
 """
 
 from collections.abc import Sequence

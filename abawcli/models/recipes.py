@@ -97,7 +97,10 @@ def join_recipes(names: Sequence[str]) -> Recipe:
         _check_pair(*pair)
     unlike = [recipe.name for recipe in others if recipe.smoothing != first.smoothing]
     if unlike:
-        LOG.warning("%s smooths in another way than %s, as which all do", unlike[0], first.name)
+        LOG.warning(
+            "%s is to be smoothed otherwise than %s; their mean is smoothed as the latter",
+            unlike[0], first.name,
+        )  # fmt: skip
     return Recipe(
         ", ".join(recipe.name for recipe in recipes),
         {key: value for recipe in recipes for key, value in recipe.backbones.items()},
