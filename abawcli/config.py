@@ -87,6 +87,9 @@ class Smoothing:
     space: str = "probabilities"  # what the statistic is of; logits: their centred logarithms
 
 
+FUSED_TIMES_S = 1e-3  # by which a frame's times may differ in tables to be fused: their rounding
+
+
 @dataclass(frozen=True)
 class Submission:
     """Predictions as a challenge's submission."""

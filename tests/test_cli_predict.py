@@ -50,7 +50,7 @@ def test_provenance_stands_beside_the_table(video: Path, tmp_path: Path) -> None
     made = json.loads((tmp_path / "labels.csv.provenance.json").read_text())
     assert made["command"] == "predict" and made["inputs"] == [str(video)]
     assert made["settings"]["recipe"] == "compact"
-    assert len(made["settings"]["head_sha256"]) == 64
+    assert len(made["settings"]["heads_sha256"]["compact"]) == 64
     assert len(made["settings"]["visual"]["encoder"]) == 64
     assert len(made["settings"]["detector"]["sha256"]) == 64
     assert {"detection", "tracking", "smoothing"} <= made["settings"].keys()
@@ -130,6 +130,9 @@ def test_wrong_usage_is_exit_2(video: Path, tmp_path: Path) -> None:
     assert predict(video, "-o", tmp_path / "x.txt").exit_code == 2
     assert predict(video, "-o", tmp_path / "x.csv", "--recipe", "grand").exit_code == 2
     assert predict(video, "-o", tmp_path / "x.csv", "--subject", "tallest").exit_code == 2
+    both = ["--recipe", "compact", "--recipe", "compact-face"]
+    result = predict(video, "-o", tmp_path / "x.csv", *both)
+    assert result.exit_code == 2 and "compact-face has no head to average with" in one_line(result)
     assert not (tmp_path / "x.csv").exists()
 
 

@@ -12,7 +12,7 @@ import abawcli
 
 ROOT = Path(abawcli.__file__).parent
 LAYERS = (
-    {"__init__", "__version__", "errors", "config", "labels", "metrics", "smoothing"},
+    {"__init__", "__version__", "errors", "config", "labels", "metrics", "fusion", "smoothing"},
     {"device", "formats", "media", "faces"},
     {"models"},
     {"stages"},

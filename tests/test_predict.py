@@ -15,7 +15,7 @@ import pytest
 import torch
 from blob_faces import BlobDetector, picture
 from media_files import Sound, write_media
-from sample_features import SMALL_DUAL
+from sample_features import SMALL_DUAL, small_network
 
 from abawcli.config import Prediction, Smoothing
 from abawcli.errors import CheckpointError, InputError, UsageError
@@ -23,9 +23,11 @@ from abawcli.formats.features import read_features, write_features
 from abawcli.formats.tables import PROBABILITIES
 from abawcli.media.audio import read_audio
 from abawcli.media.video import Frame, read_frames
-from abawcli.models.checkpoint import save_checkpoint
+from abawcli.models.checkpoint import hash_file, load_checkpoint, save_checkpoint
 from abawcli.models.heads import build_head, save_head
+from abawcli.models.recipes import join_recipes
 from abawcli.stages.extract import extract_features
+from abawcli.stages.fuse import fuse_tables
 from abawcli.stages.predict import Predictor, predict_frames, predict_video
 from abawcli.stages.smooth import smooth_table
 
@@ -162,6 +164,114 @@ def test_frames_of_windows_come_in_order(windows: Predictor, video: Path) -> Non
     assert len(found[29].faces) == 2 and not found[29].absent
     assert len(found[30].faces) == 1 and len(found[30].absent) == 1
     assert found[0].sound is None and not found[0].has_audio
+
+
+# Several heads at once
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random heads on the embedded backbones, and a clip's features, in one folder."""
+    folder = tmp_path_factory.mktemp("folds")
+    extractor = Predictor(device="cpu").extractor
+    extract_features(SAMPLES / "leaves_and_returns_vfr.mp4", folder / "f.safetensors", extractor)
+    other = Smoothing(window_frames=5)
+    for seed, (name, kind, smoothing) in enumerate(
+        [("gated", "gated", Smoothing()), ("again", "gated", Smoothing()),
+         ("dual", "dual-branch", other), ("seen", "visual", Smoothing())]
+    ):  # fmt: skip
+        torch.manual_seed(seed)
+        network = small_network(kind)
+        head = build_head(kind, extractor.about, network)
+        about = extractor.about | {"smoothing": asdict(smoothing)}
+        save_head(folder / f"{name}.safetensors", kind, head, network, about)
+    return folder
+
+
+def load_folds(folder: Path, *names: str) -> Predictor:
+    return Predictor([str(folder / f"{name}.safetensors") for name in names], device="cpu")
+
+
+READ = ["frame", "time_s", "found", "source", "label", *PROBABILITIES]
+
+
+@pytest.mark.parametrize(
+    "names", [["gated", "again"], ["dual", "gated"], ["gated", "seen"], ["dual", "again", "seen"]]
+)
+def test_several_heads_say_what_their_tables_say_fused(folds: Path, names: list[str]) -> None:
+    features = folds / "f.safetensors"
+    found = load_folds(folds, *names).predict_video(features, smooth=False)
+    alone = {name: load_folds(folds, name).predict_video(features, smooth=False) for name in names}
+    pd.testing.assert_frame_equal(found[READ], fuse_tables(alone)[READ], atol=1e-6)
+    smooth = load_folds(folds, *names).predict_video(features)
+    raw = found["label"] >= 0
+    config = Smoothing(window_frames=5) if names[0] == "dual" else Smoothing()
+    pd.testing.assert_frame_equal(smooth, smooth_table(found, config, raw.to_numpy()))
+
+
+@pytest.mark.parametrize("names", [["gated", "again"], ["gated", "dual"]])
+def test_several_heads_say_the_same_of_video_and_features(folds: Path, names: list[str]) -> None:
+    predictor, clip = load_folds(folds, *names), SAMPLES / "leaves_and_returns_vfr.mp4"
+    direct, later = (
+        predictor.predict_video(path, smooth=False)[READ]
+        for path in (clip, folds / "f.safetensors")
+    )
+    pd.testing.assert_frame_equal(direct, later, atol=1e-5)
+
+
+def test_one_recipe_given_twice_is_that_recipe(folds: Path) -> None:
+    once, twice = load_folds(folds, "gated"), load_folds(folds, "gated", "gated")
+    assert once.describe("main", True) == twice.describe("main", True)
+    assert len(twice.head.heads) == 1  # type: ignore[union-attr]
+
+
+def test_provenance_names_every_head(folds: Path) -> None:
+    about = load_folds(folds, "gated", "dual").describe("main", True)
+    paths = [folds / f"{name}.safetensors" for name in ("gated", "dual")]
+    assert about["heads_sha256"] == {str(path): hash_file(path) for path in paths}
+    assert about["recipe"] == f"{paths[0]}, {paths[1]}"
+
+
+def test_heads_that_smooth_differently(folds: Path, caplog: pytest.LogCaptureFixture) -> None:
+    predictor = load_folds(folds, "gated", "dual", "again")
+    assert predictor.recipe.smoothing == Smoothing()
+    gated, dual = (folds / f"{name}.safetensors" for name in ("gated", "dual"))
+    message = (
+        f"{dual} is to be smoothed otherwise than {gated}; their mean is smoothed as the latter"
+    )
+    assert caplog.messages == [message]
+    caplog.clear()
+    load_folds(folds, "gated", "again")
+    assert not caplog.messages
+
+
+def test_heads_on_other_backbones_are_not_joined(folds: Path, tmp_path: Path) -> None:
+    gated, other = folds / "gated.safetensors", tmp_path / "other.safetensors"
+    tensors, about = load_checkpoint(gated, "head")
+    about["audio"] |= {"encoder": "e" * 64}
+    save_checkpoint(other, tensors, about)
+    message = (
+        rf"{gated} was trained on audio features of compact-voice .*, {other} on those of "
+        r"compact-voice \(.*, eeeeeeeeeeee.*\); predict with each and join .* `abaw fuse`$"
+    )
+    with pytest.raises(UsageError, match=message):
+        Predictor([str(gated), str(other)], device="cpu")
+    # What a head does not look at does not matter.
+    assert join_recipes([str(folds / "seen.safetensors"), str(other)]).backbones["audio"]
+
+
+def test_an_encoder_without_a_head_is_not_averaged(folds: Path) -> None:
+    for names in (["compact-face", "compact"], ["compact", "compact-face"]):
+        with pytest.raises(UsageError, match="compact-face has no head to average with; predict"):
+            Predictor(names, device="cpu")
+    assert not Predictor(["compact-face"], device="cpu").recipe.heads
+
+
+def test_a_recipe_of_an_unknown_head(folds: Path, tmp_path: Path) -> None:
+    tensors, about = load_checkpoint(folds / "gated.safetensors", "head")
+    save_checkpoint(tmp_path / "x.safetensors", tensors, about | {"head": "giant"})
+    with pytest.raises(CheckpointError, match=r"x.safetensors describes no head .*: 'giant'"):
+        Predictor(str(tmp_path / "x.safetensors"), device="cpu")
 
 
 def test_bad_recipes(tmp_path: Path) -> None:

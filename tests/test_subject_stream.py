@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from abawcli.config import DualBranchHead
+from abawcli.config import DualBranchHead, GatedHead
 from abawcli.faces.track import TrackedFace
 from abawcli.formats.features import round_features
 from abawcli.models.dualbranch import DualBranch
+from abawcli.models.ensemble import Ensemble
 from abawcli.models.extractor import FrameFeatures
+from abawcli.models.gated import GatedFusion
 from abawcli.models.heads import TrainedHead
 from abawcli.models.subject_stream import FrameReading, SubjectStream
 
@@ -27,6 +30,9 @@ def make_head(window: int, stride: int) -> TrainedHead:
 
 
 HEAD = make_head(6, 3)
+SINGLE = TrainedHead(GatedFusion(VISUAL, AUDIO, GatedHead(hidden=8)), torch.device("cpu"))
+MIXED = Ensemble([SINGLE, make_head(4, 4), HEAD])
+Reader = TrainedHead | Ensemble
 
 
 def make_frames(present: Sequence[set[int]], voice: Sequence[bool]) -> list[FrameFeatures]:
@@ -43,15 +49,19 @@ def make_frames(present: Sequence[set[int]], voice: Sequence[bool]) -> list[Fram
     return frames
 
 
-def run(frames: Sequence[FrameFeatures], chunk: int) -> tuple[SubjectStream, list[FrameReading]]:
-    stream, out = SubjectStream(HEAD, VISUAL), []
+def run(
+    head: Reader, frames: Sequence[FrameFeatures], chunk: int
+) -> tuple[SubjectStream, list[FrameReading]]:
+    stream, out = SubjectStream(head, VISUAL), []
     for start in range(0, len(frames), chunk):
         out += stream.push(frames[start : start + chunk])
     return stream, out + stream.finish()
 
 
-def read_alone(frames: Sequence[FrameFeatures], subject: int | None) -> NDArray[np.float32]:
-    """Return what the head says of one person's frames, the whole video at once, (T, 8)."""
+def read_alone(
+    head: Reader, frames: Sequence[FrameFeatures], subject: int | None
+) -> NDArray[np.float32]:
+    """Return what a head says of one person's frames, the whole video at once, (T, 8)."""
     visual = np.zeros((len(frames), VISUAL), np.float16)
     has = np.zeros(len(frames), bool)
     for k, frame in enumerate(frames):
@@ -60,7 +70,7 @@ def read_alone(frames: Sequence[FrameFeatures], subject: int | None) -> NDArray[
                 visual[k], has[k] = round_features(row), True
     audio = round_features(np.stack([frame.audio for frame in frames]))
     heard = np.array([frame.has_audio for frame in frames])
-    return HEAD.classify(visual, audio, has, heard)[0]
+    return head.classify(visual, audio, has, heard)[0]
 
 
 runs = st.lists(
@@ -68,21 +78,22 @@ runs = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
-@given(runs, st.integers(1, 20))
+@pytest.mark.parametrize("head", [HEAD, MIXED], ids=["head", "ensemble"])
+@settings(max_examples=70, deadline=None)
+@given(plan=runs, chunk=st.integers(1, 20))
 def test_everybody_at_once_is_everybody_alone(
-    plan: list[tuple[int, set[int], bool]], chunk: int
+    head: Reader, plan: list[tuple[int, set[int], bool]], chunk: int
 ) -> None:
     present = [who for length, who, _ in plan for _ in range(length)]
     frames = make_frames(present, [heard for length, _, heard in plan for _ in range(length)])
-    _, readings = run(frames, chunk)
+    _, readings = run(head, frames, chunk)
     assert [reading.features.frame for reading in readings] == list(range(1, len(frames) + 1))
     if not frames:
         return
-    sound = read_alone(frames, None)
+    sound = read_alone(head, frames, None)
     np.testing.assert_allclose([r.sound for r in readings], sound, atol=1e-6)
     for subject in set().union(*present):
-        alone = read_alone(frames, subject)
+        alone = read_alone(head, frames, subject)
         for k, reading in enumerate(readings):
             # Who is nobody at that time reads what the sound alone says.
             found = reading.subjects.get(subject, reading.sound)
@@ -90,11 +101,14 @@ def test_everybody_at_once_is_everybody_alone(
             assert subject in reading.subjects or subject not in present[k]
 
 
-def test_what_is_kept_does_not_grow() -> None:
+@pytest.mark.parametrize("head", [HEAD, MIXED], ids=["head", "ensemble"])
+def test_what_is_kept_does_not_grow(head: Reader) -> None:
     present = [{k // 10} for k in range(2000)]  # somebody else every ten frames
     frames = make_frames(present, [True] * 2000)
-    stream = SubjectStream(HEAD, VISUAL)
+    stream = SubjectStream(head, VISUAL)
     for start in range(0, 2000, 10):
         stream.push(frames[start : start + 10])
         assert len(stream.subjects) <= 4 and len(stream.waiting) <= 6
-        assert all(len(rows) <= 6 for rows in stream.nobody.rows)
+        for voting in getattr(stream.nobody, "streams", [stream.nobody]):
+            assert all(len(rows) <= 6 for rows in voting.rows)
+        assert all(len(rows) <= 6 for rows in getattr(stream.nobody, "waiting", []))

@@ -10,7 +10,8 @@ from tiny_models import save_sound_backbone, save_vision_backbone
 
 from abawcli.cli import main
 from abawcli.formats.features import read_features
-from abawcli.formats.tables import read_table
+from abawcli.formats.tables import PROBABILITIES, read_table
+from abawcli.models.checkpoint import hash_file
 
 SAMPLES = Path(__file__).parents[1] / "sample_videos"
 CLIPS = ("expressions", "leaves_and_returns_vfr", "rotated_phone")
@@ -86,3 +87,20 @@ def test_cross_validation_of_two_heads(run: Path) -> None:
     report = json.loads(out)
     assert list(report) == ["gated", "dual-branch"]
     assert [len(head["folds"]) for head in report.values()] == [3, 3]
+
+
+def test_the_heads_of_folds_label_a_video_together(run: Path, tmp_path: Path) -> None:
+    abaw("crossval", run / "features", "--labels", run / "labels", "-o", run / "cv",
+         "--folds", "3", "--head", "gated", "--epochs", "1", "--device", "cpu")  # fmt: skip
+    heads = [run / "cv" / "gated" / f"fold{k}" / "head.safetensors" for k in (1, 2)]
+    clip = SAMPLES / "rotated_phone.mp4"
+    for name, chosen in (("both", heads), ("one", heads[:1]), ("two", heads[1:])):
+        recipes = [part for head in chosen for part in ("--recipe", head)]
+        abaw("predict", clip, "-o", tmp_path / f"{name}.csv", *recipes, "--no-smooth",
+             "--device", "cpu")  # fmt: skip
+    abaw("fuse", tmp_path / "one.csv", tmp_path / "two.csv", "-o", tmp_path / "fused.csv")
+    both, fused = (read_table(tmp_path / f"{name}.csv") for name in ("both", "fused"))
+    assert (both["source"] == fused["source"]).all() and both["found"].any()
+    np.testing.assert_allclose(both[PROBABILITIES], fused[PROBABILITIES], atol=2e-6)
+    settings = json.loads((tmp_path / "both.csv.provenance.json").read_text())["settings"]
+    assert settings["heads_sha256"] == {str(head): hash_file(head) for head in heads}

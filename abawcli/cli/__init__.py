@@ -17,6 +17,7 @@ COMMANDS = {
     "extract": "Extract features of faces and sound, a row a frame.",
     "predict": "Label every frame of videos with one of eight expressions.",
     "smooth": "Smooth a prediction table over time.",
+    "fuse": "Fuse prediction tables of the same frames into one.",
     "score": "Score predictions against annotations.",
     "submit": "Write the submission file of the ABAW EXPR challenge, or check one.",
     "train": "Train an encoder on labelled images, or a head on features.",

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 @inputs_argument
 @output_option
 @click.option(
-    "--recipe", default="compact", show_default=True, metavar="NAME|PATH",
-    help="What labels the faces: a name of `abaw models`, or a trained checkpoint.",
+    "--recipe", "recipes", multiple=True, default=["compact"], show_default=True,
+    metavar="NAME|PATH",
+    help="What labels the faces: a name of `abaw models`, or a trained checkpoint. May be given "
+    "several times, as for the heads of all folds: their probabilities are averaged.",
 )  # fmt: skip
 @click.option(
     "--modality", type=click.Choice(MODALITIES), default=MODALITIES[0], show_default=True,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 def command(
     inputs: tuple[str, ...],
     output: Path,
-    recipe: str,
+    recipes: tuple[str, ...],
     modality: str,
     subject: str,
     no_smooth: bool,
@@ -71,7 +73,7 @@ def command(
         tables.check_table_name(output)
     outputs = files.name_outputs(paths, output, ".csv")
     spare_a_core()
-    predictor = Predictor(recipe, device, Prediction(batch_size=batch_size), modality)
+    predictor = Predictor(recipes, device, Prediction(batch_size=batch_size), modality)
     settings = predictor.describe(subject, smooth=not no_smooth)
     rows = []
 

@@ -15,17 +15,8 @@ from abawcli.cli.options import (
     window_option,
 )
 from abawcli.config import SMOOTHING_METHODS, SMOOTHING_SPACES, Smoothing
-from abawcli.errors import UsageError
 
 DEFAULT = Smoothing()
-
-
-def _check_outside(output: Path, inputs: tuple[str, ...]) -> None:
-    """Refuse an output in an input folder: done again, its own tables would be inputs."""
-    place = Path(os.path.realpath(output))
-    for folder in filter(os.path.isdir, inputs):
-        if place.is_relative_to(os.path.realpath(folder)):
-            raise UsageError(f"{output} is in the input {folder}; choose a folder beside it")
 
 
 @click.command(name="smooth")
@@ -62,7 +53,7 @@ def command(
     from abawcli.stages.smooth import smooth_table
 
     config = Smoothing(method, *window, space)
-    _check_outside(output, inputs)
+    files.check_outside(output, inputs)
     outputs = files.name_outputs(files.expand_inputs(inputs, TABLE_SUFFIXES), output)
     if output.suffix and not os.path.isdir(output):
         check_table_name(output)

@@ -248,6 +248,18 @@ def check_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
             raise UsageError(f"{output} is an input and would be replaced; choose another -o")
 
 
+def check_outside(output: Path, inputs: Iterable[str]) -> None:
+    """Refuse an output in an input folder: done again, its own files would be inputs.
+
+    Raises:
+        UsageError: it is in one, under whatever name.
+    """
+    place = Path(os.path.realpath(output))
+    for folder in filter(os.path.isdir, inputs):
+        if place.is_relative_to(os.path.realpath(folder)):
+            raise UsageError(f"{output} is in the input {folder}; choose a folder beside it")
+
+
 def name_outputs(
     inputs: Sequence[Path], output: Path, suffix: str | None = None
 ) -> dict[Path, Path]:

@@ -144,6 +144,23 @@ def write_table(table: pd.DataFrame, path: Path, provenance: Mapping[str, Any]) 
     write_provenance(path, provenance)
 
 
+def set_probabilities(
+    table: pd.DataFrame, p: NDArray[np.floating[Any]], source: NDArray[np.str_]
+) -> pd.DataFrame:
+    """Return a table with these probabilities (N, 8) and sources (N,).
+
+    Label and confidence are made anew; rows of NaN have none.
+    """
+    known = ~np.isnan(p[:, 0])
+    best = np.where(known[:, None], p, 0.0).argmax(axis=1)  # (N,)
+    changed = {
+        "source": source,
+        "label": np.where(known, best, IGNORE),
+        "confidence": p[np.arange(len(p)), best],
+    }
+    return table.assign(**changed, **dict(zip(PROBABILITIES, p.T, strict=True)))
+
+
 def _place(path: Path, row: int) -> str:
     return f"{path}, line {row + 2}" if path.suffix.lower() == ".csv" else f"{path}, row {row + 1}"
 

@@ -104,19 +104,7 @@ class TrainedHead:
         for start in range(0, len(has_visual), CHUNK_FRAMES):
             final.append(stream.push(*(array[start : start + CHUNK_FRAMES] for array in arrays)))
         p = np.concatenate([*final, stream.finish()])
-        return p, self.name_sources(has_visual, has_audio, p)
-
-    def name_sources(
-        self, has_visual: NDArray[np.bool_], has_audio: NDArray[np.bool_], p: NDArray[np.float32]
-    ) -> NDArray[np.str_]:
-        """Say what each row of probabilities (T, 8) rests on: av, visual or audio of that frame.
-
-        `filled` is read from the frames around it, and `none` is not known: NaN.
-        """
-        masks = {"visual": has_visual, "audio": has_audio}
-        used = [masks[key] & (key in self.head.uses) for key in masks]
-        own = SOURCES[used[0].astype(int), used[1].astype(int)]
-        return np.where((own == "none") & ~np.isnan(p[:, 0]), "filled", own)
+        return p, name_sources(self.head.uses, has_visual, has_audio, p)
 
     @torch.inference_mode()
     def _classify_windows(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
@@ -132,6 +120,33 @@ class TrainedHead:
         return p
 
 
+def name_sources(
+    uses: Sequence[str],
+    has_visual: NDArray[np.bool_],
+    has_audio: NDArray[np.bool_],
+    p: NDArray[np.float32],
+) -> NDArray[np.str_]:
+    """Say what each row of probabilities (T, 8) rests on: av, visual or audio of that frame.
+
+    `uses` are the modalities looked at. `filled` is read from the frames around it, and `none` is
+    not known: NaN.
+    """
+    used = [has & (key in uses) for key, has in (("visual", has_visual), ("audio", has_audio))]
+    own = SOURCES[used[0].astype(int), used[1].astype(int)]
+    return np.where((own == "none") & ~np.isnan(p[:, 0]), "filled", own)
+
+
+def find_head(about: Mapping[str, Any], path: Path) -> type[Head]:
+    """Return the kind of head that a checkpoint's description names.
+
+    Raises:
+        CheckpointError: none that is known here.
+    """
+    if about.get("head") not in HEADS:
+        raise CheckpointError(f"{path} describes no head known here: {about.get('head')!r}")
+    return HEADS[about["head"]]
+
+
 def load_head(path: Path, device: torch.device) -> tuple[TrainedHead, dict[str, Any]]:
     """Load a head that `abaw train head` wrote, and its description.
 
@@ -143,7 +158,7 @@ def load_head(path: Path, device: torch.device) -> tuple[TrainedHead, dict[str, 
     if about.get("classes") != list(CLASSES):
         raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")
     try:
-        settings = HEADS[about["head"]].settings(**about["network"])
+        settings = find_head(about, path).settings(**about["network"])
         head = build_head(about["head"], about, settings)
     except (KeyError, TypeError, AttributeError, InputError, UsageError) as error:
         raise CheckpointError(f"{path} describes no head known here: {error!r}") from error

@@ -1,36 +1,44 @@
 """Recipes: everything between pixels and labels, by name or by a checkpoint's path."""
 
+import itertools
+import logging
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Hearing, Smoothing
+from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Smoothing
 from abawcli.errors import CheckpointError, UsageError
+from abawcli.formats.features import name_backbone
 from abawcli.models.checkpoint import describe_checkpoint, hash_file
+from abawcli.models.heads import find_head
+
+LOG = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Backbones (which record their own preprocessing), head, smoothing.
+    """Backbones (which record their own preprocessing), heads, smoothing.
 
-    Without a head, faces are read by the image encoder's own classifier and sound is not heard.
+    Of several heads the probabilities are averaged. Without a head, faces are read by the image
+    encoder's own classifier and sound is not heard.
     """
 
     name: str
-    visual: str | None  # as for `abaw extract --visual`; None: faces are not looked at
-    audio: str | None = None  # likewise `--audio`
-    layers: str = Hearing.layers
-    head: Path | None = None
+    # Modality -> description of its backbone: `place`, as for `abaw extract --visual`, and of a
+    # head's what its features have to agree in. What is not looked at has none.
+    backbones: Mapping[str, Mapping[str, Any]]
+    heads: Mapping[str, Path] = field(default_factory=dict)  # by the names of their recipes
     smoothing: Smoothing = Smoothing()
 
     def describe(self) -> dict[str, Any]:
         """Return what a result depends on beside the features, JSON-like, for its provenance."""
         return {
             "recipe": self.name,
-            "head_sha256": self.head and hash_file(self.head),
+            "heads_sha256": {name: hash_file(path) for name, path in self.heads.items()},
             "smoothing": asdict(self.smoothing),
         }
 
@@ -70,20 +78,55 @@ def find_recipe(name: str) -> Recipe:
         raise UsageError(_explain_missing(name))
     about = describe_checkpoint(path)
     if about.get("kind") == "encoder":
-        return Recipe(name, str(path))
+        return Recipe(name, {"visual": {"place": str(path)}})
     if about.get("kind") != "head":
         raise CheckpointError(
             f"{path} holds {about.get('kind')!r} weights; a recipe is a head or an image encoder"
         )
-    visual, audio = about.get("visual") or {}, about.get("audio") or {}
+    backbones = {modality: about.get(modality) or {} for modality in find_head(about, path).uses}
+    return Recipe(name, backbones, {name: path}, Smoothing(**about["smoothing"]))
+
+
+def join_recipes(names: Sequence[str]) -> Recipe:
+    """Return the recipe whose probabilities are the mean of several heads', each counted once.
+
+    It smooths as the first one does; a warning says so where they differ. Of one name, that recipe.
+
+    Raises:
+        UsageError: as `find_recipe`; or one has no head, or two read features of different
+            backbones.
+        CheckpointError: as `find_recipe`.
+    """
+    first, *others = recipes = [find_recipe(name) for name in dict.fromkeys(names)]
+    for pair in itertools.combinations(recipes, 2):
+        _check_pair(*pair)
+    unlike = [recipe.name for recipe in others if recipe.smoothing != first.smoothing]
+    if unlike:
+        LOG.warning(
+            "%s is to be smoothed otherwise than %s; their mean is smoothed as the latter",
+            unlike[0], first.name,
+        )  # fmt: skip
     return Recipe(
-        name,
-        visual.get("place"),
-        audio.get("place"),
-        audio.get("layers") or Hearing.layers,
-        path,
-        smoothing=Smoothing(**about["smoothing"]),
+        ", ".join(recipe.name for recipe in recipes),
+        {key: value for recipe in recipes for key, value in recipe.backbones.items()},
+        {key: value for recipe in recipes for key, value in recipe.heads.items()},
+        first.smoothing,
     )
+
+
+def _check_pair(first: Recipe, other: Recipe) -> None:
+    """Make sure that two recipes read the same features."""
+    way_out = "predict with each and join the tables by `abaw fuse`"
+    for recipe in (first, other):
+        if not recipe.heads:
+            raise UsageError(f"the recipe {recipe.name} has no head to average with; {way_out}")
+    for modality in sorted(first.backbones.keys() & other.backbones.keys()):
+        here, there = (name_backbone(recipe.backbones[modality]) for recipe in (first, other))
+        if here != there:
+            raise UsageError(
+                f"{first.name} was trained on {modality} features of {here}, {other.name} on those "
+                f"of {there}; {way_out}"
+            )
 
 
 def _explain_missing(name: str) -> str:

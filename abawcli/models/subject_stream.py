@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawcli.formats.features import round_features
+from abawcli.models.ensemble import Ensemble, JointVoting
 from abawcli.models.extractor import FrameFeatures
 from abawcli.models.heads import TrainedHead
 from abawcli.models.windows import SoftVoting
@@ -37,10 +38,10 @@ class SubjectStream:
     of a result depends on that, or on how the frames are cut into chunks.
     """
 
-    def __init__(self, head: TrainedHead, visual_dim: int) -> None:
+    def __init__(self, head: TrainedHead | Ensemble, visual_dim: int) -> None:
         self.visual_dim = visual_dim
         self.nobody = head.open_stream()
-        self.subjects: dict[int, SoftVoting] = {}
+        self.subjects: dict[int, SoftVoting | JointVoting] = {}
         self.last_seen: dict[int, int] = {}  # frames before and with the last one with the face
         self.waiting: deque[FrameFeatures] = deque()  # frames that are not final
 

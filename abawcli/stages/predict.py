@@ -5,7 +5,7 @@ What is kept of a whole video is numbers: about 150 bytes a face and frame.
 
 import itertools
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from abawcli.config import MODALITIES, Prediction
+from abawcli.config import MODALITIES, Hearing, Prediction
 from abawcli.device import choose_device
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.faces.subjects import NOBODY, lay_rows
@@ -25,12 +25,13 @@ from abawcli.formats.features import (
     read_features,
     round_features,
 )
-from abawcli.formats.tables import COLUMNS, PROBABILITIES, decode_name
-from abawcli.labels import IGNORE, N_CLASSES
+from abawcli.formats.tables import COLUMNS, decode_name, set_probabilities
+from abawcli.labels import N_CLASSES
 from abawcli.models.encoder import Encoder
+from abawcli.models.ensemble import Ensemble
 from abawcli.models.extractor import Extractor, FrameFeatures
-from abawcli.models.heads import SOURCES, TrainedHead, check_features, load_head
-from abawcli.models.recipes import find_recipe
+from abawcli.models.heads import SOURCES, check_features, load_head
+from abawcli.models.recipes import join_recipes
 from abawcli.models.subject_stream import FrameReading, SubjectStream
 from abawcli.stages.smooth import smooth_table
 
@@ -86,39 +87,41 @@ class Predictor:
 
     def __init__(
         self,
-        recipe: str = "compact",
+        recipe: str | Sequence[str] = "compact",
         device: str = "auto",
         config: Prediction | None = None,
         modality: str = "av",
     ) -> None:
-        """Load the networks.
+        """Load the networks; of several recipes, whose heads' probabilities are averaged.
 
         Raises:
-            UsageError: no such recipe, device or modality, or one that the recipe does not know.
+            UsageError: no such recipe, device or modality, or one that the recipe does not know;
+                or several recipes that do not read the same features.
             CheckpointError: its weights are missing, do not fit, or are not those that the
                 recipe's head was trained with.
         """
-        self.recipe = find_recipe(recipe)
+        self.recipe = join_recipes([recipe] if isinstance(recipe, str) else recipe)
         place = choose_device(device)
-        self.head, self.about = None, None
-        if self.recipe.head:
-            self.head, self.about = load_head(self.recipe.head, place)
+        loaded = {name: load_head(path, place) for name, path in self.recipe.heads.items()}
+        self.head = Ensemble([head for head, _ in loaded.values()]) if loaded else None
+        self.about = {name: about for name, (_, about) in loaded.items()}
+        visual, audio = (self.recipe.backbones.get(key) or {} for key in ("visual", "audio"))
         self.extractor = Extractor(
-            self.recipe.visual or "",
-            self.recipe.audio or "",
+            visual.get("place") or "",
+            audio.get("place") or "",
             self._choose_modality(modality),
-            self.recipe.layers,
+            audio.get("layers") or Hearing.layers,
             device,
             config,
         )
-        if self.about:
-            check_features(self.about, self.extractor.about, f"recipe {recipe}")
+        for name, about in self.about.items():
+            check_features(about, self.extractor.about, f"recipe {name}")
 
     def _choose_modality(self, modality: str) -> str:
         """Return what the recipe looks at of what was asked for."""
         if modality not in MODALITIES:
             raise UsageError(f"unknown modality {modality!r}; choose {', '.join(MODALITIES)}")
-        uses = self.head.head.uses if self.head else ("visual",)
+        uses = self.head.uses if self.head else ("visual",)
         known = "av" if len(uses) == 2 else uses[0]
         if modality not in (known, "av") and known != "av":
             raise UsageError(f"the recipe {self.recipe.name} is {known} only, not {modality}")
@@ -140,7 +143,7 @@ class Predictor:
         stream = self.extractor.extract_frames(path)
         count = self.extractor.config.queue_frames
         chunks = iter(lambda: list(itertools.islice(stream, count)), [])
-        if self.head and self.head.head.window > 1:
+        if self.head and self.head.window > 1:
             read = self._read_windows(self.head, chunks)
         else:
             read = itertools.chain.from_iterable(map(self._read_chunk, chunks))
@@ -148,7 +151,7 @@ class Predictor:
             yield _combine(reading)
 
     def _read_windows(
-        self, head: TrainedHead, chunks: Iterator[list[FrameFeatures]]
+        self, head: Ensemble, chunks: Iterator[list[FrameFeatures]]
     ) -> Iterator[FrameReading]:
         stream = SubjectStream(head, self.extractor.widths[0])
         for chunk in chunks:
@@ -225,11 +228,12 @@ class Predictor:
 
     def _predict_features(self, subjects: list[Features], name: str) -> pd.DataFrame:
         """Read the features of each subject, a row a frame; by frame, then subject."""
-        if self.about is None:
+        if not self.about:
             raise CheckpointError(f"the recipe {self.recipe.name} has no head to read {name} with")
         tables = []
         for features in subjects:
-            check_features(self.about, features.about, name)
+            for about in self.about.values():
+                check_features(about, features.about, name)
             has_visual, has_audio = (
                 getattr(features, f"has_{key}") & bool(self.extractor.about[key])
                 for key in ("visual", "audio")
@@ -329,19 +333,19 @@ def _build_features_table(
 
 
 def _lay_columns(
-    place: NDArray[np.floating[Any]], p: NDArray[np.float64], **columns: Any
+    place: NDArray[np.floating[Any]],
+    source: NDArray[np.str_],
+    p: NDArray[np.float64],
+    **columns: Any,
 ) -> pd.DataFrame:
-    """Return a table with label and confidence: of score and box (R, 5), probabilities (R, 8)."""
-    known = ~np.isnan(p[:, 0])
-    best = np.where(known[:, None], p, 0.0).argmax(axis=1)  # (R,)
+    """Return a table of score and box (R, 5), sources (R,), probabilities (R, 8) and the rest."""
     columns |= dict(zip(("face_score", *"xywh"), place.T, strict=True))
-    columns |= {"label": np.where(known, best, IGNORE), "confidence": p[np.arange(len(p)), best]}
-    return pd.DataFrame(columns | dict(zip(PROBABILITIES, p.T, strict=True)))[COLUMNS]
+    return set_probabilities(pd.DataFrame(columns), p, source)[COLUMNS]
 
 
 def predict_video(
     path: Path | str,
-    recipe: str = "compact",
+    recipe: str | Sequence[str] = "compact",
     subject: str = "main",
     smooth: bool = True,
     modality: str = "av",
@@ -354,6 +358,8 @@ def predict_video(
     return predictor.predict_video(Path(path), subject, smooth)
 
 
-def predict_frames(path: Path | str, recipe: str = "compact") -> Iterator[FramePrediction]:
+def predict_frames(
+    path: Path | str, recipe: str | Sequence[str] = "compact"
+) -> Iterator[FramePrediction]:
     """Yield every frame of a video with all its faces as it is done; see `Predictor`."""
     return Predictor(recipe).predict_frames(Path(path))

@@ -14,12 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.config import Smoothing
-from abawcli.formats.tables import PROBABILITIES
-from abawcli.labels import IGNORE
+from abawcli.formats.tables import PROBABILITIES, set_probabilities
 from abawcli.smoothing import find_window, smooth_probabilities
 
 LOG = logging.getLogger(__name__)
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
@@ -55,15 +53,5 @@ def smooth_table(
                 "%s, subject %s: %d of %d frames stay without a label: none within %d frames",
                 video, subject, bare, len(rows), window // 2,
             )  # fmt: skip
-    return _replace_probabilities(table, out, had)
-
-
-def _replace_probabilities(table: pd.DataFrame, p: Array, had: Mask) -> pd.DataFrame:
-    has = ~np.isnan(p[:, 0])
-    best = np.where(has[:, None], p, 0.0).argmax(axis=1)
-    changed = {
-        "source": np.where(had, table["source"], np.where(has, "filled", "none")),
-        "label": np.where(has, best, IGNORE),
-        "confidence": p[np.arange(len(p)), best],
-    }
-    return table.assign(**changed, **dict(zip(PROBABILITIES, p.T, strict=True)))
+    filled = np.where(np.isnan(out[:, 0]), "none", "filled")
+    return set_probabilities(table, out, np.where(had, table["source"], filled))

@@ -1,0 +1,93 @@
+"""`abaw fuse`: several prediction tables to one."""
+
+import os
+from pathlib import Path
+
+import click
+
+from abawcli.cli.batch import report_error, run_each
+from abawcli.cli.options import (
+    inputs_argument,
+    output_option,
+    overwrite_option,
+    verbosity_options,
+)
+from abawcli.errors import InputError, UsageError
+
+
+def _read_weights(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not numbers with commas, such as 2,1") from None
+
+
+def _plan(members: list[Path], output: Path) -> tuple[Path, dict[Path, list[Path]], list[str]]:
+    """Return the output folder, the tables of each output in it, and names that only some have.
+
+    Those are reported.
+    """
+    from abawcli.formats.files import check_apart, name_outputs
+    from abawcli.formats.tables import check_table_name
+    from abawcli.stages.fuse import match_tables
+
+    if not any(map(os.path.isdir, members)):
+        target = name_outputs(members[:1], output)[members[0]]
+        check_table_name(target)
+        check_apart([target], members)
+        return target.parent, {Path(target.name): members}, []
+    if other := [path for path in members if not os.path.isdir(path)]:
+        raise UsageError(f"{other[0]} is no folder, and others are; fuse tables or folders")
+    if output.suffix and not os.path.isdir(output):
+        raise UsageError(f"folders need a folder as -o, not the file {output}")
+    whole, partial = match_tables(members)
+    for reason in partial.values():
+        report_error(InputError(reason))
+    return output, whole, list(partial)
+
+
+@click.command(name="fuse")
+@inputs_argument
+@output_option
+@click.option(
+    "--weights", callback=_read_weights, metavar="W,W,...",
+    help="A positive number for each input, such as 2,1.  [default: equal]",
+)  # fmt: skip
+@overwrite_option
+@verbosity_options
+def command(
+    inputs: tuple[str, ...],
+    output: Path,
+    weights: list[float] | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Fuse prediction tables of the same frames: the weighted mean of their probabilities.
+
+    Two or more tables are written to the table -o, two or more folders of tables, matched by
+    file name, into the folder -o. In each row those take part that have a label; rows are
+    matched by video, subject and frame.
+    """
+    from abawcli.formats import files
+    from abawcli.formats.tables import TABLE_SUFFIXES, read_table, write_table
+    from abawcli.stages.fuse import fuse_tables, resolve_weights
+
+    members = files.expand_inputs(inputs, TABLE_SUFFIXES, os.path.isdir)
+    weights = resolve_weights(weights, len(members))
+    files.check_outside(output, map(str, members))
+    folder, inputs_of, partial = _plan(members, output)
+
+    def work(name: Path) -> None:
+        path, tables = folder / name, inputs_of[name]
+        settings = {
+            "weights": weights,
+            "predictions": [files.read_provenance(table) for table in tables],
+        }
+        provenance = files.describe_work("fuse", tables, settings)
+        if not files.is_finished(path, provenance, overwrite):
+            read = {str(table): read_table(table) for table in tables}
+            write_table(fuse_tables(read, weights), path, provenance)
+
+    run_each(inputs_of, work, partial)

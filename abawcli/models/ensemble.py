@@ -1,0 +1,82 @@
+"""Several heads on the same features, such as those of the folds: their mean, frame by frame.
+
+A head that knows nothing of a frame takes no part in it. Of heads that look at windows of
+different lengths, a frame is final as soon as it is for all. Beside heads that look at windows, one
+that looks at single frames also reads the sound for somebody who is out of the picture, as long as
+those do.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawcli.formats.features import MODALITIES
+from abawcli.fusion import average_probabilities
+from abawcli.labels import N_CLASSES
+from abawcli.models.heads import TrainedHead, name_sources
+from abawcli.models.windows import Rows, SoftVoting
+
+Probabilities = NDArray[np.float32]
+
+
+class JointVoting:
+    """The mean of several soft votings over the same stream of frames."""
+
+    def __init__(self, streams: Sequence[SoftVoting]) -> None:
+        self.streams = list(streams)
+        self.window = max(stream.window for stream in streams)
+        # (n, 8) of each stream: what it has given out and another one has not
+        self.waiting = [np.zeros((0, N_CLASSES), np.float32) for _ in streams]
+
+    @property
+    def seen(self) -> int:
+        """Return how many frames were pushed."""
+        return self.streams[0].seen
+
+    @property
+    def given(self) -> int:
+        """Return how many frames were given out."""
+        return min(stream.given for stream in self.streams)
+
+    def fork(self) -> "JointVoting":
+        """Return a stream that has seen the same frames, and goes its own way from here."""
+        forked = copy(self)
+        forked.streams = [stream.fork() for stream in self.streams]
+        return forked
+
+    def push(self, *rows: Rows) -> Probabilities:
+        """Take in further frames, (n, ...) of each array; return what is final, (m, 8)."""
+        return self._give([stream.push(*rows) for stream in self.streams])
+
+    def finish(self) -> Probabilities:
+        """Return what is left after the last frame, (m, 8)."""
+        return self._give([stream.finish() for stream in self.streams])
+
+    def _give(self, new: Sequence[Probabilities]) -> Probabilities:
+        ready = [np.concatenate(parts) for parts in zip(self.waiting, new, strict=True)]
+        count = min(map(len, ready))
+        self.waiting = [rows[count:] for rows in ready]
+        return average_probabilities([rows[:count] for rows in ready]).astype(np.float32)
+
+
+class Ensemble:
+    """Heads trained on features of the same backbones, read as one; of one head, that head."""
+
+    def __init__(self, heads: Sequence[TrainedHead]) -> None:
+        self.heads = list(heads)
+        used = {modality for head in heads for modality in head.head.uses}
+        self.uses = tuple(modality for modality in MODALITIES if modality in used)
+        self.window = max(head.head.window for head in heads)
+
+    def open_stream(self) -> JointVoting:
+        """Return what classifies a stream of frames; see `TrainedHead.open_stream`."""
+        return JointVoting([head.open_stream() for head in self.heads])
+
+    def classify(self, *arrays: NDArray[Any]) -> tuple[Probabilities, NDArray[np.str_]]:
+        """Turn one video's features into probabilities; see `TrainedHead.classify`."""
+        opinions = [head.classify(*arrays)[0] for head in self.heads]
+        p = average_probabilities(opinions).astype(np.float32)
+        return p, name_sources(self.uses, arrays[2], arrays[3], p)

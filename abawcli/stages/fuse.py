@@ -1,0 +1,156 @@
+"""Fuse prediction tables of the same frames: a weighted mean of what each says of a row.
+
+Rows are matched by video, subject and frame, and have to be the same in all tables. In each row
+only those tables take part that say something of it; one that was filled from neighbours says
+something too, and counts like any other. `source` says what these rest on together: a face here
+and a voice there are `av`. Time, face and box are those of the first table with a face.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abawcli.config import FUSED_TIMES_S
+from abawcli.errors import InputError, UsageError
+from abawcli.formats.files import expand_inputs
+from abawcli.formats.tables import PROBABILITIES, TABLE_SUFFIXES, set_probabilities
+from abawcli.fusion import average_probabilities
+
+KEYS = ["video", "subject", "frame"]
+PLACE = ["time_s", "found", "face_score", *"xywh"]
+SIGHT, SOUND = 1, 2  # what a source rests on, as bits
+RESTS_ON = {"av": SIGHT | SOUND, "visual": SIGHT, "audio": SOUND, "filled": 0, "none": 0}
+SOURCES = np.array(["filled", "visual", "audio", "av"])  # by bits
+
+
+def resolve_weights(weights: Sequence[float] | None, count: int) -> list[float]:
+    """Return a weight for each of `count` tables, by default 1.
+
+    Raises:
+        UsageError: there are fewer than two tables, or the weights are not as many or not
+            positive.
+    """
+    if count < 2:
+        raise UsageError(f"fusing needs two different tables or folders, not {count}")
+    if weights is None:
+        return [1.0] * count
+    if len(weights) != count:
+        raise UsageError(f"{len(weights)} weights for {count} inputs; give each its own, in order")
+    bad = [weight for weight in weights if not 0 < weight < np.inf]
+    if bad:
+        raise UsageError(f"the weight {bad[0]:g} is no positive number; leave that input out")
+    return list(weights)
+
+
+def match_tables(folders: Sequence[Path]) -> tuple[dict[Path, list[Path]], dict[str, str]]:
+    """Find the tables that are in all folders, by their names relative to these.
+
+    Returns the tables of each name, in the folders' order; and of each name that is not in all
+    folders, what is wrong.
+
+    Raises:
+        InputError: a folder holds no table.
+    """
+    tables = [
+        {path.relative_to(folder): path for path in expand_inputs([str(folder)], TABLE_SUFFIXES)}
+        for folder in folders
+    ]
+    whole: dict[Path, list[Path]] = {}
+    partial: dict[str, str] = {}
+    for name in sorted(set().union(*tables)):
+        found = [there[name] for there in tables if name in there]
+        if len(found) == len(folders):
+            whole[name] = found
+        else:
+            lacking = next(folders[k] for k, there in enumerate(tables) if name not in there)
+            partial[str(name)] = f"{lacking} has no {name}, and there is {found[0]}"
+    return whole, partial
+
+
+def fuse_tables(
+    tables: Mapping[str, pd.DataFrame], weights: Sequence[float] | None = None
+) -> pd.DataFrame:
+    """Fuse tables, given by names for messages; rows are in the first one's order.
+
+    Probabilities, label and confidence are made anew; of the weights only the ratio counts.
+
+    Raises:
+        InputError: a row is in some tables only, or its time differs from one to the other.
+        UsageError: as for `resolve_weights`.
+    """
+    weights = resolve_weights(weights, len(tables))
+    aligned = _align_tables(tables)
+    sources = np.stack([table["source"].map(RESTS_ON).to_numpy() for table in aligned])  # (K, N)
+    p = average_probabilities([table[PROBABILITIES].to_numpy() for table in aligned], weights)
+    source = SOURCES[np.bitwise_or.reduce(sources, axis=0)]
+    return set_probabilities(
+        _choose_places(aligned), p, np.where(np.isnan(p[:, 0]), "none", source)
+    )
+
+
+def _align_tables(tables: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:
+    """Bring the rows of all tables into the order of the first one's."""
+    (first_name, first), *others = tables.items()
+    aligned = [first.reset_index(drop=True)]
+    for name, table in others:
+        rows = _match_rows(first_name, first, name, table)
+        aligned.append(table.iloc[rows].reset_index(drop=True))
+        _check_times(first_name, aligned[0], name, aligned[-1])
+    return aligned
+
+
+def _match_rows(
+    first_name: str, first: pd.DataFrame, name: str, table: pd.DataFrame
+) -> NDArray[np.intp]:
+    """Return where each row of the first table is in another one."""
+    wanted, there = (pd.MultiIndex.from_frame(rows[KEYS]) for rows in (first, table))
+    if wanted.equals(there):
+        return np.arange(len(first))
+    found = there.get_indexer(wanted)
+    if (found < 0).any():
+        raise InputError(_explain_row(first_name, first, int(found.argmin()), name, table))
+    if len(table) > len(first):
+        row = int(wanted.get_indexer(there).argmin())
+        raise InputError(_explain_row(name, table, row, first_name, first))
+    return found
+
+
+def _explain_row(
+    name: str, table: pd.DataFrame, row: int, other_name: str, other: pd.DataFrame
+) -> str:
+    """Say which row a table has and the other one has not."""
+    video, subject, frame = table[KEYS].iloc[row]
+    here, there = (
+        int(((rows["video"] == video) & (rows["subject"] == subject)).sum())
+        for rows in (table, other)
+    )
+    return (
+        f"{other_name} has no row for {video}, subject {subject}, frame {frame}, and {name} has "
+        f"({there} rows of them against {here}); fuse tables of the same frames"
+    )
+
+
+def _check_times(first_name: str, first: pd.DataFrame, name: str, table: pd.DataFrame) -> None:
+    """Make sure that tables with the same rows are of the same recording."""
+    apart = (first["time_s"] - table["time_s"]).abs().to_numpy() > FUSED_TIMES_S
+    if apart.any():
+        row = int(apart.argmax())
+        video, _, frame = first[KEYS].iloc[row]
+        times_s = [rows["time_s"].iloc[row] for rows in (table, first)]
+        raise InputError(
+            f"{name}: {video}, frame {frame} is at {times_s[0]:.6f} s, in {first_name} at "
+            f"{times_s[1]:.6f} s; fuse tables of the same recording"
+        )
+
+
+def _choose_places(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the first table with time, face and box of the first one that has a face there."""
+    found = np.stack([table["found"].to_numpy() for table in tables])  # (K, N)
+    which, rows = found.argmax(axis=0), np.arange(found.shape[1])  # (N,)
+    places = {
+        name: np.stack([table[name].to_numpy() for table in tables])[which, rows] for name in PLACE
+    }
+    return tables[0].assign(**places)
