@@ -1,6 +1,7 @@
 """The challenge's score and its relatives: arrays in, numbers out."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,6 +9,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from abawcli.errors import InputError
 from abawcli.labels import IGNORE, N_CLASSES
+
+Counts = NDArray[np.int64]  # (..., 8, 9): annotated class, predicted class or none
 
 
 @dataclass(frozen=True)
@@ -58,3 +61,45 @@ def score_labels(truth: ArrayLike, predicted: ArrayLike) -> Score:
         support=support,
         confusion=confusion_matrix(y, p, labels=[IGNORE, *classes])[1:, 1:],
     )
+
+
+def count_confusion(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> Counts:
+    """Count annotated frames (N,) by class and prediction, (8, 9); the last column is none."""
+    known = truth != IGNORE
+    column = np.where(predicted == IGNORE, N_CLASSES, predicted)
+    cells = (truth * (N_CLASSES + 1) + column)[known]
+    counts = np.bincount(cells, minlength=N_CLASSES * (N_CLASSES + 1))
+    return counts.reshape(N_CLASSES, N_CLASSES + 1)
+
+
+def find_macro_f1(counts: Counts) -> NDArray[np.float64]:
+    """Return the macro-F1 of counts (..., 8, 9), (...): that of `score_labels`."""
+    hits = np.diagonal(counts[..., :N_CLASSES], axis1=-2, axis2=-1)
+    either = counts.sum(axis=-1) + counts[..., :N_CLASSES].sum(axis=-2)
+    macro_f1: NDArray[np.float64] = (2 * hits / np.maximum(either, 1)).mean(axis=-1)
+    return macro_f1
+
+
+def redraw_macro_f1(counts: Counts, draws: int, seed: int) -> NDArray[np.float64]:
+    """Return the macro-F1 (draws,) of as many videos, drawn with replacement each time.
+
+    `counts` (V, 8, 9) are those of each video. Whole videos are drawn and not frames: frames of
+    one video resemble each other, and would make every difference look certain. The same seed
+    draws the same videos, so that two predictions of them can be compared draw by draw.
+    """
+    videos = len(counts)
+    times = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), draws)
+    return find_macro_f1(np.tensordot(times, counts, axes=1))
+
+
+def find_calibration_error(
+    confidence: NDArray[np.floating[Any]], right: NDArray[np.bool_], bins: int
+) -> float:
+    """Return the expected calibration error of confidences (N,), from 0 (none) to 1.
+
+    Frames are put into bins of equal width by their confidence; the error is how far share of
+    right answers and mean confidence are apart, averaged over the frames.
+    """
+    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)  # (N,)
+    gap = np.bincount(place, confidence - right, bins)  # (bins,) sums
+    return float(np.abs(gap).sum() / len(confidence))

@@ -67,7 +67,7 @@ def test_json_is_all_there_is_on_stdout(folders: Path) -> None:
     assert scored["frames"] == 5
     assert scored["accuracy"] == pytest.approx(3 / 5)
     assert scored["classes"]["Anger"]["support"] == 3
-    assert scored["videos"] == ["a", "b"]
+    assert list(scored["videos"]) == ["a", "b"]
 
 
 def test_the_score_is_written_with_its_provenance(folders: Path) -> None:

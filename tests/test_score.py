@@ -33,7 +33,7 @@ def test_text_against_text(tmp_path: Path) -> None:
     assert scoring.overall.macro_f1 == pytest.approx((1 + 2 / 3) / 8)
     assert scoring.with_face is None
     assert scoring.unlabelled == 0
-    assert scoring.videos == ["a"]
+    assert [v.name for v in scoring.videos] == ["a"]
     assert scoring.failed == {}
 
 
@@ -137,7 +137,7 @@ def test_what_fails_is_named_and_the_others_are_scored(tmp_path: Path) -> None:
         tmp_path / "bad.txt",
     ]
     scoring = score_files(predictions, annotations)
-    assert scoring.videos == ["a"]
+    assert [v.name for v in scoring.videos] == ["a"]
     assert scoring.overall.frames == 2
     assert list(scoring.failed) == [
         str(tmp_path / "gone.csv"),
@@ -182,9 +182,8 @@ def test_one_file_each_is_paired_whatever_the_names(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     predictions = write_text(tmp_path / "predicted.txt", [0, 1])
-    assert score_files([predictions], [write_text(tmp_path / "truth.txt", [0, 1])]).videos == [
-        "truth"
-    ]
+    found = score_files([predictions], [write_text(tmp_path / "truth.txt", [0, 1])])
+    assert [video.name for video in found.videos] == ["truth"]
     assert "the predictions of predicted are scored against truth: names differ" in caplog.text
 
 
@@ -231,4 +230,4 @@ def test_the_description_names_every_class(tmp_path: Path) -> None:
     assert described["confusion"][1] == [0, 1, 0, 0, 0, 0, 0, 0]
     assert described["with_face"] == {"macro_f1": 2 / 8, "accuracy": 1.0, "frames": 2}
     assert described["unlabelled_frames"] == 1
-    assert described["videos"] == ["a"]
+    assert list(described["videos"]) == ["a"]

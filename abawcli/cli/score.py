@@ -14,9 +14,11 @@ import click
 from abawcli.cli.batch import exit_if_failed
 from abawcli.cli.console import print_json, print_table, progress_bar
 from abawcli.cli.options import json_option, overwrite_option, verbosity_options
-from abawcli.config import Sweeping
+from abawcli.config import Scores, Sweeping
 from abawcli.errors import UsageError
 from abawcli.labels import CLASSES
+
+SHOWN_VIDEOS = 10
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,9 +31,14 @@ def _print_scoring(scoring: Scoring) -> None:
     figures = zip(CLASSES, score.precision, score.recall, score.f1, score.support, strict=True)
     rows = [[name, f"{p:.3f}", f"{r:.3f}", f"{f:.3f}", f"{n:,}"] for name, p, r, f, n in figures]
     rows.append(["macro-F1", "", "", f"{score.macro_f1:.4f}", f"{score.frames:,}"])
+    if scoring.interval:
+        low, high = scoring.interval
+        rows.append(["95 % of redrawn videos", "", "", f"{low:.3f}-{high:.3f}", ""])
     if face:
         rows.append(["macro-F1, face found", "", "", f"{face.macro_f1:.4f}", f"{face.frames:,}"])
     rows.append(["accuracy", "", "", f"{score.accuracy:.4f}", f"{score.frames:,}"])
+    if scoring.calibration_error is not None:
+        rows.append(["calibration error", "", "", f"{scoring.calibration_error:.4f}", ""])
     title = f"score, annotations: {len(scoring.videos)}"
     print_table(title, ["class", "precision", "recall", "F1", "frames"], rows)
     matrix = [
@@ -39,8 +46,34 @@ def _print_scoring(scoring: Scoring) -> None:
     ]
     short = [name[:3] for name in CLASSES]
     print_table("annotated (rows) against predicted, frames", ["", *short], matrix)
+    _print_shifts(scoring)
+    _print_videos(scoring)
     if scoring.unlabelled:
         click.echo(f"{scoring.unlabelled:,} annotated frames have no prediction: they are wrong")
+
+
+def _print_shifts(scoring: Scoring) -> None:
+    columns = [f"{shift:+d}" if shift else "0" for shift in scoring.shifts]
+    cells = [f"{macro_f1:.4f}" for macro_f1 in scoring.shifts.values()]
+    print_table("macro-F1 of predictions that many frames later", columns, [cells])
+    if scoring.better_shift is not None:
+        gain = scoring.shifts[scoring.better_shift] - scoring.shifts[0]
+        click.echo(
+            f"abaw: warning: predictions {scoring.better_shift:+d} frames on score {gain:.4f} "
+            "better: frames may have been counted from 0, or dropped, on one side",
+            err=True,
+        )
+
+
+def _print_videos(scoring: Scoring) -> None:
+    """Print the videos that score lowest in accuracy; all of them are in the JSON."""
+    annotated = [video for video in scoring.videos if video.frames]
+    if len(annotated) < 2:
+        return
+    worst = sorted(annotated, key=lambda video: video.accuracy)[:SHOWN_VIDEOS]
+    some = f"the {len(worst)} worst of {len(annotated)}" if len(worst) < len(annotated) else "all"
+    rows = [[v.name, f"{v.frames:,}", f"{v.macro_f1:.4f}", f"{v.accuracy:.4f}"] for v in worst]
+    print_table(f"videos, {some}, by accuracy", ["video", "frames", "macro-F1", "accuracy"], rows)
 
 
 @dataclass(frozen=True)
@@ -65,7 +98,7 @@ def _score(predicted: list[Path], annotated: list[Path]) -> _Result:
     scoring = score_files(predicted, annotated)
     return _Result(
         describe_scoring(scoring), lambda: _print_scoring(scoring), draw,
-        scoring.videos, scoring.failed,
+        [video.name for video in scoring.videos], scoring.failed,
     )  # fmt: skip
 
 
@@ -151,7 +184,7 @@ def command(
     )
     from abawcli.formats.tracks import LABEL_SUFFIXES
 
-    settings = {"sweep": asdict(Sweeping())} if sweep else {}
+    settings = {"sweep": asdict(Sweeping())} if sweep else asdict(Scores())
     provenance = describe_work("score", [Path(predictions), Path(annotations)], settings)
     predicted, annotated = (expand_inputs([s], LABEL_SUFFIXES) for s in (predictions, annotations))
     _check_outputs(output, plot, predicted + annotated, provenance, overwrite)

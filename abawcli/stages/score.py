@@ -1,23 +1,44 @@
 """Score predictions against annotations, all videos pooled."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from abawcli.config import Scores
 from abawcli.errors import InputError
+from abawcli.formats.abaw import Labels
 from abawcli.formats.tracks import (
     Pair,
+    Track,
     gather_tracks,
     gather_truth,
     pair_tracks,
     summarise_failures,
 )
 from abawcli.labels import CLASSES, IGNORE
-from abawcli.metrics import Score, score_labels
+from abawcli.metrics import (
+    Counts,
+    Score,
+    count_confusion,
+    find_calibration_error,
+    find_macro_f1,
+    redraw_macro_f1,
+    score_labels,
+)
+
+
+@dataclass(frozen=True)
+class VideoScore:
+    """One annotation's share; it may lack most classes, which count 0 in its macro-F1."""
+
+    name: str
+    frames: int  # annotated
+    macro_f1: float
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -25,20 +46,19 @@ class Scoring:
     """What `score_files` found."""
 
     overall: Score
+    interval: tuple[float, float] | None  # 95 % of the macro-F1 of redrawn videos; None: one video
     with_face: Score | None  # frames with a face only; None where the predictions do not say
+    calibration_error: float | None  # of labelled frames; None where there are no probabilities
+    shifts: dict[int, float]  # macro-F1 if annotated frame k is predicted in frame k + shift
+    better_shift: int | None  # one that is clearly better than 0
     unlabelled: int  # annotated frames with prediction -1
-    videos: list[str]  # annotations that were scored
+    videos: list[VideoScore]  # annotations that were scored, in their order
     failed: dict[str, str]  # file or annotation -> why it could not be scored
 
 
-def _find_faces(pairs: Iterable[Pair]) -> NDArray[np.bool_] | None:
-    """Return for every row of all annotations whether a face was seen; None: not known."""
-    seen = [None if pair.track.found is None else pair.track.found[pair.rows] for pair in pairs]
-    known = [found for found in seen if found is not None]
-    return np.concatenate(known) if len(known) == len(seen) else None
-
-
-def score_files(predictions: Iterable[Path], annotations: Iterable[Path]) -> Scoring:
+def score_files(
+    predictions: Iterable[Path], annotations: Iterable[Path], config: Scores | None = None
+) -> Scoring:
     """Score prediction files against annotation files, in any form that `formats.tracks` reads.
 
     Files that cannot be read and annotations without predictions are named in `failed`; the
@@ -53,17 +73,81 @@ def score_files(predictions: Iterable[Path], annotations: Iterable[Path]) -> Sco
     pairs = pair_tracks(truth, tracks, failed)
     if not pairs:
         raise InputError(summarise_failures(failed))
+    config = config or Scores()
     y = np.concatenate([pair.annotation for pair in pairs.values()])
-    p = np.concatenate([pair.track.labels[pair.rows] for pair in pairs.values()])
-    seen = _find_faces(pairs.values())
+    p = _join(pairs.values(), lambda track: track.labels)
+    assert p is not None
+    seen = _join(pairs.values(), lambda track: track.found)
     faces = seen is not None and bool((y[seen] != IGNORE).any())
+    counts = {shift: _count_videos(pairs.values(), shift) for shift in config.shifts}
     return Scoring(
         overall=score_labels(y, p),
+        interval=_find_interval(counts[0], config),
         with_face=score_labels(y[seen], p[seen]) if faces else None,
+        calibration_error=_measure_calibration(pairs.values(), y, p, config),
+        shifts={shift: float(find_macro_f1(c.sum(axis=0))) for shift, c in counts.items()},
+        better_shift=_find_better_shift(counts, config),
         unlabelled=int(((y != IGNORE) & (p == IGNORE)).sum()),
-        videos=list(pairs),
+        videos=[_score_video(*item) for item in zip(pairs, counts[0], strict=True)],
         failed=failed,
     )
+
+
+def _join(
+    pairs: Iterable[Pair], choose: Callable[[Track], NDArray[Any] | None]
+) -> NDArray[Any] | None:
+    """Return a column of the predictions for the rows of all annotations; None: not known."""
+    parts = [(choose(pair.track), pair.rows) for pair in pairs]
+    known = [column[rows] for column, rows in parts if column is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
+
+
+def _count_videos(pairs: Iterable[Pair], shift: int) -> Counts:
+    """Return the confusion counts (V, 8, 9) if predictions are taken from `shift` frames on."""
+    counts = []
+    for pair in pairs:
+        labels = pair.track.labels
+        rows = np.clip(pair.rows + shift, 0, len(labels) - 1)
+        counts.append(count_confusion(pair.annotation, labels[rows]))
+    return np.stack(counts)
+
+
+def _find_interval(counts: Counts, config: Scores) -> tuple[float, float] | None:
+    if len(counts) < 2:
+        return None
+    low, high = np.percentile(redraw_macro_f1(counts, config.draws, config.seed), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _find_better_shift(counts: Mapping[int, Counts], config: Scores) -> int | None:
+    """Return the shift with the highest score, if it is clearly better than none.
+
+    That is, by `clear_gain` at least, and in 97.5 % of the draws of videos it is better at all.
+    """
+    best = max(counts, key=lambda shift: float(find_macro_f1(counts[shift].sum(axis=0))))
+    gain = find_macro_f1(counts[best].sum(axis=0)) - find_macro_f1(counts[0].sum(axis=0))
+    if gain < config.clear_gain or len(counts[0]) < 2:
+        return None
+    moved, still = (redraw_macro_f1(counts[s], config.draws, config.seed) for s in (best, 0))
+    return best if np.percentile(moved - still, 2.5) > 0 else None
+
+
+def _measure_calibration(
+    pairs: Iterable[Pair], y: Labels, p: Labels, config: Scores
+) -> float | None:
+    probabilities = _join(pairs, lambda track: track.probabilities)  # (N, 8)
+    answered = (y != IGNORE) & (p != IGNORE)
+    if probabilities is None or not answered.any():
+        return None
+    confidence = probabilities[answered, p[answered]]
+    right = y[answered] == p[answered]
+    return find_calibration_error(confidence, right, config.calibration_bins)
+
+
+def _score_video(name: str, counts: Counts) -> VideoScore:
+    frames = int(counts.sum())
+    right = int(np.diagonal(counts).sum())
+    return VideoScore(name, frames, float(find_macro_f1(counts)), right / max(frames, 1))
 
 
 def describe_scoring(scoring: Scoring) -> dict[str, Any]:
@@ -71,8 +155,12 @@ def describe_scoring(scoring: Scoring) -> dict[str, Any]:
     overall, with_face = scoring.overall, scoring.with_face
     return {
         "macro_f1": overall.macro_f1,
+        "macro_f1_interval": scoring.interval and list(scoring.interval),
         "accuracy": overall.accuracy,
         "frames": overall.frames,
+        "calibration_error": scoring.calibration_error,
+        "shifts": {str(shift): score for shift, score in scoring.shifts.items()},
+        "better_shift": scoring.better_shift,
         "unlabelled_frames": scoring.unlabelled,
         "with_face": with_face
         and {
@@ -90,6 +178,10 @@ def describe_scoring(scoring: Scoring) -> dict[str, Any]:
             for k, name in enumerate(CLASSES)
         },
         "confusion": overall.confusion.tolist(),
-        "videos": scoring.videos,
+        "videos": {video.name: _describe_video(video) for video in scoring.videos},
         "failed": scoring.failed,
     }
+
+
+def _describe_video(video: VideoScore) -> dict[str, Any]:
+    return {key: value for key, value in asdict(video).items() if key != "name"}

@@ -30,12 +30,12 @@ from abawcli.formats.tracks import (
     pair_tracks,
     summarise_failures,
 )
-from abawcli.labels import IGNORE, N_CLASSES
+from abawcli.labels import IGNORE
+from abawcli.metrics import Counts, count_confusion, find_macro_f1
 from abawcli.smoothing import smooth_probabilities
 
 LOG = logging.getLogger(__name__)
 Progress = Callable[[int, int | None, str], None]  # videos done, their total, which one
-Counts = NDArray[np.int64]  # (..., 8, 9): annotated class, predicted class or none
 AS_PREDICTED = 0  # index of the candidate that leaves predictions as they are
 
 
@@ -77,23 +77,6 @@ def list_candidates(windows: Iterable[int]) -> list[Smoothing]:
         if (method, space) != ("vote", "logits")
     ]
     return [Smoothing(window_frames=1), *smoothings]
-
-
-def count_confusion(truth: Labels, predicted: Labels) -> Counts:
-    """Count annotated frames (N,) by class and prediction, (8, 9); the last column is none."""
-    known = truth != IGNORE
-    column = np.where(predicted == IGNORE, N_CLASSES, predicted)
-    cells = (truth * (N_CLASSES + 1) + column)[known]
-    counts = np.bincount(cells, minlength=N_CLASSES * (N_CLASSES + 1))
-    return counts.reshape(N_CLASSES, N_CLASSES + 1)
-
-
-def find_macro_f1(counts: Counts) -> NDArray[np.float64]:
-    """Return the macro-F1 of counts (..., 8, 9), (...): that of `metrics.score_labels`."""
-    hits = np.diagonal(counts[..., :N_CLASSES], axis1=-2, axis2=-1)
-    either = counts.sum(axis=-1) + counts[..., :N_CLASSES].sum(axis=-2)
-    macro_f1: NDArray[np.float64] = (2 * hits / np.maximum(either, 1)).mean(axis=-1)
-    return macro_f1
 
 
 def smooth_labels(track: Track, smoothing: Smoothing) -> Labels:

@@ -1,0 +1,170 @@
+"""What is said beside the score: interval, calibration, shifts, videos."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sample_tables import make_table
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+from abawcli.cli import main
+from abawcli.formats.abaw import write_annotation
+from abawcli.formats.tables import PROBABILITIES, write_table
+from abawcli.metrics import (
+    count_confusion,
+    find_calibration_error,
+    find_macro_f1,
+    redraw_macro_f1,
+)
+from abawcli.stages.score import Scoring, score_files
+
+CLASSES = list(range(8))
+
+
+def make_labels(seed: int, frames: int = 400) -> np.ndarray:
+    """Return labels in stretches, one in ten not annotated."""
+    rng = np.random.default_rng(seed)
+    return np.repeat(rng.integers(-1, 8, frames), rng.integers(3, 9, frames))[:frames]
+
+
+def save(folder: Path, name: str, truth: np.ndarray, predicted: np.ndarray) -> None:
+    write_annotation(truth, folder / "truth" / f"{name}.txt")
+    write_annotation(predicted, folder / "preds" / f"{name}.txt")
+
+
+def score(folder: Path) -> Scoring:
+    names = sorted(path.name for path in (folder / "truth").iterdir())
+    return score_files([folder / "preds" / n for n in names], [folder / "truth" / n for n in names])
+
+
+def test_known_answers_are_those_of_scikit_learn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truths, answers = [], []
+    for k in range(6):
+        truth = make_labels(k)
+        wrong = rng.random(len(truth)) < 0.3
+        predicted = np.where(wrong, rng.integers(0, 8, len(truth)), np.maximum(truth, 0))
+        save(tmp_path, f"v{k}", truth, predicted)
+        truths.append(truth)
+        answers.append(predicted)
+    found = score(tmp_path)
+    y, p = (np.concatenate(parts) for parts in (truths, answers))
+    y, p = y[y >= 0], p[np.concatenate(truths) >= 0]
+    assert found.overall.macro_f1 == pytest.approx(f1_score(y, p, labels=CLASSES, average="macro"))
+    assert found.overall.accuracy == pytest.approx(accuracy_score(y, p))
+    np.testing.assert_array_equal(found.overall.confusion, confusion_matrix(y, p, labels=CLASSES))
+    assert found.shifts[0] == pytest.approx(found.overall.macro_f1)
+    for video, truth, predicted in zip(found.videos, truths, answers, strict=True):
+        kept = truth >= 0
+        expected = f1_score(
+            truth[kept], predicted[kept], labels=CLASSES, average="macro", zero_division=0
+        )
+        assert video.macro_f1 == pytest.approx(expected)
+        assert video.accuracy == pytest.approx(accuracy_score(truth[kept], predicted[kept]))
+        assert video.frames == kept.sum()
+    assert found.interval is not None
+    assert found.interval[0] < found.overall.macro_f1 < found.interval[1]
+
+
+def test_the_interval_of_videos_that_are_alike_has_no_width(tmp_path: Path) -> None:
+    truth = make_labels(1)
+    predicted = np.maximum(np.roll(truth, 7), 0)
+    for name in "abc":
+        save(tmp_path, name, truth, predicted)
+    found = score(tmp_path)
+    assert found.interval == pytest.approx((found.overall.macro_f1,) * 2)
+
+
+def test_one_video_has_no_interval(tmp_path: Path) -> None:
+    save(tmp_path, "a", make_labels(1), np.maximum(make_labels(1), 0))
+    found = score(tmp_path)
+    assert found.interval is None and found.better_shift is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 10_000))
+def test_draws_are_resamplings_of_whole_videos(videos: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    counts = np.stack(
+        [count_confusion(rng.integers(-1, 8, 50), rng.integers(-1, 8, 50)) for _ in range(videos)]
+    )
+    drawn = redraw_macro_f1(counts, 40, seed)
+    assert drawn.shape == (40,) and (drawn >= 0).all() and (drawn <= 1).all()
+    np.testing.assert_array_equal(drawn, redraw_macro_f1(counts, 40, seed))
+    alike = np.repeat(counts[:1], videos, axis=0)
+    np.testing.assert_allclose(redraw_macro_f1(alike, 40, seed), find_macro_f1(counts[0]))
+
+
+def calibrate_slowly(confidence: np.ndarray, right: np.ndarray, bins: int) -> float:
+    error = 0.0
+    for k in range(bins):
+        inside = (confidence >= k / bins) & ((confidence < (k + 1) / bins) | (k == bins - 1))
+        if inside.any():
+            gap = abs(right[inside].mean() - confidence[inside].mean())
+            error += inside.mean() * gap
+    return float(error)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 1000))
+def test_calibration_error_is_that_of_its_definition(frames: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    confidence, right = rng.random(frames), rng.random(frames) < 0.5
+    found = find_calibration_error(confidence, right, 16)  # bins with exact bounds
+    assert found == pytest.approx(calibrate_slowly(confidence, right, 16))
+    assert find_calibration_error(np.ones(frames), np.ones(frames, bool), 15) == 0
+
+
+def test_calibration_needs_probabilities(tmp_path: Path) -> None:
+    table = make_table([0, 1, 2, 3], "a")
+    write_table(table, tmp_path / "a.parquet", {})
+    write_annotation(np.array([0, 1, 2, 2]), tmp_path / "a.txt")
+    found = score_files([tmp_path / "a.parquet"], [tmp_path / "a.txt"])
+    confidence = table[PROBABILITIES].to_numpy().max(axis=1)
+    expected = calibrate_slowly(confidence, np.array([1, 1, 1, 0]), 15)
+    assert found.calibration_error == pytest.approx(expected)
+    assert score_files([tmp_path / "a.txt"], [tmp_path / "a.txt"]).calibration_error is None
+
+
+@pytest.mark.parametrize("late", [-2, -1, 1, 2])
+def test_predictions_that_are_off_by_a_frame_are_found_out(tmp_path: Path, late: int) -> None:
+    for k in range(8):
+        truth = make_labels(k)
+        save(tmp_path, f"v{k}", truth, np.roll(np.maximum(truth, 0), late))
+    found = score(tmp_path)
+    assert found.better_shift == late
+    assert found.shifts[late] == max(found.shifts.values()) > found.shifts[0]
+    result = CliRunner().invoke(main, ["score", str(tmp_path / "preds"), str(tmp_path / "truth")])
+    assert result.exit_code == 0
+    assert f"warning: predictions {late:+d} frames on score" in result.stderr
+
+
+def test_a_shift_that_gains_by_chance_is_not_warned_of(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for k in range(8):
+        save(tmp_path, f"v{k}", rng.integers(0, 8, 100), rng.integers(0, 8, 100))
+    found = score(tmp_path)
+    assert max(found.shifts.values()) > found.shifts[0] + 0.005
+    assert found.better_shift is None
+
+
+def test_everything_is_in_the_json_and_the_worst_videos_on_the_terminal(tmp_path: Path) -> None:
+    for k in range(12):
+        truth = np.maximum(make_labels(k), 0)
+        predicted = truth.copy()
+        predicted[: 20 * k] = (truth[: 20 * k] + 1) % 8
+        save(tmp_path, f"v{k:02d}", truth, predicted)
+    arguments = ["score", str(tmp_path / "preds"), str(tmp_path / "truth")]
+    described = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
+    assert list(described["videos"]) == [f"v{k:02d}" for k in range(12)]
+    assert described["videos"]["v11"]["accuracy"] == pytest.approx(1 - 220 / 400)
+    assert list(described["shifts"]) == ["-2", "-1", "0", "1", "2"]
+    low, high = described["macro_f1_interval"]
+    assert low < described["macro_f1"] < high
+    shown = CliRunner().invoke(main, arguments).stdout
+    assert "the 10 worst of 12" in shown and "v11" in shown and "v00" not in shown
+    assert "95 % of redrawn videos" in shown
