@@ -103,14 +103,16 @@ class Submission:
 class Scores:
     """What is said about predictions beside the challenge's own figure."""
 
-    draws: int = 1000  # of whole videos, for the 95 % interval; its ends then move by a thousandth
+    draws: int = 1000  # of whole videos, for the 95 % interval; from seed to seed its ends then
+    # vary by a fortieth of its width
     seed: int = 0
     calibration_bins: int = 15  # the usual number
     shifts: tuple[int, ...] = (-2, -1, 0, 1, 2)  # frames by which predictions may be off: as many
     # as official annotations differ from their videos
     shown_videos: int = 10  # on the terminal, without -v; a screen has room for them
-    clear_gain: float = 0.005  # in macro-F1, from which on another shift is worth a warning, if it
-    # is also above 0 in 97.5 % of the draws; predictions that are smoothed gain less from their own
+    clear_gain: float = 0.003  # in macro-F1, from which on another shift is worth a warning, if it
+    # is also above 0 in 97.5 % of the draws. Our composed sequences lose 0.005 to 0.006 by a frame;
+    # that annotations lag a little, or smoothing blurs, moved the best place for less than 0.001.
 
 
 @dataclass(frozen=True)

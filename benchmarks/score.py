@@ -1,9 +1,10 @@
-"""Time of `abaw score` on a test set of ABAW's size, beside scikit-learn's macro-F1 alone.
+"""Time of `abaw score` on a test set of ABAW's size, beside reading alone and scikit-learn alone.
 
 Writes the predictions of 1,022,655 frames in 228 videos as one table (parquet, csv), as tables and
 texts by video, and as a submission, with annotations by video; runs the command on each, as a
-process of its own, with everything that it prints; and scikit-learn's `f1_score` on the same
-labels, already in memory.
+process of its own, with everything that it prints. Beside it: pandas (its pyarrow reader) on the
+same files, and scikit-learn's `f1_score` on the same labels, both without checks, in a process that
+has loaded them already. Of each, the quickest of three runs.
 
     python benchmarks/score.py [--rows 1022655] [--videos 228]
 """
@@ -13,10 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 from smoothing import make_predictions, make_table
 
@@ -24,14 +27,17 @@ from abawcli.formats.abaw import write_annotation
 from abawcli.formats.submission import write_submission
 from abawcli.formats.tables import write_table
 
+INPUTS = ("table.parquet", "table.csv", "tables", "texts", "submission.txt")
 
-def write_inputs(table: pd.DataFrame, folder: Path) -> None:
-    """Write the predictions in every form; annotations that agree with most of them."""
+
+def write_inputs(table: pd.DataFrame, folder: Path) -> NDArray[np.int64]:
+    """Write the predictions in every form, and annotations (N,) that agree with half of them."""
     write_table(table, folder / "table.parquet", {})
     write_table(table, folder / "table.csv", {})
     answer = table.assign(label=np.maximum(table["label"], 0))
     write_submission(answer, folder / "submission.txt")
     random = np.random.default_rng(0)
+    truths = []
     for name, rows in answer.groupby("video", sort=False):
         write_table(table.loc[rows.index], folder / "tables" / f"{name}.csv", {})
         labels = rows["label"].to_numpy()
@@ -39,6 +45,34 @@ def write_inputs(table: pd.DataFrame, folder: Path) -> None:
         other = random.integers(-1, 8, len(labels))
         truth = np.where(random.random(len(labels)) < 0.5, labels, other)
         write_annotation(truth, folder / "truth" / f"{name}.txt")
+        truths.append(truth)
+    return np.concatenate(truths)
+
+
+def read_alone(path: Path) -> None:
+    """Read all files of one form with pandas, and keep nothing."""
+    for file in path.iterdir() if path.is_dir() else [path]:
+        if file.suffix == ".parquet":
+            pd.read_parquet(file)
+        elif file.suffix in (".csv", ".txt"):
+            skip = 1 if file.suffix == ".txt" else 0  # a header unlike the rows
+            pd.read_csv(file, engine="pyarrow", header=None, skiprows=skip)
+
+
+def run_score(path: Path) -> None:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "abawcli", "score", path, path.parent / "truth"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def measure(work: Callable[[], object]) -> float:
+    """Return the seconds of the quickest of three runs."""
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def main() -> None:
@@ -48,22 +82,19 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=228)
     options = parser.parse_args()
     table = make_table(*make_predictions(options.rows), options.videos)
-    print(f"{options.rows:,} rows, {options.videos} videos\n\n| input | seconds | over f1_score |")
-    print("|---|---|---|")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        write_inputs(table, folder)
-        y, p = np.random.default_rng(1).integers(0, 8, (2, options.rows))
-        start = time.perf_counter()
-        f1_score(y, p, average="macro")
-        alone = time.perf_counter() - start
-        print(f"| f1_score of arrays | {alone:.2f} | 1 |")
-        for name in ("table.parquet", "table.csv", "tables", "texts", "submission.txt"):
-            start = time.perf_counter()
-            command = [sys.executable, "-m", "abawcli", "score", folder / name, folder / "truth"]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            seconds = time.perf_counter() - start
-            print(f"| abaw score {name} | {seconds:.2f} | {seconds / alone:.1f} |", flush=True)
+        y, p = write_inputs(table, folder), np.maximum(table["label"].to_numpy(), 0)
+        alone = measure(lambda: f1_score(y[y >= 0], p[y >= 0], average="macro"))
+        print(f"{options.rows:,} rows, {options.videos} videos; f1_score alone: {alone:.2f} s\n")
+        print("| input | abaw score, s | rows/s | pandas reads, s | ratio to pandas + f1_score |")
+        print("|---|---|---|---|---|")
+        for name in INPUTS:
+            seconds = measure(lambda name=name: run_score(folder / name))  # type: ignore[misc]
+            reading = measure(lambda name=name: read_alone(folder / name))  # type: ignore[misc]
+            ratio, rate = seconds / (reading + alone), options.rows / seconds
+            row = f"| {name} | {seconds:.2f} | {rate:,.0f} | {reading:.2f} | {ratio:.1f} |"
+            print(row, flush=True)
 
 
 if __name__ == "__main__":
