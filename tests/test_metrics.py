@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from abawcli.errors import InputError
 from abawcli.metrics import score_labels
@@ -54,18 +54,31 @@ def test_agrees_with_scikit_learn_and_with_the_definition(pairs: list[tuple[int,
     truth, predicted = np.array(pairs).T
     score = score_labels(truth, predicted)
     y, p = truth[truth != -1], predicted[truth != -1]
-    expected = f1_score(y, p, labels=list(range(8)), average="macro", zero_division=0)
-    assert score.macro_f1 == pytest.approx(expected)
+    classes = list(range(8))
+    expected = precision_recall_fscore_support(y, p, labels=classes, zero_division=0)
+    for found, wanted in zip(
+        (score.precision, score.recall, score.f1, score.support), expected, strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    assert score.macro_f1 == pytest.approx(expected[2].mean())
     assert score.accuracy == pytest.approx(accuracy_score(y, p))
-    for k in range(8):
+    with_none = confusion_matrix(y, p, labels=[-1, *classes])
+    np.testing.assert_array_equal(score.confusion, with_none[1:, 1:])
+    for k in classes:
         hits, wrong = int(((y == k) & (p == k)).sum()), int(((y == k) != (p == k)).sum())
         assert score.f1[k] == pytest.approx(2 * hits / (2 * hits + wrong) if hits else 0)
-        assert score.confusion[k].tolist() == [int(((y == k) & (p == j)).sum()) for j in range(8)]
 
 
 def test_lengths_that_differ() -> None:
     with pytest.raises(InputError, match="3 annotations cannot be scored with 2 predictions"):
         score_labels([0, 1, 2], [0, 1])
+
+
+@pytest.mark.parametrize(("truth", "predicted"), [([8], [0]), ([0], [8]), ([0], [-2]), ([-2], [0])])
+def test_labels_that_are_no_class(truth: list[int], predicted: list[int]) -> None:
+    wrong = next(label for label in truth + predicted if label)
+    with pytest.raises(InputError, match=f"labels are -1 to 7, not {wrong}"):
+        score_labels(truth, predicted)
 
 
 @pytest.mark.parametrize("truth", [[], [-1, -1]])
