@@ -98,6 +98,17 @@ def find_macro_f1(counts: NDArray[np.number[Any]]) -> NDArray[np.float64]:
     return macro_f1
 
 
+def find_own_f1(counts: Counts) -> NDArray[np.float64]:
+    """Return the mean F1 of the classes that occur in counts (..., 8, 9), (...); 0 if none does.
+
+    That is what a single video is judged by: few have all classes, and the mean over all eight
+    would rate it by how many it has.
+    """
+    f1, occurs = _find_f1(counts)
+    own_f1: NDArray[np.float64] = f1.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1)
+    return own_f1
+
+
 def redraw_macro_f1(counts: Counts, draws: int, seed: int) -> NDArray[np.float64]:
     """Return the macro-F1 (draws,) of as many videos, drawn with replacement each time.
 

@@ -31,6 +31,7 @@ from abawcli.metrics import (
     count_confusion,
     find_calibration_error,
     find_macro_f1,
+    find_own_f1,
     redraw_macro_f1,
     score_labels,
 )
@@ -40,11 +41,11 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VideoScore:
-    """One annotation's share; it may lack most classes, which count 0 in its macro-F1."""
+    """What the predictions for one annotation are worth."""
 
     name: str
     frames: int  # annotated; where there are none, the figures are 0
-    macro_f1: float
+    macro_f1: float  # of the classes that occur in it, annotated or predicted
     accuracy: float
 
 
@@ -178,7 +179,7 @@ def _measure_calibration(
 def _score_video(name: str, counts: Counts) -> VideoScore:
     frames = int(counts.sum())
     right = int(np.diagonal(counts).sum())
-    return VideoScore(name, frames, float(find_macro_f1(counts)), right / max(frames, 1))
+    return VideoScore(name, frames, float(find_own_f1(counts)), right / max(frames, 1))
 
 
 def describe_scoring(scoring: Scoring) -> dict[str, Any]:
