@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,15 @@ def test_the_confusion_matrix_fits_a_narrow_terminal(folders: Path) -> None:
     matrix = stdout[stdout.index("annotated (rows)") :]
     assert find_row(matrix, "Anger") == ["Anger", "1", "1", *["0"] * 6]
     assert max(map(len, stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_without_times_is_scored(folders: Path, suffix: str) -> None:
+    table = make_table([0, 0, 1, -1], "a").assign(time_s=np.nan)
+    write_table(table, Path(f"a{suffix}"), {})
+    status, stdout, stderr = score(f"a{suffix}", "truth/a.txt")
+    assert (status, stderr) == (0, "")
+    assert find_row(stdout, "accuracy")[3:] == ["0.5000", "4"]
 
 
 def test_a_file_against_a_file(folders: Path) -> None:
@@ -143,3 +153,91 @@ def test_bad_inputs_are_one_line(folders: Path, arguments: list[str], message: s
 
 def test_both_arguments_are_needed(folders: Path) -> None:
     assert score("preds")[0] == 2
+
+
+HEADER = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other\n"
+SUBMISSION = f"image_location,{HEADER}"
+
+
+@pytest.mark.parametrize("side", ["predictions", "annotations"])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", HEADER + "0\n8\n", "a.txt, line 3: a row must be a class from -1 to 7, not '8'"),
+        ("a.txt", "0\n1\n", "a.txt, line 1: the header must be Neutral,Anger"),
+        ("a.txt", HEADER, "a.txt holds no rows"),
+        ("s.txt", SUBMISSION + "a/00001.jpg,8\n", "s.txt, line 2: the class must be 0 to 7"),
+        (
+            "s.txt",
+            SUBMISSION + "a/00001.jpg,1\na/00001.jpg,2\n",
+            "s.txt, line 3: a/00001.jpg has a row in line 2 already",
+        ),
+        ("s.txt", SUBMISSION + "a/1.jpg,1\n", "s.txt, line 2: a row must be <name>/00001.jpg,"),
+        ("t.csv", "label 8", "t.csv, line 3: label must be -1 to 7, not 8"),
+        ("t.csv", "row twice", "t.csv, line 6: there was a row for this video, frame"),
+        ("t.csv", "row ends in a comma", "line 3: Expected 21 columns, got 22"),
+        ("t.csv", "frame beyond all", "t.csv, line 3: frame must be 9999999 or less"),
+        ("t.csv", "capitals", "t.csv has no column"),
+    ],
+)
+def test_each_fault_is_named_with_file_and_line(
+    folders: Path, side: str, name: str, content: str, message: str
+) -> None:
+    table = Path("preds/a.csv").read_text()
+    lines = table.splitlines(keepends=True)
+    spoiled = {
+        "label 8": table.replace(lines[2], lines[2].replace(",visual,0,", ",visual,8,")),
+        "row twice": table + lines[2],
+        "row ends in a comma": table.replace(lines[2], lines[2].replace("\n", ",\n")),
+        "frame beyond all": table.replace("a,2,", "a,123456789012,"),
+        "capitals": table.replace("video,frame", "Video,Frame"),
+    }
+    Path("bad").mkdir()
+    bad = Path("bad") / name
+    bad.write_text(spoiled.get(content, content))
+    arguments = (str(bad), "truth") if side == "predictions" else ("preds", str(bad))
+    status, stdout, stderr = score(*arguments)
+    assert (status, stdout) == (1, "")
+    assert message in stderr and len(stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "quirk"),
+    [
+        ((HEADER + "0\n1\n1\n1\n").replace("\n", "\r\n"), "Windows line ends (line 1)"),
+        ("\ufeff" + HEADER + "0\n1\n1\n1\n", "a byte order mark (line 1)"),
+        (HEADER + "0\n1,,,\n1\n1\n", "commas or blanks at line ends (line 3)"),
+        (HEADER.lower() + "0\n1\n1\n1\n", "a header that is not exactly Neutral,Anger"),
+        (SUBMISSION.upper() + "".join(f"a/{k:05d}.jpg,{k > 1:d}\n" for k in range(1, 5)),
+         "a header that is not exactly image_location,Neutral"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("side", ["predictions", "annotations"])
+def test_what_changes_no_meaning_is_read_with_a_note(
+    folders: Path, side: str, content: str, quirk: str
+) -> None:
+    Path("odd").mkdir()
+    Path("odd/a.txt").write_bytes(content.encode())
+    files = ("odd/a.txt", "truth/a.txt") if side == "predictions" else ("preds/a.csv", "odd/a.txt")
+    status, stdout, stderr = score(*files, "--json")
+    assert status == 0
+    assert f"abaw: warning: odd/a.txt is read in spite of {quirk}" in stderr
+    assert json.loads(stdout)["frames"] == 4
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda t: t.replace("\n", "\r\n"), lambda t: "\ufeff" + t, lambda t: t + "\n\n"]
+)
+def test_tables_of_other_editors_score_the_same(folders: Path, spoil: Callable[[str], str]) -> None:
+    expected = score("preds/a.csv", "truth/a.txt")
+    Path("preds/a.csv").write_bytes(spoil(Path("preds/a.csv").read_text()).encode())
+    assert score("preds/a.csv", "truth/a.txt") == expected
+
+
+def test_two_predictions_of_one_video_in_two_files(folders: Path) -> None:
+    Path("preds/copy.csv").write_text(Path("preds/a.csv").read_text())
+    status, stdout, stderr = score("preds", "truth", "--json")
+    assert status == 1
+    message = "preds/copy.csv: labels of a are in preds/a.csv too, left out here"
+    assert stderr.splitlines()[0] == f"abaw: error: {message}"
+    assert json.loads(stdout)["frames"] == 5

@@ -1,9 +1,13 @@
 """What is said beside the score: interval, calibration, shifts, videos."""
 
 import json
+import tempfile
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -13,6 +17,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from abawcli.cli import main
 from abawcli.formats.abaw import write_annotation
+from abawcli.formats.submission import write_submission
 from abawcli.formats.tables import PROBABILITIES, write_table
 from abawcli.metrics import (
     count_confusion,
@@ -20,7 +25,7 @@ from abawcli.metrics import (
     find_macro_f1,
     redraw_macro_f1,
 )
-from abawcli.stages.score import Scoring, score_files
+from abawcli.stages.score import Scoring, describe_scoring, score_files
 
 CLASSES = list(range(8))
 
@@ -60,9 +65,7 @@ def test_known_answers_are_those_of_scikit_learn(tmp_path: Path) -> None:
     assert found.shifts[0] == pytest.approx(found.overall.macro_f1)
     for video, truth, predicted in zip(found.videos, truths, answers, strict=True):
         kept = truth >= 0
-        expected = f1_score(
-            truth[kept], predicted[kept], labels=CLASSES, average="macro", zero_division=0
-        )
+        expected = f1_score(truth[kept], predicted[kept], average="macro", zero_division=0)
         assert video.macro_f1 == pytest.approx(expected)
         assert video.accuracy == pytest.approx(accuracy_score(truth[kept], predicted[kept]))
         assert video.frames == kept.sum()
@@ -83,6 +86,76 @@ def test_one_video_has_no_interval(tmp_path: Path) -> None:
     save(tmp_path, "a", make_labels(1), np.maximum(make_labels(1), 0))
     found = score(tmp_path)
     assert found.interval is None and found.better_shift is None
+
+
+def test_tracks_of_one_video_are_drawn_together(tmp_path: Path) -> None:
+    truth = np.maximum(make_labels(1), 0)
+    good, bad = truth, np.roll(truth, 60)
+    for source in ("x", "y", "z_b"):  # each has the same frames in all, its tracks have not
+        save(tmp_path, f"{source}_left", truth, good)
+        save(tmp_path, f"{source}_right", truth, bad)
+    found = score(tmp_path)
+    assert found.interval == pytest.approx((found.overall.macro_f1,) * 2)
+    for path in [*tmp_path.glob("*/y_*"), *tmp_path.glob("*/z_*")]:
+        path.unlink()
+    assert score(tmp_path).interval is None
+
+
+def test_videos_without_an_annotated_frame_are_not_drawn(tmp_path: Path) -> None:
+    truth = make_labels(1)
+    for name in "ab":
+        save(tmp_path, name, truth, np.maximum(truth, 0))
+    save(tmp_path, "c", np.full(9, -1), np.zeros(9, np.int64))
+    found = score(tmp_path)
+    assert found.interval == pytest.approx((found.overall.macro_f1,) * 2)
+    assert [video.frames for video in found.videos] == [(truth >= 0).sum()] * 2 + [0]
+
+
+def write_forms(folder: Path, labels: dict[str, np.ndarray]) -> dict[str, list[Path]]:
+    """Write the same predictions in every form; rows of tables and submissions in disorder."""
+    rows = pd.concat([make_table(part, name) for name, part in labels.items()])
+    rows = rows.sample(frac=1, random_state=0)
+    write_table(rows, folder / "all.csv", {})
+    write_table(rows, folder / "all.parquet", {})
+    write_submission(rows, folder / "all.txt")
+    for name, part in labels.items():
+        write_annotation(part, folder / "texts" / f"{name}.txt")
+        write_table(make_table(part, f"{name}.mp4"), folder / "tables" / f"{name}.csv", {})
+    first, *others = labels
+    mixed = [folder / "tables" / f"{first}.csv"]
+    mixed += [folder / "texts" / f"{name}.txt" for name in others]
+    whole = {suffix: [folder / f"all.{suffix}"] for suffix in ("csv", "parquet", "txt")}
+    texts, tables = sorted(folder.glob("texts/*.txt")), sorted(folder.glob("tables/*.csv"))
+    return whole | {"texts": texts, "tables": tables, "mixed": mixed}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.randoms(use_true_random=False))
+def test_neither_form_nor_order_matters(seed: int, random: Random) -> None:
+    rng = np.random.default_rng(seed)
+    names = ("a", "b_left", "b_right", "10-60-1280x720")
+    truth = {name: rng.integers(-1, 8, rng.integers(9, 30)) for name in names}
+    if not any((part >= 0).any() for part in truth.values()):
+        return
+    wrong = {name: rng.random(len(part)) < 0.4 for name, part in truth.items()}
+    labels = {n: np.where(wrong[n], rng.integers(-1, 8, len(t)), t) for n, t in truth.items()}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for name, part in truth.items():
+            write_annotation(part, folder / "truth" / f"{name}.txt")
+        annotations = [folder / "truth" / f"{name}.txt" for name in names]
+        forms = write_forms(folder, labels)
+        first = describe_without_faces(score_files(forms["texts"], annotations))
+        for files in forms.values():
+            random.shuffle(files)
+            random.shuffle(annotations)
+            assert describe_without_faces(score_files(files, annotations)) == first
+
+
+def describe_without_faces(scoring: Scoring) -> dict[str, Any]:
+    """Return what every form of predictions says."""
+    described = describe_scoring(scoring)
+    return {k: v for k, v in described.items() if k not in ("with_face", "calibration_error")}
 
 
 @settings(max_examples=30, deadline=None)
@@ -138,9 +211,13 @@ def test_predictions_that_are_off_by_a_frame_are_found_out(tmp_path: Path, late:
     found = score(tmp_path)
     assert found.better_shift == late
     assert found.shifts[late] == max(found.shifts.values()) > found.shifts[0]
-    result = CliRunner().invoke(main, ["score", str(tmp_path / "preds"), str(tmp_path / "truth")])
+    arguments = ["score", str(tmp_path / "preds"), str(tmp_path / "truth"), "--json"]
+    result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0
-    assert f"warning: predictions {late:+d} frames on score" in result.stderr
+    assert json.loads(result.stdout)["better_shift"] == late
+    way = {-2: "2 frames earlier", -1: "1 frame earlier", 1: "1 frame later", 2: "2 frames later"}
+    assert f"warning: predictions that are {way[late]} score 0." in result.stderr
+    assert "check that both sides count frames from 1" in result.stderr
 
 
 def test_a_shift_that_gains_by_chance_is_not_warned_of(tmp_path: Path) -> None:
@@ -166,5 +243,7 @@ def test_everything_is_in_the_json_and_the_worst_videos_on_the_terminal(tmp_path
     low, high = described["macro_f1_interval"]
     assert low < described["macro_f1"] < high
     shown = CliRunner().invoke(main, arguments).stdout
-    assert "the 10 worst of 12" in shown and "v11" in shown and "v00" not in shown
+    assert "the 10 worst of 12 (-v: all)" in shown and "v11" in shown and "v00" not in shown
+    shown = CliRunner().invoke(main, [*arguments, "-v"]).stdout
+    assert "videos, all, by accuracy" in shown and "v11" in shown and "v00" in shown
     assert "95 % of redrawn videos" in shown

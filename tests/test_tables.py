@@ -152,13 +152,14 @@ def test_unknown_suffix(tmp_path: Path, name: str) -> None:
     [
         ("label", "8", "line 3: label must be -1 to 7, not 8"),
         ("label", "-2", "line 3: label must be -1 to 7, not -2"),
-        ("label", "happy", "Row #3"),
+        ("label", "happy", "line 3: CSV conversion error"),
         ("label", "", "line 3: label is empty"),
         ("label", "-1", "line 3: label must be -1 where source is none, and only there"),
         ("frame", "0", "line 3: frame must be 1 or more, not 0"),
+        ("frame", "10000000", "line 3: frame must be 9999999 or less, not 10000000"),
         ("frame", "1", "line 3: there was a row for this video, frame, subject before"),
-        ("time_s", "", "line 3: time_s is empty"),
-        ("found", "maybe", "Row #3"),
+        ("found", "", "line 3: found is empty"),
+        ("found", "maybe", "line 3: CSV conversion error"),
         ("source", "guess", "line 3: source must be one of av, visual, .*, not guess"),
         ("source", "none", "line 3: label must be -1 where source is none"),
         ("p_anger", "0.9", "line 3: probabilities must be eight numbers from 0 that sum to 1"),
@@ -196,6 +197,21 @@ def test_missing_columns_are_all_named(tmp_path: Path) -> None:
     path.write_text("video,frame\na,1\n")
     with pytest.raises(InputError, match="has no column time_s, subject, found"):
         read_table(path)
+
+
+def test_a_header_with_other_capitals_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("Video,frame, LABEL\na,1,0\n")
+    message = "labels.csv has no column video, label; line 1 calls it 'Video', ' LABEL'$"
+    with pytest.raises(InputError, match=message):
+        read_labels(path)
+
+
+def test_a_row_with_other_cells_than_the_header_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("video,frame,label\na,1,0\na,2,0,\n")
+    with pytest.raises(InputError, match="labels.csv: CSV parse error: line 3: Expected 3 columns"):
+        read_labels(path)
 
 
 def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
+from abawcli.cli.options import is_verbose
 from abawcli.errors import AbawError
 
 
 def report_error(error: AbawError) -> None:
     """Say on stderr what went wrong, in one line; with -v after the traceback."""
-    context = click.get_current_context(silent=True)
-    if context and context.meta.get("abaw.verbosity", {}).get("verbose"):
+    if is_verbose():
         traceback.print_exception(error)
     click.echo(f"abaw: error: {error}", err=True)
 

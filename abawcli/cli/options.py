@@ -20,6 +20,12 @@ def _verbosity(ctx: click.Context, parameter: click.Parameter, value: bool) -> b
     return value
 
 
+def is_verbose() -> bool:
+    """Tell whether the command that runs was given -v."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.meta.get("abaw.verbosity", {}).get("verbose"))
+
+
 def verbosity_options(command: Command) -> Command:
     """Add -v and -q; the command receives `quiet`."""
     command = click.option(

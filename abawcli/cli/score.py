@@ -13,12 +13,10 @@ import click
 
 from abawcli.cli.batch import exit_if_failed
 from abawcli.cli.console import print_json, print_table, progress_bar
-from abawcli.cli.options import json_option, overwrite_option, verbosity_options
+from abawcli.cli.options import is_verbose, json_option, overwrite_option, verbosity_options
 from abawcli.config import Scores, Sweeping
 from abawcli.errors import UsageError
 from abawcli.labels import CLASSES
-
-SHOWN_VIDEOS = 10
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,24 +54,22 @@ def _print_shifts(scoring: Scoring) -> None:
     columns = [f"{shift:+d}" if shift else "0" for shift in scoring.shifts]
     cells = [f"{macro_f1:.4f}" for macro_f1 in scoring.shifts.values()]
     print_table("macro-F1 of predictions that many frames later", columns, [cells])
-    if scoring.better_shift is not None:
-        gain = scoring.shifts[scoring.better_shift] - scoring.shifts[0]
-        click.echo(
-            f"abaw: warning: predictions {scoring.better_shift:+d} frames on score {gain:.4f} "
-            "better: frames may have been counted from 0, or dropped, on one side",
-            err=True,
-        )
 
 
 def _print_videos(scoring: Scoring) -> None:
-    """Print the videos that score lowest in accuracy; all of them are in the JSON."""
+    """Print the videos that score lowest in accuracy, with -v all; all of them are in the JSON."""
     annotated = [video for video in scoring.videos if video.frames]
     if len(annotated) < 2:
         return
-    worst = sorted(annotated, key=lambda video: video.accuracy)[:SHOWN_VIDEOS]
-    some = f"the {len(worst)} worst of {len(annotated)}" if len(worst) < len(annotated) else "all"
+    worst = sorted(annotated, key=lambda video: (video.accuracy, video.name))
+    some = "all"
+    if len(worst) > Scores().shown_videos and not is_verbose():
+        worst = worst[: Scores().shown_videos]
+        some = f"the {len(worst)} worst of {len(annotated)} (-v: all)"
     rows = [[v.name, f"{v.frames:,}", f"{v.macro_f1:.4f}", f"{v.accuracy:.4f}"] for v in worst]
-    print_table(f"videos, {some}, by accuracy", ["video", "frames", "macro-F1", "accuracy"], rows)
+    print_table(
+        f"videos, {some}, by accuracy", ["video", "frames", "F1 of its classes", "accuracy"], rows
+    )
 
 
 @dataclass(frozen=True)
@@ -171,6 +167,10 @@ def command(
     PREDICTIONS are tables (csv, parquet), ABAW text files or a submission, ANNOTATIONS ABAW text
     files or tables with the columns video, frame and label; each a file, a folder or a glob.
     Frames annotated -1 are left out. Videos are matched by name.
+
+    The interval is that of the macro-F1 if other videos of the kind had been taken: source videos
+    are drawn with replacement. Predictions are also scored a frame or two earlier and later, and a
+    warning says if that is clearly better. Single videos: the worst, or all with -v or in the JSON.
 
     With --sweep every smoothing method is tried with several windows. What the choice is worth
     is cross-validated: the videos of each fold are scored with what wins on the other folds.

@@ -3,7 +3,8 @@
 Columns, in this order:
 
     video, subject        text: which video, which person in it
-    frame, time_s         number from 1; presentation time in seconds
+    frame, time_s         number from 1; presentation time in seconds, or nothing where it is not
+                          known: of crops without their video
     found, face_score     is there a face, detected in this frame or interpolated between two
                           detections, and how surely (0..1)
     x, y, w, h            the face's box in pixels of the displayed frame
@@ -16,6 +17,7 @@ Missing values are empty cells in csv, nulls in parquet and NaN in a DataFrame.
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,12 +50,13 @@ SCHEMA = pa.schema(
     ]
 )
 COLUMNS: list[str] = SCHEMA.names
-ALWAYS_PRESENT = ("video", "frame", "time_s", "subject", "found", "source", "label")
+ALWAYS_PRESENT = ("video", "frame", "subject", "found", "source", "label")
 # Digits after the point in csv. Microseconds: finer than any container's clock in use. Eight
 # probabilities of 6 digits still sum to 1 within 4e-6.
 DECIMALS = {"time_s": 6, "face_score": 4, "x": 2, "y": 2, "w": 2, "h": 2, "confidence": 6} | {
     name: 6 for name in PROBABILITIES
 }
+MAX_FRAME = 9_999_999  # 46 hours at 60 a second; arrays by frame number are as long as the last one
 SUM_TOLERANCE = 1e-3  # tables of other programs may have as few as 4 digits
 
 
@@ -165,6 +168,13 @@ def _place(path: Path, row: int) -> str:
     return f"{path}, line {row + 2}" if path.suffix.lower() == ".csv" else f"{path}, row {row + 1}"
 
 
+def _hint(missing: Sequence[str], present: Sequence[str]) -> str:
+    """Return where to look for missing columns: at names that differ only by capitals or blanks."""
+    plain = {name.strip().lower(): name for name in present}
+    alike = [repr(plain[name]) for name in missing if name in plain]
+    return f"; line 1 calls it {', '.join(alike)}" if alike else ""
+
+
 def _load(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read the named columns with the types of SCHEMA; empty cells only where they may be."""
     reader = READERS.get(path.suffix.lower())
@@ -176,7 +186,7 @@ def _load(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         present = raw.column_names
         missing = [name for name in columns if name not in present]
         if missing:
-            raise InputError(f"{path} has no column {', '.join(missing)}")
+            raise InputError(f"{path} has no column {', '.join(missing)}{_hint(missing, present)}")
         if twice := [name for name in columns if present.count(name) > 1]:
             raise InputError(f"{path} has the column {twice[0]} {present.count(twice[0])} times")
         rows = raw.select(columns).cast(schema)
@@ -184,6 +194,7 @@ def _load(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise InputError(f"no such file: {path}") from None
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())  # Arrow quotes a row with its line ends
+        reason = re.sub(r"\bRow #(\d+)", r"line \1", reason)  # and counts the header
         raise InputError(f"cannot read the table {path}: {reason}") from error
     if len(rows) == 0:
         raise InputError(f"{path} holds no rows")
@@ -206,7 +217,9 @@ def _refuse(path: Path, bad: NDArray[np.bool_], problem: str, value: pd.Series |
 def _check_numbers(path: Path, table: pd.DataFrame) -> None:
     """Check what every table of labels must keep to."""
     label = table["label"].to_numpy()
-    _refuse(path, table["frame"].to_numpy() < 1, "frame must be 1 or more", table["frame"])
+    frame = table["frame"].to_numpy()
+    _refuse(path, frame < 1, "frame must be 1 or more", table["frame"])
+    _refuse(path, frame > MAX_FRAME, f"frame must be {MAX_FRAME} or less", table["frame"])
     outside = (label < IGNORE) | (label >= N_CLASSES)
     _refuse(path, outside, f"label must be {IGNORE} to {N_CLASSES - 1}", table["label"])
     keys = table.columns.intersection(["video", "subject", "frame"]).to_list()

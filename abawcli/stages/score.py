@@ -1,6 +1,11 @@
-"""Score predictions against annotations, all videos pooled."""
+"""Score predictions against annotations, all videos pooled.
 
-from collections.abc import Callable, Iterable, Mapping
+Beside the challenge's figures stands what they are worth: how they vary with the videos, whether
+probabilities can be believed, and whether frames are counted as the annotations count them.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +15,7 @@ from numpy.typing import NDArray
 
 from abawcli.config import Scores
 from abawcli.errors import InputError
-from abawcli.formats.abaw import Labels
+from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.tracks import (
     Pair,
     Track,
@@ -26,18 +31,21 @@ from abawcli.metrics import (
     count_confusion,
     find_calibration_error,
     find_macro_f1,
+    find_own_f1,
     redraw_macro_f1,
     score_labels,
 )
 
+LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class VideoScore:
-    """One annotation's share; it may lack most classes, which count 0 in its macro-F1."""
+    """What the predictions for one annotation are worth."""
 
     name: str
-    frames: int  # annotated
-    macro_f1: float
+    frames: int  # annotated; where there are none, the figures are 0
+    macro_f1: float  # of the classes that occur in it, annotated or predicted
     accuracy: float
 
 
@@ -46,7 +54,8 @@ class Scoring:
     """What `score_files` found."""
 
     overall: Score
-    interval: tuple[float, float] | None  # 95 % of the macro-F1 of redrawn videos; None: one video
+    interval: tuple[float, float] | None  # 95 % of the macro-F1 of redrawn source videos; None:
+    # there is only one
     with_face: Score | None  # frames with a face only; None where the predictions do not say
     calibration_error: float | None  # of labelled frames; None where there are no probabilities
     shifts: dict[int, float]  # macro-F1 if annotated frame k is predicted in frame k + shift
@@ -79,14 +88,16 @@ def score_files(
     assert p is not None
     seen = _join(pairs.values(), lambda track: track.found)
     faces = seen is not None and bool((y[seen] != IGNORE).any())
+    overall = score_labels(y, p)
     counts = {shift: _count_videos(pairs.values(), shift) for shift in config.shifts}
+    sources = {shift: _join_sources(list(pairs), c) for shift, c in counts.items()}
     return Scoring(
-        overall=score_labels(y, p),
-        interval=_find_interval(counts[0], config),
+        overall=overall,
+        interval=_find_interval(sources[0], config),
         with_face=score_labels(y[seen], p[seen]) if faces else None,
         calibration_error=_measure_calibration(pairs.values(), y, p, config),
         shifts={shift: float(find_macro_f1(c.sum(axis=0))) for shift, c in counts.items()},
-        better_shift=_find_better_shift(counts, config),
+        better_shift=_find_better_shift(sources, config),
         unlabelled=int(((y != IGNORE) & (p == IGNORE)).sum()),
         videos=[_score_video(*item) for item in zip(pairs, counts[0], strict=True)],
         failed=failed,
@@ -112,6 +123,18 @@ def _count_videos(pairs: Iterable[Pair], shift: int) -> Counts:
     return np.stack(counts)
 
 
+def _join_sources(names: Sequence[str], counts: Counts) -> Counts:
+    """Return the counts of each source video that has any, (S, 8, 9), in the order of their names.
+
+    Tracks of one video (`x`, `x_left`, `x_right`) are drawn together: they share their faces, light
+    and sound.
+    """
+    sources, place = np.unique([split_side(name)[0] for name in names], return_inverse=True)
+    joined = np.zeros((len(sources), *counts.shape[1:]), counts.dtype)
+    np.add.at(joined, place, counts)
+    return joined[joined.any(axis=(1, 2))]
+
+
 def _find_interval(counts: Counts, config: Scores) -> tuple[float, float] | None:
     if len(counts) < 2:
         return None
@@ -120,16 +143,25 @@ def _find_interval(counts: Counts, config: Scores) -> tuple[float, float] | None
 
 
 def _find_better_shift(counts: Mapping[int, Counts], config: Scores) -> int | None:
-    """Return the shift with the highest score, if it is clearly better than none.
+    """Return, and warn of, the shift with the highest score if it is clearly better than none.
 
     That is, by `clear_gain` at least, and in 97.5 % of the draws of videos it is better at all.
     """
-    best = max(counts, key=lambda shift: float(find_macro_f1(counts[shift].sum(axis=0))))
-    gain = find_macro_f1(counts[best].sum(axis=0)) - find_macro_f1(counts[0].sum(axis=0))
+    scores = {shift: float(find_macro_f1(c.sum(axis=0))) for shift, c in counts.items()}
+    best = max(scores, key=lambda shift: scores[shift])
+    gain = scores[best] - scores[0]
     if gain < config.clear_gain or len(counts[0]) < 2:
         return None
     moved, still = (redraw_macro_f1(counts[s], config.draws, config.seed) for s in (best, 0))
-    return best if np.percentile(moved - still, 2.5) > 0 else None
+    if np.percentile(moved - still, 2.5) <= 0:
+        return None
+    LOG.warning(
+        "predictions that are %d frame%s %s score %.4f better (%.4f, not %.4f); check that both "
+        "sides count frames from 1, and that the video was decoded without losing the first ones",
+        abs(best), "s" if abs(best) > 1 else "", "later" if best > 0 else "earlier", gain,
+        scores[best], scores[0],
+    )  # fmt: skip
+    return best
 
 
 def _measure_calibration(
@@ -147,7 +179,7 @@ def _measure_calibration(
 def _score_video(name: str, counts: Counts) -> VideoScore:
     frames = int(counts.sum())
     right = int(np.diagonal(counts).sum())
-    return VideoScore(name, frames, float(find_macro_f1(counts)), right / max(frames, 1))
+    return VideoScore(name, frames, float(find_own_f1(counts)), right / max(frames, 1))
 
 
 def describe_scoring(scoring: Scoring) -> dict[str, Any]:
