@@ -1,8 +1,9 @@
 """The challenge's score and its relatives: arrays in, numbers out.
 
-All scores are made of counts. Those of videos add up to those of all, so that videos can be scored
-alone, together, and drawn again and again. Tests hold them against scikit-learn, which takes longer
-to load than a million frames to count.
+Scores are made of counts (..., 8, 9) of annotated frames: row = annotated class, column = predicted
+class, the last of them for none. Counts of videos add up to those of all, so that videos can be
+scored alone, together, and drawn again and again. (scikit-learn would count each time anew, and
+takes longer to import than a million frames to score; tests hold that the figures are its own.)
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ Counts = NDArray[np.int64]  # (..., 8, 9): annotated class, predicted class or n
 
 @dataclass(frozen=True)
 class Score:
-    """What `score_counts` found; per-class arrays (8,) in the order of `labels.CLASSES`."""
+    """What `score_labels` found; per-class arrays (8,) in the order of `labels.CLASSES`."""
 
     macro_f1: float
     accuracy: float
@@ -45,26 +46,12 @@ def score_labels(truth: ArrayLike, predicted: ArrayLike) -> Score:
     Raises:
         InputError: the lengths differ, a label is none of -1 to 7, or no frame is annotated.
     """
-    y, p = np.asarray(truth, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
-    if y.shape != p.shape:
-        raise InputError(f"{len(y)} annotations cannot be scored with {len(p)} predictions")
-    for labels in (y, p):
-        outside = (labels < IGNORE) | (labels >= N_CLASSES)
-        if outside.any():
-            raise InputError(f"labels are {IGNORE} to {N_CLASSES - 1}, not {labels[outside][0]}")
-    return score_counts(count_confusion(y, p))
-
-
-def score_counts(counts: Counts) -> Score:
-    """Score counts (8, 9) as `score_labels` scores the labels behind them.
-
-    Raises:
-        InputError: no frame is annotated.
-    """
+    counts = count_confusion(truth, predicted)
     support, confusion = counts.sum(axis=1), counts[:, :N_CLASSES]
     if not support.any():
         raise InputError("no annotated frame to score (all annotations are -1, or there are none)")
-    hits, f1 = confusion.diagonal(), find_f1(counts)
+    hits = confusion.diagonal()
+    f1 = _find_f1(counts)[0]
     return Score(
         macro_f1=float(f1.mean()),
         accuracy=float(hits.sum() / support.sum()),
@@ -76,27 +63,50 @@ def score_counts(counts: Counts) -> Score:
     )
 
 
-def count_confusion(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> Counts:
-    """Count annotated frames (N,) by class and prediction, (8, 9); the last column is none."""
-    known = truth != IGNORE
-    column = np.where(predicted == IGNORE, N_CLASSES, predicted)
-    cells = (truth * (N_CLASSES + 1) + column)[known]
+def count_confusion(truth: ArrayLike, predicted: ArrayLike) -> Counts:
+    """Count annotated frames (N,) by class and prediction, (8, 9); the last column is none.
+
+    Raises:
+        InputError: the lengths differ, or a label is none of -1 to 7.
+    """
+    y, p = np.asarray(truth, np.int64), np.asarray(predicted, np.int64)
+    if y.shape != p.shape:
+        raise InputError(f"{len(y)} annotations cannot be scored with {len(p)} predictions")
+    for labels in (y, p):
+        outside = labels[(labels < IGNORE) | (labels >= N_CLASSES)]
+        if len(outside):
+            raise InputError(f"labels must be {IGNORE} to {N_CLASSES - 1}, not {outside[0]}")
+    column = np.where(p == IGNORE, N_CLASSES, p)
+    cells = (y * (N_CLASSES + 1) + column)[y != IGNORE]
     counts = np.bincount(cells, minlength=N_CLASSES * (N_CLASSES + 1))
     return counts.reshape(N_CLASSES, N_CLASSES + 1)
 
 
-def find_f1(counts: Counts) -> NDArray[np.float64]:
-    """Return the F1 of each class in counts (..., 8, 9), (..., 8); 0 of one on neither side."""
-    hits = np.diagonal(counts[..., :N_CLASSES], axis1=-2, axis2=-1)
-    either = counts.sum(axis=-1) + counts[..., :N_CLASSES].sum(axis=-2)
-    f1: NDArray[np.float64] = 2 * hits / np.maximum(either, 1)
-    return f1
+def _find_f1(
+    counts: NDArray[np.number[Any]],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return each class's F1 in counts (..., 8, 9), (..., 8), and whether it occurs at all."""
+    confusion = counts[..., :N_CLASSES]
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    both = counts.sum(axis=-1) + confusion.sum(axis=-2)  # annotated frames and predicted ones
+    return 2 * hits / np.maximum(both, 1), both > 0
 
 
-def find_macro_f1(counts: Counts) -> NDArray[np.float64]:
-    """Return the macro-F1 of counts (..., 8, 9), (...)."""
-    macro_f1: NDArray[np.float64] = find_f1(counts).mean(axis=-1)
+def find_macro_f1(counts: NDArray[np.number[Any]]) -> NDArray[np.float64]:
+    """Return the macro-F1 of counts (..., 8, 9), (...): that of `score_labels`."""
+    macro_f1: NDArray[np.float64] = _find_f1(counts)[0].mean(axis=-1)
     return macro_f1
+
+
+def find_own_f1(counts: Counts) -> NDArray[np.float64]:
+    """Return the mean F1 of the classes that occur in counts (..., 8, 9), (...); 0 if none does.
+
+    That is what a single video is judged by: few have all classes, and the mean over all eight
+    would rate it by how many it has.
+    """
+    f1, occurs = _find_f1(counts)
+    own_f1: NDArray[np.float64] = f1.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1)
+    return own_f1
 
 
 def redraw_macro_f1(counts: Counts, draws: int, seed: int) -> NDArray[np.float64]:
@@ -108,7 +118,9 @@ def redraw_macro_f1(counts: Counts, draws: int, seed: int) -> NDArray[np.float64
     """
     videos = len(counts)
     times = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), draws)
-    return find_macro_f1(np.tensordot(times, counts, axes=1))
+    # Floats, because BLAS multiplies no integers; counts are exact in them.
+    drawn = np.tensordot(times.astype(np.float64), counts.astype(np.float64), axes=1)
+    return find_macro_f1(drawn)
 
 
 def find_calibration_error(

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from abawcli.config import HeadTraining
 from abawcli.formats.annotated import AnnotatedFeatures, read_annotated
 from abawcli.labels import IGNORE
-from abawcli.metrics import score_labels
+from abawcli.metrics import Counts, count_confusion, find_macro_f1, score_labels
 from abawcli.models.head_training import classify_videos, predict_labels
 from abawcli.models.heads import TrainedHead, load_head
 from abawcli.smoothing import find_window, smooth_probabilities
@@ -118,27 +118,20 @@ def show_score(truth: Labels, predicted: Labels, rows: Mask) -> str:
     return f"{score_labels(truth[rows], predicted[rows]).macro_f1:.3f}" if rows.any() else "-"
 
 
-def count_videos(truth: Labels, predicted: Labels, video: Labels) -> NDArray[np.float64]:
+def count_videos(truth: Labels, predicted: Labels, video: Labels) -> Counts:
     """Return each video's confusion matrix, the predictions -1 in its last column, (V, 8, 9)."""
-    counts = np.zeros((video.max() + 1, 8, 9))
-    kept = truth != IGNORE
-    np.add.at(counts, (video[kept], truth[kept], predicted[kept]), 1)  # -1 is the last
-    return counts
+    rows = [video == number for number in range(video.max() + 1)]
+    return np.stack([count_confusion(truth[these], predicted[these]) for these in rows])
 
 
-def measure_f1(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the macro-F1 (...) of confusion matrices (..., 8, 9)."""
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)  # (..., 8)
-    both = counts.sum(axis=-1) + counts.sum(axis=-2)[..., :8]
-    return np.asarray((2 * hits / np.maximum(both, 1)).mean(axis=-1))
-
-
-def compare(first: NDArray[np.float64], second: NDArray[np.float64]) -> str:
+def compare(first: Counts, second: Counts) -> str:
     """Return the difference of two macro-F1 and where 95 % of redrawn ones lie."""
     drawn = np.random.default_rng(0).integers(len(first), size=(DRAWS, len(first)))
-    gaps = [measure_f1(first[d].sum(axis=0)) - measure_f1(second[d].sum(axis=0)) for d in drawn]
+    gaps = [
+        find_macro_f1(first[d].sum(axis=0)) - find_macro_f1(second[d].sum(axis=0)) for d in drawn
+    ]
     low, high = np.percentile(gaps, [2.5, 97.5])
-    gap = measure_f1(first.sum(axis=0)) - measure_f1(second.sum(axis=0))
+    gap = find_macro_f1(first.sum(axis=0)) - find_macro_f1(second.sum(axis=0))
     return f"{gap:+.3f} ({low:+.3f} to {high:+.3f})"
 
 

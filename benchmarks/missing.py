@@ -33,7 +33,6 @@ from fusion import (
     compare,
     count_videos,
     learn,
-    measure_f1,
     predict,
 )
 from matplotlib import pyplot as plt
@@ -42,6 +41,7 @@ from numpy.typing import NDArray
 from abawcli.config import DUAL_BRANCH_TRAINING, DualBranchHead, HeadTraining
 from abawcli.formats.annotated import AnnotatedFeatures, read_annotated
 from abawcli.labels import CLASSES, IGNORE
+from abawcli.metrics import Counts, find_macro_f1
 from abawcli.models.head_training import classify_videos
 from abawcli.models.heads import TrainedHead
 
@@ -75,7 +75,6 @@ COLOURS = ("#9a9a9a", "#c0392b", "#6b8e23", "#7d3c98", "#e6a817", "#2e6da4", "#1
 
 WHAT = {"visual": "faces", "audio": "sounds"}
 
-Counts = NDArray[np.float64]  # (V, 8, 9) confusion matrices of the videos, -1 in the last column
 Table = dict[tuple[str, str, float, bool], list[Counts]]  # run, what is missing, share, smoothed
 
 
@@ -117,7 +116,7 @@ def hide(data: AnnotatedFeatures, what: str, share: float) -> AnnotatedFeatures:
 
 def describe_f1(counts: Sequence[Counts]) -> str:
     """Return mean and deviation of the macro-F1 over the seeds."""
-    f1 = [float(measure_f1(each.sum(axis=0))) for each in counts]
+    f1 = [float(find_macro_f1(each.sum(axis=0))) for each in counts]
     return f"{np.mean(f1):.3f} ± {np.std(f1):.3f}"
 
 
@@ -169,7 +168,7 @@ def plot_missing(table: Table, path: Path) -> None:
             if run.endswith("entropy"):
                 continue
             seeds = [table[run, what, share, True] for share in SHARES]
-            f1 = [np.mean([measure_f1(c.sum(axis=0)) for c in counts]) for counts in seeds]
+            f1 = [np.mean([find_macro_f1(c.sum(axis=0)) for c in counts]) for counts in seeds]
             style = "--" if "no modality" in run else "-"
             panel.plot(
                 SHARES, f1, style, marker="o", ms=3, label=run, color=f"C{number - ('no' in run)}"

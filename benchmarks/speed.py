@@ -4,7 +4,7 @@ Makes a 1280x720 video with one face out of a sample clip, then in turn decodes 
 labels it, a few times, in this one process. Prints frames a second, their ratio, the memory
 after the first tenth and at the end, and what each stage takes by itself.
 
-    python benchmarks/speed.py [--frames 750] [--rounds 3] [--video FILE]
+    python benchmarks/speed.py [--frames 750] [--rounds 3] [--recipe NAME|PATH] [--video FILE]
 """
 
 import argparse
@@ -114,10 +114,10 @@ def time_stages(predictor: Predictor, path: Path, limit: int = 200) -> Iterator[
     )
 
 
-def report(path: Path, count: int, rounds: int) -> None:
+def report(path: Path, count: int, rounds: int, recipe: str) -> None:
     """Print both tables."""
     spare_a_core()  # as the command does
-    predictor = Predictor()
+    predictor = Predictor(recipe)
     predict(predictor, path, count)  # warm-up: allocators, thread pools, file cache
     rows = []
     for _ in range(rounds):
@@ -144,16 +144,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--frames", type=int, default=750)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--recipe", default="compact")
     parser.add_argument("--video", type=Path, help="Use this file instead of making one.")
     arguments = parser.parse_args()
     if arguments.video:
         count = sum(1 for _ in read_frames(arguments.video))
-        report(arguments.video, count, arguments.rounds)
+        report(arguments.video, count, arguments.rounds, arguments.recipe)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "face.mp4"
         make_video(path, arguments.frames)
-        report(path, arguments.frames, arguments.rounds)
+        report(path, arguments.frames, arguments.rounds, arguments.recipe)
 
 
 if __name__ == "__main__":

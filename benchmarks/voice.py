@@ -16,17 +16,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, VOICE_PRESENT, Hearing
+from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, VOICE_PRESENT, Hearing, Scores
 from abawcli.formats.manifest import LabelledSounds, read_sound_manifest
 from abawcli.labels import CLASSES
 from abawcli.media.audio import read_audio
-from abawcli.metrics import score_labels
+from abawcli.metrics import find_calibration_error, score_labels
 from abawcli.models.no_voice import NO_VOICE, make_no_voice
 from abawcli.models.recipes import WEIGHTS
 from abawcli.models.voice import VoiceEncoder, average_around, load_voice_encoder
 
 Samples = NDArray[np.float32]
-BINS = 15  # of confidence, for the calibration error
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,6 @@ def read_clip(encoder: VoiceEncoder, samples: Samples) -> Clip:
     return Clip(plain.numpy(), calibrated.numpy(), heard)
 
 
-def calibration_error(p: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
-    """Return the expected calibration error: |confidence - accuracy|, weighted over the bins."""
-    confidence, right = p.max(axis=1), p.argmax(axis=1) == truth
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = [abs((confidence - right)[bins == k].sum()) for k in range(BINS)]
-    return float(np.sum(gaps) / len(truth))
-
-
 def print_corpus(name: str, clips: list[Clip], labels: NDArray[np.int64]) -> None:
     """Print scores by clip and by frame, the confusion of clips, and the calibration."""
     means = {
@@ -93,7 +84,12 @@ def print_corpus(name: str, clips: list[Clip], labels: NDArray[np.int64]) -> Non
         f"{by_frame.f1[there].mean():.3f}; accuracy {by_clip.accuracy:.3f}, {by_frame.accuracy:.3f}"
     )
     for what, p, y in (("frames", frames, truth), ("clips", means, labels)):
-        before, after = (calibration_error(p[kind], y) for kind in ("plain", "calibrated"))
+        before, after = (
+            find_calibration_error(
+                p[kind].max(axis=1), p[kind].argmax(axis=1) == y, Scores().calibration_bins
+            )
+            for kind in ("plain", "calibrated")
+        )
         print(f"calibration error of {what}: {before:.3f}, with the temperature {after:.3f}")
 
 

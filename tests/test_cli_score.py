@@ -55,6 +55,15 @@ def test_the_confusion_matrix_fits_a_narrow_terminal(folders: Path) -> None:
     assert max(map(len, stdout.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_without_times_is_scored(folders: Path, suffix: str) -> None:
+    table = make_table([0, 0, 1, -1], "a").assign(time_s=np.nan)
+    write_table(table, Path(f"a{suffix}"), {})
+    status, stdout, stderr = score(f"a{suffix}", "truth/a.txt")
+    assert (status, stderr) == (0, "")
+    assert find_row(stdout, "accuracy")[3:] == ["0.5000", "4"]
+
+
 def test_a_file_against_a_file(folders: Path) -> None:
     status, stdout, _ = score("preds/a.csv", "truth/a.txt")
     assert status == 0

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from sample_tables import make_table
@@ -10,6 +11,10 @@ from abawcli.formats.files import read_provenance
 from abawcli.formats.tables import read_table, write_table
 from abawcli.smoothing import SMOOTHERS
 
+WITHOUT_TIMES = (
+    "abaw: error: a window of 1 s needs the frames' times, which are not known here; "
+    "give it in frames\n"
+)
 LABELS = [0] * 20 + [6] + [0] * 20 + [-1] * 5 + [0] * 5
 
 
@@ -192,3 +197,13 @@ def test_rows_that_stay_without_a_label_are_said_unless_quiet(table: Path) -> No
         message + ": none within 1 frames\n",
     )
     assert smooth("raw.csv", "-o", "b.csv", "--window", "3", "-q") == (0, "")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_without_times_is_smoothed_by_frames(table: Path, suffix: str) -> None:
+    write_table(make_table(LABELS).assign(time_s=np.nan), Path(f"bare{suffix}"), {})
+    assert smooth(f"bare{suffix}", "-o", f"smooth{suffix}") == (0, "")
+    rows = read_table(Path(f"smooth{suffix}"))
+    assert rows["time_s"].isna().all() and (rows["label"] == 0).all()
+    status, stderr = smooth(f"bare{suffix}", "-o", f"s{suffix}", "--window", "1.0s")
+    assert (status, stderr) == (2, WITHOUT_TIMES)

@@ -2,10 +2,25 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+)
 
 from abawcli.errors import InputError
-from abawcli.metrics import score_labels
+from abawcli.metrics import (
+    count_confusion,
+    find_macro_f1,
+    find_own_f1,
+    redraw_macro_f1,
+    score_labels,
+)
+
+annotated = st.lists(st.tuples(st.integers(-1, 7), st.integers(-1, 7)), min_size=1).filter(
+    lambda pairs: any(truth != -1 for truth, _ in pairs)
+)
 
 
 def test_a_case_counted_by_hand() -> None:
@@ -45,28 +60,23 @@ def test_only_predictions_of_none() -> None:
 
 
 @settings(deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(-1, 7), st.integers(-1, 7)), min_size=1).filter(
-        lambda pairs: any(truth != -1 for truth, _ in pairs)
-    )
-)
+@given(annotated)
 def test_agrees_with_scikit_learn_and_with_the_definition(pairs: list[tuple[int, int]]) -> None:
     truth, predicted = np.array(pairs).T
     score = score_labels(truth, predicted)
     y, p = truth[truth != -1], predicted[truth != -1]
-    classes = list(range(8))
-    expected = precision_recall_fscore_support(y, p, labels=classes, zero_division=0)
-    for found, wanted in zip(
-        (score.precision, score.recall, score.f1, score.support), expected, strict=True
-    ):
-        np.testing.assert_allclose(found, wanted, rtol=1e-12)
-    assert score.macro_f1 == pytest.approx(expected[2].mean())
+    expected = f1_score(y, p, labels=list(range(8)), average="macro", zero_division=0)
+    assert score.macro_f1 == pytest.approx(expected)
     assert score.accuracy == pytest.approx(accuracy_score(y, p))
-    with_none = confusion_matrix(y, p, labels=[-1, *classes])
-    np.testing.assert_array_equal(score.confusion, with_none[1:, 1:])
-    for k in classes:
+    classes = list(range(8))
+    each = precision_recall_fscore_support(y, p, labels=classes, zero_division=0)
+    np.testing.assert_allclose([score.precision, score.recall, score.f1, score.support], each)
+    matrix = confusion_matrix(y, p, labels=[-1, *classes])
+    np.testing.assert_array_equal(score.confusion, matrix[1:, 1:])
+    for k in range(8):
         hits, wrong = int(((y == k) & (p == k)).sum()), int(((y == k) != (p == k)).sum())
         assert score.f1[k] == pytest.approx(2 * hits / (2 * hits + wrong) if hits else 0)
+        assert score.confusion[k].tolist() == [int(((y == k) & (p == j)).sum()) for j in range(8)]
 
 
 def test_lengths_that_differ() -> None:
@@ -74,14 +84,49 @@ def test_lengths_that_differ() -> None:
         score_labels([0, 1, 2], [0, 1])
 
 
-@pytest.mark.parametrize(("truth", "predicted"), [([8], [0]), ([0], [8]), ([0], [-2]), ([-2], [0])])
-def test_labels_that_are_no_class(truth: list[int], predicted: list[int]) -> None:
-    wrong = next(label for label in truth + predicted if label)
-    with pytest.raises(InputError, match=f"labels are -1 to 7, not {wrong}"):
-        score_labels(truth, predicted)
-
-
 @pytest.mark.parametrize("truth", [[], [-1, -1]])
 def test_nothing_annotated(truth: list[int]) -> None:
     with pytest.raises(InputError, match="no annotated frame to score"):
         score_labels(truth, [0] * len(truth))
+
+
+@pytest.mark.parametrize(("truth", "predicted"), [([8], [0]), ([0], [8]), ([-2], [0])])
+def test_labels_that_are_none(truth: list[int], predicted: list[int]) -> None:
+    with pytest.raises(InputError, match=r"labels must be -1 to 7, not (8|-2)"):
+        score_labels(truth, predicted)
+
+
+@settings(deadline=None)
+@given(annotated)
+def test_a_video_is_judged_by_the_classes_that_occur(pairs: list[tuple[int, int]]) -> None:
+    truth, predicted = np.array([(truth, max(label, 0)) for truth, label in pairs]).T
+    kept = truth != -1
+    expected = f1_score(truth[kept], predicted[kept], average="macro", zero_division=0)
+    assert find_own_f1(count_confusion(truth, predicted)) == pytest.approx(expected)
+    assert find_own_f1(count_confusion(truth, truth)) == 1
+
+
+def random_videos(seed: int, videos: int) -> np.ndarray:
+    """Return counts (V, 8, 9) of videos, some of which are predicted better than others."""
+    rng = np.random.default_rng(seed)
+    counts = []
+    for share in rng.random(videos):
+        y = rng.integers(0, 8, 200)
+        counts.append(count_confusion(y, np.where(rng.random(200) < share, y, 0)))
+    return np.stack(counts)
+
+
+def test_redrawn_videos_vary_as_other_videos_do() -> None:
+    """Of sets of videos, as many as it says have an interval that the score of all lies in."""
+    expected = find_macro_f1(random_videos(0, 5000).sum(axis=0))
+    inside = 0
+    for seed in range(1, 101):
+        drawn = redraw_macro_f1(random_videos(seed, 40), 200, 0)
+        low, high = np.percentile(drawn, (5, 95))
+        inside += bool(low <= expected <= high)
+    assert 80 <= inside <= 97
+
+
+def test_an_interval_of_more_videos_is_narrower() -> None:
+    widths = [np.ptp(redraw_macro_f1(random_videos(2, videos), 300, 0)) for videos in (5, 50, 500)]
+    assert widths == sorted(widths, reverse=True)

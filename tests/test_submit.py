@@ -131,7 +131,7 @@ def test_predictions_that_cannot_be_read_or_come_twice(tmp_path: Path, sample: P
     with pytest.raises(InputError, match="o/a.txt: labels of a are in .*a.txt too, left out here"):
         fill_sample(files, sample)
     (tmp_path / "b.txt").write_text("0\n")
-    with pytest.raises(InputError, match="b.txt, line 1: the header must be .*1 other failures"):
+    with pytest.raises(InputError, match="b.txt, line 1: the header must be .*and another failure"):
         fill_sample(files, sample)
 
 

@@ -158,7 +158,7 @@ def test_unknown_suffix(tmp_path: Path, name: str) -> None:
         ("frame", "0", "line 3: frame must be 1 or more, not 0"),
         ("frame", "10000000", "line 3: frame must be 9999999 or less, not 10000000"),
         ("frame", "1", "line 3: there was a row for this video, frame, subject before"),
-        ("time_s", "", "line 3: time_s is empty"),
+        ("found", "", "line 3: found is empty"),
         ("found", "maybe", "line 3: CSV conversion error"),
         ("source", "guess", "line 3: source must be one of av, visual, .*, not guess"),
         ("source", "none", "line 3: label must be -1 where source is none"),

@@ -67,7 +67,9 @@ def _print_videos(scoring: Scoring) -> None:
         worst = worst[: Scores().shown_videos]
         some = f"the {len(worst)} worst of {len(annotated)} (-v: all)"
     rows = [[v.name, f"{v.frames:,}", f"{v.macro_f1:.4f}", f"{v.accuracy:.4f}"] for v in worst]
-    print_table(f"videos, {some}, by accuracy", ["video", "frames", "macro-F1", "accuracy"], rows)
+    print_table(
+        f"videos, {some}, by accuracy", ["video", "frames", "F1 of its classes", "accuracy"], rows
+    )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Columns, in this order:
 
     video, subject        text: which video, which person in it
-    frame, time_s         number from 1; presentation time in seconds
+    frame, time_s         number from 1; presentation time in seconds, or nothing where it is not
+                          known: of crops without their video
     found, face_score     is there a face, detected in this frame or interpolated between two
                           detections, and how surely (0..1)
     x, y, w, h            the face's box in pixels of the displayed frame
@@ -49,7 +50,7 @@ SCHEMA = pa.schema(
     ]
 )
 COLUMNS: list[str] = SCHEMA.names
-ALWAYS_PRESENT = ("video", "frame", "time_s", "subject", "found", "source", "label")
+ALWAYS_PRESENT = ("video", "frame", "subject", "found", "source", "label")
 # Digits after the point in csv. Microseconds: finer than any container's clock in use. Eight
 # probabilities of 6 digits still sum to 1 within 4e-6.
 DECIMALS = {"time_s": 6, "face_score": 4, "x": 2, "y": 2, "w": 2, "h": 2, "confidence": 6} | {

@@ -170,7 +170,8 @@ def gather_truth(files: Iterable[Path], failed: dict[str, str]) -> dict[str, Lab
 def summarise_failures(failed: Mapping[str, str]) -> str:
     """Return the first reason why something failed, and how many more there are."""
     first, *others = failed.values()
-    return first + (f" (and {len(others)} other failures)" if others else "")
+    more = "another failure" if len(others) == 1 else f"{len(others)} other failures"
+    return f"{first} (and {more})" if others else first
 
 
 def pair_tracks(

@@ -6,7 +6,7 @@ probabilities can be believed, and whether frames are counted as the annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,15 @@ from abawcli.formats.tracks import (
     pair_tracks,
     summarise_failures,
 )
-from abawcli.labels import CLASSES, IGNORE, N_CLASSES
+from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import (
     Counts,
     Score,
     count_confusion,
     find_calibration_error,
     find_macro_f1,
+    find_own_f1,
     redraw_macro_f1,
-    score_counts,
     score_labels,
 )
 
@@ -41,11 +41,11 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VideoScore:
-    """One annotation's share; it may lack most classes, which count 0 in its macro-F1."""
+    """What the predictions for one annotation are worth."""
 
     name: str
     frames: int  # annotated; where there are none, the figures are 0
-    macro_f1: float
+    macro_f1: float  # of the classes that occur in it, annotated or predicted
     accuracy: float
 
 
@@ -88,16 +88,17 @@ def score_files(
     assert p is not None
     seen = _join(pairs.values(), lambda track: track.found)
     faces = seen is not None and bool((y[seen] != IGNORE).any())
+    overall = score_labels(y, p)
     counts = {shift: _count_videos(pairs.values(), shift) for shift in config.shifts}
     sources = {shift: _join_sources(list(pairs), c) for shift, c in counts.items()}
     return Scoring(
-        overall=score_counts(counts[0].sum(axis=0)),
+        overall=overall,
         interval=_find_interval(sources[0], config),
         with_face=score_labels(y[seen], p[seen]) if faces else None,
         calibration_error=_measure_calibration(pairs.values(), y, p, config),
         shifts={shift: float(find_macro_f1(c.sum(axis=0))) for shift, c in counts.items()},
         better_shift=_find_better_shift(sources, config),
-        unlabelled=int(counts[0][..., N_CLASSES].sum()),
+        unlabelled=int(((y != IGNORE) & (p == IGNORE)).sum()),
         videos=[_score_video(*item) for item in zip(pairs, counts[0], strict=True)],
         failed=failed,
     )
@@ -177,8 +178,8 @@ def _measure_calibration(
 
 def _score_video(name: str, counts: Counts) -> VideoScore:
     frames = int(counts.sum())
-    right = int(counts.trace())
-    return VideoScore(name, frames, float(find_macro_f1(counts)), right / max(frames, 1))
+    right = int(np.diagonal(counts).sum())
+    return VideoScore(name, frames, float(find_own_f1(counts)), right / max(frames, 1))
 
 
 def describe_scoring(scoring: Scoring) -> dict[str, Any]:
@@ -215,4 +216,4 @@ def describe_scoring(scoring: Scoring) -> dict[str, Any]:
 
 
 def _describe_video(video: VideoScore) -> dict[str, Any]:
-    return {"frames": video.frames, "macro_f1": video.macro_f1, "accuracy": video.accuracy}
+    return {key: value for key, value in asdict(video).items() if key != "name"}
