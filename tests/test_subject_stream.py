@@ -98,7 +98,8 @@ def test_everybody_at_once_is_everybody_alone(
             # Who is nobody at that time reads what the sound alone says.
             found = reading.subjects.get(subject, reading.sound)
             np.testing.assert_allclose(found, alone[k], atol=1e-6)
-            assert subject in reading.subjects or subject not in present[k]
+            near = any(subject in who for who in present[max(k - 5, 0) : k + 6])
+            assert (subject in reading.subjects) == near  # however the frames are cut into chunks
 
 
 @pytest.mark.parametrize("head", [HEAD, MIXED], ids=["head", "ensemble"])

@@ -26,7 +26,7 @@ class FrameReading:
     """One frame and what a head makes of it."""
 
     features: FrameFeatures
-    subjects: dict[int, Probabilities]  # (8,) of each person, seen in it or in a window around it
+    subjects: dict[int, Probabilities]  # (8,) of who is seen less than a window before or after
     sound: Probabilities  # (8,) of nobody in particular; NaN where nothing is known
 
 
@@ -42,7 +42,7 @@ class SubjectStream:
         self.visual_dim = visual_dim
         self.nobody = head.open_stream()
         self.subjects: dict[int, SoftVoting | JointVoting] = {}
-        self.last_seen: dict[int, int] = {}  # frames before and with the last one with the face
+        self.seen_at: dict[int, NDArray[np.int64]] = {}  # frames (from 0) with the face, lately
         self.waiting: deque[FrameFeatures] = deque()  # frames that are not final
 
     def push(self, chunk: Sequence[FrameFeatures]) -> list[FrameReading]:
@@ -53,21 +53,23 @@ class SubjectStream:
         for subject in faces.keys() - self.subjects.keys():
             self.subjects[subject] = self.nobody.fork()
         unseen = self._lay_nothing(len(chunk))
-        given = {}
+        first, given = self.nobody.given, {}
         for subject, stream in self.subjects.items():
             visual, has_visual = faces.get(subject, unseen)
             given[subject] = stream.push(visual, audio, has_visual, has_audio)
-            if has_visual.any():
-                self.last_seen[subject] = self.nobody.seen + int(np.flatnonzero(has_visual)[-1]) + 1
+            seen = self.nobody.seen + np.flatnonzero(has_visual)
+            self.seen_at[subject] = np.append(self.seen_at.get(subject, seen[:0]), seen)
         sound = self.nobody.push(unseen[0], audio, unseen[1], has_audio)
         self.waiting.extend(chunk)
+        readings = self._give(first, given, sound)
         self._drop_unseen()
-        return self._give(given, sound)
+        return readings
 
     def finish(self) -> list[FrameReading]:
         """Return what is left after the last frame."""
+        first = self.nobody.given
         given = {subject: stream.finish() for subject, stream in self.subjects.items()}
-        return self._give(given, self.nobody.finish())
+        return self._give(first, given, self.nobody.finish())
 
     def _gather(
         self, chunk: Sequence[FrameFeatures]
@@ -87,12 +89,26 @@ class SubjectStream:
         """Drop the streams of which all frames to come are nobody's."""
         # Frames to be given out are held by windows that begin less than a window before them.
         oldest = self.nobody.given - self.nobody.window
-        gone = [subject for subject, seen in self.last_seen.items() if seen <= oldest]
-        for subject in gone:
-            del self.subjects[subject], self.last_seen[subject]
+        for subject, seen in list(self.seen_at.items()):
+            self.seen_at[subject] = seen[seen > oldest]
+            if not len(self.seen_at[subject]):
+                del self.subjects[subject], self.seen_at[subject]
 
-    def _give(self, given: dict[int, Probabilities], sound: Probabilities) -> list[FrameReading]:
+    def _give(
+        self, first: int, given: dict[int, Probabilities], sound: Probabilities
+    ) -> list[FrameReading]:
+        """Return final frames, which begin with number `first` from 0, for those who are near."""
+        frames = np.arange(first, first + len(sound))
+        near = {subject: self._is_near(subject, frames) for subject in given}
         return [
-            FrameReading(self.waiting.popleft(), {s: p[k] for s, p in given.items()}, row)
+            FrameReading(
+                self.waiting.popleft(), {s: p[k] for s, p in given.items() if near[s][k]}, row
+            )
             for k, row in enumerate(sound)
         ]
+
+    def _is_near(self, subject: int, frames: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which frames are less than a window from one with the face."""
+        seen, window = self.seen_at[subject], self.nobody.window
+        before = np.searchsorted(seen, frames - window, "right")
+        return np.asarray(np.searchsorted(seen, frames + window) > before)
