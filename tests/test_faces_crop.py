@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from abawcli.faces.crop import crop_frame, crop_scales, crop_square, resize_square, square_around
@@ -100,6 +100,7 @@ class Still:
     x=st.floats(-70, 110), y=st.floats(-70, 80), side=st.floats(1, 50),
     out=st.sampled_from([None, 1, 9, 48]),
 )  # fmt: skip
+@example(x=0.0, y=4.0, side=2.0, out=None)
 def test_a_frame_gives_the_same_from_the_part_that_is_shown(
     x: float, y: float, side: float, out: int | None
 ) -> None:

@@ -64,11 +64,12 @@ def crop_square(
         (side, side, 3), black outside the image.
     """
     left, top, extent = square_around(box, scale)
-    left, top = left - origin[0], top - origin[1]
     if side is None:
         side = max(1, round(extent))
-        left, top = left + (extent - side) / 2, top + (extent - side) / 2
-        return _copy(image, round(left), round(top), side)
+        # Rounded in the frame: halves would go another way at an odd origin.
+        column, row = (round(start + (extent - side) / 2) for start in (left, top))
+        return _copy(image, column - origin[0], row - origin[1], side)
+    left, top = left - origin[0], top - origin[1]
     if extent > side:
         return _shrink(image, left, top, extent, side)
     return _enlarge(image, left, top, extent, side)
