@@ -15,6 +15,7 @@ from abawcli.formats.files import (
     name_outputs,
     provenance_path,
     read_provenance,
+    replace_folder,
     write_provenance,
     write_whole,
 )
@@ -175,6 +176,13 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="File name too long"), write_whole(long) as temporary:
         temporary.touch()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("path", [".", "/"])
+def test_a_place_without_a_name_is_an_output_error(path: str) -> None:
+    for write in (write_whole, replace_folder):
+        with pytest.raises(OutputError, match="it is a folder"), write(Path(path)):
+            raise AssertionError("nothing is to be written")
 
 
 def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:

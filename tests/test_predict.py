@@ -25,7 +25,7 @@ from abawcli.media.audio import read_audio
 from abawcli.media.video import Frame, read_frames
 from abawcli.models.checkpoint import hash_file, load_checkpoint, save_checkpoint
 from abawcli.models.heads import build_head, save_head
-from abawcli.models.recipes import join_recipes
+from abawcli.models.recipes import RECIPES, join_recipes
 from abawcli.stages.extract import extract_features
 from abawcli.stages.fuse import fuse_tables
 from abawcli.stages.predict import Predictor, predict_frames, predict_video
@@ -217,6 +217,12 @@ def test_several_heads_say_the_same_of_video_and_features(folds: Path, names: li
         for path in (clip, folds / "f.safetensors")
     )
     pd.testing.assert_frame_equal(direct, later, atol=1e-5)
+
+
+def test_one_head_by_two_names_counts_once() -> None:
+    path = str(RECIPES["compact"])
+    names = ["compact-dual-branch", "compact", path]
+    assert join_recipes(names).describe() == join_recipes(names[:2]).describe()
 
 
 def test_one_recipe_given_twice_is_that_recipe(folds: Path) -> None:

@@ -209,6 +209,13 @@ class TestSides:
         assert score_files([predictions], truth).overall.accuracy == 1
         assert "a_left is taken with subject 'main' of a" in caplog.text
 
+    def test_a_table_and_a_text_about_the_same_video(self, tmp_path: Path) -> None:
+        table = write_rows(tmp_path / "p.csv", make_table([0, 1], "a"))
+        text = write_text(tmp_path / "a.txt", [0, 1])
+        truth = write_text(tmp_path / "truth" / "a.txt", [0, 1])
+        with pytest.raises(InputError, match="a: predictions in a table and in a text file"):
+            score_files([table, text], [truth])
+
     def test_several_subjects_name_the_option(self, tmp_path: Path) -> None:
         predictions = write_rows(
             tmp_path / "a.csv", make_table([1], "a", "1"), make_table([2], "a", "2")

@@ -108,7 +108,7 @@ def command(
     missing = _report_unknown(edited, plan, output)
     if os.path.isfile(proposal):  # what is wrong with it is said before hours of work
         proposed = plan_folders(plan, read_strategy(proposal), subject)
-        if not strategy:
+        if not strategy or os.path.realpath(strategy) != os.path.realpath(proposal):
             _warn_if_ignored(plan, proposed, proposal)
     loaded, identity = load_detector(detector), load_identity()
     used: dict[str, tuple[Stretches, str]] = {}

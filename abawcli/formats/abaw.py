@@ -92,6 +92,8 @@ def find_track(name: str, tracks: Iterable[tuple[str, str]], what: str) -> tuple
         raise InputError(f"{name}: no {what} of this video")
     if side and (video, side) in found:
         return video, side
+    if len(found) > 1 and "" in {subject for _, subject in found}:
+        raise InputError(f"{name}: {what} in a table and in a text file; give one of them")
     if len(found) > 1:
         subjects = ", ".join(sorted(subject for _, subject in found))
         raise InputError(

@@ -130,6 +130,17 @@ def warn_left_out(what: str, names: Sequence[str]) -> None:
         LOG.warning("%d %s and are left out: %s", len(names), what, shown)
 
 
+def _name_temporary(path: Path) -> Path:
+    """Return a name beside `path`; the suffix stays last: writers choose their format by it.
+
+    Raises:
+        OutputError: `path` is `.` or `/`, which have no name.
+    """
+    if not path.name:
+        raise OutputError(f"cannot write {path}: it is a folder; give it a name in there")
+    return path.with_name(f".{os.getpid()}.{path.name}")
+
+
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it when the block ends without error.
@@ -137,8 +148,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the place cannot be written.
     """
-    # The suffix stays last: writers choose their format by it.
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = _name_temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -159,7 +169,7 @@ def replace_folder(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the place cannot be written.
     """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = _name_temporary(path)
     try:
         temporary.mkdir(parents=True)
         yield temporary

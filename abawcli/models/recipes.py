@@ -97,7 +97,11 @@ def join_recipes(names: Sequence[str]) -> Recipe:
             backbones.
         CheckpointError: as `find_recipe`.
     """
-    first, *others = recipes = [find_recipe(name) for name in dict.fromkeys(names)]
+    # By the file: a head has more names than one, and would count as often.
+    files: dict[str, str] = {}
+    for name in names:
+        files.setdefault(os.path.realpath(RECIPES.get(name, name)), name)
+    first, *others = recipes = [find_recipe(name) for name in files.values()]
     for pair in itertools.combinations(recipes, 2):
         _check_pair(*pair)
     unlike = [recipe.name for recipe in others if recipe.smoothing != first.smoothing]
