@@ -97,19 +97,13 @@ def command(
     from abawcli.faces.detect import load_detector
     from abawcli.faces.identity import load_identity
     from abawcli.formats.files import VIDEO_SUFFIXES, expand_inputs, name_outputs
-    from abawcli.formats.strategy import STRATEGY_NAME, plan_folders, propose, read_strategy
+    from abawcli.formats.strategy import STRATEGY_NAME, propose
     from abawcli.formats.tables import decode_name
     from abawcli.stages.crop import crop_folders, describe_tracks
 
     cropping = replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side)
     names = name_outputs(expand_inputs(inputs, VIDEO_SUFFIXES), Path(), "")
-    edited, proposal = read_strategy(strategy) if strategy else {}, output / STRATEGY_NAME
-    plan = plan_folders(map(str, names.values()), edited, subject)
-    missing = _report_unknown(edited, plan, output)
-    if os.path.isfile(proposal):  # what is wrong with it is said before hours of work
-        proposed = plan_folders(plan, read_strategy(proposal), subject)
-        if not strategy or os.path.realpath(strategy) != os.path.realpath(proposal):
-            _warn_if_ignored(plan, proposed, proposal)
+    plan, missing = _plan_folders([str(n) for n in names.values()], output, strategy, subject)
     loaded, identity = load_detector(detector), load_identity()
     used: dict[str, tuple[Stretches, str]] = {}
     rows: list[list[str]] = []
@@ -135,7 +129,23 @@ def command(
                 f"crops in {output}", ["video", "frames", "with a face", "looked at", "subjects"],
                 rows, stderr=True,
             )  # fmt: skip
-        propose(proposal, used)
+        propose(output / STRATEGY_NAME, used)
+
+
+def _plan_folders(
+    videos: list[str], output: Path, strategy: Path | None, subject: str | None
+) -> tuple[dict[str, dict[str, Stretches]], list[str]]:
+    """Return the folders of each video with whom they show, and the rows about no video."""
+    from abawcli.formats.strategy import STRATEGY_NAME, plan_folders, read_strategy
+
+    edited, proposal = read_strategy(strategy) if strategy else {}, output / STRATEGY_NAME
+    plan = plan_folders(videos, edited, subject)
+    missing = _report_unknown(edited, plan, output)
+    if os.path.isfile(proposal):  # what is wrong with it is said before hours of work
+        proposed = plan_folders(plan, read_strategy(proposal), subject)
+        if not strategy or os.path.realpath(strategy) != os.path.realpath(proposal):
+            _warn_if_ignored(plan, proposed, proposal)
+    return plan, missing
 
 
 def _report_unknown(

@@ -77,7 +77,7 @@ def command(
     settings = predictor.describe(subject, smooth=not no_smooth)
     rows = []
 
-    def predict(path: Path) -> None:
+    def label(path: Path) -> None:
         work = files.describe_work("predict", [path], settings)
         if files.is_finished(outputs[path], work, overwrite):
             click.echo(
@@ -91,7 +91,7 @@ def command(
         rows.append(_summarise(path.name, table, time.perf_counter() - start))
 
     try:
-        run_each(paths, predict)
+        run_each(paths, label)
     finally:
         if rows and not quiet:
             columns = ["video", "frames", "faces", "labelled", "seconds", "frames/s", "labels"]

@@ -18,6 +18,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from abawcli.config import STRATEGIES, is_strategy, parse_track
 from abawcli.errors import InputError
@@ -44,6 +45,22 @@ class Stretch:
 
 
 Stretches = tuple[Stretch, ...]  # of one folder of crops, by frame
+
+
+def describe_choice(stretches: Stretches) -> dict[str, Any]:
+    """Return whom crops show, JSON-like, for their provenance; `name_choice` reads it."""
+    if len(stretches) == 1 and stretches[0].is_whole:
+        return {"subject": stretches[0].strategy}
+    rows = [(stretch.strategy, stretch.first, stretch.last) for stretch in stretches]
+    return {"subject": "strategy", "stretches": rows}
+
+
+def name_choice(settings: Mapping[str, Any], most: int) -> str:
+    """Return in words what `describe_choice` wrote, of at most so many stretches."""
+    rows = settings.get("stretches", [])
+    parts = [f"{strategy} {first}-{last or ''}" for strategy, first, last in rows]
+    parts[most:] = ["..."] if len(parts) > most else []
+    return ", ".join(parts) or str(settings.get("subject", "main"))
 
 
 def choose_by_name(name: str) -> str:

@@ -36,7 +36,7 @@ from abawcli.formats.files import (
     replace_folder,
     write_provenance,
 )
-from abawcli.formats.strategy import Stretch, Stretches
+from abawcli.formats.strategy import Stretch, Stretches, describe_choice
 from abawcli.media.video import Frame, read_frames
 
 Update = Callable[[int, int | None, str], None]
@@ -196,7 +196,7 @@ def crop_folders(
     done: dict[Path, CropSummary | None] = dict.fromkeys(folders)
     todo: dict[Path, dict[str, Any]] = {}
     for output, stretches in folders.items():
-        provenance = describe_work("crop", [path], settings | _describe_choice(stretches))
+        provenance = describe_work("crop", [path], settings | describe_choice(stretches))
         _refuse_foreign(output)
         if not is_finished(output, provenance, overwrite):
             todo[output] = provenance
@@ -213,14 +213,6 @@ def crop_folders(
         write_provenance(output, provenance)
         done[output] = _summarise(tables[output])
     return done
-
-
-def _describe_choice(stretches: Stretches) -> dict[str, Any]:
-    """Return whom crops show, for their provenance."""
-    if len(stretches) == 1 and stretches[0].is_whole:
-        return {"subject": stretches[0].strategy}
-    rows = [(stretch.strategy, stretch.first, stretch.last) for stretch in stretches]
-    return {"subject": "strategy", "stretches": rows}
 
 
 def _choose_faces(faces: FaceColumns, stretches: Stretches, path: Path) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from abawcli.config import ContactSheet
 from abawcli.errors import InputError
 from abawcli.formats.crops import is_own_crops
 from abawcli.formats.faces import FACES_NAME, TRACKS_NAME, read_faces
+from abawcli.formats.strategy import name_choice
 from abawcli.formats.tables import decode_name
 
 _NAMED = 6  # stretches in the head of a sheet, which is a line of text
@@ -55,18 +56,10 @@ def read_tracks(folder: Path) -> tuple[Tracks, dict[str, Any]]:
     faces["cropped"] = pd.MultiIndex.from_frame(faces[key]).isin(shown)
     numbers, counts = np.unique(faces["subject"].to_numpy(), return_counts=True)
     tracks = Tracks(
-        decode_name(folder.name), _describe_choice(about), frames,
+        decode_name(folder.name), name_choice(about.get("settings", {}), _NAMED), frames,
         crops["time_s"].to_numpy()[first], faces, numbers[np.lexsort((numbers, -counts))].tolist(),
     )  # fmt: skip
     return tracks, about
-
-
-def _describe_choice(about: dict[str, Any]) -> str:
-    settings = about.get("settings", {})
-    rows = settings.get("stretches", [])
-    parts = [f"{strategy} {first}-{last or ''}" for strategy, first, last in rows]
-    parts[_NAMED:] = ["..."] if len(parts) > _NAMED else []
-    return ", ".join(parts) or str(settings.get("subject", "main"))
 
 
 def choose_cells(tracks: Tracks, config: ContactSheet) -> pd.DataFrame:
