@@ -6,21 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from sample_clips import CLIPS, SAMPLES, abaw, copy_labels
 from tiny_models import save_image_set, save_sound_backbone, save_vision_backbone
 
-from abawcli.cli import main
 from abawcli.formats.tables import PROBABILITIES, read_table
 from abawcli.models.checkpoint import describe_checkpoint
-
-SAMPLES = Path(__file__).parents[1] / "sample_videos"
-CLIPS = ("expressions", "leaves_and_returns_vfr", "rotated_phone")
-
-
-def abaw(*arguments: object) -> str:
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +20,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = save_image_set(work / "images")
     save_vision_backbone(work / "beit", "beit")
     save_sound_backbone(work / "wavlm", "wavlm")
-    (work / "labels").mkdir()
-    for clip in CLIPS:
-        text = (SAMPLES / f"{clip}.txt").read_text()
-        (work / "labels" / f"{clip}.txt").write_text(text)
+    copy_labels(work / "labels")
     abaw("train", "encoder", "--images", work / "images", "--manifest", images, "-o",
          work / "encoder", "--backbone", work / "beit", "--epochs", "1", "--batch-size", "8",
          "--frozen-blocks", "1", "--device", "cpu")  # fmt: skip

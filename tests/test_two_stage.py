@@ -6,21 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from sample_clips import CLIPS, SAMPLES, abaw, copy_labels
 from tiny_models import save_sound_backbone, save_vision_backbone
 
 from abawcli.cli import main
 from abawcli.formats.features import read_features
 from abawcli.formats.tables import PROBABILITIES, read_table
 from abawcli.models.checkpoint import hash_file
-
-SAMPLES = Path(__file__).parents[1] / "sample_videos"
-CLIPS = ("expressions", "leaves_and_returns_vfr", "rotated_phone")
-
-
-def abaw(*arguments: object) -> str:
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +21,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("two-stage")
     save_vision_backbone(work / "dino", "dinov2")
     save_sound_backbone(work / "wav", "wav2vec2")
-    (work / "labels").mkdir()
-    for clip in CLIPS:
-        text = (SAMPLES / f"{clip}.txt").read_text()
-        (work / "labels" / f"{clip}.txt").write_text(text)
+    copy_labels(work / "labels")
     videos = [SAMPLES / f"{clip}.mp4" for clip in CLIPS]
     scales = [part for scale in (0.9, 1.2, 1.5) for part in ("--scale", scale)]
     abaw("crop", *videos, "-o", work / "crops", *scales, "--size", "64")
