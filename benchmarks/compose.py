@@ -49,7 +49,7 @@ from sequences import (
 from abawcli.config import AUDIO_RATE_HZ
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.formats.abaw import write_annotation
-from abawcli.formats.files import write_whole
+from abawcli.formats.atomic import write_whole
 from abawcli.formats.manifest import read_manifest
 from abawcli.labels import IGNORE, index_of
 from abawcli.media.audio import read_audio

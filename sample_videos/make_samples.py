@@ -22,7 +22,7 @@ import numpy as np
 from animated_face import FACE_CENTRE, SCALE, AnimatedFace, Floats, Image
 from clips import CLIPS, Clip, Pose, Speech, find_pose, label_frames, weigh_units
 
-from abawcli.formats.files import write_whole
+from abawcli.formats.atomic import write_whole
 from abawcli.labels import CLASSES
 
 MS = Fraction(1, 1000)  # the clock of all frames

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from sample_tables import make_table
 
 from abawcli.cli import main
-from abawcli.formats.files import read_provenance
+from abawcli.formats.provenance import read_provenance
 from abawcli.formats.tables import read_table, write_table
 
 

@@ -11,7 +11,7 @@ from sample_tables import make_table
 
 from abawcli.cli import main
 from abawcli.formats.abaw import write_annotation
-from abawcli.formats.files import read_provenance
+from abawcli.formats.provenance import read_provenance
 from abawcli.formats.tables import write_table
 
 STEADY = np.repeat([0, 4, 5, 2], 40)

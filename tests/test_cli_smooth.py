@@ -7,7 +7,7 @@ from sample_tables import make_table
 
 from abawcli.cli import main
 from abawcli.config import SMOOTHING_METHODS
-from abawcli.formats.files import read_provenance
+from abawcli.formats.provenance import read_provenance
 from abawcli.formats.tables import read_table, write_table
 from abawcli.smoothing import SMOOTHERS
 

@@ -16,7 +16,7 @@ from abawcli.config import Cropping, Detection, Tracking
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.faces.detect import Face
 from abawcli.formats.faces import SCHEMA, read_faces, write_faces
-from abawcli.formats.files import provenance_path
+from abawcli.formats.provenance import provenance_path
 from abawcli.formats.strategy import Stretch
 from abawcli.stages.crop import CropSummary, crop_folders, crop_video, describe_tracks
 

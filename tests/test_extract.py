@@ -17,7 +17,7 @@ from tiny_models import save_sound_backbone, save_vision_backbone, save_voice_en
 from abawcli.config import Cropping, Prediction
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.formats.features import Features, read_features
-from abawcli.formats.files import provenance_path
+from abawcli.formats.provenance import provenance_path
 from abawcli.formats.strategy import Stretch
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import Encoder

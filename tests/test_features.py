@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from abawcli import __version__
 from abawcli.errors import InputError, OutputError
 from abawcli.formats.features import Features, name_backbone, read_features, write_features
-from abawcli.formats.files import read_provenance
+from abawcli.formats.provenance import read_provenance
 
 
 def make_features(rows: int = 5, **about: Any) -> Features:

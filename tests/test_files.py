@@ -7,17 +7,16 @@ import pytest
 
 from abawcli import __version__
 from abawcli.errors import InputError, OutputError, UsageError
-from abawcli.formats.files import (
-    VIDEO_SUFFIXES,
+from abawcli.formats.atomic import write_whole
+from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_inputs
+from abawcli.formats.outputs import name_outputs
+from abawcli.formats.provenance import (
     describe_work,
-    expand_inputs,
     is_finished,
-    name_outputs,
     provenance_path,
     read_provenance,
     replace_folder,
     write_provenance,
-    write_whole,
 )
 
 VIDEOS = frozenset([".mp4", ".avi"])

@@ -194,7 +194,7 @@ def test_it_is_recorded_and_other_work_is_done_again(pack: Path, tmp_path: Path)
     from blob_faces import BlobDetector, picture
     from media_files import write_media
 
-    from abawcli.formats.files import read_provenance
+    from abawcli.formats.provenance import read_provenance
     from abawcli.formats.strategy import Stretch
 
     clip = write_media(tmp_path / "clip.mkv", [picture(40)] * 5)

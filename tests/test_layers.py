@@ -109,7 +109,7 @@ def test_every_module_keeps_the_rules(module: str) -> None:
         ("abawcli.faces.crop", "from abawcli.media.video import Frame", "own or a higher layer"),
         ("abawcli.models.moe", "import abawcli.stages.train", "higher layer"),
         ("abawcli.media.video", "from abawcli import cli", "higher layer"),
-        ("abawcli.formats.files", "from ..models import moe", "higher layer"),
+        ("abawcli.formats.atomic", "from ..models import moe", "higher layer"),
         ("abawcli.stages.crop", "from abawcli.novelty import x", "no layer"),
         ("abawcli.stages.score", "from abawcli.stages.train import EncoderRun", "stage imports"),
         ("abawcli.stages.score", "from abawcli.stages import train", "stage imports"),
@@ -137,7 +137,7 @@ def test_each_rule_can_fail(module: str, source: str, fault: str) -> None:
     [
         ("abawcli.labels", "from abawcli.errors import InputError"),
         ("abawcli.faces.track", "from abawcli.faces.detect import DETECTORS"),
-        ("abawcli.formats.files", "from abawcli import __version__"),
+        ("abawcli.formats.atomic", "from abawcli import __version__"),
         ("abawcli.stages.predict", "from abawcli.stages.smooth import smooth_table"),
         ("abawcli.models.checkpoint", "import torch"),
         ("abawcli.cli.console", "from rich.table import Table"),

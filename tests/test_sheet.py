@@ -16,7 +16,7 @@ from media_files import write_media
 from abawcli.config import ContactSheet
 from abawcli.errors import InputError, OutputError
 from abawcli.formats.faces import SCHEMA, TRACKS_NAME, read_faces, write_faces
-from abawcli.formats.files import read_provenance
+from abawcli.formats.provenance import read_provenance
 from abawcli.formats.strategy import Stretch
 from abawcli.stages.crop import crop_folders, crop_video
 from abawcli.views.sheet import SheetSummary, make_sheet

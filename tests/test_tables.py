@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sample_tables import make_table
 
 from abawcli.errors import InputError, OutputError, UsageError
-from abawcli.formats.files import describe_work, is_finished, read_provenance
+from abawcli.formats.provenance import describe_work, is_finished, read_provenance
 from abawcli.formats.tables import (
     COLUMNS,
     DECIMALS,

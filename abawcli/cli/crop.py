@@ -96,7 +96,8 @@ def command(
     """
     from abawcli.faces.detect import load_detector
     from abawcli.faces.identity import load_identity
-    from abawcli.formats.files import VIDEO_SUFFIXES, expand_inputs, name_outputs
+    from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_inputs
+    from abawcli.formats.outputs import name_outputs
     from abawcli.formats.strategy import STRATEGY_NAME, propose
     from abawcli.formats.tables import decode_name
     from abawcli.stages.crop import crop_folders, describe_tracks

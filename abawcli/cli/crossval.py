@@ -60,7 +60,7 @@ def command(
     kept in folds.csv of the run folder, for further heads. Started again, it trains what is not
     trained yet. Scores are of the last epoch: the held-out fold chooses nothing.
     """
-    from abawcli.formats.files import expand_inputs
+    from abawcli.formats.inputs import expand_inputs
     from abawcli.stages.crossval import cross_validate, describe_results
 
     check_shape(heads, tuned)

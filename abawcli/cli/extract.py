@@ -80,14 +80,15 @@ def command(
     in folders, sound files are looked for with --modality audio.
     """
     from abawcli.device import spare_a_core
-    from abawcli.formats import crops, features, files
+    from abawcli.formats import crops, features
+    from abawcli.formats.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
     from abawcli.models.extractor import Extractor
     from abawcli.stages.extract import extract_features
 
-    suffixes = files.VIDEO_SUFFIXES | (files.SOUND_SUFFIXES if modality == "audio" else frozenset())
+    suffixes = VIDEO_SUFFIXES | (SOUND_SUFFIXES if modality == "audio" else frozenset())
     if output.suffix not in ("", features.FEATURES_SUFFIX) and not output.is_dir():
         raise UsageError(f"{output} must end in {features.FEATURES_SUFFIX}, or be a folder")
-    paths = files.expand_inputs(inputs, suffixes, crops.is_crops)
+    paths = expand_inputs(inputs, suffixes, crops.is_crops)
     crops.check_names(paths)
     outputs = crops.name_features(paths, output, features.FEATURES_SUFFIX)
     spare_a_core()

@@ -29,7 +29,7 @@ def _plan(members: list[Path], output: Path) -> tuple[Path, dict[Path, list[Path
 
     Those are reported.
     """
-    from abawcli.formats.files import check_apart, name_outputs
+    from abawcli.formats.outputs import check_apart, name_outputs
     from abawcli.formats.tables import check_table_name
     from abawcli.stages.fuse import match_tables
 
@@ -70,23 +70,25 @@ def command(
     file name, into the folder -o. In each row those take part that have a label; rows are
     matched by video, subject and frame.
     """
-    from abawcli.formats import files
+    from abawcli.formats.inputs import expand_inputs
+    from abawcli.formats.outputs import check_outside
+    from abawcli.formats.provenance import describe_work, is_finished, read_provenance
     from abawcli.formats.tables import TABLE_SUFFIXES, read_table, write_table
     from abawcli.stages.fuse import fuse_tables, resolve_weights
 
-    members = files.expand_inputs(inputs, TABLE_SUFFIXES, os.path.isdir)
+    members = expand_inputs(inputs, TABLE_SUFFIXES, os.path.isdir)
     weights = resolve_weights(weights, len(members))
-    files.check_outside(output, map(str, members))
+    check_outside(output, map(str, members))
     folder, inputs_of, partial = _plan(members, output)
 
     def work(name: Path) -> None:
         path, tables = folder / name, inputs_of[name]
         settings = {
             "weights": weights,
-            "predictions": [files.read_provenance(table) for table in tables],
+            "predictions": [read_provenance(table) for table in tables],
         }
-        provenance = files.describe_work("fuse", tables, settings)
-        if not files.is_finished(path, provenance, overwrite):
+        provenance = describe_work("fuse", tables, settings)
+        if not is_finished(path, provenance, overwrite):
             read = {str(table): read_table(table) for table in tables}
             write_table(fuse_tables(read, weights), path, provenance)
 

@@ -63,23 +63,26 @@ def command(
     csv each. Every decoded frame has a row, whether it shows a face or not.
     """
     from abawcli.device import spare_a_core
-    from abawcli.formats import files, tables
+    from abawcli.formats import tables
     from abawcli.formats.features import FEATURES_SUFFIX
+    from abawcli.formats.inputs import IMAGE_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
+    from abawcli.formats.outputs import name_outputs
+    from abawcli.formats.provenance import describe_work, is_finished
     from abawcli.stages.predict import Predictor
 
-    suffixes = files.SOUND_SUFFIXES if modality == "audio" else files.IMAGE_SUFFIXES
-    paths = files.expand_inputs(inputs, files.VIDEO_SUFFIXES | suffixes | {FEATURES_SUFFIX})
+    suffixes = SOUND_SUFFIXES if modality == "audio" else IMAGE_SUFFIXES
+    paths = expand_inputs(inputs, VIDEO_SUFFIXES | suffixes | {FEATURES_SUFFIX})
     if output.suffix and not os.path.isdir(output):
         tables.check_table_name(output)
-    outputs = files.name_outputs(paths, output, ".csv")
+    outputs = name_outputs(paths, output, ".csv")
     spare_a_core()
     predictor = Predictor(recipes, device, Prediction(batch_size=batch_size), modality)
     settings = predictor.describe(subject, smooth=not no_smooth)
     rows = []
 
     def label(path: Path) -> None:
-        work = files.describe_work("predict", [path], settings)
-        if files.is_finished(outputs[path], work, overwrite):
+        work = describe_work("predict", [path], settings)
+        if is_finished(outputs[path], work, overwrite):
             click.echo(
                 f"abaw: {outputs[path]} is there already, made with these settings", err=True
             )

@@ -54,7 +54,7 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
     from abawcli.cli.batch import run_each
     from abawcli.cli.console import print_json, print_table
-    from abawcli.formats.files import VIDEO_SUFFIXES, expand_inputs
+    from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_inputs
     from abawcli.media.probe import probe_media
 
     reports: list[ProbeReport] = []

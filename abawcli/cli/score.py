@@ -124,7 +124,8 @@ def _check_outputs(
     overwrite: bool,
 ) -> None:
     """Refuse, before any work, outputs that would replace what they should not."""
-    from abawcli.formats.files import check_apart, is_finished
+    from abawcli.formats.outputs import check_apart
+    from abawcli.formats.provenance import is_finished
 
     if plot:
         from abawcli.views.plot import check_plot_name
@@ -176,12 +177,9 @@ def command(
     is cross-validated: the videos of each fold are scored with what wins on the other folds.
     The last line printed is the `abaw smooth` command that wins on all videos.
     """
-    from abawcli.formats.files import (
-        describe_work,
-        expand_inputs,
-        write_provenance,
-        write_whole,
-    )
+    from abawcli.formats.atomic import write_whole
+    from abawcli.formats.inputs import expand_inputs
+    from abawcli.formats.provenance import describe_work, write_provenance
     from abawcli.formats.tracks import LABEL_SUFFIXES
 
     settings = {"sweep": asdict(Sweeping())} if sweep else asdict(Scores())

@@ -32,7 +32,7 @@ def command(inputs: tuple[str, ...], output: Path, overwrite: bool, quiet: bool)
     cut out of the video; where it is gone, only what was cropped is shown.
     """
     from abawcli.formats.crops import is_own_crops, name_features, name_video
-    from abawcli.formats.files import expand_inputs
+    from abawcli.formats.inputs import expand_inputs
     from abawcli.views.sheet import make_sheet
 
     if output.suffix not in ("", *SUFFIXES) and not output.is_dir():

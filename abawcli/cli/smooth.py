@@ -48,20 +48,22 @@ def command(
     are filled have the source `filled`; those farther than half a window from any prediction
     stay `none`.
     """
-    from abawcli.formats import files
+    from abawcli.formats.inputs import expand_inputs
+    from abawcli.formats.outputs import check_outside, name_outputs
+    from abawcli.formats.provenance import describe_work, is_finished, read_provenance
     from abawcli.formats.tables import TABLE_SUFFIXES, check_table_name, read_table, write_table
     from abawcli.stages.smooth import smooth_table
 
     config = Smoothing(method, *window, space)
-    files.check_outside(output, inputs)
-    outputs = files.name_outputs(files.expand_inputs(inputs, TABLE_SUFFIXES), output)
+    check_outside(output, inputs)
+    outputs = name_outputs(expand_inputs(inputs, TABLE_SUFFIXES), output)
     if output.suffix and not os.path.isdir(output):
         check_table_name(output)
 
     def work(path: Path) -> None:
-        settings = {**asdict(config), "predictions": files.read_provenance(path)}
-        provenance = files.describe_work("smooth", [path], settings)
-        if not files.is_finished(outputs[path], provenance, overwrite):
+        settings = {**asdict(config), "predictions": read_provenance(path)}
+        provenance = describe_work("smooth", [path], settings)
+        if not is_finished(outputs[path], provenance, overwrite):
             write_table(smooth_table(read_table(path), config), outputs[path], provenance)
 
     run_each(outputs, work)

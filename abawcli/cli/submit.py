@@ -66,20 +66,22 @@ def _check(submission: Path, sample: Path) -> None:
 def _write(
     predictions: tuple[str, ...], sample: Path, output: Path, overwrite: bool, quiet: bool
 ) -> None:
-    from abawcli.formats import files
+    from abawcli.formats.inputs import expand_inputs
+    from abawcli.formats.outputs import check_apart
+    from abawcli.formats.provenance import describe_work, is_finished, write_provenance
     from abawcli.formats.submission import write_submission
     from abawcli.formats.tracks import LABEL_SUFFIXES
     from abawcli.stages.submit import fill_sample
 
-    paths = files.expand_inputs(predictions, LABEL_SUFFIXES)
-    files.check_apart([output], [*paths, sample])
-    provenance = files.describe_work("submit", [*paths, sample], {})
-    if files.is_finished(output, provenance, overwrite):
+    paths = expand_inputs(predictions, LABEL_SUFFIXES)
+    check_apart([output], [*paths, sample])
+    provenance = describe_work("submit", [*paths, sample], {})
+    if is_finished(output, provenance, overwrite):
         click.echo(f"abaw: {output} is there already, made of these predictions", err=True)
         return
     filled = fill_sample(paths, sample)
     write_submission(filled.rows, output)
-    files.write_provenance(output, provenance)
+    write_provenance(output, provenance)
     if not quiet:
         click.echo(
             f"abaw: {output}: {len(filled.rows):,} rows of {filled.videos} videos; "

@@ -154,7 +154,7 @@ def command(
     matched by name; what has no partner is left out. Started again after an interruption, it
     goes on with the next epoch and ends with the same weights.
     """
-    from abawcli.formats.files import expand_inputs
+    from abawcli.formats.inputs import expand_inputs
     from abawcli.stages.train_head import train_fusion_head
 
     if bool(valid_features) != bool(valid_labels):

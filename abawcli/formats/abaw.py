@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawcli.errors import InputError
-from abawcli.formats.files import write_whole
+from abawcli.formats.atomic import write_whole
 from abawcli.formats.lines import note_quirks, read_text, strip_ends, strip_header
 from abawcli.labels import CLASSES, IGNORE
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, align_rows, find_track, read_annotation
 from abawcli.formats.features import MODALITIES, Features, name_backbone, read_features
-from abawcli.formats.files import warn_left_out
+from abawcli.formats.inputs import warn_left_out
 from abawcli.labels import IGNORE
 
 LOG = logging.getLogger(__name__)

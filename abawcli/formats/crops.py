@@ -14,7 +14,8 @@ from pathlib import Path
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
 from abawcli.formats.faces import FACES_NAME, read_faces
-from abawcli.formats.files import VIDEO_SUFFIXES, name_outputs
+from abawcli.formats.inputs import VIDEO_SUFFIXES
+from abawcli.formats.outputs import name_outputs
 
 _NUMBERED = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 
@@ -100,7 +101,7 @@ def name_video(path: Path) -> str:
 
 
 def name_features(paths: Sequence[Path], output: Path, suffix: str) -> dict[Path, Path]:
-    """Return where the features of each input go: as `files.name_outputs`, by `name_video`.
+    """Return where the features of each input go: as `outputs.name_outputs`, by `name_video`.
 
     Raises:
         UsageError: as there.

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from abawcli.errors import InputError
-from abawcli.formats.files import write_whole
+from abawcli.formats.atomic import write_whole
 
 FACES_NAME = "faces.parquet"
 TRACKS_NAME = "tracks.parquet"

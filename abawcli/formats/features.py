@@ -22,7 +22,8 @@ from safetensors.numpy import save_file
 
 from abawcli import __version__
 from abawcli.errors import InputError
-from abawcli.formats.files import provenance_path, write_provenance, write_whole
+from abawcli.formats.atomic import write_whole
+from abawcli.formats.provenance import provenance_path, write_provenance
 
 FORMAT = 1  # raised when a reader of the older files would go wrong
 KIND = "features"

@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import Labels, split_side
-from abawcli.formats.files import write_whole
+from abawcli.formats.atomic import write_whole
 from abawcli.labels import IGNORE
 
 Folds = dict[str, int]  # name of an annotation -> fold, from 1

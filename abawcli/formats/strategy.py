@@ -23,7 +23,7 @@ from typing import Any
 from abawcli.config import STRATEGIES, is_strategy, parse_track
 from abawcli.errors import InputError
 from abawcli.formats.abaw import split_side
-from abawcli.formats.files import write_whole
+from abawcli.formats.atomic import write_whole
 
 STRATEGY_NAME = "strategy.csv"  # the proposal, in the folder that crops are written to
 COLUMNS = ("video", "strategy", "from", "to", "note")

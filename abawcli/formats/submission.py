@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from abawcli.errors import InputError
-from abawcli.formats.files import write_whole
+from abawcli.formats.atomic import write_whole
 from abawcli.formats.lines import describe_ends, note_quirks, read_text, strip_ends, strip_header
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 

@@ -31,7 +31,8 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from abawcli.errors import InputError, UsageError
-from abawcli.formats.files import provenance_path, write_provenance, write_whole
+from abawcli.formats.atomic import write_whole
+from abawcli.formats.provenance import provenance_path, write_provenance
 from abawcli.labels import IGNORE, N_CLASSES, PROBABILITY_COLUMNS
 
 SOURCES = ("av", "visual", "audio", "filled", "none")
@@ -129,7 +130,7 @@ def write_table(table: pd.DataFrame, path: Path, provenance: Mapping[str, Any]) 
 
     `table` has the columns of this module; others are not written. What is no Unicode in a video's
     name becomes replacement characters. The provenance goes into a
-    file of its own for csv and parquet alike, so that `files.is_finished` has one place to
+    file of its own for csv and parquet alike, so that `provenance.is_finished` has one place to
     look; parquet carries a copy in its schema metadata under `abaw`.
 
     Raises:

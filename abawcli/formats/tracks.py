@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, align_rows, find_track, read_annotation, split_side
-from abawcli.formats.files import VIDEO_SUFFIXES
+from abawcli.formats.inputs import VIDEO_SUFFIXES
 from abawcli.formats.submission import is_submission, read_submission
 from abawcli.formats.tables import (
     PROBABILITIES,

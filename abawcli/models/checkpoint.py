@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from abawcli.errors import CheckpointError
-from abawcli.formats.files import write_whole
+from abawcli.formats.atomic import write_whole
 
 FORMAT = 1  # raised when a reader of the older description would go wrong
 METADATA_KEY = "abaw"

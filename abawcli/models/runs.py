@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from abawcli.errors import OutputError
-from abawcli.formats.files import write_whole
+from abawcli.formats.atomic import write_whole
 from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
 
 STATE_NAME = "last.safetensors"

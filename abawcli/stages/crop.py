@@ -30,12 +30,7 @@ from abawcli.formats.faces import (
     read_faces,
     write_faces,
 )
-from abawcli.formats.files import (
-    describe_work,
-    is_finished,
-    replace_folder,
-    write_provenance,
-)
+from abawcli.formats.provenance import describe_work, is_finished, replace_folder, write_provenance
 from abawcli.formats.strategy import Stretch, Stretches, describe_choice
 from abawcli.media.video import Frame, read_frames
 

@@ -29,12 +29,7 @@ from abawcli.formats.crops import (
 )
 from abawcli.formats.faces import BOX, FACES_NAME, read_faces
 from abawcli.formats.features import FEATURES_SUFFIX, Features, round_features, write_features
-from abawcli.formats.files import (
-    describe_work,
-    is_finished,
-    replace_folder,
-    write_provenance,
-)
+from abawcli.formats.provenance import describe_work, is_finished, replace_folder, write_provenance
 from abawcli.formats.tables import decode_name
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import FeatureEncoder

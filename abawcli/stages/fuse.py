@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from abawcli.config import FUSED_TIMES_S
 from abawcli.errors import InputError, UsageError
-from abawcli.formats.files import expand_inputs
+from abawcli.formats.inputs import expand_inputs
 from abawcli.formats.tables import PROBABILITIES, TABLE_SUFFIXES, set_probabilities
 from abawcli.fusion import average_probabilities
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from abawcli.config import Submission
 from abawcli.errors import InputError
 from abawcli.formats.abaw import ROW_TOLERANCE, Labels, find_track
-from abawcli.formats.files import warn_left_out
+from abawcli.formats.inputs import warn_left_out
 from abawcli.formats.lines import read_text, strip_header
 from abawcli.formats.submission import HEADER, LOCATION, ROW_FORM, read_submission
 from abawcli.formats.tracks import Tracks, gather_tracks, summarise_failures

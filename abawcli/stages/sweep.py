@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from abawcli.config import SMOOTHING_METHODS, SMOOTHING_SPACES, Smoothing, Sweeping
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, split_side
-from abawcli.formats.files import read_provenance
 from abawcli.formats.folds import Folds, make_folds
+from abawcli.formats.provenance import read_provenance
 from abawcli.formats.tables import SOURCES
 from abawcli.formats.tracks import (
     Pair,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawcli.errors import UsageError
-from abawcli.formats.files import write_whole
+from abawcli.formats.atomic import write_whole
 from abawcli.labels import CLASSES
 from abawcli.metrics import Score
 from abawcli.stages.sweep import AS_PREDICTED, Sweep

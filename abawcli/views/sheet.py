@@ -15,9 +15,10 @@ import pandas as pd
 
 from abawcli.config import ContactSheet
 from abawcli.faces.crop import crop_frame, read_square
+from abawcli.formats.atomic import write_whole
 from abawcli.formats.crops import find_scales
 from abawcli.formats.faces import BOX, FACES_NAME, TRACKS_NAME
-from abawcli.formats.files import describe_work, is_finished, write_provenance, write_whole
+from abawcli.formats.provenance import describe_work, is_finished, write_provenance
 from abawcli.media.video import read_frames
 from abawcli.views.sheet_drawing import Pictures, draw_sheet
 from abawcli.views.tracks import choose_cells, read_tracks
