@@ -15,6 +15,7 @@ SMOOTHING_METHODS = ("median", "mean", "gaussian", "vote")  # `smoothing.SMOOTHE
 HEAD_NAMES = ("gated", "visual", "audio", "concat", "dual-branch")  # `models.heads.HEADS`
 SMOOTHING_SPACES = ("probabilities", "logits")
 PRECISIONS = ("auto", "float32", "bfloat16")  # number formats to train in
+ROTATIONS = (0, 90, 180, 270)  # degrees clockwise by which frames can be turned
 AUDIO_RATE_HZ = 16_000  # what Wav2Vec 2.0, WavLM and our own voice model expect
 
 

@@ -19,6 +19,7 @@ from media_files import (
 )
 from PIL import Image as PillowImage
 
+from abawcli.config import ROTATIONS
 from abawcli.errors import InputError
 from abawcli.media.video import Frame, Orientation, decode_frames, read_frames
 
@@ -185,6 +186,18 @@ def test_display_matrix_is_applied(tmp_path, degrees, mirrored):
     assert max(small.shape) == 48
     assert np.abs(small.astype(int) - expected[::2, ::2]).mean() < 8
     assert (frame.region_rgb(5, 9, 42, 60) == frame.rgb()[9:60, 5:42]).all()
+
+
+@pytest.mark.parametrize("rotate", ROTATIONS)
+@pytest.mark.parametrize(("degrees", "mirrored"), TURNS)
+def test_rotation_comes_on_top_of_the_display_matrix(tmp_path, degrees, mirrored, rotate):
+    matrix = TURNS[degrees, mirrored]
+    path = write_media(tmp_path / "v.mp4", [corner_picture()], matrix=matrix)
+    (shown,), (frame,) = read_frames(path), read_frames(path, rotate)
+    expected = np.rot90(shown.rgb(), -rotate // 90)  # clockwise
+    assert frame.size == (expected.shape[1], expected.shape[0])
+    assert (frame.rgb() == expected).all()
+    assert (frame.region_rgb(5, 9, 42, 60) == expected[9:60, 5:42]).all()
 
 
 def test_picture_is_turned_as_its_exif_says(tmp_path):

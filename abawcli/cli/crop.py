@@ -18,6 +18,7 @@ from abawcli.cli.options import (
     inputs_argument,
     output_option,
     overwrite_option,
+    rotate_option,
     verbosity_options,
 )
 from abawcli.config import DETECTOR_NAMES, SUBJECTS, Cropping, Tracking
@@ -69,6 +70,7 @@ def _check_finite(
     "--stride", type=click.IntRange(min=1), default=TRACKING.stride, show_default=True,
     help="Frames from one detection to the next while nothing is doubtful; 1: every frame.",
 )  # fmt: skip
+@rotate_option
 @overwrite_option
 @verbosity_options
 def command(
@@ -80,6 +82,7 @@ def command(
     strategy: Path | None,
     detector: str,
     stride: int,
+    rotate: int,
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -114,7 +117,8 @@ def command(
         with progress_bar(path.name, "frame", quiet) as update:
             done = crop_folders(
                 path, folders, detector=loaded, identity=identity, cropping=cropping,
-                tracking=replace(TRACKING, stride=stride), overwrite=overwrite, update=update,
+                tracking=replace(TRACKING, stride=stride), rotate=rotate, overwrite=overwrite,
+                update=update,
             )  # fmt: skip
         for folder, summary in done.items():
             name = str(folder.relative_to(output))

@@ -13,6 +13,7 @@ from abawcli.cli.options import (
     inputs_argument,
     output_option,
     overwrite_option,
+    rotate_option,
     verbosity_options,
 )
 from abawcli.config import (
@@ -54,6 +55,7 @@ from abawcli.errors import UsageError
     "--subject", type=click.Choice(SUBJECTS),
     help="Whose face, as for predict.  [default: main; of crops, whom they show]",
 )  # fmt: skip
+@rotate_option
 @batch_size_option
 @device_option
 @overwrite_option
@@ -67,6 +69,7 @@ def command(
     layers: str,
     audio_from: Path | None,
     subject: str | None,
+    rotate: int,
     batch_size: int,
     device: str,
     overwrite: bool,
@@ -92,7 +95,7 @@ def command(
     crops.check_names(paths)
     outputs = crops.name_features(paths, output, features.FEATURES_SUFFIX)
     spare_a_core()
-    extractor = Extractor(visual, audio, modality, layers, device, Prediction(batch_size))
+    extractor = Extractor(visual, audio, modality, layers, device, Prediction(batch_size), rotate)
     rows: list[list[str]] = []
 
     def work(path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from abawcli.cli.console import set_verbosity
-from abawcli.config import SUBJECTS, Prediction
+from abawcli.config import ROTATIONS, SUBJECTS, Prediction
 
 Command = Callable[..., Any]
 
@@ -82,5 +82,10 @@ batch_size_option = click.option(
 device_option = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cuda|mps|cpu",
     help="Where networks run.",
+)  # fmt: skip
+rotate_option = click.option(
+    "--rotate", type=click.Choice(ROTATIONS[1:]), default=0, metavar="90|180|270",
+    help="Turn frames clockwise by so many degrees, beyond what the file itself says: for cameras "
+    "that do not record how they were held.",
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")

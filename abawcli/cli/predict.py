@@ -15,6 +15,7 @@ from abawcli.cli.options import (
     inputs_argument,
     output_option,
     overwrite_option,
+    rotate_option,
     subject_option,
     verbosity_options,
 )
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @subject_option
 @click.option("--no-smooth", is_flag=True, help="Leave each frame's own probabilities.")
+@rotate_option
 @batch_size_option
 @device_option
 @overwrite_option
@@ -51,6 +53,7 @@ def command(
     modality: str,
     subject: str,
     no_smooth: bool,
+    rotate: int,
     batch_size: int,
     device: str,
     overwrite: bool,
@@ -76,7 +79,7 @@ def command(
         tables.check_table_name(output)
     outputs = name_outputs(paths, output, ".csv")
     spare_a_core()
-    predictor = Predictor(recipes, device, Prediction(batch_size=batch_size), modality)
+    predictor = Predictor(recipes, device, Prediction(batch_size=batch_size), modality, rotate)
     settings = predictor.describe(subject, smooth=not no_smooth)
     rows = []
 

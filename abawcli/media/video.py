@@ -19,8 +19,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from abawcli.config import Media
-from abawcli.errors import InputError
+from abawcli.config import ROTATIONS, Media
+from abawcli.errors import InputError, UsageError
 
 LOG = logging.getLogger(__name__)
 Image = NDArray[np.uint8]
@@ -64,6 +64,15 @@ class Orientation:
     def turned(cls, quarters: int) -> "Orientation":
         """Return the rotation by 0 to 3 quarter turns counterclockwise."""
         return cls(quarters % 2 == 1, flip_x=quarters >= 2, flip_y=quarters in (1, 2))
+
+    def then(self, after: "Orientation") -> "Orientation":
+        """Return what `after` makes of a picture that is shown in this orientation."""
+        flip_x, flip_y = self.flip_x, self.flip_y
+        if after.transpose:
+            flip_x, flip_y = flip_y, flip_x
+        return Orientation(
+            self.transpose ^ after.transpose, flip_x ^ after.flip_x, flip_y ^ after.flip_y
+        )
 
     @property
     def mirrored(self) -> bool:
@@ -308,27 +317,43 @@ def _add_times(
         yield time_s, native
 
 
-def decode_frames(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[Frame]:
+def check_rotation(degrees: int) -> None:
+    """Make sure, before any work is done, that frames can be turned by so many degrees.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    if degrees not in ROTATIONS:
+        raise UsageError(f"cannot rotate by {degrees!r}; choose 90, 180 or 270")
+
+
+def decode_frames(
+    container: InputContainer, stream: VideoStream, path: Path, rotate: int = 0
+) -> Iterator[Frame]:
     """Yield every frame of a stream in presentation order.
+
+    `rotate` degrees (0, 90, 180, 270) clockwise come on top of the rotation that the file states.
 
     Raises:
         InputError: no frame can be decoded.
     """
     number, angle, orientation = 0, None, Orientation()
+    turn = Orientation.turned(-rotate // 90 % 4)
     natives = decode_stream(container, stream, path)
     for number, (time_s, native) in enumerate(_add_times(container, stream, natives), 1):
         # A frame whose side data was read refers to itself and stays until the next garbage
         # collection, with its pixels. The angle costs nothing, and changes with the matrix.
         if native.rotation != angle:
-            angle, orientation = native.rotation, Orientation.of(native)
+            angle, orientation = native.rotation, Orientation.of(native).then(turn)
         yield Frame(number, time_s, native, orientation)
     if number == 0:
         raise InputError(f"{path} holds no frame that can be decoded")
 
 
-def read_frames(path: Path) -> Iterator[Frame]:
+def read_frames(path: Path, rotate: int = 0) -> Iterator[Frame]:
     """Yield every frame of a video, or the one of a picture, in presentation order.
 
+    `rotate` degrees (0, 90, 180, 270) clockwise come on top of the rotation that the file states.
     Damage ends or thins the video with a warning; what can be decoded is kept.
 
     Raises:
@@ -339,4 +364,4 @@ def read_frames(path: Path) -> Iterator[Frame]:
         if stream is None:
             sound_only = " (sound only)" if container.streams.audio else ""
             raise InputError(f"{path} holds no video{sound_only}")
-        yield from decode_frames(container, stream, path)
+        yield from decode_frames(container, stream, path, rotate)

@@ -31,7 +31,7 @@ from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.track import TrackedFace, track_faces
 from abawcli.media.audio import find_audio, read_audio_blocks
-from abawcli.media.video import find_video, open_media, read_frames
+from abawcli.media.video import check_rotation, find_video, open_media, read_frames
 from abawcli.models.backbones import Preprocess
 from abawcli.models.encoder import load_feature_encoder
 from abawcli.models.sound import FrameAligner, SoundEncoder, build_sound_backbone
@@ -56,15 +56,18 @@ def encode_faces(
     how: Preprocess,
     encode: Encode,
     config: Prediction,
+    rotate: int = 0,
 ) -> Iterator[tuple[SeenFrame, list[Rows]]]:
     """Yield every frame of a video with a row for each face that was followed in it, in order.
+
+    `rotate` is as in `read_frames`.
 
     Raises:
         InputError: the file cannot be read or holds no frame.
     """
 
     def cut() -> Iterator[tuple[SeenFrame, list[Crops]]]:
-        for tracked in track_faces(read_frames(path), detector, identity=identity):
+        for tracked in track_faces(read_frames(path, rotate), detector, identity=identity):
             frame = tracked.frame
             crops = [
                 np.stack(crop_frame(frame, face.box, how.crop_scales, how.resize))
@@ -98,16 +101,18 @@ class Extractor:
         layers: str = Hearing.layers,
         device: str = "auto",
         config: Prediction | None = None,
+        rotate: int = 0,
     ) -> None:
-        """Load the backbones.
+        """Load the backbones; frames are turned by `rotate`, as in `read_frames`.
 
         Raises:
-            UsageError: no such modality, layers or device.
+            UsageError: no such modality, layers, device or rotation.
             CheckpointError: weights are missing or are no such backbone.
         """
         if modality not in MODALITIES:
             raise UsageError(f"unknown modality {modality!r}; choose {', '.join(MODALITIES)}")
-        self.modality = modality
+        check_rotation(rotate)
+        self.modality, self.rotate = modality, rotate
         self.config = config or Prediction()
         self.encoder, self.sound = None, None
         self.about: dict[str, Any] = {"visual": None, "audio": None}
@@ -173,8 +178,9 @@ class Extractor:
         if self.encoder and (has_video or not self.sound):
             how = self.encoder.preprocess
             return encode_faces(
-                path, self.detector, self.identity, how, self.encode_crops, self.config
-            )
+                path, self.detector, self.identity, how, self.encode_crops, self.config,
+                self.rotate,
+            )  # fmt: skip
         if has_video:
             return ((SeenFrame(frame.number, frame.time_s, []), []) for frame in read_frames(path))
         return ((SeenFrame(k, t, []), []) for k, t in enumerate(_tick(aligner), 1))
@@ -186,6 +192,7 @@ class Extractor:
             about["detector"] = {"name": self.detector.name, "sha256": self.detector.sha256}
             about["identity"] = {"name": self.identity.name, "sha256": self.identity.sha256}
             about |= {"detection": asdict(Detection()), "tracking": asdict(Tracking())}
+            about["rotate"] = self.rotate
         return about
 
 

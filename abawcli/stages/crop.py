@@ -32,7 +32,7 @@ from abawcli.formats.faces import (
 )
 from abawcli.formats.provenance import describe_work, is_finished, replace_folder, write_provenance
 from abawcli.formats.strategy import Stretch, Stretches, describe_choice
-from abawcli.media.video import Frame, read_frames
+from abawcli.media.video import Frame, check_rotation, read_frames
 
 Update = Callable[[int, int | None, str], None]
 _NOTED = 12  # tracks in a note, which is a line of text
@@ -142,6 +142,7 @@ def crop_video(
     identity: Identity | None = None,
     tracking: Tracking | None = None,
     cropping: Cropping | None = None,
+    rotate: int = 0,
     overwrite: bool = False,
     update: Update | None = None,
 ) -> CropSummary | None:
@@ -150,16 +151,17 @@ def crop_video(
     A crop is `<scale>/00001.jpg`, named after its frame, or with the subject `all`
     `subject0/<scale>/00001.jpg`; frames without a face have none, and the numbers keep their
     gaps. The folder appears when it is complete. None is returned where it was before.
+    `rotate` degrees (0, 90, 180, 270) clockwise come on top of the rotation that the file states.
 
     Raises:
         InputError: the video cannot be read.
         OutputError: something else is in the way, or the place cannot be written.
-        UsageError: no such subject.
+        UsageError: no such subject or rotation.
         CheckpointError: the InsightFace pack on the disk is damaged.
     """
     return crop_folders(
         path, {output: (Stretch(subject),)}, detector=detector, identity=identity,
-        tracking=tracking, cropping=cropping, overwrite=overwrite, update=update,
+        tracking=tracking, cropping=cropping, rotate=rotate, overwrite=overwrite, update=update,
     )[output]  # fmt: skip
 
 
@@ -171,6 +173,7 @@ def crop_folders(
     identity: Identity | None = None,
     tracking: Tracking | None = None,
     cropping: Cropping | None = None,
+    rotate: int = 0,
     overwrite: bool = False,
     update: Update | None = None,
 ) -> dict[Path, CropSummary | None]:
@@ -182,11 +185,13 @@ def crop_folders(
         InputError: the video cannot be read, or has not the track or the frames of a stretch.
         OutputError, UsageError, CheckpointError: as `crop_video`.
     """
+    check_rotation(rotate)
     detector = detector or load_detector("retinaface")
     tracking, cropping = tracking or Tracking(), cropping or Cropping()
     identity = identity or load_identity(tracking)
     about = {"name": detector.name, "sha256": detector.sha256, **asdict(detector.config)}
     settings = {"detector": about, "tracking": asdict(tracking), **asdict(cropping)}
+    settings["rotate"] = rotate
     settings["identity"] = {"name": identity.name, "sha256": identity.sha256}
     done: dict[Path, CropSummary | None] = dict.fromkeys(folders)
     todo: dict[Path, dict[str, Any]] = {}
@@ -197,14 +202,18 @@ def crop_folders(
             todo[output] = provenance
     if not todo:
         return done
-    faces = collect_faces(track_faces(read_frames(path), detector, tracking, identity), update)
+    faces = collect_faces(
+        track_faces(read_frames(path, rotate), detector, tracking, identity), update
+    )
     tables = {output: _choose_faces(faces, folders[output], path) for output in todo}
     for output, provenance in todo.items():
         with replace_folder(output) as folder:
             write_faces(tables[output], folder / FACES_NAME, provenance)
             write_faces(list_tracks(faces), folder / TRACKS_NAME, provenance)
             by_subject = folders[output][0].strategy == "all"
-            _write_crops(read_frames(path), tables[output], folder, by_subject, cropping, update)
+            _write_crops(
+                read_frames(path, rotate), tables[output], folder, by_subject, cropping, update
+            )
         write_provenance(output, provenance)
         done[output] = _summarise(tables[output])
     return done

@@ -341,12 +341,14 @@ def extract_features(
     Raises:
         InputError: the input cannot be read, or lacks what was asked for.
         OutputError: something else is in the way, or the place cannot be written.
-        UsageError: no such subject or folder.
+        UsageError: no such subject or folder, or crops are to be rotated.
     """
     crops = os.path.isdir(path)
     sound = find_sound(path, audio_from) if crops else None
     if crops and not is_own_crops(path) and subject:
         raise UsageError(f"{path} shows one person only; leave out the subject {subject!r}")
+    if crops and extractor.rotate:
+        raise UsageError(f"{path} holds crops; rotate the video when they are cut")
     meant = subject or (read_subject(path) if crops else SUBJECTS[0])
     if meant not in SUBJECTS and not crops:
         raise UsageError(f"unknown subject {meant!r}; choose one of {', '.join(SUBJECTS)}")

@@ -91,12 +91,15 @@ class Predictor:
         device: str = "auto",
         config: Prediction | None = None,
         modality: str = "av",
+        rotate: int = 0,
     ) -> None:
         """Load the networks; of several recipes, whose heads' probabilities are averaged.
 
+        Frames are turned by `rotate` degrees (0, 90, 180, 270) clockwise.
+
         Raises:
-            UsageError: no such recipe, device or modality, or one that the recipe does not know;
-                or several recipes that do not read the same features.
+            UsageError: no such recipe, device, rotation or modality, or one that the recipe does
+                not know; or several recipes that do not read the same features.
             CheckpointError: its weights are missing, do not fit, or are not those that the
                 recipe's head was trained with.
         """
@@ -113,6 +116,7 @@ class Predictor:
             audio.get("layers") or Hearing.layers,
             device,
             config,
+            rotate,
         )
         for name, about in self.about.items():
             check_features(about, self.extractor.about, f"recipe {name}")
@@ -214,10 +218,12 @@ class Predictor:
 
         Raises:
             InputError: the file cannot be read or holds no frame.
-            UsageError: no such way to choose a subject.
+            UsageError: no such way to choose a subject; or features are to be rotated.
             CheckpointError: features of other backbones than the recipe's.
         """
         if path.suffix == FEATURES_SUFFIX:
+            if self.extractor.rotate:
+                raise UsageError(f"{path} holds features; rotate the video they are made of")
             table = self._predict_features([read_features(path)], str(path))
         else:
             table = self._predict_media(path, subject, progress)
@@ -349,12 +355,13 @@ def predict_video(
     subject: str = "main",
     smooth: bool = True,
     modality: str = "av",
+    rotate: int = 0,
 ) -> pd.DataFrame:
     """Return the prediction table of one video; see `Predictor.predict_video`.
 
     For several videos, make a `Predictor` once: loading takes longer than a short clip.
     """
-    predictor = Predictor(recipe, modality=modality)
+    predictor = Predictor(recipe, modality=modality, rotate=rotate)
     return predictor.predict_video(Path(path), subject, smooth)
 
 

@@ -46,16 +46,20 @@ def find_source(about: dict[str, Any]) -> Path | None:
 
 
 def cut_pictures(
-    cells: pd.DataFrame, video: Path, config: ContactSheet, update: Update | None = None
+    cells: pd.DataFrame,
+    video: Path,
+    config: ContactSheet,
+    update: Update | None = None,
+    rotate: int = 0,
 ) -> Pictures:
-    """Return the pictures of faces, cut out of their video.
+    """Return the pictures of faces, cut out of their video, rotated as for its crops.
 
     Raises:
         InputError: the video cannot be read.
     """
     wanted = dict(iter(cells.groupby("frame")))
     pictures: Pictures = {}
-    for frame in read_frames(video) if wanted else ():
+    for frame in read_frames(video, rotate) if wanted else ():
         rows = wanted.pop(frame.number, cells[:0])
         for subject, box in zip(rows["subject"], rows[list(BOX)].to_numpy(), strict=True):
             (picture,) = crop_frame(frame, box, [config.scale], config.side)
@@ -108,7 +112,8 @@ def make_sheet(
         return None
     cells = choose_cells(tracks, config)
     if video:
-        pictures = cut_pictures(cells, video, config, update)
+        rotate = about.get("settings", {}).get("rotate", 0)
+        pictures = cut_pictures(cells, video, config, update, rotate)
     else:
         LOG.warning("%s: its video is gone or has changed; the sheet shows only its crops", folder)
         pictures = collect_crops(cells, folder, config)
