@@ -47,6 +47,7 @@ from sequences import (
 )
 
 from abawcli.config import AUDIO_RATE_HZ
+from abawcli.faces.crop import read_image
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.atomic import write_whole
@@ -138,9 +139,10 @@ class Painter:
 
     @lru_cache(maxsize=8)  # noqa: B019 - lives as long as one video
     def _read(self, image: int) -> Image:
-        grey = cv2.imread(str(self.files[image]), cv2.IMREAD_GRAYSCALE)
-        if grey is None:
+        face = read_image(self.files[image])
+        if face is None:
             raise SystemExit(f"{self.files[image]} is no readable image")
+        grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
         return cv2.resize(grey, (ENLARGED, ENLARGED), interpolation=cv2.INTER_CUBIC)
 
     def draw(self, index: int) -> Image:

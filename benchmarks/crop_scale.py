@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from abawcli.faces.crop import read_image, resize_square
 from abawcli.faces.detect import load_detector
 
 SIDE = 192  # pixels an image is enlarged to
@@ -21,9 +22,10 @@ MARGIN = 48  # of grey around it: the box may reach beyond the image
 
 def measure_image(path: Path, detector: object) -> tuple[float, float, float] | None:
     """Return side / box, and the offset of the box's centre in sides, or None without a face."""
-    image = cv2.resize(
-        cv2.imread(str(path), cv2.IMREAD_COLOR_RGB), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC
-    )
+    image = read_image(path)
+    if image is None:
+        raise SystemExit(f"{path} is no readable image")
+    image = resize_square(image, SIDE)
     border = [MARGIN] * 4
     canvas = cv2.copyMakeBorder(image, *border, cv2.BORDER_CONSTANT, value=(128, 128, 128))
     faces = detector.detect([canvas])[0]  # type: ignore[attr-defined]

@@ -7,13 +7,12 @@ import argparse
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from abawcli.config import COMPACT_FACE
-from abawcli.faces.crop import resize_square
+from abawcli.faces.crop import read_square
 from abawcli.formats.manifest import read_manifest
 from abawcli.labels import CLASSES
 from abawcli.metrics import score_labels
@@ -25,8 +24,8 @@ BATCH = 64
 
 def read_crops(files: list[Path], side: int) -> NDArray[np.uint8]:
     """Return the images as crops (N, 1, side, side, 3)."""
-    images = [cv2.imread(str(file), cv2.IMREAD_COLOR_RGB) for file in files]
-    return np.stack([resize_square(image, side)[None] for image in images])
+    images = [read_square(file, side) for file in files]
+    return np.stack([image[None] for image in images if image is not None])
 
 
 def time_one_crop(encoder: Encoder, batch: int, rounds: int = 50) -> float:

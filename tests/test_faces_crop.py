@@ -2,12 +2,25 @@
 
 from dataclasses import dataclass
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from abawcli.faces.crop import crop_frame, crop_scales, crop_square, resize_square, square_around
+from PIL import Image as PillowImage
+
+from abawcli.faces.crop import (
+    crop_frame,
+    crop_scales,
+    crop_square,
+    read_image,
+    read_square,
+    resize_square,
+    square_around,
+)
 
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 
@@ -118,3 +131,26 @@ def test_resize_square() -> None:
     assert resize_square(NOISE, 30).shape == (30, 30, 3)
     flat = np.full((10, 10, 3), 77, np.uint8)
     assert (resize_square(flat, 4) == 77).all() and (resize_square(flat, 25) == 77).all()
+
+
+@pytest.mark.parametrize("name", [b"bad\xff.png", "\u00fcn\u00ef \U0001f642.png".encode()])
+def test_a_picture_is_read_whatever_its_name(tmp_path: Path, name: bytes) -> None:
+    # OpenCV ends the process, without an error, when a path is not UTF-8.
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    path = tmp_path / os.fsdecode(name)
+    with path.open("wb") as file:
+        PillowImage.fromarray(pixels).save(file, "png")
+    assert np.array_equal(read_image(path), pixels)
+    assert np.array_equal(read_square(path, 8), pixels)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no picture"])
+def test_what_is_no_picture_is_none_with_a_warning(
+    tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "00001.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    assert read_image(path) is None
+    assert read_square(path, 8) is None
+    assert caplog.text.count("00001.jpg cannot be read") == 1

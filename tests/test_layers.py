@@ -23,6 +23,10 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 USES_TORCH = {"device", "models", "stages.train", "stages.train_voice", "stages.predict"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base"}
 FORBIDDEN_CALLS = {"torch.save", "torch.load"}
+# OpenCV ends the process, without an error, when a path is not UTF-8.
+TAKES_A_PATH = {"imread", "imreadmulti", "imreadanimation", "imcount", "haveImageReader"}
+TAKES_A_PATH |= {"imwrite", "imwritemulti", "imwriteanimation", "haveImageWriter"}
+TAKES_A_PATH |= {"VideoCapture", "VideoWriter", "FileStorage"}
 
 
 def imported_names(module: str, tree: ast.AST) -> Iterator[str]:
@@ -65,6 +69,15 @@ def judge_foreign_import(module: str, name: str) -> str | None:
     return None
 
 
+def find_path_calls(tree: ast.AST) -> Iterator[str]:
+    """Say which functions of OpenCV that open files are named."""
+    for node in ast.walk(tree):
+        named = [node.attr] if isinstance(node, ast.Attribute) else []
+        if isinstance(node, ast.ImportFrom) and node.module == "cv2":
+            named = [alias.name for alias in node.names]
+        yield from (f"cv2.{name} is given a path" for name in named if name in TAKES_A_PATH)
+
+
 def judge_names(module: str, tree: ast.AST) -> Iterator[str]:
     """Say which names and calls in a module break a rule."""
     stem = module.split(".")[-1]
@@ -73,6 +86,7 @@ def judge_names(module: str, tree: ast.AST) -> Iterator[str]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == stem:
             yield f"function {stem} is named like its module"
+    yield from find_path_calls(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and ast.unparse(node) in FORBIDDEN_CALLS:
             yield f"{ast.unparse(node)} reads or writes pickles"
@@ -102,6 +116,12 @@ def test_every_module_keeps_the_rules(module: str) -> None:
     assert find_faults(module, MODULES[module].read_text(encoding="utf-8")) == []
 
 
+@pytest.mark.parametrize("folder", ["benchmarks", "docs", "examples", "sample_videos"])
+def test_no_script_gives_opencv_a_path(folder: str) -> None:
+    for path in (ROOT.parent / folder).glob("*.py"):
+        assert list(find_path_calls(ast.parse(path.read_text(encoding="utf-8")))) == [], path
+
+
 @pytest.mark.parametrize(
     ("module", "source", "fault"),
     [
@@ -126,6 +146,9 @@ def test_every_module_keeps_the_rules(module: str) -> None:
         ("abawcli.models.moe", "import torch\ntorch.save({}, 'x')", "pickles"),
         ("abawcli.faces.crop", "np.load('x', allow_pickle=True)", "pickles"),
         ("abawcli.stages.crop", "def crop(): ...", "named like its module"),
+        ("abawcli.faces.crop", "import cv2\ncv2.imread('x')", "given a path"),
+        ("abawcli.stages.train", "import cv2 as cv\ncv.imwrite('x', y)", "given a path"),
+        ("abawcli.media.video", "from cv2 import VideoCapture", "given a path"),
     ],
 )
 def test_each_rule_can_fail(module: str, source: str, fault: str) -> None:

@@ -11,7 +11,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -23,7 +22,7 @@ from abawcli import __version__
 from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
 from abawcli.device import choose_device, choose_precision
 from abawcli.errors import InputError, UsageError
-from abawcli.faces.crop import resize_square
+from abawcli.faces.crop import read_image, resize_square
 from abawcli.formats.manifest import LabelledImages, read_manifest
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.metrics import Score, score_labels
@@ -61,10 +60,10 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(image), torch.from_numpy(self.images.targets[index])
 
     def _read(self, file: Path) -> NDArray[np.uint8]:
-        image = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
+        image = read_image(file)
         if image is None:
             raise InputError(f"cannot read the image {file}; correct or remove its manifest row")
-        return resize_square(np.asarray(image, np.uint8), self.side)
+        return resize_square(image, self.side)
 
     def batches(self, batches: list[list[int]]) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return a loader of the given batches; workers only where images are not kept."""
