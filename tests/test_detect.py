@@ -1,5 +1,6 @@
 """Detectors: against the reference implementation, on odd input, and without their weights."""
 
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ import pytest
 
 from abawcli.config import Detection
 from abawcli.errors import CheckpointError, UsageError
+from abawcli.faces.crop import crop_square
 from abawcli.faces.detect import (
     DETECTORS,
     Face,
     choose_providers,
+    enlarge_small,
     find_pack,
     load_detector,
     scale_faces,
 )
+from abawcli.faces.track import track_faces
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,48 @@ def test_retinaface_agrees_with_its_own_package(group: np.ndarray) -> None:
         )
         points = [(p.x, p.y) for p in theirs.landmarks]
         assert np.abs(ours.landmarks - points).max() <= 1.01
+
+
+@dataclass
+class Still:
+    """A picture as tracking sees it."""
+
+    picture: np.ndarray
+    number: int = 1
+    time_s: float = 0.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.picture.shape[1], self.picture.shape[0]
+
+    def rgb(self, long_side: int | None = None) -> np.ndarray:
+        return self.picture
+
+
+def test_faces_that_fill_small_pictures_are_found_where_they_are(group: np.ndarray) -> None:
+    detector = load_detector("retinaface", threads=1)
+    (people,) = detector.detect([group])
+    small = [crop_square(group, face.box, 1.0, 48) for face in people]
+    as_stored = sum(bool(faces) and faces[0].score >= 0.9 for faces in detector.detect(small))
+    assert as_stored < len(people)
+    for picture in small:
+        (tracked,) = track_faces([Still(picture)], detector)
+        (face,) = tracked.faces
+        x, y, w, h = face.box
+        assert (x + w / 2, y + h / 2) == pytest.approx((24, 24), abs=4)
+        assert 36 < max(w, h) < 58
+
+
+@pytest.mark.parametrize(("size", "large"), [((48, 32), (320, 213)), ((319, 1), (320, 1))])
+def test_small_pictures_are_enlarged_to_the_limit(size, large) -> None:
+    grey = np.full((size[1], size[0], 3), 90, np.uint8)
+    enlarged = enlarge_small(grey, Detection.small_side)
+    assert enlarged.shape == (large[1], large[0], 3) and (enlarged == 90).all()
+
+
+def test_pictures_from_the_limit_on_stay_as_they_are() -> None:
+    picture = np.zeros((200, Detection.small_side, 3), np.uint8)
+    assert enlarge_small(picture, Detection.small_side) is picture
 
 
 def test_retinaface_finds_six_people_in_any_batch(group: np.ndarray) -> None:

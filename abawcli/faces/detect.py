@@ -1,7 +1,7 @@
 """Faces in still pictures: RetinaFace, which comes with the installation, and SCRFD.
 
-A detector takes pictures that are already small (`Frame.rgb(long_side)`) and answers in their
-pixels; `scale_faces` takes the answer to the pixels of the frame. A face that is drawn is a
+A detector takes pictures that are neither large (`Frame.rgb(long_side)`) nor tiny (`enlarge_small`)
+and answers in their pixels; `scale_faces` takes the answer to the pixels of the frame. A face that is drawn is a
 face: nothing here tells ink from skin, and its expression can be read as well.
 """
 
@@ -44,6 +44,20 @@ class Detector(Protocol):
 
     def detect(self, images: Sequence[Image]) -> list[list[Face]]:
         """Return the faces of each RGB picture (H, W, 3), best score first."""
+
+
+def enlarge_small(image: Image, side: int) -> Image:
+    """Return a picture (H, W, 3) whose longer side has at least `side` pixels, enlarged if need be.
+
+    A network that was trained on photographs misses faces of a few dozen pixels, and those that
+    fill a small picture.
+    """
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale <= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def scale_faces(faces: Sequence[Face], factor: float) -> list[Face]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from abawcli.config import Tracking
-from abawcli.faces.detect import Box, Detector, Face, Floats, Image, scale_faces
+from abawcli.faces.detect import Box, Detector, Face, Floats, Image, enlarge_small, scale_faces
 from abawcli.faces.identity import Colours, Identity, Memory
 
 _THUMB = (32, 18)  # pixels of the picture that shows whether the scene changed
@@ -183,7 +183,10 @@ class _Tracker:
         return [self._apply(look, self._match(look)) for look in looks]
 
     def _look(self, frames: Sequence[Picture]) -> list[_Look]:
-        images = [frame.rgb(self.detector.config.long_side) for frame in frames]
+        config = self.detector.config
+        pictures = [frame.rgb(config.long_side) for frame in frames]
+        small_side = min(config.small_side, config.long_side)
+        images = [enlarge_small(picture, small_side) for picture in pictures]
         looks = []
         for frame, image, faces in zip(frames, images, self.detector.detect(images), strict=True):
             grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
