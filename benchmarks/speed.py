@@ -21,7 +21,8 @@ import numpy as np
 from abawcli.device import spare_a_core
 from abawcli.faces.crop import crop_frame
 from abawcli.faces.track import track_faces
-from abawcli.media.video import Frame, read_frames
+from abawcli.media.frame import Frame
+from abawcli.media.video import read_frames
 from abawcli.stages.predict import Predictor
 
 SAMPLE = Path(__file__).parents[1] / "sample_videos" / "expressions.mp4"

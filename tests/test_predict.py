@@ -22,7 +22,8 @@ from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.tables import PROBABILITIES
 from abawcli.media.audio import read_audio
-from abawcli.media.video import Frame, read_frames
+from abawcli.media.frame import Frame
+from abawcli.media.video import read_frames
 from abawcli.models.checkpoint import hash_file, load_checkpoint, save_checkpoint
 from abawcli.models.heads import build_head, save_head
 from abawcli.models.recipes import RECIPES, join_recipes

@@ -21,7 +21,8 @@ from PIL import Image as PillowImage
 
 from abawcli.config import ROTATIONS
 from abawcli.errors import InputError
-from abawcli.media.video import Frame, Orientation, decode_frames, read_frames
+from abawcli.media.frame import Frame, Orientation
+from abawcli.media.video import decode_frames, read_frames
 
 ONE = 1 << 16
 TURNS = {  # counterclockwise degrees, mirrored: FFmpeg's display matrix

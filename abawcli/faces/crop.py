@@ -100,7 +100,7 @@ def crop_scales(
 
 
 class Cuttable(Protocol):
-    """What `crop_frame` needs of a frame; `media.video.Frame` is one."""
+    """What `crop_frame` needs of a frame; `media.frame.Frame` is one."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -25,7 +25,7 @@ _FORBIDDEN = 1e6
 
 
 class Picture(Protocol):
-    """What tracking needs of a frame; `media.video.Frame` is one."""
+    """What tracking needs of a frame; `media.frame.Frame` is one."""
 
     number: int
     time_s: float

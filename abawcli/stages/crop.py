@@ -32,7 +32,8 @@ from abawcli.formats.faces import (
 )
 from abawcli.formats.provenance import describe_work, is_finished, replace_folder, write_provenance
 from abawcli.formats.strategy import Stretch, Stretches, describe_choice
-from abawcli.media.video import Frame, check_rotation, read_frames
+from abawcli.media.frame import Frame
+from abawcli.media.video import check_rotation, read_frames
 
 Update = Callable[[int, int | None, str], None]
 _NOTED = 12  # tracks in a note, which is a line of text
