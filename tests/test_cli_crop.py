@@ -63,12 +63,15 @@ def test_finished_work_is_said_to_be_done(dark: Path, tmp_path: Path) -> None:
 
 
 def test_videos_of_one_name_get_folders_of_their_own(dark: Path, tmp_path: Path) -> None:
-    other = tmp_path / "b" / "dark.mp4"
-    other.parent.mkdir()
-    other.write_bytes(dark.read_bytes())
-    assert crop(dark, other, "-o", tmp_path / "crops_1.0").exit_code == 0
-    for name in ("dark", "b/dark"):
+    for name in ("a", "b"):
+        (tmp_path / "v" / name).mkdir(parents=True)
+        (tmp_path / "v" / name / "dark.mp4").write_bytes(dark.read_bytes())
+    assert crop(tmp_path / "v", "-o", tmp_path / "crops_1.0").exit_code == 0
+    for name in ("a/dark", "b/dark"):
         assert (tmp_path / "crops_1.0" / name / "faces.parquet").is_file()
+    refused = crop(dark, tmp_path / "v" / "a" / "dark.mp4", "-o", tmp_path / "crops")
+    assert refused.exit_code == 2 and "are both called dark" in refused.stderr
+    assert not (tmp_path / "crops").exists()
 
 
 def test_a_missing_pack_is_one_line(
@@ -243,9 +246,12 @@ def test_the_only_track_is_named(work: Path) -> None:
     )
 
 
+LONG = "File name too long (300 bytes; with what is written beside it, it must stay within 255)"
+
+
 def test_places_that_cannot_be(work: Path) -> None:
     Path("file").touch()
-    for place, reason in (("file", "Not a directory"), ("x" * 300, "File name too long")):
+    for place, reason in (("file", "file is not a folder"), ("x" * 300, LONG)):
         result = crop("v/two.mkv", "-o", place)
         message = f"abaw: error: cannot write {place}/two: {reason}\n"
         assert (result.exit_code, result.stderr) == (1, message)

@@ -69,7 +69,7 @@ def test_two_folders_for_one_name(tmp_path: Path) -> None:
         make_official(root / "x", 1)
     result = extract(*roots, "-o", tmp_path)
     assert result.exit_code == 2
-    assert "are both called x; give one of them" in result.stderr
+    assert "are both called x; give the folder above both, or run them apart" in result.stderr
 
 
 def test_a_folder_with_nothing_in_it(tmp_path: Path) -> None:

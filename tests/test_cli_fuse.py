@@ -115,10 +115,13 @@ def test_finished_work_is_kept_until_something_changes() -> None:
         (["A", "B", "-o", "x", "--weights", "1;2"], "'1;2' is not numbers with commas"),
         (["A", "B/one.csv", "-o", "x"], "B/one.csv is no folder, and others are"),
         (["A", "gone", "-o", "x"], "gone is no folder, and others are"),
-        (["A", "B", "-o", "x.csv"], "folders need a folder as -o, not the file x.csv"),
+        (["A", "B", "-o", "x.csv"], "2 inputs need a folder as -o, not the file x.csv"),
         (["A", "B", "-o", "A/out"], "A/out is in the input A; choose a folder beside it"),
         (["A/one.csv", "B/one.csv", "-o", "B/one.csv"], "B/one.csv is an input and would be"),
-        (["A/one.csv", "B/one.csv", "-o", "x.txt"], "x.txt is no table name"),
+        (
+            ["A/one.csv", "B/one.csv", "-o", "x.txt"],
+            "x.txt must end in .csv or .parquet",
+        ),
     ],
 )
 def test_wrong_usage_is_exit_2_and_writes_nothing(arguments: list[str], message: str) -> None:

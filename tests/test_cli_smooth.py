@@ -172,7 +172,7 @@ def test_several_tables_do_not_fit_in_a_file(table: Path) -> None:
 def test_an_output_that_is_no_table(table: Path) -> None:
     status, stderr = smooth("raw.csv", "-o", "smooth.txt")
     assert status == 2
-    assert stderr == "abaw: error: smooth.txt is no table name; end it in .csv or .parquet\n"
+    assert stderr == "abaw: error: smooth.txt must end in .csv or .parquet, or be a folder\n"
 
 
 def test_an_unwritable_place(table: Path) -> None:

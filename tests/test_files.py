@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from abawcli import __version__
-from abawcli.errors import InputError, OutputError, UsageError
+from abawcli.errors import InputError, OutputError
 from abawcli.formats.atomic import write_whole
 from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_inputs
-from abawcli.formats.outputs import name_outputs
 from abawcli.formats.provenance import (
     describe_work,
     is_finished,
@@ -109,7 +108,6 @@ def test_names_that_cannot_be_looked_at_are_left_to_readers_and_writers(
     monkeypatch.setattr(os, "stat", refuse)
     for name in ("x" * 300 + ".mp4", "locked/a.mp4"):
         assert expand(name) == [name]
-        assert place([name], name + ".csv", ".csv") == [name + ".csv"]
         assert not is_finished(Path(name), describe_work("predict", [Path(name)], {}), False)
     (clips / "sub" / "locked.mp4").touch()
     assert expand("sub") == ["sub/c.avi"]
@@ -280,44 +278,3 @@ def test_a_strangers_output_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="use --overwrite"):
         is_finished(output, work, overwrite=False)
     assert not is_finished(output, work, overwrite=True)
-
-
-def place(inputs: list[str], output: Path | str, suffix: str | None = None) -> list[str]:
-    placed = name_outputs([Path(p) for p in inputs], Path(output), suffix)
-    assert [str(p) for p in placed] == inputs
-    return [str(p) for p in placed.values()]
-
-
-def test_one_output_is_a_file_or_in_a_folder(tmp_path: Path) -> None:
-    assert place(["in/a.mp4"], "labels.csv", ".csv") == ["labels.csv"]
-    assert place(["in/a.b.mp4"], "out", ".csv") == ["out/a.b.csv"]
-    assert place(["a.parquet"], "out") == ["out/a.parquet"]
-    (tmp_path / "odd.csv").mkdir()
-    assert place(["a.csv"], tmp_path / "odd.csv") == [str(tmp_path / "odd.csv" / "a.csv")]
-
-
-def test_several_outputs_are_in_a_folder() -> None:
-    assert place(["x/a.csv", "b.parquet"], "out") == ["out/a.csv", "out/b.parquet"]
-    assert place(["a.b.mp4", "c"], "out", ".csv") == ["out/a.b.csv", "out/c.csv"]
-    with pytest.raises(UsageError, match=r"2 inputs need a folder as -o, not the file all\.csv"):
-        place(["a.mp4", "b.mp4"], "all.csv", ".csv")
-
-
-def test_inputs_of_the_same_name_stay_apart_and_inside() -> None:
-    assert place(["x/a.mp4", "y/a.avi"], "out", ".csv") == ["out/x/a.csv", "out/y/a.csv"]
-    assert place(["a.mp4", "a.avi"], "out", ".csv") == ["out/a.mp4.csv", "out/a.avi.csv"]
-    inside = place(["../x/a.mp4", "a.mp4"], "out", ".csv")
-    assert inside == ["out/x/a.csv", f"out/{Path.cwd().name}/a.csv"]
-
-
-def test_an_output_that_is_an_input_is_wrong_usage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "link").symlink_to(".")
-    for inputs, output in ((["a.csv"], "link/a.csv"), (["a.csv", "b.csv"], "."), (["a.csv"], "")):
-        with pytest.raises(UsageError, match=r"a\.csv is an input and would be replaced"):
-            place(inputs, output)
-    with pytest.raises(UsageError, match=r"x/a\.csv is an input"):  # of the other input
-        place(["a.csv", "x/a.csv"], "x")
-    assert place(["clip"], "", "") == ["clip"]  # a folder, which replaces no file

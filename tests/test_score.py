@@ -169,12 +169,12 @@ def test_two_files_about_the_same_video(tmp_path: Path) -> None:
     assert list(scoring.failed) == [str(two)]
 
 
-def test_two_videos_of_one_name_in_a_table(tmp_path: Path) -> None:
+def test_two_videos_that_an_annotation_could_be_about(tmp_path: Path) -> None:
     predictions = write_rows(
-        tmp_path / "x.csv", make_table([0], "a.mp4"), make_table([0], "b/a.avi")
+        tmp_path / "x.csv", make_table([0], "c/a.mp4"), make_table([0], "b/a.avi")
     )
     truth = write_text(tmp_path / "a.txt", [0])
-    with pytest.raises(InputError, match="x.csv: a.mp4 and b/a.avi are both called a"):
+    with pytest.raises(InputError, match=r"of several videos could be meant: b/a.avi, c/a.mp4"):
         score_files([predictions], [truth])
 
 

@@ -8,6 +8,7 @@ import click
 
 from abawcli.cli.options import is_verbose
 from abawcli.errors import AbawError
+from abawcli.formats.inputs import check_input
 
 
 def report_error(error: AbawError) -> None:
@@ -35,6 +36,7 @@ def run_each(
     failed = list(missing)
     for path in paths:
         try:
+            check_input(path)
             work(path)
         except AbawError as error:
             if len(paths) == 1 and not missing:

@@ -16,6 +16,7 @@ from abawcli.cli.batch import report_error, run_each
 from abawcli.cli.console import print_table, progress_bar
 from abawcli.cli.options import (
     inputs_argument,
+    keep_suffix_option,
     output_option,
     overwrite_option,
     rotate_option,
@@ -71,6 +72,7 @@ def _check_finite(
     help="Frames from one detection to the next while nothing is doubtful; 1: every frame.",
 )  # fmt: skip
 @rotate_option
+@keep_suffix_option
 @overwrite_option
 @verbosity_options
 def command(
@@ -83,6 +85,7 @@ def command(
     detector: str,
     stride: int,
     rotate: int,
+    keep_suffix: bool,
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -100,20 +103,23 @@ def command(
     from abawcli.faces.detect import load_detector
     from abawcli.faces.identity import load_identity
     from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_inputs
-    from abawcli.formats.outputs import name_outputs
+    from abawcli.formats.names import decode_name
+    from abawcli.formats.outputs import check_places, name_outputs, name_videos
     from abawcli.formats.strategy import STRATEGY_NAME, propose
-    from abawcli.formats.tables import decode_name
     from abawcli.stages.crop import crop_folders, describe_tracks
 
     cropping = replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side)
-    names = name_outputs(expand_inputs(inputs, VIDEO_SUFFIXES), Path(), "")
-    plan, missing = _plan_folders([str(n) for n in names.values()], output, strategy, subject)
+    paths = expand_inputs(inputs, VIDEO_SUFFIXES)
+    names = name_videos(paths, keep_suffix)
+    name_outputs(paths, output, "", keep_suffix=keep_suffix)
+    plan, missing = _plan_folders(list(names.values()), output, strategy, subject)
+    check_places(output / name for folders in plan.values() for name in folders)
     loaded, identity = load_detector(detector), load_identity()
     used: dict[str, tuple[Stretches, str]] = {}
     rows: list[list[str]] = []
 
     def work(path: Path) -> None:
-        folders = {output / name: stretches for name, stretches in plan[str(names[path])].items()}
+        folders = {output / name: stretches for name, stretches in plan[names[path]].items()}
         with progress_bar(path.name, "frame", quiet) as update:
             done = crop_folders(
                 path, folders, detector=loaded, identity=identity, cropping=cropping,

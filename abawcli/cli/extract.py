@@ -11,6 +11,7 @@ from abawcli.cli.options import (
     batch_size_option,
     device_option,
     inputs_argument,
+    keep_suffix_option,
     output_option,
     overwrite_option,
     rotate_option,
@@ -24,7 +25,6 @@ from abawcli.config import (
     Hearing,
     Prediction,
 )
-from abawcli.errors import UsageError
 
 
 @click.command(name="extract")
@@ -58,6 +58,7 @@ from abawcli.errors import UsageError
 @rotate_option
 @batch_size_option
 @device_option
+@keep_suffix_option
 @overwrite_option
 @verbosity_options
 def command(
@@ -72,6 +73,7 @@ def command(
     rotate: int,
     batch_size: int,
     device: str,
+    keep_suffix: bool,
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -83,17 +85,19 @@ def command(
     in folders, sound files are looked for with --modality audio.
     """
     from abawcli.device import spare_a_core
-    from abawcli.formats import crops, features
+    from abawcli.formats.crops import is_crops
+    from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
+    from abawcli.formats.outputs import name_outputs, name_videos
     from abawcli.models.extractor import Extractor
     from abawcli.stages.extract import extract_features
 
     suffixes = VIDEO_SUFFIXES | (SOUND_SUFFIXES if modality == "audio" else frozenset())
-    if output.suffix not in ("", features.FEATURES_SUFFIX) and not output.is_dir():
-        raise UsageError(f"{output} must end in {features.FEATURES_SUFFIX}, or be a folder")
-    paths = expand_inputs(inputs, suffixes, crops.is_crops)
-    crops.check_names(paths)
-    outputs = crops.name_features(paths, output, features.FEATURES_SUFFIX)
+    paths = expand_inputs(inputs, suffixes, is_crops)
+    names = name_videos(paths, keep_suffix)
+    outputs = name_outputs(
+        paths, output, FEATURES_SUFFIX, frozenset([FEATURES_SUFFIX]), keep_suffix
+    )
     spare_a_core()
     extractor = Extractor(visual, audio, modality, layers, device, Prediction(batch_size), rotate)
     rows: list[list[str]] = []
@@ -102,10 +106,10 @@ def command(
         with progress_bar(path.name, "frame", quiet) as update:
             done = extract_features(
                 path, outputs[path], extractor, subject=subject, audio_from=audio_from,
-                overwrite=overwrite, progress=update,
+                video=names[path], overwrite=overwrite, progress=update,
             )  # fmt: skip
         numbers = astuple(done) if done else ("done", "", "", "")
-        rows.append([crops.name_video(path), *map(str, numbers)])
+        rows.append([names[path], *map(str, numbers)])
 
     try:
         run_each(paths, work)

@@ -1,7 +1,10 @@
 """`abaw fuse`: several prediction tables to one."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +17,9 @@ from abawcli.cli.options import (
 )
 from abawcli.errors import InputError, UsageError
 
+if TYPE_CHECKING:
+    from abawcli.formats.inputs import Places
+
 
 def _read_weights(
     ctx: click.Context, parameter: click.Parameter, text: str | None
@@ -24,25 +30,27 @@ def _read_weights(
         raise click.BadParameter(f"{text!r} is not numbers with commas, such as 2,1") from None
 
 
-def _plan(members: list[Path], output: Path) -> tuple[Path, dict[Path, list[Path]], list[str]]:
+def _plan(members: Places, output: Path) -> tuple[Path, dict[Path, list[Path]], list[str]]:
     """Return the output folder, the tables of each output in it, and names that only some have.
 
     Those are reported.
     """
-    from abawcli.formats.outputs import check_apart, name_outputs
-    from abawcli.formats.tables import check_table_name
+    from abawcli.formats.outputs import check_apart, check_places, is_folder_name, name_outputs
+    from abawcli.formats.tables import TABLE_SUFFIXES, check_table_name
     from abawcli.stages.fuse import match_tables
 
     if not any(map(os.path.isdir, members)):
-        target = name_outputs(members[:1], output)[members[0]]
+        first = dict(list(members.items())[:1])
+        (target,) = name_outputs(first, output, suffixes=TABLE_SUFFIXES).values()
         check_table_name(target)
         check_apart([target], members)
-        return target.parent, {Path(target.name): members}, []
+        return target.parent, {Path(target.name): list(members)}, []
     if other := [path for path in members if not os.path.isdir(path)]:
         raise UsageError(f"{other[0]} is no folder, and others are; fuse tables or folders")
-    if output.suffix and not os.path.isdir(output):
+    if not is_folder_name(output, TABLE_SUFFIXES, len(members)):
         raise UsageError(f"folders need a folder as -o, not the file {output}")
-    whole, partial = match_tables(members)
+    whole, partial = match_tables(list(members))
+    check_places(output / name for name in whole)
     for reason in partial.values():
         report_error(InputError(reason))
     return output, whole, list(partial)

@@ -67,6 +67,10 @@ inputs_argument = click.argument("inputs", nargs=-1, required=True, metavar="INP
 output_option = click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write."
 )
+keep_suffix_option = click.option(
+    "--keep-suffix", is_flag=True,
+    help="Keep inputs' suffixes in names, as in a.mov.csv: for a.mov and a.mp4 in one folder.",
+)  # fmt: skip
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace outputs that are there; without it they are kept."
 )

@@ -1,6 +1,5 @@
 """`abaw predict`: one label a frame."""
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from abawcli.cli.options import (
     batch_size_option,
     device_option,
     inputs_argument,
+    keep_suffix_option,
     output_option,
     overwrite_option,
     rotate_option,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @rotate_option
 @batch_size_option
 @device_option
+@keep_suffix_option
 @overwrite_option
 @verbosity_options
 def command(
@@ -56,6 +57,7 @@ def command(
     rotate: int,
     batch_size: int,
     device: str,
+    keep_suffix: bool,
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -63,21 +65,21 @@ def command(
 
     An input is a video, a picture, a sound (25 rows a second) or features of `abaw extract`. One
     is written to the table -o (.csv or .parquet); several, or a folder, into the folder -o, a
-    csv each. Every decoded frame has a row, whether it shows a face or not.
+    csv each: study/control/P01.mp4 of the folder study becomes control/P01.csv. Every decoded
+    frame has a row, whether it shows a face or not.
     """
     from abawcli.device import spare_a_core
     from abawcli.formats import tables
     from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import IMAGE_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
-    from abawcli.formats.outputs import name_outputs
+    from abawcli.formats.outputs import name_outputs, name_videos
     from abawcli.formats.provenance import describe_work, is_finished
     from abawcli.stages.predict import Predictor
 
     suffixes = SOUND_SUFFIXES if modality == "audio" else IMAGE_SUFFIXES
     paths = expand_inputs(inputs, VIDEO_SUFFIXES | suffixes | {FEATURES_SUFFIX})
-    if output.suffix and not os.path.isdir(output):
-        tables.check_table_name(output)
-    outputs = name_outputs(paths, output, ".csv")
+    names = name_videos(paths, keep_suffix)
+    outputs = name_outputs(paths, output, ".csv", tables.TABLE_SUFFIXES, keep_suffix)
     spare_a_core()
     predictor = Predictor(recipes, device, Prediction(batch_size=batch_size), modality, rotate)
     settings = predictor.describe(subject, smooth=not no_smooth)
@@ -92,7 +94,7 @@ def command(
             return
         start = time.perf_counter()
         with progress_bar(path.name, "frames", quiet) as update:
-            table = predictor.predict_video(path, subject, not no_smooth, update)
+            table = predictor.predict_video(path, subject, not no_smooth, update, video=names[path])
         tables.write_table(table, outputs[path], work)
         rows.append(_summarise(path.name, table, time.perf_counter() - start))
 

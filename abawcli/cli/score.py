@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +83,7 @@ class _Result:
     failed: dict[str, str]
 
 
-def _score(predicted: list[Path], annotated: list[Path]) -> _Result:
+def _score(predicted: Collection[Path], annotated: Collection[Path]) -> _Result:
     from abawcli.stages.score import describe_scoring, score_files
 
     def draw() -> Figure:
@@ -98,7 +98,9 @@ def _score(predicted: list[Path], annotated: list[Path]) -> _Result:
     )  # fmt: skip
 
 
-def _sweep(predicted: list[Path], annotated: list[Path], named: str, quiet: bool) -> _Result:
+def _sweep(
+    predicted: Collection[Path], annotated: Collection[Path], named: str, quiet: bool
+) -> _Result:
     from abawcli.cli.score_sweep import print_sweep
     from abawcli.stages.sweep import describe_sweep, sweep_files
 
@@ -124,7 +126,7 @@ def _check_outputs(
     overwrite: bool,
 ) -> None:
     """Refuse, before any work, outputs that would replace what they should not."""
-    from abawcli.formats.outputs import check_apart
+    from abawcli.formats.outputs import check_apart, check_places
     from abawcli.formats.provenance import is_finished
 
     if plot:
@@ -135,6 +137,7 @@ def _check_outputs(
         raise UsageError(f"-o and --plot are both {output}; give them different names")
     for path in filter(None, (output, plot)):
         check_apart([path], inputs)
+        check_places([path])
         is_finished(path, provenance, overwrite)  # the score is quick; only strangers matter
 
 
@@ -185,7 +188,7 @@ def command(
     settings = {"sweep": asdict(Sweeping())} if sweep else asdict(Scores())
     provenance = describe_work("score", [Path(predictions), Path(annotations)], settings)
     predicted, annotated = (expand_inputs([s], LABEL_SUFFIXES) for s in (predictions, annotations))
-    _check_outputs(output, plot, predicted + annotated, provenance, overwrite)
+    _check_outputs(output, plot, [*predicted, *annotated], provenance, overwrite)
     result = (
         _sweep(predicted, annotated, predictions, quiet) if sweep else _score(predicted, annotated)
     )

@@ -13,7 +13,6 @@ from abawcli.cli.options import (
     overwrite_option,
     verbosity_options,
 )
-from abawcli.errors import UsageError
 
 SUFFIXES = (".jpg", ".png")
 
@@ -31,21 +30,21 @@ def command(inputs: tuple[str, ...], output: Path, overwrite: bool, quiet: bool)
     what was cropped. With it a person edits strategy.csv for `abaw crop --strategy`. The faces are
     cut out of the video; where it is gone, only what was cropped is shown.
     """
-    from abawcli.formats.crops import is_own_crops, name_features, name_video
+    from abawcli.formats.crops import is_own_crops
     from abawcli.formats.inputs import expand_inputs
+    from abawcli.formats.outputs import name_outputs, name_videos
     from abawcli.views.sheet import make_sheet
 
-    if output.suffix not in ("", *SUFFIXES) and not output.is_dir():
-        raise UsageError(f"{output} must end in {' or '.join(SUFFIXES)}, or be a folder")
     paths = expand_inputs(inputs, frozenset(), is_own_crops)
-    outputs = name_features(paths, output, SUFFIXES[0])
+    names = name_videos(paths)
+    outputs = name_outputs(paths, output, SUFFIXES[0], frozenset(SUFFIXES))
     rows: list[list[str]] = []
 
     def work(path: Path) -> None:
         with progress_bar(path.name, "frame", quiet) as update:
             done = make_sheet(path, outputs[path], overwrite=overwrite, update=update)
         numbers = astuple(done) if done else ("done", "", "")
-        rows.append([name_video(path), *map(str, numbers)])
+        rows.append([names[path], *map(str, numbers)])
 
     try:
         run_each(paths, work)

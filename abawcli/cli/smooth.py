@@ -1,6 +1,5 @@
 """`abaw smooth`: prediction tables over time."""
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -51,14 +50,13 @@ def command(
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_outside, name_outputs
     from abawcli.formats.provenance import describe_work, is_finished, read_provenance
-    from abawcli.formats.tables import TABLE_SUFFIXES, check_table_name, read_table, write_table
+    from abawcli.formats.tables import TABLE_SUFFIXES, read_table, write_table
     from abawcli.stages.smooth import smooth_table
 
     config = Smoothing(method, *window, space)
     check_outside(output, inputs)
-    outputs = name_outputs(expand_inputs(inputs, TABLE_SUFFIXES), output)
-    if output.suffix and not os.path.isdir(output):
-        check_table_name(output)
+    paths = expand_inputs(inputs, TABLE_SUFFIXES)
+    outputs = name_outputs(paths, output, suffixes=TABLE_SUFFIXES)
 
     def work(path: Path) -> None:
         settings = {**asdict(config), "predictions": read_provenance(path)}

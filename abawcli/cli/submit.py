@@ -67,7 +67,7 @@ def _write(
     predictions: tuple[str, ...], sample: Path, output: Path, overwrite: bool, quiet: bool
 ) -> None:
     from abawcli.formats.inputs import expand_inputs
-    from abawcli.formats.outputs import check_apart
+    from abawcli.formats.outputs import check_apart, check_places
     from abawcli.formats.provenance import describe_work, is_finished, write_provenance
     from abawcli.formats.submission import write_submission
     from abawcli.formats.tracks import LABEL_SUFFIXES
@@ -75,6 +75,7 @@ def _write(
 
     paths = expand_inputs(predictions, LABEL_SUFFIXES)
     check_apart([output], [*paths, sample])
+    check_places([output])
     provenance = describe_work("submit", [*paths, sample], {})
     if is_finished(output, provenance, overwrite):
         click.echo(f"abaw: {output} is there already, made of these predictions", err=True)

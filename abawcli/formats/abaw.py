@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from abawcli.errors import InputError
 from abawcli.formats.atomic import write_whole
 from abawcli.formats.lines import note_quirks, read_text, strip_ends, strip_header
+from abawcli.formats.names import find_names
 from abawcli.labels import CLASSES, IGNORE
 
 LOG = logging.getLogger(__name__)
@@ -79,17 +80,23 @@ def find_track(name: str, tracks: Iterable[tuple[str, str]], what: str) -> tuple
     """Return the track, one of (video, subject), that the annotation `name` is about.
 
     That is the only subject of `name`; or, where `name` ends in a side, that subject of the
-    video, or the only one. `what` the tracks are goes into messages.
+    video, or the only one. Names are compared by `names.find_names`. `what` the tracks are goes
+    into messages.
 
     Raises:
         InputError: there is none, or there are several.
     """
     video, side = split_side(name)
     tracks = list(tracks)
-    exact = [track for track in tracks if track[0] == name]
-    found = exact or [track for track in tracks if track[0] == video]
-    if not found:
+    videos = dict.fromkeys(track[0] for track in tracks)
+    exact = find_names(name, videos)
+    called = exact or find_names(video, videos)
+    if not called:
         raise InputError(f"{name}: no {what} of this video")
+    if len(called) > 1:
+        several = ", ".join(sorted(called))
+        raise InputError(f"{name}: {what} of several videos could be meant: {several}")
+    found = [track for track in tracks if track[0] == called[0]]
     if side and (video, side) in found:
         return video, side
     if len(found) > 1 and "" in {subject for _, subject in found}:
@@ -104,6 +111,30 @@ def find_track(name: str, tracks: Iterable[tuple[str, str]], what: str) -> tuple
         subject = found[0][1]
         LOG.warning("%s is taken with subject %r of %s, whoever that is", name, subject, video)
     return found[0]
+
+
+def match_tracks(
+    names: Iterable[str], tracks: Iterable[tuple[str, str]], what: str
+) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
+    """Return the track of each annotation, by `find_track`, and why the others have none.
+
+    A track that is only the end of several names, as `P01` is of `a/P01` and `b/P01`, is of none.
+    """
+    tracks, found, failed = list(tracks), dict[str, tuple[str, str]](), dict[str, str]()
+    sources: dict[tuple[str, str], set[str]] = {}  # videos that take each track
+    for name in names:
+        try:
+            found[name] = find_track(name, tracks, what)
+        except InputError as error:
+            failed[name] = str(error)
+        else:
+            sources.setdefault(found[name], set()).add(split_side(name)[0])
+    for name, track in list(found.items()):
+        if len(sources[track]) > 1 and track[0] not in (name, split_side(name)[0]):
+            several = ", ".join(sorted(sources[track]))
+            failed[name] = f"{name}: {what} of {track[0]} could be of several: {several}"
+            del found[name]
+    return found, failed
 
 
 def align_rows(annotation: Labels, frames: int, name: str) -> NDArray[np.intp]:

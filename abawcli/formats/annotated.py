@@ -1,12 +1,13 @@
 """Features together with their annotations: what heads learn from.
 
-Files are matched by name, as predictions are when they are scored: an annotation `x_left` takes
-features of that name, or those of the video `x` with that subject, or the only ones of `x`.
+Files are matched by name, as predictions are when they are scored: the features' `video`, and the
+place of an annotation (`inputs.expand_inputs`). An annotation `x_left` takes features of that
+name, or those of the video `x` with that subject, or the only ones of `x`.
 """
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawcli.errors import InputError
-from abawcli.formats.abaw import Labels, align_rows, find_track, read_annotation
+from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation
 from abawcli.formats.features import MODALITIES, Features, name_backbone, read_features
-from abawcli.formats.inputs import warn_left_out
+from abawcli.formats.inputs import check_input, place_inputs, warn_left_out
+from abawcli.formats.names import compose_name, name_place
 from abawcli.labels import IGNORE
 
 LOG = logging.getLogger(__name__)
@@ -78,7 +80,7 @@ class VideoSet:
         }
 
 
-def read_annotated(features: Sequence[Path], annotations: Sequence[Path]) -> AnnotatedFeatures:
+def read_annotated(features: Iterable[Path], annotations: Iterable[Path]) -> AnnotatedFeatures:
     """Read feature files and the annotations that belong to them.
 
     Features without an annotation and annotations without features are left out, with a
@@ -89,10 +91,11 @@ def read_annotated(features: Sequence[Path], annotations: Sequence[Path]) -> Ann
             other or their annotation, or nothing is left.
     """
     tracks = _read_tracks(features)
-    chosen = _match(tracks, _name_annotations(annotations))
+    named = _name_annotations(annotations)
+    chosen = _match(tracks, named)
     if not chosen:
         raise InputError(
-            f"none of {len(annotations)} annotations belongs to one of {len(features)} feature "
+            f"none of {len(named)} annotations belongs to one of {len(tracks)} feature "
             "files; both are called like their video"
         )
     labels = [_label(name, path, tracks[track]) for name, (path, track) in chosen.items()]
@@ -116,13 +119,15 @@ def read_annotated(features: Sequence[Path], annotations: Sequence[Path]) -> Ann
     )
 
 
-def _read_tracks(paths: Sequence[Path]) -> dict[Track, Features]:
+def _read_tracks(paths: Iterable[Path]) -> dict[Track, Features]:
     tracks: dict[Track, Features] = {}
     for path in paths:
+        check_input(path)
         features = read_features(path)
         if tracks:
             check_alike(next(iter(tracks.values())).about, features.about, str(path))
-        track = str(features.about.get("video")), str(features.about.get("subject"))
+        video = compose_name(str(features.about.get("video")))
+        track = video, str(features.about.get("subject"))
         if track in tracks:
             raise InputError(f"{path}: another file has features of {track[0]}, {track[1]}, too")
         tracks[track] = features
@@ -146,12 +151,13 @@ def check_alike(first: Mapping[str, Any], second: Mapping[str, Any], name: str) 
             )
 
 
-def _name_annotations(paths: Sequence[Path]) -> dict[str, Path]:
+def _name_annotations(paths: Iterable[Path]) -> dict[str, Path]:
     named: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in named:
-            raise InputError(f"{named[path.stem]} and {path} are annotations of the same name")
-        named[path.stem] = path
+    for path, place in place_inputs(paths).items():
+        name = compose_name(name_place(place))
+        if name in named:
+            raise InputError(f"{named[name]} and {path} are annotations of the same name")
+        named[name] = path
     return named
 
 
@@ -159,15 +165,11 @@ def _match(
     tracks: dict[Track, Features], annotations: dict[str, Path]
 ) -> dict[str, tuple[Path, Track]]:
     """Return the file and the track of every annotation that has features."""
-    chosen, failed = {}, []
-    for name, path in annotations.items():
-        try:
-            chosen[name] = path, find_track(name, tracks, "features")
-        except InputError as error:
-            LOG.info("%s", error)
-            failed.append(name)
-    warn_left_out("annotations have no features", failed)
-    return chosen
+    found, failed = match_tracks(annotations, tracks, "features")
+    for reason in failed.values():
+        LOG.info("%s", reason)
+    warn_left_out("annotations have no features", list(failed))
+    return {name: (annotations[name], track) for name, track in found.items()}
 
 
 def _used(chosen: dict[str, tuple[Path, Track]]) -> set[Track]:

@@ -7,7 +7,6 @@ face have no file, and the numbers keep their gaps. `<name>` may end in `_left` 
 
 import os
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
 from abawcli.formats.faces import FACES_NAME, read_faces
 from abawcli.formats.inputs import VIDEO_SUFFIXES
-from abawcli.formats.outputs import name_outputs
+from abawcli.formats.names import compose_name
 
 _NUMBERED = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 
@@ -77,7 +76,8 @@ def find_scales(folder: Path) -> list[float]:
 def find_recording(folder: Path, name: str) -> Path | None:
     """Return the video in `folder` that crops called `name` were made from.
 
-    That is the one of the same name, or of the name without `_left` or `_right`.
+    That is the one of the same name, or of the name without `_left` or `_right`, in the same
+    folder below `folder`.
 
     Raises:
         UsageError: no such folder.
@@ -85,9 +85,12 @@ def find_recording(folder: Path, name: str) -> Path | None:
     """
     if not os.path.isdir(folder):
         raise UsageError(f"no such folder: {folder}")
-    videos = [path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES]
-    for stem in (name, split_side(name)[0]):
-        found = sorted(path for path in videos if path.stem == stem)
+    place = folder / Path(name).parent
+    there = place.iterdir() if os.path.isdir(place) else ()
+    videos = [path for path in there if path.suffix.lower() in VIDEO_SUFFIXES]
+    wanted = compose_name(Path(name).name)
+    for stem in (wanted, split_side(wanted)[0]):
+        found = sorted(p for p in videos if stem in map(compose_name, (p.stem, p.name)))
         if len(found) > 1:
             raise InputError(f"{found[0]} and {found[1]} could both be the video of {name}")
         if found:
@@ -96,32 +99,8 @@ def find_recording(folder: Path, name: str) -> Path | None:
 
 
 def name_video(path: Path) -> str:
-    """Return the name that an input's features go by: a folder may have dots in its name."""
+    """Return the name of a file or a folder of crops: a folder may have dots in its name."""
     return path.name if os.path.isdir(path) else path.stem
-
-
-def name_features(paths: Sequence[Path], output: Path, suffix: str) -> dict[Path, Path]:
-    """Return where the features of each input go: as `outputs.name_outputs`, by `name_video`.
-
-    Raises:
-        UsageError: as there.
-    """
-    # Of `my.video` only `my` would be left.
-    files = {p: p.with_name(p.name + suffix) if os.path.isdir(p) else p for p in paths}
-    named = name_outputs(list(files.values()), output, suffix)
-    return {path: named[file] for path, file in files.items()}
-
-
-def check_names(paths: Iterable[Path]) -> None:
-    """Make sure that no two folders of crops are about one name: annotations go by it.
-
-    Raises:
-        UsageError: two are.
-    """
-    seen: dict[str, Path] = {}
-    for path in paths:
-        if os.path.isdir(path) and (other := seen.setdefault(path.name, path)) != path:
-            raise UsageError(f"{other} and {path} are both called {path.name}; give one of them")
 
 
 def read_subject(folder: Path) -> str:
@@ -132,14 +111,16 @@ def read_subject(folder: Path) -> str:
     return str(about.get("settings", {}).get("subject", "main"))
 
 
-def find_sound(folder: Path, audio_from: Path | None) -> Path | None:
+def find_sound(folder: Path, audio_from: Path | None, name: str) -> Path | None:
     """Return the file that has the sound of crops: in `audio_from`, or what they were made from.
+
+    `name` is that of the video, as in tables.
 
     Raises:
         UsageError, InputError: as `find_recording`.
     """
     if audio_from:
-        return find_recording(audio_from, folder.name)
+        return find_recording(audio_from, name)
     _, about = read_faces(folder / FACES_NAME) if is_own_crops(folder) else (None, {})
     made_from = [path for path in about.get("inputs", []) if os.path.isfile(path)]
     return Path(made_from[0]) if made_from else None

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.atomic import write_whole
+from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import provenance_path, write_provenance
 from abawcli.labels import IGNORE, N_CLASSES, PROBABILITY_COLUMNS
 
@@ -118,11 +119,6 @@ def check_table_name(path: Path) -> None:
     """
     if path.suffix.lower() not in WRITERS:
         raise UsageError(f"{path} is no table name; end it in {' or '.join(sorted(WRITERS))}")
-
-
-def decode_name(name: str) -> str:
-    """Return a file's name as text: replacement characters for bytes that are no UTF-8."""
-    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def write_table(table: pd.DataFrame, path: Path, provenance: Mapping[str, Any]) -> None:

@@ -1,9 +1,10 @@
 """Predictions in whatever form they come, and the annotations that belong to them.
 
 Predictions are tables, text files of one video, and submissions of many; annotations are the
-same, and tables of the columns video, frame and label. Videos are matched by name: the `video` of
-a table or submission, the file name of a text file. An annotation `<video>_left` or `_right` takes
-predictions of that name, or those of `<video>` with that subject, or the only subject of `<video>`.
+same, and tables of the columns video, frame and label. Videos are matched by name (`names`): the
+`video` of a table or submission, the place of a text file. An annotation `<video>_left` or
+`_right` takes predictions of that name, or those of `<video>` with that subject, or the only
+subject of `<video>`.
 Rows that an annotation has beyond the last predicted frame (2 at most) take the last frame's
 prediction, as the organisers count them.
 """
@@ -19,8 +20,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.errors import InputError
-from abawcli.formats.abaw import Labels, align_rows, find_track, read_annotation, split_side
-from abawcli.formats.inputs import VIDEO_SUFFIXES
+from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation, split_side
+from abawcli.formats.inputs import check_input, place_inputs
+from abawcli.formats.names import compose_name, find_names, name_place
 from abawcli.formats.submission import is_submission, read_submission
 from abawcli.formats.tables import (
     PROBABILITIES,
@@ -63,11 +65,6 @@ Key = TypeVar("Key", str, tuple[str, str])
 Value = TypeVar("Value")
 
 
-def _video_name(name: str) -> str:
-    path = Path(name)
-    return path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
-
-
 def _by_frame(values: NDArray[Any], frame: NDArray[np.int64], missing: Any) -> NDArray[Any]:
     """Return values (N, ...) by frame number, (last frame, ...)."""
     table = np.full((int(frame.max()), *values.shape[1:]), missing, values.dtype)
@@ -76,39 +73,34 @@ def _by_frame(values: NDArray[Any], frame: NDArray[np.int64], missing: Any) -> N
 
 
 def _split_videos(
-    path: Path, table: pd.DataFrame, missing: Mapping[str, Any]
+    table: pd.DataFrame, missing: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[str, str], dict[str, NDArray[Any]]]]:
-    """Yield each person's columns by frame number; `missing` names them, and what else to put.
-
-    Raises:
-        InputError: two videos have the same name.
-    """
+    """Yield each person's columns by frame number; `missing` names them, and what else to put."""
     subjects = table["subject"] if "subject" in table else pd.Series("", table.index)
     columns: dict[str, NDArray[Any]]
     columns = {name: table[name].to_numpy() for name in missing if name != "probabilities"}
     if "probabilities" in missing:
         columns["probabilities"] = table[PROBABILITIES].to_numpy()
     frames = table["frame"].to_numpy()
-    seen: dict[tuple[str, str], str] = {}
     tracks: Any = table.groupby([table["video"], subjects]).indices  # (video, subject) -> rows
     for (video, subject), rows in tracks.items():
-        key = _video_name(str(video)), str(subject)
-        if seen.setdefault(key, video) != video:
-            raise InputError(f"{path}: {seen[key]} and {video} are both called {key[0]}")
+        key = compose_name(str(video)), str(subject)
         yield key, {n: _by_frame(v[rows], frames[rows], missing[n]) for n, v in columns.items()}
 
 
-def read_tracks(path: Path) -> Tracks:
+def read_tracks(path: Path, place: Path | None = None) -> Tracks:
     """Read predictions: a table, a submission, or the text file of one video.
 
+    `place` is the path that the video of a text file is named after; by default the file's name.
+
     Raises:
-        InputError: the file cannot be read, or two of its videos have the same name.
+        InputError: the file cannot be read.
     """
     if path.suffix.lower() in TABLE_SUFFIXES:
         table = read_table(path)
         table["source"] = pd.Categorical(table["source"], SOURCES).codes
         missing = {"label": IGNORE, "found": False, "time_s": np.nan, "source": -1}
-        parts = _split_videos(path, table, missing | {"probabilities": np.nan})
+        parts = _split_videos(table, missing | {"probabilities": np.nan})
         return {
             key: Track(
                 part["label"], part["found"], part["probabilities"], part["time_s"], part["source"]
@@ -116,33 +108,35 @@ def read_tracks(path: Path) -> Tracks:
             for key, part in parts
         }
     if is_submission(path):
-        parts = _split_videos(path, read_submission(path), {"label": IGNORE})
+        parts = _split_videos(read_submission(path), {"label": IGNORE})
         return {key: Track(part["label"]) for key, part in parts}
-    return {(path.stem, ""): Track(read_annotation(path))}
+    return {(compose_name(name_place(place or Path(path.name))), ""): Track(read_annotation(path))}
 
 
-def read_truth(path: Path) -> dict[str, Labels]:
+def read_truth(path: Path, place: Path | None = None) -> dict[str, Labels]:
     """Read annotations (each (R,)) by name: a table, a submission, or the text file of one video.
 
+    `place` as for `read_tracks`.
+
     Raises:
-        InputError: the file cannot be read, or two of its videos have the same name.
+        InputError: the file cannot be read.
     """
     is_table = path.suffix.lower() in TABLE_SUFFIXES
     if not is_table and not is_submission(path):
-        return {path.stem: read_annotation(path)}
+        return {compose_name(name_place(place or Path(path.name))): read_annotation(path)}
     table = read_labels(path) if is_table else read_submission(path)
-    parts = _split_videos(path, table, {"label": IGNORE})
-    return {video: part["label"] for (video, _), part in parts}
+    return {video: part["label"] for (video, _), part in _split_videos(table, {"label": IGNORE})}
 
 
 def _gather(
-    files: Iterable[Path], read: Callable[[Path], dict[Key, Value]], failed: dict[str, str]
+    files: Iterable[Path], read: Callable[[Path, Path], dict[Key, Value]], failed: dict[str, str]
 ) -> dict[Key, Value]:
     gathered: dict[Key, Value] = {}
     places: dict[Key, Path] = {}
-    for path in files:
+    for path, place in place_inputs(files).items():
         try:
-            items = read(path)
+            check_input(path)
+            items = read(path, place)
         except InputError as error:
             failed[str(path)] = str(error)
             continue
@@ -184,13 +178,15 @@ def pair_tracks(
     predicted = {video for video, _ in tracks}
     if len(truth) == len(predicted) == 1 and not failed:
         (name,), (video,) = truth, predicted
-        if video not in (name, split_side(name)[0]):
+        if not find_names(name, predicted) and not find_names(split_side(name)[0], predicted):
             LOG.warning("the predictions of %s are scored against %s: names differ", video, name)
             tracks = {(name, subject): track for (_, subject), track in tracks.items()}
+    found, unmatched = match_tracks(truth, tracks, "predictions")
+    failed.update(unmatched)
     pairs = {}
-    for name, labels in truth.items():
+    for name, key in found.items():
+        labels, track = truth[name], tracks[key]
         try:
-            track = tracks[find_track(name, tracks, "predictions")]
             pairs[name] = Pair(labels, track, align_rows(labels, len(track.labels), name))
         except InputError as error:
             failed[name] = str(error)

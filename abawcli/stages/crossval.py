@@ -6,7 +6,7 @@ seen. Scores pool the frames of a fold, once as predicted and once smoothed.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,8 @@ Results = dict[str, list[FoldScore]]  # head -> folds
 
 
 def cross_validate(
-    features: Sequence[Path],
-    annotations: Sequence[Path],
+    features: Iterable[Path],
+    annotations: Iterable[Path],
     out: Path,
     heads: Sequence[str] = ("gated",),
     folds: int = 5,

@@ -29,8 +29,8 @@ from abawcli.formats.crops import (
 )
 from abawcli.formats.faces import BOX, FACES_NAME, read_faces
 from abawcli.formats.features import FEATURES_SUFFIX, Features, round_features, write_features
+from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import describe_work, is_finished, replace_folder, write_provenance
-from abawcli.formats.tables import decode_name
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import FeatureEncoder
 from abawcli.models.extractor import Extractor
@@ -68,9 +68,15 @@ class CropRows:
 
 
 def extract_video(
-    extractor: Extractor, path: Path, subject: str = "main", progress: Progress = _say_nothing
+    extractor: Extractor,
+    path: Path,
+    subject: str = "main",
+    progress: Progress = _say_nothing,
+    video: str | None = None,
 ) -> list[Features]:
     """Return the features of each subject that is meant, of a video or a sound.
+
+    They say that they are of `video`; by default the file's name without suffix.
 
     Raises:
         InputError: as `extract_frames`.
@@ -98,7 +104,7 @@ def extract_video(
         people=people,
         visual=np.frombuffer(visual, np.float16).reshape(len(people), wide),
     )
-    about = _tell(extractor, path, kind="recording", sound=None, scales=None)
+    about = _tell(extractor, path, video, kind="recording", sound=None, scales=None)
     return [
         collected.lay_out(index, about | {"subject": name})
         for name, index in _choose_people(collected.frame, people, subject)
@@ -111,8 +117,11 @@ def extract_crops(
     subject: str | None = None,
     sound: Path | None = None,
     progress: Progress = _say_nothing,
+    video: str | None = None,
 ) -> list[Features]:
     """Return the features of each subject in a folder of crops, with the sound of a file.
+
+    They say that they are of `video`; by default the folder's name.
 
     Raises:
         InputError: the folder lacks crops that are needed, or is about another subject.
@@ -129,7 +138,7 @@ def extract_crops(
         scales, people = None, [list_people(folder, sound)]
     kind = "official crops" if scales is None else "crops"
     whence = decode_name(str(sound)) if sound else None
-    about = _tell(extractor, folder, kind=kind, sound=whence, scales=scales)
+    about = _tell(extractor, folder, video, kind=kind, sound=whence, scales=scales)
     heard = _hear(extractor, people[0].time_s, sound)  # the same for everybody
     return [
         _encode_files(extractor, rows, about | {"subject": rows.subject}, heard, progress)
@@ -199,14 +208,14 @@ def _encode_rows(extractor: Extractor, rows: CropRows) -> Iterator[tuple[int, li
     return encode_in_batches(read(), extractor.encode_crops, extractor.config)
 
 
-def _tell(extractor: Extractor, path: Path, **source: Any) -> dict[str, Any]:
+def _tell(extractor: Extractor, path: Path, video: str | None, **source: Any) -> dict[str, Any]:
     """Return the description of features, but for whom they are of."""
     parts = {"visual": extractor.encoder, "audio": extractor.sound}
     computed = {
         name: str(part.dtype).removeprefix("torch.") for name, part in parts.items() if part
     }
     source |= {"path": decode_name(os.path.abspath(path)), "computed_in": computed}
-    return {"video": decode_name(name_video(path))} | extractor.about | {"source": source}
+    return {"video": decode_name(video or name_video(path))} | extractor.about | {"source": source}
 
 
 @dataclass(frozen=True)
@@ -323,6 +332,7 @@ def extract_features(
     *,
     subject: str | None = None,
     audio_from: Path | None = None,
+    video: str | None = None,
     overwrite: bool = False,
     progress: Progress = _say_nothing,
 ) -> ExtractSummary | None:
@@ -337,6 +347,8 @@ def extract_features(
         extractor: the backbones.
         subject: one of SUBJECTS; None: the main one, or those that crops were made for.
         audio_from: folder with the videos that crops were made from.
+        video: what the features are of, by which annotations go, and videos in `audio_from`; by
+            default the name of the file, without suffix, or of the folder.
 
     Raises:
         InputError: the input cannot be read, or lacks what was asked for.
@@ -344,7 +356,7 @@ def extract_features(
         UsageError: no such subject or folder, or crops are to be rotated.
     """
     crops = os.path.isdir(path)
-    sound = find_sound(path, audio_from) if crops else None
+    sound = find_sound(path, audio_from, video or name_video(path)) if crops else None
     if crops and not is_own_crops(path) and subject:
         raise UsageError(f"{path} shows one person only; leave out the subject {subject!r}")
     if crops and extractor.rotate:
@@ -357,9 +369,9 @@ def extract_features(
     if is_finished(target, work, overwrite):
         return None
     if crops:
-        made = extract_crops(extractor, path, subject, sound, progress)
+        made = extract_crops(extractor, path, subject, sound, progress, video)
     else:
-        made = extract_video(extractor, path, meant, progress)
+        made = extract_video(extractor, path, meant, progress, video)
     if meant != "all":
         write_features(made[0], output, work)
     else:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from abawcli.config import FUSED_TIMES_S
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.inputs import expand_inputs
+from abawcli.formats.names import compose_name
 from abawcli.formats.tables import PROBABILITIES, TABLE_SUFFIXES, set_probabilities
 from abawcli.fusion import average_probabilities
 
@@ -55,7 +56,10 @@ def match_tables(folders: Sequence[Path]) -> tuple[dict[Path, list[Path]], dict[
         InputError: a folder holds no table.
     """
     tables = [
-        {path.relative_to(folder): path for path in expand_inputs([str(folder)], TABLE_SUFFIXES)}
+        {
+            Path(compose_name(str(place))): path
+            for path, place in expand_inputs([str(folder)], TABLE_SUFFIXES).items()
+        }
         for folder in folders
     ]
     whole: dict[Path, list[Path]] = {}
@@ -106,7 +110,10 @@ def _match_rows(
     first_name: str, first: pd.DataFrame, name: str, table: pd.DataFrame
 ) -> NDArray[np.intp]:
     """Return where each row of the first table is in another one."""
-    wanted, there = (pd.MultiIndex.from_frame(rows[KEYS]) for rows in (first, table))
+    wanted, there = (
+        pd.MultiIndex.from_frame(rows[KEYS].assign(video=rows["video"].map(compose_name)))
+        for rows in (first, table)
+    )
     if wanted.equals(there):
         return np.arange(len(first))
     found = there.get_indexer(wanted)

@@ -25,7 +25,8 @@ from abawcli.formats.features import (
     read_features,
     round_features,
 )
-from abawcli.formats.tables import COLUMNS, decode_name, set_probabilities
+from abawcli.formats.names import decode_name
+from abawcli.formats.tables import COLUMNS, set_probabilities
 from abawcli.labels import N_CLASSES
 from abawcli.models.encoder import Encoder
 from abawcli.models.ensemble import Ensemble
@@ -208,13 +209,15 @@ class Predictor:
         subject: str = "main",
         smooth: bool = True,
         progress: Progress = lambda done, total, what: None,
+        video: str | None = None,
     ) -> pd.DataFrame:
         """Return the prediction table of a video, picture, sound or feature file.
 
         Every decoded frame has one row, or one for each subject with `subject="all"`. The
         column `subject` holds what was asked for, and the track's number for `all`. A frame
         without a face rests on its sound, if there is any; with `all` only where nobody is seen
-        in the whole video, for whose voice it is nobody knows.
+        in the whole video, for whose voice it is nobody knows. The column `video` holds `video`,
+        or else the file's name without suffix; of feature files what they say.
 
         Raises:
             InputError: the file cannot be read or holds no frame.
@@ -226,7 +229,7 @@ class Predictor:
                 raise UsageError(f"{path} holds features; rotate the video they are made of")
             table = self._predict_features([read_features(path)], str(path))
         else:
-            table = self._predict_media(path, subject, progress)
+            table = self._predict_media(path, subject, progress, video or path.stem)
         if not smooth:
             return table
         # What a head reads from the frames around is its own, and evidence like any other.
@@ -248,7 +251,9 @@ class Predictor:
             tables.append(_build_features_table(features, has_visual, p, source))
         return pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
 
-    def _predict_media(self, path: Path, subject: str, progress: Progress) -> pd.DataFrame:
+    def _predict_media(
+        self, path: Path, subject: str, progress: Progress, video: str
+    ) -> pd.DataFrame:
         clock, faces, absent = array("d"), array("d"), array("d")
         silent = np.full(N_CLASSES, np.nan)
         for found in self.predict_frames(path):
@@ -261,7 +266,7 @@ class Predictor:
                 absent.extend(map(float, (found.frame, who, *p)))
             progress(found.frame, None, "")
         return _build_table(
-            decode_name(path.stem),
+            decode_name(video),
             np.frombuffer(clock, np.float64).reshape(-1, 3 + N_CLASSES),
             np.frombuffer(faces, np.float64).reshape(-1, 8 + N_CLASSES),
             np.frombuffer(absent, np.float64).reshape(-1, 2 + N_CLASSES),

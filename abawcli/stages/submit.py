@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from abawcli.config import Submission
 from abawcli.errors import InputError
-from abawcli.formats.abaw import ROW_TOLERANCE, Labels, find_track
+from abawcli.formats.abaw import ROW_TOLERANCE, Labels, match_tracks
 from abawcli.formats.inputs import warn_left_out
 from abawcli.formats.lines import read_text, strip_header
 from abawcli.formats.submission import HEADER, LOCATION, ROW_FORM, read_submission
@@ -74,16 +74,15 @@ def fill_sample(
 
 def _choose_tracks(videos: pd.Series, tracks: Tracks, sample: Path) -> dict[str, tuple[str, str]]:
     """Return the track of every video of the sample's rows (N,), or name all that have none."""
-    chosen: dict[str, tuple[str, str]] = {}
-    without: dict[str, list[str]] = {}  # reason -> videos
     names = videos.drop_duplicates()
+    chosen, failed = match_tracks(names, tracks, "predictions")
+    for name, track in chosen.items():
+        if not (tracks[track].labels >= 0).any():
+            failed[name] = f"{name}: no frame with a label"
+    without: dict[str, list[str]] = {}  # reason -> videos
     for row, name in names.items():
-        try:
-            chosen[name] = find_track(name, tracks, "predictions")
-            if not (tracks[chosen[name]].labels >= 0).any():
-                raise InputError(f"{name}: no frame with a label")
-        except InputError as error:
-            reason = str(error).removeprefix(f"{name}: ")
+        if name in failed:
+            reason = failed[name].removeprefix(f"{name}: ")
             without.setdefault(reason, []).append(f"{name} (line {int(str(row)) + 2})")
     if without:
         count = sum(map(len, without.values()))

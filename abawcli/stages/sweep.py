@@ -8,7 +8,7 @@ other folds, and all of them pooled. Tracks of one source video are in one fold.
 import logging
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,8 +165,8 @@ def find_smoothed(predictions: Iterable[Path]) -> list[Path]:
 
 
 def sweep_files(
-    predictions: Sequence[Path],
-    annotations: Sequence[Path],
+    predictions: Collection[Path],
+    annotations: Collection[Path],
     config: Sweeping | None = None,
     progress: Progress = lambda done, total, what: None,
 ) -> Sweep:

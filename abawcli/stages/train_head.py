@@ -3,7 +3,7 @@
 Stage II of arXiv 2603.12221, or the dual branch of arXiv 2603.08034, at any size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from abawcli.config import HeadTraining, default_head_training
@@ -15,7 +15,7 @@ from abawcli.formats.folds import make_folds
 from abawcli.models.head_training import HeadRun, Progress
 from abawcli.models.runs import History
 
-Files = tuple[Sequence[Path], Sequence[Path]]  # features, annotations
+Files = tuple[Iterable[Path], Iterable[Path]]  # features, annotations
 
 
 def hold_out(data: AnnotatedFeatures, folds: int) -> tuple[VideoSet, VideoSet]:

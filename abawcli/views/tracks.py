@@ -12,8 +12,8 @@ from abawcli.config import ContactSheet
 from abawcli.errors import InputError
 from abawcli.formats.crops import is_own_crops
 from abawcli.formats.faces import FACES_NAME, TRACKS_NAME, read_faces
+from abawcli.formats.names import decode_name
 from abawcli.formats.strategy import name_choice
-from abawcli.formats.tables import decode_name
 
 _NAMED = 6  # stretches in the head of a sheet, which is a line of text
 
