@@ -88,7 +88,7 @@ device_option = click.option(
     help="Where networks run.",
 )  # fmt: skip
 rotate_option = click.option(
-    "--rotate", type=click.Choice(ROTATIONS[1:]), default=0, metavar="90|180|270",
+    "--rotate", type=click.Choice(ROTATIONS), default=0, metavar="90|180|270",
     help="Turn frames clockwise by so many degrees, beyond what the file itself says: for cameras "
     "that do not record how they were held.",
 )  # fmt: skip
