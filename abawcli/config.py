@@ -223,7 +223,7 @@ class EncoderTraining:
     joint_classifier: bool = False  # whether the backbone also learns through the linear
     # classifier that stays; without the MoE head it always does
     warmup_steps: int = 0  # batches in which the learning rates rise from 0
-    ema_decay: float = 0.0  # of the running mean of the weights that is kept; 0: the last weights
+    ema_decay: float = 0.0  # of the EMA of the weights that is kept; 0: the last weights
     precision: str = "auto"  # one of PRECISIONS
     augmentation: Augmentation = Augmentation()
     seed: int = 0
@@ -300,13 +300,13 @@ class VoiceTraining:
     crop_s: float = 2.56  # of a sound; a whole number of steps of 80 ms
     local_p: float = 0.5  # of learning from the half second to both sides of a moment, as the
     # encoder is used, and not from the whole crop
-    no_voice: float = 0.125  # sounds without a voice for each one with, of a batch
-    voice_weight: float = 0.3  # of telling the two apart, in the loss
+    non_speech: float = 0.125  # sounds without speech for each recording of a batch
+    speech_weight: float = 0.3  # of the loss of speech detection
     backbone_lr: float = 2e-3  # of the whole network
     weight_decay: float = 0.05  # 0 on biases and norms
     warmup_steps: int = 100
     clip_norm: float = 5.0
-    ema_decay: float = 0.99  # of the running mean of the weights that is evaluated and kept
+    ema_decay: float = 0.99  # of the EMA of the weights that is evaluated and kept
     dropout: float = 0.3
     label_smoothing: float = 0.1
     mixup_alpha: float = 0.0
@@ -355,9 +355,9 @@ class HeadTraining:
     effective_beta: float | None = None  # weights from the effective number of samples instead
     focal_gamma: float = 0.0  # 0: cross-entropy
     modality_dropout: float = 0.0  # share of samples that lose one of their two modalities
-    sound_swap: float = 0.0  # share of samples that get another's sound: where the sound backbone
+    audio_swap: float = 0.0  # share of samples that get another's audio: where the audio backbone
     # learned from the same voices, its features are better than they will ever be again
-    ema_decay: float = 0.0  # of the running mean of the weights that is kept; 0: the last weights
+    ema_decay: float = 0.0  # of the EMA of the weights that is kept; 0: the last weights
     folds: int = 5  # one of which is held out where no other videos are given
     network: GatedHead | DualBranchHead = GatedHead()
     smoothing: Smoothing = Smoothing("median", 101, None, "logits")  # of what the head predicts

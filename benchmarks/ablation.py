@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
 from abawcli.formats.manifest import LabelledImages, read_manifest
 from abawcli.metrics import score_labels
-from abawcli.models.augment import pad_augment
 from abawcli.models.encoder import load_encoder
-from abawcli.stages.train import train_encoder
+from abawcli.stages.train_face import train_face_encoder
+from abawcli.training.image_augmentation import pad_augment
 
 
 def list_variants(epochs: int) -> dict[str, EncoderTraining]:
@@ -69,7 +69,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name, config in list_variants(arguments.epochs).items():
         out = arguments.out / name.replace(" ", "-")
-        train_encoder(arguments.images, arguments.manifest, out, config=config)
+        train_face_encoder(arguments.images, arguments.manifest, out, config=config)
         cells = evaluate(out / "encoder.safetensors", valid)
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 

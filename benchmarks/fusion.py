@@ -36,10 +36,10 @@ from abawcli.config import HeadTraining
 from abawcli.formats.annotated import AnnotatedFeatures, read_annotated
 from abawcli.labels import IGNORE
 from abawcli.metrics import Counts, count_confusion, find_macro_f1, score_labels
-from abawcli.models.head_training import classify_videos, predict_labels
 from abawcli.models.heads import TrainedHead, load_head
 from abawcli.smoothing import find_window, smooth_probabilities
 from abawcli.stages.train_head import train_fusion_head
+from abawcli.training.head_task import classify_videos, predict_labels
 
 # For backbones and data sets as small as these: the published settings would be 500 steps of 1e-4.
 # The train videos show images and let speak voices that the encoders have learned from: a head that
@@ -50,7 +50,7 @@ SETTINGS = HeadTraining(
     lr=5e-4,
     class_weight_power=0.2,
     modality_dropout=0.5,
-    sound_swap=0.3,
+    audio_swap=0.3,
 )
 
 Labels = NDArray[np.int64]

@@ -42,8 +42,8 @@ from abawcli.config import DUAL_BRANCH_TRAINING, DualBranchHead, HeadTraining
 from abawcli.formats.annotated import AnnotatedFeatures, read_annotated
 from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import Counts, find_macro_f1
-from abawcli.models.head_training import classify_videos
 from abawcli.models.heads import TrainedHead
+from abawcli.training.head_task import classify_videos
 
 matplotlib.use("Agg")
 # As for the other heads (fusion.SETTINGS), and narrower than published: it is to ship.
@@ -54,7 +54,7 @@ DUAL_SETTINGS = replace(
     class_weight_power=0.2,
     effective_beta=None,
     modality_dropout=0.3,
-    sound_swap=0.3,
+    audio_swap=0.3,
     network=DualBranchHead(hidden=128, layers=2, dropout=0.3),
 )
 SHORT = replace(SETTINGS, smoothing=replace(SETTINGS.smoothing, window_frames=25))

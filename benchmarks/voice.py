@@ -21,9 +21,9 @@ from abawcli.formats.manifest import LabelledSounds, read_sound_manifest
 from abawcli.labels import CLASSES
 from abawcli.media.audio import read_audio
 from abawcli.metrics import find_calibration_error, score_labels
-from abawcli.models.no_voice import NO_VOICE, make_no_voice
 from abawcli.models.recipes import WEIGHTS
 from abawcli.models.voice import VoiceEncoder, average_around, load_voice_encoder
+from abawcli.training.non_speech import NON_SPEECH, make_non_speech
 
 Samples = NDArray[np.float32]
 
@@ -105,12 +105,12 @@ def print_answer(name: str, encoder: VoiceEncoder, sounds: list[Samples]) -> Non
     )
 
 
-def print_no_voice(encoder: VoiceEncoder, voices: list[Samples], files: list[Path]) -> None:
+def print_non_speech(encoder: VoiceEncoder, voices: list[Samples], files: list[Path]) -> None:
     """Print the answers to sounds made here, to files, and to voices for comparison."""
     print(f"\n{'sound':32s}{'voiced':>8s}{'conf.':>9s}{'95 %':>8s}  usual answer")
     rng = np.random.default_rng(2026)  # not the seed of any training
-    for kind in NO_VOICE:
-        made = [make_no_voice(kind, 5 * AUDIO_RATE_HZ, rng) for _ in range(40)]
+    for kind in NON_SPEECH:
+        made = [make_non_speech(kind, 5 * AUDIO_RATE_HZ, rng) for _ in range(40)]
         print_answer(kind, encoder, made)
     for file in files:
         print_answer(file.name, encoder, [load_samples(file)])
@@ -151,7 +151,7 @@ def main() -> None:
     valid = read_sound_manifest(arguments.manifest, arguments.audio)["valid"]
     voices = [load_samples(file) for file in valid.files]
     print_scores(encoder, valid, voices)
-    print_no_voice(encoder, voices, arguments.sounds)
+    print_non_speech(encoder, voices, arguments.sounds)
     size = arguments.encoder.stat().st_size / 1e6
     weights = sum(p.numel() for p in encoder.backbone.parameters())
     result = about["result"]

@@ -16,7 +16,9 @@ WIDTH = 90  # columns of help text, whatever the terminal
 
 
 def find_commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
-    """Yield a command, and the commands below it if it is a group, with their full names."""
+    """Yield a command, and those below it if it is a group, with full names; none is hidden."""
+    if command.hidden:
+        return
     yield name, command
     if isinstance(command, click.Group):
         for below, subcommand in command.commands.items():

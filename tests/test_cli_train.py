@@ -1,4 +1,4 @@
-"""`abaw train encoder` from the shell."""
+"""`abaw train face` and `abaw train voice` from the shell."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ from tiny_models import save_image_set
 from abawcli.cli import main
 
 
-def test_train_encoder(tmp_path: Path) -> None:
+def test_train_a_face_encoder(tmp_path: Path) -> None:
     manifest = save_image_set(tmp_path / "images")
-    arguments = ["train", "encoder", "--images", str(tmp_path / "images"), "--manifest"]
+    arguments = ["train", "face", "--images", str(tmp_path / "images"), "--manifest"]
     arguments += [str(manifest), "-o", str(tmp_path / "run"), "--epochs", "1", "--no-moe"]
-    arguments += ["--batch-size", "8", "--padaug", "0.5", "--labels", "hard", "--device", "cpu"]
+    arguments += ["--batch-size", "8", "--padaug", "0.5", "--targets", "hard", "--device", "cpu"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert "macro-F1" in result.stderr
@@ -26,7 +26,7 @@ def test_train_encoder(tmp_path: Path) -> None:
 
 
 def test_missing_manifest_is_one_line(tmp_path: Path) -> None:
-    arguments = ["train", "encoder", "--images", str(tmp_path), "--manifest"]
+    arguments = ["train", "face", "--images", str(tmp_path), "--manifest"]
     result = CliRunner().invoke(main, [*arguments, "no.csv", "-o", str(tmp_path / "run")])
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1 and "no.csv" in result.stderr
@@ -35,7 +35,7 @@ def test_missing_manifest_is_one_line(tmp_path: Path) -> None:
 
 def test_parts_of_the_augmentation(tmp_path: Path) -> None:
     manifest = save_image_set(tmp_path / "images")
-    arguments = ["train", "encoder", "--images", str(tmp_path / "images"), "--manifest"]
+    arguments = ["train", "face", "--images", str(tmp_path / "images"), "--manifest"]
     arguments += [str(manifest), "-o", str(tmp_path / "run"), "--epochs", "1", "--batch-size", "8"]
     parts = ["--flip", "0", "--crop-area", "0.7", "0.9", "--rotate", "3", "--ema", "0.5"]
     result = CliRunner().invoke(main, [*arguments, *parts, "--device", "cpu"])
@@ -50,7 +50,7 @@ def test_parts_of_the_augmentation(tmp_path: Path) -> None:
 
 def test_train_a_voice_encoder(tmp_path: Path) -> None:
     manifest = save_sound_set(tmp_path / "sounds")
-    arguments = ["train", "encoder", "--audio", str(tmp_path / "sounds"), "--manifest"]
+    arguments = ["train", "voice", "--recordings", str(tmp_path / "sounds"), "--manifest"]
     arguments += [str(manifest), "-o", str(tmp_path / "run"), "--device", "cpu"]
     small = ["--epochs", "1", "--epoch-batches", "1", "--batch-size", "4", "--no-augment"]
     result = CliRunner().invoke(main, [*arguments, *small])
@@ -60,14 +60,22 @@ def test_train_a_voice_encoder(tmp_path: Path) -> None:
     assert training["augmentation"]["noise_p"] == 0 and training["epoch_batches"] == 1
     assert (tmp_path / "run/encoder.safetensors").stat().st_size < 4e6
     refused = CliRunner().invoke(main, [*arguments, "--no-moe"])
-    assert refused.exit_code == 2 and "--moe is for --images" in refused.stderr
+    assert refused.exit_code == 2 and "--no-moe" in refused.stderr
 
 
-def test_an_encoder_is_of_images_or_of_sounds(tmp_path: Path) -> None:
-    arguments = ["train", "encoder", "--manifest", "m.csv", "-o", str(tmp_path / "run")]
-    for folders in ([], ["--images", "a", "--audio", "b"]):
-        result = CliRunner().invoke(main, [*arguments, *folders])
-        assert result.exit_code == 2 and "--images or --audio" in result.stderr
-    batches = [*arguments, "--images", "a", "--epoch-batches", "3"]
-    result = CliRunner().invoke(main, batches)
-    assert result.exit_code == 2 and "--epoch-batches is for --audio" in result.stderr
+def test_the_old_name_of_both_still_works(tmp_path: Path) -> None:
+    """`train encoder --images` is `train face`, `train encoder --audio` is `train voice`."""
+    images, recordings = save_image_set(tmp_path / "a"), save_sound_set(tmp_path / "b")
+    face = ["--images", str(tmp_path / "a"), "--manifest", str(images), "--labels", "hard"]
+    voice = ["--audio", str(tmp_path / "b"), "--manifest", str(recordings)]
+    small = ["--epochs", "1", "--batch-size", "4", "--device", "cpu"]
+    for given, name, key in ((face, "face", "images"), (voice, "voice", "audio")):
+        more = ["--epoch-batches", "1"] if name == "voice" else []
+        out = tmp_path / name
+        arguments = ["train", "encoder", *given, *small, *more, "-o", str(out)]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+        assert f"`train encoder` is called `train {name}` now" in result.stderr
+        assert key in json.loads((out / "config.json").read_text())
+    training = json.loads((tmp_path / "face/config.json").read_text())["training"]
+    assert training["soft_labels"] is False

@@ -14,9 +14,9 @@ from abawcli.errors import OutputError, UsageError
 from abawcli.formats.annotated import read_annotated
 from abawcli.formats.folds import read_folds, write_folds
 from abawcli.metrics import score_labels
-from abawcli.models.head_training import predict_labels
 from abawcli.models.heads import load_head
 from abawcli.stages.crossval import Results, cross_validate, describe_results
+from abawcli.training.head_task import predict_labels
 
 FAST = HeadTraining(
     epochs=2,

@@ -21,7 +21,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_vision_backbone(work / "beit", "beit")
     save_sound_backbone(work / "wavlm", "wavlm")
     copy_labels(work / "labels")
-    abaw("train", "encoder", "--images", work / "images", "--manifest", images, "-o",
+    abaw("train", "face", "--images", work / "images", "--manifest", images, "-o",
          work / "encoder", "--backbone", work / "beit", "--epochs", "1", "--batch-size", "8",
          "--frozen-blocks", "1", "--device", "cpu")  # fmt: skip
     backbones = ["--visual", work / "encoder" / "encoder.safetensors", "--audio", work / "wavlm"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from abawcli.models.losses import (
+from abawcli.training.losses import (
     class_weights,
     effective_weights,
     focal_loss,

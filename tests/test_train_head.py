@@ -25,13 +25,14 @@ from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.formats.abaw import read_annotation, write_annotation
 from abawcli.formats.annotated import read_annotated
 from abawcli.formats.features import read_features, write_features
-from abawcli.models import head_training
-from abawcli.models.head_training import predict_labels
 from abawcli.models.heads import HEADS, load_head
-from abawcli.models.losses import class_weights, effective_weights, focal_loss
 from abawcli.models.normalise import Moments
-from abawcli.models.samples import WindowSamples, drop_modalities
 from abawcli.stages.train_head import Files, hold_out, train_fusion_head
+from abawcli.training import head_task
+from abawcli.training.head_task import predict_labels
+from abawcli.training.loop import TrainingLoop
+from abawcli.training.losses import class_weights, effective_weights, focal_loss
+from abawcli.training.window_samples import WindowSamples, drop_modalities
 
 CPU = torch.device("cpu")
 FAST = HeadTraining(epochs=3, batch_frames=200, network=SMALL_GATED, lr=1e-2)
@@ -105,7 +106,7 @@ def test_finished_run_is_not_trained_again(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run(files, tmp_path / "run")
-    monkeypatch.setattr(head_training.HeadRun, "_train_epoch", None)
+    monkeypatch.setattr(TrainingLoop, "_train_epoch", None)
     assert run(files, tmp_path / "run") == first
 
 
@@ -139,7 +140,7 @@ def test_training_uses_what_the_settings_say(
         assert self.param_groups[0]["weight_decay"] == 1e-4
         return step(self, *args)
 
-    monkeypatch.setattr(head_training, "focal_loss", note_loss)
+    monkeypatch.setattr(head_task, "focal_loss", note_loss)
     monkeypatch.setattr(torch.optim.AdamW, "step", note_rate)
     run(files, tmp_path / "run", config=replace(FAST, lr=1e-4))
     train, valid = hold_out(read_annotated(*files), 5)
@@ -201,7 +202,7 @@ def test_a_class_absent_from_training(
         weights.append(class_weights(counts, power))
         return weights[-1]
 
-    monkeypatch.setattr(head_training, "class_weights", weigh)
+    monkeypatch.setattr(head_task, "class_weights", weigh)
     files = list_files(save_videos(tmp_path, NAMES, classes=6))
     run(files, tmp_path / "run")
     assert "no training frame is annotated Surprise or Other" in caplog.text
@@ -317,8 +318,8 @@ def test_dual_branch_training_is_what_the_settings_say(
         drops.append(arguments[2])
         return drop_modalities(*arguments)
 
-    monkeypatch.setattr(head_training, "focal_loss", note_loss)
-    monkeypatch.setattr(head_training, "drop_modalities", note_drop)
+    monkeypatch.setattr(head_task, "focal_loss", note_loss)
+    monkeypatch.setattr(head_task, "drop_modalities", note_drop)
     monkeypatch.setattr(torch.optim.AdamW, "step", note_rate)
     run(files, tmp_path / "run", "dual-branch", config=replace(DUAL, epochs=3, lr=1e-4))
     warm = round(0.1 * len(rates))

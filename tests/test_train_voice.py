@@ -13,11 +13,13 @@ from sounds import make_bursts, save_sound_set
 
 from abawcli.config import NO_SOUND_AUGMENTATION, VoiceTraining
 from abawcli.errors import InputError, OutputError, UsageError
-from abawcli.formats.manifest import LabelledSounds
+from abawcli.formats.manifest import LabelledSounds, read_sound_manifest
 from abawcli.models.checkpoint import load_checkpoint
 from abawcli.models.voice import load_voice_encoder
-from abawcli.stages import train_voice as stage
-from abawcli.stages.train_voice import SoundDataset, fit_temperature, train_voice_encoder
+from abawcli.stages.train_voice import train_voice_encoder
+from abawcli.training import voice_task
+from abawcli.training.audio_data import AudioDataset
+from abawcli.training.voice_task import VoiceTask, fit_temperature
 
 CPU = torch.device("cpu")
 FAST = VoiceTraining(epochs=3, epoch_batches=2, batch_size=4, crop_s=0.64, precision="float32")
@@ -62,8 +64,8 @@ def test_interrupted_run_ends_with_the_same_weights(
             raise KeyboardInterrupt
         return original(*args)
 
-    original = stage.mask_bands
-    monkeypatch.setattr(stage, "mask_bands", stop_in_the_third_epoch)
+    original = voice_task.mask_bands
+    monkeypatch.setattr(voice_task, "mask_bands", stop_in_the_third_epoch)
     with pytest.raises(KeyboardInterrupt):
         run(sounds, tmp_path / "cut")
     run(sounds, tmp_path / "cut")
@@ -77,7 +79,7 @@ def test_finished_run_is_not_trained_again_and_another_needs_overwrite(
     short = replace(FAST, epochs=1)
     first = run(sounds, tmp_path / "run", short)
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "mask_bands", None)
+        patch.setattr(voice_task, "mask_bands", None)
         assert run(sounds, tmp_path / "run", short) == first
     other = replace(short, seed=1)
     with pytest.raises(OutputError, match="other settings"):
@@ -85,9 +87,10 @@ def test_finished_run_is_not_trained_again_and_another_needs_overwrite(
     assert run(sounds, tmp_path / "run", other, overwrite=True) != first
 
 
-def test_it_learns_classes_and_what_is_no_voice(sounds: Path, tmp_path: Path) -> None:
+def test_it_learns_classes_and_speech_detection(sounds: Path, tmp_path: Path) -> None:
     config = replace(
-        FAST, epochs=1, epoch_batches=60, batch_size=8, dropout=0.0, no_voice=0.5, voice_weight=1.0,
+        FAST, epochs=1, epoch_batches=60, batch_size=8, dropout=0.0, non_speech=0.5,
+        speech_weight=1.0,
         augmentation=replace(NO_SOUND_AUGMENTATION, gain_db=(-10.0, 0.0)),
     )  # fmt: skip
     history = run(sounds, tmp_path / "run", config)
@@ -101,10 +104,11 @@ def test_it_learns_classes_and_what_is_no_voice(sounds: Path, tmp_path: Path) ->
     assert encoder.classify(encoder.encode(noise)).max(axis=1).mean() < 0.5
 
 
-def test_pauses_and_other_sounds_are_no_voice(sounds: Path) -> None:
-    data = SoundDataset(stage.read_sound_manifest(sounds / "manifest.csv", sounds)["train"], quiet)
-    voice_run = stage.VoiceRun(replace(FAST, augmentation=NO_SOUND_AUGMENTATION), CPU)
-    bands, target, loudness = voice_run._prepare(data, [0, 1, 2, 3], torch.Generator())
+def test_pauses_and_non_speech_have_no_speech(sounds: Path) -> None:
+    splits = read_sound_manifest(sounds / "manifest.csv", sounds)
+    task = VoiceTask(splits, replace(FAST, augmentation=NO_SOUND_AUGMENTATION), CPU, {}, {})
+    task.load_data(quiet)
+    bands, target, loudness = task._prepare([0, 1, 2, 3], torch.Generator())
     assert bands.shape == (5, 64, 64) and loudness.shape == (5, 8)  # one without a voice
     assert target.sum(dim=1).tolist() == [1, 1, 1, 1, 0]
     assert (loudness[:4] <= 0).all() and (loudness[:4].amax(dim=1) == 0).all()
@@ -117,7 +121,7 @@ def quiet(done: int, total: int | None, what: str) -> None:
 
 
 def test_corpora_and_their_classes_are_drawn_alike() -> None:
-    data = SoundDataset.__new__(SoundDataset)
+    data = AudioDataset.__new__(AudioDataset)
     labels, corpora = np.array([0, 0, 0, 1, 0, 1, 1]), np.array(["a"] * 4 + ["b"] * 3)
     data.sounds = LabelledSounds([], labels, np.array([""] * 7), corpora)
     share = data.balance()

@@ -13,7 +13,6 @@ from abawcli.errors import CheckpointError
 from abawcli.labels import CLASSES
 from abawcli.media.audio import read_audio
 from abawcli.models.checkpoint import save_checkpoint
-from abawcli.models.no_voice import NO_VOICE, make_no_voice
 from abawcli.models.recipes import WEIGHTS
 from abawcli.models.voice import (
     CompactVoice,
@@ -23,6 +22,7 @@ from abawcli.models.voice import (
     average_around,
     load_voice_encoder,
 )
+from abawcli.training.non_speech import NON_SPEECH, make_non_speech
 
 CPU = torch.device("cpu")
 EMBEDDED = WEIGHTS / f"{COMPACT_VOICE}.safetensors"
@@ -75,7 +75,7 @@ def test_averages_are_of_voiced_steps_in_reach() -> None:
 
 
 @torch.inference_mode()
-def test_no_voice_means_no_opinion_and_temperature_doubt() -> None:
+def test_non_speech_gives_uniform_probabilities_and_temperature_flattens() -> None:
     classifier = VoiceClassifier(4)
     features = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     classifier.voice.bias.fill_(-20)
@@ -132,10 +132,10 @@ def test_embedded_weights_are_small_and_described() -> None:
     assert 0.1 < about["result"]["temperature"] < 10
 
 
-@pytest.mark.parametrize("kind", NO_VOICE)
-def test_no_voice_is_no_confident_emotion(embedded: VoiceEncoder, kind: str) -> None:
+@pytest.mark.parametrize("kind", NON_SPEECH)
+def test_non_speech_is_no_confident_emotion(embedded: VoiceEncoder, kind: str) -> None:
     rng = np.random.default_rng(12345)  # other sounds than training made
-    features = [embedded.encode(make_no_voice(kind, 64_000, rng)) for _ in range(10)]
+    features = [embedded.encode(make_non_speech(kind, 64_000, rng)) for _ in range(10)]
     voice = np.concatenate([embedded.has_voice(part) for part in features])
     confidence = np.concatenate([embedded.classify(part).max(axis=1) for part in features])
     assert (voice >= 0.5).mean() < 0.1

@@ -13,7 +13,7 @@ def command(as_json: bool, quiet: bool) -> None:
     """List recipes and backbones: where their weights are, licence, size.
 
     A recipe labels faces (`predict --recipe`); a backbone is what an encoder is trained from
-    (`train encoder --backbone`).
+    (`train face --backbone`).
     """
     from abawcli.models.recipes import list_models
 

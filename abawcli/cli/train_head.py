@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from abawcli.cli.console import print_table, progress_bar
+from abawcli.cli.console import progress_bar
 from abawcli.cli.options import (
     Command,
     device_option,
@@ -15,15 +15,21 @@ from abawcli.cli.options import (
     verbosity_options,
     window_option,
 )
+from abawcli.cli.train_options import RATE, SHARE, print_best, run_option, tunable
 from abawcli.config import HEAD_NAMES, DualBranchHead, HeadTraining, default_head_training
 
 DUAL_NAME = "dual-branch"
-BRANCH_SHAPE = ("hidden", "layers", "dropout")
+# Options of the dual branch's own shape, and the fields of `DualBranchHead` that they set.
+BRANCH_SHAPE = {
+    "--hidden": "hidden",
+    "--layers": "layers",
+    "--dropout": "dropout",
+    "--attention-window": "window_frames",
+    "--stride": "stride_frames",
+}
 PUBLISHED, DUAL_BRANCH = HeadTraining(), default_head_training(DUAL_NAME)
 FEATURES = frozenset([".safetensors"])
 ANNOTATIONS = frozenset([".txt"])
-RATE = click.FloatRange(min=0)
-SHARE = click.FloatRange(0, 1)
 
 features_argument = click.argument("features", nargs=-1, required=True, metavar="FEATURES...")
 labels_option = click.option(
@@ -33,26 +39,26 @@ labels_option = click.option(
 
 def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command], Command]:
     """Make an option of a field of `HeadTraining`; the default depends on the head."""
-    published, other = (f"{getattr(config, field):g}" for config in (PUBLISHED, DUAL_BRANCH))
-    shown = published + (f"; {DUAL_NAME} {other}" if other != published else "")
-    return click.option(flag, field, type=kind, help=f"{text}  [default: {shown}]")
+    defaults = {"": getattr(PUBLISHED, field), DUAL_NAME: getattr(DUAL_BRANCH, field)}
+    return tunable(flag, field, kind, text, defaults)
 
 
 def _branch_options() -> list[Callable[[Command], Command]]:
-    """Return the options of the dual branch's own size."""
-    shape = DUAL_BRANCH.network
-    assert isinstance(shape, DualBranchHead)
+    """Return the options of the dual branch's own shape."""
+    count = click.IntRange(min=1)
     kinds = {
-        "hidden": (click.IntRange(min=1), "Width"),
-        "layers": (click.IntRange(min=1), "Layers"),
-        "dropout": (click.FloatRange(0, 1, max_open=True), "Dropout"),
+        "--hidden": (count, "Width"),
+        "--layers": (count, "Layers"),
+        "--dropout": (click.FloatRange(0, 1, max_open=True), "Dropout"),
+        "--attention-window": (count, "Frames that attend to each other in a window"),
+        "--stride": (count, "Frames from one window to the next"),
     }
     return [
-        click.option(
-            f"--{name}", type=kind,
-            help=f"{what} of {DUAL_NAME}.  [default: {getattr(shape, name):g}]",
+        tunable(
+            flag, BRANCH_SHAPE[flag], kind, f"{what}; of {DUAL_NAME} only.",
+            {"": getattr(DualBranchHead(), BRANCH_SHAPE[flag])},
         )
-        for name, (kind, what) in kinds.items()
+        for flag, (kind, what) in kinds.items()
     ]  # fmt: skip
 
 
@@ -75,9 +81,10 @@ def training_options(command: Command) -> Command:
             "--modality-dropout", "modality_dropout", SHARE,
             "Share of samples that lose one of their two modalities.",
         ),
-        _tunable("--sound-swap", "sound_swap", SHARE, "Share of samples that get another's sound."),
-        _tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the "
-                 "running mean of the weights that is kept; 0: the last weights."),
+        _tunable("--audio-swap", "audio_swap", SHARE, "Share of samples that get another's audio."),
+        click.option("--sound-swap", type=SHARE, hidden=True),  # its name until version 0.2
+        _tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA "
+                 "of the weights that is kept; 0: the last weights."),
         window_option(
             PUBLISHED.smoothing.window_frames,
             f"{DUAL_NAME} {DUAL_BRANCH.smoothing.window_frames}",
@@ -96,7 +103,9 @@ def read_training(
     """Return a head's settings with what was given on the command line."""
     config = default_head_training(head)
     given = {k: v for k, v in tuned.items() if v is not None}
-    shape = {name: given.pop(name) for name in BRANCH_SHAPE if name in given}
+    if "sound_swap" in given:
+        given["audio_swap"] = given.pop("sound_swap")
+    shape = {field: given.pop(field) for field in BRANCH_SHAPE.values() if field in given}
     if head == DUAL_NAME:
         given["network"] = replace(config.network, **shape)
     if "class_weight_power" in given:
@@ -109,15 +118,15 @@ def read_training(
 
 def check_shape(heads: Iterable[str], tuned: dict[str, Any]) -> None:
     """Refuse the dual branch's own options for other heads only."""
-    for name in BRANCH_SHAPE:
-        if tuned[name] is not None and DUAL_NAME not in heads:
-            raise click.UsageError(f"--{name} is of --head {DUAL_NAME} only")
+    for flag, field in BRANCH_SHAPE.items():
+        if tuned[field] is not None and DUAL_NAME not in heads:
+            raise click.UsageError(f"{flag} is of --head {DUAL_NAME} only")
 
 
 @click.command(name="head")
 @features_argument
 @labels_option
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder.")
+@run_option
 @click.option(
     "--head", type=click.Choice(HEAD_NAMES), default=HEAD_NAMES[0], show_default=True,
     help="Gated fusion; what it is compared with: one modality, or both without a gate; or the "
@@ -167,11 +176,4 @@ def command(
     config = read_training(head, window, tuned)
     with progress_bar("train", "batch", quiet) as update:
         history = train_fusion_head(files, output, head, config, valid, device, overwrite, update)
-    best = max(history, key=lambda row: row["macro_f1"])
-    print_table(
-        f"{output / 'head.safetensors'}: epoch {best['epoch']} of {len(history)}",
-        ["class", "F1"],
-        [[name, f"{value:.3f}"] for name, value in best["f1"].items()]
-        + [["macro-F1", f"{best['macro_f1']:.3f}"], ["accuracy", f"{best['accuracy']:.3f}"]],
-        stderr=True,
-    )
+    print_best(history, output / "head.safetensors")

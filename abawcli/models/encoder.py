@@ -74,7 +74,7 @@ class Encoder(FeatureEncoder):
 
 
 def load_encoder(path: Path, device: torch.device) -> tuple[Encoder, dict[str, Any]]:
-    """Load an encoder that `abaw train encoder` wrote, and its description.
+    """Load an encoder that `abaw train face` wrote, and its description.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its

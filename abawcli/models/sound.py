@@ -148,7 +148,7 @@ def choose_layers(layers: str, count: int) -> range:
 
 
 def load_compact_sound(path: Path) -> SoundBackbone:
-    """Load the backbone of a voice encoder that `abaw train encoder --audio` wrote.
+    """Load the backbone of a voice encoder that `abaw train voice` wrote.
 
     Raises:
         CheckpointError: as `models.voice.load_voice_encoder`.

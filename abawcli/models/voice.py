@@ -177,7 +177,7 @@ class VoiceEncoder:
 
 
 def load_voice_encoder(path: Path, device: torch.device) -> tuple[VoiceEncoder, dict[str, Any]]:
-    """Load what `abaw train encoder --audio` wrote, and its description.
+    """Load what `abaw train voice` wrote, and its description.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its

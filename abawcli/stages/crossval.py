@@ -20,9 +20,16 @@ from abawcli.errors import OutputError, UsageError
 from abawcli.formats.annotated import AnnotatedFeatures, VideoSet, read_annotated
 from abawcli.formats.folds import Folds, make_folds, read_folds, write_folds
 from abawcli.metrics import Score, score_labels
-from abawcli.models.head_training import HeadRun, Progress, classify_videos, predict_labels
-from abawcli.models.heads import HEADS, TrainedHead
+from abawcli.models.heads import HEADS, TrainedHead, load_head
 from abawcli.smoothing import find_window, smooth_probabilities
+from abawcli.training.head_task import (
+    HEAD_NAME,
+    HeadTask,
+    classify_videos,
+    make_loop,
+    predict_labels,
+)
+from abawcli.training.loop import Progress
 
 FOLDS_NAME = "folds.csv"
 FIGURES = ("macro_f1", "accuracy")
@@ -66,7 +73,7 @@ def cross_validate(
     unknown = [head for head in heads if head not in HEADS]
     if unknown:
         raise UsageError(f"unknown head {unknown[0]!r}; known are {', '.join(HEADS)}")
-    place = choose_device(device)
+    chosen = choose_device(device)
     data = read_annotated(features, annotations)
     fold_of = _open_folds(out / FOLDS_NAME, data, folds, overwrite)
     results: Results = {}
@@ -76,10 +83,13 @@ def cross_validate(
         for fold in range(1, folds + 1):
             held = frozenset(name for name in data.names if fold_of[name] == fold)
             train = VideoSet(data, frozenset(data.names) - held)
-            run = HeadRun(out / head / f"fold{fold}", head, config, train, None, place)
-            run.run(overwrite, _name_work(progress, f"{head}, fold {fold}/{folds}"))
+            task = HeadTask(head, config, train, None, chosen)
+            run = out / head / f"fold{fold}"
+            named = _name_work(progress, f"{head}, fold {fold}/{folds}")
+            make_loop(task, run).run(overwrite, named)
+            trained, _ = load_head(run / HEAD_NAME, chosen)
             valid = VideoSet(data, held)
-            results[head].append(_score_fold(fold, run.trained(), valid, config.smoothing))
+            results[head].append(_score_fold(fold, trained, valid, config.smoothing))
     return results
 
 

@@ -12,8 +12,9 @@ from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
 from abawcli.formats.annotated import AnnotatedFeatures, VideoSet, check_alike, read_annotated
 from abawcli.formats.folds import make_folds
-from abawcli.models.head_training import HeadRun, Progress
-from abawcli.models.runs import History
+from abawcli.training.head_task import HeadTask, make_loop
+from abawcli.training.loop import Progress
+from abawcli.training.run_folder import History
 
 Files = tuple[Iterable[Path], Iterable[Path]]  # features, annotations
 
@@ -60,7 +61,7 @@ def train_fusion_head(
         UsageError: no such head or device, or settings that cannot be.
     """
     config = config or default_head_training(head)
-    place = choose_device(device)
+    chosen = choose_device(device)
     data = read_annotated(*files)
     if valid_files is None:
         train, valid = hold_out(data, config.folds)
@@ -70,4 +71,5 @@ def train_fusion_head(
         both = sorted(train.names & valid.names)
         if both:
             raise InputError(f"{both[0]} is to be trained on and to be validated on")
-    return HeadRun(out, head, config, train, valid, place).run(overwrite, progress)
+    task = HeadTask(head, config, train, valid, chosen)
+    return make_loop(task, out).run(overwrite, progress)

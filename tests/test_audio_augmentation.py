@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from abawcli.config import NO_SOUND_AUGMENTATION, SoundAugmentation
-from abawcli.models.augment_sound import (
+from abawcli.training.audio_augmentation import (
     add_noise,
     change_tempo,
     colour_bands,

@@ -1,4 +1,4 @@
-"""Sounds without a voice, made here: what a voice encoder must not read an emotion from."""
+"""Synthetic sounds without speech: a voice encoder must not label an emotion in them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -89,7 +89,7 @@ def _music(count: int, rng: np.random.Generator) -> Wave:
     return wave
 
 
-NO_VOICE: dict[str, Callable[[int, np.random.Generator], Wave]] = {
+NON_SPEECH: dict[str, Callable[[int, np.random.Generator], Wave]] = {
     "silence": _silence,
     "noise": _noise,
     "gusts": _gusts,
@@ -100,9 +100,9 @@ NO_VOICE: dict[str, Callable[[int, np.random.Generator], Wave]] = {
 }
 
 
-def make_no_voice(kind: str, count: int, rng: np.random.Generator) -> Samples:
-    """Return `count` samples of a kind of `NO_VOICE`, at a random level, over faint noise."""
-    wave = NO_VOICE[kind](count, rng)
+def make_non_speech(kind: str, count: int, rng: np.random.Generator) -> Samples:
+    """Return `count` samples of a kind of `NON_SPEECH`, at a random level, over faint noise."""
+    wave = NON_SPEECH[kind](count, rng)
     loud = 10 ** (rng.uniform(-45, 0) / 20) / max(float(np.abs(wave).max()), 1e-9)
     faint = 10 ** (rng.uniform(-100, -50) / 20)
     return (wave * loud + faint * rng.standard_normal(count)).astype(np.float32)

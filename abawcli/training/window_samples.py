@@ -90,10 +90,10 @@ def drop_modalities(
     return has_visual & ~(dropped & heads)[:, None], has_audio & ~(dropped & ~heads)[:, None]
 
 
-def swap_sounds(
+def swap_audio(
     audio: Tensor, has_visual: Tensor, has_audio: Tensor, p: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Give a share `p` of the samples the sound (B, T, Da) of another one, with its mask (B, T).
+    """Give a share `p` of the samples the audio (B, T, Da) of another one, with its mask (B, T).
 
     Only samples with a face: others might be left with nothing.
     """

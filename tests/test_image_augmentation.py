@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from abawcli.config import NO_AUGMENTATION, Augmentation
 from abawcli.models import augment
-from abawcli.models.augment import PADAUG_PATTERNS, augment_images, draw_bars, pad_augment
+from abawcli.training.image_augmentation import (
+    PADAUG_PATTERNS,
+    augment_images,
+    draw_bars,
+    pad_augment,
+)
 
 MEAN = torch.full((3, 1, 1), 0.5)
 

@@ -14,10 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from abawcli.errors import OutputError
 from abawcli.formats.atomic import write_whole
@@ -77,19 +75,3 @@ def load_state(out: Path, model: nn.Module, optimizer: Optimizer) -> History:
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     history: History = about["history"]
     return history
-
-
-def average_weights(model: nn.Module, decay: float) -> AveragedModel:
-    """Return a running mean of a model's weights and buffers, to be updated after every step.
-
-    The decay of step n is (1 + n) / (10 + n) until that exceeds `decay`: so the random weights of
-    the start are soon forgotten, in a short run too.
-    """
-
-    def average(mean: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-        if not mean.is_floating_point():
-            return current  # a counter
-        n = int(steps)
-        return torch.lerp(mean, current, 1 - min(decay, (1 + n) / (10 + n)))
-
-    return AveragedModel(model, avg_fn=average, use_buffers=True)

@@ -1,0 +1,61 @@
+"""What the commands of `abaw train` share: options of a configuration's fields, the result."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from abawcli.cli.console import print_table
+from abawcli.cli.options import Command
+
+RATE = click.FloatRange(min=0)
+SHARE = click.FloatRange(0, 1)
+
+manifest_option = click.option(
+    "--manifest", type=click.Path(path_type=Path), required=True, help="csv: file, label, split "
+    "(train, valid); of images also votes v_<expression>; of recordings speaker and corpus.",
+)  # fmt: skip
+run_option = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder."
+)
+
+
+def show_value(value: Any) -> str:
+    """Return a default as it is written on the command line."""
+    return " ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value:g}"
+
+
+def tunable(
+    flag: str, field: str, kind: Any, text: str, defaults: dict[str, Any]
+) -> Callable[[Command], Command]:
+    """Make an option of a configuration's field that is None where it is not given.
+
+    `defaults` are the values that it stands for, by the name of what they are for; the first one
+    has no name.
+    """
+    (_, first), *others = defaults.items()
+    shown = show_value(first)
+    shown += "".join(f"; {name} {show_value(other)}" for name, other in others if other != first)
+    return click.option(flag, field, type=kind, help=f"{text}  [default: {shown}]")
+
+
+def is_silent() -> bool:
+    """Tell whether this is one of several processes, of which the first one reports."""
+    return os.environ.get("RANK", "0") != "0"
+
+
+def print_best(history: list[dict[str, Any]], checkpoint: Path) -> None:
+    """Print the figures of the best epoch to stderr."""
+    best = max(history, key=lambda row: row["macro_f1"])
+    corpora = best.get("corpora", {})
+    named = corpora if len(corpora) > 1 else {}
+    print_table(
+        f"{checkpoint}: epoch {best['epoch']} of {len(history)}",
+        ["class", "F1"],
+        [[name, f"{value:.3f}"] for name, value in best["f1"].items()]
+        + [[f"macro-F1 {name}", f"{value:.3f}"] for name, value in named.items()]
+        + [["macro-F1", f"{best['macro_f1']:.3f}"], ["accuracy", f"{best['accuracy']:.3f}"]],
+        stderr=True,
+    )

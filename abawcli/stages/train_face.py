@@ -1,0 +1,59 @@
+"""Train a face encoder on labelled images: Stage I of arXiv 2603.12221, at any size."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
+from abawcli.device import choose_device, choose_precision
+from abawcli.errors import UsageError
+from abawcli.formats.manifest import read_manifest
+from abawcli.models.backbones import build_backbone
+from abawcli.models.checkpoint import hash_file
+from abawcli.training.face_task import FaceTask
+from abawcli.training.loop import Progress, TrainingLoop, start_accelerator
+from abawcli.training.run_folder import History
+from abawcli.training.schedule import Schedule
+
+
+def train_face_encoder(
+    images: Path,
+    manifest: Path,
+    out: Path,
+    backbone: str = COMPACT_FACE,
+    config: EncoderTraining | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = lambda done, total, what: None,
+) -> History:
+    """Train a face encoder on labelled images; return one row of figures an epoch.
+
+    Writes `encoder.safetensors` (best epoch by macro-F1 on the valid split), `metrics.jsonl`,
+    `config.json` and, to go on after an interruption, `last.safetensors`. An interrupted run
+    that is started again gives the same weights as one that was not interrupted. Several GPUs:
+    start with `accelerate launch`.
+
+    Raises:
+        InputError: the manifest or an image cannot be read.
+        OutputError: the folder holds a run with other settings, or cannot be written.
+        CheckpointError: the backbone cannot be loaded.
+        UsageError: no such device, or settings that cannot be.
+    """
+    config = config or default_training(backbone)
+    if config.epochs < 1 or config.batch_size < 2:
+        raise UsageError("training needs at least 1 epoch and batches of at least 2 images")
+    chosen = choose_device(device)
+    config = replace(config, precision=choose_precision(config.precision, chosen))
+    accelerator = start_accelerator(chosen)
+    splits = read_manifest(manifest, images, config.soft_labels)
+    torch.manual_seed(config.seed)
+    settings = {"backbone": backbone, "images": str(images), "manifest": str(manifest)}
+    data = {"manifest": manifest.name, "sha256": hash_file(manifest)}
+    task = FaceTask(build_backbone(backbone), splits, config, accelerator.device, settings, data)
+    schedule = Schedule(config.epochs, config.warmup_steps)
+    loop = TrainingLoop(
+        task, out, schedule, accelerator,
+        seed=config.seed, ema_decay=config.ema_decay, clip_norm=config.clip_norm,
+    )  # fmt: skip
+    return loop.run(overwrite, progress)

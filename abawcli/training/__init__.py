@@ -1,0 +1,1 @@
+"""How networks learn: losses, augmentation, and one training loop with three tasks."""

@@ -1,0 +1,184 @@
+"""The training task of heads: single frames or windows of them, drawn from all videos alike."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor, nn
+
+from abawcli import __version__
+from abawcli.config import HeadTraining
+from abawcli.errors import InputError, UsageError
+from abawcli.formats.annotated import VideoSet
+from abawcli.labels import CLASSES, IGNORE, N_CLASSES
+from abawcli.metrics import score_labels
+from abawcli.models.heads import HEADS, Head, TrainedHead, build_head, save_head
+from abawcli.models.normalise import ModalityNorm, Moments
+from abawcli.training.loop import Batches, Part, Progress, TrainingLoop, start_accelerator
+from abawcli.training.losses import class_weights, effective_weights, focal_loss
+from abawcli.training.schedule import Schedule
+from abawcli.training.window_samples import WindowSamples, drop_modalities, swap_audio
+
+LOG = logging.getLogger(__name__)
+HEAD_NAME = "head.safetensors"
+Batch = Tensor  # numbers of windows (B,)
+
+
+def predict_labels(p: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """Return the likeliest class of each row of probabilities (T, 8), -1 where they are NaN."""
+    none = np.isnan(p[:, 0])
+    return np.where(none, IGNORE, np.where(none[:, None], 0, p).argmax(axis=1))
+
+
+class HeadTask:
+    """A head, the videos that it learns from, and those that it is validated on.
+
+    Without videos to validate on, the head that is kept is the last epoch's.
+    """
+
+    result_name = HEAD_NAME
+
+    def __init__(
+        self,
+        name: str,
+        config: HeadTraining,
+        train: VideoSet,
+        valid: VideoSet | None,
+        device: torch.device,
+    ) -> None:
+        """Build the head; features are normalised by those of the training videos.
+
+        Raises:
+            InputError: nothing to learn from.
+            UsageError: no such head, or settings that cannot be.
+        """
+        if name not in HEADS:
+            raise UsageError(f"unknown head {name!r}; known are {', '.join(HEADS)}")
+        if config.epochs < 1 or config.batch_frames < 1:
+            raise UsageError("training needs at least 1 epoch and batches of at least 1 frame")
+        self.name, self.config, self.device = name, config, device
+        self.train, self.valid = train, valid
+        torch.manual_seed(config.seed)
+        self.network: Head = build_head(name, train.data.about, config.network)
+        self.samples = self._find_samples()
+        self.weight = self._weigh_classes(self.samples.labels())
+        self._set_moments()
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return AdamW's one group: weight decay on all parameters, as published."""
+        config, parameters = self.config, list(self.network.parameters())
+        return [{"params": parameters, "lr": config.lr, "weight_decay": config.weight_decay}]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the run depends on."""
+        parts = {"train": self.train, "valid": self.valid}
+        return {
+            "head": self.name,
+            "training": asdict(self.config),
+            "data": {key: part and part.describe() for key, part in parts.items()},
+            **self.train.data.about,
+        }
+
+    def _find_samples(self) -> WindowSamples:
+        samples = WindowSamples(
+            self.train, self.network.uses, self.network.window, self.network.stride
+        )
+        if len(samples) == 0:
+            raise InputError(
+                f"no annotated frame of {len(self.train.names)} videos has features that the "
+                f"head {self.name!r} looks at"
+            )
+        return samples
+
+    def _weigh_classes(self, labels: Tensor) -> Tensor:
+        """Return the weight of each class in the loss, (8,); name those that never occur."""
+        counts = torch.bincount(labels, minlength=N_CLASSES)  # (8,)
+        absent = [name for name, count in zip(CLASSES, counts, strict=True) if count == 0]
+        if absent:
+            LOG.warning(
+                "no training frame is annotated %s: the head will hardly ever say so",
+                " or ".join(absent),
+            )
+        if self.config.effective_beta is not None:
+            return effective_weights(counts, self.config.effective_beta).to(self.device)
+        return class_weights(counts.float(), self.config.class_weight_power).to(self.device)
+
+    def _set_moments(self) -> None:
+        """Normalise by all training features, annotated or not."""
+        for modality in HEADS[self.name].uses:
+            norm = self.network.get_submodule(f"{modality}.norm")
+            assert isinstance(norm, ModalityNorm)
+            moments = Moments(len(norm.mean))
+            features = getattr(self.train.data, modality)
+            has = getattr(self.train.data, f"has_{modality}")
+            for rows in self.train.slices():
+                moments.add(torch.from_numpy(features[rows][has[rows]]))
+            if moments.count == 0:
+                raise InputError(
+                    f"no training frame has {modality} features; choose another --head"
+                )
+            norm.set_moments(moments)
+
+    def load_data(self, progress: Progress) -> None:
+        """Do nothing: the features are in memory."""
+
+    def make_batches(self, generator: Generator, part: Part) -> Batches[Batch]:
+        """Return the batches of an epoch."""
+        batches = self.samples.batches(self.config.batch_frames, generator)
+        whole = len(batches) - len(batches) % part.count
+        return batches[part.index : whole : part.count]
+
+    def find_loss(self, model: nn.Module, batch: Batch, generator: Generator) -> Tensor:
+        """Return the focal loss of the annotated frames of the windows."""
+        v, a, has_v, has_a, y = self.samples.gather(batch)  # (B, T, Dv), (B, T, Da), 3 x (B, T)
+        if len(self.network.uses) > 1:
+            a, has_a = swap_audio(a, has_v, has_a, self.config.audio_swap, generator)
+            has_v, has_a = drop_modalities(has_v, has_a, self.config.modality_dropout, generator)
+        v, a, has_v, has_a, y = (array.to(self.device) for array in (v, a, has_v, has_a, y))
+        logits = model(v.float(), a.float(), has_v, has_a)  # (B, T, 8)
+        return focal_loss(logits.flatten(0, 1), y.flatten(), self.config.focal_gamma, self.weight)
+
+    def validate(self, network: Head) -> dict[str, Any]:
+        """Score the validation videos, where there are any."""
+        if self.valid is None:
+            return {}
+        head = TrainedHead(network, self.device)
+        predicted = [predict_labels(p) for p in classify_videos(head, self.valid)]
+        score = score_labels(self.valid.labels(), np.concatenate(predicted))
+        f1 = dict(zip(CLASSES, score.f1.tolist(), strict=True))
+        return {"accuracy": score.accuracy, "macro_f1": score.macro_f1, "f1": f1}
+
+    def save(self, network: Head, out: Path, row: dict[str, Any]) -> None:
+        """Write the head with what it was trained on and the smoothing of its predictions."""
+        metadata = self.describe() | {
+            "command": "train head",
+            "smoothing": asdict(self.config.smoothing),
+            "result": row,
+            "version": __version__,
+        }
+        save_head(out / HEAD_NAME, self.name, network, self.config.network, metadata)
+
+
+def make_loop(task: HeadTask, out: Path) -> TrainingLoop[Head, Batch]:
+    """Return the training loop of a head, with the run's folder `out`."""
+    config = task.config
+    schedule = Schedule(
+        config.epochs, warmup_share=config.warmup, last_share=config.last_lr / config.lr
+    )
+    accelerator = start_accelerator(task.device)
+    return TrainingLoop(
+        task, out, schedule, accelerator, seed=config.seed, ema_decay=config.ema_decay
+    )
+
+
+def classify_videos(head: TrainedHead, videos: VideoSet) -> list[NDArray[np.float32]]:
+    """Return the probabilities (T, 8) of every video of a set."""
+    data = videos.data
+    return [
+        head.classify(data.visual[r], data.audio[r], data.has_visual[r], data.has_audio[r])[0]
+        for r in videos.slices()
+    ]

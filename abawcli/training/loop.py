@@ -1,0 +1,220 @@
+"""The training loop: epochs, steps, learning rate, EMA, validation, resume and the metrics log.
+
+What is trained is a `Task`: a face encoder, a voice encoder or a head. An interrupted run that is
+started again ends with the same weights as one that was not: every epoch draws its random numbers
+from a seed of its own.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import Generator, Tensor, nn
+
+from abawcli.training.ema import make_ema
+from abawcli.training.run_folder import History, load_state, open_run, save_state
+from abawcli.training.schedule import Schedule
+
+Progress = Callable[[int, int | None, str], None]  # done, total, what
+Network = TypeVar("Network", bound=nn.Module)
+Batch = TypeVar("Batch")
+BatchOut = TypeVar("BatchOut", covariant=True)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which of several processes this is, each with its share of every epoch's batches."""
+
+    index: int = 0
+    count: int = 1
+
+
+class Batches(Protocol[BatchOut]):
+    """The batches of one epoch, of one process."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __iter__(self) -> Iterator[BatchOut]:
+        """Yield them in order."""
+
+
+class Task(Protocol[Network, Batch]):
+    """What the loop trains: a network with its data, loss and validation."""
+
+    result_name: str  # of the checkpoint in the run's folder
+    network: Network
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return AdamW's groups, each with its highest learning rate `lr`."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return all that the run depends on: a run that differs in it is not continued."""
+
+    def load_data(self, progress: Progress) -> None:
+        """Read what the epochs need; not called for a run that is finished."""
+
+    def make_batches(self, generator: Generator, part: Part) -> Batches[Batch]:
+        """Return the batches of an epoch; `generator` is alike in all processes."""
+
+    def find_loss(self, model: nn.Module, batch: Batch, generator: Generator) -> Tensor:
+        """Return the loss of a batch; `model` is the network, ready for several processes."""
+
+    def validate(self, network: Network) -> dict[str, Any]:
+        """Return figures of a network, with `macro_f1`; none if there is nothing to validate on."""
+
+    def save(self, network: Network, out: Path, row: dict[str, Any]) -> None:
+        """Write the checkpoint of a network with the figures of its epoch."""
+
+
+def start_accelerator(device: torch.device) -> Accelerator:
+    """Start what trains on one device, or on one a process where a launcher started several.
+
+    It knows no mixed precision: that is one setting of the whole process, and a process may train
+    several networks.
+    """
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    # Not every weight has a part in the class token: a mask token, a pooler.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=[unused])
+
+
+def cast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the context of a forward pass in a precision of `config.PRECISIONS`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def split_decay(parameters: Sequence[Tensor], lr: float, decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's groups of some parameters: no weight decay on biases and norms."""
+    groups = (
+        {"params": [p for p in parameters if p.ndim > 1], "lr": lr, "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "lr": lr, "weight_decay": 0.0},
+    )
+    return [group for group in groups if group["params"]]
+
+
+def make_generator(seed: int, epoch: int, process: int) -> Generator:
+    """Seed by run, epoch and process, so that a resumed run draws what the first would have.
+
+    The process -1 stands for what all processes draw alike.
+    """
+    return Generator().manual_seed((seed * 10_007 + epoch) * 1_009 + process + 1)
+
+
+class TrainingLoop(Generic[Network, Batch]):
+    """One training run: its folder, its state between epochs, and the work of an epoch."""
+
+    def __init__(
+        self,
+        task: Task[Network, Batch],
+        out: Path,
+        schedule: Schedule,
+        accelerator: Accelerator,
+        *,
+        seed: int = 0,
+        ema_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
+        """Prepare the network of a task for training.
+
+        Args:
+            task: what is trained.
+            out: folder of the run.
+            schedule: number of epochs and learning rate.
+            accelerator: of `start_accelerator`.
+            seed: of all random numbers.
+            ema_decay: decay of the EMA of the weights that is validated and saved; 0: the last
+                weights are.
+            clip_norm: largest norm of the gradient; None: it is not clipped.
+        """
+        self.task, self.out, self.schedule = task, out, schedule
+        self.seed, self.clip_norm = seed, clip_norm
+        self.accelerator = accelerator
+        self.network = task.network.to(self.accelerator.device)
+        groups = [group | {"initial_lr": group["lr"]} for group in task.parameter_groups()]
+        optimizer = torch.optim.AdamW(groups)
+        self.ema = make_ema(self.network, ema_decay) if ema_decay else None
+        self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
+        self.history: History = []
+
+    @property
+    def kept(self) -> Network:
+        """Return the network that is validated and saved: the trained one, or its EMA."""
+        kept: Network = self.ema.module if self.ema else self.network  # type: ignore[assignment]
+        return kept
+
+    @property
+    def state(self) -> nn.Module:
+        """Return all weights that the next epoch needs."""
+        if self.ema is None:
+            return self.network
+        return nn.ModuleDict({"network": self.network, "ema": self.ema})
+
+    def run(self, overwrite: bool, progress: Progress) -> History:
+        """Train, or go on, to the last epoch; return a row of figures an epoch.
+
+        Raises:
+            InputError: the data cannot be read.
+            OutputError: the folder holds a run with other settings, or cannot be written.
+        """
+        open_run(self.out, self.task.describe(), self.task.result_name, overwrite)
+        self.history = load_state(self.out, self.state, self.optimizer)
+        if len(self.history) < self.schedule.epochs:
+            self.task.load_data(progress)
+        for epoch in range(len(self.history), self.schedule.epochs):
+            loss = self._train_epoch(epoch, progress)
+            self._finish_epoch(loss)
+        return self.history
+
+    def _train_epoch(self, epoch: int, progress: Progress) -> float:
+        """Train for one epoch and return the mean loss."""
+        epochs, accelerator = self.schedule.epochs, self.accelerator
+        part = Part(accelerator.process_index, accelerator.num_processes)
+        batches = self.task.make_batches(make_generator(self.seed, epoch, -1), part)
+        generator = make_generator(self.seed, epoch, part.index)
+        torch.manual_seed(generator.initial_seed())  # dropout and drop-path
+        self.model.train()
+        total = 0.0
+        for step, batch in enumerate(batches):
+            self._set_rates(epoch * len(batches) + step, epochs * len(batches))
+            total += self._take_step(batch, generator)
+            what = f"epoch {epoch + 1}/{epochs}, loss {total / (step + 1):.3f}"
+            progress(step + 1, len(batches), what)
+        return total / len(batches)
+
+    def _take_step(self, batch: Batch, generator: Generator) -> float:
+        loss = self.task.find_loss(self.model, batch, generator)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        if self.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        self.optimizer.step()
+        if self.ema:
+            self.ema.update_parameters(self.network)
+        return loss.item()
+
+    def _set_rates(self, step: int, steps: int) -> None:
+        share = self.schedule.find_share(step, steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * share
+
+    def _finish_epoch(self, loss: float) -> None:
+        """Validate and record an epoch; save its network if it is the best so far.
+
+        Without figures of validation every epoch counts as the best: the last one stays.
+        """
+        network = self.kept
+        row = {"epoch": len(self.history) + 1, "loss": loss, **self.task.validate(network)}
+        best = max((past["macro_f1"] for past in self.history if "macro_f1" in past), default=-1.0)
+        self.history.append(row)
+        if not self.accelerator.is_main_process:
+            return
+        if row.get("macro_f1", math.inf) > best:
+            self.task.save(network, self.out, row)
+        save_state(self.out, self.state, self.optimizer, self.history)

@@ -1,0 +1,24 @@
+"""The learning rate over a training run: a linear warm-up, then a cosine.
+
+The published schedule (arXiv 2603.12221, section 4) is the cosine alone.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a run is and how its learning rate changes."""
+
+    epochs: int
+    warmup_steps: int = 0  # steps in which the rate rises from 0
+    warmup_share: float = 0.0  # likewise, as a share of all steps; both add up
+    last_share: float = 0.0  # rate of the end over the highest rate
+
+    def find_share(self, step: int, steps: int) -> float:
+        """Return the learning rate of a step, counted from 0, over the highest rate."""
+        warmup = self.warmup_steps + round(self.warmup_share * steps)
+        done = max(step - warmup, 0) / max(steps - warmup, 1)
+        cosine = self.last_share + (1 - self.last_share) * 0.5 * (1 + math.cos(math.pi * done))
+        return cosine * min((step + 1) / (warmup + 1), 1)

@@ -1,0 +1,218 @@
+"""The training task of voice encoders: log-mel, convolutional in time, one label a recording.
+
+The network learns the label of a crop from the mean feature of its audio frames with speech, or of
+those about one moment, as the encoder is used; and, of each audio frame, whether it holds speech:
+loud frames of a recording do, its pauses, synthetic noise and music do not. Noise that is added
+changes neither target.
+"""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from abawcli import __version__
+from abawcli.config import COMPACT_VOICE, VOICE_PRESENT, Hearing, VoiceTraining
+from abawcli.formats.manifest import LabelledSounds
+from abawcli.labels import CLASSES, N_CLASSES
+from abawcli.metrics import Score, score_labels
+from abawcli.models.checkpoint import save_checkpoint
+from abawcli.models.log_mel import HOP, STEP_FRAMES, STEP_SAMPLES, LogMel, mel_filters
+from abawcli.models.voice import CompactVoice, VoiceNetwork, average_around
+from abawcli.training.audio_augmentation import (
+    add_noise,
+    change_tempo,
+    colour_bands,
+    draw_ratios,
+    mask_bands,
+)
+from abawcli.training.audio_data import AudioDataset, make_non_speech_bank
+from abawcli.training.loop import Batches, Part, Progress, cast, split_decay
+from abawcli.training.losses import mix_up
+
+ENCODER_NAME = "encoder.safetensors"
+SPEECH_DB, PAUSE_DB = 30.0, 42.0  # below the loudest frame: surely speech, surely none
+Batch = Tensor  # numbers of recordings (B,)
+
+
+class VoiceTask:
+    """A voice encoder, the recordings that it learns from, and those that it is validated on."""
+
+    result_name = ENCODER_NAME
+
+    def __init__(
+        self,
+        splits: dict[str, LabelledSounds],
+        config: VoiceTraining,
+        device: torch.device,
+        settings: dict[str, Any],
+        data: dict[str, str],
+    ) -> None:
+        """Make the network; `settings` tell runs apart, `data` describes the checkpoint's."""
+        self.config, self.device = config, device
+        self.splits, self.settings, self.data = splits, settings, data
+        # channels last: what convolutions are fastest with, on CPUs and GPUs
+        self.network = VoiceNetwork(CompactVoice())
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.front = LogMel()  # audio is prepared on the CPU
+        self.frames = round(config.crop_s / CompactVoice.step_s) * STEP_FRAMES
+        # so many samples that the fastest tempo still fills a crop
+        needed = self.frames * HOP / (1 - config.augmentation.tempo)
+        self.count = math.ceil(needed / STEP_SAMPLES) * STEP_SAMPLES
+        self.bank = make_non_speech_bank(self.count, config.seed)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return AdamW's groups, each with its highest learning rate."""
+        parameters = list(self.network.parameters())
+        return split_decay(parameters, self.config.backbone_lr, self.config.weight_decay)
+
+    def describe(self) -> dict[str, Any]:
+        """Return all that the run depends on."""
+        return self.settings | {"training": asdict(self.config)}
+
+    def load_data(self, progress: Progress) -> None:
+        """Decode all recordings into memory."""
+        self.train = AudioDataset(self.splits["train"], progress)
+        self.valid = AudioDataset(self.splits["valid"], progress)
+
+    def make_batches(self, generator: Generator, part: Part) -> Batches[Batch]:
+        """Return the batches of an epoch, drawn alike from each corpus and its classes."""
+        config = self.config
+        draws = config.epoch_batches * config.batch_size
+        order = torch.multinomial(self.train.balance(), draws, True, generator=generator)
+        return order.view(-1, config.batch_size).unbind()
+
+    def find_loss(self, model: nn.Module, batch: Batch, generator: Generator) -> Tensor:
+        """Return the loss of the labels plus the weighted loss of the speech detection."""
+        bands, target, loudness = self._prepare(batch.tolist(), generator)
+        config, classifier = self.config, self.network.classifier
+        with cast(self.device, config.precision):
+            features = self.network.backbone.encode(bands)  # (B, S, D)
+        features = features.float()
+        speech = loudness > -SPEECH_DB  # (B, S)
+        sure = speech | (loudness < -PAUSE_DB)
+        detected = classifier.voice(features)[..., 0]  # (B, S)
+        detection = F.binary_cross_entropy_with_logits(detected[sure], speech[sure].float())
+        weight = self._choose_frames(speech, generator).float()[..., None]  # (B, S, 1)
+        mean = (features * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)  # (B, D)
+        labelled = target.sum(dim=1) > 0  # (B,)
+        mean, target = mix_up(mean[labelled], target[labelled], config.mixup_alpha, generator)
+        logits = classifier.expression(F.dropout(mean, config.dropout))  # (B', 8)
+        label = F.cross_entropy(logits, target, label_smoothing=config.label_smoothing)
+        return label + config.speech_weight * detection
+
+    @torch.no_grad()
+    def _prepare(self, chosen: list[int], generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Return normalised bands (B, M, T), targets (B, 8), loudness (B, S).
+
+        Non-speech has the target 0. Loudness is the level of an audio frame in dB before noise,
+        relative to the loudest; -inf in non-speech.
+        """
+        config, front = self.config.augmentation, self.front
+        speech = torch.stack([self.train.crop(k, self.count, generator) for k in chosen])
+        others = math.ceil(len(speech) * self.config.non_speech)
+        pick = torch.randint(len(self.bank), (others,), generator=generator)
+        samples = torch.cat([speech, self.bank[pick]])  # (B, N)
+        clean = samples.view(len(samples), 1, -1, HOP).square().mean(dim=3)  # (B, 1, T')
+        power = front.power(add_noise(samples, config, generator))  # (B, F, T')
+        warp = draw_ratios(len(samples), config.pitch, generator)
+        rows = torch.cat([mel_filters(warp) @ power, clean], dim=1)  # (B, M + 1, T')
+        rows = change_tempo(rows, self.frames, config.tempo, generator)
+        bands = front.normalise(colour_bands(rows[:, :-1], config, generator))  # (B, M, T)
+        level = 10 * torch.log10(F.avg_pool1d(rows[:, -1:], STEP_FRAMES)[:, 0] + 1e-9)  # (B, S)
+        loudness = level - level.amax(dim=1, keepdim=True)
+        loudness[len(speech) :] = -torch.inf
+        labels = torch.from_numpy(self.train.sounds.labels)[chosen]
+        target = F.pad(F.one_hot(labels, N_CLASSES).float(), (0, 0, 0, others))  # (B, 8)
+        bands = mask_bands(bands, config, generator)
+        return bands.to(self.device), target.to(self.device), loudness.to(self.device)
+
+    def _choose_frames(self, speech: Tensor, generator: Generator) -> Tensor:
+        """Of a share of the crops, keep only the speech frames (B, S) about a random one."""
+        count, steps = speech.shape
+        reach = int(Hearing.window_s / CompactVoice.step_s)
+        draws = torch.rand(count, steps, generator=generator).to(speech.device)
+        moment = (draws * speech).argmax(dim=1, keepdim=True)  # (B, 1)
+        near = (torch.arange(steps, device=speech.device) - moment).abs() <= reach
+        local = torch.rand(count, 1, generator=generator).to(speech.device) < self.config.local_p
+        return speech & (near | ~local)
+
+    @torch.inference_mode()
+    def validate(self, network: VoiceNetwork) -> dict[str, Any]:
+        """Set the temperature of a network and return its figures on the valid split."""
+        network.eval()
+        data = self.valid
+        frames = [self._classify_frames(network, data[k]) for k in range(len(data))]  # (S, 8) each
+        labels = data.sounds.labels
+        logits = torch.cat(frames)
+        truth = torch.from_numpy(np.repeat(labels, [len(part) for part in frames]))
+        temperature = fit_temperature(logits, truth)
+        network.classifier.temperature.fill_(temperature)
+        clips = np.array(
+            [(part / temperature).softmax(dim=1).mean(dim=0).argmax().item() for part in frames]
+        )
+        score = score_labels(labels, clips)
+        corpora = {
+            name: mean_f1(score_labels(labels[rows], clips[rows]))
+            for name in sorted(set(data.sounds.corpora.tolist()))
+            for rows in [data.sounds.corpora == name]
+        }
+        return {
+            "macro_f1": float(np.mean(list(corpora.values()))),  # each corpus counts the same
+            "corpora": corpora,
+            "accuracy": score.accuracy,
+            "f1": dict(zip(CLASSES, score.f1.tolist(), strict=True)),
+            "temperature": temperature,
+        }
+
+    def _classify_frames(self, network: VoiceNetwork, samples: Tensor) -> Tensor:
+        """Return the logits (S', 8) about each audio frame with speech near; else about all."""
+        features = network.backbone(samples[None].to(self.device))[0]  # (S, D)
+        speech = network.classifier.has_voice(features) >= VOICE_PRESENT
+        reach = int(Hearing.window_s / CompactVoice.step_s)
+        mean, valid = average_around(features, speech if speech.any() else ~speech, reach)
+        logits: Tensor = network.classifier.expression(mean[valid])
+        return logits.cpu()
+
+    def save(self, network: VoiceNetwork, out: Path, row: dict[str, Any]) -> None:
+        """Write the weights in float16: what that loses is below what figures show."""
+        metadata = {
+            "kind": "voice-encoder",
+            "backbone": COMPACT_VOICE,
+            "network": network.backbone.shape,
+            "classes": list(CLASSES),
+            "command": "train voice",
+            "data": self.data,
+            "training": asdict(self.config),
+            "result": row,
+            "version": __version__,
+        }
+        tensors = {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in network.state_dict().items()
+        }
+        save_checkpoint(out / ENCODER_NAME, tensors, metadata)
+
+
+def mean_f1(score: Score) -> float:
+    """Return the macro-F1 over the classes that occur; a corpus need not have all eight."""
+    return float(score.f1[score.support > 0].mean())
+
+
+def fit_temperature(logits: Tensor, truth: Tensor) -> float:
+    """Return by what to divide logits (N, 8) so that their probabilities fit the truth (N,) best.
+
+    Best: of the lowest cross-entropy, sought between 1/10 and 10.
+    """
+
+    def miss(power: float) -> float:
+        return F.cross_entropy(logits / math.exp(power), truth).item()
+
+    edge = math.log(10)
+    return math.exp(minimize_scalar(miss, bounds=(-edge, edge), method="bounded").x)
