@@ -1,15 +1,13 @@
 """Square crops against a slow, literal reference."""
 
-from dataclasses import dataclass
-
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
 from PIL import Image as PillowImage
 
 from abawcli.faces.crop import (

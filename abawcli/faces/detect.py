@@ -1,8 +1,8 @@
 """Faces in still pictures: RetinaFace, which comes with the installation, and SCRFD.
 
 A detector takes pictures that are neither large (`Frame.rgb(long_side)`) nor tiny (`enlarge_small`)
-and answers in their pixels; `scale_faces` takes the answer to the pixels of the frame. A face that is drawn is a
-face: nothing here tells ink from skin, and its expression can be read as well.
+and answers in their pixels; `scale_faces` takes the answer to the pixels of the frame. A face that
+is drawn is a face: nothing here tells ink from skin, and its expression can be read as well.
 """
 
 import hashlib
