@@ -1,7 +1,6 @@
 """Where networks run: CUDA, Apple's MPS or the CPU, chosen by themselves or by name."""
 
 import os
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -31,7 +30,8 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_precision(name: str, device: torch.device) -> str:
     """Return the number format to train in: `auto` takes bfloat16 where the device has it.
 
-    A CPU has it with AVX-512 BF16 or AMX; others emulate it, slower than float32.
+    A CPU has it with AVX-512 BF16 or AMX, CUDA since Ampere; others emulate it, slower than
+    float32.
 
     Raises:
         UsageError: no such format is known.
@@ -41,10 +41,19 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    can: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.10
-    native = device.type == "cpu" and (can.get("avx512_bf16") or can.get("amx_bf16"))
-    return "bfloat16" if native else "float32"
+        return "bfloat16" if _has_bfloat16(device) else "float32"
+    can = find_capabilities() if device.type == "cpu" else {}
+    return "bfloat16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
+
+
+def find_capabilities() -> dict[str, object]:
+    """Return what the CPU can do, as torch tells since 2.10; nothing of an older torch."""
+    return dict(getattr(torch.cpu, "get_capabilities", dict)())
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Tell whether a CUDA device multiplies bfloat16 itself: since Ampere; before, it is slow."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def explain_device(device: torch.device) -> str:
@@ -67,19 +76,12 @@ def spare_a_core() -> None:
     torch.set_num_threads(max(1, (cores or 2) - 1))
 
 
-def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Return mixed precision where it is safe and fast: bfloat16 or float16 on CUDA."""
-    if device.type != "cuda":
-        return nullcontext()
-    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.autocast("cuda", dtype=dtype)
-
-
 def inference_dtype(device: torch.device) -> torch.dtype:
     """Return the number format for the weights of a large network that is not trained further.
 
-    On a CPU that multiplies bfloat16 itself that is four times as fast as float32 there. On
-    CUDA, `autocast` does the same, layer by layer.
+    On a CPU that multiplies bfloat16 itself that is four times as fast as float32 there. CUDA
+    devices before Ampere multiply float16 only.
     """
-    half = device.type == "cpu" and choose_precision("auto", device) == "bfloat16"
-    return torch.bfloat16 if half else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if _has_bfloat16(device) else torch.float16
+    return torch.bfloat16 if choose_precision("auto", device) == "bfloat16" else torch.float32

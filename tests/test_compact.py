@@ -1,6 +1,7 @@
 """Our own face network."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -33,7 +34,25 @@ def test_packed_convolutions_compute_the_same() -> None:
             assert torch.allclose(packed(x), network(x), atol=1e-5)
 
 
-def test_convolutions_stay_where_torch_cannot_pack_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.ops, "mkldnn", object())
-    network = pack_convolutions(CompactFace())
-    assert not any(isinstance(module, PackedConv) for module in network.modules())
+@pytest.mark.parametrize("name", ["_reorder_convolution_weight", "_convolution_pointwise"])
+@pytest.mark.parametrize("fault", [RuntimeError, AttributeError, TypeError, "wrong", None])
+def test_convolutions_stay_where_torch_cannot_pack_them(
+    monkeypatch: pytest.MonkeyPatch, name: str, fault: type[Exception] | str | None
+) -> None:
+    """Each operator raises, as with a changed signature, gives something else, or is gone."""
+
+    def change(*_: object) -> torch.Tensor:
+        if isinstance(fault, type):
+            raise fault("expected at most 3 arguments")
+        return torch.zeros(1, 1, 1, 1)
+
+    names = ("_reorder_convolution_weight", "_convolution_pointwise")
+    kept = {key: getattr(torch.ops.mkldnn, key) for key in names}
+    operators = kept | {name: change} if fault else {k: v for k, v in kept.items() if k != name}
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace(**operators))
+    network = fold_batch_norm(CompactFace().eval())
+    packed = pack_convolutions(copy.deepcopy(network))
+    assert not any(isinstance(module, PackedConv) for module in packed.modules())
+    x = torch.randn(2, 1, 44, 44)
+    with torch.inference_mode():
+        assert torch.equal(packed(x), network(x))

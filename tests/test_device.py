@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from abawcli.device import (
-    autocast,
     choose_device,
     choose_precision,
     explain_device,
+    inference_dtype,
     spare_a_core,
 )
 from abawcli.errors import UsageError
@@ -44,10 +44,8 @@ def test_what_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch, name: st
         choose_device(name)
 
 
-def test_cpu_is_explained_and_uses_no_autocast() -> None:
+def test_cpu_is_explained() -> None:
     assert "CPU" in explain_device(torch.device("cpu"))
-    with autocast(torch.device("cpu")):
-        assert not torch.is_autocast_enabled("cpu")
 
 
 @pytest.mark.parametrize(
@@ -63,6 +61,27 @@ def test_precision_is_what_the_cpu_has(
     assert choose_precision("float32", torch.device("cpu")) == "float32"
     with pytest.raises(UsageError, match="float8"):
         choose_precision("float8", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("capability", "training", "inference"),
+    [
+        ((7, 0), "float32", torch.float16),  # Volta emulates bfloat16
+        ((7, 5), "float32", torch.float16),
+        ((8, 0), "bfloat16", torch.bfloat16),  # Ampere
+        ((9, 0), "bfloat16", torch.bfloat16),
+    ],
+)
+def test_cuda_before_ampere_never_emulates_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    training: str,
+    inference: torch.dtype,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)  # by emulation
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert choose_precision("auto", torch.device("cuda")) == training
+    assert inference_dtype(torch.device("cuda")) == inference
 
 
 def test_a_core_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:

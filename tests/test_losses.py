@@ -54,6 +54,20 @@ def test_mix_up_share_is_beta_distributed() -> None:
     assert abs(shares.mean().item() - 0.75) < 0.03
 
 
+def test_mix_up_draws_from_its_generator_by_public_functions_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(torch, "_standard_gamma")
+    images, target = torch.rand(4, 1, 2, 2), torch.eye(8)[:4]
+    torch.manual_seed(0)
+    first = mix_up(images, target, 0.2, torch.Generator().manual_seed(5))
+    torch.manual_seed(1)
+    again = mix_up(images, target, 0.2, torch.Generator().manual_seed(5))
+    other = mix_up(images, target, 0.2, torch.Generator().manual_seed(6))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[1], other[1])
+
+
 def test_mix_up_off() -> None:
     images, target = torch.rand(2, 1, 2, 2), torch.eye(8)[:2]
     same, soft = mix_up(images, target, 0.0, torch.Generator())

@@ -1,10 +1,13 @@
 """Our own small networks: what the embedded recipe runs on two CPU cores."""
 
+import logging
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+LOG = logging.getLogger(__name__)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -106,12 +109,30 @@ class PackedConv(nn.Module):
         return out
 
 
+def pack_convolution(conv: nn.Conv2d) -> nn.Module:
+    """Return a convolution packed, or as it is where this torch does not pack it rightly.
+
+    The operators may change in any version of torch, so each is tried once.
+    """
+    side = max(conv.kernel_size)
+    count = conv.in_channels * side * side
+    probe = torch.linspace(-1, 1, count).view(1, conv.in_channels, side, side)
+    with torch.inference_mode():
+        expected: Tensor = conv(probe)
+        try:
+            packed = PackedConv(conv)
+            found = packed(probe)
+        except (RuntimeError, AttributeError, TypeError) as error:
+            LOG.info("convolutions stay unpacked: %s", error)
+            return conv
+    same = found.shape == expected.shape and torch.allclose(found, expected, 1e-3, 1e-3)
+    return packed if same else conv
+
+
 def pack_convolutions(network: nn.Module) -> nn.Module:
     """Replace each 2D convolution by a packed one, in place, where this torch can; return it."""
-    names = ("_reorder_convolution_weight", "_convolution_pointwise")
-    if all(hasattr(torch.ops.mkldnn, name) for name in names):
-        for module in list(network.modules()):
-            for name, child in module.named_children():
-                if isinstance(child, nn.Conv2d):
-                    setattr(module, name, PackedConv(child))
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Conv2d):
+                setattr(module, name, pack_convolution(child))
     return network

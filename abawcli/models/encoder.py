@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abawcli.config import COMPACT_FACE
-from abawcli.device import autocast, inference_dtype
 from abawcli.errors import CheckpointError
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.models.backbones import (
@@ -22,6 +21,7 @@ from abawcli.models.backbones import (
 )
 from abawcli.models.checkpoint import find_place, hash_file, load_checkpoint
 from abawcli.models.compact import fold_batch_norm, pack_convolutions
+from abawcli.models.precision import reduce_precision
 from abawcli.models.recipes import find_weights
 
 
@@ -37,22 +37,32 @@ class FeatureEncoder:
         self.device = device
         self.preprocess = backbone.preprocess
         self.dim = backbone.dim
-        self.dtype = torch.float32 if backbone.name in BACKBONES else inference_dtype(device)
+        own = backbone.name in BACKBONES
         fold_batch_norm(backbone.eval())
-        self.backbone = backbone.to(device, self.dtype)
+        self.backbone = backbone.to(device)
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if device.type == "cpu" and backbone.name in BACKBONES:
+        self.dtype = torch.float32 if own else reduce_precision(self.backbone, device)
+        if device.type == "cpu" and own:
             pack_convolutions(self.backbone)
 
     @torch.inference_mode()
     def encode(self, crops: NDArray[np.uint8]) -> Tensor:
-        """Turn RGB crops (B, K, S, S, 3) at K scales into features (B, D), the scales' mean."""
+        """Turn RGB crops (B, K, S, S, 3) at K scales into features (B, D), the scales' mean.
+
+        Raises:
+            CheckpointError: the features are no finite numbers. Pixels always are, so that the
+                weights are to blame.
+        """
         batch, scales = crops.shape[:2]
         pixels = self.preprocess.prepare(torch.from_numpy(crops.reshape(-1, *crops.shape[2:])))
-        pixels = pixels.to(self.device, self.dtype, memory_format=torch.channels_last)
-        with autocast(self.device):
-            features: Tensor = self.backbone(pixels)  # (B*K, C, S', S') to (B*K, D)
-        return features.float().view(batch, scales, -1).mean(dim=1)
+        pixels = pixels.to(self.device, memory_format=torch.channels_last)
+        features: Tensor = self.backbone(pixels)  # (B*K, C, S', S') to (B*K, D)
+        if not torch.isfinite(features).all():
+            raise CheckpointError(
+                f"the image backbone {self.backbone.name} gives features that are no finite "
+                f"numbers (computed in {self.dtype}): its weights are damaged, or need --device cpu"
+            )
+        return features.view(batch, scales, -1).mean(dim=1)
 
 
 class Encoder(FeatureEncoder):

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, VOICE_PRESENT, Hearing
-from abawcli.device import autocast, inference_dtype
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.media.audio import Audio
 from abawcli.models.backbones import hash_pretrained, load_pretrained
 from abawcli.models.checkpoint import find_place, hash_file
+from abawcli.models.precision import cast_inputs, lower_weights, reduce_precision
 from abawcli.models.recipes import find_weights
 from abawcli.models.voice import VoiceEncoder, load_voice_encoder
 
@@ -57,10 +57,18 @@ class SoundBackbone(nn.Module):
 
     def hears(self, features: Tensor) -> Tensor:
         """Tell of features (S, dim) which come from something that was listened for, (S,)."""
-        return torch.ones(len(features), dtype=torch.bool)
+        return torch.ones(len(features), dtype=torch.bool, device=features.device)
 
     def lower_precision(self, dtype: torch.dtype) -> None:
         """Let the network compute with `dtype`, as far as that does no harm."""
+        lower_weights(self.network, dtype)
+
+    def run_probe(self) -> Tensor:
+        """Return the features (S, dim) of half a second of fixed noise."""
+        generator = torch.Generator().manual_seed(0)
+        noise = 0.1 * torch.randn(1, AUDIO_RATE_HZ // 2, generator=generator)
+        features: Tensor = self(noise.to(next(self.parameters()).device))[0]
+        return features
 
     def describe(self) -> dict[str, Any]:
         """Return what features depend on, JSON-like."""
@@ -119,13 +127,9 @@ class TransformerSound(SoundBackbone):
 
         A sample of 8 bits of precision would be as good as one with noise 50 dB below it.
         """
-        self.network.to(dtype)
+        lower_weights(self.network, dtype)
         self.network.feature_extractor.float()
-
-        def cast(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return tuple(value.to(dtype) for value in inputs)
-
-        self.network.feature_projection.register_forward_pre_hook(cast)
+        self.network.feature_projection.register_forward_pre_hook(cast_inputs)
 
     def describe(self) -> dict[str, Any]:
         """Return what features depend on, JSON-like."""
@@ -211,12 +215,9 @@ class SoundEncoder:
         self.device = device
         self.config = config or Hearing()
         self.dim = backbone.dim
-        self.dtype = torch.float32
-        if backbone.name not in SOUND_BACKBONES:
-            self.dtype = inference_dtype(device)
-        if self.dtype != torch.float32:
-            backbone.lower_precision(self.dtype)
         self.backbone = backbone.eval().to(device)
+        own = backbone.name in SOUND_BACKBONES
+        self.dtype = torch.float32 if own else reduce_precision(backbone, device)
         step = backbone.step_samples  # chunks begin on the same grid of steps
         self._context = round(backbone.context_s * AUDIO_RATE_HZ / step) * step
         self._hop = int(self.config.chunk_s * AUDIO_RATE_HZ - 2 * self._context) // step * step
@@ -234,9 +235,10 @@ class SoundEncoder:
         """Turn sound (N,) into features (S, D), at least one, and which are to be heeded (S,)."""
         missing = max(0, self.backbone.field_samples - len(samples))
         sound = F.pad(torch.from_numpy(samples), (0, missing)).to(self.device)
-        with autocast(self.device):
-            features: Tensor = self.backbone(sound[None])[0].float()  # (S, D)
-        heard = self.backbone.hears(features).cpu().numpy()  # (S,)
+        features: Tensor = self.backbone(sound[None])[0].float()  # (S, D)
+        finite = torch.isfinite(features).all(dim=1)  # (S,)
+        features = features.where(finite[:, None], 0)
+        heard = (self.backbone.hears(features) & finite).cpu().numpy()  # (S,)
         return np.asarray(features.cpu().numpy(), np.float32), heard
 
     def encode_blocks(self, blocks: Iterable[Audio]) -> Iterator[SoundSteps]:

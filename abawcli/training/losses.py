@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -73,9 +74,8 @@ def mix_up(
     """
     if alpha <= 0:
         return images, target
-    # Beta(a, a) as X / (X + Y) with X, Y ~ Gamma(a); torch's Beta takes no generator.
-    concentration = torch.full((2,), alpha, dtype=torch.float64)
-    x, y = torch._standard_gamma(concentration, generator=generator).tolist()
-    share = x / (x + y)
+    # torch's Beta takes no generator; NumPy's draws from a seed that the generator gives.
+    seed = int(torch.randint(2**63 - 1, (), generator=generator))
+    share = float(np.random.default_rng(seed).beta(alpha, alpha))
     other = torch.randperm(len(images), generator=generator).to(images.device)  # (B,)
     return torch.lerp(images[other], images, share), torch.lerp(target[other], target, share)

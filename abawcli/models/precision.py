@@ -1,0 +1,125 @@
+"""Networks in a reduced number format, and the check that this changes little.
+
+The format that a device multiplies fastest is not always computed right: oneDNN's bfloat16
+convolution on AMX (torch 2.13) is wrong for some shapes. So a network that is about to run in it
+first answers a fixed probe in both formats.
+"""
+
+import itertools
+import logging
+import math
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from abawcli.config import PRECISION_TOLERANCE
+from abawcli.device import inference_dtype
+
+LOG = logging.getLogger(__name__)
+
+
+class Probed(Protocol):
+    """A backbone that can be run in another number format and has a probe to compare them by."""
+
+    name: str
+
+    def lower_precision(self, dtype: torch.dtype) -> None:
+        """Let the network compute with `dtype`, as far as that does no harm."""
+
+    def run_probe(self) -> Tensor:
+        """Return the features (N, D) of a fixed input."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the weights."""
+
+    def buffers(self) -> Iterator[Tensor]:
+        """Yield what else the network holds."""
+
+
+class InFloat32(nn.Module):
+    """A module that computes in float32 and gives its output in the format of its input."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map what the module maps."""
+        out: Tensor = self.module(x.float())
+        return out.to(x.dtype)
+
+
+def cast_inputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Bring inputs to the format of a module's weights; a forward pre-hook."""
+    dtype = next(module.parameters()).dtype
+    return tuple(value.to(dtype) for value in inputs)
+
+
+def lower_weights(network: nn.Module, dtype: torch.dtype) -> None:
+    """Let a network compute with `dtype`, and its grouped convolutions with float32, in place.
+
+    Grouped convolutions, as for positions in Wav2Vec 2.0, are where AMX is wrong: with an even
+    number of channels below 16 in a group. They take about 2 % of the time.
+    """
+    network.to(dtype)
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Conv1d | nn.Conv2d) and child.groups > 1:
+                setattr(module, name, InFloat32(child))
+
+
+def measure_difference(rough: Tensor, exact: Tensor) -> float:
+    """Return the length of the difference of features over that of `exact`; infinity if not finite.
+
+    Both have any shape (..., D).
+    """
+    share = (rough.double() - exact.double()).norm() / exact.double().norm()
+    return float(share) if math.isfinite(share) else math.inf
+
+
+def compare_precision(network: Probed, dtype: torch.dtype) -> float:
+    """Lower a network's precision, and return by how much its answer to the probe changes.
+
+    Infinity is returned where it cannot be computed in that format.
+    """
+    with torch.inference_mode():
+        exact = network.run_probe()
+    network.lower_precision(dtype)
+    try:
+        with torch.inference_mode():
+            return measure_difference(network.run_probe(), exact)
+    except RuntimeError as error:  # an operation that torch lacks in this format
+        LOG.info("%s in %s: %s", network.name, dtype, error)
+        return math.inf
+
+
+def reduce_precision(network: Probed, device: torch.device) -> torch.dtype:
+    """Let a network compute in the reduced format of its device, if that changes little.
+
+    Returns the format that it computes with from here on: float32, with a warning, where its
+    answer to the probe changes by more than `PRECISION_TOLERANCE`.
+    """
+    dtype = inference_dtype(device)
+    if dtype == torch.float32:
+        return dtype
+    kept = [tensor.data for tensor in _list_tensors(network)]
+    difference = compare_precision(network, dtype)
+    if difference <= PRECISION_TOLERANCE:
+        return dtype
+    for tensor, before in zip(_list_tensors(network), kept, strict=True):
+        tensor.data = before
+    LOG.warning(
+        "%s is computed in float32: in %s its features differ by %.0f %%, more than %.0f %%",
+        network.name, _name(dtype), 100 * difference, 100 * PRECISION_TOLERANCE,
+    )  # fmt: skip
+    return torch.float32
+
+
+def _list_tensors(network: Probed) -> Iterator[Tensor]:
+    return itertools.chain(network.parameters(), network.buffers())
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
