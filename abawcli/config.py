@@ -92,6 +92,7 @@ class Smoothing:
     space: str = "probabilities"  # what the statistic is of; logits: their centred logarithms
 
 
+LEFTOVER_AGE_S = 86_400  # a day: no run is that long without writing, and a live one is spared
 FUSED_TIMES_S = 1e-3  # by which a frame's times may differ in tables to be fused: their rounding
 
 

@@ -12,6 +12,7 @@ from tiny_models import KINDS, save_vision_backbone
 from transformers import AutoModel
 
 from abawcli.errors import CheckpointError
+from abawcli.formats.hashing import hash_file
 from abawcli.models.backbones import (
     COMPACT_FACE_PREPROCESS,
     Preprocess,
@@ -19,7 +20,6 @@ from abawcli.models.backbones import (
     hash_pretrained,
     rebuild_backbone,
 )
-from abawcli.models.checkpoint import hash_file
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

@@ -79,7 +79,7 @@ def check_answer(answer: bool) -> None:
 
 def write_sample(path: Path) -> None:
     rows = pd.DataFrame({"video": ["a", "a", "b_left"], "frame": [1, 2, 1], "label": [0, 3, 7]})
-    write_submission(rows, path)
+    write_submission(rows, path, {})
 
 
 def write_predictions(path: Path) -> None:

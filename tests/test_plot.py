@@ -94,13 +94,13 @@ class TestSweep:
 def test_a_figure_becomes_a_file(tmp_path: Path, suffix: str) -> None:
     for figure in (draw_sweep(make_sweep()), draw_confusion(score_labels([0], [0]))):
         path = tmp_path / "new" / f"plot.{suffix}"
-        write_figure(figure, path)
+        write_figure(figure, path, {})
         assert path.read_bytes().startswith(MAGIC[suffix])
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert {p.name for p in path.parent.iterdir()} == {path.name, path.name + ".provenance.json"}
 
 
 def test_the_suffix_may_be_upper_case(tmp_path: Path) -> None:
-    write_figure(draw_confusion(score_labels([0], [0])), tmp_path / "A.PNG")
+    write_figure(draw_confusion(score_labels([0], [0])), tmp_path / "A.PNG", {})
     assert (tmp_path / "A.PNG").read_bytes().startswith(MAGIC["png"])
 
 
@@ -114,4 +114,4 @@ def test_other_suffixes_are_refused(name: str) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file is not a folder"):
-        write_figure(draw_confusion(score_labels([0], [0])), tmp_path / "file" / "a.png")
+        write_figure(draw_confusion(score_labels([0], [0])), tmp_path / "file" / "a.png", {})

@@ -20,11 +20,12 @@ from sample_features import SMALL_DUAL, small_network
 from abawcli.config import Prediction, Smoothing
 from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.features import read_features, write_features
+from abawcli.formats.hashing import hash_file
 from abawcli.formats.tables import PROBABILITIES
 from abawcli.media.audio import read_audio
 from abawcli.media.frame import Frame
 from abawcli.media.video import read_frames
-from abawcli.models.checkpoint import hash_file, load_checkpoint, save_checkpoint
+from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
 from abawcli.models.heads import build_head, save_head
 from abawcli.models.recipes import RECIPES, join_recipes
 from abawcli.stages.extract import extract_features

@@ -54,7 +54,7 @@ def test_a_submission_scores_as_its_videos_do(tmp_path: Path) -> None:
     labels = {"a": [0, 1, 1, 4], "b_left": [2, 3]}
     rows = [(video, k, c) for video, cs in labels.items() for k, c in enumerate(cs, 1)]
     submission = tmp_path / "predictions.txt"
-    write_submission(pd.DataFrame(rows, columns=["video", "frame", "label"]), submission)
+    write_submission(pd.DataFrame(rows, columns=["video", "frame", "label"]), submission, {})
     texts = [write_text(tmp_path / "p" / f"{name}.txt", labels[name]) for name in labels]
     truth = [
         write_text(tmp_path / "t" / "a.txt", [0, 1, 4, -1]),

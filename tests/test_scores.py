@@ -117,7 +117,7 @@ def write_forms(folder: Path, labels: dict[str, np.ndarray]) -> dict[str, list[P
     rows = rows.sample(frac=1, random_state=0)
     write_table(rows, folder / "all.csv", {})
     write_table(rows, folder / "all.parquet", {})
-    write_submission(rows, folder / "all.txt")
+    write_submission(rows, folder / "all.txt", {})
     for name, part in labels.items():
         write_annotation(part, folder / "texts" / f"{name}.txt")
         write_table(make_table(part, f"{name}.mp4"), folder / "tables" / f"{name}.csv", {})

@@ -1,6 +1,7 @@
 """Contact sheets, read back from the pictures and from what they are drawn of."""
 
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from media_files import write_media
 from abawcli.config import ContactSheet
 from abawcli.errors import InputError, OutputError
 from abawcli.formats.faces import SCHEMA, TRACKS_NAME, read_faces, write_faces
-from abawcli.formats.provenance import read_provenance
+from abawcli.formats.provenance import describe_input, read_provenance
 from abawcli.formats.strategy import Stretch
 from abawcli.stages.crop import crop_folders, crop_video
 from abawcli.views.sheet import SheetSummary, make_sheet
@@ -84,8 +85,8 @@ def test_summary_and_provenance(crops: Path, clip: Path, tmp_path: Path) -> None
     sheet = tmp_path / "sheets" / "clip.jpg"
     assert make_sheet(crops, sheet) == SheetSummary(28, 2, 2)
     about = read_provenance(sheet)
-    assert about["command"] == "sheet" and about["inputs"] == [str(crops)]
-    assert about["settings"]["video"] == str(clip) and about["settings"]["low_score"] == 0.9
+    assert about["command"] == "sheet" and about["inputs"] == [describe_input(crops)]
+    assert about["settings"]["pictures_from"] == "video" and about["settings"]["low_score"] == 0.9
     assert sheet.read_bytes()[:3] == b"\xff\xd8\xff"
     assert cv2.imread(str(sheet)).shape[1] == 1498
 
@@ -97,6 +98,7 @@ def test_finished_sheets_are_kept_until_the_crops_change(
     assert make_sheet(crops, sheet) and make_sheet(crops, sheet) is None
     assert make_sheet(crops, sheet, overwrite=True)
     assert make_sheet(crops, sheet, config=replace(CONFIG, columns=7))
+    shutil.rmtree(crops)  # this fixture's are not as they were made
     crop_video(clip, crops, subject="right", detector=BlobDetector())
     assert make_sheet(crops, sheet) and make_sheet(crops, sheet) is None
     (tmp_path / "mine.jpg").write_text("mine")
@@ -127,6 +129,7 @@ def test_without_its_video_a_sheet_shows_what_was_cropped(
 def test_crops_of_everybody_are_found_in_their_folders(
     crops: Path, clip: Path, tmp_path: Path
 ) -> None:
+    shutil.rmtree(crops)
     crop_video(clip, crops, subject="all", detector=BlobDetector())
     clip.unlink()
     (crops / "subject1" / "1.0" / "00010.jpg").write_bytes(b"damaged")

@@ -111,13 +111,13 @@ def test_missing_and_unwritable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     rows = pd.DataFrame({"video": ["a"], "frame": [1], "label": [0]})
     with pytest.raises(OutputError, match="cannot write"):
-        write_submission(rows, tmp_path / "file" / "predictions.txt")
+        write_submission(rows, tmp_path / "file" / "predictions.txt", {})
 
 
 def test_writes_exactly(tmp_path: Path) -> None:
     file = tmp_path / "new" / "predictions.txt"
     rows = pd.DataFrame({"video": ["b", "a_left"], "frame": [1, 123456], "label": [3, 0]})
-    write_submission(rows, file)
+    write_submission(rows, file, {})
     assert file.read_bytes() == HEADER + b"\nb/00001.jpg,3\na_left/123456.jpg,0\n"
 
 
@@ -128,7 +128,7 @@ def test_round_trip(tmp_path: Path, labels: dict[tuple[str, int], int]) -> None:
         [(*key, k) for key, k in labels.items()], columns=["video", "frame", "label"]
     )
     file = tmp_path / "predictions.txt"
-    write_submission(rows, file)
+    write_submission(rows, file, {})
     pd.testing.assert_frame_equal(read_submission(file), rows, check_dtype=False)
     assert is_submission(file)
 

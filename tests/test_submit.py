@@ -44,7 +44,7 @@ def test_rows_are_the_samples_in_its_order(tmp_path: Path, sample: Path) -> None
 
 def test_a_submission_is_a_prediction_too(tmp_path: Path, sample: Path) -> None:
     rows = pd.DataFrame({"video": ["a", "b"], "frame": [2, 1], "label": [3, 4]})
-    write_submission(rows, tmp_path / "other.txt")
+    write_submission(rows, tmp_path / "other.txt", {})
     filled = fill_sample([tmp_path / "other.txt"], sample)
     assert filled.rows["label"].tolist() == [4, 4, 4, 3, 3]
     assert filled.borrowed == 3
@@ -199,5 +199,5 @@ def test_what_fills_a_sample_is_accepted(
         write_labels(folder / f"{name}.txt", data.draw(st.lists(st.integers(0, 7), min_size=1)))
         for name in frames
     ]
-    write_submission(fill_sample(files, sample).rows, folder / "predictions.txt")
+    write_submission(fill_sample(files, sample).rows, folder / "predictions.txt", {})
     assert list(find_differences(folder / "predictions.txt", sample)) == []

@@ -11,8 +11,8 @@ from tiny_models import save_sound_backbone, save_vision_backbone
 
 from abawcli.cli import main
 from abawcli.formats.features import read_features
+from abawcli.formats.hashing import hash_file
 from abawcli.formats.tables import PROBABILITIES, read_table
-from abawcli.models.checkpoint import hash_file
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def command(
     """
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_outside
-    from abawcli.formats.provenance import describe_work, is_finished, read_provenance
+    from abawcli.formats.provenance import describe_work, find_finished, read_provenance
     from abawcli.formats.tables import TABLE_SUFFIXES, read_table, write_table
     from abawcli.stages.fuse import fuse_tables, resolve_weights
 
@@ -91,12 +91,9 @@ def command(
 
     def work(name: Path) -> None:
         path, tables = folder / name, inputs_of[name]
-        settings = {
-            "weights": weights,
-            "predictions": [read_provenance(table) for table in tables],
-        }
-        provenance = describe_work("fuse", tables, settings)
-        if not is_finished(path, provenance, overwrite):
+        made_from = [read_provenance(table) for table in tables]
+        provenance = describe_work("fuse", tables, {"weights": weights}, made_from=made_from)
+        if not find_finished(path, provenance, overwrite):
             read = {str(table): read_table(table) for table in tables}
             write_table(fuse_tables(read, weights), path, provenance)
 

@@ -72,8 +72,9 @@ def command(
     from abawcli.formats import tables
     from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import IMAGE_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
+    from abawcli.formats.names import decode_name
     from abawcli.formats.outputs import name_outputs, name_videos
-    from abawcli.formats.provenance import describe_work, is_finished
+    from abawcli.formats.provenance import describe_work, find_finished
     from abawcli.stages.predict import Predictor
 
     suffixes = SOUND_SUFFIXES if modality == "audio" else IMAGE_SUFFIXES
@@ -86,8 +87,8 @@ def command(
     rows = []
 
     def label(path: Path) -> None:
-        work = describe_work("predict", [path], settings)
-        if is_finished(outputs[path], work, overwrite):
+        work = describe_work("predict", [path], settings | {"video": decode_name(names[path])})
+        if find_finished(outputs[path], work, overwrite):
             click.echo(
                 f"abaw: {outputs[path]} is there already, made with these settings", err=True
             )

@@ -127,7 +127,7 @@ def _check_outputs(
 ) -> None:
     """Refuse, before any work, outputs that would replace what they should not."""
     from abawcli.formats.outputs import check_apart, check_places
-    from abawcli.formats.provenance import is_finished
+    from abawcli.formats.provenance import find_finished
 
     if plot:
         from abawcli.views.plot import check_plot_name
@@ -138,7 +138,7 @@ def _check_outputs(
     for path in filter(None, (output, plot)):
         check_apart([path], inputs)
         check_places([path])
-        is_finished(path, provenance, overwrite)  # the score is quick; only strangers matter
+        find_finished(path, provenance, overwrite)  # the score is quick; only strangers matter
 
 
 @click.command(name="score")
@@ -180,9 +180,8 @@ def command(
     is cross-validated: the videos of each fold are scored with what wins on the other folds.
     The last line printed is the `abaw smooth` command that wins on all videos.
     """
-    from abawcli.formats.atomic import write_whole
     from abawcli.formats.inputs import expand_inputs
-    from abawcli.formats.provenance import describe_work, write_provenance
+    from abawcli.formats.provenance import describe_work, write_result
     from abawcli.formats.tracks import LABEL_SUFFIXES
 
     settings = {"sweep": asdict(Sweeping())} if sweep else asdict(Scores())
@@ -193,14 +192,12 @@ def command(
         _sweep(predicted, annotated, predictions, quiet) if sweep else _score(predicted, annotated)
     )
     if output:
-        with write_whole(output) as temporary:
+        with write_result(output, provenance) as temporary:
             temporary.write_text(json.dumps(result.described, indent=2) + "\n")
-        write_provenance(output, provenance)
     if plot:
         from abawcli.views.plot import write_figure
 
-        write_figure(result.draw(), plot)
-        write_provenance(plot, provenance)
+        write_figure(result.draw(), plot, provenance)
     if as_json:
         print_json(result.described)
     else:

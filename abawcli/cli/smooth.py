@@ -49,7 +49,7 @@ def command(
     """
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_outside, name_outputs
-    from abawcli.formats.provenance import describe_work, is_finished, read_provenance
+    from abawcli.formats.provenance import describe_work, find_finished, read_provenance
     from abawcli.formats.tables import TABLE_SUFFIXES, read_table, write_table
     from abawcli.stages.smooth import smooth_table
 
@@ -59,9 +59,9 @@ def command(
     outputs = name_outputs(paths, output, suffixes=TABLE_SUFFIXES)
 
     def work(path: Path) -> None:
-        settings = {**asdict(config), "predictions": read_provenance(path)}
-        provenance = describe_work("smooth", [path], settings)
-        if not is_finished(outputs[path], provenance, overwrite):
+        made_from = [read_provenance(path)]
+        provenance = describe_work("smooth", [path], asdict(config), made_from=made_from)
+        if not find_finished(outputs[path], provenance, overwrite):
             write_table(smooth_table(read_table(path), config), outputs[path], provenance)
 
     run_each(outputs, work)

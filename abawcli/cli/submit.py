@@ -68,7 +68,7 @@ def _write(
 ) -> None:
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart, check_places
-    from abawcli.formats.provenance import describe_work, is_finished, write_provenance
+    from abawcli.formats.provenance import describe_work, find_finished
     from abawcli.formats.submission import write_submission
     from abawcli.formats.tracks import LABEL_SUFFIXES
     from abawcli.stages.submit import fill_sample
@@ -77,12 +77,11 @@ def _write(
     check_apart([output], [*paths, sample])
     check_places([output])
     provenance = describe_work("submit", [*paths, sample], {})
-    if is_finished(output, provenance, overwrite):
+    if find_finished(output, provenance, overwrite):
         click.echo(f"abaw: {output} is there already, made of these predictions", err=True)
         return
     filled = fill_sample(paths, sample)
-    write_submission(filled.rows, output)
-    write_provenance(output, provenance)
+    write_submission(filled.rows, output, provenance)
     if not quiet:
         click.echo(
             f"abaw: {output}: {len(filled.rows):,} rows of {filled.videos} videos; "

@@ -7,14 +7,16 @@ face have no file, and the numbers keep their gaps. `<name>` may end in `_left` 
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
 from abawcli.formats.faces import FACES_NAME, read_faces
 from abawcli.formats.inputs import VIDEO_SUFFIXES
 from abawcli.formats.names import compose_name
+from abawcli.formats.provenance import find_input
 
 _NUMBERED = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 
@@ -34,22 +36,13 @@ def is_crops(folder: Path) -> bool:
     return FACES_NAME in names or any(_NUMBERED.fullmatch(name) for name in names)
 
 
-@dataclass(frozen=True)
-class Images:
-    """Numbered images in a folder; `state` tells them apart from later versions of them."""
-
-    files: dict[int, Path]  # by frame
-    state: list[int]  # how many, bytes in all, the latest change in ns
-
-
-def list_images(folder: Path) -> Images:
-    """Return the images of an official folder.
+def list_images(folder: Path) -> dict[int, Path]:
+    """Return the images of an official folder by their frames, ascending.
 
     Raises:
         InputError: there is none, a number is 0, or one is there twice.
     """
     files: dict[int, Path] = {}
-    size, changed = 0, 0
     with os.scandir(folder) as entries:
         for entry in entries:
             if not (found := _NUMBERED.fullmatch(entry.name)):
@@ -59,11 +52,9 @@ def list_images(folder: Path) -> Images:
                 reason = "frames are counted from 1" if number == 0 else f"so is {files[number]}"
                 raise InputError(f"{entry.path} is frame {number}; {reason}")
             files[number] = Path(entry.path)
-            size += entry.stat().st_size
-            changed = max(changed, entry.stat().st_mtime_ns)
     if not files:
         raise InputError(f"{folder} holds no crop (00001.jpg and so on)")
-    return Images(dict(sorted(files.items())), [len(files), size, changed])
+    return dict(sorted(files.items()))
 
 
 def find_scales(folder: Path) -> list[float]:
@@ -121,6 +112,12 @@ def find_sound(folder: Path, audio_from: Path | None, name: str) -> Path | None:
     """
     if audio_from:
         return find_recording(audio_from, name)
-    _, about = read_faces(folder / FACES_NAME) if is_own_crops(folder) else (None, {})
-    made_from = [path for path in about.get("inputs", []) if os.path.isfile(path)]
-    return Path(made_from[0]) if made_from else None
+    if not is_own_crops(folder):
+        return None
+    return find_recorded(folder, read_faces(folder / FACES_NAME)[1])
+
+
+def find_recorded(folder: Path, about: Mapping[str, Any]) -> Path | None:
+    """Return the video that crops were made from, unchanged, by the provenance `about`."""
+    found = (find_input(each, folder) for each in about.get("inputs", []))
+    return next(filter(None, found), None)

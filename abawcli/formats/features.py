@@ -22,8 +22,7 @@ from safetensors.numpy import save_file
 
 from abawcli import __version__
 from abawcli.errors import InputError
-from abawcli.formats.atomic import write_whole
-from abawcli.formats.provenance import provenance_path, write_provenance
+from abawcli.formats.provenance import Provenance, write_result
 
 FORMAT = 1  # raised when a reader of the older files would go wrong
 KIND = "features"
@@ -63,7 +62,7 @@ def round_features(features: NDArray[np.float32]) -> NDArray[np.float16]:
     return np.clip(features, -largest, largest).astype(np.float16)
 
 
-def write_features(features: Features, path: Path, provenance: Mapping[str, Any]) -> None:
+def write_features(features: Features, path: Path, provenance: Provenance) -> None:
     """Write features, whole or not at all, with their provenance beside them.
 
     `about` is completed by format, kind and version.
@@ -75,11 +74,8 @@ def write_features(features: Features, path: Path, provenance: Mapping[str, Any]
     arrays = {
         name: np.ascontiguousarray(getattr(features, name), kind) for name, kind in TYPES.items()
     }
-    with write_whole(path) as temporary:
+    with write_result(path, provenance) as temporary:
         save_file(arrays, temporary, {METADATA_KEY: json.dumps(about)})
-        # If the machine stops right here, new features must not stand beside old provenance.
-        provenance_path(path).unlink(missing_ok=True)
-    write_provenance(path, provenance)
 
 
 def read_features(path: Path) -> Features:

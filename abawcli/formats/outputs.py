@@ -11,12 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from abawcli.errors import OutputError, UsageError
-from abawcli.formats.atomic import name_temporary
+from abawcli.formats.atomic import NAME_BYTES
 from abawcli.formats.inputs import place_inputs
 from abawcli.formats.names import compose_name, decode_name, name_place
 from abawcli.formats.provenance import provenance_path
 
-NAME_BYTES = 255  # of a file name, on all file systems in use
 # Names that cannot be meant as a folder's: formats that people know, and abaw does not write there.
 FILE_SUFFIXES = frozenset(
     {".csv", ".parquet", ".tsv", ".txt", ".xlsx", ".xls", ".ods", ".json", ".feather"}
@@ -57,7 +56,7 @@ def check_places(outputs: Iterable[Path]) -> None:
     """
     folders: dict[Path, Path] = {}  # and an output in each
     for output in outputs:
-        longest = len(os.fsencode(name_temporary(provenance_path(output)).name))
+        longest = len(os.fsencode(provenance_path(output).name))
         above = max((len(os.fsencode(part)) for part in output.parts[:-1]), default=0)
         if max(longest, above) > NAME_BYTES:
             long = max(output.parts, key=lambda part: len(os.fsencode(part)))

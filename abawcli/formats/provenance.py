@@ -1,99 +1,214 @@
-"""What made an output, in a file beside it, and whether the work needs to be done again."""
+"""What made an output, in a file beside it, and whether the work needs to be done again.
+
+    abawcli, command     which version made it, and how
+    inputs               of each its name, relative to where the command ran, size and hash
+    companions           likewise what was read beside the inputs; the work outlives it
+    settings             what the result depends on, models with their sha256
+    made_from            the provenance of the inputs, where it tells something of the result
+    warnings, summary    what the run said
+    output               sha256 of the file, or of every file of a folder by its relative name
+    replaces             likewise what stood there before, until it is replaced
+
+Provenance is written when the output is complete under a temporary name, just before that is
+renamed. A run that is killed in between leaves what `replaces` says, and can be done again.
+"""
 
 import json
+import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from abawcli import __version__
 from abawcli.errors import OutputError
-from abawcli.formats.atomic import name_temporary, write_whole
+from abawcli.formats.atomic import check_plain, report_errors, write_whole
+from abawcli.formats.hashing import hash_ends, hash_file, hash_listing
 
+LOG = logging.getLogger(__name__)
 PROVENANCE_SUFFIX = ".provenance.json"
+COMPARED = ("abawcli", "settings")  # beside the command and the inputs
+Provenance = dict[str, Any]
 
 
 def describe_work(
-    command: str, inputs: Sequence[Path], settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return an output's provenance: version, command, inputs, resolved settings.
+    command: str,
+    inputs: Sequence[Path],
+    settings: Mapping[str, Any],
+    companions: Sequence[Path] = (),
+    made_from: Sequence[Provenance] = (),
+) -> Provenance:
+    """Return the provenance of work that is about to be done, JSON-like.
 
-    `inputs` become absolute paths, and `files` tells those that are files apart from later
-    versions of themselves: their size in bytes and the time they were changed in ns. `settings`
-    is JSON-like and holds what the result depends on, models with their sha256.
+    Settings are what the result depends on, models with their sha256. Of files and folders that
+    are not there, size and hash are None.
     """
-    full = [os.path.abspath(path) for path in inputs]
-    states = {path: os.stat(path) for path in full if os.path.isfile(path)}
-    provenance: dict[str, Any] = json.loads(
-        json.dumps(
-            {
-                "abawcli": __version__,
-                "command": command,
-                "inputs": full,
-                "files": {path: [s.st_size, s.st_mtime_ns] for path, s in states.items()},
-                "settings": dict(settings),
-            }
-        )
-    )
-    return provenance
+    origins = [_strip_run(each) for each in made_from]
+    work: Provenance = {
+        "abawcli": __version__,
+        "command": command,
+        "inputs": [describe_input(path) for path in inputs],
+        "companions": [describe_input(path) for path in companions],
+        "settings": json.loads(json.dumps(dict(settings))),
+        "made_from": origins,
+        "warnings": [],
+        "summary": {},
+    }
+    return work
+
+
+def describe_input(path: Path) -> Provenance:
+    """Return an input's name relative to the working folder, its size in bytes and its hash.
+
+    That of a file is of its size and its ends, that of a folder of its files' names and sizes.
+    """
+    size, digest = None, None
+    with suppress(OSError):  # its reader says what is wrong with it
+        if os.path.isdir(path):
+            size, digest = hash_listing(path)
+        elif os.path.isfile(path):
+            size, digest = os.path.getsize(path), hash_ends(path)
+    return {"name": os.path.relpath(path), "size": size, "sha256": digest}
+
+
+def find_input(described: Mapping[str, Any], near: Path) -> Path | None:
+    """Return where an input is now, unchanged: from the working folder, or a folder above `near`.
+
+    `described` is what `describe_input` returned, whoever moved the study since.
+    """
+    for place in (Path(), *Path(os.path.abspath(near)).parents):
+        path = place / str(described.get("name"))
+        with suppress(OSError):  # no permission
+            if path.is_file() and hash_ends(path) == described.get("sha256"):
+                return path
+    return None
 
 
 def provenance_path(output: Path) -> Path:
-    """Return where the provenance of a text output or a folder stands: a file beside it."""
+    """Return where the provenance of an output stands: in a file beside it."""
     return output.with_name(output.name + PROVENANCE_SUFFIX)
 
 
 def write_provenance(output: Path, provenance: Mapping[str, Any]) -> None:
-    """Write the provenance of a finished output beside it."""
+    """Write the provenance of an output beside it."""
     with write_whole(provenance_path(output)) as temporary:
-        temporary.write_text(json.dumps(provenance, indent=2) + "\n")
+        temporary.write_text(json.dumps(provenance, indent=1) + "\n")
 
 
-def read_provenance(output: Path) -> dict[str, Any]:
+def read_provenance(output: Path) -> Provenance:
     """Return the provenance that stands beside `output`; empty where there is none."""
     try:
         there = json.loads(provenance_path(output).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return there if isinstance(there, dict) else {}
 
 
-def is_finished(output: Path, provenance: Mapping[str, Any], overwrite: bool) -> bool:
-    """Tell whether `output` already holds just this work and can be skipped.
+def find_finished(output: Path, work: Provenance, overwrite: bool) -> Provenance | None:
+    """Return the provenance of the file `output` if it holds just this work, or None.
 
-    An output of the same command and inputs is stale, and False is returned, if it was made
-    with other settings or an input has changed since; one that is gone has not.
+    None also means that it may be replaced: it is not there, or it is as an earlier run of the
+    same command left it, which had other settings or another content of the input. Warnings of
+    the finished run are given again.
 
     Raises:
-        OutputError: something else is in the way.
+        OutputError: what is there was not made by this command from this input, or was changed
+            since, and `overwrite` is false; or it is a link or no plain file.
     """
-    if overwrite or not os.path.exists(output):
-        return False
+    with report_errors(output, output):
+        check_plain(output)
+        if overwrite or not output.exists():
+            return None
+        digest = hash_file(output)
+    there = judge_output(output, digest, work)
+    repeat_warnings(there)
+    return there
+
+
+def judge_output(output: Path, digest: Any, work: Provenance) -> Provenance | None:
+    """Return the provenance of an output of this hash if it is just this work, None if stale.
+
+    Raises:
+        OutputError: as `find_finished`.
+    """
     there = read_provenance(output)
-    if any(there.get(key) != provenance[key] for key in ("command", "inputs")):
+    if there and "output" not in there:
+        raise OutputError(
+            f"{output} was made by an earlier version, which cannot tell whether it was changed "
+            "since; move it, or use --overwrite"
+        )
+    if there.get("command") != work["command"] or not _is_from(there, work):
         raise OutputError(f"{output} exists and was not made from this input; use --overwrite")
-    files = there.get("files", {}) | provenance["files"]
-    return there == {**provenance, "files": files}
+    if digest == there["output"]:
+        if _is_same(there, work):
+            if "replaces" in there:  # killed as the last thing was to be done
+                write_provenance(output, {k: v for k, v in there.items() if k != "replaces"})
+            return there
+        LOG.warning("%s was made with other settings and is made anew", output)
+    elif digest != there.get("replaces"):
+        raise OutputError(f"{output} was changed after it was made; move it, or use --overwrite")
+    return None
+
+
+def _is_from(there: Provenance, work: Provenance) -> bool:
+    """Tell whether provenance is of the same inputs, by their content or else by their names."""
+    inputs = there.get("inputs")
+    if not isinstance(inputs, list):
+        return False
+    if len(inputs) != len(work["inputs"]) or not all(isinstance(each, dict) for each in inputs):
+        return False
+    pairs = zip(inputs, work["inputs"], strict=True)
+    return all(_is_same_input(a, b) or a.get("name") == b["name"] for a, b in pairs)
+
+
+def _is_same(there: Provenance, work: Provenance) -> bool:
+    """Tell whether provenance is of the same work, wherever its inputs lie now."""
+    gone = {"size": None, "sha256": None}
+    companions = {os.path.basename(each["name"]): each for each in there.get("companions", [])}
+    return (
+        all(there.get(key) == work[key] for key in COMPARED)
+        and all(map(_is_same_input, there["inputs"], work["inputs"]))
+        and all(
+            _is_same_input(companions.get(os.path.basename(each["name"]), gone), each)
+            for each in work["companions"]
+        )
+    )
+
+
+def _is_same_input(there: Provenance, now: Provenance) -> bool:
+    """Tell whether an input is the same; one that is gone has not changed."""
+    if os.path.basename(str(there.get("name"))) != os.path.basename(now["name"]):
+        return False
+    return now["sha256"] in (None, there.get("sha256")) and now["size"] in (None, there.get("size"))
+
+
+def _strip_run(provenance: Provenance) -> Provenance:
+    return {k: v for k, v in provenance.items() if k not in ("output", "replaces", "warnings")}
+
+
+def repeat_warnings(provenance: Provenance | None) -> None:
+    """Give the warnings of a finished run again."""
+    for text in (provenance or {}).get("warnings", []):
+        LOG.warning("%s", text)
 
 
 @contextmanager
-def replace_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder that replaces `path` when the block ends without error.
+def write_result(path: Path, work: Provenance) -> Iterator[Path]:
+    """Yield a temporary path that becomes the file `path`, with its provenance beside it.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: as `atomic.write_whole`.
     """
-    temporary = name_temporary(path)
-    try:
-        temporary.mkdir(parents=True)
+    with report_errors(path, path):
+        before = {"replaces": hash_file(path)} if path.is_file() else {}
+    done: Provenance = {}
+
+    def seal(temporary: Path) -> None:
+        done.update(work, output=hash_file(temporary))
+        write_provenance(path, done | before)
+
+    with write_whole(path, seal) as temporary:
         yield temporary
-        provenance_path(path).unlink(missing_ok=True)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    if before:
+        write_provenance(path, done)

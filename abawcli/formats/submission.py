@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from abawcli.errors import InputError
-from abawcli.formats.atomic import write_whole
 from abawcli.formats.lines import describe_ends, note_quirks, read_text, strip_ends, strip_header
+from abawcli.formats.provenance import Provenance, write_result
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 
 HEADER = ",".join(("image_location", *CLASSES))
@@ -106,7 +106,7 @@ def _convert(path: Path, fields: pa.StructArray) -> pd.DataFrame:
     return rows
 
 
-def write_submission(rows: pd.DataFrame, path: Path) -> None:
+def write_submission(rows: pd.DataFrame, path: Path, provenance: Provenance) -> None:
     """Write rows (video, frame, label) as a submission, in their order; -1 is left empty.
 
     Raises:
@@ -117,7 +117,10 @@ def write_submission(rows: pd.DataFrame, path: Path) -> None:
         f"{video}/{frame:05d}.jpg,{'' if label == IGNORE else label}\n"
         for video, frame, label in zip(*columns, strict=True)
     )
-    with write_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        write_result(path, provenance) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
         file.write(HEADER + "\n")
         file.writelines(lines)
 

@@ -18,7 +18,7 @@ Missing values are empty cells in csv, nulls in parquet and NaN in a DataFrame.
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,8 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from abawcli.errors import InputError, UsageError
-from abawcli.formats.atomic import write_whole
 from abawcli.formats.names import decode_name
-from abawcli.formats.provenance import provenance_path, write_provenance
+from abawcli.formats.provenance import Provenance, write_result
 from abawcli.labels import IGNORE, N_CLASSES, PROBABILITY_COLUMNS
 
 SOURCES = ("av", "visual", "audio", "filled", "none")
@@ -121,12 +120,12 @@ def check_table_name(path: Path) -> None:
         raise UsageError(f"{path} is no table name; end it in {' or '.join(sorted(WRITERS))}")
 
 
-def write_table(table: pd.DataFrame, path: Path, provenance: Mapping[str, Any]) -> None:
+def write_table(table: pd.DataFrame, path: Path, provenance: Provenance) -> None:
     """Write a prediction table, whole or not at all, with its provenance beside it.
 
     `table` has the columns of this module; others are not written. What is no Unicode in a video's
     name becomes replacement characters. The provenance goes into a
-    file of its own for csv and parquet alike, so that `provenance.is_finished` has one place to
+    file of its own for csv and parquet alike, so that `provenance.find_finished` has one place to
     look; parquet carries a copy in its schema metadata under `abaw`.
 
     Raises:
@@ -137,11 +136,8 @@ def write_table(table: pd.DataFrame, path: Path, provenance: Mapping[str, Any]) 
     schema = SCHEMA.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
     known = table[COLUMNS].assign(video=table["video"].map(decode_name))
     rows = pa.Table.from_pandas(known, schema=schema, preserve_index=False)
-    with write_whole(path) as temporary:
+    with write_result(path, provenance) as temporary:
         WRITERS[path.suffix.lower()](rows, temporary)
-        # If the machine stops right here, the new table must not stand beside old provenance.
-        provenance_path(path).unlink(missing_ok=True)
-    write_provenance(path, provenance)
 
 
 def set_probabilities(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from abawcli.config import COMPACT_FACE
 from abawcli.errors import CheckpointError
-from abawcli.models.checkpoint import hash_file
+from abawcli.formats.hashing import hash_file
 from abawcli.models.compact import CompactFace
 from abawcli.models.precision import lower_weights
 

@@ -4,7 +4,6 @@ The description says what the weights are (`kind`, `backbone`), how their input 
 where they come from, so that loading needs nothing but the file. No pickle.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -83,12 +82,6 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
             "upgrade abawcli"
         )
     return about
-
-
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_place(name: str) -> str:

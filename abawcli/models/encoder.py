@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from abawcli.config import COMPACT_FACE
 from abawcli.errors import CheckpointError
+from abawcli.formats.hashing import hash_file
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.models.backbones import (
     BACKBONES,
@@ -19,7 +20,7 @@ from abawcli.models.backbones import (
     load_hub_backbone,
     rebuild_backbone,
 )
-from abawcli.models.checkpoint import find_place, hash_file, load_checkpoint
+from abawcli.models.checkpoint import find_place, load_checkpoint
 from abawcli.models.compact import fold_batch_norm, pack_convolutions
 from abawcli.models.precision import reduce_precision
 from abawcli.models.recipes import find_weights

@@ -11,7 +11,8 @@ from typing import Any
 from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Smoothing
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.features import name_backbone
-from abawcli.models.checkpoint import describe_checkpoint, hash_file
+from abawcli.formats.hashing import hash_file
+from abawcli.models.checkpoint import describe_checkpoint
 from abawcli.models.heads import find_head
 
 LOG = logging.getLogger(__name__)

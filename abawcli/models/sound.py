@@ -18,9 +18,10 @@ from torch.nn import functional as F
 
 from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, VOICE_PRESENT, Hearing
 from abawcli.errors import CheckpointError, UsageError
+from abawcli.formats.hashing import hash_file
 from abawcli.media.audio import Audio
 from abawcli.models.backbones import hash_pretrained, load_pretrained
-from abawcli.models.checkpoint import find_place, hash_file
+from abawcli.models.checkpoint import find_place
 from abawcli.models.precision import cast_inputs, lower_weights, reduce_precision
 from abawcli.models.recipes import find_weights
 from abawcli.models.voice import VoiceEncoder, load_voice_encoder

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.config import Cropping, Tracking, parse_track
-from abawcli.errors import InputError, OutputError
+from abawcli.errors import InputError
 from abawcli.faces.crop import Image, crop_frame
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.identity import Identity, load_identity
@@ -30,7 +30,8 @@ from abawcli.formats.faces import (
     read_faces,
     write_faces,
 )
-from abawcli.formats.provenance import describe_work, is_finished, replace_folder, write_provenance
+from abawcli.formats.folders import find_finished_folder, replace_folder
+from abawcli.formats.provenance import describe_work
 from abawcli.formats.strategy import Stretch, Stretches, describe_choice
 from abawcli.media.frame import Frame
 from abawcli.media.video import check_rotation, read_frames
@@ -198,8 +199,7 @@ def crop_folders(
     todo: dict[Path, dict[str, Any]] = {}
     for output, stretches in folders.items():
         provenance = describe_work("crop", [path], settings | describe_choice(stretches))
-        _refuse_foreign(output)
-        if not is_finished(output, provenance, overwrite):
+        if not find_finished_folder(output, provenance, overwrite):
             todo[output] = provenance
     if not todo:
         return done
@@ -208,14 +208,13 @@ def crop_folders(
     )
     tables = {output: _choose_faces(faces, folders[output], path) for output in todo}
     for output, provenance in todo.items():
-        with replace_folder(output) as folder:
+        with replace_folder(output, provenance) as folder:
             write_faces(tables[output], folder / FACES_NAME, provenance)
             write_faces(list_tracks(faces), folder / TRACKS_NAME, provenance)
             by_subject = folders[output][0].strategy == "all"
             _write_crops(
                 read_frames(path, rotate), tables[output], folder, by_subject, cropping, update
             )
-        write_provenance(output, provenance)
         done[output] = _summarise(tables[output])
     return done
 
@@ -302,17 +301,3 @@ def _write_jpeg(path: Path, image: Image, quality: int) -> None:
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.tobytes())
-
-
-def _refuse_foreign(path: Path) -> None:
-    """Check, before hours of work, that `path` may be replaced: it is not there, or crops.
-
-    Raises:
-        OutputError: something else is there, which is never deleted, or the place is no place.
-    """
-    try:
-        foreign = path.exists() and not (path / FACES_NAME).is_file()
-    except OSError as error:  # no permission, a name that is too long
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
-    if foreign:
-        raise OutputError(f"{path} is in the way and no folder of crops; move it or change -o")

@@ -125,7 +125,8 @@ def _find_hub_cache() -> str:
 
 
 def _read_weights(path: Path) -> str:
-    from abawcli.models.checkpoint import describe_checkpoint, hash_file
+    from abawcli.formats.hashing import hash_file
+    from abawcli.models.checkpoint import describe_checkpoint
 
     kind = describe_checkpoint(path).get("kind")
     if kind is None:

@@ -29,8 +29,9 @@ from abawcli.formats.crops import (
 )
 from abawcli.formats.faces import BOX, FACES_NAME, read_faces
 from abawcli.formats.features import FEATURES_SUFFIX, Features, round_features, write_features
+from abawcli.formats.folders import find_finished_folder, replace_folder
 from abawcli.formats.names import decode_name
-from abawcli.formats.provenance import describe_work, is_finished, replace_folder, write_provenance
+from abawcli.formats.provenance import Provenance, describe_work, find_finished
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import FeatureEncoder
 from abawcli.models.extractor import Extractor
@@ -137,7 +138,7 @@ def extract_crops(
     else:
         scales, people = None, [list_people(folder, sound)]
     kind = "official crops" if scales is None else "crops"
-    whence = decode_name(str(sound)) if sound else None
+    whence = decode_name(os.path.relpath(sound)) if sound else None
     about = _tell(extractor, folder, video, kind=kind, sound=whence, scales=scales)
     heard = _hear(extractor, people[0].time_s, sound)  # the same for everybody
     return [
@@ -214,7 +215,7 @@ def _tell(extractor: Extractor, path: Path, video: str | None, **source: Any) ->
     computed = {
         name: str(part.dtype).removeprefix("torch.") for name, part in parts.items() if part
     }
-    source |= {"path": decode_name(os.path.abspath(path)), "computed_in": computed}
+    source |= {"name": decode_name(os.path.relpath(path)), "computed_in": computed}
     return {"video": decode_name(video or name_video(path))} | extractor.about | {"source": source}
 
 
@@ -309,7 +310,7 @@ def list_people(folder: Path, video: Path | None) -> CropRows:
     Raises:
         InputError: there is no crop, or the crops go further beyond the video.
     """
-    images = list_images(folder).files
+    images = list_images(folder)
     last = max(images)
     times = [frame.time_s for frame in read_frames(video)] if video else []
     if video and last > len(times) + ROW_TOLERANCE:
@@ -364,9 +365,11 @@ def extract_features(
     meant = subject or (read_subject(path) if crops else SUBJECTS[0])
     if meant not in SUBJECTS and not crops:
         raise UsageError(f"unknown subject {meant!r}; choose one of {', '.join(SUBJECTS)}")
-    work = _describe_input(path, sound, extractor, meant)
+    named = decode_name(video or name_video(path))
+    work = _describe_input(path, sound, extractor, meant, named)
     target = output.with_suffix("") if meant == "all" else output
-    if is_finished(target, work, overwrite):
+    find = find_finished_folder if meant == "all" else find_finished
+    if find(target, work, overwrite):
         return None
     if crops:
         made = extract_crops(extractor, path, subject, sound, progress, video)
@@ -375,11 +378,10 @@ def extract_features(
     if meant != "all":
         write_features(made[0], output, work)
     else:
-        with replace_folder(target) as folder:
+        with replace_folder(target, work) as folder:
             for one in made:
                 name = f"subject{one.about['subject']}{FEATURES_SUFFIX}"
                 write_features(one, folder / name, work)
-        write_provenance(target, work)
     return ExtractSummary(
         frames=len(made[0].frame),
         visual=int(np.any([one.has_visual for one in made], axis=0).sum()),
@@ -389,17 +391,12 @@ def extract_features(
 
 
 def _describe_input(
-    path: Path, sound: Path | None, extractor: Extractor, subject: str
-) -> dict[str, Any]:
+    path: Path, sound: Path | None, extractor: Extractor, subject: str, video: str
+) -> Provenance:
     """Return the provenance of an input's features."""
-    settings = extractor.describe(subject, crops=os.path.isdir(path))
+    settings = extractor.describe(subject, crops=os.path.isdir(path)) | {"video": video}
     if not os.path.isdir(path):
         return describe_work("extract", [path], settings)
-    if is_own_crops(path):
-        others = [path / FACES_NAME]
-    else:
-        others, settings["images"] = [], list_images(path).state
-    work = describe_work("extract", [path], settings)
     # The recording is no input of its own: features stay good when it is gone.
-    others += [sound] if sound else []
-    return work | {"files": describe_work("extract", others, {})["files"]}
+    companions = [path / FACES_NAME, sound] if is_own_crops(path) else [sound]
+    return describe_work("extract", [path], settings, list(filter(None, companions)))

@@ -8,9 +8,9 @@ import torch
 from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
 from abawcli.device import choose_device, choose_precision
 from abawcli.errors import UsageError
+from abawcli.formats.hashing import hash_file
 from abawcli.formats.manifest import read_manifest
 from abawcli.models.backbones import build_backbone
-from abawcli.models.checkpoint import hash_file
 from abawcli.training.face_task import FaceTask
 from abawcli.training.loop import Progress, TrainingLoop, start_accelerator
 from abawcli.training.run_folder import History

@@ -8,8 +8,8 @@ import torch
 from abawcli.config import COMPACT_VOICE, VoiceTraining
 from abawcli.device import choose_device, choose_precision
 from abawcli.errors import UsageError
+from abawcli.formats.hashing import hash_file
 from abawcli.formats.manifest import read_sound_manifest
-from abawcli.models.checkpoint import hash_file
 from abawcli.training.loop import Progress, TrainingLoop, start_accelerator
 from abawcli.training.run_folder import History
 from abawcli.training.schedule import Schedule

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawcli.errors import UsageError
-from abawcli.formats.atomic import write_whole
+from abawcli.formats.provenance import Provenance, write_result
 from abawcli.labels import CLASSES
 from abawcli.metrics import Score
 from abawcli.stages.sweep import AS_PREDICTED, Sweep
@@ -36,7 +36,7 @@ def check_plot_name(path: Path) -> None:
         raise UsageError(f"{path} is no picture name; end it in {', '.join(sorted(PLOT_SUFFIXES))}")
 
 
-def write_figure(figure: "Figure", path: Path) -> None:
+def write_figure(figure: "Figure", path: Path, provenance: Provenance) -> None:
     """Write a picture, whole or not at all.
 
     Raises:
@@ -44,7 +44,7 @@ def write_figure(figure: "Figure", path: Path) -> None:
         OutputError: the place cannot be written.
     """
     check_plot_name(path)
-    with write_whole(path) as temporary:
+    with write_result(path, provenance) as temporary:
         figure.savefig(temporary, dpi=DPI, format=path.suffix.lower()[1:])
 
 

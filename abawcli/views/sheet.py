@@ -9,16 +9,14 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from abawcli.config import ContactSheet
 from abawcli.faces.crop import crop_frame, read_square
-from abawcli.formats.atomic import write_whole
-from abawcli.formats.crops import find_scales
+from abawcli.formats.crops import find_recorded, find_scales
 from abawcli.formats.faces import BOX, FACES_NAME, TRACKS_NAME
-from abawcli.formats.provenance import describe_work, is_finished, write_provenance
+from abawcli.formats.provenance import describe_work, find_finished, write_result
 from abawcli.media.video import read_frames
 from abawcli.views.sheet_drawing import Pictures, draw_sheet
 from abawcli.views.tracks import choose_cells, read_tracks
@@ -34,15 +32,6 @@ class SheetSummary:
     frames: int
     tracks: int
     shown: int  # of the tracks
-
-
-def find_source(about: dict[str, Any]) -> Path | None:
-    """Return the video that crops were made from, if it is still the same."""
-    for path in about.get("inputs", []):
-        state = about.get("files", {}).get(path)
-        if os.path.isfile(path) and describe_work("", [Path(path)], {})["files"][path] == state:
-            return Path(path)
-    return None
 
 
 def cut_pictures(
@@ -103,12 +92,11 @@ def make_sheet(
     """
     config = config or ContactSheet()
     tracks, about = read_tracks(folder)
-    video = find_source(about)
-    settings = asdict(config) | {"video": os.path.abspath(video) if video else None}
-    work = describe_work("sheet", [folder], settings)
+    video = find_recorded(folder, about)
+    settings = asdict(config) | {"pictures_from": "video" if video else "crops"}
     tables = [folder / FACES_NAME, folder / TRACKS_NAME]
-    work["files"] = describe_work("sheet", tables, {})["files"]
-    if is_finished(output, work, overwrite):
+    work = describe_work("sheet", [folder], settings, tables)
+    if find_finished(output, work, overwrite):
         return None
     cells = choose_cells(tracks, config)
     if video:
@@ -117,8 +105,7 @@ def make_sheet(
     else:
         LOG.warning("%s: its video is gone or has changed; the sheet shows only its crops", folder)
         pictures = collect_crops(cells, folder, config)
-    with write_whole(output) as temporary:
+    with write_result(output, work) as temporary:
         draw_sheet(temporary, tracks, cells, pictures, config)
-    write_provenance(output, work)
     shown = min(len(tracks.numbers), config.rows)
     return SheetSummary(len(tracks.frames), len(tracks.numbers), shown)

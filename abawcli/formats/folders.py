@@ -1,0 +1,139 @@
+"""Folders as outputs: made whole beside the old one, which goes only if all of it is ours.
+
+What a folder's provenance lists as made by the program, and is unchanged, may be replaced.
+Whatever else is in the way is named and refused; no option changes that.
+"""
+
+import logging
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+
+from abawcli.errors import OutputError
+from abawcli.formats.atomic import (
+    OLD_PREFIX,
+    check_name,
+    name_temporary,
+    report_errors,
+    sweep_leftovers,
+)
+from abawcli.formats.hashing import EMPTY, hash_folder
+from abawcli.formats.provenance import (
+    Provenance,
+    judge_output,
+    read_provenance,
+    repeat_warnings,
+    write_provenance,
+)
+
+LOG = logging.getLogger(__name__)
+_NAMED = 3  # files that an error names
+Files = dict[str, str]  # relative name -> sha256
+
+
+def find_finished_folder(output: Path, work: Provenance, overwrite: bool) -> Provenance | None:
+    """Return the provenance of the folder `output` if it holds just this work, or None.
+
+    Raises:
+        OutputError: as `provenance.find_finished`, or `check_folder`.
+    """
+    there = check_folder(output, work["command"])
+    if overwrite or not there:
+        return None
+    finished = judge_output(output, there, work)
+    repeat_warnings(finished)
+    return finished
+
+
+def check_folder(output: Path, command: str) -> Files:
+    """Return the files of a folder that may be replaced; none where nothing is there.
+
+    Raises:
+        OutputError: something in it was not made by that command, or was changed since; or
+            `output` is no folder, or a link to one.
+    """
+    check_name(output)
+    with report_errors(output, output):
+        try:
+            mode = os.lstat(output).st_mode
+        except FileNotFoundError:
+            return {}
+        if not stat.S_ISDIR(mode):
+            what = "a link" if stat.S_ISLNK(mode) else "no folder"
+            raise OutputError(f"{output} is in the way and {what}; move it or change -o")
+        there = hash_folder(output)
+    foreign = _find_foreign(there, read_provenance(output), command)
+    if foreign:
+        more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
+        raise OutputError(
+            f"{output} holds what `abaw {command}` did not write there, or what was changed "
+            f"since: {', '.join(foreign[:_NAMED])}{more}; move it or change -o"
+        )
+    return there
+
+
+def _find_foreign(there: Files, provenance: Provenance, command: str) -> list[str]:
+    made = [provenance.get(key) for key in ("output", "replaces")]
+    listed: list[Files] = [files for files in made if isinstance(files, dict)]
+    if provenance.get("command") != command:
+        listed = []
+    ours = [dict.fromkeys(_list_parents(files), EMPTY) | files for files in listed]
+    return [name for name, digest in there.items() if all(f.get(name) != digest for f in ours)]
+
+
+def _list_parents(names: Iterable[str]) -> set[str]:
+    """Return the folders of relative names, which stay, empty, where a person removed files."""
+    return {str(parent) for name in names for parent in PurePath(name).parents}
+
+
+@contextmanager
+def replace_folder(path: Path, work: Provenance) -> Iterator[Path]:
+    """Yield a temporary folder that becomes the folder `path`, with its provenance beside it.
+
+    Raises:
+        OutputError: the place cannot be written, or as `check_folder`.
+    """
+    temporary = name_temporary(path)
+    check_folder(path, work["command"])
+    with report_errors(path, temporary):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sweep_leftovers(path.parent)
+            temporary.mkdir()
+            yield temporary
+            _swap(temporary, path, work)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(temporary: Path, path: Path, work: Provenance) -> None:
+    """Put a complete folder in the place of one that is made of our own files, or of none."""
+    done = work | {"output": hash_folder(temporary)}
+    before = check_folder(path, work["command"])
+    write_provenance(path, done | ({"replaces": before} if before else {}))
+    if not before:
+        temporary.rename(path)
+        return
+    old = name_temporary(path, OLD_PREFIX)
+    path.rename(old)
+    if hash_folder(old) != before:  # somebody wrote into it meanwhile
+        old.rename(path)
+        check_folder(path, work["command"])
+    temporary.rename(path)
+    write_provenance(path, done)
+    _remove(old, before)
+
+
+def _remove(folder: Path, files: Files) -> None:
+    """Remove these files of a folder, and the folders that are then empty."""
+    try:
+        for name, digest in files.items():
+            if digest != EMPTY:
+                (folder / name).unlink()
+        for place, _, _ in os.walk(folder, topdown=False):
+            os.rmdir(place)
+    except OSError as error:
+        LOG.warning("%s, what was there before, cannot be removed: %s", folder, error.strerror)

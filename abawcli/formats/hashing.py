@@ -1,0 +1,70 @@
+"""Hashes by which inputs and results are known again, wherever they lie and whenever they came."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+EMPTY = "empty folder"  # stands for the hash of one
+ENDS = 1 << 20  # bytes at each end of an input; a recording of gigabytes is not read whole
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_ends(path: Path) -> str:
+    """Return the sha256 of a file's size, its first MiB and its last MiB, in hexadecimal."""
+    size = os.path.getsize(path)
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(ENDS))
+        file.seek(max(size - ENDS, 0))
+        digest.update(file.read(ENDS))
+    return digest.hexdigest()
+
+
+def hash_folder(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file in a folder, all levels, by its name relative to it.
+
+    What is no plain file has no hash but what it is: a link, an empty folder, ...
+
+    Raises:
+        OSError: a part of it cannot be read.
+    """
+    return {name: _hash_entry(folder / name) for name in sorted(_list_below(folder))}
+
+
+def hash_listing(folder: Path) -> tuple[int, str]:
+    """Return the bytes in a folder's files, and the sha256 of their names and sizes."""
+    sizes = {
+        name: os.path.getsize(folder / name)
+        for name in sorted(_list_below(folder))
+        if (folder / name).is_file()
+    }
+    return sum(sizes.values()), hashlib.sha256(repr(sizes).encode("utf-8", "replace")).hexdigest()
+
+
+def _list_below(folder: Path) -> Iterator[str]:
+    """Yield the relative names of all files, of links, and of folders that are empty."""
+    for place, folders, files in os.walk(folder, onerror=_raise):
+        inside = os.path.relpath(place, folder)
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        for name in (*files, *links):
+            yield os.path.normpath(os.path.join(inside, name))
+        if not (files or folders) and inside != ".":
+            yield inside
+
+
+def _hash_entry(path: Path) -> str:
+    if path.is_symlink():
+        return "link"
+    if path.is_dir():
+        return EMPTY
+    return hash_file(path) if path.is_file() else "no plain file"
+
+
+def _raise(error: OSError) -> None:
+    raise error
