@@ -14,6 +14,8 @@ HEADER = "file,split,label,v_neutral,v_happiness,v_contempt,v_unknown,dup_of_tra
 def write(tmp_path: Path, *lines: str, header: str = HEADER) -> Path:
     path = tmp_path / "m.csv"
     path.write_text(header + "\n".join(lines) + "\n")
+    for line in lines:
+        (tmp_path / line.partition(",")[0]).touch()
     return path
 
 
@@ -105,3 +107,36 @@ def test_a_speaker_of_both_splits_is_an_error(tmp_path: Path) -> None:
     manifest = write(tmp_path, *rows, header="file,speaker,label,split\n")
     with pytest.raises(InputError, match="'ann' in both splits"):
         read_sound_manifest(manifest, tmp_path)
+
+
+def test_files_that_are_not_there_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    rows = [f"{name}.png,{split},Fear" for name, split in
+            (("a", "train"), ("b", "train"), ("c", "train"), ("d", "valid"))]  # fmt: skip
+    manifest = write(tmp_path, *rows, header="file,split,label\n")
+    for name in "bc":
+        (tmp_path / f"{name}.png").unlink()
+    for read in (read_manifest, read_sound_manifest):
+        with pytest.raises(InputError, match=r"2 of 3 files are not there, the first is .*/b\.png"):
+            read(manifest, tmp_path)
+
+
+def test_two_spellings_of_an_accent_are_one_file(tmp_path: Path) -> None:
+    manifest = write(tmp_path, "a.png,train,Fear", "b.png,valid,Fear", header="file,split,label\n")
+    manifest.write_text("file,split,label\nsub/caf\u00e9.png,train,Fear\nb.png,valid,Fear\n")
+    decomposed = tmp_path / "sub" / "cafe\u0301.png"
+    decomposed.parent.mkdir()
+    decomposed.touch()
+    assert read_manifest(manifest, tmp_path)["train"].files == [decomposed]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"file;split;label\na.png;train;Fear\n", "separated by semicolons"),
+        ("file,split,label\n".encode("utf-16"), "is in UTF-16; save it as UTF-8"),
+    ],
+)
+def test_another_form_of_table_is_told(tmp_path: Path, text: bytes, message: str) -> None:
+    (tmp_path / "m.csv").write_bytes(text)
+    with pytest.raises(InputError, match=message):
+        read_manifest(tmp_path / "m.csv", tmp_path)

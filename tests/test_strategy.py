@@ -1,5 +1,6 @@
 """strategy.csv: what a person may write, what is refused, and what a proposal leaves alone."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,33 @@ def test_any_rows_survive_a_round(
     if used:
         assert read_strategy(file) == {name: stretches for name, (stretches, _) in used.items()}
     assert file.exists() == bool(used)
+
+
+odd_names = st.text(st.sampled_from("ab ,\"\n\r\t;é\u0301'"), min_size=1, max_size=6)
+
+
+@given(st.lists(odd_names, min_size=1, unique_by=lambda name: unicodedata.normalize("NFC", name)))
+def test_names_with_blanks_quotes_commas_and_line_breaks_survive(
+    tmp_path_factory: pytest.TempPathFactory, videos: list[str]
+) -> None:
+    used = {video: ((Stretch("top"),), f"of {video}") for video in videos}
+    file = tmp_path_factory.mktemp("s") / "s.csv"
+    propose(file, dict(list(used.items())[:1]))
+    propose(file, used)
+    assert list(read_strategy(file, videos)) == videos
+    before = file.read_bytes()
+    propose(file, used)  # all are there
+    assert file.read_bytes() == before
+    assert plan_folders(videos, read_strategy(file, videos)) == {
+        video: {video: (Stretch("top"),)} for video in videos
+    }
+
+
+def test_blanks_that_were_typed_and_other_spellings_mean_the_same(file: Path) -> None:
+    write(file, "video,strategy\n caf\u00e9 ,top\n x_left,left\n \t ,\n")
+    videos = ["cafe\u0301", "x", "bad\udcff"]
+    assert read_strategy(file, videos) == {
+        "cafe\u0301": (Stretch("top"),), "x_left": (Stretch("left"),),
+    }  # fmt: skip
+    write(file, "video,strategy\nbad\ufffd,top\n")
+    assert list(read_strategy(file, videos)) == ["bad\udcff"]

@@ -1,5 +1,6 @@
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -258,3 +259,38 @@ def test_labels_of_any_table(tmp_path: Path) -> None:
     path.write_text("video,frame,label\na,1,3\na,1,4\n")
     with pytest.raises(InputError, match="line 3: there was a row for this video, frame before"):
         read_labels(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace(",", ";").replace(".", ",").encode(),
+         "is separated by semicolons; separate it by commas, with points in numbers"),
+        (lambda text: text.replace(",", "\t").encode(), "is separated by tabs"),
+        (lambda text: text.encode("utf-16"), "is in UTF-16; save it as UTF-8"),
+        (lambda text: text.encode("utf-16-le"), "is in UTF-16; save it as UTF-8"),
+    ],
+)  # fmt: skip
+def test_another_form_of_table_is_told(
+    tmp_path: Path, change: Callable[[str], bytes], message: str
+) -> None:
+    path = tmp_path / "t.csv"
+    write_table(make_table([1, 2]), path, {})
+    path.write_bytes(change(path.read_text()))
+    with pytest.raises(InputError, match=message):
+        read_table(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_whole_numbers_that_are_written_with_a_point(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"t{suffix}"
+    table = make_table([1, 2, -1]).astype({"label": float, "frame": float})
+    if suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        table.to_parquet(path)
+    pd.testing.assert_frame_equal(read_table(path), make_table([1, 2, -1]))
+    table["label"] = [1.5, 2, -1]
+    table.to_csv(path.with_suffix(".csv"), index=False)
+    with pytest.raises(InputError, match=r"1\.5"):
+        read_table(path.with_suffix(".csv"))

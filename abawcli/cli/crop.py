@@ -149,11 +149,12 @@ def _plan_folders(
     """Return the folders of each video with whom they show, and the rows about no video."""
     from abawcli.formats.strategy import STRATEGY_NAME, plan_folders, read_strategy
 
-    edited, proposal = read_strategy(strategy) if strategy else {}, output / STRATEGY_NAME
+    edited = read_strategy(strategy, videos) if strategy else {}
+    proposal = output / STRATEGY_NAME
     plan = plan_folders(videos, edited, subject)
     missing = _report_unknown(edited, plan, output)
     if os.path.isfile(proposal):  # what is wrong with it is said before hours of work
-        proposed = plan_folders(plan, read_strategy(proposal), subject)
+        proposed = plan_folders(plan, read_strategy(proposal, videos), subject)
         if not strategy or os.path.realpath(strategy) != os.path.realpath(proposal):
             _warn_if_ignored(plan, proposed, proposal)
     return plan, missing

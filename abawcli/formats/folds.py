@@ -15,6 +15,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.atomic import write_whole
+from abawcli.formats.lines import check_commas
+from abawcli.formats.names import compose_name
 from abawcli.labels import IGNORE
 
 Folds = dict[str, int]  # name of an annotation -> fold, from 1
@@ -64,11 +66,13 @@ def read_folds(path: Path) -> Folds:
         InputError: not such a table, a name that is there twice, one source video in several
             folds, or an empty fold.
     """
+    check_commas(path)
     try:
         table = pd.read_csv(path, dtype={"name": str, "fold": np.int64}, keep_default_na=False)
         folds: Folds = dict(zip(table["name"], table["fold"].tolist(), strict=True))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} is no table of name and fold: {error}") from error
+    folds = {compose_name(name): fold for name, fold in folds.items()}
     if len(folds) < len(table):
         raise InputError(f"{path}: {table['name'][table['name'].duplicated()].iloc[0]} comes twice")
     place: dict[str, int] = {}

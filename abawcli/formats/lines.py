@@ -44,6 +44,27 @@ def read_text(path: Path, what: str) -> tuple[str, list[str]]:
     return whole, quirks
 
 
+def check_commas(path: Path) -> None:
+    """Refuse a csv whose beginning shows that it is in UTF-16, or separated by something else.
+
+    Raises:
+        InputError: it is. What cannot be read at all is left to the reader.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except (OSError, ValueError):
+        return
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) > len(head) // 4:
+        raise InputError(f"{path} is in UTF-16; save it as UTF-8 (in Excel: `CSV UTF-8`)")
+    first = head.splitlines()[0] if head else b""
+    for separator, name in ((b";", "semicolons"), (b"\t", "tabs")):
+        if separator in first and b"," not in first:
+            raise InputError(
+                f"{path} is separated by {name}; separate it by commas, with points in numbers"
+            )
+
+
 def strip_header(line: str, expected: Sequence[str]) -> tuple[str | None, list[str]]:
     """Return which of the `expected` headers a file's first line means, and its quirks.
 

@@ -8,6 +8,7 @@ all expressions. `dup_of_train` = 1 leaves an image of the valid split out.
 Columns of sounds: `file`, `label` and `split` likewise, and, where known, `speaker` and `corpus`.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.errors import InputError
+from abawcli.formats.lines import check_commas
+from abawcli.formats.names import compose_name
 from abawcli.labels import IGNORE, N_CLASSES, index_of, known_names
 
 
@@ -49,6 +52,7 @@ def _vote_targets(table: pd.DataFrame) -> NDArray[np.float32]:
 
 def _read_table(manifest: Path) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """Return the rows that are no copies, `split` in lower case, and their classes (N,) or -1."""
+    check_commas(manifest)
     try:
         table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
@@ -63,6 +67,32 @@ def _read_table(manifest: Path) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     return table, labels
 
 
+def _find_files(manifest: Path, folder: Path, names: pd.Series) -> list[Path]:
+    """Return the files of some rows, whichever way their accents are spelled.
+
+    Raises:
+        InputError: some are not there; the message counts them and names the first.
+    """
+    listed: dict[Path, dict[str, Path]] = {}  # of folders in which names are not found as written
+    files, missing = [], []
+    for name in names:
+        path = folder / name
+        if not os.path.isfile(path):
+            if path.parent not in listed:
+                there = path.parent.iterdir() if os.path.isdir(path.parent) else ()
+                listed[path.parent] = {compose_name(one.name): one for one in there}
+            path = listed[path.parent].get(compose_name(path.name), path)
+            if not os.path.isfile(path):
+                missing.append(path)
+        files.append(path)
+    if missing:
+        raise InputError(
+            f"{manifest}: {len(missing)} of {len(names)} files are not there, the first is "
+            f"{missing[0]}"
+        )
+    return files
+
+
 def read_manifest(manifest: Path, images: Path, soft: bool = True) -> dict[str, LabelledImages]:
     """Read a manifest into its two splits, `train` and `valid`.
 
@@ -70,7 +100,8 @@ def read_manifest(manifest: Path, images: Path, soft: bool = True) -> dict[str, 
     included; otherwise the label alone. Validation always needs a label.
 
     Raises:
-        InputError: no such file, a missing column, an unknown label, or an empty split.
+        InputError: no such file, a missing column, an unknown label, an empty split, or images
+            that are not there.
     """
     table, labels = _read_table(manifest)
     hard = np.eye(N_CLASSES, dtype=np.float32)[labels] * (labels != IGNORE)[:, None]
@@ -90,7 +121,7 @@ def read_manifest(manifest: Path, images: Path, soft: bool = True) -> dict[str, 
             raise InputError(f"{manifest} has no labelled image in split {name!r}")
         targets = (votes if name == "train" else hard)[rows]
         out[name] = LabelledImages(
-            [images / file for file in table["file"][rows]],
+            _find_files(manifest, images, table["file"][rows]),
             labels[rows],
             targets / targets.sum(axis=1, keepdims=True),
         )
@@ -111,8 +142,9 @@ def read_sound_manifest(manifest: Path, sounds: Path) -> dict[str, LabelledSound
     """Read a manifest of sounds into its two splits, `train` and `valid`.
 
     Raises:
-        InputError: no such file, a missing column, an unknown label, an empty split, or a speaker
-            who is in both: figures of such a split say nothing of other speakers.
+        InputError: no such file, a missing column, an unknown label, an empty split, sounds that
+            are not there, or a speaker who is in both: figures of such a split say nothing of
+            other speakers.
     """
     table, labels = _read_table(manifest)
     for column in ("speaker", "corpus"):
@@ -123,7 +155,7 @@ def read_sound_manifest(manifest: Path, sounds: Path) -> dict[str, LabelledSound
         rows = (table["split"] == name).to_numpy() & (labels != IGNORE)
         if not rows.any():
             raise InputError(f"{manifest} has no labelled sound in split {name!r}")
-        files = [sounds / file for file in table["file"][rows]]
+        files = _find_files(manifest, sounds, table["file"][rows])
         speakers, corpora = (table[c][rows].to_numpy(np.str_) for c in ("speaker", "corpus"))
         out[name] = LabelledSounds(files, labels[rows], speakers, corpora)
     both = set(out["train"].speakers) & set(out["valid"].speakers) - {""}

@@ -14,7 +14,7 @@ Rows and columns may stand in any order, and other columns are kept.
 import csv
 import io
 import os
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +24,8 @@ from abawcli.config import STRATEGIES, is_strategy, parse_track
 from abawcli.errors import InputError
 from abawcli.formats.abaw import split_side
 from abawcli.formats.atomic import write_whole
+from abawcli.formats.lines import check_commas
+from abawcli.formats.names import compose_name, decode_name
 
 STRATEGY_NAME = "strategy.csv"  # the proposal, in the folder that crops are written to
 COLUMNS = ("video", "strategy", "from", "to", "note")
@@ -68,16 +70,20 @@ def choose_by_name(name: str) -> str:
     return split_side(name)[1] or "main"
 
 
-def read_strategy(path: Path) -> dict[str, Stretches]:
+def read_strategy(path: Path, videos: Collection[str] = ()) -> dict[str, Stretches]:
     """Return what a file says of each name.
+
+    Names are spelled as in `videos` where they mean one of them, and are otherwise without blanks
+    around them.
 
     Raises:
         InputError: it cannot be read or has no column `video` or `strategy`; or, with the line:
             no name, an unknown strategy, a wrong frame, or frames that another row has already.
     """
+    known = {compose_name(decode_name(video)): video for video in videos}
     stretches: dict[str, list[Stretch]] = {}
     for row in _read_rows(path).rows:
-        name, stretch = _parse_row(row)
+        name, stretch = _parse_row(row, known)
         stretches.setdefault(name, []).append(stretch)
     return {name: _order(name, found) for name, found in stretches.items()}
 
@@ -97,14 +103,15 @@ class _Sheet:
 def _read_rows(path: Path) -> _Sheet:
     """Return the rows of a csv that are not empty, with the line that each ends in."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        lines = [(reader.line_num, [cell.strip() for cell in line]) for line in reader]
+        lines = [(reader.line_num, line) for line in reader]
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
+        check_commas(path)
         raise InputError(f"cannot read the strategies {path}: {error}") from error
-    columns = lines[0][1] if lines else []
+    columns = [name.strip() for name in lines[0][1]] if lines else []
     missing = [name for name in COLUMNS[:2] if name not in columns]
     if missing:
         raise InputError(
@@ -119,19 +126,34 @@ def _read_rows(path: Path) -> _Sheet:
                 f"{source}: {len(cells)} cells in {len(columns)} columns; "
                 'put text with a comma in "quotes"'
             )
-        if any(cells):
+        if any(map(str.strip, cells)):
             rows.append(_Row(source, dict(zip(columns, cells, strict=False))))
     return _Sheet(columns, rows)
 
 
-def _parse_row(row: _Row) -> tuple[str, Stretch]:
-    name = row.cells["video"]
+def _choose_name(cell: str, known: Mapping[str, str]) -> str:
+    """Return the video that a cell names, with its side if it names one; else the bare cell.
+
+    A name may have blanks around it, and a person may have typed some.
+    """
+    for text in (cell, cell.strip()):
+        name = compose_name(text)
+        if name in known:
+            return known[name]
+        video, side = split_side(name)
+        if side and video in known:
+            return f"{known[video]}_{side}"
+    return cell.strip()
+
+
+def _parse_row(row: _Row, known: Mapping[str, str]) -> tuple[str, Stretch]:
+    name = _choose_name(row.cells["video"], known)
     if not name:
         raise InputError(f"{row.source}: no video is named")
     strategy = " ".join(row.cells.get("strategy", "").lower().split()) or choose_by_name(name)
     if not is_strategy(strategy):
-        known = ", ".join(STRATEGIES)
-        raise InputError(f"{row.source}: unknown strategy {strategy!r}; choose one of {known}")
+        choices = ", ".join(STRATEGIES)
+        raise InputError(f"{row.source}: unknown strategy {strategy!r}; choose one of {choices}")
     if (number := parse_track(strategy)) is not None:
         strategy = f"track {number}"  # without zeros before it
     first, last = (_parse_frame(row, column) for column in ("from", "to"))
@@ -144,7 +166,7 @@ def _parse_row(row: _Row) -> tuple[str, Stretch]:
 
 
 def _parse_frame(row: _Row, column: str) -> int | None:
-    text = row.cells.get(column, "")
+    text = row.cells.get(column, "").strip()
     if not text:
         return None
     if not text.isdecimal() or len(text) > 15 or int(text) == 0:
@@ -204,15 +226,21 @@ def propose(path: Path, used: Mapping[str, tuple[Stretches, str]]) -> None:
         OutputError: the place cannot be written.
     """
     there = _read_rows(path) if os.path.exists(path) else _Sheet([], [])
-    known = {row.cells["video"] for row in there.rows}
+    spelled = {compose_name(name): name for name in used}
+    known = {_choose_name(row.cells["video"], spelled) for row in there.rows}
     new = [row for name in used if name not in known for row in _lay_rows(name, *used[name])]
     if not new:
         return
     columns = there.columns + [name for name in COLUMNS if name not in there.columns]
+    lines = [*(row.cells for row in there.rows), *new]
+    # Python 3.11 quotes a cell with `\n` only, and `\r` ends a line as well.
+    odd = any("\r" in cell for line in lines for cell in line.values())
     with write_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(
+            file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
+        )
         writer.writeheader()
-        writer.writerows([*(row.cells for row in there.rows), *new])
+        writer.writerows(lines)
 
 
 def _lay_rows(name: str, stretches: Stretches, note: str) -> list[dict[str, str]]:

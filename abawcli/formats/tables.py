@@ -31,6 +31,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from abawcli.errors import InputError, UsageError
+from abawcli.formats.lines import check_commas
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, write_result
 from abawcli.labels import IGNORE, N_CLASSES, PROBABILITY_COLUMNS
@@ -51,6 +52,10 @@ SCHEMA = pa.schema(
     ]
 )
 COLUMNS: list[str] = SCHEMA.names
+# What pandas made of whole numbers in a column with gaps, 4.0, is read as it is from parquet.
+_CSV_SCHEMA = pa.schema(
+    [(f.name, pa.float64() if f.type == pa.int64() else f.type) for f in SCHEMA]
+)
 ALWAYS_PRESENT = ("video", "frame", "subject", "found", "source", "label")
 # Digits after the point in csv. Microseconds: finer than any container's clock in use. Eight
 # probabilities of 6 digits still sum to 1 within 4e-6.
@@ -65,9 +70,10 @@ SUM_TOLERANCE = 1e-3  # tables of other programs may have as few as 4 digits
 
 
 def _read_csv(path: Path) -> pa.Table:
+    check_commas(path)
     # One thread: only then do errors name the line.
     options = pa.csv.ReadOptions(use_threads=False)
-    types = pa.csv.ConvertOptions(column_types=SCHEMA)
+    types = pa.csv.ConvertOptions(column_types=_CSV_SCHEMA)
     with path.open("rb") as file:
         return pa.csv.read_csv(file, options, convert_options=types)
 
