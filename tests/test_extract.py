@@ -283,15 +283,30 @@ def test_crops_that_several_rows_chose(tmp_path: Path, extractor: Extractor, vid
     assert (found.box[1:10, 0] < 64).all() and (found.box[20:30, 0] > 64).all()
 
 
-def test_crops_whose_file_is_gone_or_damaged_are_frames_without(
+def test_half_deleted_crops_are_refused(tmp_path: Path, extractor: Extractor, video: Path) -> None:
+    crop_video(video, tmp_path / "v", detector=BlobDetector())
+    for k in range(25, 31):
+        (tmp_path / "v" / "1.0" / f"{k:05d}.jpg").unlink()
+    message = (
+        r"v: 6 of 30 pictures of faces in its faces\.parquet are missing, the first is 1\.0/00025"
+    )
+    with pytest.raises(InputError, match=message):
+        extract_features(tmp_path / "v", tmp_path / "f.safetensors", extractor)
+    crop_video(video, tmp_path / "all", detector=BlobDetector(), subject="all")
+    (tmp_path / "all" / "subject1" / "1.0" / "00002.jpg").unlink()
+    with pytest.raises(InputError, match=r"the first is subject1/1\.0/00002\.jpg"):
+        extract_features(tmp_path / "all", tmp_path / "g.safetensors", extractor)
+    assert not list(tmp_path.glob("?.safetensors"))
+
+
+def test_crops_that_are_damaged_are_frames_without(
     tmp_path: Path, extractor: Extractor, video: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     crop_video(video, tmp_path / "v", detector=BlobDetector())
-    (tmp_path / "v" / "1.0" / "00003.jpg").unlink()
     (tmp_path / "v" / "1.0" / "00005.jpg").write_bytes(b"no picture")
     with caplog.at_level(logging.WARNING, "abawcli"):
         found = extract(tmp_path / "v", extractor, tmp_path / "f.safetensors")
-    assert np.flatnonzero(~found.has_visual[:30]).tolist() == [2, 4]
+    assert np.flatnonzero(~found.has_visual[:30]).tolist() == [4]
     assert "00005.jpg cannot be read" in caplog.text
 
 

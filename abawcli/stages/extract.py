@@ -6,7 +6,7 @@ face 56 bytes and its features, in half precision.
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -257,7 +257,11 @@ def _choose_people(
 
 
 def read_people(folder: Path, subject: str | None, scales: list[float]) -> list[CropRows]:
-    """Return the rows of a folder of our own crops for each subject that is meant."""
+    """Return the rows of a folder of our own crops for each subject that is meant.
+
+    Raises:
+        InputError: the crops are of another subject, or pictures of faces are missing.
+    """
     table, _ = read_faces(folder / FACES_NAME)
     made_for = read_subject(folder)
     if subject not in (None, made_for) and made_for != "all":
@@ -296,9 +300,20 @@ def _lay_crops(
     files: list[list[Path]] = []
     for frame, k in zip(frames, index, strict=True):
         where = folder / f"subject{people[k, 1]:.0f}" if by_subject and k >= 0 else folder
-        named = [where / str(scale) / f"{frame:05d}.jpg" for scale in scales if k >= 0]
-        files.append([file for file in named if file.is_file()])
+        files.append([where / str(scale) / f"{frame:05d}.jpg" for scale in scales if k >= 0])
+    _check_complete(folder, files)
     return CropRows(subject, frames, time_s, place[:, :4], place[:, 4], files)
+
+
+def _check_complete(folder: Path, files: Sequence[Sequence[Path]]) -> None:
+    """Refuse crops of which some are gone: a face that was found would become one that was not."""
+    wanted = [file for row in files for file in row]
+    missing = [file for file in wanted if not file.is_file()]
+    if missing:
+        raise InputError(
+            f"{folder}: {len(missing)} of {len(wanted)} pictures of faces in its {FACES_NAME} are "
+            f"missing, the first is {missing[0].relative_to(folder)}; crop the video again"
+        )
 
 
 def list_people(folder: Path, video: Path | None) -> CropRows:
