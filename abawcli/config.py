@@ -161,6 +161,9 @@ class Media:
     # a last frame counted long
     audio_gap_s: float = 0.01  # a jump in the sound's times that is real; less is the rounding
     # of containers that count milliseconds, and half a step of Wav2Vec 2.0
+    square_pixels: float = 0.01  # by which a pixel's width may differ from its height and pass for
+    # it: a ratio that an encoder rounded, which nobody sees
+    widest_pixels: int = 4  # times; beyond, in either direction, no recording is: damage
     constant_rate_s: float = 0.002  # by which intervals of a constant frame rate may differ
 
 

@@ -75,13 +75,15 @@ def write_media(
     options: Mapping[str, str] | None = None,
     matrix: Sequence[int] | None = None,
     colorspace: int | None = None,
+    pixel_aspect: Fraction | None = None,
     sound: Sound | None = None,
     container: str | None = None,
     container_options: Mapping[str, str] | None = None,
 ) -> Path:
     """Write pictures at `times` (in units of `time_base`; default 0, 1, 2...) and sound.
 
-    `matrix` is FFmpeg's display matrix of nine integers, `colorspace` an AVCOL_SPC_* tag.
+    `matrix` is FFmpeg's display matrix of nine integers, `colorspace` an AVCOL_SPC_* tag,
+    `pixel_aspect` the width of a pixel over its height.
     """
     with av.open(str(path), "w", format=container, options=dict(container_options or {})) as out:
         packets: list[av.Packet] = []
@@ -91,6 +93,8 @@ def write_media(
             video.pix_fmt, video.codec_context.time_base = pixel_format, time_base
             if colorspace is not None:
                 video.codec_context.colorspace = colorspace
+            if pixel_aspect is not None:
+                video.codec_context.sample_aspect_ratio = pixel_aspect
             if matrix is not None:
                 video.set_display_matrix(matrix)
         if sound:

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_files import (
     Sound,
@@ -201,6 +201,60 @@ def test_rotation_comes_on_top_of_the_display_matrix(tmp_path, degrees, mirrored
     assert (frame.region_rgb(5, 9, 42, 60) == expected[9:60, 5:42]).all()
 
 
+# --- pixels that are not square -------------------------------------------------------------
+
+
+def check_shape(frame: Frame, expected: np.ndarray) -> None:
+    """Compare a frame with a corner picture in every way in which it gives pixels."""
+    height, width = expected.shape[:2]
+    assert frame.size == (width, height)
+    whole = frame.rgb().astype(int)
+    assert whole.shape == expected.shape
+    assert np.abs(whole - expected).mean() < 5
+    assert (frame.region_rgb(5, 9, 42, 60) == whole[9:60, 5:42]).all()
+    small = frame.rgb(48)
+    assert max(small.shape) == 48
+    step = max(expected.shape) // 48
+    assert np.abs(small.astype(int) - expected[::step, ::step][: len(small)]).mean() < 12
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts"])
+def test_pixels_are_shown_square(tmp_path, suffix):
+    path = tmp_path / f"v.{suffix}"
+    stored = corner_picture(96, 128)
+    write_media(path, [stored] * 4, codec="mpeg4", pixel_aspect=Fraction(2))
+    for frame in read_frames(path):
+        check_shape(frame, corner_picture(192, 128))
+
+
+def test_narrow_pixels_make_a_narrow_picture(tmp_path):
+    path = write_media(tmp_path / "v.mp4", [corner_picture(192, 96)], pixel_aspect=Fraction(1, 2))
+    (frame,) = read_frames(path)
+    check_shape(frame, corner_picture(96, 96))
+
+
+@pytest.mark.parametrize(("degrees", "mirrored"), TURNS)
+def test_pixels_are_shown_square_in_turned_pictures(tmp_path, degrees, mirrored):
+    path, matrix = tmp_path / "v.mp4", TURNS[degrees, mirrored]
+    write_media(path, [corner_picture(96, 96)], pixel_aspect=Fraction(2), matrix=matrix)
+    (frame,) = read_frames(path)
+    check_shape(frame, turn(corner_picture(192, 96), degrees, mirrored))
+
+
+@pytest.mark.parametrize("aspect", [Fraction(1), Fraction(404, 405), Fraction(1281, 1280)])
+def test_pixels_that_are_nearly_square_are_square(tmp_path, aspect):
+    path = write_media(tmp_path / "v.mp4", [corner_picture(960, 64)], pixel_aspect=aspect)
+    (frame,) = read_frames(path)
+    assert (frame.pixel_aspect, frame.size) == (1, (960, 64))
+
+
+def test_pixels_of_no_possible_shape_are_square_with_a_warning(tmp_path, caplog):
+    path = write_media(tmp_path / "v.mp4", [corner_picture()], pixel_aspect=Fraction(50))
+    (frame,) = read_frames(path)
+    assert frame.size == (96, 64)
+    assert "v.mp4: its pixels cannot be 50 as wide as high; taken as square" in caplog.text
+
+
 def test_picture_is_turned_as_its_exif_says(tmp_path):
     path = tmp_path / "v.jpg"
     exif = PillowImage.Exif()
@@ -259,22 +313,70 @@ def test_matrix_and_range_of_the_frame_are_used(pixel_format, matrix, red, blue,
     assert np.abs(frame.rgb(32)[4::8, 4::8] - expected).max() < 6
 
 
+def read_constant_luminance(yuv: np.ndarray) -> np.ndarray:
+    """Convert (..., 3) of 8 bits, limited, as BT.2020 says for constant luminance."""
+    y, blue, red = np.moveaxis(yuv.astype(float), -1, 0)
+    y, blue, red = (y - 16) / 219, (blue - 128) / 224, (red - 128) / 224
+    b = y + blue * np.where(blue <= 0, 1.9404, 1.5816)
+    r = y + red * np.where(red <= 0, 1.7184, 0.9936)
+
+    def light(x):
+        high = ((np.maximum(x, 0) + 0.0993) / 1.0993) ** (1 / 0.45)
+        return np.where(x < 0.0812, x / 4.5, high)
+
+    g = (light(y) - 0.2627 * light(r) - 0.0593 * light(b)) / 0.678
+    g = np.where(g < 0.018, 4.5 * g, 1.0993 * np.maximum(g, 0) ** 0.45 - 0.0993)
+    return 255 * np.clip(np.stack([r, g, b], -1), 0, 1)
+
+
+def test_constant_luminance_is_read_by_the_nearest_matrix():
+    yuv = np.random.default_rng(0).integers((60, 110, 110), (190, 147, 147), (4, 4, 3))
+    exact = read_constant_luminance(yuv)
+    got = paint(yuv, "yuv444p", 10, False).rgb()[8::16, 8::16]
+    error = np.abs(got - exact).mean()
+    assert error < 0.75 * np.abs(convert_by_hand(yuv, 0.299, 0.114, False) - exact).mean()
+    assert error < 5
+
+
+def test_a_derived_matrix_is_that_of_the_primaries():
+    yuv = np.random.default_rng(0).integers(60, 190, (4, 4, 3))
+    for matrix, primaries, red, blue in ((12, 1, 0.2126, 0.0722), (12, 9, 0.2627, 0.0593)):
+        frame = paint(yuv, "yuv444p", matrix, False)
+        frame.native.color_primaries = primaries
+        expected = convert_by_hand(yuv, red, blue, False)
+        assert np.abs(frame.rgb()[8::16, 8::16] - expected).max() < 4
+
+
+@pytest.mark.parametrize(
+    ("matrix", "warning"), [(10, "luminance is constant"), (8, "coded as YCgCo"), (9, None)]
+)
+def test_colours_that_will_be_off_are_named(tmp_path, caplog, matrix, warning):
+    path = write_media(tmp_path / "v.mkv", [corner_picture()] * 3, colorspace=matrix)
+    assert len(list(read_frames(path))) == 3
+    assert caplog.text.count("WARNING") == (warning is not None)
+    assert (warning or "") in caplog.text
+
+
+@pytest.mark.parametrize("transfer", [1, 16])  # BT.709, PQ
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le"])
+@settings(max_examples=40)
 @given(
+    width=st.sampled_from([101, 102]),
     box=st.tuples(*[st.integers(0, 101), st.integers(0, 78)] * 2),
     quarters=st.integers(0, 3),
     odd=st.booleans(),
 )
-def test_region_is_the_part_of_the_whole(box, quarters, odd):
+def test_region_is_the_part_of_the_whole(pixel_format, transfer, width, box, quarters, odd):
     height = 77 if odd else 78
-    noise = np.random.default_rng(1).integers(0, 256, (height, 101, 3)).astype(np.uint8)
-    frame = Frame(1, 0.0, av.VideoFrame.from_ndarray(noise, "rgb24").reformat(format="yuv420p"))
-    frame.orientation = Orientation.turned(quarters)
+    noise = np.random.default_rng(1).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    frame = Frame(1, 0.0, av.VideoFrame.from_ndarray(noise, "rgb24").reformat(format=pixel_format))
+    frame.native.color_trc, frame.orientation = transfer, Orientation.turned(quarters)
     width, height = frame.size
     x0, x1 = sorted(box[::2])
     y0, y1 = sorted(box[1::2])
     if x0 < x1 <= width and y0 < y1 <= height:
         region = frame.region_rgb(x0, y0, x1, y1).astype(int)
-        assert np.abs(region - frame.rgb()[y0:y1, x0:x1]).max() <= 2
+        assert (region == frame.rgb()[y0:y1, x0:x1]).all()
     else:
         with pytest.raises(ValueError, match=f"no region of {width}x{height}"):
             frame.region_rgb(x0, y0, x1, y1)

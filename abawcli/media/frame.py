@@ -2,21 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from typing import cast
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1; x1 and y1 are the first pixels outside
-
-PLANAR_420 = frozenset({"yuv420p", "yuvj420p"})
-# AVCOL_SPC_*: RGB, BT.709, unspecified (FFmpeg: BT.601), FCC, BT.601 twice, SMPTE 240M, BT.2020.
-# With any other matrix tag the conversion fails.
-KNOWN_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
-UNSPECIFIED_MATRIX = 2
+from abawcli.media.pixels import Box, Image, can_cut, region_to_rgb, to_rgb
 
 
 @dataclass(frozen=True)
@@ -94,16 +87,23 @@ class Frame:
     time_s: float
     native: av.VideoFrame = field(repr=False)
     orientation: Orientation = Orientation()  # how the stored picture is to be shown
+    pixel_aspect: Fraction = Fraction(1)  # width of a stored pixel over its height
+
+    @property
+    def _upright(self) -> tuple[int, int]:
+        """Return width and height as displayed but for the orientation: its pixels are square."""
+        return max(1, round(self.native.width * self.pixel_aspect)), self.native.height
 
     @property
     def size(self) -> tuple[int, int]:
         """Return width and height in pixels as displayed."""
-        width, height = self.native.width, self.native.height
+        width, height = self._upright
         return (height, width) if self.orientation.transpose else (width, height)
 
     @cached_property
     def _whole(self) -> Image:
-        return self.orientation.show(_to_rgb(self.native))
+        size = None if self.pixel_aspect == 1 else self._upright
+        return self.orientation.show(to_rgb(self.native, size))
 
     def rgb(self, long_side: int | None = None) -> Image:
         """Return the pixels (H, W, 3) as RGB; the whole picture is converted once and shared.
@@ -111,12 +111,12 @@ class Frame:
         With `long_side`, the picture is scaled down so that its longer side has that many
         pixels; one that is smaller already keeps its size.
         """
-        width, height = self.native.width, self.native.height
+        width, height = self._upright
         if long_side is None or long_side >= max(width, height):
             return self._whole
         scale = long_side / max(width, height)
         return self.orientation.show(
-            _to_rgb(self.native, (max(1, round(width * scale)), max(1, round(height * scale))))
+            to_rgb(self.native, (max(1, round(width * scale)), max(1, round(height * scale))))
         )
 
     def region_rgb(self, x0: int, y0: int, x1: int, y1: int) -> Image:
@@ -128,42 +128,7 @@ class Frame:
         width, height = self.size
         if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
             raise ValueError(f"({x0}, {y0}, {x1}, {y1}) is no region of {width}x{height} pixels")
-        # FFmpeg interpolates the colours of pictures of odd height; a part would differ.
-        if self.native.format.name not in PLANAR_420 or self.native.height % 2:
+        if self.pixel_aspect != 1 or not can_cut(self.native):
             return self._whole[y0:y1, x0:x1]
         stored = self.orientation.find_stored((x0, y0, x1, y1), self.size)
-        return self.orientation.show(_region_to_rgb(self.native, stored))
-
-
-def _to_rgb(native: av.VideoFrame, size: tuple[int, int] | None = None) -> Image:
-    """Convert with the matrix and range the frame is tagged with; untagged is BT.601, limited.
-
-    One thread: FFmpeg would start several for every frame, which costs more than it saves.
-    """
-    if native.colorspace not in KNOWN_MATRICES:
-        native.colorspace = UNSPECIFIED_MATRIX
-    if size:
-        # Scaling the planes and then converting the few pixels left takes half the time of
-        # doing both at once. Other formats cannot all be scaled as they are (palettes).
-        between = None if native.format.name in PLANAR_420 else "rgb24"
-        native = native.reformat(*size, format=between, interpolation="AREA", threads=1)
-    return np.asarray(native.reformat(format="rgb24", threads=1).to_ndarray(), np.uint8)
-
-
-def _plane(frame: av.VideoFrame, index: int) -> Image:
-    """Return a view (H, W) of an 8-bit plane."""
-    plane = frame.planes[index]
-    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:, : plane.width]
-
-
-def _region_to_rgb(native: av.VideoFrame, box: Box) -> Image:
-    """Convert a box of the stored 4:2:0 picture: cut the planes at even pixels, convert, trim."""
-    x0, y0, x1, y1 = box
-    left, top = x0 // 2, y0 // 2  # in chroma pixels
-    part = av.VideoFrame(x1 - 2 * left, y1 + y1 % 2 - 2 * top, native.format.name)
-    part.colorspace, part.color_range = native.colorspace, native.color_range
-    for index in range(3):
-        target = _plane(part, index)
-        x, y = (left, top) if index else (2 * left, 2 * top)
-        target[:] = _plane(native, index)[y : y + target.shape[0], x : x + target.shape[1]]
-    return _to_rgb(part)[y0 - 2 * top : y1 - 2 * top, x0 - 2 * left :]
+        return self.orientation.show(region_to_rgb(self.native, stored))

@@ -7,6 +7,7 @@ time on the container's clock, the display matrix is applied, and header counts 
 import logging
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, overload
 
@@ -18,6 +19,8 @@ from av.video.stream import VideoStream
 from abawcli.config import ROTATIONS, Media
 from abawcli.errors import InputError, UsageError
 from abawcli.media.frame import Frame, Orientation
+from abawcli.media.interlacing import deinterlace
+from abawcli.media.pixels import describe_hdr, explain_colours
 
 LOG = logging.getLogger(__name__)
 
@@ -157,6 +160,25 @@ def _add_times(
         yield time_s, native
 
 
+def read_pixel_aspect(stream: VideoStream, path: Path) -> Fraction:
+    """Return the width of a pixel over its height; 1 where that is so, or nearly, or not said."""
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    if abs(aspect - 1) < Media.square_pixels:
+        return Fraction(1)
+    if not 1 / Media.widest_pixels <= aspect <= Media.widest_pixels:
+        LOG.warning("%s: its pixels cannot be %s as wide as high; taken as square", path, aspect)
+        return Fraction(1)
+    return aspect
+
+
+def report_colours(native: av.VideoFrame, path: Path) -> None:
+    """Warn of colours that are not those of the recording; note what is made of HDR."""
+    if fault := explain_colours(native):
+        LOG.warning("%s: %s", path, fault)
+    if hdr := describe_hdr(native):
+        LOG.info("%s is HDR (%s); its pictures are tone-mapped", path, hdr)
+
+
 def check_rotation(degrees: int) -> None:
     """Make sure, before any work is done, that frames can be turned by so many degrees.
 
@@ -180,12 +202,16 @@ def decode_frames(
     number, angle, orientation = 0, None, Orientation()
     turn = Orientation.turned(-rotate // 90 % 4)
     natives = decode_stream(container, stream, path)
-    for number, (time_s, native) in enumerate(_add_times(container, stream, natives), 1):
+    timed = deinterlace(_add_times(container, stream, natives))
+    pixel_aspect = read_pixel_aspect(stream, path)
+    for number, (time_s, native) in enumerate(timed, 1):
+        if number == 1:
+            report_colours(native, path)
         # A frame whose side data was read refers to itself and stays until the next garbage
         # collection, with its pixels. The angle costs nothing, and changes with the matrix.
         if native.rotation != angle:
             angle, orientation = native.rotation, Orientation.of(native).then(turn)
-        yield Frame(number, time_s, native, orientation)
+        yield Frame(number, time_s, native, orientation, pixel_aspect)
     if number == 0:
         raise InputError(f"{path} holds no frame that can be decoded")
 
