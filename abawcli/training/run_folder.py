@@ -17,9 +17,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from abawcli.errors import OutputError
-from abawcli.formats.atomic import write_whole
-from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
+from abawcli.errors import CheckpointError, OutputError
+from abawcli.formats.atomic import report_errors, write_whole
+from abawcli.models.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint
 
 STATE_NAME = "last.safetensors"
 CONFIG_NAME = "config.json"
@@ -30,21 +30,43 @@ History = list[dict[str, Any]]  # a row of figures an epoch
 def open_run(out: Path, settings: dict[str, Any], result: str, overwrite: bool) -> None:
     """Make or reopen a run's folder, whose outcome is the file `result`.
 
+    With `overwrite` the run begins anew; the old outcome stays until there is a new one.
+
     Raises:
-        OutputError: the folder holds a run with other settings, or cannot be written.
+        OutputError: the folder holds a run with other settings, or files in the way that no run
+            wrote, which no option replaces; or it cannot be written.
     """
     path = out / CONFIG_NAME
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    if overwrite:
-        for name in (STATE_NAME, result, METRICS_NAME):
-            (out / name).unlink(missing_ok=True)
-    elif os.path.exists(path) and path.read_text() != text:
-        raise OutputError(
-            f"{out} holds a run with other settings (see {path}); "
-            "choose another folder, or --overwrite"
-        )
+    with report_errors(out, out):
+        names = (CONFIG_NAME, STATE_NAME, METRICS_NAME, result)
+        there = [name for name in names if os.path.lexists(out / name)]
+        foreign = [name for name in there if not _is_of_run(out / name)]
+        if foreign:
+            raise OutputError(
+                f"{out} holds {', '.join(foreign)}, which no training wrote; choose another folder"
+            )
+        if overwrite:
+            (out / STATE_NAME).unlink(missing_ok=True)
+        elif there and (CONFIG_NAME not in there or path.read_text() != text):
+            raise OutputError(
+                f"{out} holds a run with other settings (see {path}); "
+                "choose another folder, or --overwrite"
+            )
     with write_whole(path) as temporary:
         temporary.write_text(text)
+
+
+def _is_of_run(path: Path) -> bool:
+    """Tell whether a file is what runs write under its name."""
+    try:
+        if path.suffix == ".safetensors":
+            return "kind" in describe_checkpoint(path)
+        texts = [path.read_text()] if path.name == CONFIG_NAME else path.read_text().splitlines()
+        key = "training" if path.name == CONFIG_NAME else "epoch"
+        return all(key in dict(json.loads(text)) for text in texts)
+    except (CheckpointError, OSError, ValueError, TypeError):
+        return False
 
 
 def save_state(out: Path, model: nn.Module, optimizer: Optimizer, history: History) -> None:
@@ -55,7 +77,11 @@ def save_state(out: Path, model: nn.Module, optimizer: Optimizer, history: Histo
     about = {"kind": "training-state", "history": history}
     save_checkpoint(out / STATE_NAME, tensors, about)
     with write_whole(out / METRICS_NAME) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in history))
+        temporary.write_text(_list_figures(history))
+
+
+def _list_figures(history: History) -> str:
+    return "".join(json.dumps(row) + "\n" for row in history)
 
 
 def load_state(out: Path, model: nn.Module, optimizer: Optimizer) -> History:
@@ -74,4 +100,11 @@ def load_state(out: Path, model: nn.Module, optimizer: Optimizer) -> History:
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     history: History = about["history"]
+    _check_metrics(out / METRICS_NAME, history)
     return history
+
+
+def _check_metrics(path: Path, history: History) -> None:
+    """Make sure that the figures so far are as they were written: the next epoch replaces them."""
+    if os.path.exists(path) and not _list_figures(history).startswith(path.read_text()):
+        raise OutputError(f"{path} was changed after it was written; move it, or use --overwrite")
