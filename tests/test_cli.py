@@ -1,11 +1,17 @@
 import logging
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from media_files import write_media
+from sample_tables import make_table
 
 from abawcli import __version__
 from abawcli.cli import COMMANDS, LazyGroup, main
@@ -13,6 +19,8 @@ from abawcli.cli.batch import run_each
 from abawcli.cli.console import print_json, print_table, progress_bar
 from abawcli.cli.options import verbosity_options
 from abawcli.errors import AbawError, CheckpointError, InputError, UsageError
+from abawcli.formats.submission import HEADER
+from abawcli.formats.tables import write_table
 
 
 def invoke(command: click.Command, *arguments: str) -> tuple[int, str, str]:
@@ -159,3 +167,122 @@ def test_no_progress_bar_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar("predict", "frame") as update:
         update(3, 10, "clip.mp4")
     assert capsys.readouterr() == ("", "")
+
+
+def failing(error: Exception, paths: list[str]) -> click.Command:
+    @click.command()
+    @verbosity_options
+    def command(quiet: bool) -> None:
+        def work(path: Path) -> None:
+            if path.name == "a":
+                raise error
+            click.echo(f"{path} is done")
+
+        run_each(map(Path, paths), work)
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("video"), "internal error: KeyError: 'video'; run with -v and report it"),
+        (RecursionError("too\ndeep"), "internal error: RecursionError: too deep; run with -v"),
+        (OSError(28, "No space left on device", "x.csv"), "x.csv: No space left on device"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_an_error_that_nobody_expected_is_a_line_too(error: Exception, said: str) -> None:
+    status, stdout, stderr = invoke(failing(error, ["a", "b"]))
+    assert (status, stdout) == (1, "b is done\n")
+    assert stderr.splitlines()[0].startswith(f"abaw: error: {said}")
+    assert stderr.splitlines()[1:] == ["abaw: 1 of 2 inputs failed: a"]
+    status, _, stderr = invoke(failing(error, ["a"]))
+    assert (status, len(stderr.splitlines())) == (1, 1)
+    status, _, stderr = invoke(failing(error, ["a"]), "-v")
+    assert status == 1 and stderr.startswith("Traceback")
+
+
+def test_an_interrupted_batch_says_what_is_kept() -> None:
+    status, stdout, stderr = invoke(failing(KeyboardInterrupt(), ["b", "c", "a", "d"]))  # type: ignore[arg-type]
+    assert (status, stdout) == (130, "b is done\nc is done\n")
+    assert stderr == (
+        "abaw: interrupted; 2 of 4 inputs are done and kept, and the same command goes on from "
+        "there\n"
+    )
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("predikt", "predict"), ("scores", "score")])
+def test_a_mistyped_command_is_told_what_is_like_it(typed: str, meant: str) -> None:
+    result = CliRunner().invoke(main, [typed])
+    assert result.exit_code == 2
+    assert f"No such command {typed!r}. Did you mean {meant!r}?" in result.stderr
+    assert "Did you mean" not in CliRunner().invoke(main, ["xyzzy"]).stderr
+
+
+def test_a_mistyped_option_is_told_what_is_like_it() -> None:
+    result = CliRunner().invoke(main, ["probe", "--jso", "x"])
+    assert result.exit_code == 2 and "--json" in result.stderr
+
+
+TABLES = {
+    "score": ["score", "p.csv", "p.csv"],
+    "probe": ["probe", "a.mp4"],
+    "models": ["models"],
+    "submit": ["submit", "--check", "s.txt", "--template", "s.txt"],
+    "json": ["models", "--json"],
+    "help": ["predict", "--help"],
+    "version": ["--version"],
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    write_table(make_table([0, 1, 2]), folder / "p.csv", {})
+    (folder / "s.txt").write_text(f"{HEADER}\na/00001.jpg,0\n")
+    return write_media(folder / "a.mp4", [np.zeros((48, 64, 3), np.uint8)] * 2).parent
+
+
+@pytest.fixture(params=["full", "closed"])
+def stdout(request: pytest.FixtureRequest) -> Iterator[tuple[str, TextIO]]:
+    """Yield a stdout that takes nothing."""
+    source, sink = os.pipe()
+    os.close(source)
+    with Path("/dev/full").open("w") as full, os.fdopen(sink, "w") as closed:
+        yield request.param, full if request.param == "full" else closed
+
+
+def check_end(stdout: str, status: int, stderr: str) -> None:
+    if stdout == "closed":  # as other programs end before `head`
+        assert (status, stderr) == (141, "")
+    else:
+        assert status == 1 and len(stderr.splitlines()) == 1
+        assert stderr.startswith("abaw: error: ") and "No space left on device" in stderr
+
+
+@pytest.mark.parametrize("call", TABLES)
+def test_a_stdout_that_takes_nothing(
+    call: str,
+    place: Path,
+    stdout: tuple[str, TextIO],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "stdout", stdout[1])
+    with pytest.raises(SystemExit) as ended:
+        main(TABLES[call], prog_name="abaw")
+    assert isinstance(ended.value.code, int)
+    check_end(stdout[0], ended.value.code, capsys.readouterr().err)
+
+
+def test_a_stdout_that_takes_nothing_is_not_tried_again_at_the_end(
+    place: Path, stdout: tuple[str, TextIO]
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "abawcli", "probe", "a.mp4"],
+        cwd=place, stdout=stdout[1], stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    check_end(stdout[0], run.returncode, run.stderr)

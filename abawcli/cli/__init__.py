@@ -1,13 +1,15 @@
 """The command `abaw`: one thin file a command, loaded when it is called."""
 
+import difflib
 import importlib
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from abawcli import __version__
-from abawcli.cli.batch import report_error
-from abawcli.errors import AbawError
+from abawcli.cli.boundary import error_boundary
+from abawcli.cli.signals import stop_on_signals
 
 # Command -> (module below this package, one line of help). Help lines stand here so that
 # `abaw --help` imports no command.
@@ -42,18 +44,45 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"abawcli.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is meant; of one that is not there, say what is like it."""
+        name, command = args[0], self.get_command(ctx, args[0])
+        if command is None and not name.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, self.list_commands(ctx))
+            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            ctx.fail(f"No such command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name without importing it, or an option."""
+        names = [
+            CompletionItem(name, help=text)
+            for name, text in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what stands before the command; --help and --version print here."""
+        with error_boundary(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; say what went wrong in one line, with -v after the traceback."""
-        try:
+        with error_boundary(ctx):
             return super().invoke(ctx)
-        except AbawError as error:
-            report_error(error)
-            ctx.exit(error.exit_code)
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the program; signals end it tidily."""
+        with stop_on_signals():
+            return super().main(*args, **extra)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,5 +91,6 @@ def main() -> None:
     """Frame-level facial expressions of videos: crop, extract, train, predict, smooth, score.
 
     Inputs are files, folders, globs or @list.txt. Data goes to stdout or -o, talk to stderr.
-    Exit status: 0 all well, 1 some inputs failed (the others are done), 2 wrong usage.
+    Exit status: 0 all well, 1 some inputs failed (the others are done), 2 wrong usage, 130
+    interrupted.
     """

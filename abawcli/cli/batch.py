@@ -1,27 +1,20 @@
 """Several inputs one after the other: a failure is reported and the others go on."""
 
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import click
 
-from abawcli.cli.options import is_verbose
-from abawcli.errors import AbawError
+from abawcli.cli.boundary import CLICKS_OWN, report_error
+from abawcli.cli.console import count_files, say
+from abawcli.cli.signals import find_signal, note_kept
 from abawcli.formats.inputs import check_input
-
-
-def report_error(error: AbawError) -> None:
-    """Say on stderr what went wrong, in one line; with -v after the traceback."""
-    if is_verbose():
-        traceback.print_exception(error)
-    click.echo(f"abaw: error: {error}", err=True)
 
 
 def exit_if_failed(failed: Sequence[str], total: int) -> None:
     """Name what failed on stderr and exit with 1, if anything did."""
     if failed:
-        click.echo(f"abaw: {len(failed)} of {total} inputs failed: {', '.join(failed)}", err=True)
+        say(f"abaw: {len(failed)} of {total} inputs failed: {', '.join(failed)}")
         click.get_current_context().exit(1)
 
 
@@ -34,12 +27,16 @@ def run_each(
     """
     paths = list(inputs)
     failed = list(missing)
-    for path in paths:
+    for k, path in enumerate(paths):
+        note_kept(k + len(missing) - len(failed), len(paths))
         try:
-            check_input(path)
-            work(path)
-        except AbawError as error:
-            if len(paths) == 1 and not missing:
+            with count_files(k + 1, len(paths)):
+                check_input(path)
+                work(path)
+        except (*CLICKS_OWN, BrokenPipeError):
+            raise
+        except Exception as error:
+            if find_signal() or (len(paths) == 1 and not missing):
                 raise
             failed.append(str(path))
             report_error(error)

@@ -1,12 +1,72 @@
 """What a person sees: tables, messages, progress. The only user of rich and tqdm."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal, Protocol
 
+import click
+
+from abawcli.errors import OutputError
+
 LOG = logging.getLogger("abawcli")
+# What a terminal would obey and not show: controls, what turns the direction of text around, line
+# separators; and what no terminal can be sent: bytes of names that are no UTF-8.
+_UNSHOWN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def _escape(unshown: re.Match[str]) -> str:
+    code = ord(unshown[0])
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps the byte 80..ff of a name
+        return f"\\x{code - 0xDC00:02x}"
+    return unshown[0].encode("unicode_escape").decode()
+
+
+def show(text: str) -> str:
+    """Return text in one line with what cannot be seen as escapes, as names may hold anything."""
+    return _UNSHOWN.sub(_escape, text)
+
+
+def say(text: str, *, multiline: bool = False) -> None:
+    """Print a message to stderr, above a progress bar that may be there."""
+    lines = text.split("\n") if multiline else [text]
+    message = "\n".join(map(show, lines))
+    tqdm = sys.modules.get("tqdm")
+    if tqdm:
+        tqdm.tqdm.write(message, file=sys.stderr)
+    else:
+        click.echo(message, err=True)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Tell what is wrong with stdout, which has no name that an error could show.
+
+    Raises:
+        OutputError: it is full, or cannot be written for another reason.
+        BrokenPipeError: nobody reads it any more.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write to stdout: {error.strerror}") from error
+
+
+def write_line(text: str) -> None:
+    """Print a line of data to stdout.
+
+    Raises:
+        OutputError, BrokenPipeError: as `_writing`.
+    """
+    with _writing():
+        click.echo(show(text))
 
 
 class Update(Protocol):
@@ -17,12 +77,10 @@ class Update(Protocol):
 
 
 class _StderrHandler(logging.Handler):
-    """Messages of the library, a line each, above a progress bar that may be there."""
+    """Messages of the library, a line each."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm
-
-        tqdm.write(f"abaw: {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+        say(f"abaw: {record.levelname.lower()}: {record.getMessage()}")
 
 
 def set_verbosity(verbose: bool, quiet: bool) -> None:
@@ -32,23 +90,54 @@ def set_verbosity(verbose: bool, quiet: bool) -> None:
     LOG.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
 
 
+_FILES: ContextVar[str] = ContextVar("which file of how many", default="")
+
+
 @contextmanager
-def progress_bar(label: str, unit: str, quiet: bool = False) -> Iterator[Update]:
-    """Show a bar with a rate on a terminal; nothing in a pipe or with `quiet`."""
+def count_files(number: int, total: int) -> Iterator[None]:
+    """Let progress bars in the block begin with "file 3 of 30"; not if there is only one."""
+    token = _FILES.set(f"file {number} of {total}, " if total > 1 else "")
+    try:
+        yield
+    finally:
+        _FILES.reset(token)
+
+
+_BAR = "{l_bar}{bar}| {n_fmt}/~{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+
+
+@contextmanager
+def progress_bar(
+    label: str, unit: str, quiet: bool = False, expected: int | None = None
+) -> Iterator[Update]:
+    """Show a bar with a rate on a terminal; nothing in a pipe or with `quiet`.
+
+    `expected` is about how many there will be, marked `~`, until the total is known.
+    """
     from tqdm import tqdm
 
-    with tqdm(desc=label, unit=unit, disable=True if quiet else None, leave=False) as bar:
+    off = True if quiet else None
+    with tqdm(
+        desc=_FILES.get() + show(label), unit=f" {unit}", total=expected, disable=off, leave=False,
+        bar_format=_BAR if expected else None,
+    ) as bar:  # fmt: skip
 
         def update(done: int, total: int | None, what: str) -> None:
-            bar.total = total
+            if total is not None or (expected and done > expected):
+                bar.total, bar.bar_format = total, None
             if what:
-                bar.set_postfix_str(what, refresh=False)
+                bar.set_postfix_str(show(what), refresh=False)
             bar.update(done - bar.n)
 
         yield update
 
 
 PIPE_WIDTH = 140  # characters of a table that goes to no terminal
+Cell = str | tuple[str, ...]  # one line, or several
+
+
+def _show_cell(cell: Cell) -> str:
+    return show(cell) if isinstance(cell, str) else "\n".join(map(show, cell))
 
 
 def _is_number(text: str) -> bool:
@@ -58,34 +147,46 @@ def _is_number(text: str) -> bool:
 def print_table(
     title: str,
     columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
+    rows: Sequence[Sequence[Cell]],
     *,
     stderr: bool = False,
 ) -> None:
     """Print a table; columns of numbers stand to the right.
 
     Data goes to stdout; a summary of work done goes to stderr.
+
+    Raises:
+        OutputError, BrokenPipeError: as `_writing`.
     """
     from rich.console import Console
     from rich.table import Table
 
-    table = Table()
+    table, shown = Table(), [[_show_cell(cell) for cell in row] for row in rows]
     for k, name in enumerate(columns):
-        numbers = all(_is_number(row[k]) for row in rows)
+        numbers = all(_is_number(row[k]) for row in shown)
         justify: Literal["right", "left"] = "right" if numbers else "left"
-        table.add_column(name, justify=justify, overflow="fold")
-    for row in rows:
+        table.add_column(show(name), justify=justify, overflow="fold")
+    for row in shown:
         table.add_row(*row)
-    console = Console(stderr=stderr)
+    # What stands in brackets or between colons is a name like any other.
+    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
-    if title:  # not the table's own, which wraps at the table's width
-        console.print(title, highlight=False, markup=False, soft_wrap=True)
-    console.print(table)
+    with _writing(), console.capture() as captured:
+        if title:  # not the table's own, which wraps at the table's width
+            console.print(show(title), soft_wrap=True)
+        console.print(table)
+    with _writing():  # not by rich, which ends the program when nobody reads
+        click.echo(captured.get(), nl=False, err=stderr)
 
 
 def print_json(value: object) -> None:
-    """Print plain JSON to stdout."""
+    """Print plain JSON to stdout.
+
+    Raises:
+        OutputError, BrokenPipeError: as `_writing`.
+    """
     import json
 
-    print(json.dumps(value, indent=2))
+    with _writing():
+        click.echo(json.dumps(value, indent=2))

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from abawcli.cli.console import print_json, print_table
+from abawcli.cli.console import print_json, print_table, say
 from abawcli.cli.options import json_option
 
 
@@ -27,5 +27,5 @@ def command(ctx: click.Context, as_json: bool) -> None:
     else:
         print_table("abaw doctor", ["part", "found"], [(c.name, c.found) for c in checks])
     for check in broken:
-        click.echo(f"abaw: error: {check.name}: {check.found}; to mend it: {check.fix}", err=True)
+        say(f"abaw: error: {check.name}: {check.found}; to mend it: {check.fix}")
     ctx.exit(1 if broken else 0)

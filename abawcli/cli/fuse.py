@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from abawcli.cli.batch import report_error, run_each
+from abawcli.cli.batch import run_each
+from abawcli.cli.boundary import report_error
 from abawcli.cli.options import (
     inputs_argument,
     output_option,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from abawcli.cli.batch import run_each
-from abawcli.cli.console import print_table, progress_bar
+from abawcli.cli.console import print_table, progress_bar, say
 from abawcli.cli.options import (
     batch_size_option,
     device_option,
@@ -89,9 +89,7 @@ def command(
     def label(path: Path) -> None:
         work = describe_work("predict", [path], settings | {"video": decode_name(names[path])})
         if find_finished(outputs[path], work, overwrite):
-            click.echo(
-                f"abaw: {outputs[path]} is there already, made with these settings", err=True
-            )
+            say(f"abaw: {outputs[path]} is there already, made with these settings")
             return
         start = time.perf_counter()
         with progress_bar(path.name, "frames", quiet) as update:

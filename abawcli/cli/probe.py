@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from abawcli.cli.console import Cell
 from abawcli.cli.options import inputs_argument, json_option, verbosity_options
 
 if TYPE_CHECKING:
@@ -12,31 +13,36 @@ if TYPE_CHECKING:
 COLUMNS = ("file", "video", "frames", "frame rate", "sound")
 
 
-def _format_video(video: "VideoReport | None") -> list[str]:
+def _format_video(video: "VideoReport | None") -> list[Cell]:
     """Return the cells video, frames and frame rate."""
     if video is None:
         return ["none", "-", "-"]
-    turned = f"\nrotated {video.rotation}" if video.rotation else ""
-    mirrored = "\nmirrored" if video.mirrored else ""
+    turned = [f"rotated {video.rotation}"] if video.rotation else []
+    turned += ["mirrored"] if video.mirrored else []
     stated = video.header_frames != video.decoded_frames
     rate = f"{video.nominal_fps:.5g}" if video.nominal_fps else "?"
     low, middle, high = video.interval_ms
     return [
-        f"{video.codec} {video.pixel_format}\n{video.width}x{video.height}{turned}{mirrored}",
-        f"{video.decoded_frames}\n{video.first_time_s:.2f}-{video.last_time_s:.2f} s"
-        + (f"\nheader: {video.header_frames or 'none'}" if stated else ""),
-        f"{rate} {'constant' if video.constant_rate else 'variable'}\n"
-        f"{low:.0f} {middle:.0f} {high:.0f} ms",
+        (f"{video.codec} {video.pixel_format}", f"{video.width}x{video.height}", *turned),
+        (
+            f"{video.decoded_frames}",
+            f"{video.first_time_s:.2f}-{video.last_time_s:.2f} s",
+            *([f"header: {video.header_frames or 'none'}"] if stated else []),
+        ),
+        (
+            f"{rate} {'constant' if video.constant_rate else 'variable'}",
+            f"{low:.0f} {middle:.0f} {high:.0f} ms",
+        ),
     ]
 
 
-def _format_audio(audio: "AudioReport | None", offset_s: float | None) -> str:
+def _format_audio(audio: "AudioReport | None", offset_s: float | None) -> Cell:
     """Return the cell sound; an offset under a millisecond is none."""
     if audio is None:
         return "none"
-    offset = f"\n{offset_s:+.3f} s" if offset_s and abs(offset_s) >= 0.001 else ""
+    offset = [f"{offset_s:+.3f} s"] if offset_s and abs(offset_s) >= 0.001 else []
     times = f"{audio.start_s:.2f}-{audio.start_s + audio.duration_s:.2f} s"
-    return f"{audio.codec} {audio.rate_hz / 1000:g}k x{audio.channels}\n{times}{offset}"
+    return (f"{audio.codec} {audio.rate_hz / 1000:g}k x{audio.channels}", times, *offset)
 
 
 @click.command()
@@ -66,7 +72,7 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
         if as_json:
             print_json([asdict(report) for report in reports])
         elif reports:
-            rows = [
+            rows: list[list[Cell]] = [
                 [r.path, *_format_video(r.video), _format_audio(r.audio, r.audio_offset_s)]
                 for r in reports
             ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from abawcli.cli.batch import exit_if_failed
-from abawcli.cli.console import print_json, print_table, progress_bar
+from abawcli.cli.console import print_json, print_table, progress_bar, say, write_line
 from abawcli.cli.options import is_verbose, json_option, overwrite_option, verbosity_options
 from abawcli.config import Scores, Sweeping
 from abawcli.errors import UsageError
@@ -47,7 +47,7 @@ def _print_scoring(scoring: Scoring) -> None:
     _print_shifts(scoring)
     _print_videos(scoring)
     if scoring.unlabelled:
-        click.echo(f"{scoring.unlabelled:,} annotated frames have no prediction: they are wrong")
+        write_line(f"{scoring.unlabelled:,} annotated frames have no prediction: they are wrong")
 
 
 def _print_shifts(scoring: Scoring) -> None:
@@ -203,5 +203,5 @@ def command(
     else:
         result.show()
     for reason in result.failed.values():
-        click.echo(f"abaw: error: {reason}", err=True)
+        say(f"abaw: error: {reason}")
     exit_if_failed(list(result.failed), len(result.videos) + len(result.failed))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
-from abawcli.cli.console import print_table
+from abawcli.cli.console import print_table, write_line
 from abawcli.config import SMOOTHING_SPACES, Smoothing
 
 if TYPE_CHECKING:
@@ -56,8 +54,8 @@ def print_sweep(sweep: Sweep, command: str | None) -> None:
     title = f"sweep, annotations: {len(sweep.videos)}, annotated frames: {sweep.frames:,}"
     print_table(title, ["", "macro-F1", "gain"], rows)
     if command is None:
-        click.echo("no smoothing scores better than the predictions as they are")
+        write_line("no smoothing scores better than the predictions as they are")
         return
     if sweep.cross_validated <= raw:
-        click.echo("cross-validated, smoothing gains nothing: what wins here need not elsewhere")
-    click.echo(command)
+        write_line("cross-validated, smoothing gains nothing: what wins here need not elsewhere")
+    write_line(command)

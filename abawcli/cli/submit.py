@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from abawcli.cli.console import say, write_line
 from abawcli.cli.options import overwrite_option, verbosity_options
 from abawcli.config import Submission
 
@@ -54,13 +55,13 @@ def _check(submission: Path, sample: Path) -> None:
     differences = find_differences(submission, sample)
     shown = list(islice(differences, Submission().shown_differences))
     for difference in shown:
-        click.echo(f"{submission}: {difference}")
+        write_line(f"{submission}: {difference}")
     if more := sum(1 for _ in differences):
-        click.echo(f"{submission}: and {more:,} more differences")
+        write_line(f"{submission}: and {more:,} more differences")
     if shown:
-        click.echo(f"{submission} would not be accepted")
+        write_line(f"{submission} would not be accepted")
         click.get_current_context().exit(1)
-    click.echo(f"{submission} has all that {sample} asks for")
+    write_line(f"{submission} has all that {sample} asks for")
 
 
 def _write(
@@ -78,12 +79,12 @@ def _write(
     check_places([output])
     provenance = describe_work("submit", [*paths, sample], {})
     if find_finished(output, provenance, overwrite):
-        click.echo(f"abaw: {output} is there already, made of these predictions", err=True)
+        say(f"abaw: {output} is there already, made of these predictions")
         return
     filled = fill_sample(paths, sample)
     write_submission(filled.rows, output, provenance)
     if not quiet:
-        click.echo(
+        say(
             f"abaw: {output}: {len(filled.rows):,} rows of {filled.videos} videos; "
-            f"{filled.borrowed:,} rows take the prediction of the nearest frame", err=True,
-        )  # fmt: skip
+            f"{filled.borrowed:,} rows take the prediction of the nearest frame"
+        )

@@ -2,6 +2,7 @@
 
 import click
 
+from abawcli.cli.console import say
 from abawcli.cli.train_face import command as face
 from abawcli.cli.train_head import command as head
 from abawcli.cli.train_voice import command as voice
@@ -25,7 +26,7 @@ def command() -> None:
 def encoder(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     """Run `train face` or `train voice`: their common name until version 0.3."""
     target = voice if "--audio" in arguments else face
-    click.echo(f"abaw: note: `train encoder` is called `train {target.name}` now", err=True)
+    say(f"abaw: note: `train encoder` is called `train {target.name}` now")
     renamed = [RENAMED.get(argument, argument) for argument in arguments]
     with target.make_context(str(target.name), renamed, parent=ctx.parent) as inner:
         target.invoke(inner)

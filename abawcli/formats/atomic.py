@@ -22,6 +22,7 @@ from abawcli.errors import OutputError
 PREFIX, OLD_PREFIX = ".abaw-", ".abaw-old-"
 NAME_BYTES = 255  # of a file's name, on the usual file systems
 _LEFTOVER = re.compile(r"\.abaw-(old-)?[0-9a-f]{12}\.(.*)", re.DOTALL)
+_unfinished: set[Path] = set()  # temporaries of this process
 
 
 def name_temporary(path: Path, prefix: str = PREFIX) -> Path:
@@ -35,7 +36,18 @@ def name_temporary(path: Path, prefix: str = PREFIX) -> Path:
     check_name(path)
     head = f"{prefix}{secrets.token_hex(6)}."
     tail = os.fsencode(path.name)[len(head) - NAME_BYTES :].decode("utf-8", "ignore")
-    return path.with_name(head + tail)
+    temporary = path.with_name(head + tail)
+    if prefix == PREFIX:
+        _unfinished.add(temporary)
+    return temporary
+
+
+def remove_temporaries() -> None:
+    """Remove what this process is writing, for where it ends without a chance to do so itself."""
+    for temporary in tuple(_unfinished):
+        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):  # it was a folder, or is complete
+            temporary.unlink()
 
 
 def check_name(path: Path) -> None:
@@ -90,6 +102,7 @@ def write_whole(path: Path, seal: Callable[[Path], None] | None = None) -> Itera
         finally:
             with suppress(OSError):  # it has become `path`, or could not be made
                 temporary.unlink()
+            _unfinished.discard(temporary)
 
 
 def check_plain(path: Path) -> None:

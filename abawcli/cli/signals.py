@@ -1,0 +1,132 @@
+"""SIGINT, SIGTERM and SIGHUP end a run alike: nothing half-written is left, status 128 + signal."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from abawcli.cli.console import say
+from abawcli.formats.atomic import remove_temporaries
+
+GRACE_S = 1.5  # for the main thread to end by itself: it may be in a network for longer
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+class Stopped(KeyboardInterrupt):
+    """Raised in the main thread by one of `SIGNALS`, so that all that is open is tidied up."""
+
+
+class _Watch:
+    """Handlers of the signals, and a thread that ends the process where they cannot."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.kept = "what is finished is kept"
+        self.told = False
+        self.source, self.sink = os.pipe()
+        os.set_blocking(self.sink, False)  # `set_wakeup_fd` wants it
+        # One that is ignored, as by nohup or in a shell's background, stays so.
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self.before = {k: old for k, old in handlers.items() if old != signal.SIG_IGN}
+
+    def start(self) -> None:
+        signal.set_wakeup_fd(self.sink, warn_on_full_buffer=False)
+        for number in self.before:
+            signal.signal(number, self._handle)
+        threading.Thread(target=self._wait, name="abaw-signals", daemon=True).start()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        """Run in the main thread, as soon as it is in Python code."""
+        if self.received is None:  # another one must not cut the tidying up short
+            self.received = number
+            raise Stopped(number)
+
+    def _wait(self) -> None:
+        """Run in a thread of its own, whatever the main thread is in."""
+        read = os.read(self.source, 1)
+        while read and read[0] not in self.before:
+            read = os.read(self.source, 1)
+        os.close(self.source)
+        if read:
+            time.sleep(GRACE_S)
+            if not self.told:  # not by `say`: the main thread may hold its locks
+                os.write(2, f"{_describe_stop(read[0], self.kept)}\n".encode())
+            remove_temporaries()
+            os._exit(128 + read[0])
+
+    def stop(self) -> None:
+        """Leave signals as they were before, and end the thread."""
+        self.restore()
+        os.close(self.sink)
+
+    def restore(self) -> None:
+        signal.set_wakeup_fd(-1)
+        for number, old in self.before.items():
+            signal.signal(number, old)
+
+
+_watches: list[_Watch] = []  # the one that runs, if there is one
+
+
+def _restore_in_worker() -> None:
+    """Let signals end a forked worker as they end any process; this one's are not its own."""
+    if _watches and threading.current_thread() is threading.main_thread():
+        _watches[-1].restore()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restore_in_worker)
+
+
+def _describe_stop(number: int, kept: str) -> str:
+    how = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+    return f"abaw: {how}; {kept}, and the same command goes on from there"
+
+
+def find_signal() -> int | None:
+    """Return the signal that ends this run, if there was one."""
+    return _watches[-1].received if _watches else None
+
+
+def note_kept(done: int, total: int) -> None:
+    """Note what is to be said when a signal comes now."""
+    if _watches and total > 1:
+        _watches[-1].kept = f"{done} of {total} inputs are done and kept"
+
+
+def tell_stop(number: int) -> None:
+    """Say what happened, and what is kept."""
+    kept = "what is finished is kept"
+    if _watches:
+        kept, _watches[-1].told = _watches[-1].kept, True
+    say(_describe_stop(number, kept))
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Raise `Stopped` in the block on a signal; then the process ends when the block does.
+
+    It does not wait for threads of networks; and it ends, `GRACE_S` later, if the block does not.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only that one can handle signals
+        return
+    watch = _Watch()
+    _watches.append(watch)
+    watch.start()
+    try:
+        yield
+    finally:
+        if watch.received is not None:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(128 + watch.received)
+        watch.stop()
+        _watches.remove(watch)
