@@ -71,7 +71,7 @@ CALLS: dict[str, Sequence[str]] = {
     "score": ["NAME.csv", "other.txt"],
     "submit": ["NAME.csv", "--template", "NAME.txt", "-o", "out.txt"],
     "train face": ["--images", "NAME", "--manifest", "NAME.csv", "-o", "out"],
-    "train voice": ["--audio", "NAME", "--manifest", "NAME.csv", "-o", "out"],
+    "train voice": ["--recordings", "NAME", "--manifest", "NAME.csv", "-o", "out"],
     "train head": ["NAME.safetensors", "--labels", "NAME.txt", "-o", "out"],
     "crossval": ["NAME.safetensors", "--labels", "NAME.txt", "-o", "out"],
 }
