@@ -12,7 +12,7 @@ from types import FrameType
 from abawcli.cli.console import say
 from abawcli.formats.atomic import remove_temporaries
 
-GRACE_S = 1.5  # for the main thread to end by itself: it may be in a network for longer
+GRACE_S = 1.0  # for the main thread to end by itself: it may be in a network for longer
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
