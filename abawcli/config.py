@@ -165,6 +165,21 @@ class Media:
     # it: a ratio that an encoder rounded, which nobody sees
     widest_pixels: int = 4  # times; beyond, in either direction, no recording is: damage
     constant_rate_s: float = 0.002  # by which intervals of a constant frame rate may differ
+    restart_s: float = 0.5  # by which a stream's clock goes back where it restarts; less is the
+    # jitter of recorders, and is bent
+    jump_s: float = 3600.0  # by which it goes ahead where it is set anew; a shorter gap is a break
+    # of the recording, whose length is true
+    stray_s: float = 0.1  # by which a packet is ahead of the others if it is a stray
+    stray_first: int = 8  # packets that may be strays before the first good one
+    skew_s: float = 5.0  # by which streams are apart in a file, at most, where parts are joined
+    look_ahead: int = 100  # packets that are looked at to tell a stray from a jump: two seconds;
+    # the packets of sound that share one stamp of a transport stream last less
+    look_ahead_bytes: int = 32 << 20  # and no more than this much of them
+    held_frames: int = 16  # that wait for a time: as many as H.264 shows late
+    loudest: float = 1e10  # a sample beyond it is no sound: full scale is 1.0, and 2 ** 31 in
+    # floating point that was never scaled
+    garbage_packets: int = 64  # of sound in a row: where more than half cannot be decoded, what
+    # comes from the rest is not sound either
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class Sound:
     rate_hz: int = 48_000
     codec: str = "aac"
     layout: str = "mono"
+    bit_rate: int | None = None  # of the codec; none: its own choice
 
 
 def counting_picture(number: int, width: int = 128, height: int = 96) -> Image:
@@ -99,6 +100,8 @@ def write_media(
                 video.set_display_matrix(matrix)
         if sound:
             audio = out.add_stream(sound.codec, rate=sound.rate_hz, layout=sound.layout)
+            if sound.bit_rate:
+                audio.bit_rate = sound.bit_rate
         out.start_encoding()
         for k, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, "rgb24")

@@ -1,13 +1,16 @@
 import logging
 import os
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from media_files import Sound, counting_picture, find_clicks, make_clicks, write_media
 
 from abawcli.config import AUDIO_RATE_HZ
 from abawcli.errors import InputError
-from abawcli.media.audio import read_audio, read_audio_blocks
+from abawcli.media.audio import Audio, fill_gaps, read_audio, read_audio_blocks
 from abawcli.media.video import read_frames
 
 CLICKS_S = [0.25, 0.75]
@@ -115,16 +118,38 @@ def test_rounded_times_are_no_gaps(tmp_path):
     assert samples[200:-200] == pytest.approx(expected[200:-200], abs=0.01)
 
 
-def test_blocks_adjoin(tmp_path):
+def test_a_gap_is_a_gap_between_blocks(tmp_path):
     pieces = [(0.5, make_clicks([0.1], 0.4, 48_000)), (25.0, make_clicks([0.1], 0.4, 48_000))]
     path = write_media(tmp_path / "v.mkv", PICTURES, sound=Sound(pieces, codec="pcm_s16le"))
     blocks = list(read_audio_blocks(path))
-    assert max(len(block.samples) for block in blocks) <= 10 * AUDIO_RATE_HZ
-    ends_s = [block.start_s + len(block.samples) / AUDIO_RATE_HZ for block in blocks]
-    assert ends_s[:-1] == pytest.approx([block.start_s for block in blocks[1:]])
+    gaps_s = [after.start_s - before.end_s for before, after in pairwise(blocks)]
+    assert sorted(gaps_s)[-2:] == pytest.approx([0, 24.1], abs=1e-3)
+    assert min(gaps_s) > -1e-6
     whole = read_audio(path)
     assert whole.start_s == blocks[0].start_s == 0.5
-    assert (whole.samples == np.concatenate([block.samples for block in blocks])).all()
+    assert whole.end_s == pytest.approx(25.4, abs=1e-3)
+    for block in (blocks[0], blocks[-1]):
+        first = round((block.start_s - 0.5) * AUDIO_RATE_HZ)
+        assert (whole.samples[first : first + len(block.samples)] == block.samples).all()
+
+
+@given(
+    gaps_s=st.lists(st.floats(0, 1e6), min_size=1, max_size=4),
+    length=st.integers(1, 3000),
+)
+def test_silence_is_bounded(gaps_s, length):
+    blocks = [Audio(np.ones(length, np.float32), 7.0)]
+    for gap_s in gaps_s:
+        blocks.append(Audio(np.ones(length, np.float32), blocks[-1].end_s + gap_s))
+    filled = list(fill_gaps(blocks, 0.5))
+    assert sum(block.samples.any() for block in filled) == len(blocks)
+    silence = sum(len(block.samples) for block in filled if not block.samples.any())
+    assert silence <= len(gaps_s) * AUDIO_RATE_HZ
+    for before, after in pairwise(filled):
+        gap_s = after.start_s - before.end_s
+        assert gap_s > -1e-4
+        if before.samples.any() and after.samples.any():
+            assert gap_s < 1e-4
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("flac", "flac"), ("mkv", "aac")])

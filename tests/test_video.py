@@ -22,6 +22,7 @@ from PIL import Image as PillowImage
 from abawcli.config import ROTATIONS
 from abawcli.errors import InputError
 from abawcli.media.frame import Frame, Orientation
+from abawcli.media.streams import OpenMedia
 from abawcli.media.video import decode_frames, read_frames
 
 ONE = 1 << 16
@@ -466,8 +467,8 @@ class BreakingContainer:
     def __init__(self, container):
         self.container, self.format = container, container.format
 
-    def demux(self, stream):
-        yield from islice(self.container.demux(stream), 8)
+    def demux(self, *streams):
+        yield from islice(self.container.demux(*streams), 8)
         raise OSError(5, "Input/output error")
 
 
@@ -475,7 +476,8 @@ def test_read_error_keeps_what_is_in_the_decoder(tmp_path, caplog):
     path = write_media(tmp_path / "v.mp4", pictures(12), options={"bf": "2"})
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        frames = list(decode_frames(BreakingContainer(container), stream, path))
+        media = OpenMedia(path, BreakingContainer(container), stream, None)
+        frames = list(decode_frames(media, stream))
     assert len(frames) == 8
     assert [frame.time_s for frame in frames] == pytest.approx(
         [read_count(frame.rgb()) / 25 for frame in frames]

@@ -8,9 +8,10 @@ from abawcli.cli.console import Cell
 from abawcli.cli.options import inputs_argument, json_option, verbosity_options
 
 if TYPE_CHECKING:
-    from abawcli.media.probe import AudioReport, ProbeReport, VideoReport
+    from abawcli.media.probe import ProbeReport, VideoReport
 
-COLUMNS = ("file", "video", "frames", "frame rate", "sound")
+COLUMNS = ("file", "video", "frames", "frame rate", "sound", "clock")
+SHOWN_JOINS = 3
 
 
 def _format_video(video: "VideoReport | None") -> list[Cell]:
@@ -36,8 +37,19 @@ def _format_video(video: "VideoReport | None") -> list[Cell]:
     ]
 
 
-def _format_audio(audio: "AudioReport | None", offset_s: float | None) -> Cell:
+def _format_clock(report: "ProbeReport") -> Cell:
+    """Return the cell clock: where parts are joined, and how many times do not fit in."""
+    lines = [f"{join.jump_s:+.2f} s at {join.time_s:.2f} s" for join in report.joins[:SHOWN_JOINS]]
+    if len(report.joins) > SHOWN_JOINS:
+        lines.append(f"{len(report.joins) - SHOWN_JOINS} more jumps")
+    if report.stray_times:
+        lines.append(f"{report.stray_times} stray")
+    return tuple(lines) or "ascends"
+
+
+def _format_audio(report: "ProbeReport") -> Cell:
     """Return the cell sound; an offset under a millisecond is none."""
+    audio, offset_s = report.audio, report.audio_offset_s
     if audio is None:
         return "none"
     offset = [f"{offset_s:+.3f} s"] if offset_s and abs(offset_s) >= 0.001 else []
@@ -54,7 +66,9 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
     Everything is decoded; only what the table calls header is taken from there. Under the frame
     rate stand the shortest, median and longest interval, under the sound its times on the
-    frames' clock, and how much later it begins than the video.
+    frames' clock, and how much later it begins than the video. Under clock stand the jumps of
+    the file's own times, whose parts are joined, and the number of packets whose times do not
+    fit in.
     """
     from dataclasses import asdict
 
@@ -73,7 +87,7 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
             print_json([asdict(report) for report in reports])
         elif reports:
             rows: list[list[Cell]] = [
-                [r.path, *_format_video(r.video), _format_audio(r.audio, r.audio_offset_s)]
+                [r.path, *_format_video(r.video), _format_audio(r), _format_clock(r)]
                 for r in reports
             ]
             print_table("", COLUMNS, rows)

@@ -1,6 +1,7 @@
 """Sound of a media file: 16 kHz, mono, on the same clock as the frames."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,15 +9,16 @@ import av
 import numpy as np
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
-from av.container import InputContainer
 from numpy.typing import NDArray
 
 from abawcli.config import AUDIO_RATE_HZ, Media
 from abawcli.errors import InputError
-from abawcli.media.video import decode_stream, open_media
+from abawcli.media.clock import count_back
+from abawcli.media.streams import OpenMedia, decode_stream, open_streams, report_choice
 
+LOG = logging.getLogger(__name__)
 Samples = NDArray[np.float32]
-BLOCK_SAMPLES = 10 * AUDIO_RATE_HZ  # of silence at once; sound comes in the codec's own blocks
+LATE_FRAMES = 1024  # of sound, without a time before the first that has one
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,10 @@ class Audio:
     samples: Samples  # (N,), mono, full scale 1.0
     start_s: float
 
-
-def find_audio(container: InputContainer, path: Path) -> AudioStream | None:
-    """Return the first sound stream, None where there is none.
-
-    Raises:
-        InputError: there is no decoder for it.
-    """
-    for stream in container.streams.audio:
-        if stream.codec_context is None:
-            raise InputError(f"{path}: its sound is in a format that FFmpeg cannot decode")
-        return stream
-    return None
+    @property
+    def end_s(self) -> float:
+        """Return the time of the sample after the last."""
+        return self.start_s + len(self.samples) / AUDIO_RATE_HZ
 
 
 def _make_resampler() -> AudioResampler:
@@ -52,14 +46,15 @@ def _split_runs(natives: Iterator[av.AudioFrame]) -> Iterator[tuple[bool, float,
     A run has one format and no jump in its times. A frame without time goes on with the run.
     """
     due_s, form = None, None
-    for native in natives:
+    timed = ((native.time, native.samples / native.sample_rate, native) for native in natives)
+    for known_s, length_s, native in count_back(timed, LATE_FRAMES):
         own_form = (native.format.name, native.layout.name, native.sample_rate)
-        time_s = native.time if native.time is not None else due_s or 0.0
+        time_s = known_s if known_s is not None else due_s or 0.0
         jumps = due_s is None or abs(time_s - due_s) > Media.audio_gap_s
         begins, form = jumps or own_form != form, own_form
         at_s = time_s if jumps or due_s is None else due_s
         yield begins, at_s, native
-        due_s = at_s + native.samples / native.sample_rate
+        due_s = at_s + length_s
 
 
 def _resample_runs(natives: Iterator[av.AudioFrame]) -> Iterator[tuple[float | None, Samples]]:
@@ -78,38 +73,92 @@ def _resample(resampler: AudioResampler, native: av.AudioFrame | None) -> list[S
     return [np.asarray(part.to_ndarray()[0], np.float32) for part in resampler.resample(native)]
 
 
-def read_audio_blocks(path: Path) -> Iterator[Audio]:
-    """Yield the sound in blocks that adjoin without gap or overlap; nothing where there is none.
+def _clean(media: OpenMedia, natives: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+    """Silence the samples that are no numbers or absurdly loud, with one warning for all.
 
-    Gaps between the stream's times are silence, and where times overlap the first sound stays.
-    Encoder delay is taken off as FFmpeg does. A damaged tail ends the sound with a warning.
+    Left in, one of them spreads over all that is computed from the sound.
+    """
+    silenced, first_s = 0, 0.0
+    for native in natives:
+        if native.format.name.startswith(("flt", "dbl")):
+            samples = native.to_ndarray()
+            bad = ~(np.abs(samples) <= Media.loudest)  # true of NaN
+            if bad.any():
+                first_s = first_s if silenced else native.time or 0.0
+                silenced += int(bad.sum())
+                native = _replace_samples(native, np.where(bad, samples.dtype.type(0), samples))
+        yield native
+    if silenced:
+        LOG.warning(
+            "%s: its sound has samples that are no numbers (%d, the first at %.2f s); "
+            "they are silenced", media.path, silenced, first_s,
+        )  # fmt: skip
+
+
+def _replace_samples(native: av.AudioFrame, samples: NDArray[np.floating]) -> av.AudioFrame:
+    clean = av.AudioFrame.from_ndarray(samples, native.format.name, native.layout.name)
+    clean.sample_rate, clean.pts = native.sample_rate, native.pts
+    if native.time_base:
+        clean.time_base = native.time_base
+    return clean
+
+
+def read_audio_blocks(path: Path) -> Iterator[Audio]:
+    """Yield the sound in blocks in order of time; nothing where there is none.
+
+    Blocks never overlap: where times do, the first sound stays. A gap in the sound is a gap
+    between blocks, by which no sample is rounded: all begin a whole number of samples after the
+    first. Encoder delay is taken off as FFmpeg does. A damaged tail ends the sound with a
+    warning.
 
     Raises:
         InputError: the file cannot be opened, or there is no decoder for its sound.
     """
-    with open_media(path) as container:
-        stream = find_audio(container, path)
-        if stream is None:
+    with open_streams(path) as media:
+        if media.audio is None:
+            if media.is_unknown("audio"):
+                raise InputError(media.explain_lack("audio"))
             return
-        start_s, written, overlap = None, 0, 0
-        for at_s, samples in _resample_runs(decode_stream(container, stream, path)):
-            if at_s is not None:
-                start_s = at_s if start_s is None else start_s
-                gap = round((at_s - start_s) * AUDIO_RATE_HZ) - written
-                for first in range(0, gap, BLOCK_SAMPLES):
-                    silence = np.zeros(min(BLOCK_SAMPLES, gap - first), np.float32)
-                    yield Audio(silence, start_s + written / AUDIO_RATE_HZ)
-                    written += len(silence)
-                overlap = max(0, -gap)
-            kept = samples[overlap:]
-            overlap -= len(samples) - len(kept)
-            if start_s is not None and len(kept):
-                yield Audio(kept, start_s + written / AUDIO_RATE_HZ)
-                written += len(kept)
+        report_choice(media, "audio")
+        yield from decode_blocks(media, media.audio)
+
+
+def decode_blocks(media: OpenMedia, stream: AudioStream) -> Iterator[Audio]:
+    """Yield the sound of a stream as `read_audio_blocks` does."""
+    start_s, passed, overlap = None, 0, 0
+    for at_s, samples in _resample_runs(_clean(media, decode_stream(media, stream))):
+        if at_s is not None:
+            start_s = at_s if start_s is None else start_s
+            place = round((at_s - start_s) * AUDIO_RATE_HZ)
+            overlap, passed = max(0, passed - place), max(passed, place)
+        kept = samples[overlap:]
+        overlap -= len(samples) - len(kept)
+        if start_s is not None and len(kept):
+            yield Audio(kept, start_s + passed / AUDIO_RATE_HZ)
+            passed += len(kept)
+
+
+def fill_gaps(blocks: Iterable[Audio], edge_s: float) -> Iterator[Audio]:
+    """Yield blocks that adjoin, with silence between them; long gaps are not filled.
+
+    Of a gap longer than twice `edge_s`, only as much next to the sound on either side becomes
+    silence, so that a gap of hours costs no more than one of seconds.
+    """
+    edge = round(edge_s * AUDIO_RATE_HZ)
+    before: Audio | None = None
+    for block in blocks:
+        gap = round((block.start_s - before.end_s) * AUDIO_RATE_HZ) if before else 0
+        if before and 0 < gap <= 2 * edge:
+            yield Audio(np.zeros(gap, np.float32), before.end_s)
+        elif before and gap > 0:
+            yield Audio(np.zeros(edge, np.float32), before.end_s)
+            yield Audio(np.zeros(edge, np.float32), block.start_s - edge / AUDIO_RATE_HZ)
+        yield block
+        before = block
 
 
 def read_audio(path: Path) -> Audio | None:
-    """Return the whole sound, None where the file has none.
+    """Return the whole sound, with silence in its gaps; None where the file has none.
 
     Raises:
         InputError: as `read_audio_blocks`.
@@ -117,4 +166,9 @@ def read_audio(path: Path) -> Audio | None:
     blocks = list(read_audio_blocks(path))
     if not blocks:
         return None
-    return Audio(np.concatenate([block.samples for block in blocks]), blocks[0].start_s)
+    start_s = blocks[0].start_s
+    whole = np.zeros(round((blocks[-1].end_s - start_s) * AUDIO_RATE_HZ), np.float32)
+    for block in blocks:
+        first = round((block.start_s - start_s) * AUDIO_RATE_HZ)
+        whole[first : first + len(block.samples)] = block.samples
+    return Audio(whole, start_s)

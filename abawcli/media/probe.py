@@ -1,18 +1,22 @@
 """What is in a media file, by decoding it: headers are reported, not trusted."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
 from av.audio.stream import AudioStream
-from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from abawcli.config import Media
 from abawcli.errors import InputError
-from abawcli.media.audio import find_audio
-from abawcli.media.video import decode_frames, decode_stream, find_video, open_media
+from abawcli.media.audio import decode_blocks
+from abawcli.media.clock import Join
+from abawcli.media.streams import OpenMedia, describe_stream, open_streams, report_choice
+from abawcli.media.video import decode_frames
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,14 @@ class ProbeReport:
     video: VideoReport | None
     audio: AudioReport | None
     audio_offset_s: float | None  # how much later sound begins than video; None: one is missing
-    other_streams: tuple[str, ...]  # such as "subtitle subrip"
+    other_streams: tuple[str, ...]  # such as "subtitle subrip", not read
+    joins: tuple[Join, ...]  # where the file's clock jumps and its parts are joined
+    stray_times: int  # of packets that do not fit in, and are dropped
 
 
-def _probe_video(container: InputContainer, stream: VideoStream, path: Path) -> VideoReport:
+def _probe_video(media: OpenMedia, stream: VideoStream) -> VideoReport:
     times_s = []
-    for frame in decode_frames(container, stream, path):  # at least one
+    for frame in decode_frames(media, stream):  # at least one
         times_s.append(frame.time_s)
     intervals_s = np.diff(times_s)
     # Times are whole ticks, so that intervals of a constant rate differ by one.
@@ -84,43 +90,46 @@ def _probe_video(container: InputContainer, stream: VideoStream, path: Path) -> 
     )
 
 
-def _probe_audio(container: InputContainer, stream: AudioStream, path: Path) -> AudioReport | None:
-    start_s, end_s = None, 0.0
-    for native in decode_stream(container, stream, path):
-        time_s = native.time if native.time is not None else end_s
-        start_s = time_s if start_s is None else start_s
-        end_s = time_s + native.samples / native.sample_rate
-    if start_s is None:
+def _probe_audio(media: OpenMedia, stream: AudioStream) -> AudioReport | None:
+    first, end_s = None, 0.0
+    for block in decode_blocks(media, stream):
+        first, end_s = first or block, block.end_s
+    if first is None:
         return None
     return AudioReport(
         codec=stream.codec_context.codec.canonical_name,
-        rate_hz=native.sample_rate,
-        channels=native.layout.nb_channels,
-        start_s=start_s,
-        duration_s=end_s - start_s,
+        rate_hz=stream.rate,  # as decoded: what the header says is set right by then
+        channels=stream.channels,
+        start_s=first.start_s,
+        duration_s=end_s - first.start_s,
     )
 
 
 def probe_media(path: Path) -> ProbeReport:
-    """Decode the first video and the first sound stream and report what came out.
+    """Decode the video and the sound stream that abaw reads and report what came out.
+
+    What cannot be decoded of the sound costs only the sound.
 
     Raises:
         InputError: the file cannot be opened, holds neither video nor sound, or cannot be decoded.
     """
     video = audio = None
-    with open_media(path) as container:
-        name, duration, streams = container.format.name, container.duration, container.streams
-        stream = find_video(container, path)
-        sound = find_audio(container, path)
-        others = [s for s in streams if s.index not in {x.index for x in (stream, sound) if x}]
-        other_streams = tuple(f"{other.type} {other.name or ''}".strip() for other in others)
-        if stream:
-            video = _probe_video(container, stream, path)
-    with open_media(path) as container:
-        if sound := find_audio(container, path):
-            audio = _probe_audio(container, sound, path)
+    with open_streams(path) as media:
+        clock, container = media.clock, media.container
+        name, duration = container.format.name, container.duration
+        others = tuple(describe_stream(other) for other in media.others)
+        for kind in ("video", "audio"):
+            report_choice(media, kind)
+            if media.is_unknown(kind):
+                LOG.warning("%s", media.explain_lack(kind))
+        if media.video:
+            video = _probe_video(media, media.video)
+    with open_streams(path) as media:
+        if media.audio:
+            audio = _probe_audio(media, media.audio)
+            clock = clock if video else media.clock
     if not (video or audio):
-        raise InputError(f"{path} holds neither video nor sound")
+        raise InputError(f"{path} holds neither video nor sound that can be decoded")
     return ProbeReport(
         path=str(path),
         container=name,
@@ -128,5 +137,7 @@ def probe_media(path: Path) -> ProbeReport:
         video=video,
         audio=audio,
         audio_offset_s=audio.start_s - video.first_time_s if audio and video else None,
-        other_streams=other_streams,
+        other_streams=others,
+        joins=tuple(clock.joins),
+        stray_times=clock.strays,
     )

@@ -6,7 +6,7 @@ batches in the caller's thread.
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,8 +30,10 @@ from abawcli.faces.crop import crop_frame
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.track import TrackedFace, track_faces
-from abawcli.media.audio import find_audio, read_audio_blocks
-from abawcli.media.video import check_rotation, find_video, open_media, read_frames
+from abawcli.formats.inputs import SOUND_SUFFIXES
+from abawcli.media.audio import read_audio_blocks
+from abawcli.media.streams import open_streams
+from abawcli.media.video import check_rotation, read_frames
 from abawcli.models.backbones import Preprocess
 from abawcli.models.encoder import load_feature_encoder
 from abawcli.models.sound import FrameAligner, SoundEncoder, build_sound_backbone
@@ -151,11 +153,15 @@ class Extractor:
         """
         if self.sound is None:
             return FrameAligner(iter(()), 0)
-        if not _has_stream(path, find_audio):
-            if self.modality == "audio":
-                raise InputError(f"{path} has no sound; use --modality visual")
-            LOG.info("%s has no sound", path)
-            return FrameAligner(iter(()), self.sound.dim)
+        with open_streams(path) as media:
+            if media.audio is None:
+                why, level = media.explain_lack("audio"), logging.INFO
+                if self.modality == "audio":
+                    raise InputError(f"{why}; use --modality visual")
+                if media.is_unknown("audio"):
+                    level = logging.WARNING
+                LOG.log(level, "%s", why)
+                return FrameAligner(iter(()), self.sound.dim)
         steps = self.sound.encode_blocks(read_audio_blocks(path))
         return FrameAligner(steps, self.sound.dim, self.sound.config.window_s)
 
@@ -174,7 +180,12 @@ class Extractor:
             raise InputError(f"{path} holds neither a frame nor a sample of sound")
 
     def _see(self, path: Path, aligner: FrameAligner) -> Iterator[tuple[SeenFrame, list[Rows]]]:
-        has_video = _has_stream(path, find_video)
+        with open_streams(path) as media:
+            has_video = media.video is not None
+            if media.is_unknown("video"):
+                raise InputError(media.explain_lack("video"))
+        if not has_video and self.modality == "av" and path.suffix.lower() not in SOUND_SUFFIXES:
+            LOG.warning("%s has no video: only its sound is labelled, 25 rows a second", path)
         if self.encoder and (has_video or not self.sound):
             how = self.encoder.preprocess
             return encode_faces(
@@ -194,11 +205,6 @@ class Extractor:
             about |= {"detection": asdict(Detection()), "tracking": asdict(Tracking())}
             about["rotate"] = self.rotate
         return about
-
-
-def _has_stream(path: Path, find: Callable[..., Any]) -> bool:
-    with open_media(path) as container:
-        return find(container, path) is not None
 
 
 def _tick(aligner: FrameAligner) -> Iterator[float]:

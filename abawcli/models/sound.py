@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, VOICE_PRESENT, Hearing
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.hashing import hash_file
-from abawcli.media.audio import Audio
+from abawcli.media.audio import Audio, fill_gaps
 from abawcli.models.backbones import hash_pretrained, load_pretrained
 from abawcli.models.checkpoint import find_place
 from abawcli.models.precision import cast_inputs, lower_weights, reduce_precision
@@ -28,6 +28,7 @@ from abawcli.models.voice import VoiceEncoder, load_voice_encoder
 
 Floats = NDArray[np.float32]
 CPU = torch.device("cpu")
+LONGEST_STEP_S = 1.0  # from one step to the next, of any backbone; a wider one is a gap
 
 
 class SoundBackbone(nn.Module):
@@ -243,12 +244,21 @@ class SoundEncoder:
         return np.asarray(features.cpu().numpy(), np.float32), heard
 
     def encode_blocks(self, blocks: Iterable[Audio]) -> Iterator[SoundSteps]:
-        """Yield the steps of a sound that comes in adjoining blocks, a chunk at a time."""
+        """Yield the steps of a sound that comes in blocks, a chunk at a time.
+
+        In a gap between blocks, only as much silence is encoded as frames near the sound need.
+        """
+        edge_s = self.backbone.context_s + self.config.window_s
         parts: list[Floats] = []
         start_s, held, passed = None, 0, 0  # samples in `parts`, and gone before them
         chunk = self._hop + 2 * self._context
-        for block in blocks:
+        for block in fill_gaps(blocks, edge_s):
             start_s = block.start_s if start_s is None else start_s
+            place = round((block.start_s - start_s) * AUDIO_RATE_HZ)
+            if place > passed + held:  # a long gap: what follows begins on the same grid of steps
+                yield self._take_steps(np.concatenate(parts), start_s, passed, last=True)
+                held = place % self.backbone.step_samples
+                parts, passed = [np.zeros(held, np.float32)], place - held
             parts.append(block.samples)
             held += len(block.samples)
             while held > chunk:
@@ -293,8 +303,8 @@ class FrameAligner:
         """Return the feature (D,) of a frame, and whether there is sound.
 
         It is the mean over the heard steps within `window_s` of the frame, or where there is no
-        step the nearest. Frames further than `window_s` from the sound, or with nothing heard
-        around them, have none: zeros and False.
+        step the nearest. Frames further than `window_s` from the sound, in a gap so long that its
+        silence was not encoded, or with nothing heard around them, have none: zeros and False.
         """
         low_s, high_s = time_s - self.window_s, time_s + self.window_s
         while not self.is_exhausted and not (len(self._times_s) and self._times_s[-1] > high_s):
@@ -305,6 +315,8 @@ class FrameAligner:
         if first == end:
             first = int(np.abs(self._times_s - time_s).argmin())
             end = first + 1
+            if abs(self._times_s[first] - time_s) > self.window_s + LONGEST_STEP_S:
+                return np.zeros(self.dim, np.float32), False
         heeded = self._features[first:end][self._heard[first:end]]  # (S', D)
         if len(heeded) == 0:
             return np.zeros(self.dim, np.float32), False
