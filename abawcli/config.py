@@ -93,6 +93,18 @@ class Smoothing:
 
 
 LEFTOVER_AGE_S = 86_400  # a day: no run is that long without writing, and a live one is spared
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """From a label a frame to segments, stretches of one label."""
+
+    min_duration_s: float = 0.2  # shorter ones become gaps: facial expressions that last less are
+    # micro-expressions, which a label a frame does not resolve
+    max_gap_s: float = 0.4  # unlabelled time that a segment bridges: as long as a slow blink, or a
+    # face that is missed for some frames
+
+
 FUSED_TIMES_S = 1e-3  # by which a frame's times may differ in tables to be fused: their rounding
 
 
