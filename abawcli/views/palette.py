@@ -1,0 +1,27 @@
+"""One colour for each class, the same in every picture.
+
+Seven colours of Okabe and Ito (2008), which people with any common colour vision deficiency tell
+apart, and a grey for Neutral, the class that most frames have.
+"""
+
+from abawcli.labels import CLASSES
+
+COLOURS = {
+    "Neutral": "#b3b3b3",
+    "Anger": "#d55e00",
+    "Disgust": "#009e73",
+    "Fear": "#cc79a7",
+    "Happiness": "#f0e442",
+    "Sadness": "#0072b2",
+    "Surprise": "#56b4e9",
+    "Other": "#e69f00",
+}
+CLASS_COLOURS = tuple(COLOURS[name] for name in CLASSES)
+# What a label rests on: a face (with or without audio), audio alone, neighbouring frames, nothing.
+SOURCE_COLOURS = {
+    "av": "#1a1a1a",
+    "visual": "#5e5e5e",
+    "audio": "#9970ab",
+    "filled": "#d9d9d9",
+    "none": "#ffffff",
+}

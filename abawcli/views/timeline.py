@@ -1,0 +1,200 @@
+"""Timelines: what a prediction table says over time, a panel for each subject of each video.
+
+From top to bottom a panel shows the eight probabilities, as stacked areas or as lines, the label,
+what the label rests on, and annotations where they are given. Frames without a label are hatched.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abawcli.errors import InputError
+from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
+from abawcli.stages.segment import find_ends
+from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Floats = NDArray[np.float64]
+WIDTH = 12.0  # inches of a figure
+PANEL_HEIGHT = 2.6  # inches of a panel
+BAND = 0.14  # height of a band; the probabilities have 1
+GAP = 0.05  # between bands
+HATCH = "////"
+
+
+@dataclass(frozen=True)
+class Track:
+    """The rows of one subject of one video, in order."""
+
+    video: str
+    subject: str
+    start_s: Floats  # (T,)
+    end_s: Floats  # (T,)
+    label: NDArray[np.int64]  # (T,)
+    source: NDArray[np.str_]  # (T,)
+    probabilities: Floats  # (T, 8)
+    annotation: NDArray[np.int64] | None  # (T,)
+
+
+def split_tracks(
+    table: pd.DataFrame,
+    annotations: Mapping[str, NDArray[np.int64]] | None = None,
+    span_s: tuple[float, float] = (-np.inf, np.inf),
+) -> list[Track]:
+    """Return a track for each video and subject of a prediction table, within a span of seconds.
+
+    `annotations` are labels by frame, from frame 1, of each annotated video.
+
+    Raises:
+        InputError: a video's frames have no times, or no row lies in the span.
+    """
+    tracks = []
+    for (video, subject), group in table.groupby(["video", "subject"], sort=False):
+        group = group.sort_values("frame")
+        frame = group["frame"].to_numpy(np.int64)
+        start_s = group["time_s"].to_numpy(np.float64)
+        if np.isnan(start_s).any():
+            raise InputError(f"{video}: its frames have no times; predict from the video itself")
+        inside = (start_s >= span_s[0]) & (start_s < span_s[1])
+        if not inside.any():
+            continue
+        labels = (annotations or {}).get(str(video))
+        tracks.append(
+            Track(
+                str(video),
+                str(subject),
+                start_s[inside],
+                find_ends(frame, start_s)[inside],
+                group["label"].to_numpy(np.int64)[inside],
+                group["source"].to_numpy(np.str_)[inside],
+                group[list(PROBABILITY_COLUMNS)].to_numpy(np.float64)[inside],
+                None if labels is None else _look_up(labels, frame[inside]),
+            )
+        )
+    if not tracks:
+        raise InputError(f"no frame lies between {span_s[0]:g} s and {span_s[1]:g} s")
+    return tracks
+
+
+def _look_up(labels: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the annotation of each frame (T,); -1 beyond the last one that is annotated."""
+    there = frame <= len(labels)
+    return np.where(there, labels[np.where(there, frame, 1) - 1], IGNORE)
+
+
+def find_spans(values: NDArray[Any], start_s: Floats, end_s: Floats) -> list[tuple[Any, Any, Any]]:
+    """Return (value, start, end) of each run of equal values (T,) whose frames touch."""
+    touches = np.isclose(start_s[1:], end_s[:-1], rtol=0, atol=1e-6)
+    starts = np.flatnonzero(np.append(True, (values[1:] != values[:-1]) | ~touches))
+    ends = np.append(starts[1:], len(values)) - 1
+    return [(values[a], start_s[a], end_s[b]) for a, b in zip(starts, ends, strict=True)]
+
+
+def format_time(seconds: float, digits: int = 0) -> str:
+    """Return a time as m:ss, with as many decimals as are asked for."""
+    sign = "-" if round(seconds, digits) < 0 else ""
+    minutes, rest = divmod(round(abs(seconds), digits), 60)
+    return f"{sign}{int(minutes)}:{rest:0{3 + digits if digits else 2}.{digits}f}"
+
+
+def draw_timeline(tracks: Sequence[Track], lines: bool = False) -> "Figure":
+    """Draw the tracks below each other, with a common legend; `lines` instead of stacked areas."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    height = PANEL_HEIGHT * len(tracks) + 1.1
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    panels = figure.subplots(len(tracks), 1, squeeze=False)[:, 0]
+    for axes, track in zip(panels, tracks, strict=True):
+        _draw_panel(axes, track, lines)
+    panels[-1].set_xlabel("time, m:ss")
+    handles = [Patch(color=c, label=n) for n, c in zip(CLASSES, CLASS_COLOURS, strict=True)]
+    handles.append(Patch(facecolor="white", edgecolor="black", hatch=HATCH, label="no label"))
+    handles += [
+        Patch(facecolor=SOURCE_COLOURS[name], edgecolor="black", label=text)
+        for name, text in _list_sources(tracks)
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(handles), 9), frameon=False
+    )
+    return figure
+
+
+def _list_sources(tracks: Sequence[Track]) -> Iterator[tuple[str, str]]:
+    texts = {
+        "av": "face and audio",
+        "visual": "face",
+        "audio": "audio",
+        "filled": "filled from neighbours",
+    }
+    used = {source for track in tracks for source in track.source.tolist()}
+    return ((name, text) for name, text in texts.items() if name in used)
+
+
+def _draw_panel(axes: "Axes", track: Track, lines: bool) -> None:
+    (_draw_lines if lines else _draw_areas)(axes, track)
+    bands = [("label", track.label), ("source", track.source)]
+    if track.annotation is not None:
+        bands.append(("annotation", track.annotation))
+    ticks = [0.5]
+    for k, (name, values) in enumerate(bands):
+        bottom = -(k + 1) * (BAND + GAP)
+        for value, start, end in find_spans(values, track.start_s, track.end_s):
+            _draw_span(axes, name, value, (start, end), bottom)
+        ticks.append(bottom + BAND / 2)
+    axes.set_yticks(ticks, ["probability", *(name for name, _ in bands)])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-len(bands) * (BAND + GAP) - GAP / 2, 1.02)
+    axes.set_xlim(track.start_s[0], max(track.end_s[-1], track.start_s[0] + 1e-3))
+    span = axes.get_xlim()[1] - axes.get_xlim()[0]
+    axes.xaxis.set_major_formatter(lambda value, _: format_time(value, 0 if span > 8 else 1))
+    title = track.video if track.subject == "main" else f"{track.video}, subject {track.subject}"
+    axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=10)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+
+
+def _draw_span(
+    axes: "Axes", band: str, value: Any, span: tuple[float, float], bottom: float
+) -> None:
+    """Draw a run of one value in a band; unlabelled frames are hatched."""
+    empty = value == (IGNORE if band != "source" else "none")
+    colours = SOURCE_COLOURS if band == "source" else dict(enumerate(CLASS_COLOURS))
+    axes.broken_barh(
+        [(span[0], span[1] - span[0])],
+        (bottom, BAND),
+        facecolors="white" if empty else colours[value],
+        hatch=HATCH if empty else None,
+        edgecolor="0.6" if empty else "none",
+        linewidth=0,
+    )
+
+
+def _draw_areas(axes: "Axes", track: Track) -> None:
+    """Stack the probabilities; each frame's last until its end."""
+    known = ~np.isnan(track.probabilities[:, 0])
+    for there, start, end in find_spans(known, track.start_s, track.end_s):
+        if not there:
+            axes.broken_barh(
+                [(start, end - start)], (0, 1), facecolor="white", hatch=HATCH, edgecolor="0.8", lw=0
+            )
+            continue
+        rows = (track.start_s >= start) & (track.start_s < max(end, start + 1e-9))
+        edges = np.append(track.start_s[rows], end)
+        p = track.probabilities[rows]
+        axes.stackplot(
+            edges, np.vstack([p, p[-1:]]).T, colors=CLASS_COLOURS, step="post", linewidth=0
+        )
+
+
+def _draw_lines(axes: "Axes", track: Track) -> None:
+    """Draw a line for each class, interrupted where nothing is known."""
+    for k, colour in enumerate(CLASS_COLOURS):
+        axes.plot(track.start_s, track.probabilities[:, k], color=colour, linewidth=1.3)
