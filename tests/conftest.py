@@ -1,9 +1,18 @@
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before transformers is imported: a hub that cannot be reached costs seconds a test.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 import pytest
 import torch
+from hypothesis import settings
+
+# The same examples every time, and none judged by how busy the machine is.
+settings.register_profile("abaw", deadline=None, derandomize=True)
+settings.load_profile("abaw")
 
 # Several threads for tiny networks wait for each other longer than they compute.
 torch.set_num_threads(1)

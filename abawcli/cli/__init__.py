@@ -19,6 +19,8 @@ COMMANDS = {
     "extract": "Extract features of faces and sound, a row a frame.",
     "predict": "Label every frame of videos with one of eight expressions.",
     "smooth": "Smooth a prediction table over time.",
+    "segment": "Turn prediction tables into segments of one label.",
+    "plot": "Draw the timeline of prediction tables.",
     "fuse": "Fuse prediction tables of the same frames into one.",
     "score": "Score predictions against annotations.",
     "submit": "Write the submission file of the ABAW EXPR challenge, or check one.",

@@ -1,6 +1,6 @@
 """Several inputs one after the other: a failure is reported and the others go on."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -41,3 +41,10 @@ def run_each(
             failed.append(str(path))
             report_error(error)
     exit_if_failed(failed, len(paths) + len(missing))
+
+
+def report_failures(failed: Mapping[str, str], done: int) -> None:
+    """Name the inputs that failed, of several that went into one output; exit 1 if any did."""
+    for reason in failed.values():
+        say(f"abaw: error: {reason}")
+    exit_if_failed(list(failed), done + len(failed))

@@ -93,3 +93,30 @@ rotate_option = click.option(
     "that do not record how they were held.",
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
+
+
+class Seconds(click.ParamType[float]):
+    """A time in a video: seconds (`83.5`), or minutes and seconds (`1:23.5`, `1:02:03`)."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the time in seconds."""
+        if isinstance(value, float):
+            return value
+        if not re.fullmatch(r"(\d{1,6}:){0,2}\d{1,9}(\.\d*)?", value):
+            self.fail(f"{value!r} is no time; give seconds (83.5) or m:ss (1:23.5)", param, ctx)
+        seconds = 0.0
+        for part in value.split(":"):
+            seconds = 60 * seconds + float(part)
+        return seconds
+
+
+from_option = click.option(
+    "--from", "from_s", type=Seconds(), metavar="TIME", help="Begin here: seconds, or m:ss."
+)
+to_option = click.option(
+    "--to", "to_s", type=Seconds(), metavar="TIME", help="End before this time."
+)

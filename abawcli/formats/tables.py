@@ -18,7 +18,7 @@ Missing values are empty cells in csv, nulls in parquet and NaN in a DataFrame.
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from abawcli.errors import InputError, UsageError
+from abawcli.formats.inputs import check_input
 from abawcli.formats.lines import check_commas
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, write_result
@@ -261,3 +262,33 @@ def read_labels(path: Path) -> pd.DataFrame:
     table = _load(path, ["video", "frame", "label"])
     _check_numbers(path, table)
     return table
+
+
+def read_tables(paths: Iterable[Path], failed: dict[str, str]) -> pd.DataFrame:
+    """Read prediction tables as one; those that cannot be read are named in `failed` instead.
+
+    So is a table about a person of a video whom a table before it is about.
+
+    Raises:
+        InputError: none could be read.
+    """
+    tables: list[pd.DataFrame] = []
+    owners: dict[tuple[str, str], Path] = {}
+    for path in paths:
+        try:
+            check_input(path)
+            table = read_table(path)
+            people = table[["video", "subject"]].drop_duplicates()
+            for video, subject in people.to_numpy(str).tolist():
+                other = owners.setdefault((video, subject), path)
+                if other != path:
+                    raise InputError(
+                        f"{path}: {other} is about {video}, subject {subject}, too; "
+                        "leave one of them out"
+                    )
+            tables.append(table)
+        except InputError as error:
+            failed[str(path)] = str(error)
+    if not tables:
+        raise InputError("; ".join(failed.values()) or "no prediction table is given")
+    return pd.concat(tables, ignore_index=True)

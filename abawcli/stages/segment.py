@@ -7,8 +7,9 @@ segments. In this order: runs of one label join over gaps that are short enough;
 too short become gaps; runs of one label join once more over what has become a gap.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,22 @@ from numpy.typing import NDArray
 
 from abawcli.config import Segmentation
 from abawcli.errors import InputError, UsageError
+from abawcli.formats.provenance import (
+    Provenance,
+    describe_work,
+    find_finished,
+    read_provenance,
+    write_result,
+)
+from abawcli.formats.tables import read_tables
 from abawcli.labels import CLASSES, IGNORE
 
 COLUMNS = [
     "video", "subject", "label", "start_s", "end_s", "duration_s", "mean_confidence",
     "share_with_face",
 ]  # fmt: skip
+# Digits after the point in csv: microseconds, as the tables have; the rest as they have it.
+DECIMALS = dict.fromkeys(COLUMNS[3:6], 6) | dict.fromkeys(COLUMNS[6:], 4)
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
@@ -136,3 +147,35 @@ def _segment_group(
         start, end = time_s[run.first], end_s[run.last]
         values = (video, subject, CLASSES[run.label], start, end, end - start)
         yield dict(zip(COLUMNS, (*values, confidence[own].mean(), found[own].mean()), strict=True))
+
+
+def segment_files(
+    tables: Sequence[Path],
+    output: Path,
+    config: Segmentation | None = None,
+    *,
+    overwrite: bool = False,
+) -> Provenance:
+    """Write the segments of prediction tables to one csv; return its provenance.
+
+    Its `summary` counts the videos and segments, and names in `failed` the tables that could not
+    be read. Finished work is kept.
+
+    Raises:
+        InputError: no table can be read, or a row has no time.
+        OutputError: something else is in the way, or the place cannot be written.
+        UsageError: a duration is negative or not finite.
+    """
+    config = config or Segmentation()
+    made_from = [read_provenance(path) for path in tables]
+    work = describe_work("segment", tables, asdict(config), made_from=made_from)
+    if finished := find_finished(output, work, overwrite):
+        return finished
+    failed: dict[str, str] = {}
+    table = read_tables(tables, failed)
+    segments = segment_table(table, config)
+    videos = int(table["video"].nunique())
+    work["summary"] = {"videos": videos, "segments": len(segments), "failed": failed}
+    with write_result(output, work) as temporary:
+        segments.round(DECIMALS).to_csv(temporary, index=False)
+    return work

@@ -6,16 +6,22 @@ what the label rests on, and annotations where they are given. Frames without a 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.errors import InputError
+from abawcli.errors import InputError, UsageError
+from abawcli.formats.names import find_names
+from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
+from abawcli.formats.tables import read_tables
+from abawcli.formats.tracks import gather_truth
 from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
 from abawcli.stages.segment import find_ends
 from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS
+from abawcli.views.plot import DPI, check_plot_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +33,7 @@ PANEL_HEIGHT = 2.6  # inches of a panel
 BAND = 0.14  # height of a band; the probabilities have 1
 GAP = 0.05  # between bands
 HATCH = "////"
+MAX_PANELS = 60  # a picture of 160 inches; a page for each video is the report's
 
 
 @dataclass(frozen=True)
@@ -183,7 +190,12 @@ def _draw_areas(axes: "Axes", track: Track) -> None:
     for there, start, end in find_spans(known, track.start_s, track.end_s):
         if not there:
             axes.broken_barh(
-                [(start, end - start)], (0, 1), facecolor="white", hatch=HATCH, edgecolor="0.8", lw=0
+                [(start, end - start)],
+                (0, 1),
+                facecolor="white",
+                hatch=HATCH,
+                edgecolor="0.8",
+                lw=0,
             )
             continue
         rows = (track.start_s >= start) & (track.start_s < max(end, start + 1e-9))
@@ -198,3 +210,61 @@ def _draw_lines(axes: "Axes", track: Track) -> None:
     """Draw a line for each class, interrupted where nothing is known."""
     for k, colour in enumerate(CLASS_COLOURS):
         axes.plot(track.start_s, track.probabilities[:, k], color=colour, linewidth=1.3)
+
+
+@dataclass(frozen=True)
+class PlotSettings:
+    """What a timeline shows beside the tables."""
+
+    lines: bool = False  # of probabilities, instead of stacked areas
+    from_s: float = -np.inf
+    to_s: float = np.inf
+
+
+def plot_files(
+    tables: Sequence[Path],
+    output: Path,
+    labels: Sequence[Path] = (),
+    settings: PlotSettings | None = None,
+    *,
+    overwrite: bool = False,
+) -> Provenance:
+    """Draw the timeline of prediction tables, with annotations beside them; return its provenance.
+
+    `output` ends in .png, .pdf or .svg. The `summary` counts panels and names in `failed` what
+    could not be read. Finished work is kept.
+
+    Raises:
+        InputError: no table can be read, a video's frames have no times, or none is in the span.
+        OutputError: something else is in the way, or the place cannot be written.
+        UsageError: no picture's suffix, or a span that ends before it begins.
+    """
+    settings = settings or PlotSettings()
+    check_plot_name(output)
+    if not settings.from_s < settings.to_s:
+        raise UsageError(f"the span {settings.from_s:g} s to {settings.to_s:g} s is empty")
+    work = describe_work("plot", [*tables, *labels], _describe(settings))
+    if finished := find_finished(output, work, overwrite):
+        return finished
+    failed: dict[str, str] = {}
+    table = read_tables(tables, failed)
+    truth = gather_truth(labels, failed)
+    names = {video: find_names(video, truth) for video in table["video"].unique().tolist()}
+    annotations = {video: truth[found[0]] for video, found in names.items() if found}
+    tracks = split_tracks(table, annotations, (settings.from_s, settings.to_s))
+    if len(tracks) > MAX_PANELS:
+        raise UsageError(
+            f"{len(tracks)} timelines are too many for one picture (at most {MAX_PANELS}); "
+            "plot fewer tables at once"
+        )
+    work["summary"] = {"panels": len(tracks), "failed": failed}
+    figure = draw_timeline(tracks, settings.lines)
+    with write_result(output, work) as temporary:
+        figure.savefig(temporary, dpi=DPI, format=output.suffix.lower()[1:])
+    return work
+
+
+def _describe(settings: PlotSettings) -> dict[str, Any]:
+    """Return the settings as JSON, which has no infinite numbers."""
+    span = [None if np.isinf(edge) else edge for edge in (settings.from_s, settings.to_s)]
+    return {"lines": settings.lines, "span_s": span}

@@ -1,0 +1,64 @@
+"""`abaw plot`: timelines of prediction tables."""
+
+import math
+from pathlib import Path
+
+import click
+
+from abawcli.cli.batch import report_failures
+from abawcli.cli.console import say
+from abawcli.cli.options import (
+    from_option,
+    inputs_argument,
+    output_option,
+    overwrite_option,
+    to_option,
+    verbosity_options,
+)
+
+
+@click.command(name="plot")
+@inputs_argument
+@output_option
+@click.option(
+    "--labels", metavar="DIR|FILE", help="Annotations, named like the videos: a band beside."
+)
+@click.option("--lines", is_flag=True, help="Draw probabilities as lines, not as stacked areas.")
+@from_option
+@to_option
+@overwrite_option
+@verbosity_options
+def command(
+    inputs: tuple[str, ...],
+    output: Path,
+    labels: str | None,
+    lines: bool,
+    from_s: float | None,
+    to_s: float | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Draw the timeline of prediction tables as png, pdf or svg.
+
+    A panel for each subject of each video shows the eight probabilities, the label, what the
+    label rests on (face, audio, neighbouring frames), and annotations if they are given.
+    Unlabelled frames are hatched.
+
+    Example: abaw plot labels.csv -o timeline.png --from 0:10 --to 0:30
+    """
+    from abawcli.formats.inputs import expand_inputs
+    from abawcli.formats.outputs import check_apart, check_places
+    from abawcli.formats.tables import TABLE_SUFFIXES
+    from abawcli.formats.tracks import LABEL_SUFFIXES
+    from abawcli.views.timeline import PlotSettings, plot_files
+
+    tables = list(expand_inputs(inputs, TABLE_SUFFIXES))
+    annotations = list(expand_inputs([labels], LABEL_SUFFIXES)) if labels else []
+    check_apart([output], [*tables, *annotations])
+    check_places([output])
+    start, end = (from_s or -math.inf), (math.inf if to_s is None else to_s)
+    settings = PlotSettings(lines, start, end)
+    summary = plot_files(tables, output, annotations, settings, overwrite=overwrite)["summary"]
+    if not quiet:
+        say(f"abaw: {output}: {summary['panels']} timelines")
+    report_failures(summary["failed"], len(tables) - len(summary["failed"]))

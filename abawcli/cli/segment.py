@@ -1,0 +1,65 @@
+"""`abaw segment`: from a label a frame to segments in seconds."""
+
+from pathlib import Path
+
+import click
+
+from abawcli.cli.batch import report_failures
+from abawcli.cli.console import say
+from abawcli.cli.options import (
+    inputs_argument,
+    output_option,
+    overwrite_option,
+    verbosity_options,
+)
+from abawcli.config import Segmentation
+from abawcli.errors import UsageError
+
+DEFAULT = Segmentation()
+DURATION = click.FloatRange(min=0)
+
+
+@click.command(name="segment")
+@inputs_argument
+@output_option
+@click.option(
+    "--min-duration", type=DURATION, default=DEFAULT.min_duration_s, show_default=True,
+    metavar="SECONDS", help="Shorter segments become gaps.",
+)  # fmt: skip
+@click.option(
+    "--max-gap", type=DURATION, default=DEFAULT.max_gap_s, show_default=True, metavar="SECONDS",
+    help="Segments of one label join over unlabelled time up to this long.",
+)  # fmt: skip
+@overwrite_option
+@verbosity_options
+def command(
+    inputs: tuple[str, ...],
+    output: Path,
+    min_duration: float,
+    max_gap: float,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Turn prediction tables into segments: one label, its start and its end in seconds.
+
+    All tables go into one csv with the columns video, subject, label, start_s, end_s, duration_s,
+    mean_confidence and share_with_face. Frames without a label lie between segments.
+
+    Example: abaw segment labels.csv -o segments.csv
+    """
+    from abawcli.formats.inputs import expand_inputs
+    from abawcli.formats.outputs import check_apart, check_places
+    from abawcli.formats.tables import TABLE_SUFFIXES
+    from abawcli.stages.segment import segment_files
+
+    if output.suffix.lower() != ".csv":
+        raise UsageError(f"{output} must end in .csv")
+    tables = list(expand_inputs(inputs, TABLE_SUFFIXES))
+    check_apart([output], tables)
+    check_places([output])
+    config = Segmentation(min_duration, max_gap)
+    summary = segment_files(tables, output, config, overwrite=overwrite)["summary"]
+    if not quiet:
+        counts = f"{summary['segments']} segments of {summary['videos']} videos"
+        say(f"abaw: {output}: {counts}")
+    report_failures(summary["failed"], len(tables) - len(summary["failed"]))

@@ -1,0 +1,158 @@
+"""Timelines: what is drawn where, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from abawcli.cli import main
+from abawcli.errors import InputError
+from abawcli.formats.tables import PROBABILITIES, write_table
+from abawcli.labels import CLASSES
+from abawcli.views.palette import COLOURS
+from abawcli.views.timeline import draw_timeline, find_spans, format_time, split_tracks
+
+LABELS = [0, 0, 4, 4, -1, -1, 3, 3]
+
+
+def make_table(video: str = "clip", subject: str = "main", start_s: float = 0.0) -> pd.DataFrame:
+    """Return a table of two frames a second with LABELS, each at a probability of 0.65."""
+    count, label = len(LABELS), np.array(LABELS)
+    p = np.full((count, 8), 0.05)
+    p[np.arange(count), label] = 0.65
+    p[label < 0] = np.nan
+    known = label >= 0
+    table = pd.DataFrame(
+        {
+            "video": video,
+            "frame": np.arange(1, count + 1),
+            "time_s": start_s + np.arange(count) / 2,
+            "subject": subject,
+            "found": known,
+            **dict.fromkeys(("face_score", "x", "y", "w", "h"), 1.0),
+            "source": np.where(known, "av", "none"),
+            "label": label,
+            "confidence": np.where(known, 0.65, np.nan),
+        }
+    )
+    return table.assign(**dict(zip(PROBABILITIES, p.T, strict=True)))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    write_table(make_table(), tmp_path / "clip.csv", {})
+    return tmp_path / "clip.csv"
+
+
+def read_band(axes: Axes, band: int) -> list[tuple[float, float, str]]:
+    """Return the spans of a band from the top, with their colours."""
+    bars = [
+        (path.get_extents(), to_hex(part.get_facecolor()[0]))
+        for part in axes.collections
+        if isinstance(part, PolyCollection)
+        for path in part.get_paths()
+    ]
+    heights = sorted({round(box.y0, 6) for box, _ in bars if box.y0 < -0.01}, reverse=True)
+    return [(b.x0, b.x1, c) for b, c in bars if round(b.y0, 6) == heights[band]]
+
+
+def test_the_label_band_shows_each_label_from_its_first_frame_to_the_next_one() -> None:
+    (axes,) = draw_timeline(split_tracks(make_table())).axes
+    assert read_band(axes, 0) == [
+        (0.0, 1.0, COLOURS["Neutral"]),
+        (1.0, 2.0, COLOURS["Happiness"]),
+        (2.0, 3.0, "#ffffff"),
+        (3.0, 4.0, COLOURS["Fear"]),
+    ]
+
+
+def test_annotations_have_a_band_of_their_own() -> None:
+    labels = np.array([1, 1, 1, 1])  # and none for the other frames
+    (axes,) = draw_timeline(split_tracks(make_table(), {"clip": labels})).axes
+    assert [text.get_text() for text in axes.get_yticklabels()][-1] == "annotation"
+    assert read_band(axes, 2) == [(0.0, 2.0, COLOURS["Anger"]), (2.0, 4.0, "#ffffff")]
+
+
+def test_subjects_stand_below_each_other_with_one_colour_a_class() -> None:
+    both = pd.concat([make_table(subject="0"), make_table(subject="1")])
+    figure = draw_timeline(split_tracks(both), lines=True)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["clip, subject 0", "clip, subject 1"]
+    for axes in figure.axes:
+        drawn = [to_hex(line.get_color()) for line in axes.get_lines()]
+        assert drawn == [COLOURS[name] for name in CLASSES]
+    assert len(set(COLOURS.values())) == len(CLASSES)
+
+
+def test_a_span_of_seconds_is_cut_out() -> None:
+    (track,) = split_tracks(make_table(), None, (1.0, 2.6))
+    assert track.start_s.tolist() == [1.0, 1.5, 2.0, 2.5]
+    with pytest.raises(InputError, match="no frame lies between 90 s and 100 s"):
+        split_tracks(make_table(), None, (90.0, 100.0))
+
+
+def test_runs_end_where_rows_were_left_out() -> None:
+    start, end = np.array([0.0, 1.0, 9.0]), np.array([1.0, 2.0, 10.0])
+    assert find_spans(np.array([4, 4, 4]), start, end) == [(4, 0.0, 2.0), (4, 9.0, 10.0)]
+
+
+def test_times_are_minutes_and_seconds() -> None:
+    assert [format_time(t) for t in (0, 59.6, 61, 3600)] == ["0:00", "1:00", "1:01", "60:00"]
+    assert format_time(59.96, 1) == "1:00.0" and format_time(-0.25, 1) == "-0:00.2"
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_plot_writes_a_picture_and_keeps_finished_work(table: Path, suffix: str) -> None:
+    output = table.parent / f"timeline.{suffix}"
+    arguments = ["plot", str(table), "-o", str(output)]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    first = output.stat().st_mtime_ns
+    if suffix == "png":
+        with Image.open(output) as picture:
+            assert picture.width > 1000
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 0 and output.stat().st_mtime_ns == first
+
+
+def test_segment_writes_all_tables_and_names_what_failed(table: Path) -> None:
+    write_table(make_table("other", start_s=5.0), table.parent / "other.csv", {})
+    (table.parent / "broken.csv").write_text("no table")
+    names = [str(table.parent / name) for name in ("clip.csv", "other.csv", "broken.csv")]
+    output = table.parent / "segments.csv"
+    result = CliRunner().invoke(main, ["segment", *names, "-o", str(output)])
+    assert result.exit_code == 1 and "broken.csv" in result.stderr
+    rows = pd.read_csv(output)
+    assert rows["video"].tolist() == ["clip"] * 3 + ["other"] * 3
+    assert rows["start_s"].tolist() == [0.0, 1.0, 3.0, 5.0, 6.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["plot", "clip.csv", "-o", "p.xlsx"], 2, "p.xlsx is no picture name"),
+        (["plot", "clip.csv", "-o", "p.png", "--from", "9", "--to", "0:08"], 2, "is empty"),
+        (["plot", "clip.csv", "-o", "p.png", "--from", "soon"], 2, "'soon' is no time"),
+        (["plot", "nothing.csv", "-o", "p.png"], 1, "no such file: nothing.csv"),
+        (["segment", "clip.csv", "-o", "s.txt"], 2, "s.txt must end in .csv"),
+        (["segment", "clip.csv", "copy.csv", "-o", "s.csv"], 1, "is about clip, subject main, too"),
+    ],
+)
+def test_bad_input(
+    table: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(table.parent)
+    write_table(make_table(), Path("copy.csv"), {})
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == code, result.output
+    assert message in " ".join(result.stderr.split())
+    assert not Path("p.png").exists()
