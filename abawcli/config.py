@@ -84,12 +84,18 @@ class ContactSheet:
 
 @dataclass(frozen=True)
 class Smoothing:
-    """Predictions over time."""
+    """Predictions over time. The window is in frames where these are given, else in seconds."""
 
     method: str = "median"  # keeps sharp changes; drops what lasts less than half a window
-    window_frames: int = 25  # odd; about a second of most videos
-    window_s: float | None = None  # seconds; where given, it decides instead of frames
-    space: str = "probabilities"  # what the statistic is of; logits: their centred logarithms
+    window_frames: int | None = None  # odd
+    window_s: float | None = 1.0  # expressions last half a second to four; the same at any rate
+    space: str = "probabilities"  # what the statistic is of; logits: their centred logarithms. A
+    # csv table has six digits of a probability, too few for the logarithms of small ones
+
+    def __post_init__(self) -> None:
+        """Keep one of the two windows, so that equal smoothings are equal."""
+        if self.window_frames is not None:
+            object.__setattr__(self, "window_s", None)
 
 
 LEFTOVER_AGE_S = 86_400  # a day: no run is that long without writing, and a live one is spared
@@ -393,7 +399,8 @@ class HeadTraining:
     ema_decay: float = 0.0  # of the EMA of the weights that is kept; 0: the last weights
     folds: int = 5  # one of which is held out where no other videos are given
     network: GatedHead | DualBranchHead = GatedHead()
-    smoothing: Smoothing = Smoothing("median", 101, None, "logits")  # of what the head predicts
+    smoothing: Smoothing = Smoothing("median", 101, None, "logits")  # of what the head predicts, as
+    # published for videos of 30 frames a second
     seed: int = 0
 
 
@@ -412,7 +419,7 @@ DUAL_BRANCH_TRAINING = HeadTraining(
     modality_dropout=0.1,
     ema_decay=0.99,
     network=DualBranchHead(),
-    smoothing=Smoothing("median", 25, None, "probabilities"),
+    smoothing=Smoothing(),
 )
 
 

@@ -1,83 +1,134 @@
-"""Probabilities over time: each frame becomes a statistic of a window around it.
+"""Probabilities over time: each row becomes a statistic of a window around it.
 
-Arrays in, arrays out, one subject of one video at a time. Rows that are not valid take no part
-in any window, but receive one. At both ends the window is cut off: nothing is made up beyond.
+Arrays in, arrays out, one subject of one video at a time. Rows stand at positions, in seconds or
+in frame numbers. Evidence is the rows that take part in windows; every row receives one.
+
+The window of a row of evidence is symmetric: as many rows of evidence before it as after it, at
+most half a window away. At an edge, where evidence begins or ends, it shrinks to the row itself:
+if it were cut off on one side only, the longer expression would swallow the shorter one there. The
+window of any other row holds all evidence within half a window.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
-from abawcli.config import SMOOTHING_SPACES, Smoothing
+from abawcli.config import SMOOTHING_SPACES, Media, Smoothing
 from abawcli.errors import UsageError
-from abawcli.labels import N_CLASSES
+from abawcli.labels import IGNORE, N_CLASSES
+from abawcli.sources import FILLED, NONE, SOUND, Names, has_face
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Index = NDArray[np.intp]
 LEAST = 1e-7  # a probability whose logarithm still counts; csv tables have six digits
+GATHERED = 1 << 16  # values that are copied at once, for windows of unusual size: 512 kB, as caches
+# are; twice as fast as 32 MB
+ROUNDING_S = 1.5e-3  # by which a row may be outside of a window: many containers round both times
+# to milliseconds, and no frames are that close to each other
 
 
-def _reach(rows: int, window: int) -> int:
-    """Return how many rows a window extends to either side, as far as there are any."""
-    return min(window // 2, rows - 1)
+@dataclass(frozen=True)
+class Windows:
+    """Which rows of evidence (E,) each of the rows (T,) has in its window: first <= k < end."""
+
+    first: Index  # (T,)
+    end: Index  # (T,)
+    at: Array  # (T,) positions of the rows
+    evidence_at: Array  # (E,) positions of the evidence
+    width: float  # of a whole window
+
+    @property
+    def size(self) -> Index:
+        """Return how many rows of evidence each window holds, (T,)."""
+        return self.end - self.first
+
+    def select(self, rows: Mask) -> "Windows":
+        """Return the windows of some of the rows."""
+        return Windows(
+            self.first[rows], self.end[rows], self.at[rows], self.evidence_at, self.width
+        )
+
+    def gather(self, rows: Index) -> Iterator[tuple[Index, Index, Mask]]:
+        """Yield some rows at a time (n,), with the evidence in their windows (n, W).
+
+        Also yields which of it is inside of each window: they differ in size.
+        """
+        rows = rows[np.argsort(-self.size[rows], kind="stable")]  # widest first
+        while len(rows):
+            width = int(self.size[rows[0]])
+            some, rows = np.split(rows, [max(1, GATHERED // (width * N_CLASSES))])
+            index = self.first[some, None] + np.arange(width)
+            inside = index < self.end[some, None]
+            yield some, index.clip(max=len(self.evidence_at) - 1), inside
 
 
-def _average(values: Array, valid: Mask, kernel: Array) -> Array:
-    """Average (T, C) under a kernel (W,), weights of missing rows shared by the others."""
-
-    def add_up(rows: Array) -> Array:
-        out: Array = ndimage.correlate1d(rows, kernel, axis=0, mode="constant")
-        return out
-
-    weight = add_up(valid.astype(np.float64))  # (T,)
-    total = add_up(np.where(valid[:, None], values, 0.0))  # (T, C)
-    return total / np.where(weight > 0, weight, 1.0)[:, None]
-
-
-def smooth_mean(p: Array, valid: Mask, window: int) -> Array:
-    """Average the window."""
-    return _average(p, valid, np.ones(2 * _reach(len(p), window) + 1))
+def place_windows(at: Array, valid: Mask, reach: float, width: float) -> Windows:
+    """Return the windows of rows at ascending positions (T,), of which `valid` are evidence."""
+    there = at[valid]
+    first = np.searchsorted(there, at - reach, "left")
+    end = np.searchsorted(there, at + reach, "right")
+    own = np.arange(len(there))  # (E,) place of a row of evidence among them
+    either = np.minimum(own - first[valid], end[valid] - 1 - own)
+    first[valid], end[valid] = own - either, own + either + 1
+    return Windows(first, end, at, there, width)
 
 
-def smooth_gaussian(p: Array, valid: Mask, window: int) -> Array:
-    """Average the window with weights of a bell curve; sigma is a quarter of the window."""
-    reach = _reach(len(p), window)
-    steps = np.arange(-reach, reach + 1)
-    return _average(p, valid, np.exp(-0.5 * (steps / (window / 4)) ** 2))
+def smooth_mean(p: Array, windows: Windows) -> Array:
+    """Average the evidence (E, 8) of each window."""
+    total = np.concatenate([np.zeros((1, p.shape[1])), p.cumsum(axis=0)])
+    mean: Array = (total[windows.end] - total[windows.first]) / windows.size[:, None]
+    return mean
 
 
-def smooth_vote(p: Array, valid: Mask, window: int) -> Array:
-    """Give each class the share of the window's frames in which it is the likeliest."""
-    votes = np.eye(N_CLASSES)[p.argmax(axis=1)]
-    # A millionth of the probabilities themselves: enough to break ties, too little to outvote.
-    return smooth_mean(votes + 1e-6 * p, valid, window)
-
-
-def smooth_median(p: Array, valid: Mask, window: int) -> Array:
-    """Take each class's median.
-
-    Missing rows, and those beyond both ends, are set alternately below and above every
-    value. Of any run of them in a window as many then lie below as above, or one more:
-    an odd window's median is a middle value of the valid rows, the upper or the lower one if
-    they are even in number. The other sign gives the other, and half of their sum the median.
-    """
-    reach = _reach(len(p), window)
-    padded = np.pad(p, ((reach, reach), (0, 0)))  # (T + 2 reach, 8)
-    missing = ~np.pad(valid, reach)
-    below = np.cumsum(missing[missing]) % 2 == 0
-    least, most = p.min() - 1, p.max() + 1
-    out = np.zeros_like(p)
-    for flipped in (False, True):
-        padded[missing] = np.where(below ^ flipped, least, most)[:, None]
-        for c in range(p.shape[1]):
-            middle = ndimage.median_filter(padded[:, c], 2 * reach + 1, mode="nearest")
-            out[:, c] += middle[reach : reach + len(p)] / 2
+def smooth_gaussian(p: Array, windows: Windows) -> Array:
+    """Average with weights of a bell curve; sigma is a quarter of the window."""
+    out = np.empty((len(windows.at), p.shape[1]))
+    for rows, index, inside in windows.gather(np.arange(len(windows.at))):
+        away = windows.evidence_at[index] - windows.at[rows, None]  # (n, W)
+        weight = np.where(inside, np.exp(-0.5 * (away / (windows.width / 4)) ** 2), 0.0)
+        weight /= weight.sum(axis=1, keepdims=True)
+        out[rows] = (weight[:, None] @ p[index])[:, 0]
     return out
 
 
-SMOOTHERS: dict[str, Callable[[Array, Mask, int], Array]] = {
+def smooth_vote(p: Array, windows: Windows) -> Array:
+    """Give each class the share of the window's rows in which it is the likeliest."""
+    votes = np.eye(N_CLASSES)[p.argmax(axis=1)]
+    # A millionth of the probabilities themselves: enough to break ties, too little to outvote.
+    return smooth_mean(votes, windows) + 1e-6 * smooth_mean(p, windows)
+
+
+def smooth_median(p: Array, windows: Windows) -> Array:
+    """Take each class's median.
+
+    Most windows hold the same odd number of rows, which a filter takes in a tenth of the time.
+    """
+    out = np.empty((len(windows.at), p.shape[1]))
+    counts = np.bincount(windows.size)
+    counts[::2] = 0
+    usual = int(counts.argmax())
+    alike = (windows.size == usual) & (counts[usual] > 0)
+    middle = windows.first[alike] + usual // 2
+    for c in range(p.shape[1]):
+        if alike.any():
+            out[alike, c] = ndimage.median_filter(p[:, c], usual)[middle]
+    by_class = np.ascontiguousarray(p.T)  # (8, E)
+    for rows, index, inside in windows.gather(np.flatnonzero(~alike)):
+        ordered = by_class.take(index, axis=1)  # (8, n, W)
+        if not inside.all():
+            ordered[:, ~inside] = np.inf
+        ordered.sort(axis=2)
+        count, own = inside.sum(axis=1), np.arange(len(rows))
+        lower, upper = (ordered[:, own, k] for k in ((count - 1) // 2, count // 2))
+        out[rows] = (lower + upper).T / 2
+    return out
+
+
+SMOOTHERS: dict[str, Callable[[Array, Windows], Array]] = {
     "median": smooth_median,
     "mean": smooth_mean,
     "gaussian": smooth_gaussian,
@@ -95,56 +146,117 @@ def to_logits(p: Array) -> Array:
     return centred
 
 
-def smooth_probabilities(
-    p: Array, valid: Mask, method: str, window_frames: int, space: str = "probabilities"
-) -> Array:
-    """Smooth the probabilities (T, 8) of one subject's consecutive frames.
-
-    Rows outside `valid` (T,) are not looked at. Returns (T, 8), rows summing to 1, and NaN
-    where no valid row lies in the window. A median that is 0 for all classes becomes the mean.
-    `space` says whether the statistic is one of probabilities or of logits; votes are the same.
+def check_smoothing(config: Smoothing) -> None:
+    """Make sure that a smoothing is one.
 
     Raises:
-        UsageError: an unknown method or space, or a window that is not an odd number of frames.
+        UsageError: an unknown method or space, or a window that is neither longer than 0 s nor an
+            odd number of frames.
     """
-    if method not in SMOOTHERS:
-        raise UsageError(f"unknown smoothing {method!r}; known are {', '.join(SMOOTHERS)}")
-    if space not in SMOOTHING_SPACES:
-        raise UsageError(f"cannot smooth {space!r}; choose {' or '.join(SMOOTHING_SPACES)}")
-    if window_frames < 1 or window_frames % 2 == 0:
-        raise UsageError(f"a window must be an odd number of frames, not {window_frames}")
-    width = 2 * _reach(len(p), window_frames) + 1
-    reached: Mask = ndimage.maximum_filter1d(valid, width, mode="constant")
-    known = np.where(valid[:, None], p, 0.0)
-    if space == "logits" and method != "vote":
-        smooth = special.softmax(SMOOTHERS[method](to_logits(known), valid, window_frames), axis=1)
-    else:
-        smooth = SMOOTHERS[method](known, valid, window_frames)
-        empty = smooth.sum(axis=1) < 1e-9
-        if empty.any():
-            smooth[empty] = smooth_mean(known, valid, window_frames)[empty]
-    out = np.full_like(known, np.nan)
-    out[reached] = smooth[reached] / smooth[reached].sum(axis=1, keepdims=True)
+    if config.method not in SMOOTHERS:
+        raise UsageError(f"unknown smoothing {config.method!r}; known are {', '.join(SMOOTHERS)}")
+    if config.space not in SMOOTHING_SPACES:
+        raise UsageError(f"cannot smooth {config.space!r}; choose {' or '.join(SMOOTHING_SPACES)}")
+    frames, window_s = config.window_frames, config.window_s
+    if frames is not None and (frames < 1 or frames % 2 == 0):
+        raise UsageError(f"a window must be an odd number of frames, not {frames}")
+    if frames is None and not (window_s is not None and window_s > 0):
+        raise UsageError(f"a window must be longer than 0 s, not {window_s} s")
+
+
+def find_positions(
+    frame: NDArray[np.int64], time_s: Array, config: Smoothing
+) -> tuple[Array, float, float]:
+    """Return positions (T,), how far a window reaches to either side, and its whole width.
+
+    A window in frames counts frame numbers, one in seconds time. Frames without times are taken as
+    25 a second.
+    """
+    if config.window_frames is not None:
+        return frame.astype(np.float64), config.window_frames // 2, config.window_frames
+    assert config.window_s is not None
+    if np.isnan(time_s).any():
+        time_s = frame / Media.fallback_fps
+    return time_s, config.window_s / 2 + ROUNDING_S, config.window_s
+
+
+def smooth_probabilities(
+    p: Array, valid: Mask, frame: NDArray[np.int64], time_s: Array, config: Smoothing
+) -> Array:
+    """Smooth the probabilities (T, 8) of one subject's rows, in whatever order they are.
+
+    Rows outside `valid` (T,) are not looked at. Frame numbers and times (T,) say where each row
+    stands. Returns (T, 8), rows summing to 1, and NaN where no valid row is within half a window.
+    A median that is 0 for all classes becomes the mean.
+
+    Raises:
+        UsageError: as `check_smoothing`.
+    """
+    check_smoothing(config)
+    at, reach, width = find_positions(frame, time_s, config)
+    order = np.lexsort((frame, at))
+    windows = place_windows(at[order], valid[order], reach, width)
+    reached = windows.size > 0
+    out = np.full(p.shape, np.nan)
+    if reached.any():
+        evidence = p[order][valid[order]]  # (E, 8)
+        out[order[reached]] = _smooth_windows(evidence, windows.select(reached), config)
     return out
 
 
-def find_window(times_s: Array, config: Smoothing) -> int:
-    """Return the window in frames: as configured, or seconds over the median frame interval.
+def _smooth_windows(p: Array, windows: Windows, config: Smoothing) -> Array:
+    smooth = SMOOTHERS[config.method]
+    if config.space == "logits" and config.method != "vote":
+        odds: Array = special.softmax(smooth(to_logits(p), windows), axis=1)
+        return odds
+    found = np.maximum(smooth(p, windows), 0)  # differences of sums may be -1e-17
+    empty = found.sum(axis=1) < 1e-9
+    if empty.any():
+        found[empty] = np.maximum(smooth_mean(p, windows.select(empty)), 0)
+    share: Array = found / found.sum(axis=1, keepdims=True)
+    return share
 
-    Seconds become the nearest odd number of frames. Where the frame rate varies, the window
-    therefore varies in time and not in the number of predictions it averages.
+
+def smooth_rows(
+    p: Array,
+    source: Names,
+    frame: NDArray[np.int64],
+    time_s: Array,
+    config: Smoothing,
+) -> tuple[Array, Names]:
+    """Smooth one subject's probabilities (T, 8) by what each row rests on, (T,).
+
+    Faces decide every window that holds one: a row without a face of its own is `filled` there,
+    even if there is a voice in it. Elsewhere rows with a voice are smoothed among themselves and
+    keep their source, and so do rows that were `filled` before. Neither fills other rows, so that
+    smoothing again takes what is known no further. Rows that nothing decides are `none`, NaN.
 
     Raises:
-        UsageError: a window in seconds that is not positive, or frames without times.
+        UsageError: as `check_smoothing`.
     """
-    if config.window_s is None:
-        return config.window_frames
-    if not config.window_s > 0:
-        raise UsageError(f"a window must be longer than 0 s, not {config.window_s:g} s")
-    if np.isnan(times_s).any():
-        raise UsageError(
-            f"a window of {config.window_s:g} s needs the frames' times, which are not known here; "
-            "give it in frames"
-        )
-    interval_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
-    return 2 * round((config.window_s / interval_s - 1) / 2) + 1 if interval_s > 0 else 1
+    seen = has_face(source)
+    out = smooth_probabilities(p, seen, frame, time_s, config)
+    named = np.where(seen, source, np.where(np.isnan(out[:, 0]), NONE, FILLED))
+    for kind in (SOUND, FILLED):
+        own = source == kind
+        alone = own & (named == NONE)
+        if alone.any():
+            out[alone] = smooth_probabilities(p, own, frame, time_s, config)[alone]
+            named[alone] = kind
+    return out, named
+
+
+def count_removed_runs(
+    raw: NDArray[np.int64], smooth: NDArray[np.int64], known: Mask
+) -> tuple[int, int]:
+    """Return how many runs of one label smoothing removed, and how many there were.
+
+    Labels (T,) are of one subject's rows in order, before and after; a run is of consecutive rows
+    among the `known` (T,). It is removed if none of its rows keeps its label.
+    """
+    raw, smooth = raw[known], smooth[known]
+    if not len(raw):
+        return 0, 0
+    starts = np.flatnonzero(np.append(True, raw[1:] != raw[:-1]))
+    kept = np.add.reduceat((raw == smooth) & (raw != IGNORE), starts) > 0
+    return int((~kept).sum()), len(starts)

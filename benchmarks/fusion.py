@@ -37,7 +37,7 @@ from abawcli.formats.annotated import AnnotatedFeatures, read_annotated
 from abawcli.labels import IGNORE
 from abawcli.metrics import Counts, count_confusion, find_macro_f1, score_labels
 from abawcli.models.heads import TrainedHead, load_head
-from abawcli.smoothing import find_window, smooth_probabilities
+from abawcli.smoothing import smooth_probabilities
 from abawcli.stages.train_head import train_fusion_head
 from abawcli.training.head_task import classify_videos, predict_labels
 
@@ -105,9 +105,9 @@ def predict(head: TrainedHead, data: AnnotatedFeatures, config: HeadTraining) ->
     how = config.smoothing
     for rows, p in zip(videos.slices(), classify_videos(head, videos), strict=True):
         raw.append(predict_labels(p))
-        window = find_window(data.time_s[rows], how)
-        known = ~np.isnan(p[:, 0])
-        smooth = smooth_probabilities(p.astype(np.float64), known, how.method, window, how.space)
+        known, frame = ~np.isnan(p[:, 0]), np.arange(1, len(p) + 1)
+        time_s = data.time_s[rows]
+        smooth = smooth_probabilities(p.astype(np.float64), known, frame, time_s, how)
         smoothed.append(predict_labels(smooth))
     return {False: np.concatenate(raw), True: np.concatenate(smoothed)}
 

@@ -54,12 +54,13 @@ def make_table(p: NDArray[np.float64], valid: NDArray[np.bool_], videos: int) ->
 
 
 def smooth_videos(
-    p: NDArray[np.float64], valid: NDArray[np.bool_], videos: int, window: int, space: str
+    p: NDArray[np.float64], valid: NDArray[np.bool_], videos: int, config: Smoothing
 ) -> None:
     """Smooth each video's rows."""
     parts = zip(np.array_split(p, videos), np.array_split(valid, videos), strict=True)
     for rows, has in parts:
-        smooth_probabilities(rows, has, "median", window, space)
+        frame = np.arange(1, len(rows) + 1)
+        smooth_probabilities(rows, has, frame, (frame - 1) / 30, config)
 
 
 def filter_columns(p: NDArray[np.float64], window: int) -> None:
@@ -91,7 +92,8 @@ def main() -> None:
     print(f"{arguments.rows:,} rows x 8 classes, {videos} videos, median of {window} frames")
     report("scipy.ndimage.median_filter, columns alone", lambda: filter_columns(p, window))
     for space in ("probabilities", "logits"):
-        report(f"arrays, {space}", lambda s=space: smooth_videos(p, valid, videos, window, s))  # type: ignore[misc]
+        how = Smoothing("median", window, None, space)
+        report(f"arrays, {space}", lambda how=how: smooth_videos(p, valid, videos, how))  # type: ignore[misc]
     table = make_table(p, valid, videos)
     report("table, probabilities", lambda: smooth_table(table, Smoothing("median", window)))
 

@@ -108,7 +108,7 @@ say "predict"
 list_features test
 abaw predict "@$OUT/test.list" -o "$OUT/test" --recipe "$OUT/run/head.safetensors" --no-smooth
 predictions="$OUT/test"
-smoothing=$(sed -n 's/.*"command": "abaw smooth .*\(--method .*\)".*/\1/p' "$OUT/sweep.json")
+smoothing=$(sed -n 's/.*"command": "abaw smooth .*\(--smoothing .*\)".*/\1/p' "$OUT/sweep.json")
 if [ -n "$smoothing" ]; then
     # shellcheck disable=SC2086  # several words: --method median --window 25 ...
     abaw smooth "$predictions" -o "$OUT/test-smoothed" $smoothing

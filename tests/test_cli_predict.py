@@ -2,16 +2,24 @@
 
 import json
 import wave
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from media_files import Sound, make_clicks, write_media
+from sample_tables import make_table
 
 from abawcli.cli import main
-from abawcli.formats.provenance import describe_input
+from abawcli.cli.predict import COLUMNS, _summarise
+from abawcli.config import Smoothing
+from abawcli.formats.provenance import describe_input, read_provenance
 from abawcli.formats.tables import read_table
+from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
+from abawcli.models.recipes import RECIPES
+from abawcli.stages.smooth import smooth_table
 
 EMPTY = np.full((48, 64, 3), 90, np.uint8)
 
@@ -158,3 +166,59 @@ def test_a_sound_without_a_sample_is_an_error(tmp_path: Path) -> None:
     result = predict(tmp_path / "empty.wav", "-o", tmp_path / "s.csv")
     assert result.exit_code == 1 and "empty.wav" in one_line(result)
     assert not (tmp_path / "s.csv").exists()
+
+
+def test_smoothing_later_is_smoothing_at_once(tmp_path: Path) -> None:
+    """The same rows, sources included, as far as the six digits of a csv go."""
+    clip = Path(__file__).parents[1] / "sample_videos" / "leaves_and_returns_vfr.mp4"
+    for options in ([], ["--window", "9", "--smoothing", "mean"]):
+        once, raw, later = (tmp_path / name for name in ("once.csv", "raw.csv", "later.csv"))
+        assert predict(clip, "-o", once, *options).exit_code == 0
+        assert predict(clip, "-o", raw, "--no-smooth").exit_code == 0
+        result = CliRunner().invoke(main, ["smooth", str(raw), "-o", str(later), *options])
+        assert result.exit_code == 0, result.output
+        tables = [read_table(path) for path in (once, later)]
+        pd.testing.assert_frame_equal(*tables, atol=5e-6)
+
+
+def test_a_recipes_own_smoothing_is_what_smooth_does_by_default(
+    video: Path, tmp_path: Path
+) -> None:
+    """A head that a user trained carries its smoothing; those of the package do not count."""
+    tensors, about = load_checkpoint(RECIPES["compact"], "head")
+    own = {"method": "mean", "window_frames": 7, "window_s": None, "space": "logits"}
+    save_checkpoint(tmp_path / "own.safetensors", tensors, about | {"smoothing": own})
+    for recipe, expected in (
+        ("compact", asdict(Smoothing())),
+        (str(RECIPES["compact"]), asdict(Smoothing())),
+        (str(tmp_path / "own.safetensors"), own),
+    ):
+        for name, option in (("raw", "--no-smooth"), ("once", "--subject=main")):
+            output = tmp_path / f"{name}.csv"
+            assert predict(video, "-o", output, "--recipe", recipe, option).exit_code == 0
+        command = ["smooth", str(tmp_path / "raw.csv"), "-o", str(tmp_path / "later.csv")]
+        assert CliRunner().invoke(main, command).exit_code == 0
+        later = read_provenance(tmp_path / "later.csv")["settings"]
+        assert {key: later[key] for key in expected} == expected
+        assert read_provenance(tmp_path / "once.csv")["settings"]["smoothing"] == expected
+        raw = read_provenance(tmp_path / "raw.csv")["settings"]
+        assert (raw["smoothing"], raw["to_smooth"]) == (None, expected)
+
+
+def test_no_smoothing_and_how_to_smooth_exclude_each_other(video: Path, tmp_path: Path) -> None:
+    result = predict(video, "-o", tmp_path / "x.csv", "--no-smooth", "--window", "1s")
+    assert result.exit_code == 2
+    assert "--no-smooth leaves nothing to --smoothing, --window and --space" in result.stderr
+
+
+def test_the_summary_keeps_faces_apart_from_voices_and_filled_rows() -> None:
+    labels = [4] * 6 + [0] + [4] * 5 + [6] * 4 + [-1] * 2 + [5] * 6
+    raw = make_table(labels)
+    raw.loc[12:, "source"] = ["none"] * 6 + ["audio"] * 6
+    raw.loc[12:15, "label"] = -1
+    smooth = smooth_table(raw, Smoothing("median", 7))
+    row = dict(zip(COLUMNS, _summarise("v", raw, smooth, 2.0), strict=True))
+    assert row["frames with a face say"] == "Happiness 100%"
+    assert row["without one"] == "audio 6 (Sadness 100%), filled 3 (Happiness 100%)"
+    assert row["labelled"] == "88%"  # 21 of 24
+    assert row["runs smoothed away"] == "1 of 4"

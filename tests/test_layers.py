@@ -12,7 +12,8 @@ import abawcli
 
 ROOT = Path(abawcli.__file__).parent
 LAYERS = (
-    {"__init__", "__version__", "errors", "config", "labels", "metrics", "fusion", "smoothing"},
+    {"__init__", "__version__", "errors", "config", "labels", "metrics", "fusion", "smoothing"}
+    | {"sources"},
     {"device", "formats", "media", "faces"},
     {"models"},
     {"training"},

@@ -206,9 +206,8 @@ def test_several_heads_say_what_their_tables_say_fused(folds: Path, names: list[
     alone = {name: load_folds(folds, name).predict_video(features, smooth=False) for name in names}
     pd.testing.assert_frame_equal(found[READ], fuse_tables(alone)[READ], atol=1e-6)
     smooth = load_folds(folds, *names).predict_video(features)
-    raw = found["label"] >= 0
     config = Smoothing(window_frames=5) if names[0] == "dual" else Smoothing()
-    pd.testing.assert_frame_equal(smooth, smooth_table(found, config, raw.to_numpy()))
+    pd.testing.assert_frame_equal(smooth, smooth_table(found, config))
 
 
 @pytest.mark.parametrize("names", [["gated", "again"], ["gated", "dual"]])
@@ -229,12 +228,12 @@ def test_one_head_by_two_names_counts_once() -> None:
 
 def test_one_recipe_given_twice_is_that_recipe(folds: Path) -> None:
     once, twice = load_folds(folds, "gated"), load_folds(folds, "gated", "gated")
-    assert once.describe("main", True) == twice.describe("main", True)
+    assert once.describe("main", Smoothing()) == twice.describe("main", Smoothing())
     assert len(twice.head.heads) == 1  # type: ignore[union-attr]
 
 
 def test_provenance_names_every_head(folds: Path) -> None:
-    about = load_folds(folds, "gated", "dual").describe("main", True)
+    about = load_folds(folds, "gated", "dual").describe("main", Smoothing())
     paths = [folds / f"{name}.safetensors" for name in ("gated", "dual")]
     assert about["heads_sha256"] == {str(path): hash_file(path) for path in paths}
     assert about["recipe"] == f"{paths[0]}, {paths[1]}"

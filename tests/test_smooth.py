@@ -12,14 +12,14 @@ from scipy.special import softmax
 from abawcli.config import Smoothing
 from abawcli.errors import UsageError
 from abawcli.formats.tables import PROBABILITIES, read_table, write_table
-from abawcli.smoothing import SMOOTHERS, find_window, smooth_probabilities
-from abawcli.stages.smooth import smooth_table
+from abawcli.smoothing import ROUNDING_S, SMOOTHERS, smooth_probabilities
+from abawcli.stages.smooth import count_runs, smooth_table
 
 METHODS = pytest.mark.parametrize("method", list(SMOOTHERS))
 lengths = st.integers(1, 60)
 windows = st.integers(0, 20).map(lambda half: 2 * half + 1)
 seeds = st.integers(0, 10_000)
-checked = settings(max_examples=40, deadline=None)
+checked = settings(max_examples=25, deadline=None)
 
 
 def random_rows(seed: int, n: int, share_valid: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
@@ -28,17 +28,49 @@ def random_rows(seed: int, n: int, share_valid: float = 0.6) -> tuple[np.ndarray
     return p, rng.random(n) < share_valid
 
 
-def describe_window(rows: np.ndarray, offsets: np.ndarray, method: str, window: int) -> np.ndarray:
+def smooth_frames(
+    p: np.ndarray, valid: np.ndarray, method: str, window: int, space: str = "probabilities"
+) -> np.ndarray:
+    """Smooth rows that are frames 1 to T, in windows of frames."""
+    frame = np.arange(1, len(p) + 1)
+    config = Smoothing(method, window, None, space)
+    return smooth_probabilities(p, valid, frame, frame / 25, config)
+
+
+def list_evidence(at: np.ndarray, valid: np.ndarray, t: int, reach: float) -> np.ndarray:
+    """List the rows in the window of row t, straight from the definition; `at` is ascending."""
+    rows = np.flatnonzero(valid & (np.abs(at - at[t]) <= reach))
+    if not valid[t]:
+        return rows
+    before, after = rows[rows < t], rows[rows > t]
+    either = min(len(before), len(after))
+    return np.concatenate([before[len(before) - either :], [t], after[:either]])
+
+
+def describe_window(rows: np.ndarray, offsets: np.ndarray, method: str, width: float) -> np.ndarray:
     """Say what one window's valid rows (n, 8) at `offsets` become, straight from the definition."""
     weights = np.ones(len(rows))
     if method == "gaussian":
-        weights = np.exp(-0.5 * (offsets / (window / 4)) ** 2)
+        weights = np.exp(-0.5 * (offsets / (width / 4)) ** 2)
     if method == "vote":
         rows = np.eye(8)[rows.argmax(axis=1)] + 1e-6 * rows
     out = np.median(rows, axis=0)
     if method != "median" or out.sum() == 0:
         out = weights @ rows
     return out / out.sum()
+
+
+def check_rows(
+    smooth: np.ndarray, p: np.ndarray, valid: np.ndarray, at: np.ndarray,
+    method: str, reach: float, width: float,
+) -> None:  # fmt: skip
+    for t in range(len(p)):
+        inside = list_evidence(at, valid, t, reach)
+        if len(inside) == 0:
+            assert np.isnan(smooth[t]).all()
+        else:
+            expected = describe_window(p[inside], at[inside] - at[t], method, width)
+            np.testing.assert_allclose(smooth[t], expected, atol=1e-9)
 
 
 @METHODS
@@ -49,15 +81,42 @@ def test_every_row_is_its_windows_statistic(
 ) -> None:
     p, valid = random_rows(seed, n, share)
     p[~valid] = np.nan
-    smooth = smooth_probabilities(p, valid, method, window)
-    for t in range(n):
-        inside = np.arange(max(0, t - window // 2), min(n, t + window // 2 + 1))
-        inside = inside[valid[inside]]
-        if len(inside) == 0:
-            assert np.isnan(smooth[t]).all()
-        else:
-            expected = describe_window(p[inside], inside - t, method, window)
-            np.testing.assert_allclose(smooth[t], expected, atol=1e-9)
+    smooth = smooth_frames(p, valid, method, window)
+    check_rows(smooth, p, valid, np.arange(n), method, window // 2, window)
+
+
+@METHODS
+@checked
+@given(
+    st.lists(st.sampled_from([0.0, 0.01, 0.04, 0.1, 0.5, 400.0]), min_size=1, max_size=60),
+    seeds,
+    st.sampled_from([0.05, 0.33, 1.0, 3.0]),
+)
+def test_a_window_is_time_and_no_number_of_rows(
+    method: str, intervals_s: list[float], seed: int, window_s: float
+) -> None:
+    time_s = np.cumsum(intervals_s)
+    p, valid = random_rows(seed, len(time_s))
+    frame = np.arange(1, len(p) + 1)
+    shuffled = np.random.default_rng(seed).permutation(len(p))
+    config = Smoothing(method, window_s=window_s)
+    smooth = np.empty_like(p)
+    smooth[shuffled] = smooth_probabilities(
+        p[shuffled], valid[shuffled], frame[shuffled], time_s[shuffled], config
+    )
+    check_rows(smooth, p, valid, time_s, method, window_s / 2 + ROUNDING_S, window_s)
+
+
+@METHODS
+@checked
+@given(st.lists(st.sampled_from([1, 2, 7, 10_000]), min_size=1, max_size=60), seeds, windows)
+def test_a_window_in_frames_counts_frame_numbers(
+    method: str, steps: list[int], seed: int, window: int
+) -> None:
+    frame = np.cumsum(steps)
+    p, valid = random_rows(seed, len(frame))
+    smooth = smooth_probabilities(p, valid, frame, frame * np.nan, Smoothing(method, window))
+    check_rows(smooth, p, valid, frame, method, window // 2, window)
 
 
 @METHODS
@@ -67,10 +126,11 @@ def test_a_constant_stays(method: str, seed: int, n: int, window: int) -> None:
     p, valid = random_rows(seed, n)
     p[:] = [0.6, 0, 0.1, 0, 0.2, 0.1, 0, 0]
     valid[0] = True
-    smooth = smooth_probabilities(p, valid, method, window)
+    smooth = smooth_frames(p, valid, method, window)
     expected = np.eye(8)[0] if method == "vote" else p[0]
     reached = ~np.isnan(smooth[:, 0])
     np.testing.assert_allclose(smooth[reached], np.tile(expected, (reached.sum(), 1)), atol=2e-6)
+    assert (smooth[reached] >= 0).all()
 
 
 @METHODS
@@ -83,8 +143,8 @@ def test_shifting_the_rows_shifts_the_result(
     later = np.vstack([np.full((shift, 8), np.nan), p])
     valid_later = np.concatenate([np.zeros(shift, bool), valid])
     np.testing.assert_allclose(
-        smooth_probabilities(later, valid_later, method, window)[shift:],
-        smooth_probabilities(p, valid, method, window),
+        smooth_frames(later, valid_later, method, window)[shift:],
+        smooth_frames(p, valid, method, window),
         atol=1e-9,
     )
 
@@ -97,8 +157,8 @@ def test_no_class_is_treated_differently(
 ) -> None:
     p, valid = random_rows(seed, n)
     np.testing.assert_allclose(
-        smooth_probabilities(p[:, order], valid, method, window),
-        smooth_probabilities(p, valid, method, window)[:, order],
+        smooth_frames(p[:, order], valid, method, window),
+        smooth_frames(p, valid, method, window)[:, order],
         atol=1e-9,
     )
 
@@ -106,16 +166,16 @@ def test_no_class_is_treated_differently(
 @checked
 @given(seeds, windows)
 def test_median_agrees_with_scipy_inside(seed: int, window: int) -> None:
+    """Of whole tables at a constant rate, in frames and in seconds."""
     p, valid = random_rows(seed, 100, share_valid=1.0)
-    smooth = smooth_probabilities(p, valid, "median", window)
     expected = ndimage.median_filter(p, (window, 1))
     inside = slice(window // 2, 100 - window // 2)
     full = expected[inside].sum(axis=1) > 0
-    np.testing.assert_allclose(
-        smooth[inside][full],
-        (expected / np.maximum(expected.sum(axis=1, keepdims=True), 1e-12))[inside][full],
-        atol=1e-9,
-    )
+    expected = expected / np.maximum(expected.sum(axis=1, keepdims=True), 1e-12)
+    frame = np.arange(1, 101)
+    for config in (Smoothing("median", window), Smoothing("median", window_s=window / 30)):
+        smooth = smooth_probabilities(p, valid, frame, (frame - 1) / 30, config)
+        np.testing.assert_allclose(smooth[inside][full], expected[inside][full], atol=1e-9)
 
 
 @checked
@@ -127,10 +187,9 @@ def test_a_median_of_logits_is_that_of_the_network(
     logits = rng.normal(0, 2, (n, 8))
     logits += constant - logits.mean(axis=1, keepdims=True)
     valid = rng.random(n) < 0.7
-    smooth = smooth_probabilities(softmax(logits, axis=1), valid, "median", window, "logits")
+    smooth = smooth_frames(softmax(logits, axis=1), valid, "median", window, "logits")
     for t in range(n):
-        inside = np.arange(max(0, t - window // 2), min(n, t + window // 2 + 1))
-        inside = inside[valid[inside]]
+        inside = list_evidence(np.arange(n), valid, t, window // 2)
         if len(inside):
             expected = softmax(np.median(logits[inside], axis=0))
             np.testing.assert_allclose(smooth[t], expected, atol=1e-6)
@@ -138,7 +197,7 @@ def test_a_median_of_logits_is_that_of_the_network(
 
 def test_votes_are_the_same_of_logits() -> None:
     p, valid = random_rows(3, 40)
-    votes = [smooth_probabilities(p, valid, "vote", 7, s) for s in ("probabilities", "logits")]
+    votes = [smooth_frames(p, valid, "vote", 7, s) for s in ("probabilities", "logits")]
     np.testing.assert_array_equal(*votes)
 
 
@@ -146,73 +205,144 @@ def test_votes_are_the_same_of_logits() -> None:
 def test_a_window_of_one_changes_nothing(space: str) -> None:
     p, valid = random_rows(0, 50, share_valid=1.0)
     for method in ("median", "mean", "gaussian"):
-        smooth = smooth_probabilities(p, valid, method, 1, space)
+        smooth = smooth_frames(p, valid, method, 1, space)
         np.testing.assert_allclose(smooth, p, atol=1e-6)
 
 
 @METHODS
-def test_a_window_longer_than_the_video(method: str) -> None:
-    p, valid = random_rows(0, 5, share_valid=1.0)
-    assert np.isfinite(smooth_probabilities(p, valid, method, 101)).all()
-
-
-@METHODS
 @pytest.mark.parametrize("n", [1, 7])
-def test_a_window_that_exceeds_any_memory(method: str, n: int) -> None:
+@pytest.mark.parametrize("window", [101, 10**15 + 1])
+def test_a_window_longer_than_the_video(method: str, n: int, window: int) -> None:
     p, valid = random_rows(1, n, share_valid=1.0)
-    smooth = smooth_probabilities(p, valid, method, 10**15 + 1)
-    expected = describe_window(p, np.arange(n), method, 10**15 + 1)
-    np.testing.assert_allclose(smooth, np.tile(expected, (n, 1)), atol=1e-9)
+    smooth = smooth_frames(p, valid, method, window)
+    check_rows(smooth, p, valid, np.arange(n), method, window // 2, window)
 
 
 @METHODS
-def test_only_real_predictions_are_evidence(method: str, tmp_path: Path) -> None:
-    table = make_table([4] * 6 + [-1] * 9 + [2] * 6)
-    filled = smooth_table(table, Smoothing("mean", 9))
-    assert filled["source"].eq("filled").sum() == 8
-    rows = filled["source"].eq("filled")
-    filled.loc[rows, PROBABILITIES] = np.eye(8)[7]  # whatever they were filled with
-    again = smooth_table(filled, Smoothing(method, 5))
-    assert again["source"].tolist() == (
-        ["visual"] * 6 + ["filled"] * 2 + ["none"] * 5 + ["filled"] * 2 + ["visual"] * 6
-    )
-    assert again["label"].tolist() == [4] * 8 + [-1] * 5 + [2] * 8
-    assert (
-        again.loc[again["source"] == "none", [*PROBABILITIES, "confidence"]].isna().all(axis=None)
-    )
-    write_table(again, tmp_path / "again.csv", {})
-    assert read_table(tmp_path / "again.csv")["source"].tolist() == again["source"].tolist()
+@checked
+@given(st.integers(1, 40), st.integers(1, 40), windows, st.booleans(), st.booleans())
+def test_a_change_stays_in_its_place_up_to_the_edge(
+    method: str, before: int, after: int, window: int, ends: bool, gap: bool
+) -> None:
+    """However little there is before or after it: of a video, or between absences."""
+    labels = np.repeat([0, 4], [before, after])
+    if gap:
+        labels = np.concatenate([[-1] * 30, labels, [-1] * 30])
+    smooth = smooth_table(make_table(labels), Smoothing(method, window))
+    known = labels >= 0
+    assert smooth["label"][known].tolist() == labels[known].tolist()
+
+
+def test_equal_expressions_have_equal_shares_at_any_rate() -> None:
+    """One course of expressions, with flickers of 0.1 to 0.6 s, looked at 10, 24, 60 times a s."""
+    lasting = [(0, 3.0), (4, 0.1), (0, 2.0), (6, 0.6), (4, 3.3), (5, 0.3), (4, 0.7), (0, 2.0)]
+    ends = np.cumsum([seconds for _, seconds in lasting])
+    shares = {}
+    for rate in (10, 24, 60):
+        time_s = np.arange(round(ends[-1] * rate)) / rate
+        labels = np.array([k for k, _ in lasting])[np.searchsorted(ends, time_s + 1e-6)]
+        smooth = smooth_table(make_table(labels).assign(time_s=time_s), Smoothing())
+        shares[rate] = np.bincount(smooth["label"], minlength=8) / len(smooth)
+    for rate in (10, 24):
+        np.testing.assert_allclose(shares[rate], shares[60], atol=0.02)  # a frame in 12 s is 0.008
+
+
+def test_rows_of_one_time_do_not_shrink_the_window() -> None:
+    table = make_table([0] * 40 + [4] * 10 + [0] * 40)
+    table.loc[20, "time_s"] = table.loc[19, "time_s"]
+    assert (smooth_table(table, Smoothing(window_s=1.0))["label"] == 0).all()
+
+
+def test_frames_without_times_are_taken_as_25_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    table = make_table(np.random.default_rng(0).integers(0, 8, 60)).assign(time_s=np.nan)
+    smooth = smooth_table(table, Smoothing())
+    pd.testing.assert_frame_equal(smooth, smooth_table(table, Smoothing(window_frames=25)))
+    assert caplog.messages == ["frames have no times; a window of 1 s counts 25 frames a second"]
+
+
+# What a row rests on
+
+
+def table_of(sources: str, labels: list[int] | None = None) -> pd.DataFrame:
+    """Make a table of rows v(isual), b(oth), a(udio), f(illed) or n(one), 0.04 s apart."""
+    names = {"v": "visual", "b": "av", "a": "audio", "f": "filled", "n": "none"}
+    by_source = {"v": 4, "b": 4, "a": 5, "f": 7, "n": -1}
+    table = make_table(labels or [by_source[c] for c in sources])
+    return table.assign(source=[names[c] for c in sources], found=[c in "vb" for c in sources])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("vvvvaaaavvvv", "vvvvffffvvvv"),  # only sound among faces
+        ("aaaabvvvvvaa", "afffbvvvvvff"),  # sound more than half a window away stays
+        ("nnnnbvvvvvnn", "nfffbvvvvvff"),
+        ("aaaannnnaaaa", "aaaannnnaaaa"),  # sound fills nothing
+        ("ffffnnnnffff", "ffffnnnnffff"),  # nor does what was filled before
+        ("ffvvffffaaaa", "ffvvffffaaaa"),
+        ("vnnnnnnnnnnn", "vfffnnnnnnnn"),
+    ],
+)
+def test_a_row_keeps_its_source_only_if_its_own_kind_of_evidence_decides(
+    before: str, after: str
+) -> None:
+    table = table_of(before)
+    smooth = smooth_table(table, Smoothing("median", 7))
+    expected = table_of(after)["source"]
+    assert smooth["source"].tolist() == expected.tolist()
+    decided = {"visual": 4, "av": 4, "audio": 5, "none": -1}
+    own = smooth["source"] != "filled"
+    assert smooth["label"][own].tolist() == smooth["source"][own].map(decided).tolist()
+    near = smooth["source"].eq("filled") & table["source"].ne("filled")
+    assert (smooth["label"][near] == 4).all()  # a face's
+
+
+@checked
+@given(st.text("vbafn", min_size=1, max_size=40), seeds, windows)
+def test_what_is_smoothed_again_is_no_further_from_its_evidence(
+    sources: str, seed: int, window: int
+) -> None:
+    table = table_of(sources, np.random.default_rng(seed).integers(0, 8, len(sources)).tolist())
+    none = table["source"] == "none"
+    table.loc[none, [*PROBABILITIES, "confidence"]] = np.nan
+    table.loc[none, "label"] = -1
+    once = smooth_table(table, Smoothing("median", window))
+    again = smooth_table(once, Smoothing("median", window))
+    assert again["source"].tolist() == once["source"].tolist()
+    faces = np.array([c in "vb" for c in sources])
+    frames = np.arange(len(sources))
+    reached = (np.abs(frames[:, None] - frames[faces]) <= window // 2).any(axis=1)
+    kept = np.where(faces | ~reached, table["source"], "filled")
+    assert once["source"].tolist() == kept.tolist()
+
+
+def test_runs_that_smoothing_removes_are_counted() -> None:
+    raw = make_table([0] * 20 + [6] + [0] * 20 + [4] * 20 + [-1] * 2 + [4] * 3)
+    smooth = smooth_table(raw, Smoothing("median", 9))
+    assert count_runs(raw, smooth) == (1, 4)
+    assert count_runs(raw, raw) == (0, 4)
+    nothing = make_table([-1] * 3)
+    assert count_runs(nothing, nothing) == (0, 0)
 
 
 @pytest.mark.parametrize("window", [0, -3, 24])
 def test_windows_that_are_none(window: int) -> None:
-    with pytest.raises(UsageError, match=f"odd number of frames, not {window}"):
-        smooth_probabilities(np.full((3, 8), 1 / 8), np.ones(3, bool), "mean", window)
-    with pytest.raises(UsageError, match="longer than 0 s, not -1 s"):
-        find_window(np.arange(3.0), Smoothing(window_s=-1.0))
-    with pytest.raises(UsageError, match="a window of 1 s needs the frames' times"):
-        find_window(np.full(3, np.nan), Smoothing(window_s=1.0))
-    assert find_window(np.full(3, np.nan), Smoothing(window_frames=9)) == 9
+    p, frame = np.full((3, 8), 1 / 8), np.arange(1, 4)
+    for config, message in (
+        (Smoothing("mean", window), f"odd number of frames, not {window}"),
+        (Smoothing("mean", window_s=-1.0), "longer than 0 s, not -1.0 s"),
+        (Smoothing("mean", None, None), "longer than 0 s, not None s"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            smooth_probabilities(p, np.ones(3, bool), frame, frame / 25, config)
 
 
 def test_an_unknown_method_or_space() -> None:
+    p, valid = np.full((3, 8), 1 / 8), np.ones(3, bool)
     with pytest.raises(UsageError, match="cannot smooth 'ranks'; choose probabilities or logits"):
-        smooth_probabilities(np.full((3, 8), 1 / 8), np.ones(3, bool), "mean", 3, "ranks")
+        smooth_frames(p, valid, "mean", 3, "ranks")
     with pytest.raises(UsageError, match="unknown smoothing 'kalman'; known are median, mean"):
-        smooth_probabilities(np.full((3, 8), 1 / 8), np.ones(3, bool), "kalman", 3)
-
-
-@pytest.mark.parametrize(
-    ("interval_s", "window_s", "frames"),
-    [(0.04, 1.0, 25), (1 / 30, 1.0, 31), (1 / 30, 0.97, 29), (0.04, 0.001, 1), (0.0, 1.0, 1)],
-)
-def test_seconds_become_an_odd_number_of_frames(
-    interval_s: float, window_s: float, frames: int
-) -> None:
-    times_s = np.arange(100) * interval_s
-    times_s[50:] += 7.0  # a pause does not change the median interval
-    assert find_window(times_s, Smoothing(window_s=window_s)) == frames
-    assert find_window(times_s[:1], Smoothing(window_s=window_s)) == 1
+        smooth_frames(p, valid, "kalman", 3)
 
 
 def test_a_flicker_goes_and_a_change_stays() -> None:
@@ -232,7 +362,8 @@ def test_gaps_are_filled_marked_and_said(tmp_path: Path, caplog: pytest.LogCaptu
         ["visual"] * 10 + ["filled"] * 3 + ["visual"] * 10 + ["filled"] * 4 + ["none"] * 5
     )
     assert caplog.messages == [
-        "clip, subject main: 5 of 32 frames stay without a label: none within 4 frames"
+        "clip, subject main: 5 of 32 frames have no label: no voice, and no face within half a "
+        "window of 9 frames"
     ]
     kept = ["video", "frame", "time_s", "subject", "found", "face_score", *"xywh"]
     pd.testing.assert_frame_equal(smooth[kept], table[kept])
@@ -269,10 +400,19 @@ def test_rows_out_of_order_are_smoothed_in_order() -> None:
     )
 
 
-def test_what_a_head_read_from_other_frames_is_evidence_if_told_so() -> None:
+def test_what_a_head_read_from_other_frames_is_kept_where_there_is_no_face() -> None:
     table = make_table([4, 4, 4, 5, 5, 5, 5, 5, 5])
-    table.loc[3:, "source"] = "filled"  # by the head: no neighbour within the window
-    own = smooth_table(table, Smoothing("median", 3), (table["label"] >= 0).to_numpy())
-    assert own["label"].tolist() == [4, 4, 4, 5, 5, 5, 5, 5, 5]
-    assert own["source"].tolist() == table["source"].tolist()
-    assert smooth_table(table, Smoothing("median", 3))["label"].tolist()[-3:] == [-1, -1, -1]
+    table.loc[3:, "source"] = "filled"  # by the head
+    smooth = smooth_table(table, Smoothing("median", 3))
+    assert smooth["label"].tolist() == [4, 4, 4, 4, 5, 5, 5, 5, 5]
+    assert smooth["source"].tolist() == table["source"].tolist()
+
+
+def test_rows_far_apart_in_time_are_no_neighbours() -> None:
+    """20 rows of Happiness, then 400 s later 5 of Sadness: a window of 1 s mixes none."""
+    table = make_table([4] * 20 + [5] * 5)
+    late = table.index >= 20
+    table.loc[late, "frame"] += 10_000
+    table.loc[late, "time_s"] += 400
+    for config in (Smoothing(), Smoothing("median", 25)):
+        assert smooth_table(table, config)["label"].tolist() == table["label"].tolist()

@@ -274,7 +274,7 @@ def test_the_command_is_what_a_shell_takes(
     for table in ("preds/a.csv", "-x.csv"):
         Path(table).touch()
     line = write_command(named, Smoothing("mean", 25, None, "logits"))
-    options = ["--method", "mean", "--window", "25", "--space", "logits"]
+    options = ["--smoothing", "mean", "--window", "25", "--space", "logits"]
     assert shlex.split(line) == ["abaw", "smooth", given, "-o", output, *options]
 
 

@@ -281,7 +281,7 @@ def test_the_dual_branch_learns_with_either_modality(files: Files, tmp_path: Pat
         assert (found == truth).mean() > 0.7
     _, about = load_head(tmp_path / "run/head.safetensors", CPU)
     assert about["network"] == asdict(SMALL_DUAL)
-    assert about["smoothing"] == asdict(Smoothing("median", 25))
+    assert about["smoothing"] == asdict(Smoothing())
     assert about["result"] == max(history, key=lambda row: row["macro_f1"])
 
 

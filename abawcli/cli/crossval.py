@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from abawcli.cli.console import print_json, print_table, progress_bar
-from abawcli.cli.options import device_option, json_option, overwrite_option, verbosity_options
+from abawcli.cli.options import (
+    Window,
+    device_option,
+    json_option,
+    overwrite_option,
+    verbosity_options,
+)
 from abawcli.cli.train_head import (
     ANNOTATIONS,
     FEATURES,
@@ -47,7 +53,7 @@ def command(
     output: Path,
     heads: tuple[str, ...],
     folds: int,
-    window: tuple[int, float | None] | None,
+    window: Window | None,
     device: str,
     as_json: bool,
     overwrite: bool,

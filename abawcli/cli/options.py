@@ -2,13 +2,21 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from abawcli.cli.console import set_verbosity
-from abawcli.config import ROTATIONS, SUBJECTS, Prediction
+from abawcli.config import (
+    ROTATIONS,
+    SMOOTHING_METHODS,
+    SMOOTHING_SPACES,
+    SUBJECTS,
+    Prediction,
+    Smoothing,
+)
 
 Command = Callable[..., Any]
 
@@ -37,30 +45,65 @@ def verbosity_options(command: Command) -> Command:
     )(command)
 
 
-def window_option(default_frames: int, other: str = "") -> Callable[[Command], Command]:
-    """Add --window; the command receives it as frames and seconds, either of which counts.
+Window = tuple[int | None, float | None]  # frames or seconds, the other is None
 
-    With an `other` default, that depends on something else, it receives None for none.
+
+def _read_window(ctx: click.Context, parameter: click.Parameter, text: str | None) -> Window | None:
+    if text is None:
+        return None
+    if re.fullmatch(r"\d{1,15}", text):  # more digits than any video has frames
+        if int(text) % 2 == 0:
+            raise click.BadParameter(f"{text} is even; a window has a middle frame")
+        return int(text), None
+    if re.fullmatch(r"(\d{1,15}(\.\d*)?|\.\d+)s", text) and float(text[:-1]) > 0:
+        return None, float(text[:-1])
+    raise click.BadParameter(f"{text!r} is neither seconds (1.0s) nor frames (25)")
+
+
+def window_option(default: str) -> Callable[[Command], Command]:
+    """Add --window; the command receives frames and seconds, or None where it is not given."""
+    return click.option(
+        "--window", callback=_read_window, show_default=default,
+        help="Width of smoothing: seconds, such as 1.0s, or an odd number of frames.",
+    )  # fmt: skip
+
+
+def smoothing_options(default: str) -> Callable[[Command], Command]:
+    """Add --smoothing, --window and --space; each is None where it is not given.
+
+    `default` names whose smoothing it is then.
     """
 
-    def read(
-        ctx: click.Context, parameter: click.Parameter, text: str | None
-    ) -> tuple[int, float | None] | None:
-        if text is None:
-            return None
-        if re.fullmatch(r"\d{1,15}", text):  # more digits than any video has frames
-            if int(text) % 2 == 0:
-                raise click.BadParameter(f"{text} is even; a window has a middle frame")
-            return int(text), None
-        if re.fullmatch(r"(\d{1,15}(\.\d*)?|\.\d+)s", text) and float(text[:-1]) > 0:
-            return default_frames, float(text[:-1])
-        raise click.BadParameter(f"{text!r} is neither frames (25) nor seconds (1.0s)")
+    def add(command: Command) -> Command:
+        standard = Smoothing()
+        options: list[Callable[[Command], Command]] = [
+            click.option(
+                "--smoothing", "method", type=click.Choice(SMOOTHING_METHODS),
+                show_default=f"{standard.method}; {default}",
+                help="What a frame becomes of its window.",
+            ),
+            window_option(f"{standard.window_s}s; {default}"),
+            click.option(
+                "--space", type=click.Choice(SMOOTHING_SPACES),
+                show_default=f"{standard.space}; {default}",
+                help="What the statistic is of; logits are what softmax made probabilities of.",
+            ),
+        ]  # fmt: skip
+        for option in reversed(options):
+            command = option(command)
+        return command
 
-    return click.option(
-        "--window", default=None if other else str(default_frames), callback=read,
-        show_default=f"{default_frames}; {other}" if other else True,
-        help="Width of smoothing: an odd number of frames, or seconds, such as 1.0s.",
-    )  # fmt: skip
+    return add
+
+
+def choose_smoothing(
+    base: Smoothing, method: str | None, window: Window | None, space: str | None
+) -> Smoothing:
+    """Return a smoothing with what was given on the command line."""
+    changed = replace(base, method=method or base.method, space=space or base.space)
+    if window is None:
+        return changed
+    return replace(changed, window_frames=window[0], window_s=window[1])
 
 
 inputs_argument = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")

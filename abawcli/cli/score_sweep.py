@@ -15,11 +15,10 @@ def _print_candidates(sweep: Sweep) -> None:
     """Print a table a space: windows in rows, methods side by side, the best with a star."""
     scores = dict(zip(sweep.candidates, sweep.macro_f1.tolist(), strict=True))
     best = sweep.candidates[sweep.best]
-    windows = sorted({candidate.window_frames for candidate in sweep.candidates[1:]})
     for space in SMOOTHING_SPACES:
         methods = list(dict.fromkeys(s.method for s in sweep.candidates[1:] if s.space == space))
         rows = []
-        for window in windows:
+        for window in sweep.windows:
             row = [Smoothing(method, window, None, space) for method in methods]
             rows.append([str(window), *(f"{scores[s]:.4f}{' *' * (s == best)}" for s in row)])
         print_table(f"macro-F1, {space} smoothed", ["window, frames", *methods], rows)

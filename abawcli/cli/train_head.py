@@ -10,6 +10,8 @@ import click
 from abawcli.cli.console import progress_bar
 from abawcli.cli.options import (
     Command,
+    Window,
+    choose_smoothing,
     device_option,
     overwrite_option,
     verbosity_options,
@@ -86,8 +88,7 @@ def training_options(command: Command) -> Command:
         _tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA "
                  "of the weights that is kept; 0: the last weights."),
         window_option(
-            PUBLISHED.smoothing.window_frames,
-            f"{DUAL_NAME} {DUAL_BRANCH.smoothing.window_frames}",
+            f"{PUBLISHED.smoothing.window_frames}; {DUAL_NAME} {DUAL_BRANCH.smoothing.window_s}s"
         ),
         *_branch_options(),
         _tunable("--seed", "seed", click.IntRange(min=0), "Seed of all randomness."),
@@ -97,9 +98,7 @@ def training_options(command: Command) -> Command:
     return command
 
 
-def read_training(
-    head: str, window: tuple[int, float | None] | None, tuned: dict[str, Any]
-) -> HeadTraining:
+def read_training(head: str, window: Window | None, tuned: dict[str, Any]) -> HeadTraining:
     """Return a head's settings with what was given on the command line."""
     config = default_head_training(head)
     given = {k: v for k, v in tuned.items() if v is not None}
@@ -110,9 +109,7 @@ def read_training(
         given["network"] = replace(config.network, **shape)
     if "class_weight_power" in given:
         given["effective_beta"] = None
-    if window is not None:
-        smoothing = replace(config.smoothing, window_frames=window[0], window_s=window[1])
-        given["smoothing"] = smoothing
+    given["smoothing"] = choose_smoothing(config.smoothing, None, window, None)
     return replace(config, **given)
 
 
@@ -149,7 +146,7 @@ def command(
     head: str,
     valid_features: tuple[str, ...],
     valid_labels: str | None,
-    window: tuple[int, float | None] | None,
+    window: Window | None,
     device: str,
     overwrite: bool,
     quiet: bool,

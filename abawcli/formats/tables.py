@@ -36,8 +36,8 @@ from abawcli.formats.lines import check_commas
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, write_result
 from abawcli.labels import IGNORE, N_CLASSES, PROBABILITY_COLUMNS
+from abawcli.sources import SOURCES
 
-SOURCES = ("av", "visual", "audio", "filled", "none")
 PROBABILITIES = list(PROBABILITY_COLUMNS)
 SCHEMA = pa.schema(
     [

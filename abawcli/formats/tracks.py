@@ -26,12 +26,12 @@ from abawcli.formats.names import compose_name, find_names, name_place
 from abawcli.formats.submission import is_submission, read_submission
 from abawcli.formats.tables import (
     PROBABILITIES,
-    SOURCES,
     TABLE_SUFFIXES,
     read_labels,
     read_table,
 )
 from abawcli.labels import IGNORE
+from abawcli.sources import SOURCES
 
 LOG = logging.getLogger(__name__)
 LABEL_SUFFIXES = TABLE_SUFFIXES | {".txt"}
@@ -48,7 +48,7 @@ class Track:
     found: NDArray[np.bool_] | None = None  # (T,) was a face seen
     probabilities: NDArray[np.float64] | None = None  # (T, 8)
     times_s: NDArray[np.float64] | None = None  # (T,)
-    source: NDArray[np.int8] | None = None  # (T,) index in `tables.SOURCES`; -1: no row
+    source: NDArray[np.int8] | None = None  # (T,) index in `sources.SOURCES`; -1: no row
 
 
 @dataclass(frozen=True)

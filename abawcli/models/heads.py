@@ -18,6 +18,7 @@ from abawcli.models.checkpoint import halve_matrices, load_checkpoint, save_chec
 from abawcli.models.dualbranch import DualBranch
 from abawcli.models.gated import AudioOnly, Concatenation, GatedFusion, VisualOnly
 from abawcli.models.windows import SoftVoting
+from abawcli.sources import name_sources
 
 # A module that maps features (B, T, Dv), (B, T, Da) and their masks (B, T) to logits (B, T, 8),
 # NaN where it knows nothing; `uses` names the modalities it looks at, each of which has a
@@ -33,7 +34,6 @@ HEADS: dict[str, type[Head]] = {
     "dual-branch": DualBranch,
 }
 CHUNK_FRAMES = 4096  # that a head is given at once
-SOURCES = np.array([["none", "audio"], ["visual", "av"]])  # by has_visual, has_audio
 
 
 def build_head(name: str, features: Mapping[str, Any], settings: HeadSettings) -> Head:
@@ -104,7 +104,7 @@ class TrainedHead:
         for start in range(0, len(has_visual), CHUNK_FRAMES):
             final.append(stream.push(*(array[start : start + CHUNK_FRAMES] for array in arrays)))
         p = np.concatenate([*final, stream.finish()])
-        return p, name_sources(self.head.uses, has_visual, has_audio, p)
+        return p, name_readings(self.head.uses, has_visual, has_audio, p)
 
     @torch.inference_mode()
     def _classify_windows(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
@@ -120,20 +120,17 @@ class TrainedHead:
         return p
 
 
-def name_sources(
+def name_readings(
     uses: Sequence[str],
     has_visual: NDArray[np.bool_],
     has_audio: NDArray[np.bool_],
     p: NDArray[np.float32],
 ) -> NDArray[np.str_]:
-    """Say what each row of probabilities (T, 8) rests on: av, visual or audio of that frame.
-
-    `uses` are the modalities looked at. `filled` is read from the frames around it, and `none` is
-    not known: NaN.
-    """
-    used = [has & (key in uses) for key, has in (("visual", has_visual), ("audio", has_audio))]
-    own = SOURCES[used[0].astype(int), used[1].astype(int)]
-    return np.where((own == "none") & ~np.isnan(p[:, 0]), "filled", own)
+    """Say what each row of probabilities (T, 8) rests on, by the modalities that are looked at."""
+    seen, heard = (
+        has & (key in uses) for key, has in (("visual", has_visual), ("audio", has_audio))
+    )
+    return name_sources(seen, heard, ~np.isnan(p[:, 0]))
 
 
 def find_head(about: Mapping[str, Any], path: Path) -> type[Head]:

@@ -85,7 +85,26 @@ def find_recipe(name: str) -> Recipe:
             f"{path} holds {about.get('kind')!r} weights; a recipe is a head or an image encoder"
         )
     backbones = {modality: about.get(modality) or {} for modality in find_head(about, path).uses}
-    return Recipe(name, backbones, {name: path}, Smoothing(**about["smoothing"]))
+    return Recipe(name, backbones, {name: path}, _find_smoothing(path, about))
+
+
+def _find_smoothing(path: Path, about: Mapping[str, Any]) -> Smoothing:
+    """Return how a head's predictions are smoothed: as it was trained for, if by a user.
+
+    The heads that come with the package are smoothed by the default, whatever their files name.
+
+    Raises:
+        CheckpointError: the file describes no smoothing.
+    """
+    if path.resolve().parent == WEIGHTS.resolve():
+        return Smoothing()
+    try:
+        given = dict(about["smoothing"])
+        if given["window_s"] is not None:  # files of older versions give frames beside seconds
+            given["window_frames"] = None
+        return Smoothing(**given)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} describes no smoothing known here: {error!r}") from error
 
 
 def join_recipes(names: Sequence[str]) -> Recipe:

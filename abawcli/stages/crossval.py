@@ -21,7 +21,7 @@ from abawcli.formats.annotated import AnnotatedFeatures, VideoSet, read_annotate
 from abawcli.formats.folds import Folds, make_folds, read_folds, write_folds
 from abawcli.metrics import Score, score_labels
 from abawcli.models.heads import HEADS, TrainedHead, load_head
-from abawcli.smoothing import find_window, smooth_probabilities
+from abawcli.smoothing import smooth_probabilities
 from abawcli.training.head_task import (
     HEAD_NAME,
     HeadTask,
@@ -124,9 +124,9 @@ def _score_fold(fold: int, head: TrainedHead, valid: VideoSet, smoothing: Smooth
 def _smooth(
     p: NDArray[np.float32], time_s: NDArray[np.float64], config: Smoothing
 ) -> NDArray[np.float64]:
-    known = ~np.isnan(p[:, 0])
-    window = find_window(time_s, config)
-    return smooth_probabilities(p.astype(np.float64), known, config.method, window, config.space)
+    """Smooth the rows (T, 8) of one video, which are frames 1 to T."""
+    known, frame = ~np.isnan(p[:, 0]), np.arange(1, len(p) + 1)
+    return smooth_probabilities(p.astype(np.float64), known, frame, time_s, config)
 
 
 def describe_results(results: Results) -> dict[str, Any]:

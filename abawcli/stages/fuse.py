@@ -19,12 +19,10 @@ from abawcli.formats.inputs import expand_inputs
 from abawcli.formats.names import compose_name
 from abawcli.formats.tables import PROBABILITIES, TABLE_SUFFIXES, set_probabilities
 from abawcli.fusion import average_probabilities
+from abawcli.sources import join_sources
 
 KEYS = ["video", "subject", "frame"]
 PLACE = ["time_s", "found", "face_score", *"xywh"]
-SIGHT, SOUND = 1, 2  # what a source rests on, as bits
-RESTS_ON = {"av": SIGHT | SOUND, "visual": SIGHT, "audio": SOUND, "filled": 0, "none": 0}
-SOURCES = np.array(["filled", "visual", "audio", "av"])  # by bits
 
 
 def resolve_weights(weights: Sequence[float] | None, count: int) -> list[float]:
@@ -87,12 +85,10 @@ def fuse_tables(
     """
     weights = resolve_weights(weights, len(tables))
     aligned = _align_tables(tables)
-    sources = np.stack([table["source"].map(RESTS_ON).to_numpy() for table in aligned])  # (K, N)
     p = average_probabilities([table[PROBABILITIES].to_numpy() for table in aligned], weights)
-    source = SOURCES[np.bitwise_or.reduce(sources, axis=0)]
-    return set_probabilities(
-        _choose_places(aligned), p, np.where(np.isnan(p[:, 0]), "none", source)
-    )
+    sources = [table["source"].to_numpy(str) for table in aligned]
+    source = join_sources(sources, ~np.isnan(p[:, 0]))
+    return set_probabilities(_choose_places(aligned), p, source)
 
 
 def _align_tables(tables: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:

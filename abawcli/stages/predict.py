@@ -6,7 +6,7 @@ What is kept of a whole video is numbers: about 150 bytes a face and frame.
 import itertools
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from abawcli.config import MODALITIES, Hearing, Prediction
+from abawcli.config import MODALITIES, Hearing, Prediction, Smoothing
 from abawcli.device import choose_device
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.faces.subjects import NOBODY, lay_rows
@@ -31,9 +31,10 @@ from abawcli.labels import N_CLASSES
 from abawcli.models.encoder import Encoder
 from abawcli.models.ensemble import Ensemble
 from abawcli.models.extractor import Extractor, FrameFeatures
-from abawcli.models.heads import SOURCES, check_features, load_head
+from abawcli.models.heads import check_features, load_head, name_readings
 from abawcli.models.recipes import join_recipes
 from abawcli.models.subject_stream import FrameReading, SubjectStream
+from abawcli.sources import BOTH, FACE, name_sources
 from abawcli.stages.smooth import smooth_table
 
 Probabilities = NDArray[np.float32]
@@ -73,7 +74,7 @@ class FramePrediction:
 
 def _combine(reading: FrameReading) -> FramePrediction:
     found, people = reading.features, dict(reading.subjects)
-    source = "av" if found.has_audio else "visual"
+    source = BOTH if found.has_audio else FACE
     faces = [
         FacePrediction(f.subject, f.box, f.score, f.detected, people.pop(f.subject), source)
         for f in found.faces
@@ -132,10 +133,14 @@ class Predictor:
             raise UsageError(f"the recipe {self.recipe.name} is {known} only, not {modality}")
         return known if modality == "av" else modality
 
-    def describe(self, subject: str, smooth: bool) -> dict[str, Any]:
-        """Return what the results depend on, for their provenance."""
+    def describe(self, subject: str, smoothing: Smoothing | None) -> dict[str, Any]:
+        """Return what the results depend on, for their provenance.
+
+        Without smoothing, that of the recipe is recorded as what `smooth` is to do by default.
+        """
         about = self.recipe.describe() | self.extractor.describe(subject)
-        return about if smooth else about | {"smoothing": None}
+        own = about | {"smoothing": smoothing and asdict(smoothing)}
+        return own if smoothing else own | {"to_smooth": about["smoothing"]}
 
     def predict_frames(self, path: Path) -> Iterator[FramePrediction]:
         """Yield every frame of a video with all its faces, unsmoothed, in order.
@@ -201,23 +206,24 @@ class Predictor:
         p = np.full((len(v), N_CLASSES), np.nan, np.float32)
         if has_visual.any():
             p[has_visual] = self.extractor.encoder.read(torch.from_numpy(v[has_visual]).float())
-        return p, SOURCES[has_visual.astype(int), 0]
+        return p, name_readings(("visual",), has_visual, has_audio, p)
 
     def predict_video(
         self,
         path: Path,
         subject: str = "main",
-        smooth: bool = True,
+        smooth: bool | Smoothing = True,
         progress: Progress = lambda done, total, what: None,
         video: str | None = None,
     ) -> pd.DataFrame:
         """Return the prediction table of a video, picture, sound or feature file.
 
         Every decoded frame has one row, or one for each subject with `subject="all"`. The
-        column `subject` holds what was asked for, and the track's number for `all`. A frame
-        without a face rests on its sound, if there is any; with `all` only where nobody is seen
-        in the whole video, for whose voice it is nobody knows. The column `video` holds `video`,
-        or else the file's name without suffix; of feature files what they say.
+        column `subject` holds what was asked for, and the track's number for `all`. It is smoothed
+        as the recipe has it, in another way, or not at all. A frame without a face rests on its
+        sound, if there is any; with `all` only where nobody is seen in the whole video, for whose
+        voice it is nobody knows. The column `video` holds `video`, or else the file's name without
+        suffix; of feature files what they say.
 
         Raises:
             InputError: the file cannot be read or holds no frame.
@@ -232,8 +238,7 @@ class Predictor:
             table = self._predict_media(path, subject, progress, video or path.stem)
         if not smooth:
             return table
-        # What a head reads from the frames around is its own, and evidence like any other.
-        return smooth_table(table, self.recipe.smoothing, (table["label"] >= 0).to_numpy())
+        return smooth_table(table, self.recipe.smoothing if smooth is True else smooth)
 
     def _predict_features(self, subjects: list[Features], name: str) -> pd.DataFrame:
         """Read the features of each subject, a row a frame; by frame, then subject."""
@@ -260,7 +265,7 @@ class Predictor:
             sound = silent if found.sound is None else found.sound
             clock.extend(map(float, (found.frame, found.time_s, found.has_audio, *sound)))
             for face in found.faces:
-                row = (found.frame, face.subject, *face.box, face.score, face.source == "av")
+                row = (found.frame, face.subject, *face.box, face.score, face.source == BOTH)
                 faces.extend(map(float, (*row, *face.probabilities)))
             for who, p in found.absent.items():
                 absent.extend(map(float, (found.frame, who, *p)))
@@ -302,8 +307,7 @@ def _build_table(
     else:
         around = np.where(np.isnan(around), times[:, 3:], around)
     p = np.where(found[:, None], values[:, 8:], around)  # (R, 8)
-    seen = np.where(values[:, 7] == 1, "av", "visual")
-    unseen = np.where(np.isnan(p[:, 0]), "none", np.where(heard, "audio", "filled"))
+    heard = np.where(found, values[:, 7] == 1, heard)
     return _lay_columns(
         video=video,
         frame=frame,
@@ -311,7 +315,7 @@ def _build_table(
         subject=subject.astype(str) if strategy == "all" else strategy,
         found=found,
         place=values[:, [6, 2, 3, 4, 5]],
-        source=np.where(found, seen, unseen),
+        source=name_sources(found, heard, ~np.isnan(p[:, 0])),
         p=p,
     )
 
@@ -358,7 +362,7 @@ def predict_video(
     path: Path | str,
     recipe: str | Sequence[str] = "compact",
     subject: str = "main",
-    smooth: bool = True,
+    smooth: bool | Smoothing = True,
     modality: str = "av",
     rotate: int = 0,
 ) -> pd.DataFrame:

@@ -1,57 +1,93 @@
-"""Smooth a prediction table over time, and fill frames that have no prediction of their own.
+"""Smooth a prediction table over time, and fill rows that have no prediction of their own.
 
 Each row becomes a statistic of the rows within half a window before and after it, of the same
-video and subject. Frames without a prediction of their own (source `none`, or `filled` by an
-earlier smoothing) take no part in any window, but receive one and become `filled`; those with
-no prediction within their window are `none`. At both ends of a video the window is cut off:
-nothing is made up beyond it.
+video and subject: `smoothing.smooth_rows` says which take part, and what a row rests on then.
 """
 
 import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.config import Smoothing
+from abawcli.config import Media, Smoothing
 from abawcli.formats.tables import PROBABILITIES, set_probabilities
-from abawcli.smoothing import find_window, smooth_probabilities
+from abawcli.smoothing import count_removed_runs, smooth_rows
 
 LOG = logging.getLogger(__name__)
-Mask = NDArray[np.bool_]
+Rows = NDArray[np.intp]
 
 
-def smooth_table(
-    table: pd.DataFrame, config: Smoothing, evidence: Mask | None = None
-) -> pd.DataFrame:
+def name_window(config: Smoothing) -> str:
+    """Return the width of a window in words."""
+    if config.window_frames is not None:
+        return f"{config.window_frames} frames"
+    return f"{config.window_s:g} s"
+
+
+def find_smoothing(made: Mapping[str, Any]) -> Smoothing:
+    """Return how a table is to be smoothed, by its provenance: as its recipe has it, if it says."""
+    settings = made.get("settings")
+    given = settings.get("to_smooth") if isinstance(settings, Mapping) else None
+    return Smoothing(**given) if given else Smoothing()
+
+
+def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
     """Smooth a prediction table, every video and subject for itself; rows keep their order.
 
-    Probabilities, label and confidence are made anew, also of rows that were `filled` before;
-    rows that are filled have the source `filled`. Says in a warning how many rows stay without
-    a label. `evidence` (N,) says which rows take part in windows; by default those that were
-    predicted from their own frame.
+    Probabilities, label, confidence and source are made anew. Says in a warning how many rows
+    have no label, and if frames have no times.
 
     Raises:
         UsageError: an unknown method, or a window that is none.
     """
     p = table[PROBABILITIES].to_numpy(np.float64)  # (N, 8)
-    had = evidence
-    if had is None:
-        had = ~table["source"].isin(["filled", "none"]).to_numpy()
-    out = np.empty_like(p)
-    when = table[["video", "subject", "frame", "time_s"]].reset_index(drop=True)
-    for (video, subject), group in when.groupby(["video", "subject"], sort=False):
-        group = group.sort_values("frame")
-        rows = group.index.to_numpy()
-        window = find_window(group["time_s"].to_numpy(), config)
-        out[rows] = smooth_probabilities(p[rows], had[rows], config.method, window, config.space)
-        bare = int(np.isnan(out[rows, 0]).sum())
-        if bare == len(rows):
-            LOG.warning("%s, subject %s: no frame has a label", video, subject)
-        elif bare:
-            LOG.warning(
-                "%s, subject %s: %d of %d frames stay without a label: none within %d frames",
-                video, subject, bare, len(rows), window // 2,
-            )  # fmt: skip
-    filled = np.where(np.isnan(out[:, 0]), "none", "filled")
-    return set_probabilities(table, out, np.where(had, table["source"], filled))
+    source = table["source"].to_numpy().astype(str)
+    frame, time_s = table["frame"].to_numpy(), table["time_s"].to_numpy(np.float64)
+    out, named = np.empty_like(p), source.astype(object)  # texts of any length
+    if config.window_s and np.isnan(time_s).any():
+        LOG.warning(
+            "frames have no times; a window of %s counts %d frames a second",
+            name_window(config), Media.fallback_fps,
+        )  # fmt: skip
+    for who, rows in _split_subjects(table):
+        out[rows], named[rows] = smooth_rows(
+            p[rows], source[rows], frame[rows], time_s[rows], config
+        )
+        _warn_unlabelled(*who, out[rows], config)
+    return set_probabilities(table, out, named)
+
+
+def _split_subjects(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], Rows]]:
+    """Yield each video and subject with its rows, in the order of their frames."""
+    keys = table[["video", "subject", "frame"]].reset_index(drop=True)
+    for (video, subject), group in keys.groupby(["video", "subject"], sort=False):
+        order = np.argsort(group["frame"].to_numpy(), kind="stable")
+        yield (str(video), str(subject)), group.index.to_numpy()[order]
+
+
+def _warn_unlabelled(video: str, subject: str, p: NDArray[np.float64], config: Smoothing) -> None:
+    bare = int(np.isnan(p[:, 0]).sum())
+    if bare == len(p):
+        LOG.warning("%s, subject %s: no frame has a label", video, subject)
+    elif bare:
+        LOG.warning(
+            "%s, subject %s: %d of %d frames have no label: no voice, and no face within half a "
+            "window of %s", video, subject, bare, len(p), name_window(config),
+        )  # fmt: skip
+
+
+def count_runs(raw: pd.DataFrame, smooth: pd.DataFrame) -> tuple[int, int]:
+    """Return how many runs of one label smoothing removed from a table, and how many there were.
+
+    Runs are of the rows that keep a source of their own: what is filled or unlabelled is none.
+    """
+    before, after = raw["label"].to_numpy(), smooth["label"].to_numpy()
+    known = ((raw["label"] >= 0) & (raw["source"] == smooth["source"])).to_numpy()
+    counts = [
+        count_removed_runs(before[rows], after[rows], known[rows])
+        for _, rows in _split_subjects(raw)
+    ]
+    return sum(removed for removed, _ in counts), sum(total for _, total in counts)

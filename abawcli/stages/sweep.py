@@ -21,7 +21,6 @@ from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.folds import Folds, make_folds
 from abawcli.formats.provenance import read_provenance
-from abawcli.formats.tables import SOURCES
 from abawcli.formats.tracks import (
     Pair,
     Track,
@@ -32,7 +31,8 @@ from abawcli.formats.tracks import (
 )
 from abawcli.labels import IGNORE
 from abawcli.metrics import Counts, count_confusion, find_macro_f1
-from abawcli.smoothing import smooth_probabilities
+from abawcli.smoothing import smooth_rows
+from abawcli.sources import SOURCES
 
 LOG = logging.getLogger(__name__)
 Progress = Callable[[int, int | None, str], None]  # videos done, their total, which one
@@ -63,6 +63,12 @@ class Sweep:
     frames: int  # annotated
     failed: dict[str, str]  # file or annotation -> why it took no part
 
+    @property
+    def windows(self) -> list[int]:
+        """Return the windows that were compared, in frames, ascending."""
+        compared = {one.window_frames for one in self.candidates[AS_PREDICTED + 1 :]}
+        return sorted(frames for frames in compared if frames is not None)
+
 
 def list_candidates(windows: Iterable[int]) -> list[Smoothing]:
     """Return what is compared: nothing at all (a window of 1), then every smoothing, narrow first.
@@ -82,15 +88,16 @@ def list_candidates(windows: Iterable[int]) -> list[Smoothing]:
 def smooth_labels(track: Track, smoothing: Smoothing) -> Labels:
     """Return the labels (T,) that `smooth` gives a track with probabilities.
 
-    As there, rows that were filled are no evidence; frames without a row have no part in it.
+    Frames without a row have no part in it.
     """
     assert track.probabilities is not None and track.source is not None
-    there = track.source >= 0
-    own = track.source[there] < SOURCES.index("filled")
-    p = smooth_probabilities(
-        track.probabilities[there], own, smoothing.method, smoothing.window_frames, smoothing.space
+    assert track.times_s is not None
+    there = np.flatnonzero(track.source >= 0)
+    source = np.array(SOURCES)[track.source[there]]
+    p, _ = smooth_rows(
+        track.probabilities[there], source, there + 1, track.times_s[there], smoothing
     )
-    labels = np.full(len(there), IGNORE, np.int64)
+    labels = np.full(len(track.source), IGNORE, np.int64)
     labels[there] = np.where(np.isnan(p[:, 0]), IGNORE, p.argmax(axis=1))
     return labels
 
@@ -226,7 +233,7 @@ def write_command(predictions: str, smoothing: Smoothing) -> str:
     # A name that begins with a dash would be an option.
     given, made = (f"./{n}" if n.startswith("-") else n for n in (predictions, str(output)))
     return (
-        f"abaw smooth {shlex.quote(given)} -o {shlex.quote(made)} --method {smoothing.method} "
+        f"abaw smooth {shlex.quote(given)} -o {shlex.quote(made)} --smoothing {smoothing.method} "
         f"--window {smoothing.window_frames} --space {smoothing.space}"
     )
 

@@ -89,6 +89,7 @@ def list_lines(sweep: Sweep) -> dict[tuple[str, str], dict[int, float]]:
     scored = zip(sweep.candidates, sweep.macro_f1.tolist(), strict=True)
     for smoothing, macro_f1 in list(scored)[AS_PREDICTED + 1 :]:
         line = lines.setdefault((smoothing.method, smoothing.space), {})
+        assert smoothing.window_frames is not None  # a sweep is of windows in frames
         line[smoothing.window_frames] = macro_f1
     return lines
 
@@ -112,7 +113,7 @@ def draw_sweep(sweep: Sweep) -> "Figure":
         sweep.cross_validated, color="black", linewidth=1, linestyle=":",
         label=f"cross-validated, {sweep.cross_validated:.4f}",
     )  # fmt: skip
-    windows = sorted({s.window_frames for s in sweep.candidates[AS_PREDICTED + 1 :]})
+    windows = sweep.windows
     axes.set_xscale("log")
     axes.set_xticks(windows, map(str, windows))
     axes.minorticks_off()
