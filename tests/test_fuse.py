@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_tables import make_table
 
@@ -19,12 +19,14 @@ def set_sources(table: pd.DataFrame, *sources: str) -> pd.DataFrame:
     return table.assign(source=list(sources))
 
 
+@settings(deadline=None)
 @given(labels, st.floats(1e-6, 1e6))
 def test_a_table_with_itself_is_the_table(wanted: list[int], weight: float) -> None:
     table = make_table(wanted)
     pd.testing.assert_frame_equal(fuse_tables({"a": table, "b": table}, [1.0, weight]), table)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(-1, 7)] * 3), min_size=1, max_size=12), st.data())
 def test_neither_the_order_of_tables_nor_of_rows_matters(
     wanted: list[tuple[int, int, int]], data: st.DataObject
