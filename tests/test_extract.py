@@ -437,3 +437,14 @@ def test_bad_settings(tmp_path: Path, extractor: Extractor, video: Path) -> None
         Extractor(visual=str(folder))
     with pytest.raises(UsageError, match="unknown subject 'tallest'"):
         extract_features(video, tmp_path / "f.safetensors", extractor, subject="tallest")
+
+
+def test_a_track_is_a_subject(tmp_path: Path, extractor: Extractor, video: Path) -> None:
+    right = extract(video, extractor, tmp_path / "r.safetensors", subject="track 1")
+    assert right.about["subject"] == "track 1" and right.has_visual.any()
+    assert (right.box[right.has_visual, 0] > 64).all()
+    with pytest.raises(InputError, match="has no track 7; they are 0 to 1"):
+        extract_features(video, tmp_path / "s.safetensors", extractor, subject="track 7")
+    for subject in ("track", "skip"):
+        with pytest.raises(UsageError, match="unknown subject"):
+            extract_features(video, tmp_path / "s.safetensors", extractor, subject=subject)

@@ -16,14 +16,16 @@ from abawcli.cli.batch import run_each
 from abawcli.cli.boundary import report_error
 from abawcli.cli.console import print_table, progress_bar
 from abawcli.cli.options import (
+    choose_subject,
     inputs_argument,
     keep_suffix_option,
     output_option,
     overwrite_option,
     rotate_option,
+    strategy_option,
     verbosity_options,
 )
-from abawcli.config import DETECTOR_NAMES, SUBJECTS, Cropping, Tracking
+from abawcli.config import DETECTOR_NAMES, Cropping, Tracking
 from abawcli.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,15 +57,8 @@ def _check_finite(
     "--size", "side", type=click.IntRange(min=1),
     help="Pixels that crops are resized to.  [default: as in the video]",
 )  # fmt: skip
-@click.option(
-    "--subject", type=click.Choice(SUBJECTS),
-    help="Whose face, as for predict.  [default: left or right by a name that ends in _left or "
-    "_right; else main]",
-)  # fmt: skip
-@click.option(
-    "--strategy", type=click.Path(path_type=Path), metavar="FILE",
-    help="csv that says whose face for each video, as OUTPUT/strategy.csv does.",
-)  # fmt: skip
+@choose_subject("left or right by a name that ends in _left or _right; else main")
+@strategy_option
 @click.option(
     "--detector", type=click.Choice(DETECTOR_NAMES), default="retinaface", show_default=True,
     help="What finds faces; insightface needs a model pack.",

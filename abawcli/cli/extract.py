@@ -8,7 +8,9 @@ import click
 from abawcli.cli.batch import run_each
 from abawcli.cli.console import print_table, progress_bar
 from abawcli.cli.options import (
+    audio_from_option,
     batch_size_option,
+    choose_subject,
     device_option,
     inputs_argument,
     keep_suffix_option,
@@ -21,7 +23,6 @@ from abawcli.config import (
     COMPACT_FACE,
     COMPACT_VOICE,
     MODALITIES,
-    SUBJECTS,
     Hearing,
     Prediction,
 )
@@ -47,14 +48,8 @@ from abawcli.config import (
     "--audio-layers", "layers", default=Hearing.layers, show_default=True, metavar="lastN|firstN",
     help="Blocks of a sound transformer whose mean is the feature.",
 )  # fmt: skip
-@click.option(
-    "--audio-from", type=click.Path(path_type=Path), metavar="DIR",
-    help="Where the videos of crops are: their sound, and the times of official crops.",
-)  # fmt: skip
-@click.option(
-    "--subject", type=click.Choice(SUBJECTS),
-    help="Whose face, as for predict.  [default: main; of crops, whom they show]",
-)  # fmt: skip
+@audio_from_option
+@choose_subject("main; of crops, whom they show")
 @rotate_option
 @batch_size_option
 @device_option

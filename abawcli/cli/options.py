@@ -16,6 +16,7 @@ from abawcli.config import (
     SUBJECTS,
     Prediction,
     Smoothing,
+    parse_track,
 )
 
 Command = Callable[..., Any]
@@ -106,6 +107,35 @@ def choose_smoothing(
     return replace(changed, window_frames=window[0], window_s=window[1])
 
 
+class SubjectChoice(click.Choice[str]):
+    """Whose face: one of SUBJECTS, or `track N`, a number that `abaw sheet` shows."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the subject as strategies spell it."""
+        text = " ".join(str(value).lower().split())
+        if (number := parse_track(text)) is not None:
+            return f"track {number}"
+        return super().convert(value, param, ctx)
+
+
+def choose_subject(default: str) -> Callable[[Command], Command]:
+    """Add --subject; the command receives None where it is not given, which means `default`."""
+    return click.option(
+        "--subject", type=SubjectChoice(SUBJECTS), metavar=f"{'|'.join(SUBJECTS)}|track N",
+        help="Whose face: the person on screen longest and largest; in each frame the largest or "
+        "the outermost; everybody's; or the track with a number that `abaw sheet` shows.  "
+        f"[default: {default}]",
+    )  # fmt: skip
+
+
+strategy_option = click.option(
+    "--strategy", type=click.Path(path_type=Path), metavar="FILE",
+    help="csv that says whose face for each video, as `abaw crop` writes strategy.csv.",
+)  # fmt: skip
+audio_from_option = click.option(
+    "--audio-from", type=click.Path(path_type=Path), metavar="DIR",
+    help="Where the videos of crops are: their sound, and the times of official crops.",
+)  # fmt: skip
 inputs_argument = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 output_option = click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write."

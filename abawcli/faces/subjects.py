@@ -88,6 +88,18 @@ def choose_rows(frame: Ints, subject: Ints, boxes: Floats, strategy: str) -> NDA
     return order[first]
 
 
+def explain_no_track(strategy: str, subject: Ints) -> str | None:
+    """Say that no face has the number of a strategy `track N`, and which there are; or None.
+
+    `subject` (N,) are the track numbers of all faces of a video.
+    """
+    number, tracks = parse_track(strategy), int(subject.max(initial=-1)) + 1
+    if number is None or number < tracks:
+        return None
+    known = ["no face was found in it", "its only one is 0", f"they are 0 to {tracks - 1}"]
+    return f"has no track {number}; {known[min(tracks, 2)]}"
+
+
 def lay_rows(
     frames: Ints, frame: Ints, subject: Ints, boxes: Floats, strategy: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

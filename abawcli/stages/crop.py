@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.config import Cropping, Tracking, parse_track
+from abawcli.config import Cropping, Tracking
 from abawcli.errors import InputError
 from abawcli.faces.crop import Image, crop_frame
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.identity import Identity, load_identity
-from abawcli.faces.subjects import lay_rows
+from abawcli.faces.subjects import explain_no_track, lay_rows
 from abawcli.faces.track import TrackedFrame, track_faces
 from abawcli.formats.faces import (
     BOX,
@@ -96,8 +96,9 @@ def tabulate_faces(faces: FaceColumns, stretches: Stretches) -> pd.DataFrame:
     Raises:
         UsageError: no such strategy.
     """
-    laid = [_lay_stretch(faces, *part) for part in _fill_gaps(stretches, int(faces.frames[-1]))]
-    frame, subject, index = (np.concatenate(column) for column in zip(*laid, strict=True))
+    frame, subject, index = lay_stretches(
+        faces.frames, faces.frame, faces.subject, faces.boxes, stretches
+    )
     found = index >= 0
     values = np.full((len(index), len(_VALUES)), np.nan)
     values[found] = faces.values[index[found]]
@@ -107,6 +108,33 @@ def tabulate_faces(faces: FaceColumns, stretches: Stretches) -> pd.DataFrame:
     lead = {"frame": frame, "time_s": times_s, "subject": subject, "found": found}
     columns = dict(zip(_VALUES, values.T, strict=True))
     return pd.DataFrame(lead | {"detected": detected} | columns)
+
+
+def lay_stretches(
+    frames: NDArray[np.int64],
+    frame: NDArray[np.int64],
+    subject: NDArray[np.int64],
+    boxes: NDArray[np.float64],
+    stretches: Stretches,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of a table as `faces.subjects.lay_rows`, in each stretch by its strategy.
+
+    Frames outside of all stretches show nobody.
+
+    Raises:
+        UsageError: no such strategy.
+    """
+    laid = []
+    for strategy, first, last in _fill_gaps(stretches, int(frames[-1])):
+        there = np.flatnonzero((frame >= first) & (frame <= last))
+        rows = lay_rows(
+            frames[(frames >= first) & (frames <= last)],
+            frame[there], subject[there], boxes[there], strategy,
+        )  # fmt: skip
+        rows[2][rows[2] >= 0] = there[rows[2][rows[2] >= 0]]
+        laid.append(rows)
+    found, who, index = (np.concatenate(column) for column in zip(*laid, strict=True))
+    return found, who, index
 
 
 def _fill_gaps(stretches: Stretches, frames: int) -> Iterator[tuple[str, int, int]]:
@@ -122,17 +150,22 @@ def _fill_gaps(stretches: Stretches, frames: int) -> Iterator[tuple[str, int, in
         yield "skip", after, frames
 
 
-def _lay_stretch(
-    faces: FaceColumns, strategy: str, first: int, last: int
-) -> tuple[NDArray[np.int64], ...]:
-    """Return frame, subject and index into the faces of the rows of one stretch, each (R,)."""
-    frames = faces.frames[(faces.frames >= first) & (faces.frames <= last)]
-    there = np.flatnonzero((faces.frame >= first) & (faces.frame <= last))
-    frame, subject, index = lay_rows(
-        frames, faces.frame[there], faces.subject[there], faces.boxes[there], strategy
-    )
-    index[index >= 0] = there[index[index >= 0]]
-    return frame, subject, index
+def check_stretches(
+    stretches: Stretches, subject: NDArray[np.int64], frames: int, path: Path
+) -> None:
+    """Make sure that a video has the tracks and frames that are asked for.
+
+    `subject` (N,) are the track numbers of its faces.
+
+    Raises:
+        InputError: it has not.
+    """
+    for stretch in stretches:
+        where = f"{stretch.source}: {path}" if stretch.source else str(path)
+        if problem := explain_no_track(stretch.strategy, subject):
+            raise InputError(f"{where} {problem}")
+        if stretch.first > frames:
+            raise InputError(f"{where} has no frame {stretch.first}; the last is {frames}")
 
 
 def crop_video(
@@ -206,7 +239,9 @@ def crop_folders(
     faces = collect_faces(
         track_faces(read_frames(path, rotate), detector, tracking, identity), update
     )
-    tables = {output: _choose_faces(faces, folders[output], path) for output in todo}
+    for output in todo:
+        check_stretches(folders[output], faces.subject, int(faces.frames[-1]), path)
+    tables = {output: tabulate_faces(faces, folders[output]) for output in todo}
     for output, provenance in todo.items():
         with replace_folder(output, provenance) as folder:
             write_faces(tables[output], folder / FACES_NAME, provenance)
@@ -217,25 +252,6 @@ def crop_folders(
             )
         done[output] = _summarise(tables[output])
     return done
-
-
-def _choose_faces(faces: FaceColumns, stretches: Stretches, path: Path) -> pd.DataFrame:
-    """Return the table of a choice that fits the video.
-
-    Raises:
-        InputError: a track or a frame that the video has not.
-    """
-    tracks, frames = int(faces.subject.max(initial=-1)) + 1, int(faces.frames[-1])
-    for stretch in stretches:
-        where = f"{stretch.source}: {path}" if stretch.source else str(path)
-        number = parse_track(stretch.strategy)
-        if number is not None and number >= tracks:
-            known = ["no face was found in it", "its only one is 0"]
-            known += [f"they are 0 to {tracks - 1}"]
-            raise InputError(f"{where} has no track {number}; {known[min(tracks, 2)]}")
-        if stretch.first > frames:
-            raise InputError(f"{where} has no frame {stretch.first}; the last is {frames}")
-    return tabulate_faces(faces, stretches)
 
 
 def list_tracks(faces: FaceColumns) -> pd.DataFrame:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawcli.config import SUBJECTS
+from abawcli.config import SUBJECTS, is_strategy
 from abawcli.errors import InputError, UsageError
 from abawcli.faces.crop import read_square
-from abawcli.faces.subjects import lay_rows
+from abawcli.faces.subjects import explain_no_track, lay_rows
 from abawcli.formats.abaw import ROW_TOLERANCE
 from abawcli.formats.crops import (
     find_scales,
@@ -105,6 +105,8 @@ def extract_video(
         people=people,
         visual=np.frombuffer(visual, np.float16).reshape(len(people), wide),
     )
+    if problem := explain_no_track(subject, people[:, 1].astype(int)):
+        raise InputError(f"{path} {problem}")
     about = _tell(extractor, path, video, kind="recording", sound=None, scales=None)
     return [
         collected.lay_out(index, about | {"subject": name})
@@ -361,7 +363,8 @@ def extract_features(
         path: video, sound (with the modality audio), our crops, or official ones.
         output: `<name>.safetensors`.
         extractor: the backbones.
-        subject: one of SUBJECTS; None: the main one, or those that crops were made for.
+        subject: one of SUBJECTS, or `track N`; None: the main one, or those that crops were made
+            for.
         audio_from: folder with the videos that crops were made from.
         video: what the features are of, by which annotations go, and videos in `audio_from`; by
             default the name of the file, without suffix, or of the folder.
@@ -378,7 +381,7 @@ def extract_features(
     if crops and extractor.rotate:
         raise UsageError(f"{path} holds crops; rotate the video when they are cut")
     meant = subject or (read_subject(path) if crops else SUBJECTS[0])
-    if meant not in SUBJECTS and not crops:
+    if not crops and (not is_strategy(meant) or meant == "skip"):
         raise UsageError(f"unknown subject {meant!r}; choose one of {', '.join(SUBJECTS)}")
     named = decode_name(video or name_video(path))
     work = _describe_input(path, sound, extractor, meant, named)
