@@ -11,7 +11,14 @@ from safetensors.numpy import load_file, save_file
 
 from abawcli import __version__
 from abawcli.errors import InputError, OutputError
-from abawcli.formats.features import Features, name_backbone, read_features, write_features
+from abawcli.formats.features import (
+    Features,
+    drop_spelling,
+    identify_backbone,
+    name_backbone,
+    read_features,
+    write_features,
+)
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.provenance import read_provenance
 
@@ -129,6 +136,35 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
 
 def test_features_of_other_layers_are_another_backbones() -> None:
     one = {"backbone": "w", "dim": 8, "encoder": "a" * 64, "layers": "last4"}
-    assert name_backbone(one) == name_backbone({**one, "place": "/elsewhere"})
-    assert name_backbone(one) != name_backbone({**one, "layers": "first4"})
+    assert identify_backbone(one) != identify_backbone({**one, "layers": "first4"})
+    assert identify_backbone(one) != identify_backbone(None) == ()
+    assert name_backbone(one) == "w (8 wide, aaaaaaaaaaaa, layers last4)"
     assert name_backbone(None) == "none"
+
+
+def test_a_backbone_is_its_weights_and_not_its_name() -> None:
+    one = {"backbone": "models/w", "place": "/a/models/w", "dim": 8, "encoder": "a" * 64}
+    moved = {**one, "backbone": "/b/w", "place": "/b/w"}
+    assert identify_backbone(one) == identify_backbone(moved)
+    assert drop_spelling(one) == drop_spelling(moved) == {"dim": 8, "encoder": "a" * 64}
+    assert identify_backbone(one) != identify_backbone({**one, "encoder": "b" * 64})
+    for unknown in ({**one, "encoder": None}, {**moved, "encoder": None}):
+        assert identify_backbone(one) != identify_backbone(unknown)
+        assert drop_spelling(unknown) == unknown
+    assert drop_spelling(None) is None
+
+
+@pytest.mark.parametrize("name", ["visual", "audio"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_features_that_are_not_finite_are_never_written(
+    tmp_path: Path, name: str, value: float
+) -> None:
+    features = make_features()
+    values = getattr(features, name).copy()
+    row = int(getattr(features, f"has_{name}").argmax())
+    values[row, 0] = value
+    bad = replace(features, **{name: values})
+    message = f"the {name} features of frame {features.frame[row]} are no finite numbers"
+    with pytest.raises(InputError, match=message):
+        write_features(bad, tmp_path / "v.safetensors", {})
+    assert not list(tmp_path.iterdir())

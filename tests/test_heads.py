@@ -135,6 +135,44 @@ def test_a_modality_that_was_not_extracted_is_missing() -> None:
         np.testing.assert_array_equal(found, same)
 
 
+@pytest.mark.parametrize("name", sorted(HEADS))
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_a_finite_face_is_never_lost_to_what_is_not_finite(name: str, data: st.DataObject) -> None:
+    """Rows whose sound is no finite number are read as if they had none; likewise faces."""
+    frames = 20
+    head, features = make_head(name), make_features(np.arange(frames) % 8)
+    has_visual, has_audio = features.has_visual.copy(), features.has_audio.copy()
+    visual, audio = features.visual.copy(), features.audio.copy()
+    rows = st.lists(st.integers(0, frames - 1), max_size=frames)
+    wrong = st.sampled_from([np.nan, np.inf, -np.inf])
+    for values, has in ((visual, has_visual), (audio, has_audio)):
+        for row in data.draw(rows):
+            values[row, data.draw(st.integers(0, values.shape[1] - 1))] = data.draw(wrong)
+        has &= np.isfinite(values).all(axis=1)
+    found = head.classify(visual, audio, features.has_visual, features.has_audio)
+    expected = head.classify(
+        np.where(has_visual[:, None], features.visual, 0).astype(np.float16),
+        np.where(has_audio[:, None], features.audio, 0).astype(np.float16),
+        has_visual,
+        has_audio,
+    )
+    for part, same in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(part, same)
+    if "visual" in head.head.uses:
+        assert not np.isnan(found[0][has_visual]).any()
+
+
+@pytest.mark.parametrize("name", sorted(HEADS))
+def test_the_largest_numbers_of_half_precision_give_probabilities(name: str) -> None:
+    head, features = make_head(name), make_features(np.arange(20) % 8)
+    everywhere = np.ones(20, bool)
+    for size in (65504, -65504):
+        visual, audio = np.full_like(features.visual, size), np.full_like(features.audio, size)
+        p, _ = head.classify(visual, audio, everywhere, everywhere)
+        np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-5)
+
+
 def test_a_head_needs_the_modalities_it_looks_at() -> None:
     for name, missing in (("gated", "audio"), ("dual-branch", "audio"), ("audio", "audio")):
         with pytest.raises(InputError, match=f"the head '{name}' needs {missing} features"):
@@ -146,14 +184,19 @@ def test_features_of_other_backbones_are_refused() -> None:
     trained = ABOUT | {"head": "gated"}
     check_features(trained, ABOUT, "v")
     check_features(trained, {"visual": VISUAL, "audio": None}, "v")
-    for change in ({"backbone": "big"}, {"dim": 11}, {"encoder": "e" * 64}, {"encoder": None}):
+    for change in ({"dim": 11}, {"encoder": "e" * 64}, {"encoder": None}):
         other = ABOUT | {"visual": VISUAL | change}
         message = r"v: visual features of .* trained on those of tiny-face \(10 wide, ffff"
         with pytest.raises(CheckpointError, match=message):
             check_features(trained, other, "v")
         check_features(ABOUT | {"head": "audio"}, other, "v")  # never looks at faces
-    with pytest.raises(CheckpointError, match=r"features of big \(10 wide"):
-        check_features(trained, {"visual": VISUAL | {"backbone": "big"}}, "v")
+    moved = {"backbone": "./elsewhere", "place": "/a/elsewhere"}  # the weights are the same
+    check_features(trained, {"visual": VISUAL | moved}, "v")
+    without_hash = {"encoder": None}
+    trained["visual"] = VISUAL | without_hash
+    check_features(trained, {"visual": VISUAL | without_hash}, "v")
+    with pytest.raises(CheckpointError, match=r"features of big \(10 wide, no encoder"):
+        check_features(trained, {"visual": VISUAL | without_hash | {"backbone": "big"}}, "v")
 
 
 def test_damaged_checkpoints(tmp_path: Path) -> None:

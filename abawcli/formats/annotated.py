@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation
-from abawcli.formats.features import MODALITIES, Features, name_backbone, read_features
+from abawcli.formats.features import (
+    MODALITIES,
+    Features,
+    identify_backbone,
+    name_backbone,
+    read_features,
+)
 from abawcli.formats.inputs import check_input, place_inputs, warn_left_out
 from abawcli.formats.names import compose_name, name_place
 from abawcli.labels import IGNORE
@@ -143,10 +149,11 @@ def check_alike(first: Mapping[str, Any], second: Mapping[str, Any], name: str) 
         InputError: other backbones, weights or widths.
     """
     for modality in MODALITIES:
-        there, here = name_backbone(first.get(modality)), name_backbone(second.get(modality))
-        if here != there:
+        there, here = first.get(modality), second.get(modality)
+        if identify_backbone(here) != identify_backbone(there):
             raise InputError(
-                f"{name}: {modality} features of {here}, and the others are of {there}; "
+                f"{name}: {modality} features of {name_backbone(here)}, and the others are of "
+                f"{name_backbone(there)}; "
                 "extract all with the same backbones"
             )
 

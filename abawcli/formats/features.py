@@ -68,8 +68,11 @@ def write_features(features: Features, path: Path, provenance: Provenance) -> No
     `about` is completed by format, kind and version.
 
     Raises:
+        InputError: features of a row that has them are no finite numbers.
         OutputError: the place cannot be written.
     """
+    for name in MODALITIES:
+        _check_finite(path, features, name, getattr(features, f"has_{name}"))
     about = {"format": FORMAT, "kind": KIND, "abawcli": __version__} | features.about
     arrays = {
         name: np.ascontiguousarray(getattr(features, name), kind) for name, kind in TYPES.items()
@@ -148,7 +151,12 @@ def _check_modality(path: Path, features: Features, name: str) -> None:
     dim = described.get("dim") if isinstance(described, dict) else 0
     if values.shape[1] != dim:
         raise InputError(f"{path}: {name} is {values.shape[1]} wide, its description says {dim}")
-    bad = ~np.isfinite(values).all(axis=1)
+    _check_finite(path, features, name, np.ones(len(values), bool))
+
+
+def _check_finite(path: Path, features: Features, name: str, rows: NDArray[np.bool_]) -> None:
+    """Check that the features of a modality are finite numbers in the rows (T,) that are meant."""
+    bad = ~np.isfinite(getattr(features, name)).all(axis=1) & rows
     if bad.any():
         frame = features.frame[bad.argmax()]
         raise InputError(
@@ -158,9 +166,33 @@ def _check_modality(path: Path, features: Features, name: str) -> None:
 
 
 def name_backbone(described: Mapping[str, Any] | None) -> str:
-    """Say which backbone made features: what has to agree for two sets to fit each other."""
+    """Say for a reader which backbone made features."""
     if not described:
         return "none"
     encoder = str(described.get("encoder") or "no encoder")[:12]
     layers = f", layers {described['layers']}" if described.get("layers") else ""
     return f"{described.get('backbone')} ({described.get('dim')} wide, {encoder}{layers})"
+
+
+def identify_backbone(described: Mapping[str, Any] | None) -> tuple[Any, ...]:
+    """Return what has to agree for features of two descriptions to fit each other.
+
+    A backbone is its weights, by their sha256, whatever the folder is called that they were read
+    from; by its name only where the hash is not known. Not the number format: what is computed in
+    a reduced one differs less than a score tells (docs/models.md), which is checked at load.
+    """
+    if not described:
+        return ()
+    weights = described.get("encoder") or described.get("backbone")
+    return weights, described.get("dim"), described.get("layers")
+
+
+def drop_spelling(described: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return a description without the names by which its weights were found, if it has their hash.
+
+    What is left tells whether work was done with the same backbone, wherever its folder stood.
+    """
+    if described is None:
+        return None
+    spelling = ("backbone", "place") if described.get("encoder") else ()
+    return {key: value for key, value in described.items() if key not in spelling}

@@ -193,11 +193,7 @@ def load_pretrained(name: str) -> tuple[Any, dict[str, Any]]:
             name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
         )
     except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"cannot load the backbone {name!r}: {str(error).splitlines()[0].rstrip('.')}. "
-            f"On a machine with internet: `hf download {name} --local-dir DIR`; "
-            "then give DIR as the backbone"
-        ) from error
+        raise CheckpointError(_explain_failure(name, error)) from error
     missing = [
         key for key in sorted(loading["missing_keys"]) if not any(k in key for k in SPARE_WEIGHTS)
     ]
@@ -205,6 +201,19 @@ def load_pretrained(name: str) -> tuple[Any, dict[str, Any]]:
         more = len(missing) - 1
         raise CheckpointError(f"the weights of {name!r} lack {missing[0]} and {more} more")
     return network, json.loads(Path(found).read_text()) if found else {}
+
+
+def _explain_failure(name: str, error: Exception) -> str:
+    """Say why a backbone does not load: a hub's model has other ways out than a folder."""
+    reason = f"cannot load the backbone {name!r}: {str(error).splitlines()[0].rstrip('.')}"
+    if os.path.exists(name):
+        return reason
+    if name.startswith((".", "~")) or os.path.isabs(name) or name.count("/") > 1:
+        return f"no such backbone folder: {name}; give the folder where it is now"
+    return (
+        f"{reason}. There is no such folder either. On a machine with internet: "
+        f"`hf download {name} --local-dir DIR`; then give DIR as the backbone"
+    )
 
 
 def _find_weights(name: str, file: str) -> Path | None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from abawcli.formats.features import MODALITIES
 from abawcli.fusion import average_probabilities
 from abawcli.labels import N_CLASSES
-from abawcli.models.heads import TrainedHead, name_readings
+from abawcli.models.heads import TrainedHead, find_finite, name_readings
 from abawcli.models.windows import Rows, SoftVoting
 
 Probabilities = NDArray[np.float32]
@@ -79,4 +79,5 @@ class Ensemble:
         """Turn one video's features into probabilities; see `TrainedHead.classify`."""
         opinions = [head.classify(*arrays)[0] for head in self.heads]
         p = average_probabilities(opinions).astype(np.float32)
-        return p, name_readings(self.uses, arrays[2], arrays[3], p)
+        there = find_finite(arrays[0], arrays[2]), find_finite(arrays[1], arrays[3])
+        return p, name_readings(self.uses, *there, p)

@@ -6,6 +6,7 @@ batches in the caller's thread.
 
 import itertools
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ from abawcli.faces.crop import crop_frame
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.track import TrackedFace, track_faces
+from abawcli.formats.features import drop_spelling
 from abawcli.formats.inputs import SOUND_SUFFIXES
 from abawcli.media.audio import read_audio_blocks
 from abawcli.media.streams import open_streams
@@ -198,13 +200,20 @@ class Extractor:
 
     def describe(self, subject: str, crops: bool = False) -> dict[str, Any]:
         """Return what features depend on, of videos or of crops, for their provenance."""
-        about = self.about | {"subject": subject}
+        about: dict[str, Any] = {name: _drop_path(part) for name, part in self.about.items()}
+        about["subject"] = subject
         if self.encoder and not crops:
             about["detector"] = {"name": self.detector.name, "sha256": self.detector.sha256}
             about["identity"] = {"name": self.identity.name, "sha256": self.identity.sha256}
             about |= {"detection": asdict(Detection()), "tracking": asdict(Tracking())}
             about["rotate"] = self.rotate
         return about
+
+
+def _drop_path(described: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a description that does not change with the folder that the weights are in."""
+    own_path = described and os.path.isabs(described["place"])
+    return drop_spelling(described) if own_path else described
 
 
 def _tick(aligner: FrameAligner) -> Iterator[float]:

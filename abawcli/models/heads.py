@@ -12,7 +12,7 @@ from torch import Tensor
 
 from abawcli.config import DualBranchHead, GatedHead
 from abawcli.errors import CheckpointError, InputError, UsageError
-from abawcli.formats.features import name_backbone
+from abawcli.formats.features import identify_backbone, name_backbone
 from abawcli.labels import CLASSES
 from abawcli.models.checkpoint import halve_matrices, load_checkpoint, save_checkpoint
 from abawcli.models.dualbranch import DualBranch
@@ -98,18 +98,26 @@ class TrainedHead:
         """Turn one video's features (T, Dv), (T, Da) and masks (T,) into probabilities (T, 8).
 
         Also says what each row rests on, (T,). A modality that is never there may be of any width.
+        A modality that is not finite in a row is missing there.
         """
         arrays, stream = (visual, audio, has_visual, has_audio), self.open_stream()
         final = []
         for start in range(0, len(has_visual), CHUNK_FRAMES):
             final.append(stream.push(*(array[start : start + CHUNK_FRAMES] for array in arrays)))
         p = np.concatenate([*final, stream.finish()])
-        return p, name_readings(self.head.uses, has_visual, has_audio, p)
+        there = find_finite(visual, has_visual), find_finite(audio, has_audio)
+        return p, name_readings(self.head.uses, *there, p)
 
     @torch.inference_mode()
     def _classify_windows(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Map features (W, T, Dv), (W, T, Da) and masks (W, T) to probabilities (W, T, 8)."""
         values = dict(zip(("visual", "audio", "has_visual", "has_audio"), arrays, strict=True))
+        for name in ("visual", "audio"):
+            there = find_finite(values[name], values[f"has_{name}"])
+            values[f"has_{name}"] = there
+            values[name] = np.where(
+                there[..., None], values[name], np.zeros((), values[name].dtype)
+            )
         for name in self.head.uses:
             dim = self.head.get_submodule(f"{name}.norm").get_buffer("mean").shape[0]
             if values[name].shape[-1] != dim and not values[f"has_{name}"].any():
@@ -118,6 +126,11 @@ class TrainedHead:
         logits: Tensor = self.head(v.float(), a.float(), has_v, has_a)  # (W, T, 8)
         p: NDArray[np.float32] = logits.softmax(dim=-1).cpu().numpy()
         return p
+
+
+def find_finite(values: NDArray[Any], has: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where (...,) features (..., D) are there by their mask (...,), and finite numbers."""
+    return np.asarray(has & np.isfinite(values).all(axis=-1))
 
 
 def name_readings(
@@ -179,9 +192,10 @@ def check_features(head: Mapping[str, Any], features: Mapping[str, Any], name: s
     """
     for modality in HEADS[head["head"]].uses:
         made = features.get(modality)
-        trained, here = name_backbone(head.get(modality)), name_backbone(made)
-        if made and trained != here:
+        trained = head.get(modality)
+        if made and identify_backbone(trained) != identify_backbone(made):
             raise CheckpointError(
-                f"{name}: {modality} features of {here}, but the head was trained on those of "
-                f"{trained}; extract them with that backbone, or train a head on these"
+                f"{name}: {modality} features of {name_backbone(made)}, but the head was trained "
+                f"on those of {name_backbone(trained)}; extract them with that "
+                "backbone, or train a head on these"
             )

@@ -10,8 +10,9 @@ from typing import Any
 
 from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Smoothing
 from abawcli.errors import CheckpointError, UsageError
-from abawcli.formats.features import name_backbone
+from abawcli.formats.features import identify_backbone, name_backbone
 from abawcli.formats.hashing import hash_file
+from abawcli.models.backbones import hash_pretrained
 from abawcli.models.checkpoint import describe_checkpoint
 from abawcli.models.heads import find_head
 
@@ -35,6 +36,32 @@ class Recipe:
     heads: Mapping[str, Path] = field(default_factory=dict)  # by the names of their recipes
     smoothing: Smoothing = Smoothing()
 
+    def place_backbone(self, modality: str) -> str:
+        """Return where the backbone of a modality is now; nothing if there is none.
+
+        A file or folder that is gone is looked for from the heads' folders upwards, under every
+        end of its old path: beside the head, or where it was in a study that was moved as a whole.
+        Its sha256 decides.
+
+        Raises:
+            CheckpointError: it is not there either.
+        """
+        backbone = self.backbones.get(modality) or {}
+        place = Path(backbone.get("place") or "")
+        if not place.is_absolute() or place.exists():
+            return str(backbone.get("place") or "")
+        for head in self.heads.values():
+            for folder in head.absolute().parents:
+                for k in range(1, len(place.parts)):
+                    found = folder.joinpath(*place.parts[k:])
+                    if found.exists() and _hash_weights(found) == backbone.get("encoder"):
+                        return str(found)
+        raise CheckpointError(
+            f"the {modality} backbone of {self.name} is gone: {place}. Put it, or a link to it, "
+            f"beside the head, as {place.name}; it is told by its sha256, "
+            f"{name_backbone(backbone)}"
+        )
+
     def describe(self) -> dict[str, Any]:
         """Return what a result depends on beside the features, JSON-like, for its provenance."""
         return {
@@ -42,6 +69,10 @@ class Recipe:
             "heads_sha256": {name: hash_file(path) for name, path in self.heads.items()},
             "smoothing": asdict(self.smoothing),
         }
+
+
+def _hash_weights(place: Path) -> str | None:
+    return hash_pretrained(str(place)) if place.is_dir() else hash_file(place)
 
 
 def find_weights(name: str) -> Path:
@@ -145,11 +176,11 @@ def _check_pair(first: Recipe, other: Recipe) -> None:
         if not recipe.heads:
             raise UsageError(f"the recipe {recipe.name} has no head to average with; {way_out}")
     for modality in sorted(first.backbones.keys() & other.backbones.keys()):
-        here, there = (name_backbone(recipe.backbones[modality]) for recipe in (first, other))
-        if here != there:
+        here, there = (recipe.backbones[modality] for recipe in (first, other))
+        if identify_backbone(here) != identify_backbone(there):
             raise UsageError(
-                f"{first.name} was trained on {modality} features of {here}, {other.name} on those "
-                f"of {there}; {way_out}"
+                f"{first.name} was trained on {modality} features of {name_backbone(here)}, "
+                f"{other.name} on those of {name_backbone(there)}; {way_out}"
             )
 
 

@@ -4,6 +4,7 @@ Sound is heard in chunks of 20 s that overlap: of each chunk only the steps are 
 `context_s` of sound on both sides of them, or the sound's own beginning or end.
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from abawcli.models.voice import VoiceEncoder, load_voice_encoder
 Floats = NDArray[np.float32]
 CPU = torch.device("cpu")
 LONGEST_STEP_S = 1.0  # from one step to the next, of any backbone; a wider one is a gap
+LOG = logging.getLogger(__name__)
 
 
 class SoundBackbone(nn.Module):
@@ -217,6 +219,7 @@ class SoundEncoder:
         self.device = device
         self.config = config or Hearing()
         self.dim = backbone.dim
+        self._lost = 0
         self.backbone = backbone.eval().to(device)
         own = backbone.name in SOUND_BACKBONES
         self.dtype = torch.float32 if own else reduce_precision(backbone, device)
@@ -234,12 +237,16 @@ class SoundEncoder:
 
     @torch.inference_mode()
     def encode(self, samples: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """Turn sound (N,) into features (S, D), at least one, and which are to be heeded (S,)."""
+        """Turn sound (N,) into features (S, D), at least one, and which are to be heeded (S,).
+
+        What is not finite is 0 and not heeded: a face must not be lost to its sound.
+        """
         missing = max(0, self.backbone.field_samples - len(samples))
         sound = F.pad(torch.from_numpy(samples), (0, missing)).to(self.device)
         features: Tensor = self.backbone(sound[None])[0].float()  # (S, D)
         finite = torch.isfinite(features).all(dim=1)  # (S,)
         features = features.where(finite[:, None], 0)
+        self._lost += int((~finite).sum())
         heard = (self.backbone.hears(features) & finite).cpu().numpy()  # (S,)
         return np.asarray(features.cpu().numpy(), np.float32), heard
 
@@ -250,6 +257,7 @@ class SoundEncoder:
         """
         edge_s = self.backbone.context_s + self.config.window_s
         parts: list[Floats] = []
+        self._lost = 0  # steps whose features are not finite
         start_s, held, passed = None, 0, 0  # samples in `parts`, and gone before them
         chunk = self._hop + 2 * self._context
         for block in fill_gaps(blocks, edge_s):
@@ -267,6 +275,11 @@ class SoundEncoder:
                 parts, held, passed = [sound[self._hop :]], held - self._hop, passed + self._hop
         if start_s is not None:
             yield self._take_steps(np.concatenate(parts), start_s, passed, last=True)
+        if self._lost:
+            LOG.warning(
+                "%d steps of sound gave features that are no finite numbers; they are left out",
+                self._lost,
+            )
 
     def _take_steps(self, sound: Floats, start_s: float, passed: int, last: bool) -> SoundSteps:
         """Encode a chunk that begins `passed` samples after the sound and keep its own steps."""

@@ -110,12 +110,16 @@ class Predictor:
         loaded = {name: load_head(path, place) for name, path in self.recipe.heads.items()}
         self.head = Ensemble([head for head, _ in loaded.values()]) if loaded else None
         self.about = {name: about for name, (_, about) in loaded.items()}
-        visual, audio = (self.recipe.backbones.get(key) or {} for key in ("visual", "audio"))
+        chosen = self._choose_modality(modality)
+        visual, audio = (
+            self.recipe.place_backbone(key) if chosen in (key, "av") else ""
+            for key in ("visual", "audio")
+        )
         self.extractor = Extractor(
-            visual.get("place") or "",
-            audio.get("place") or "",
-            self._choose_modality(modality),
-            audio.get("layers") or Hearing.layers,
+            visual,
+            audio,
+            chosen,
+            (self.recipe.backbones.get("audio") or {}).get("layers") or Hearing.layers,
             device,
             config,
             rotate,

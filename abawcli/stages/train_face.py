@@ -10,7 +10,7 @@ from abawcli.device import choose_device, choose_precision
 from abawcli.errors import UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.manifest import read_manifest
-from abawcli.models.backbones import build_backbone
+from abawcli.models.backbones import BACKBONES, build_backbone, hash_pretrained
 from abawcli.training.face_task import FaceTask
 from abawcli.training.loop import Progress, TrainingLoop, start_accelerator
 from abawcli.training.run_folder import History
@@ -48,7 +48,13 @@ def train_face_encoder(
     accelerator = start_accelerator(chosen)
     splits = read_manifest(manifest, images, config.soft_labels)
     torch.manual_seed(config.seed)
-    settings = {"backbone": backbone, "images": str(images), "manifest": str(manifest)}
+    settings: dict[str, str | None] = {
+        "backbone": backbone,
+        "images": str(images),
+        "manifest": str(manifest),
+    }
+    if backbone not in BACKBONES:  # whose weights are random
+        settings["encoder"] = hash_pretrained(backbone)
     data = {"manifest": manifest.name, "sha256": hash_file(manifest)}
     task = FaceTask(build_backbone(backbone), splits, config, accelerator.device, settings, data)
     schedule = Schedule(config.epochs, config.warmup_steps)

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from abawcli.errors import CheckpointError, OutputError
 from abawcli.formats.atomic import report_errors, write_whole
+from abawcli.formats.features import MODALITIES, drop_spelling
 from abawcli.models.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint
 
 STATE_NAME = "last.safetensors"
@@ -48,7 +49,7 @@ def open_run(out: Path, settings: dict[str, Any], result: str, overwrite: bool) 
             )
         if overwrite:
             (out / STATE_NAME).unlink(missing_ok=True)
-        elif there and (CONFIG_NAME not in there or path.read_text() != text):
+        elif there and (CONFIG_NAME not in there or not _are_alike(path.read_text(), text)):
             raise OutputError(
                 f"{out} holds a run with other settings (see {path}); "
                 "choose another folder, or --overwrite"
@@ -67,6 +68,19 @@ def _is_of_run(path: Path) -> bool:
         return all(key in dict(json.loads(text)) for text in texts)
     except (CheckpointError, OSError, ValueError, TypeError):
         return False
+
+
+def _are_alike(first: str, second: str) -> bool:
+    """Tell whether two runs' settings are the same but for where their backbones stand."""
+    try:
+        one, other = ({**json.loads(text)} for text in (first, second))
+    except (ValueError, TypeError):
+        return False
+    for modality in MODALITIES:
+        for settings in (one, other):
+            if isinstance(settings.get(modality), dict):
+                settings[modality] = drop_spelling(settings[modality])
+    return drop_spelling(one) == drop_spelling(other)
 
 
 def save_state(out: Path, model: nn.Module, optimizer: Optimizer, history: History) -> None:
