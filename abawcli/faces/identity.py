@@ -1,4 +1,4 @@
-"""Whether two faces over time are one person: by colours, or by embeddings of InsightFace.
+"""Whether two faces over time are one person: by appearance, or by embeddings of InsightFace.
 
 Each person who is followed has a memory of how he looks, and memories are compared. It costs
 next to nothing to see a face again; what does cost is put off until there is something to compare.
@@ -14,6 +14,7 @@ import numpy as np
 
 from abawcli.config import Tracking
 from abawcli.errors import CheckpointError
+from abawcli.faces.appearance import align_face, compare_looks, describe_face
 from abawcli.faces.crop import square_around
 from abawcli.faces.detect import (
     Face,
@@ -35,6 +36,11 @@ class Memory(Protocol):
         """Return how much alike two people look, at most 1."""
 
 
+def _is_kept(seen: int) -> bool:
+    """Tell which faces a memory keeps: the first, second, fourth, eighth, and so on."""
+    return seen & (seen - 1) == 0
+
+
 class Identity(Protocol):
     """A way to tell people apart. `name` and `sha256` go into the provenance."""
 
@@ -46,38 +52,51 @@ class Identity(Protocol):
         """Return an empty Memory, to be compared with others of this object."""
 
 
-class Colours:
-    """The colours of the face and what is around it: hair, clothes, the wall behind."""
+class Appearance:
+    """What the face looks like, and the colours of it and what is around it: hair, clothes, wall.
 
-    name = "colours"
+    Both have to agree: people in one room have its colours in common, and a face of a few pixels
+    may look like somebody else's.
+    """
+
+    name = "appearance"
     sha256: str | None = None
 
-    def __init__(self, likeness: float = Tracking.likeness) -> None:
-        """Take what makes two people the same."""
-        self.likeness = likeness
+    def __init__(
+        self, likeness: float = Tracking.same_look, colours: float = Tracking.same_colours
+    ) -> None:
+        """Take what makes two people the same: by the looks of the face, and by colours."""
+        self.likeness, self.colours = likeness, colours
 
-    def begin(self) -> "_ColourMemory":
-        """Return a memory without colours."""
-        return _ColourMemory()
+    def begin(self) -> "_LookMemory":
+        """Return a memory of nothing."""
+        return _LookMemory(self.colours)
 
 
 _BINS = (4, 12, 12)  # of L, a, b: colour counts for more than light
 
 
-class _ColourMemory:
-    """A running mean of how often each colour occurs."""
+class _LookMemory:
+    """The looks of a few faces, and a running mean of how often each colour occurs."""
 
-    def __init__(self) -> None:
+    def __init__(self, same_colours: float) -> None:
+        self.same_colours = same_colours
         self.seen = 0
+        self.looks: list[Floats] = []
         self.mean = np.zeros(int(np.prod(_BINS)), np.float32)
 
     def see(self, image: Image, face: Face, whole: Callable[[], Image]) -> None:
         self.seen += 1
+        if _is_kept(self.seen):
+            self.looks.append(describe_face(image, face))
         share = np.float32(1 / min(self.seen, 30))
         self.mean = self.mean + share * (_measure_colours(image, face) - self.mean)
 
     def compare(self, other: Self) -> float:
-        return float(np.sqrt(self.mean * other.mean).sum())
+        if float(np.sqrt(self.mean * other.mean).sum()) < self.same_colours:
+            return -1.0
+        alike = compare_looks(np.array(self.looks), np.array(other.looks))
+        return -1.0 if np.isnan(alike) else alike
 
 
 def _measure_colours(image: Image, face: Face) -> Floats:
@@ -127,7 +146,7 @@ class Embeddings:
 
 
 class _FaceMemory:
-    """The mean of the embeddings of a few faces: the first, second, fourth, eighth, and so on.
+    """The mean of the embeddings of a few faces.
 
     The network sees them when memories are compared for the first time.
     """
@@ -140,7 +159,7 @@ class _FaceMemory:
 
     def see(self, image: Image, face: Face, whole: Callable[[], Image]) -> None:
         self.seen += 1
-        if self.seen & (self.seen - 1) == 0:  # a power of two
+        if _is_kept(self.seen):
             frame = whole()
             factor = max(frame.shape[:2]) / max(image.shape[:2])
             self.waiting.append(align_face(frame, np.float32(factor) * face.landmarks))
@@ -156,26 +175,8 @@ class _FaceMemory:
         return self.total
 
 
-def align_face(image: Image, landmarks: Floats) -> Image:
-    """Return the face (112, 112, 3) whose landmarks (5, 2) are turned to where ArcFace has them."""
-    from insightface.utils.face_align import arcface_dst
-
-    # Turned, scaled and moved by a, b, x, y so that the squares of what is left are least.
-    points, target = np.asarray(landmarks, np.float64), np.asarray(arcface_dst, np.float64)
-    one, none = np.ones(5), np.zeros(5)
-    rows = np.vstack(
-        [
-            np.column_stack([points[:, 0], -points[:, 1], one, none]),
-            np.column_stack([points[:, 1], points[:, 0], none, one]),
-        ]
-    )
-    a, b, x, y = np.linalg.lstsq(rows, target.T.ravel(), rcond=None)[0]
-    move = np.array([[a, -b, x], [b, a, y]])
-    return np.asarray(cv2.warpAffine(image, move, (112, 112)), np.uint8)
-
-
 def load_identity(config: Tracking | None = None, threads: int = 0) -> Identity:
-    """Return the best there is: embeddings if the pack buffalo_l is on the disk, or colours.
+    """Return the best there is: embeddings if the pack buffalo_l is on the disk, or appearance.
 
     Raises:
         CheckpointError: the pack's network is damaged.
@@ -184,4 +185,4 @@ def load_identity(config: Tracking | None = None, threads: int = 0) -> Identity:
     path = find_pack_folder() / "w600k_r50.onnx"
     if path.is_file():
         return Embeddings(path, config.same_face, threads)
-    return Colours(config.likeness)
+    return Appearance(config.same_look, config.same_colours)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from abawcli.config import Tracking
+from abawcli.faces.appearance import describe_face
 from abawcli.faces.detect import Box, Detector, Face, Floats, Image, enlarge_small, scale_faces
-from abawcli.faces.identity import Colours, Identity, Memory
+from abawcli.faces.identity import Appearance, Identity, Memory
 
 _THUMB = (32, 18)  # pixels of the picture that shows whether the scene changed
 _FORBIDDEN = 1e6
@@ -77,6 +78,7 @@ class _Look:
     faces: list[Face]  # in pixels of the frame
     image: Image  # that was looked at
     seen: list[Face]  # the same faces in its pixels
+    looks: list[Floats]  # of each face
     whole: Callable[[], Image]  # the frame
 
 
@@ -86,6 +88,7 @@ class _Track:
 
     face: Face
     time_s: float
+    look: Floats
     memory: Memory
     born_s: float
     seen: int = 0
@@ -95,6 +98,7 @@ class _Track:
     def see(self, look: _Look, k: int) -> None:
         """Go on with face `k` of a look."""
         self.face, self.time_s, self.seen = look.faces[k], look.scene.time_s, self.seen + 1
+        self.look = look.looks[k]
         self.memory.see(look.image, look.seen[k], look.whole)
 
 
@@ -123,10 +127,12 @@ def track_faces(
     At most `stride + confirm` frames are held. A face that is there for fewer than `stride`
     frames may be missed, for fewer than `confirm` it is no subject. A subject keeps its number
     over a gap of `gap_s` by place and size, and over longer ones and scene cuts by `identity`,
-    which is by colours if none is given. Frames within a gap have no face.
+    which is by appearance if none is given. Frames within a gap have no face.
     """
     config = config or Tracking()
-    tracker = _Tracker(detector, config, identity or Colours(config.likeness))
+    tracker = _Tracker(
+        detector, config, identity or Appearance(config.same_look, config.same_colours)
+    )
     unseen: list[FrameT] = []
     waiting: deque[tuple[FrameT, list[_Sighting]]] = deque()
     for frame in frames:
@@ -194,22 +200,26 @@ class _Tracker:
             thumb = np.asarray(small, np.float32) / np.float32(255)
             scene = _Scene(frame.time_s, frame.size, thumb)
             factor = max(frame.size) / max(image.shape[:2])
-            looks.append(_Look(scene, scale_faces(faces, factor), image, faces, frame.rgb))
+            described = [describe_face(image, face) for face in faces]
+            looks.append(
+                _Look(scene, scale_faces(faces, factor), image, faces, described, frame.rgb)
+            )
         return looks
 
     def _match(self, look: _Look) -> _Match:
         config, last, scene = self.config, self.last, look.scene
-        cut = last is not None and (
-            scene.size != last.size or bool(np.abs(scene.thumb - last.thumb).mean() > config.cut)
-        )
+        change = 0.0 if last is None else float(np.abs(scene.thumb - last.thumb).mean())
+        cut = last is not None and (scene.size != last.size or change > config.cut)
+        # Nothing is like a look of NaN, nor unlike it: there, place alone decides.
+        unlike = config.same_look if change > config.shift else config.other_look
         kept: list[tuple[_Track, int]] = []
         returned: list[tuple[_Track, int]] = []
         free = list(range(len(look.faces)))
         if not cut:
             recent = [t for t in self.lost if scene.time_s - t.time_s <= config.gap_s]
-            kept = _assign(self.active, look.faces, free, config)
+            kept = _assign(self.active, look, free, unlike, config)
             free = [k for k in free if k not in {k for _, k in kept}]
-            returned = _assign(recent, look.faces, free, config)
+            returned = _assign(recent, look, free, unlike, config)
             free = [k for k in free if k not in {k for _, k in returned}]
         new = [k for k in free if look.faces[k].score >= config.sure_score]
         sure = len(kept) == len(self.active) and all(
@@ -240,7 +250,7 @@ class _Tracker:
 
     def _begin(self, look: _Look, k: int) -> _Track:
         time_s = look.scene.time_s
-        track = _Track(look.faces[k], time_s, self.identity.begin(), time_s)
+        track = _Track(look.faces[k], time_s, look.looks[k], self.identity.begin(), time_s)
         track.see(look, k)
         return track
 
@@ -293,13 +303,19 @@ def _cost(a: Sequence[float], b: Sequence[float], config: Tracking) -> float:
 
 
 def _assign(
-    tracks: Sequence[_Track], faces: Sequence[Face], free: Sequence[int], config: Tracking
+    tracks: Sequence[_Track], look: _Look, free: Sequence[int], unlike: float, config: Tracking
 ) -> list[tuple[_Track, int]]:
-    """Pair tracks with the free faces so that all together fit best."""
-    cost = np.array([[_cost(t.face.box, faces[k].box, config) for k in free] for t in tracks])
+    """Pair tracks with the free faces so that all together fit best.
+
+    A face that is less like the track's last one than `unlike` is no face of that track.
+    """
+    faces = [look.faces[k].box for k in free]
+    cost = np.array([[_cost(track.face.box, box, config) for box in faces] for track in tracks])
     if cost.size == 0:
         return []
     rows: NDArray[np.intp]
     rows, columns = linear_sum_assignment(cost)
-    pairs = zip(rows, columns, strict=True)
-    return [(tracks[r], free[c]) for r, c in pairs if cost[r, c] < _FORBIDDEN]
+    near = [
+        (tracks[r], free[c]) for r, c in zip(rows, columns, strict=True) if cost[r, c] < _FORBIDDEN
+    ]
+    return [(track, k) for track, k in near if not track.look @ look.looks[k] < unlike]

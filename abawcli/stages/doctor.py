@@ -112,7 +112,7 @@ def _find_pack() -> str:
     try:
         return str(find_pack())
     except AbawError:
-        return "none; the detector insightface needs it; without it colours tell people apart"
+        return "none; the detector insightface needs it; without it, looks tell people apart"
 
 
 def _find_hub_cache() -> str:
