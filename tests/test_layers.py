@@ -12,8 +12,8 @@ import abawcli
 
 ROOT = Path(abawcli.__file__).parent
 LAYERS = (
-    {"__init__", "__version__", "errors", "config", "labels", "metrics", "fusion", "smoothing"}
-    | {"sources"},
+    {"__init__", "__version__", "errors", "config", "labels", "sources"}
+    | {"metrics", "agreement", "fusion", "smoothing"},
     {"device", "formats", "media", "faces"},
     {"models"},
     {"training"},

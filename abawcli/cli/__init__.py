@@ -23,6 +23,7 @@ COMMANDS = {
     "plot": "Draw the timeline of prediction tables.",
     "fuse": "Fuse prediction tables of the same frames into one.",
     "score": "Score predictions against annotations.",
+    "agree": "Measure the agreement between coders: kappa, alpha, segments.",
     "submit": "Write the submission file of the ABAW EXPR challenge, or check one.",
     "train": "Train an encoder on labelled images, or a head on features.",
     "crossval": "Cross-validate heads on folds of annotated videos.",

@@ -1,0 +1,118 @@
+"""Agreement between coders: arrays in, numbers out.
+
+Everything is made of coincidence matrices (8, 8), which count pairs of labels that two coders gave
+the same frame. Those of several videos add up, so that videos can be drawn again and again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawcli.labels import IGNORE, N_CLASSES
+
+Labels = NDArray[np.int64]
+Matrix = NDArray[np.float64]
+
+
+def count_pairs(one: Labels, other: Labels) -> Matrix:
+    """Count the frames (T,) that both coders labelled, (8, 8): label of one, label of the other."""
+    both = (one != IGNORE) & (other != IGNORE)
+    cells = one[both] * N_CLASSES + other[both]
+    counts = np.bincount(cells, minlength=N_CLASSES**2).reshape(N_CLASSES, N_CLASSES)
+    return counts.astype(np.float64)
+
+
+def find_kappa(confusion: Matrix) -> float:
+    """Return Cohen's kappa of a confusion matrix (8, 8); NaN where chance agreement is 1.
+
+    Source: Cohen (1960), doi 10.1177/001316446002000104.
+    """
+    total = confusion.sum()
+    if total == 0:
+        return float("nan")
+    observed = np.trace(confusion) / total
+    expected = (confusion.sum(axis=0) @ confusion.sum(axis=1)) / total**2
+    return float("nan") if expected == 1 else float((observed - expected) / (1 - expected))
+
+
+def count_coincidences(labels: Labels) -> Matrix:
+    """Return the coincidence matrix (8, 8) of the labels of all coders, (C, T).
+
+    Each frame with m >= 2 labels contributes all its ordered pairs of labels, weighted 1 / (m - 1).
+    """
+    counts = np.stack([(labels == k).sum(axis=0) for k in range(N_CLASSES)])  # (8, T)
+    given = counts.sum(axis=0)  # (T,) labels of a frame
+    pairable = given >= 2
+    n = counts[:, pairable].astype(np.float64)  # (8, U)
+    weight = 1 / (given[pairable] - 1)  # (U,)
+    return (n * weight) @ n.T - np.diag((n * weight).sum(axis=1))
+
+
+def find_alpha(coincidences: Matrix) -> float:
+    """Return Krippendorff's alpha for nominal labels; NaN where only one class occurs.
+
+    Source: Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section C.
+    """
+    totals = coincidences.sum(axis=1)  # (8,)
+    n = totals.sum()
+    expected = n**2 - (totals**2).sum()
+    if expected == 0:
+        return float("nan")
+    return float(1 - (n - 1) * (n - np.trace(coincidences)) / expected)
+
+
+def find_class_agreement(coincidences: Matrix) -> Matrix:
+    """Return each class's specific agreement (8,): of frames that one coder gave it, how many the
+    other did; NaN for a class that nobody gave.
+    """
+    totals = coincidences.sum(axis=1)  # (8,)
+    with np.errstate(invalid="ignore"):
+        share: Matrix = np.where(totals > 0, coincidences.diagonal() / totals, np.nan)
+    return share
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of one label: first frame and the frame after the last one, from 0."""
+
+    label: Labels  # (R,)
+    start: Labels  # (R,)
+    end: Labels  # (R,)
+
+
+def find_label_runs(labels: Labels) -> Runs:
+    """Return the runs of equal labels (T,), without unlabelled ones."""
+    if len(labels) == 0:
+        return Runs(labels, labels, labels)
+    start = np.flatnonzero(np.append(True, labels[1:] != labels[:-1]))
+    end = np.append(start[1:], len(labels))
+    known = labels[start] != IGNORE
+    return Runs(labels[start][known], start[known], end[known])
+
+
+def count_matched_runs(one: Labels, other: Labels, min_iou: float = 0.5) -> tuple[int, int]:
+    """Return how many runs of `one` have a run of the same label in `other`, and how many it has.
+
+    Two runs match if their intersection over union is `min_iou` or more. From 0.5 on a run has at
+    most one match, so that none is counted for two.
+    """
+    a, b = find_label_runs(one), find_label_runs(other)
+    matched = 0
+    for k in range(len(a.label)):
+        low = np.searchsorted(b.end, a.start[k], side="right")
+        high = np.searchsorted(b.start, a.end[k], side="left")
+        near = slice(int(low), int(high))
+        shared = np.minimum(b.end[near], a.end[k]) - np.maximum(b.start[near], a.start[k])
+        union = np.maximum(b.end[near], a.end[k]) - np.minimum(b.start[near], a.start[k])
+        matched += bool(((shared >= min_iou * union) & (b.label[near] == a.label[k])).any())
+    return matched, len(a.label)
+
+
+def draw_counts(matrices: Sequence[Matrix], draws: int, seed: int) -> Matrix:
+    """Return the sums (draws, 8, 8) of as many videos' matrices, drawn with replacement."""
+    videos = len(matrices)
+    times = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), draws)
+    drawn: Matrix = np.tensordot(times.astype(np.float64), np.stack(matrices), axes=1)
+    return drawn

@@ -1,0 +1,78 @@
+"""`abaw agree`: agreement between coders."""
+
+import os
+from pathlib import Path
+
+import click
+import numpy as np
+
+from abawcli.cli.batch import report_failures
+from abawcli.cli.console import print_json, print_table
+from abawcli.cli.options import json_option, verbosity_options
+from abawcli.errors import UsageError
+from abawcli.labels import CLASSES
+
+
+@click.command(name="agree")
+@click.argument("coders", nargs=-1, required=True, metavar="CODER CODER...")
+@json_option
+@verbosity_options
+def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Measure the agreement between two or more coders: people, or predictions.
+
+    A CODER is a file or a folder of labels: annotations, or prediction tables with one subject a
+    video. Videos are matched by name. Printed are Krippendorff's alpha (nominal) over all coders,
+    and of each pair Cohen's kappa, the share of frames with the same label, and the share of
+    segments that the other has too (intersection over union of 0.5 or more). Intervals are of 95 %,
+    by drawing videos with replacement.
+
+    Example: abaw agree anna/ ben/ predictions/
+    """
+    from abawcli.formats.inputs import expand_inputs
+    from abawcli.formats.tracks import LABEL_SUFFIXES
+    from abawcli.stages.agree import agree_files, describe_agreement
+
+    if len(coders) < 2:
+        raise UsageError("agreement needs two coders or more")
+    twice = [name for name in coders if coders.count(name) > 1]
+    if twice:
+        raise UsageError(f"{twice[0]} is given twice; a coder agrees with itself")
+    files = {name: list(expand_inputs([name], LABEL_SUFFIXES)) for name in coders}
+    found = agree_files(files)
+    if as_json:
+        print_json(describe_agreement(found))
+    else:
+        names = _shorten(coders)
+        rows = [
+            [
+                " / ".join(names[name] for name in pair.coders), str(pair.videos),
+                f"{pair.frames:,}", _show(pair.agreement), _show(pair.kappa),
+                _show_interval(pair.kappa_interval), _show(pair.segments),
+            ]
+            for pair in found.pairs
+        ]  # fmt: skip
+        columns = ["coders", "videos", "frames", "same label", "kappa", "95 %", "segments"]
+        print_table("Agreement of each pair of coders", columns, rows)
+        print_table(
+            "Agreement about each class (share of its frames that another coder gives it too)",
+            list(CLASSES),
+            [[_show(found.classes[name]) for name in CLASSES]],
+        )
+        title = f"{len(coders)} coders, {found.videos} videos, {found.frames:,} frames"
+        interval = _show_interval(found.alpha_interval)
+        print_table(title, ["Krippendorff's alpha", "95 %"], [[_show(found.alpha), interval]])
+    report_failures(found.failed, found.videos)
+
+
+def _show(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.3f}"
+
+
+def _show_interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def _shorten(coders: tuple[str, ...]) -> dict[str, str]:
+    """Return the last part of each coder's path, or all of it where two would be the same."""
+    short = {name: Path(os.path.normpath(name)).name for name in coders}
+    return short if len(set(short.values())) == len(coders) else {name: name for name in coders}

@@ -1,0 +1,194 @@
+"""Agreement between any number of coders: people, and programs.
+
+A coder is a file or a folder of labels in any form that `formats.tracks` reads as annotations.
+Videos are matched by name; frames by number. A frame counts that two coders or more labelled.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawcli.agreement import (
+    Matrix,
+    count_coincidences,
+    count_matched_runs,
+    count_pairs,
+    draw_counts,
+    find_alpha,
+    find_class_agreement,
+    find_kappa,
+)
+from abawcli.config import Scores
+from abawcli.errors import InputError, UsageError
+from abawcli.formats.abaw import Labels, split_side
+from abawcli.formats.names import find_names
+from abawcli.formats.tracks import gather_truth
+from abawcli.labels import CLASSES, IGNORE
+
+Interval = tuple[float, float] | None  # 95 % by video; None: there is one source video only
+
+
+@dataclass(frozen=True)
+class PairAgreement:
+    """How far two coders agree."""
+
+    coders: tuple[str, str]
+    videos: int
+    frames: int  # labelled by both
+    agreement: float  # share of the same label
+    kappa: float  # Cohen's
+    kappa_interval: Interval
+    segments: float  # share of the segments of both that the other has too, at an IoU of 0.5
+    confusion: NDArray[np.int64]  # (8, 8): row = first coder, column = second coder
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What `agree_files` found."""
+
+    coders: tuple[str, ...]
+    videos: int  # that two coders or more labelled
+    frames: int  # likewise
+    alpha: float  # Krippendorff's, nominal
+    alpha_interval: Interval
+    classes: dict[str, float]  # specific agreement of each class; NaN: nobody gave it
+    pairs: list[PairAgreement]
+    failed: dict[str, str]  # file or video -> why it takes no part
+
+
+def agree_files(coders: Mapping[str, Sequence[Path]], config: Scores | None = None) -> Agreement:
+    """Compare coders, each with a name and its files.
+
+    Files that cannot be read and videos that one coder alone labelled are named in `failed`.
+
+    Raises:
+        InputError: no frame was labelled by two coders.
+        UsageError: fewer than two coders.
+    """
+    if len(coders) < 2:
+        raise UsageError("agreement needs two coders or more")
+    config = config or Scores()
+    failed: dict[str, str] = {}
+    labels = {name: gather_truth(files, failed) for name, files in coders.items()}
+    videos = _match_videos(labels, failed)
+    coincidences = {name: count_coincidences(each) for name, each in videos.items()}
+    total = _add_up(coincidences)
+    if not total.any():
+        raise InputError(_explain_nothing(failed))
+    names = tuple(coders)
+    return Agreement(
+        coders=names,
+        videos=sum(bool(matrix.any()) for matrix in coincidences.values()),
+        frames=sum(int(((each != IGNORE).sum(axis=0) >= 2).sum()) for each in videos.values()),
+        alpha=find_alpha(total),
+        alpha_interval=_find_interval(coincidences, find_alpha, config),
+        classes=dict(zip(CLASSES, find_class_agreement(total).tolist(), strict=True)),
+        pairs=[
+            _compare(pair, {name: each[list(rows)] for name, each in videos.items()}, config)
+            for rows, pair in zip(
+                combinations(range(len(names)), 2), combinations(names, 2), strict=True
+            )
+        ],
+        failed=failed,
+    )
+
+
+def _match_videos(
+    labels: Mapping[str, Mapping[str, Labels]], failed: dict[str, str]
+) -> dict[str, Labels]:
+    """Return the labels of all coders (C, T) of each video; -1 where a coder has none."""
+    videos: dict[str, dict[str, Labels]] = {}
+    for coder, own in labels.items():
+        for name, each in own.items():
+            known = find_names(name, videos)
+            videos.setdefault(known[0] if known else name, {})[coder] = each
+    _match_only_ones(videos, len(labels))
+    matched = {}
+    for name, by_coder in videos.items():
+        if len(by_coder) < 2:
+            failed[name] = f"{name}: only {next(iter(by_coder))} labelled it"
+            continue
+        count = max(map(len, by_coder.values()))
+        rows = [by_coder.get(coder, np.zeros(0, np.int64)) for coder in labels]
+        matched[name] = np.stack(
+            [np.pad(row, (0, count - len(row)), constant_values=IGNORE) for row in rows]
+        )
+    return matched
+
+
+def _match_only_ones(videos: dict[str, dict[str, Labels]], coders: int) -> None:
+    """Match the only videos of all coders, whatever they are called."""
+    if len(videos) == coders and all(len(own) == 1 for own in videos.values()):
+        first, *others = list(videos)
+        for name in others:
+            videos[first] |= videos.pop(name)
+
+
+def _explain_nothing(failed: Mapping[str, str]) -> str:
+    reasons = "; ".join(list(failed.values())[:3])
+    return "no frame was labelled by two coders" + (f": {reasons}" if reasons else "")
+
+
+def _add_up(matrices: Mapping[str, Matrix]) -> Matrix:
+    total: Matrix = sum(matrices.values(), np.zeros((len(CLASSES), len(CLASSES))))
+    return total
+
+
+def _compare(
+    coders: tuple[str, str], videos: Mapping[str, Labels], config: Scores
+) -> PairAgreement:
+    """Compare two coders by their labels (2, T) of each video."""
+    counts = {name: count_pairs(*each) for name, each in videos.items()}
+    confusion = _add_up(counts)
+    frames = confusion.sum()
+    runs = np.zeros(2)  # matched, all
+    for one, other in videos.values():
+        both = (one != IGNORE) & (other != IGNORE)
+        one, other = np.where(both, one, IGNORE), np.where(both, other, IGNORE)
+        runs += np.add(count_matched_runs(one, other), count_matched_runs(other, one))
+    return PairAgreement(
+        coders=coders,
+        videos=sum(bool(matrix.any()) for matrix in counts.values()),
+        frames=int(frames),
+        agreement=float(np.trace(confusion) / frames) if frames else float("nan"),
+        kappa=find_kappa(confusion),
+        kappa_interval=_find_interval(counts, find_kappa, config),
+        segments=float(runs[0] / runs[1]) if runs[1] else float("nan"),
+        confusion=confusion.astype(np.int64),
+    )
+
+
+def _find_interval(matrices: Mapping[str, Matrix], find: Any, config: Scores) -> Interval:
+    """Return the 95 % interval of a figure if other source videos had been labelled."""
+    sources: dict[str, Matrix] = {}
+    for name, matrix in matrices.items():
+        if matrix.any():
+            source = split_side(name)[0]
+            sources[source] = sources[source] + matrix if source in sources else matrix
+    if len(sources) < 2:
+        return None
+    drawn = draw_counts(list(sources.values()), config.draws, config.seed)
+    values = np.array([find(matrix) for matrix in drawn])
+    low, high = np.nanpercentile(values, [2.5, 97.5]).tolist()
+    return low, high
+
+
+def describe_agreement(found: Agreement) -> dict[str, Any]:
+    """Return the agreement as JSON; figures that cannot be are null."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(item) for item in value]
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        return None if isinstance(value, float) and np.isnan(value) else value
+
+    described: dict[str, Any] = clean(asdict(found))
+    return described

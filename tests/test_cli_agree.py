@@ -1,0 +1,88 @@
+"""`abaw agree` from the shell."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from sample_tables import make_table
+
+from abawcli.cli import main
+from abawcli.formats.abaw import write_annotation
+from abawcli.formats.tables import write_table
+
+ANNA = {"one": [0, 0, 4, 4, -1], "two": [5, 5, 5, 0]}
+BEN = {"one": [0, 4, 4, 4, 4], "two": [5, 5, 5, 0]}
+
+
+@pytest.fixture
+def coders(tmp_path: Path) -> Path:
+    for coder, videos in (("anna", ANNA), ("ben", BEN)):
+        (tmp_path / coder).mkdir()
+        for name, labels in videos.items():
+            write_annotation(np.array(labels), tmp_path / coder / f"{name}.txt")
+    (tmp_path / "model").mkdir()
+    for name, labels in BEN.items():
+        write_table(make_table(labels, name), tmp_path / "model" / f"{name}.csv", {})
+    return tmp_path
+
+
+def agree(*arguments: object) -> dict[str, object]:
+    result = CliRunner().invoke(main, ["agree", *map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def test_two_coders(coders: Path) -> None:
+    found = agree(coders / "anna", coders / "ben")
+    assert found["frames"] == 8 and found["videos"] == 2
+    (pair,) = found["pairs"]
+    assert pair["agreement"] == 7 / 8
+    # by hand: chance agreement (3 * 2 + 2 * 3 + 3 * 3) / 64
+    assert pair["kappa"] == pytest.approx((7 / 8 - 21 / 64) / (1 - 21 / 64))
+    # runs of anna: 00|44, 555|0; of ben: 0|444, 555|0; each overlaps by half and more
+    assert pair["segments"] == 1.0
+    assert pair["confusion"][0][4] == 1 and pair["kappa_interval"] is not None
+    assert found["classes"]["Anger"] is None
+
+
+def test_a_model_is_a_coder_like_any_other(coders: Path) -> None:
+    found = agree(coders / "anna", coders / "ben", coders / "model")
+    assert [pair["coders"][1].split("/")[-1] for pair in found["pairs"]] == [
+        "ben",
+        "model",
+        "model",
+    ]
+    assert found["pairs"][2]["kappa"] == 1.0 and 0 < found["alpha"] < 1
+
+
+def test_one_file_each_may_have_any_names(coders: Path) -> None:
+    other = coders / "somebody.txt"
+    write_annotation(np.array(BEN["one"]), other)
+    assert agree(coders / "anna" / "one.txt", other)["frames"] == 4
+
+
+def test_tables_on_the_terminal(coders: Path) -> None:
+    arguments = ["agree", str(coders / "anna"), str(coders / "ben")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0
+    assert "anna / ben" in result.stdout and "Krippendorff's alpha" in result.stdout
+
+
+def test_a_video_of_one_coder_is_named_and_the_others_are_compared(coders: Path) -> None:
+    write_annotation(np.array([0, 1]), coders / "ben" / "three.txt")
+    result = CliRunner().invoke(main, ["agree", str(coders / "anna"), str(coders / "ben")])
+    assert result.exit_code == 1 and "three: only" in result.stderr
+    assert "anna / ben" in result.stdout
+
+
+def test_bad_input(coders: Path) -> None:
+    for arguments, code, message in (
+        ([coders / "anna"], 2, "two coders or more"),
+        ([coders / "anna", coders / "anna"], 2, "given twice"),
+        ([coders / "anna", coders / "nobody"], 1, "no such file"),
+    ):
+        result = CliRunner().invoke(main, ["agree", *map(str, arguments)])
+        assert result.exit_code == code, result.output
+        assert message in " ".join(result.stderr.split())
