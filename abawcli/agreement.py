@@ -47,7 +47,8 @@ def count_coincidences(labels: Labels) -> Matrix:
     pairable = given >= 2
     n = counts[:, pairable].astype(np.float64)  # (8, U)
     weight = 1 / (given[pairable] - 1)  # (U,)
-    return (n * weight) @ n.T - np.diag((n * weight).sum(axis=1))
+    coincidences: Matrix = (n * weight) @ n.T - np.diag((n * weight).sum(axis=1))
+    return coincidences
 
 
 def find_alpha(coincidences: Matrix) -> float:
@@ -64,8 +65,9 @@ def find_alpha(coincidences: Matrix) -> float:
 
 
 def find_class_agreement(coincidences: Matrix) -> Matrix:
-    """Return each class's specific agreement (8,): of frames that one coder gave it, how many the
-    other did; NaN for a class that nobody gave.
+    """Return each class's specific agreement (8,), NaN for a class that nobody gave.
+
+    That is the share of the labels of a class that another coder gave the same frame too.
     """
     totals = coincidences.sum(axis=1)  # (8,)
     with np.errstate(invalid="ignore"):
