@@ -188,6 +188,8 @@ class Media:
     # a last frame counted long
     audio_gap_s: float = 0.01  # a jump in the sound's times that is real; less is the rounding
     # of containers that count milliseconds, and half a step of Wav2Vec 2.0
+    picture_megapixels: int = 200  # of a still picture: what the largest cameras make; decoded,
+    # it takes about 2 GB
     square_pixels: float = 0.01  # by which a pixel's width may differ from its height and pass for
     # it: a ratio that an encoder rounded, which nobody sees
     widest_pixels: int = 4  # times; beyond, in either direction, no recording is: damage

@@ -18,13 +18,15 @@ def _format_video(video: "VideoReport | None") -> list[Cell]:
     """Return the cells video, frames and frame rate."""
     if video is None:
         return ["none", "-", "-"]
-    turned = [f"rotated {video.rotation}"] if video.rotation else []
-    turned += ["mirrored"] if video.mirrored else []
+    notes = [f"rotated {video.rotation}"] if video.rotation else []
+    notes += ["mirrored"] if video.mirrored else []
+    notes += [f"pixels {video.pixel_aspect:.4g}:1"] if video.pixel_aspect != 1 else []
+    notes += [f"HDR ({video.hdr})"] if video.hdr else []
     stated = video.header_frames != video.decoded_frames
     rate = f"{video.nominal_fps:.5g}" if video.nominal_fps else "?"
     low, middle, high = video.interval_ms
     return [
-        (f"{video.codec} {video.pixel_format}", f"{video.width}x{video.height}", *turned),
+        (f"{video.codec} {video.pixel_format}", f"{video.width}x{video.height}", *notes),
         (
             f"{video.decoded_frames}",
             f"{video.first_time_s:.2f}-{video.last_time_s:.2f} s",

@@ -16,7 +16,9 @@ VIDEO_SUFFIXES = frozenset(
     | {".ogv", ".gif", ".insv"}
 )
 SOUND_SUFFIXES = frozenset({".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus", ".wma"})
-IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
+)
 NAMED = 5  # inputs that a warning names
 LOG = logging.getLogger(__name__)
 

@@ -42,6 +42,12 @@ class Orientation:
         """Return the rotation by 0 to 3 quarter turns counterclockwise."""
         return cls(quarters % 2 == 1, flip_x=quarters >= 2, flip_y=quarters in (1, 2))
 
+    @classmethod
+    def of_exif(cls, value: int) -> "Orientation":
+        """Return what EXIF's orientation, 1 to 8, means; any other value means nothing."""
+        transpose, flip_x, flip_y = 5 <= value <= 8, value in (2, 3, 6, 7), value in (3, 4, 7, 8)
+        return cls(transpose, flip_x, flip_y)
+
     def then(self, after: "Orientation") -> "Orientation":
         """Return what `after` makes of a picture that is shown in this orientation."""
         flip_x, flip_y = self.flip_x, self.flip_y

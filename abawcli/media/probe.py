@@ -1,6 +1,7 @@
 """What is in a media file, by decoding it: headers are reported, not trusted."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from abawcli.config import Media
 from abawcli.errors import InputError
 from abawcli.media.audio import decode_blocks
 from abawcli.media.clock import Join
+from abawcli.media.frame import Frame
+from abawcli.media.pictures import identify_picture, read_pictures
+from abawcli.media.pixels import describe_hdr
 from abawcli.media.streams import OpenMedia, describe_stream, open_streams, report_choice
 from abawcli.media.video import decode_frames
 
@@ -27,6 +31,8 @@ class VideoReport:
     width: int  # pixels, as displayed
     height: int
     pixel_format: str
+    pixel_aspect: float  # width of a stored pixel over its height
+    hdr: str | None  # PQ or HLG, which is tone-mapped
     rotation: int  # degrees counterclockwise that the display matrix asks for
     mirrored: bool  # and then left to right
     header_frames: int  # 0: the header does not say
@@ -65,28 +71,61 @@ class ProbeReport:
 
 
 def _probe_video(media: OpenMedia, stream: VideoStream) -> VideoReport:
+    return _report_frames(
+        decode_frames(media, stream),
+        codec=stream.codec_context.codec.canonical_name,
+        header_frames=stream.frames,
+        nominal_fps=float(stream.average_rate) if stream.average_rate else None,
+        tick_s=float(stream.time_base or 0),
+    )
+
+
+def _report_frames(
+    frames: Iterator[Frame],
+    codec: str,
+    header_frames: int = 0,
+    nominal_fps: float | None = None,
+    tick_s: float = 0.0,
+) -> VideoReport:
+    """Report frames, of which there is at least one, and what a header says of them."""
     times_s = []
-    for frame in decode_frames(media, stream):  # at least one
+    for frame in frames:
         times_s.append(frame.time_s)
     intervals_s = np.diff(times_s)
     # Times are whole ticks, so that intervals of a constant rate differ by one.
-    tolerance_s = max(Media.constant_rate_s, float(stream.time_base or 0)) * 1.001
+    tolerance_s = max(Media.constant_rate_s, tick_s) * 1.001
     spread_s = np.quantile(intervals_s, (0, 0.5, 1)) if len(intervals_s) else np.zeros(3)
     low, middle, high = (float(value) for value in spread_s)
     return VideoReport(
-        codec=stream.codec_context.codec.canonical_name,
+        codec=codec,
         width=frame.size[0],
         height=frame.size[1],
         pixel_format=frame.native.format.name,
+        pixel_aspect=float(frame.pixel_aspect),
+        hdr=describe_hdr(frame.native),
         rotation=frame.orientation.degrees,
         mirrored=frame.orientation.mirrored,
-        header_frames=stream.frames,
+        header_frames=header_frames,
         decoded_frames=len(times_s),
-        nominal_fps=float(stream.average_rate) if stream.average_rate else None,
+        nominal_fps=nominal_fps,
         constant_rate=max(middle - low, high - middle) <= tolerance_s,
         interval_ms=(round(low * 1e3, 3), round(middle * 1e3, 3), round(high * 1e3, 3)),
         first_time_s=times_s[0],
         last_time_s=times_s[-1],
+    )
+
+
+def _probe_picture(path: Path, kind: str) -> ProbeReport:
+    return ProbeReport(
+        path=str(path),
+        container="picture",
+        header_duration_s=None,
+        video=_report_frames(read_pictures(path, kind), kind),
+        audio=None,
+        audio_offset_s=None,
+        other_streams=(),
+        joins=(),
+        stray_times=0,
     )
 
 
@@ -113,6 +152,8 @@ def probe_media(path: Path) -> ProbeReport:
     Raises:
         InputError: the file cannot be opened, holds neither video nor sound, or cannot be decoded.
     """
+    if kind := identify_picture(path):
+        return _probe_picture(path, kind)
     video = audio = None
     with open_streams(path) as media:
         clock, container = media.clock, media.container

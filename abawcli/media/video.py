@@ -17,6 +17,7 @@ from abawcli.errors import InputError, UsageError
 from abawcli.media.clock import ascend, count_back
 from abawcli.media.frame import Frame, Orientation
 from abawcli.media.interlacing import deinterlace
+from abawcli.media.pictures import identify_picture, read_pictures
 from abawcli.media.pixels import describe_hdr, explain_colours
 from abawcli.media.streams import OpenMedia, decode_stream, open_streams, read_rate, report_choice
 
@@ -99,7 +100,7 @@ def decode_frames(media: OpenMedia, stream: VideoStream, rotate: int = 0) -> Ite
 
 
 def read_frames(path: Path, rotate: int = 0) -> Iterator[Frame]:
-    """Yield every frame of a video, or the one of a picture, in presentation order.
+    """Yield every frame of a video or a picture in presentation order.
 
     `rotate` degrees (0, 90, 180, 270) clockwise come on top of the rotation that the file states.
     Damage ends or thins the video with a warning; what can be decoded is kept.
@@ -107,6 +108,9 @@ def read_frames(path: Path, rotate: int = 0) -> Iterator[Frame]:
     Raises:
         InputError: the file cannot be opened, holds no video, or no frame of it can be decoded.
     """
+    if kind := identify_picture(path):
+        yield from read_pictures(path, kind, rotate)
+        return
     with open_streams(path) as media:
         if media.video is None:
             sound_only = " (sound only)" if media.audio else ""

@@ -34,6 +34,7 @@ from abawcli.faces.track import TrackedFace, track_faces
 from abawcli.formats.features import drop_spelling
 from abawcli.formats.inputs import SOUND_SUFFIXES
 from abawcli.media.audio import read_audio_blocks
+from abawcli.media.pictures import identify_picture
 from abawcli.media.streams import open_streams
 from abawcli.media.video import check_rotation, read_frames
 from abawcli.models.backbones import Preprocess
@@ -155,6 +156,10 @@ class Extractor:
         """
         if self.sound is None:
             return FrameAligner(iter(()), 0)
+        if identify_picture(path):
+            if self.modality == "audio":
+                raise InputError(f"{path} is a picture, without sound; use --modality visual")
+            return FrameAligner(iter(()), self.sound.dim)
         with open_streams(path) as media:
             if media.audio is None:
                 why, level = media.explain_lack("audio"), logging.INFO
@@ -182,10 +187,7 @@ class Extractor:
             raise InputError(f"{path} holds neither a frame nor a sample of sound")
 
     def _see(self, path: Path, aligner: FrameAligner) -> Iterator[tuple[SeenFrame, list[Rows]]]:
-        with open_streams(path) as media:
-            has_video = media.video is not None
-            if media.is_unknown("video"):
-                raise InputError(media.explain_lack("video"))
+        has_video = _has_video(path)
         if not has_video and self.modality == "av" and path.suffix.lower() not in SOUND_SUFFIXES:
             LOG.warning("%s has no video: only its sound is labelled, 25 rows a second", path)
         if self.encoder and (has_video or not self.sound):
@@ -214,6 +216,20 @@ def _drop_path(described: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return a description that does not change with the folder that the weights are in."""
     own_path = described and os.path.isabs(described["place"])
     return drop_spelling(described) if own_path else described
+
+
+def _has_video(path: Path) -> bool:
+    """Tell whether a file has frames.
+
+    Raises:
+        InputError: it cannot be opened, or has some that cannot be decoded.
+    """
+    if identify_picture(path):
+        return True
+    with open_streams(path) as media:
+        if media.is_unknown("video"):
+            raise InputError(media.explain_lack("video"))
+        return media.video is not None
 
 
 def _tick(aligner: FrameAligner) -> Iterator[float]:
