@@ -13,7 +13,7 @@ import abawcli
 ROOT = Path(abawcli.__file__).parent
 LAYERS = (
     {"__init__", "__version__", "errors", "config", "labels", "sources"}
-    | {"metrics", "agreement", "fusion", "smoothing"},
+    | {"metrics", "agreement", "fusion", "smoothing", "segments", "summary"},
     {"device", "formats", "media", "faces"},
     {"models"},
     {"training"},

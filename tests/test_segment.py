@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from abawcli.config import Segmentation
 from abawcli.errors import InputError, UsageError
 from abawcli.labels import CLASSES
-from abawcli.stages.segment import COLUMNS, find_ends, segment_table
+from abawcli.segments import COLUMNS, find_ends, segment_table
 
 KEEP_ALL = Segmentation(min_duration_s=0.0, max_gap_s=0.0)
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "Label every frame of videos with one of eight expressions.",
     "smooth": "Smooth a prediction table over time.",
     "segment": "Turn prediction tables into segments of one label.",
+    "summarize": "Summarize prediction tables: shares, segments, groups, for a paper.",
     "plot": "Draw the timeline of prediction tables.",
     "fuse": "Fuse prediction tables of the same frames into one.",
     "score": "Score predictions against annotations.",

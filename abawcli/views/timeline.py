@@ -19,7 +19,7 @@ from abawcli.formats.provenance import Provenance, describe_work, find_finished,
 from abawcli.formats.tables import read_tables
 from abawcli.formats.tracks import gather_truth
 from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
-from abawcli.stages.segment import find_ends
+from abawcli.segments import find_ends
 from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS
 from abawcli.views.plot import DPI, check_plot_name
 

@@ -1,0 +1,138 @@
+"""Segments: from a prediction table, a label a frame, to stretches of one label in seconds.
+
+A segment is a run of frames of one label of one video and subject. It lasts from the time of its
+first frame to the time of the frame after its last one; the last frame of a video, and the last
+one before rows that were left out, lasts the median interval. Unlabelled frames are gaps between
+segments. In this order: runs of one label join over gaps that are short enough; segments that are
+too short become gaps; runs of one label join once more over what has become a gap.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abawcli.config import Segmentation
+from abawcli.errors import InputError, UsageError
+from abawcli.labels import CLASSES, IGNORE
+
+COLUMNS = [
+    "video", "subject", "label", "start_s", "end_s", "duration_s", "mean_confidence",
+    "share_with_face",
+]  # fmt: skip
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of rows of one label: `first` to `last`, rows of its video and subject from 0.
+
+    Rows that a join bridges lie within it; the rows that carry its label are its own.
+    """
+
+    label: int
+    first: int
+    last: int
+
+
+def find_ends(frame: Labels, time_s: Floats) -> Floats:
+    """Return when each frame (T,) ends: at the time of the next one, if that is the next number.
+
+    Other frames last the median interval, but not beyond the next row. It is of consecutive
+    frames; where there are none, the frame lasts no time at all.
+    """
+    if len(time_s) == 0:
+        return time_s
+    following = np.append(time_s[1:], np.inf)
+    consecutive = np.append(np.diff(frame) == 1, False)
+    intervals = np.diff(time_s)[consecutive[:-1]]
+    nominal = float(np.median(intervals)) if len(intervals) else 0.0
+    return np.where(consecutive, following, np.minimum(time_s + nominal, following))
+
+
+def find_runs(label: Labels, joined: NDArray[np.bool_]) -> list[Run]:
+    """Return the runs of one label in rows (T,), without unlabelled ones.
+
+    `joined` (T,) says of each row whether it follows the one before without rows left out.
+    """
+    if len(label) == 0:
+        return []
+    starts = np.flatnonzero(np.append(True, (np.diff(label) != 0) | ~joined[1:]))
+    ends = np.append(starts[1:], len(label)) - 1
+    return [
+        Run(int(label[a]), int(a), int(b))
+        for a, b in zip(starts, ends, strict=True)
+        if label[a] != IGNORE
+    ]
+
+
+def join_runs(runs: list[Run], start_s: Floats, end_s: Floats, max_gap_s: float) -> list[Run]:
+    """Join neighbours of one label with at most `max_gap_s` between them."""
+    out: list[Run] = []
+    for run in runs:
+        before = out[-1] if out else None
+        if (
+            before is not None
+            and before.label == run.label
+            and start_s[run.first] - end_s[before.last] <= max_gap_s
+        ):
+            out[-1] = Run(run.label, before.first, run.last)
+        else:
+            out.append(run)
+    return out
+
+
+def segment_rows(
+    label: Labels, frame: Labels, time_s: Floats, config: Segmentation
+) -> tuple[list[Run], Floats]:
+    """Return the runs of one video and subject, in order, and when each of its frames ends (T,)."""
+    end_s = find_ends(frame, time_s)
+    joined = np.append(True, np.diff(frame) == 1)
+    runs = join_runs(find_runs(label, joined), time_s, end_s, config.max_gap_s)
+    long = [r for r in runs if end_s[r.last] - time_s[r.first] >= config.min_duration_s]
+    return join_runs(long, time_s, end_s, config.max_gap_s), end_s
+
+
+def segment_table(table: pd.DataFrame, config: Segmentation | None = None) -> pd.DataFrame:
+    """Return the segments of a prediction table, a row each, ordered by video, subject and time.
+
+    Columns: `video, subject, label` (the class's name), `start_s, end_s, duration_s`, and of the
+    rows that carry the label `mean_confidence` and `share_with_face`.
+
+    Raises:
+        InputError: a row has no time.
+        UsageError: a duration is negative or not finite.
+    """
+    config = config or Segmentation()
+    for name, value in (("minimum duration", config.min_duration_s), ("gap", config.max_gap_s)):
+        if not 0 <= value < np.inf:
+            raise UsageError(f"a {name} of {value} s cannot be; give 0 or more seconds")
+    rows: list[dict[str, Any]] = []
+    for (video, subject), group in table.groupby(["video", "subject"], sort=False):
+        rows += _segment_group(str(video), str(subject), group.sort_values("frame"), config)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _segment_group(
+    video: str, subject: str, group: pd.DataFrame, config: Segmentation
+) -> Iterator[dict[str, Any]]:
+    label = group["label"].to_numpy(np.int64)  # (T,)
+    time_s = group["time_s"].to_numpy(np.float64)  # (T,)
+    if np.isnan(time_s).any():
+        raise InputError(
+            f"{video}: its frames have no times; predict from the video, or extract the crops "
+            "with --audio-from, so that they have"
+        )
+    confidence = group["confidence"].to_numpy(np.float64)  # (T,)
+    found = group["found"].to_numpy(np.bool_)  # (T,)
+    runs, end_s = segment_rows(label, group["frame"].to_numpy(np.int64), time_s, config)
+    for run in runs:
+        own = np.arange(run.first, run.last + 1)
+        own = own[label[own] == run.label]
+        start, end = time_s[run.first], end_s[run.last]
+        values = (video, subject, CLASSES[run.label], start, end, end - start)
+        yield dict(zip(COLUMNS, (*values, confidence[own].mean(), found[own].mean()), strict=True))

@@ -1,0 +1,111 @@
+"""Write what each subject of each video shows, as tables for a paper or for R."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from abawcli.formats.participants import Groups, read_groups
+from abawcli.formats.provenance import (
+    Provenance,
+    describe_work,
+    find_finished,
+    read_provenance,
+    write_result,
+)
+from abawcli.formats.tables import read_tables
+from abawcli.segments import segment_table
+from abawcli.summary import (
+    KEYS,
+    SummarySettings,
+    count_transitions,
+    describe_columns,
+    lay_long,
+    summarize_groups,
+    summarize_table,
+)
+
+DIGITS = 6  # after the point in csv, as in the tables
+
+
+def name_companions(output: Path) -> dict[str, Path]:
+    """Return where the tables beside a summary go, by what they hold."""
+    stem = output.with_suffix("")
+    return {
+        "dictionary": output.with_suffix(".json"),
+        "groups": stem.with_name(f"{stem.name}.groups.csv"),
+        "transitions": stem.with_name(f"{stem.name}.transitions.csv"),
+    }
+
+
+def summarize_files(
+    tables: Sequence[Path],
+    output: Path,
+    settings: SummarySettings | None = None,
+    *,
+    groups: Groups | None = None,
+    transitions: bool = False,
+    overwrite: bool = False,
+) -> Provenance:
+    """Write the summary of prediction tables to one csv; return its provenance.
+
+    Beside `summary.csv` stands its column dictionary `summary.json`, with `groups`
+    `summary.groups.csv`, and with `transitions` `summary.transitions.csv`. The `summary` of the
+    provenance counts subjects and names in `failed` what could not be read. Finished work is kept.
+
+    Raises:
+        InputError: no table can be read, a row has no time, or the participants file is none.
+        OutputError: something else is in the way, or a place cannot be written.
+    """
+    settings = settings or SummarySettings()
+    described = asdict(settings) | {
+        "by": list(groups.columns) if groups else [],
+        "transitions": transitions,
+    }
+    companions = [groups.file] if groups else []
+    made_from = [read_provenance(path) for path in tables]
+    work = describe_work("summarize", tables, described, companions, made_from)
+    beside = name_companions(output)
+    wanted = {"dictionary"} | ({"groups"} if groups else set())
+    wanted |= {"transitions"} if transitions else set()
+    finished = [find_finished(path, work, overwrite) for path in _choose(beside, wanted)]
+    if (done := find_finished(output, work, overwrite)) and all(finished):
+        return done
+    failed: dict[str, str] = {}
+    table = read_tables(tables, failed)
+    summary = summarize_table(table, settings)
+    results: dict[Path, str] = {}
+    keys = list(KEYS)
+    if groups:
+        people = read_groups(groups, summary["video"].unique().tolist(), failed)
+        summary = summary.merge(people, how="left", left_on="video", right_index=True)
+        grouped = summarize_groups(summary, groups.columns)
+        results[beside["groups"]] = _format_csv(grouped)
+        keys += groups.columns
+    if transitions:
+        counts = count_transitions(segment_table(table, settings.segmentation))
+        results[beside["transitions"]] = counts.to_csv()
+    work["summary"] = {"subjects": len(summary), "failed": failed}
+    shown = lay_long(summary, keys) if settings.long else summary
+    columns = [*shown.columns, *(["n", "mean", "sd"] if groups else [])]
+    results[beside["dictionary"]] = _format_json(describe_columns(columns))
+    results[output] = _format_csv(shown)  # last: it is the one that says that all is done
+    for path, text in results.items():
+        with write_result(path, work) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return work
+
+
+def _choose(paths: Mapping[str, Path], wanted: set[str]) -> list[Path]:
+    return [path for what, path in paths.items() if what in wanted]
+
+
+def _format_csv(table: pd.DataFrame) -> str:
+    return str(table.round(DIGITS).to_csv(index=False))
+
+
+def _format_json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
