@@ -171,6 +171,54 @@ def test_sound_alone_has_25_rows_a_second(tmp_path: Path) -> None:
         extract_features(path, tmp_path / "h.safetensors", make_extractor(tmp_path, "visual"))
 
 
+def write_mov(path: Path, tag: bytes) -> Path:
+    """Write a video with sound, in which the stream with the given tag has an unknown format."""
+    sound = Sound([(0.0, make_clicks([0.2], 0.5, 16_000))], 16_000, "pcm_s16le")
+    write_media(path, [picture(30)] * 12, sound=sound)
+    path.write_bytes(path.read_bytes().replace(tag, b"zzzz" + tag[4:]))
+    return path
+
+
+def test_a_sound_that_no_decoder_knows_costs_only_the_sound(
+    tmp_path: Path, extractor: Extractor, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_mov(tmp_path / "v.mov", b"sowt")
+    found = extract(path, extractor, tmp_path / "f.safetensors")
+    assert found.has_visual.all() and not found.has_audio.any()
+    assert f"{path}: its sound is in a format that FFmpeg cannot decode" in caplog.messages
+    with pytest.raises(InputError, match="its sound is in a format.*; use --modality visual"):
+        extract_features(path, tmp_path / "g.safetensors", make_extractor(tmp_path, "audio"))
+
+
+def test_a_video_that_no_decoder_knows_is_not_labelled_from_its_sound(
+    tmp_path: Path, extractor: Extractor
+) -> None:
+    path = write_mov(tmp_path / "v.mov", b"avc1\0\0\0\0\0\0")
+    with pytest.raises(InputError, match="its video is in a format that FFmpeg cannot decode"):
+        extract_features(path, tmp_path / "f.safetensors", extractor)
+
+
+def test_a_video_file_that_holds_only_sound_is_named(
+    tmp_path: Path, extractor: Extractor, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = Sound([(0.0, make_clicks([0.2], 0.5, 16_000))], 16_000, "pcm_s16le")
+    path = write_media(tmp_path / "v.mkv", sound=sound)
+    assert extract(path, extractor, tmp_path / "f.safetensors").has_audio.all()
+    assert "v.mkv has no video: only its sound is labelled, 25 rows a second" in caplog.text
+
+
+def test_a_sample_that_is_no_number_leaves_features_finite(
+    tmp_path: Path, extractor: Extractor, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = make_clicks([0.2], 0.5, 16_000)
+    samples[0, 4000] = np.nan
+    sound = Sound([(0.0, samples)], 16_000, "pcm_f32le")
+    path = write_media(tmp_path / "v.mkv", [picture(30)] * 12, sound=sound)
+    found = extract(path, extractor, tmp_path / "f.safetensors")
+    assert found.has_audio.all() and np.isfinite(found.audio).all()
+    assert caplog.text.count("are no numbers") == 1
+
+
 def test_a_video_without_sound(
     tmp_path: Path, extractor: Extractor, caplog: pytest.LogCaptureFixture
 ) -> None:

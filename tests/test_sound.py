@@ -179,6 +179,50 @@ def test_chunks_of_transformers_hardly_show(tmp_path: Path) -> None:
     assert parts[0].times_s[0] == 0.0125  # the middle of the first 400 samples
 
 
+class Counting(Loudness):
+    """Counts the seconds that are encoded."""
+
+    seconds = 0.0
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        self.seconds += samples.shape[1] / AUDIO_RATE_HZ
+        return super().forward(samples)
+
+
+@pytest.mark.parametrize("gap_s", [30.0, 36_000.0])
+def test_a_gap_of_hours_costs_no_more_than_one_of_seconds(gap_s: float) -> None:
+    backbone = Counting()
+    encoder = SoundEncoder(backbone, CPU)
+    later = Audio(np.full(16_000, 0.5, np.float32), 8.0 + gap_s)
+    aligner = listen(encoder, iter([*cut(noise(1.0), 7.0), later]))
+    assert [aligner.at(time_s)[1] for time_s in (6.4, 6.6, 7.5, 8.4)] == [False, True, True, True]
+    assert aligner.at(8.0 + gap_s / 2) == (np.float32(0.0), False)  # nothing was encoded there
+    feature, there = aligner.at(8.5 + gap_s)
+    assert there and feature == np.float32(0.5)
+    assert backbone.seconds < 2 + 2 * (backbone.context_s + encoder.config.window_s) + 0.1
+
+
+def test_a_gap_changes_nothing_near_the_sound(tmp_path: Path) -> None:
+    path = save_voice_encoder(tmp_path / "voice.safetensors")
+    encoder = SoundEncoder(build_sound_backbone(str(path)), CPU)
+    first, second, gap = noise(3.1), noise(2.3), np.zeros(25 * 16_000 + 123, np.float32)
+    later_s = (len(first) + len(gap)) / AUDIO_RATE_HZ
+    sparse = [*encoder.encode_blocks([Audio(first, 0.0), *cut(second, later_s)])]
+    dense = [*encoder.encode_blocks(cut(np.concatenate([first, gap, second])))]
+    expected = dict(
+        zip(
+            np.concatenate([part.times_s for part in dense]).round(6),
+            np.concatenate([part.features for part in dense]),
+            strict=True,
+        )
+    )
+    times_s = np.concatenate([part.times_s for part in sparse]).round(6)
+    assert np.all(np.diff(times_s) > 0) and len(times_s) < 0.5 * len(expected)
+    for time_s, feature in zip(times_s, np.concatenate([p.features for p in sparse]), strict=True):
+        if time_s < 3.6 or time_s > later_s - 0.5:  # what frames near the sound look at
+            np.testing.assert_allclose(feature, expected[time_s], rtol=1e-4, atol=1e-4)
+
+
 def test_sound_shorter_than_a_step_is_one_step(tmp_path: Path) -> None:
     for backbone in (
         build_sound_backbone(str(save_sound_backbone(tmp_path / "w"))),
