@@ -111,15 +111,24 @@ class Cuttable(Protocol):
 
 
 def crop_frame(
-    frame: Cuttable, box: Box, scales: Sequence[float], side: int | None = None
+    frame: Cuttable,
+    box: Box,
+    scales: Sequence[float],
+    side: int | None = None,
+    quarters: int = 0,
 ) -> list[Image]:
-    """Return `crop_scales` of a frame of which only the part that is shown becomes RGB."""
+    """Return `crop_scales` of a frame of which only the part that is shown becomes RGB.
+
+    They are turned by so many quarters counterclockwise: those of `pose.count_quarters` bring
+    a face that lies or stands on its head upright.
+    """
     width, height = frame.size
     left, top, extent = square_around(box, max(scales))
     left, top, extent = left - _MARGIN, top - _MARGIN, extent + 2 * _MARGIN
     x0, x1 = _clip_range(left, extent, width)
     y0, y1 = _clip_range(top, extent, height)
-    return crop_scales(frame.region_rgb(x0, y0, x1, y1), box, scales, side, (x0, y0))
+    crops = crop_scales(frame.region_rgb(x0, y0, x1, y1), box, scales, side, (x0, y0))
+    return [np.ascontiguousarray(np.rot90(crop, quarters)) for crop in crops] if quarters else crops
 
 
 def _clip_range(start: float, extent: float, size: int) -> tuple[int, int]:

@@ -30,6 +30,7 @@ from abawcli.errors import InputError, UsageError
 from abawcli.faces.crop import crop_frame
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.identity import Identity, load_identity
+from abawcli.faces.pose import count_quarters
 from abawcli.faces.track import TrackedFace, track_faces
 from abawcli.formats.features import drop_spelling
 from abawcli.formats.inputs import SOUND_SUFFIXES
@@ -75,8 +76,9 @@ def encode_faces(
         for tracked in track_faces(read_frames(path, rotate), detector, identity=identity):
             frame = tracked.frame
             crops = [
-                np.stack(crop_frame(frame, face.box, how.crop_scales, how.resize))
+                np.stack(crop_frame(frame, face.box, how.crop_scales, how.resize, turn))
                 for face in tracked.faces
+                for turn in [count_quarters(face.landmarks)]
             ]
             yield SeenFrame(frame.number, frame.time_s, tracked.faces), crops
 

@@ -20,6 +20,7 @@ from abawcli.errors import InputError
 from abawcli.faces.crop import Image, crop_frame
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.identity import Identity, load_identity
+from abawcli.faces.pose import count_quarters
 from abawcli.faces.subjects import explain_no_track, lay_rows
 from abawcli.faces.track import TrackedFrame, track_faces
 from abawcli.formats.faces import (
@@ -301,11 +302,13 @@ def _write_crops(
     total = int(table["frame"].max())
     numbers, boxes = found["frame"].to_numpy(), found[list(BOX)].to_numpy()
     subjects = found["subject"].to_numpy()
+    landmarks = found[list(LANDMARKS)].to_numpy(np.float32).reshape(-1, 5, 2)
     for frame in frames:
         first, end = np.searchsorted(numbers, [frame.number, frame.number + 1])
         for row in range(first, end):
             place = folder / f"subject{subjects[row]}" if by_subject else folder
-            crops = crop_frame(frame, boxes[row], config.scales, config.side)
+            quarters = count_quarters(landmarks[row])
+            crops = crop_frame(frame, boxes[row], config.scales, config.side, quarters)
             for scale, crop in zip(config.scales, crops, strict=True):
                 _write_jpeg(place / str(scale) / f"{frame.number:05d}.jpg", crop, config.quality)
         if update:

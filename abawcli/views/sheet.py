@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from abawcli.config import ContactSheet
 from abawcli.faces.crop import crop_frame, read_square
+from abawcli.faces.pose import count_quarters
 from abawcli.formats.crops import find_recorded, find_scales
-from abawcli.formats.faces import BOX, FACES_NAME, TRACKS_NAME
+from abawcli.formats.faces import BOX, FACES_NAME, LANDMARKS, TRACKS_NAME
 from abawcli.formats.provenance import describe_work, find_finished, write_result
 from abawcli.media.video import read_frames
 from abawcli.views.sheet_drawing import Pictures, draw_sheet
@@ -50,8 +52,11 @@ def cut_pictures(
     pictures: Pictures = {}
     for frame in read_frames(video, rotate) if wanted else ():
         rows = wanted.pop(frame.number, cells[:0])
-        for subject, box in zip(rows["subject"], rows[list(BOX)].to_numpy(), strict=True):
-            (picture,) = crop_frame(frame, box, [config.scale], config.side)
+        landmarks = rows[list(LANDMARKS)].to_numpy(np.float32).reshape(-1, 5, 2)
+        boxes = rows[list(BOX)].to_numpy()
+        for subject, box, points in zip(rows["subject"], boxes, landmarks, strict=True):
+            quarters = count_quarters(points)
+            (picture,) = crop_frame(frame, box, [config.scale], config.side, quarters)
             pictures[int(subject), frame.number] = picture
         if update:
             update(frame.number, None, "pictures")
