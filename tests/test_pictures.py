@@ -14,6 +14,7 @@ from PIL.TiffImagePlugin import AppendingTiffWriter, ImageFileDirectory_v2
 from abawcli.config import Media
 from abawcli.errors import InputError
 from abawcli.media.pictures import identify_picture
+from abawcli.media.tone import HLG, PQ, tone_map
 from abawcli.media.video import read_frames
 
 WEBP = {"lossless": True}
@@ -200,6 +201,33 @@ def test_colour_profiles_are_applied(tmp_path):
     assert np.abs(shown.astype(int) - picture[..., ::-1]).max() < 12
     useless = read_one(save(tmp_path / "useless.png", picture, icc_profile=b"none"))
     assert (useless == picture).all()
+
+
+def insert_chunk(path: Path, name: bytes, content: bytes) -> None:
+    """Put a chunk behind a PNG's header."""
+    data = path.read_bytes()
+    chunk = name + content
+    chunk = struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(data[:33] + chunk + data[33:])
+
+
+@pytest.mark.parametrize("transfer", [PQ, HLG])
+def test_hdr_png_is_tone_mapped(tmp_path, transfer):
+    path = save(tmp_path / "p.png", corner_picture())
+    insert_chunk(path, b"cICP", bytes([9, transfer, 0, 1]))
+    expected = tone_map(corner_picture().astype(np.uint16) << 8, transfer, 9)
+    assert (read_one(path) == expected).all()
+
+
+def test_hdr_avif_is_tone_mapped(tmp_path):
+    path = save(tmp_path / "p.avif", corner_picture(), quality=95)
+    with Image.open(path) as image:
+        plain = np.asarray(image)
+    data = path.read_bytes()
+    tags = b"colrnclx" + struct.pack(">HHH", 1, 13, 6)  # BT.709, sRGB, BT.601
+    assert data.count(tags) == 1
+    path.write_bytes(data.replace(tags, b"colrnclx" + struct.pack(">HHH", 9, PQ, 6)))
+    assert (read_one(path) == tone_map(plain.astype(np.uint16) << 8, PQ, 9)).all()
 
 
 # --- damage and limits ---------------------------------------------------------------------

@@ -29,6 +29,7 @@ from PIL.ImageFile import ImageFile
 from abawcli.config import Media
 from abawcli.errors import InputError
 from abawcli.media.frame import Frame, Orientation
+from abawcli.media.tone import HDR_NAMES, SIGNAL_ONE, tone_map
 
 LOG = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
@@ -51,6 +52,7 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 _HEIF_BRANDS |= {b"mif1", b"mif2", b"msf1", b"avci", b"avcs", b"heif"}
 _MOTION_JPEG = (".mjpg", ".mjpeg")  # JPEGs one after the other: a video
 _HEAD = 64  # bytes, in which a signature is
+_COLOUR_HEAD = 1 << 16  # likewise what says that a picture is HDR
 _ORIENTATION, _SUBFILE = 0x0112, 0x00FE  # tags of EXIF and TIFF
 _REDUCED_OR_MASK = 5  # bits of a page that only serves another one
 _SHOWN_UNDER_ALPHA = "white"  # as on a page
@@ -92,8 +94,12 @@ def read_pictures(path: Path, kind: str, rotate: int = 0) -> Iterator[Frame]:
     """
     turn = Orientation.turned(-rotate // 90 % 4)
     with path.open("rb") as file:
+        hdr = _find_hdr(file.read(_COLOUR_HEAD), kind)
+        file.seek(0)
         image = _open(file, path, kind)
         for number, (time_s, pixels, shown) in enumerate(_decode(image, path), 1):
+            if hdr:
+                pixels = tone_map(pixels.astype(np.uint16) * (SIGNAL_ONE // 255), *hdr)
             native = av.VideoFrame.from_ndarray(pixels, "rgb24")
             yield Frame(number, time_s, native, shown.then(turn))
 
@@ -104,6 +110,25 @@ def _open(file: IO[bytes], path: Path, kind: str) -> ImageFile:
         return reader(file, str(path))
     except Exception as error:  # Pillow's readers raise of every kind on damaged files
         raise InputError(f"{path} is damaged, or no {kind} picture: {error}") from error
+
+
+def _find_hdr(head: bytes, kind: str) -> tuple[int, int] | None:
+    """Return the tags of transfer and primaries of an HDR picture; None of any other.
+
+    They stand in a box of AVIF and HEIC (ISO 23000-22) and in a chunk of PNG, which Pillow skips.
+    """
+    if kind == "PNG":
+        primaries, transfer = _read_after(head, b"cICP", 2)
+    elif kind in ("AVIF", HEIF):
+        _, primaries, _, transfer = _read_after(head, b"colrnclx", 4)
+    else:
+        return None
+    return (transfer, primaries) if transfer in HDR_NAMES else None
+
+
+def _read_after(head: bytes, mark: bytes, count: int) -> bytes:
+    """Return the bytes that follow a mark, zeros where it is not."""
+    return head.partition(mark)[2][:count].ljust(count, b"\0")
 
 
 def _find_heif_reader(path: Path) -> Callable[[IO[bytes], str], ImageFile]:
