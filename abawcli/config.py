@@ -368,7 +368,10 @@ class VoiceTraining:
     seed: int = 0
 
 
-VOICE_PRESENT = 0.5  # probability of a voice from which on a step counts
+VOICE_PRESENT = 0.5  # probability of a voice from which on a step counts,
+VOICE_CERTAIN = 0.9  # if near it there is a stretch whose mean is this: music of a title card has
+VOICE_STRETCH = 5  # steps of 80 ms with at most 0.85, talkers have 0.99 somewhere in each second
+VOICE_REACH = 6  # steps to either side of it: half a second
 
 
 @dataclass(frozen=True)

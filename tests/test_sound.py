@@ -15,7 +15,7 @@ from tiny_models import (
     save_voice_encoder,
 )
 
-from abawcli.config import AUDIO_RATE_HZ, Hearing
+from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, Hearing
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.media.audio import Audio, read_audio, read_audio_blocks
 from abawcli.models.sound import (
@@ -232,7 +232,9 @@ def test_sound_shorter_than_a_step_is_one_step(tmp_path: Path) -> None:
         (part,) = encoder.encode_blocks(cut(noise(0.01), start_s=2.0))
         assert part.features.shape == (1, backbone.dim) and np.isfinite(part.features).all()
         feature, there = listen(encoder, cut(noise(0.01), start_s=2.0)).at(2.1)
-        assert there and (feature == part.features[0]).all()
+        # Ten milliseconds are never certainly a voice.
+        assert there == (backbone.name != COMPACT_VOICE)
+        assert not there or (feature == part.features[0]).all()
 
 
 def test_chunks_must_hold_more_than_their_edges() -> None:

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, VOICE_PRESENT, Hearing
+from abawcli.config import (
+    AUDIO_RATE_HZ,
+    COMPACT_VOICE,
+    VOICE_CERTAIN,
+    VOICE_PRESENT,
+    VOICE_REACH,
+    VOICE_STRETCH,
+    Hearing,
+)
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.media.audio import Audio, fill_gaps
@@ -93,12 +101,20 @@ class CompactSound(SoundBackbone):
         step = network.step_samples
         super().__init__(COMPACT_VOICE, network, network.dim, step, step)
         self.classifier = encoder.classifier
-        self.context_s = 2.4  # all that a step depends on: 0.75 s, and the level of 1.5 s around
+        # All that a step depends on: 0.75 s, the level of 1.5 s around, and 8 steps of `hears`.
+        self.context_s = 3.04
 
     def hears(self, features: Tensor) -> Tensor:
-        """Tell of features (S, dim) which come from a voice, (S,)."""
-        voiced: Tensor = self.classifier.has_voice(features) >= VOICE_PRESENT
-        return voiced
+        """Tell of features (S, dim) which come from a voice, (S,).
+
+        A step that might be one counts only beside a stretch that certainly is: what is taken for
+        a voice now and then, as music is, says nothing of anybody.
+        """
+        voice: Tensor = self.classifier.has_voice(features)  # (S,)
+        stretch = F.avg_pool1d(voice[None], VOICE_STRETCH, 1, VOICE_STRETCH // 2)
+        certain = (stretch >= VOICE_CERTAIN).to(voice.dtype)  # (1, S)
+        near = F.max_pool1d(certain, 2 * VOICE_REACH + 1, 1, VOICE_REACH)[0] > 0
+        return (voice >= VOICE_PRESENT) & near
 
 
 class TransformerSound(SoundBackbone):

@@ -1,0 +1,99 @@
+"""What labels claim, on whole videos: no more than a face or a voice says."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sample_clips import SAMPLES
+from sounds import make_bursts
+
+from abawcli.config import AUDIO_RATE_HZ
+from abawcli.device import choose_device
+from abawcli.media.audio import read_audio
+from abawcli.models.sound import SoundEncoder, build_sound_backbone
+from abawcli.stages.predict import Predictor
+from abawcli.training.non_speech import NON_SPEECH, make_non_speech
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def voice() -> SoundEncoder:
+    return SoundEncoder(build_sound_backbone("compact-voice"), choose_device("cpu"))
+
+
+@pytest.mark.parametrize("kind", NON_SPEECH)
+def test_nothing_is_heard_in_what_is_no_voice(voice: SoundEncoder, kind: str) -> None:
+    for seed in range(3):
+        sound = make_non_speech(kind, 3 * AUDIO_RATE_HZ, np.random.default_rng(seed))
+        assert not voice.encode(sound)[1].any()
+
+
+@pytest.mark.parametrize("pitch_hz", [120, 200, 800])
+def test_nothing_is_heard_in_bursts_of_tones(voice: SoundEncoder, pitch_hz: float) -> None:
+    assert not voice.encode(make_bursts(pitch_hz, 3.0))[1].any()
+
+
+def test_a_voice_is_heard_in_the_sample_clip(voice: SoundEncoder) -> None:
+    sound = read_audio(SAMPLES / "leaves_and_returns_vfr.mp4")
+    assert sound is not None
+    heard = voice.encode(sound.samples)[1]
+    assert 0.2 < heard.mean() < 0.5  # she speaks twice, with pauses
+
+
+def test_rows_without_a_face_claim_no_face_of_their_own(predictor: Predictor) -> None:
+    """She leaves while she speaks: for half a second rows are filled, beyond there is nothing."""
+    clip = SAMPLES / "leaves_and_returns_vfr.mp4"
+    raw, table = (predictor.predict_video(clip, smooth=smooth) for smooth in (False, True))
+    faces = raw["found"]
+    assert (table["source"][faces] == raw["source"][faces]).all()
+    away_s = np.abs(table["time_s"].to_numpy()[:, None] - table["time_s"][faces].to_numpy())
+    near = away_s.min(axis=1) <= 0.5
+    assert (table["source"][~faces & near] == "filled").all()
+    assert set(table["source"][~near]) <= {"audio", "none"}
+    heard = table["source"] == "audio"
+    assert (table["confidence"][heard] < 0.6).all()  # a voice is never as sure as a face is
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", ["noface_cartoon.mp4", "noface_car_with_sound.mp4"])
+def test_music_and_cars_without_a_face_have_no_emotion(
+    predictor: Predictor, name: str, shared_data: Path
+) -> None:
+    table = predictor.predict_video(shared_data / "videos" / name)
+    assert (table["label"] == -1).all() and (table["source"] == "none").all()
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", ["face_then_none_vfr.mov", "none_then_face_vfr.mov"])
+def test_a_title_card_beside_a_face_is_filled_for_half_a_second(
+    predictor: Predictor, name: str, shared_data: Path
+) -> None:
+    table = predictor.predict_video(shared_data / "videos" / name)
+    faces = table["found"].to_numpy()
+    times_s = table["time_s"].to_numpy()
+    near = np.abs(times_s[:, None] - times_s[faces]).min(axis=1) <= 0.5
+    assert table["source"][~near].eq("none").all() and near.sum() > faces.sum()
+    assert table["source"][near & ~faces].eq("filled").all()
+
+
+@pytest.mark.shared_data
+def test_the_last_frame_keeps_its_own_expression(predictor: Predictor, shared_data: Path) -> None:
+    clip = shared_data / "videos" / "neutral_to_smile.mp4"
+    raw, table = (predictor.predict_video(clip, smooth=smooth) for smooth in (False, True))
+    runs = [(k, len(list(rows))) for k, rows in itertools.groupby(table["label"])]
+    assert runs == [(0, 18), (4, 53), (0, 1)]
+    assert table["confidence"].iloc[-1] == pytest.approx(raw["confidence"].iloc[-1])
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", ["speech_bbaf2n.mpg", "speech_lrwp9a.mpg", "speech_sbwe5n.mpg"])
+def test_speech_is_labelled_from_sound_alone(name: str, shared_data: Path) -> None:
+    predictor = Predictor(device="cpu", modality="audio")
+    table = predictor.predict_video(shared_data / "videos" / name)
+    assert (table["source"] == "audio").mean() > 0.6
+    assert set(table["source"]) <= {"audio", "none"}
