@@ -36,6 +36,20 @@ def is_crops(folder: Path) -> bool:
     return FACES_NAME in names or any(_NUMBERED.fullmatch(name) for name in names)
 
 
+def is_only_crops(folder: Path) -> bool:
+    """Tell whether a folder holds nothing but the crops of one video, ours or official ones.
+
+    Other folders of pictures may have numbers for names, too; official crops have five digits.
+    """
+    if is_own_crops(folder):
+        return True
+    try:
+        names = [name for name in os.listdir(folder) if not name.startswith(".")]
+    except OSError:  # no permission
+        return False
+    return bool(names) and all(re.fullmatch(r"\d{5}\.jpg", name) for name in names)
+
+
 def list_images(folder: Path) -> dict[int, Path]:
     """Return the images of an official folder by their frames, ascending.
 
@@ -121,3 +135,9 @@ def find_recorded(folder: Path, about: Mapping[str, Any]) -> Path | None:
     """Return the video that crops were made from, unchanged, by the provenance `about`."""
     found = (find_input(each, folder) for each in about.get("inputs", []))
     return next(filter(None, found), None)
+
+
+def list_companions(folder: Path, sound: Path | None) -> list[Path]:
+    """Return the files that the features of crops depend on beside the pictures."""
+    faces = [folder / FACES_NAME] if is_own_crops(folder) else []
+    return [*faces, sound] if sound else faces

@@ -23,6 +23,7 @@ from abawcli.formats.crops import (
     find_scales,
     find_sound,
     is_own_crops,
+    list_companions,
     list_images,
     name_video,
     read_subject,
@@ -128,7 +129,12 @@ def extract_crops(
 
     Raises:
         InputError: the folder lacks crops that are needed, or is about another subject.
+        UsageError: a subject of official crops, or crops are to be rotated.
     """
+    if not is_own_crops(folder) and subject:
+        raise UsageError(f"{folder} shows one person only; leave out the subject {subject!r}")
+    if extractor.rotate:
+        raise UsageError(f"{folder} holds crops; rotate the video when they are cut")
     if sound is None and extractor.sound:
         problem = f"{folder}: the video that has its sound is not found; give --audio-from DIR"
         if extractor.modality == "audio":
@@ -376,10 +382,6 @@ def extract_features(
     """
     crops = os.path.isdir(path)
     sound = find_sound(path, audio_from, video or name_video(path)) if crops else None
-    if crops and not is_own_crops(path) and subject:
-        raise UsageError(f"{path} shows one person only; leave out the subject {subject!r}")
-    if crops and extractor.rotate:
-        raise UsageError(f"{path} holds crops; rotate the video when they are cut")
     meant = subject or (read_subject(path) if crops else SUBJECTS[0])
     if not crops and (not is_strategy(meant) or meant == "skip"):
         raise UsageError(f"unknown subject {meant!r}; choose one of {', '.join(SUBJECTS)}")
@@ -416,5 +418,4 @@ def _describe_input(
     if not os.path.isdir(path):
         return describe_work("extract", [path], settings)
     # The recording is no input of its own: features stay good when it is gone.
-    companions = [path / FACES_NAME, sound] if is_own_crops(path) else [sound]
-    return describe_work("extract", [path], settings, list(filter(None, companions)))
+    return describe_work("extract", [path], settings, list_companions(path, sound))

@@ -4,8 +4,9 @@ What is kept of a whole video is numbers: about 150 bytes a face and frame.
 """
 
 import itertools
+import os
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,10 +16,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from abawcli.config import MODALITIES, Hearing, Prediction, Smoothing
+from abawcli.config import MODALITIES, SUBJECTS, Hearing, Prediction, Smoothing
 from abawcli.device import choose_device
 from abawcli.errors import CheckpointError, UsageError
-from abawcli.faces.subjects import NOBODY, lay_rows
+from abawcli.formats.crops import find_sound
 from abawcli.formats.features import (
     FEATURES_SUFFIX,
     Features,
@@ -26,7 +27,7 @@ from abawcli.formats.features import (
     round_features,
 )
 from abawcli.formats.names import decode_name
-from abawcli.formats.tables import COLUMNS, set_probabilities
+from abawcli.formats.strategy import Stretch, Stretches
 from abawcli.labels import N_CLASSES
 from abawcli.models.encoder import Encoder
 from abawcli.models.ensemble import Ensemble
@@ -34,7 +35,10 @@ from abawcli.models.extractor import Extractor, FrameFeatures
 from abawcli.models.heads import check_features, load_head, name_readings
 from abawcli.models.recipes import join_recipes
 from abawcli.models.subject_stream import FrameReading, SubjectStream
-from abawcli.sources import BOTH, FACE, name_sources
+from abawcli.sources import BOTH, FACE
+from abawcli.stages.crop import check_stretches, lay_stretches
+from abawcli.stages.extract import extract_crops
+from abawcli.stages.predicted_rows import Reading, lay_features
 from abawcli.stages.smooth import smooth_table
 
 Probabilities = NDArray[np.float32]
@@ -137,12 +141,14 @@ class Predictor:
             raise UsageError(f"the recipe {self.recipe.name} is {known} only, not {modality}")
         return known if modality == "av" else modality
 
-    def describe(self, subject: str, smoothing: Smoothing | None) -> dict[str, Any]:
-        """Return what the results depend on, for their provenance.
+    def describe(
+        self, subject: str, smoothing: Smoothing | None, crops: bool = False
+    ) -> dict[str, Any]:
+        """Return what the results depend on, of videos or of crops, for their provenance.
 
         Without smoothing, that of the recipe is recorded as what `smooth` is to do by default.
         """
-        about = self.recipe.describe() | self.extractor.describe(subject)
+        about = self.recipe.describe() | self.extractor.describe(subject, crops)
         own = about | {"smoothing": smoothing and asdict(smoothing)}
         return own if smoothing else own | {"to_smooth": about["smoothing"]}
 
@@ -215,39 +221,71 @@ class Predictor:
     def predict_video(
         self,
         path: Path,
-        subject: str = "main",
+        subject: str | Stretches | None = None,
         smooth: bool | Smoothing = True,
         progress: Progress = lambda done, total, what: None,
         video: str | None = None,
+        audio_from: Path | None = None,
     ) -> pd.DataFrame:
-        """Return the prediction table of a video, picture, sound or feature file.
+        """Return the prediction table of a video, picture, sound, feature file or folder of crops.
 
         Every decoded frame has one row, or one for each subject with `subject="all"`. The
-        column `subject` holds what was asked for, and the track's number for `all`. It is smoothed
-        as the recipe has it, in another way, or not at all. A frame without a face rests on its
-        sound, if there is any; with `all` only where nobody is seen in the whole video, for whose
-        voice it is nobody knows. The column `video` holds `video`, or else the file's name without
-        suffix; of feature files what they say.
+        column `subject` holds what was asked for, and the track's number for `all`. A frame
+        without a face rests on its sound, if there is any; with `all` only where nobody is seen in
+        the whole video, for whose voice it is nobody knows.
+
+        Args:
+            path: what to label.
+            subject: one of SUBJECTS, `track N`, or the stretches of a strategy file; None: the
+                main one, or whom crops show. Features have theirs.
+            smooth: as the recipe has it, in another way, or not at all.
+            progress: called as frames are done.
+            video: what the column `video` holds; by default the name of the file without
+                suffix, or of the folder; of feature files what they say.
+            audio_from: folder with the videos that crops were made from.
 
         Raises:
-            InputError: the file cannot be read or holds no frame.
-            UsageError: no such way to choose a subject; or features are to be rotated.
+            InputError: the file cannot be read or holds no frame, or not the track or frames that
+                are asked for; or crops are of somebody else, or not complete.
+            UsageError: no such way to choose a subject; or features or crops are to be rotated.
             CheckpointError: features of other backbones than the recipe's.
         """
-        if path.suffix == FEATURES_SUFFIX:
-            if self.extractor.rotate:
-                raise UsageError(f"{path} holds features; rotate the video they are made of")
-            table = self._predict_features([read_features(path)], str(path))
+        if os.path.isdir(path):
+            table = self._predict_crops(path, subject, progress, video, audio_from)
+        elif path.suffix == FEATURES_SUFFIX:
+            table = self._predict_file(path)
         else:
-            table = self._predict_media(path, subject, progress, video or path.stem)
+            name, people = video or path.stem, subject or SUBJECTS[0]
+            if isinstance(people, str):
+                people = (Stretch(people),)
+            table = self.predict_people(path, {name: people}, progress)[name]
         if not smooth:
             return table
         return smooth_table(table, self.recipe.smoothing if smooth is True else smooth)
 
+    def _predict_file(self, path: Path) -> pd.DataFrame:
+        if self.extractor.rotate:
+            raise UsageError(f"{path} holds features; rotate the video they are made of")
+        if not self.about:
+            raise CheckpointError(f"the recipe {self.recipe.name} has no head to read {path} with")
+        return self._predict_features([read_features(path)], str(path))
+
+    def _predict_crops(
+        self,
+        folder: Path,
+        subject: str | Stretches | None,
+        progress: Progress,
+        video: str | None,
+        audio_from: Path | None,
+    ) -> pd.DataFrame:
+        if not (subject is None or isinstance(subject, str)):
+            raise UsageError(f"{folder} shows whom it was cropped for; leave out the strategy")
+        sound = find_sound(folder, audio_from, video or folder.name)
+        made = extract_crops(self.extractor, folder, subject, sound, progress, video)
+        return self._predict_features(made, str(folder))
+
     def _predict_features(self, subjects: list[Features], name: str) -> pd.DataFrame:
         """Read the features of each subject, a row a frame; by frame, then subject."""
-        if not self.about:
-            raise CheckpointError(f"the recipe {self.recipe.name} has no head to read {name} with")
         tables = []
         for features in subjects:
             for about in self.about.values():
@@ -257,12 +295,22 @@ class Predictor:
                 for key in ("visual", "audio")
             )
             p, source = self.read(features.visual, features.audio, has_visual, has_audio)
-            tables.append(_build_features_table(features, has_visual, p, source))
+            tables.append(lay_features(features, has_visual, p, source))
         return pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
 
-    def _predict_media(
-        self, path: Path, subject: str, progress: Progress, video: str
-    ) -> pd.DataFrame:
+    def predict_people(
+        self,
+        path: Path,
+        people: Mapping[str, Stretches],
+        progress: Progress = lambda done, total, what: None,
+    ) -> dict[str, pd.DataFrame]:
+        """Return a table of a video for each choice of people, by its name, without smoothing.
+
+        The video is read once. The names are what the column `video` holds.
+
+        Raises:
+            InputError, UsageError: as `predict_video`.
+        """
         clock, faces, absent = array("d"), array("d"), array("d")
         silent = np.full(N_CLASSES, np.nan)
         for found in self.predict_frames(path):
@@ -274,98 +322,25 @@ class Predictor:
             for who, p in found.absent.items():
                 absent.extend(map(float, (found.frame, who, *p)))
             progress(found.frame, None, "")
-        return _build_table(
-            decode_name(video),
+        reading = Reading(
             np.frombuffer(clock, np.float64).reshape(-1, 3 + N_CLASSES),
             np.frombuffer(faces, np.float64).reshape(-1, 8 + N_CLASSES),
             np.frombuffer(absent, np.float64).reshape(-1, 2 + N_CLASSES),
-            subject,
         )
-
-
-def _build_table(
-    video: str,
-    clock: NDArray[np.float64],
-    faces: NDArray[np.float64],
-    absent: NDArray[np.float64],
-    strategy: str,
-) -> pd.DataFrame:
-    """Lay out one row a frame and subject.
-
-    From frames (F, 11): number, time, whether there is sound, what the sound says; the faces
-    (N, 16) of all subjects: frame, subject, box, score, whether they rest on sound too,
-    probabilities; and of those who are absent (M, 10): frame, subject, probabilities.
-    """
-    frames = clock[:, 0].astype(np.int64)
-    numbers, who, boxes = faces[:, 0].astype(int), faces[:, 1].astype(int), faces[:, 2:6]
-    frame, subject, index = lay_rows(frames, numbers, who, boxes, strategy)  # each (R,)
-    found = index >= 0
-    # One row of NaN behind the faces, for rows without one: index -1.
-    values = np.concatenate([faces, np.full((1, faces.shape[1]), np.nan)])[index]  # (R, 16)
-    times = clock[np.searchsorted(frames, frame)]  # (R, 11)
-    around = _look_up(absent, frame, subject)  # (R, 8)
-    heard = times[:, 2] == 1
-    if strategy == "all":  # whose the voice is nobody knows, but where there is nobody else
-        heard &= subject == NOBODY
-        around[subject == NOBODY] = times[subject == NOBODY, 3:]
-    else:
-        around = np.where(np.isnan(around), times[:, 3:], around)
-    p = np.where(found[:, None], values[:, 8:], around)  # (R, 8)
-    heard = np.where(found, values[:, 7] == 1, heard)
-    return _lay_columns(
-        video=video,
-        frame=frame,
-        time_s=times[:, 1],
-        subject=subject.astype(str) if strategy == "all" else strategy,
-        found=found,
-        place=values[:, [6, 2, 3, 4, 5]],
-        source=name_sources(found, heard, ~np.isnan(p[:, 0])),
-        p=p,
-    )
-
-
-def _look_up(
-    rows: NDArray[np.float64], frame: NDArray[np.int64], subject: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the probabilities of (frame, subject, probabilities) rows for each of (R,), or NaN."""
-    known = pd.DataFrame(rows[:, 2:], pd.MultiIndex.from_arrays([rows[:, 0], rows[:, 1]]))
-    return known.reindex(pd.MultiIndex.from_arrays([frame, subject])).to_numpy(copy=True)
-
-
-def _build_features_table(
-    features: Features,
-    found: NDArray[np.bool_],
-    p: Probabilities,
-    source: NDArray[np.str_],
-) -> pd.DataFrame:
-    place = np.column_stack([features.face_score, features.box])  # (T, 5)
-    return _lay_columns(
-        video=str(features.about["video"]),
-        frame=features.frame,
-        time_s=features.time_s,
-        subject=str(features.about["subject"]),
-        found=found,
-        place=np.where(found[:, None], place, np.nan),
-        source=source,
-        p=p.astype(np.float64),
-    )
-
-
-def _lay_columns(
-    place: NDArray[np.floating[Any]],
-    source: NDArray[np.str_],
-    p: NDArray[np.float64],
-    **columns: Any,
-) -> pd.DataFrame:
-    """Return a table of score and box (R, 5), sources (R,), probabilities (R, 8) and the rest."""
-    columns |= dict(zip(("face_score", *"xywh"), place.T, strict=True))
-    return set_probabilities(pd.DataFrame(columns), p, source)[COLUMNS]
+        for stretches in people.values():
+            check_stretches(stretches, reading.subject, int(reading.frames[-1]), path)
+        return {
+            name: reading.lay_table(
+                decode_name(name), lay_stretches(*reading.columns(), stretches), stretches
+            )
+            for name, stretches in people.items()
+        }
 
 
 def predict_video(
     path: Path | str,
     recipe: str | Sequence[str] = "compact",
-    subject: str = "main",
+    subject: str | Stretches | None = None,
     smooth: bool | Smoothing = True,
     modality: str = "av",
     rotate: int = 0,

@@ -1,0 +1,112 @@
+"""The rows of prediction tables: what was read of a video, laid out by frame and subject."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abawcli.faces.subjects import NOBODY
+from abawcli.formats.features import Features
+from abawcli.formats.strategy import Stretches, describe_choice
+from abawcli.formats.tables import COLUMNS, set_probabilities
+from abawcli.sources import name_sources
+
+Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All that was read of a video, whoever is meant."""
+
+    clock: NDArray[np.float64]  # (F, 11) of frames: number, time, has it sound, what that says
+    faces: NDArray[np.float64]  # (N, 16) frame, subject, box, score, has it sound, probabilities
+    absent: NDArray[np.float64]  # (M, 10) frame, subject who is not seen, probabilities
+
+    @property
+    def frames(self) -> NDArray[np.int64]:
+        """Return the numbers of all frames, (F,)."""
+        return self.clock[:, 0].astype(np.int64)
+
+    @property
+    def subject(self) -> NDArray[np.int64]:
+        """Return the track number of each face, (N,)."""
+        return self.faces[:, 1].astype(np.int64)
+
+    def columns(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Return all frames (F,), and of each face frame, subject (N,) and box (N, 4)."""
+        return self.frames, self.faces[:, 0].astype(np.int64), self.subject, self.faces[:, 2:6]
+
+    def lay_table(self, video: str, laid: Columns, stretches: Stretches) -> pd.DataFrame:
+        """Return one row a frame and subject, from what `stages.crop.lay_stretches` laid out."""
+        frame, subject, index = laid  # each (R,)
+        by_subject = stretches[0].strategy == "all"
+        found = index >= 0
+        # One row of NaN behind the faces, for rows without one: index -1.
+        nothing = np.full((1, self.faces.shape[1]), np.nan)
+        values = np.concatenate([self.faces, nothing])[index]  # (R, 16)
+        times = self.clock[np.searchsorted(self.frames, frame)]  # (R, 11)
+        around = _look_up(self.absent, frame, subject)  # (R, 8)
+        heard = times[:, 2] == 1
+        if by_subject:  # whose the voice is nobody knows, but where there is nobody else
+            heard &= subject == NOBODY
+            around[subject == NOBODY] = times[subject == NOBODY, 3:]
+        else:
+            around = np.where(np.isnan(around), times[:, 3:], around)
+        p = np.where(found[:, None], values[:, 8:], around)  # (R, 8)
+        heard = np.where(found, values[:, 7] == 1, heard)
+        return _lay_columns(
+            video=video,
+            frame=frame,
+            time_s=times[:, 1],
+            subject=subject.astype(str) if by_subject else describe_choice(stretches)["subject"],
+            found=found,
+            place=values[:, [6, 2, 3, 4, 5]],
+            source=name_sources(found, heard, ~np.isnan(p[:, 0])),
+            p=p,
+        )
+
+
+def _look_up(
+    rows: NDArray[np.float64], frame: NDArray[np.int64], subject: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the probabilities of (frame, subject, probabilities) rows for each of (R,), or NaN."""
+    known = pd.DataFrame(rows[:, 2:], pd.MultiIndex.from_arrays([rows[:, 0], rows[:, 1]]))
+    return known.reindex(pd.MultiIndex.from_arrays([frame, subject])).to_numpy(copy=True)
+
+
+def lay_features(
+    features: Features,
+    found: NDArray[np.bool_],
+    p: NDArray[np.floating[Any]],
+    source: NDArray[np.str_],
+) -> pd.DataFrame:
+    """Return the table of one subject's features: probabilities (T, 8) and sources (T,) of rows.
+
+    `found` (T,) says which rows have a face.
+    """
+    place = np.column_stack([features.face_score, features.box])  # (T, 5)
+    return _lay_columns(
+        video=str(features.about["video"]),
+        frame=features.frame,
+        time_s=features.time_s,
+        subject=str(features.about["subject"]),
+        found=found,
+        place=np.where(found[:, None], place, np.nan),
+        source=source,
+        p=p.astype(np.float64),
+    )
+
+
+def _lay_columns(
+    place: NDArray[np.floating[Any]],
+    source: NDArray[np.str_],
+    p: NDArray[np.float64],
+    **columns: Any,
+) -> pd.DataFrame:
+    """Return a table of score and box (R, 5), sources (R,), probabilities (R, 8) and the rest."""
+    columns |= dict(zip(("face_score", *"xywh"), place.T, strict=True))
+    return set_probabilities(pd.DataFrame(columns), p, source)[COLUMNS]
