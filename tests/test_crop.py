@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def clip(tmp_path: Path) -> Path:
     return write_media(tmp_path / "clip.mkv", pictures, times=times, time_base=Fraction(1, 1000))
 
 
-def crop(path: Path, output: Path, **settings: object) -> CropSummary | None:
+def crop(path: Path, output: Path, **settings: object) -> CropSummary:
     return crop_video(path, output, detector=SquareFinder(), **settings)  # type: ignore[arg-type]
 
 
@@ -71,7 +72,7 @@ def names(folder: Path) -> list[str]:
 def test_main_subject_has_a_file_for_each_frame_it_is_in(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "crops" / "clip"
     summary = crop(clip, out, cropping=Cropping(scales=(1.0, 1.5), side=24))
-    assert summary is not None and (summary.frames, summary.found, summary.subjects) == (30, 20, 1)
+    assert (summary.frames, summary.found, summary.subjects) == (30, 20, 1)
     files = [f"{scale}/{k:05d}.jpg" for scale in ("1.0", "1.5") for k in range(1, 21)]
     assert names(out) == [*files, *TABLES]
     tight, wide = (cv2.imread(str(out / scale / "00005.jpg")) for scale in ("1.0", "1.5"))
@@ -96,7 +97,7 @@ def test_table_has_every_frame_with_its_true_time(clip: Path, tmp_path: Path) ->
     assert there["x0"].to_numpy() == pytest.approx(there["x"].to_numpy(), abs=1e-3)
     assert table.loc[~table["found"], ["detected", "score", "x", "y4"]].isna().all(axis=None)
     detected = there["detected"].astype(bool)
-    assert summary is not None and 8 < detected.sum() == summary.detected < 20
+    assert 8 < detected.sum() == summary.detected < 20
     beside = json.loads(provenance_path(tmp_path / "out").read_text())
     assert list(beside.pop("output")) == names(tmp_path / "out") and beside == about
     assert (
@@ -167,7 +168,7 @@ def test_stretches_have_each_their_own_subject(
     assert about["settings"]["stretches"] == [
         ["left", 3, 9], ["track 1", 12, 14], ["main", 21, None],
     ]  # fmt: skip
-    assert done[tmp_path / "a"] is not None and done[tmp_path / "a"].found == 20
+    assert done[tmp_path / "a"].found == 20
     files = names(tmp_path / "a" / "1.0")
     assert files == [f"{k:05d}.jpg" for k in [*range(3, 10), *range(12, 15), *range(21, 31)]]
     table, _ = read_faces(tmp_path / "b" / "faces.parquet")
@@ -175,7 +176,7 @@ def test_stretches_have_each_their_own_subject(
     # Only what was edited is done again.
     folders[tmp_path / "b"] = (Stretch("right"),)
     again = crop_folders(clip, folders, detector=SquareFinder())
-    assert again[tmp_path / "a"] is None and again[tmp_path / "b"] is not None
+    assert not again[tmp_path / "a"].made and again[tmp_path / "b"].made
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_a_stream_may_change_its_size(tmp_path: Path) -> None:
     ]
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     summary = crop(path, tmp_path / "out", subject="largest")
-    assert summary is not None and (summary.frames, summary.found) == (25, 25)
+    assert (summary.frames, summary.found) == (25, 25)
     table, _ = read_faces(tmp_path / "out" / "faces.parquet")
     sides = table["w"].to_numpy()
     assert sides[:11] == pytest.approx(40, abs=1) and sides[11:] == pytest.approx(60, abs=1)
@@ -244,11 +245,11 @@ def test_a_stream_may_change_its_size(tmp_path: Path) -> None:
 
 def test_finished_work_is_skipped_and_other_settings_replace_it(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert crop(clip, out) is not None
-    assert crop(clip, out) is None
-    assert crop(clip, out, cropping=Cropping(scales=(1.3,))) is not None
+    assert crop(clip, out).made
+    assert crop(clip, out) == replace(crop(clip, out, overwrite=True), made=False)
+    assert crop(clip, out, cropping=Cropping(scales=(1.3,))).made
     assert not (out / "1.0").exists() and len(names(out / "1.3")) == 20
-    assert crop(clip, out, cropping=Cropping(scales=(1.3,)), overwrite=True) is not None
+    assert crop(clip, out, cropping=Cropping(scales=(1.3,)), overwrite=True).made
 
 
 def test_an_interruption_leaves_what_was_there(
@@ -350,7 +351,7 @@ def test_real_face_of_a_sample_video_is_found_when_it_is_there(tmp_path: Path) -
         len(found) == len(there) and (found != there).sum() <= 8
     )  # half a face is a matter of taste
     assert table.loc[table["found"], "subject"].unique().tolist() == [0]
-    assert summary is not None and summary.detected < 0.6 * summary.found
+    assert summary.detected < 0.6 * summary.found
 
 
 @pytest.mark.shared_data
@@ -359,7 +360,7 @@ def test_videos_without_faces_yield_none(tmp_path: Path, shared_data: Path) -> N
         shared_data / "videos" / f"noface_{name}.mp4" for name in ("cartoon", "car_with_sound")
     ]:
         summary = crop_video(path, tmp_path / path.stem)
-        assert summary is not None and summary.found == 0
+        assert summary.found == 0
 
 
 @pytest.mark.shared_data

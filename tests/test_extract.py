@@ -59,7 +59,7 @@ def video(tmp_path: Path) -> Path:
 
 
 def extract(path: Path, extractor: Extractor, output: Path, **settings: object) -> Features:
-    assert extract_features(path, output, extractor, **settings) is not None  # type: ignore[arg-type]
+    assert extract_features(path, output, extractor, **settings).made  # type: ignore[arg-type]
     return read_features(output)
 
 
@@ -69,7 +69,6 @@ def test_every_frame_has_a_row_with_its_time_face_and_sound(
     out = tmp_path / "features" / "v.safetensors"
     summary = extract_features(video, out, extractor)
     found = read_features(out)
-    assert summary is not None
     assert (summary.frames, summary.visual, summary.audio, summary.subjects) == (48, 30, 48, 1)
     assert found.frame.tolist() == list(range(1, 49))
     assert found.time_s.tolist() == [frame.time_s for frame in read_frames(video)]
@@ -138,7 +137,7 @@ def test_results_do_not_depend_on_batch_or_queue(
 def test_all_subjects_have_a_file_each(extractor: Extractor, video: Path, tmp_path: Path) -> None:
     out = tmp_path / "features" / "my.v.safetensors"
     summary = extract_features(video, out, extractor, subject="all")
-    assert summary is not None and summary.subjects == 2 and summary.visual == 40
+    assert summary.subjects == 2 and summary.visual == 40
     folder = tmp_path / "features" / "my.v"
     files = sorted(folder.glob("*.safetensors"))
     assert [file.name for file in files] == ["subject0.safetensors", "subject1.safetensors"]
@@ -146,7 +145,7 @@ def test_all_subjects_have_a_file_each(extractor: Extractor, video: Path, tmp_pa
     assert sorted(int(one.has_visual.sum()) for one in both) == [30, 40]
     assert [one.about["subject"] for one in both] == ["0", "1"]
     np.testing.assert_array_equal(both[0].audio, both[1].audio)
-    assert extract_features(video, out, extractor, subject="all") is None
+    assert not extract_features(video, out, extractor, subject="all").made
 
 
 def test_one_modality_alone(tmp_path: Path, video: Path) -> None:
@@ -310,7 +309,7 @@ def test_crops_of_everybody_and_of_somebody(
 ) -> None:
     crop_video(video, tmp_path / "all", detector=BlobDetector(), subject="all")
     summary = extract_features(tmp_path / "all", tmp_path / "f" / "all.safetensors", extractor)
-    assert summary is not None and summary.subjects == 2
+    assert summary.subjects == 2
     assert len(list((tmp_path / "f" / "all").glob("subject?.safetensors"))) == 2
     right = extract(tmp_path / "all", extractor, tmp_path / "r.safetensors", subject="right")
     assert right.has_visual.sum() == 40 and (right.box[:40, 0] > 64).all()
@@ -369,7 +368,9 @@ def test_sound_of_crops_comes_from_elsewhere_or_not_at_all(
     moved = extract(tmp_path / "crops" / "v", extractor, tmp_path / "b.safetensors", **settings)
     np.testing.assert_array_equal(moved.audio, with_sound.audio)
     # what was made while the video was there is still good
-    assert extract_features(tmp_path / "crops" / "v", tmp_path / "a.safetensors", extractor) is None
+    assert not extract_features(
+        tmp_path / "crops" / "v", tmp_path / "a.safetensors", extractor
+    ).made
     with caplog.at_level(logging.WARNING, "abawcli"):
         mute = extract(tmp_path / "crops" / "v", extractor, tmp_path / "c.safetensors")
     assert not mute.has_audio.any() and "give --audio-from DIR" in caplog.text
@@ -460,14 +461,14 @@ def test_finished_work_is_skipped_and_stale_work_redone(
 ) -> None:
     for path in (video, official):
         out = tmp_path / f"{path.name}.safetensors"
-        assert extract_features(path, out, extractor) is not None
-        assert extract_features(path, out, extractor) is None
-        assert extract_features(path, out, extractor, overwrite=True) is not None
+        assert extract_features(path, out, extractor).made
+        assert not extract_features(path, out, extractor).made
+        assert extract_features(path, out, extractor, overwrite=True).made
     cv2.imwrite(str(official / "00004.jpg"), np.full((112, 112, 3), 9, np.uint8))
-    assert extract_features(official, out, extractor) is not None
+    assert extract_features(official, out, extractor).made
     assert read_features(out).has_visual.sum() == 4
     other = make_extractor(tmp_path, "visual")
-    assert extract_features(official, out, other) is not None
+    assert extract_features(official, out, other).made
     with pytest.raises(OutputError, match="was not made from this input"):
         extract_features(video, out, other)
     about = json.loads(provenance_path(out).read_text())

@@ -204,15 +204,15 @@ def test_it_is_recorded_and_other_work_is_done_again(pack: Path, tmp_path: Path)
     clip = write_media(tmp_path / "clip.mkv", [picture(40)] * 5)
     out = tmp_path / "out"
     folders = {out: (Stretch("main"),)}
-    assert crop_folders(clip, folders, detector=BlobDetector())[out] is not None
+    assert crop_folders(clip, folders, detector=BlobDetector())[out].made
     identity = read_provenance(out)["settings"]["identity"]
     assert identity == {
         "name": "insightface", "sha256": hashlib.sha256(pack.read_bytes()).hexdigest(),
     }  # fmt: skip
-    assert crop_folders(clip, folders, detector=BlobDetector())[out] is None
+    assert not crop_folders(clip, folders, detector=BlobDetector())[out].made
     assert Extractor(modality="visual").describe("main")["identity"] == identity
     pack.unlink()
-    assert crop_folders(clip, folders, detector=BlobDetector())[out] is not None
+    assert crop_folders(clip, folders, detector=BlobDetector())[out].made
     assert read_provenance(out)["settings"]["identity"] == {"name": "appearance", "sha256": None}
 
 

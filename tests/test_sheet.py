@@ -47,7 +47,7 @@ def crops(clip: Path, tmp_path: Path) -> Path:
 
 
 def draw(folder: Path, output: Path, **settings: object) -> np.ndarray:
-    assert make_sheet(folder, output, **settings) is not None  # type: ignore[arg-type]
+    assert make_sheet(folder, output, **settings).made  # type: ignore[arg-type]
     return cv2.imread(str(output), cv2.IMREAD_COLOR_RGB)
 
 
@@ -95,12 +95,12 @@ def test_finished_sheets_are_kept_until_the_crops_change(
     crops: Path, clip: Path, tmp_path: Path
 ) -> None:
     sheet = tmp_path / "s.jpg"
-    assert make_sheet(crops, sheet) and make_sheet(crops, sheet) is None
-    assert make_sheet(crops, sheet, overwrite=True)
+    assert make_sheet(crops, sheet).made and not make_sheet(crops, sheet).made
+    assert make_sheet(crops, sheet, overwrite=True).made
     assert make_sheet(crops, sheet, config=replace(CONFIG, columns=7))
     shutil.rmtree(crops)  # this fixture's are not as they were made
     crop_video(clip, crops, subject="right", detector=BlobDetector())
-    assert make_sheet(crops, sheet) and make_sheet(crops, sheet) is None
+    assert make_sheet(crops, sheet).made and not make_sheet(crops, sheet).made
     (tmp_path / "mine.jpg").write_text("mine")
     with pytest.raises(OutputError, match="mine.jpg exists and was not made from this input"):
         make_sheet(crops, tmp_path / "mine.jpg")

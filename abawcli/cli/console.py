@@ -85,9 +85,9 @@ class _StderrHandler(logging.Handler):
 
 def set_verbosity(verbose: bool, quiet: bool) -> None:
     """Send the library's messages to stderr: warnings, with -v all, with -q errors only."""
-    LOG.handlers = [_StderrHandler()]
-    LOG.propagate = False
-    LOG.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
+    handler = _StderrHandler(logging.ERROR if quiet else logging.NOTSET)
+    LOG.handlers, LOG.propagate = [handler], False
+    LOG.setLevel(logging.DEBUG if verbose else logging.WARNING)  # what is kept in provenance
 
 
 _FILES: ContextVar[str] = ContextVar("which file of how many", default="")

@@ -6,7 +6,8 @@ import logging
 import math
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import astuple, replace
+from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,11 @@ import click
 
 from abawcli.cli.batch import run_each
 from abawcli.cli.boundary import report_error
-from abawcli.cli.console import print_table, progress_bar
+from abawcli.cli.console import progress_bar
 from abawcli.cli.options import (
     choose_subject,
     inputs_argument,
+    json_option,
     keep_suffix_option,
     output_option,
     overwrite_option,
@@ -25,6 +27,7 @@ from abawcli.cli.options import (
     strategy_option,
     verbosity_options,
 )
+from abawcli.cli.summaries import Summaries
 from abawcli.config import DETECTOR_NAMES, Cropping, Tracking
 from abawcli.errors import InputError
 
@@ -43,6 +46,14 @@ def _check_finite(
         if not math.isfinite(scale):
             raise click.BadParameter(f"{scale} is no finite number; the usual is 1 to 2.")
     return scales
+
+
+COLUMNS = {
+    "frames": attrgetter("frames"),
+    "with a face": attrgetter("found"),
+    "looked at": attrgetter("detected"),
+    "subjects": attrgetter("subjects"),
+}
 
 
 @click.command(name="crop")
@@ -70,6 +81,7 @@ def _check_finite(
 @rotate_option
 @keep_suffix_option
 @overwrite_option
+@json_option
 @verbosity_options
 def command(
     inputs: tuple[str, ...],
@@ -83,6 +95,7 @@ def command(
     rotate: int,
     keep_suffix: bool,
     overwrite: bool,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Find the faces in videos and write square crops of them.
@@ -112,7 +125,7 @@ def command(
     check_places(output / name for folders in plan.values() for name in folders)
     loaded, identity = load_detector(detector), load_identity()
     used: dict[str, tuple[Stretches, str]] = {}
-    rows: list[list[str]] = []
+    summaries = Summaries("video", COLUMNS)
 
     def work(path: Path) -> None:
         folders = {output / name: stretches for name, stretches in plan[names[path]].items()}
@@ -125,17 +138,12 @@ def command(
         for folder, summary in done.items():
             name = str(folder.relative_to(output))
             used[decode_name(name)] = folders[folder], describe_tracks(folder)
-            numbers = astuple(summary) if summary else ("done", "", "", "")
-            rows.append([name, *map(str, numbers)])
+            summaries.add(name, folder, summary)
 
     try:
-        run_each(names, work, missing)
+        with summaries.show_at_end(f"crops in {output}", as_json, quiet):
+            run_each(names, work, missing)
     finally:
-        if rows and not quiet:
-            print_table(
-                f"crops in {output}", ["video", "frames", "with a face", "looked at", "subjects"],
-                rows, stderr=True,
-            )  # fmt: skip
         propose(output / STRATEGY_NAME, used)
 
 

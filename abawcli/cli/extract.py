@@ -1,24 +1,26 @@
 """`abaw extract`: features of faces and sound."""
 
-from dataclasses import astuple
+from operator import attrgetter
 from pathlib import Path
 
 import click
 
 from abawcli.cli.batch import run_each
-from abawcli.cli.console import print_table, progress_bar
+from abawcli.cli.console import progress_bar
 from abawcli.cli.options import (
     audio_from_option,
     batch_size_option,
     choose_subject,
     device_option,
     inputs_argument,
+    json_option,
     keep_suffix_option,
     output_option,
     overwrite_option,
     rotate_option,
     verbosity_options,
 )
+from abawcli.cli.summaries import Summaries
 from abawcli.config import (
     COMPACT_FACE,
     COMPACT_VOICE,
@@ -26,6 +28,13 @@ from abawcli.config import (
     Hearing,
     Prediction,
 )
+
+COLUMNS = {
+    "frames": attrgetter("frames"),
+    "with a face": attrgetter("visual"),
+    "with sound": attrgetter("audio"),
+    "subjects": attrgetter("subjects"),
+}
 
 
 @click.command(name="extract")
@@ -55,6 +64,7 @@ from abawcli.config import (
 @device_option
 @keep_suffix_option
 @overwrite_option
+@json_option
 @verbosity_options
 def command(
     inputs: tuple[str, ...],
@@ -70,6 +80,7 @@ def command(
     device: str,
     keep_suffix: bool,
     overwrite: bool,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Extract features of faces and sound, a row a frame, to train and run heads on.
@@ -95,7 +106,7 @@ def command(
     )
     spare_a_core()
     extractor = Extractor(visual, audio, modality, layers, device, Prediction(batch_size), rotate)
-    rows: list[list[str]] = []
+    summaries = Summaries("input", COLUMNS)
 
     def work(path: Path) -> None:
         with progress_bar(path.name, "frame", quiet) as update:
@@ -103,12 +114,7 @@ def command(
                 path, outputs[path], extractor, subject=subject, audio_from=audio_from,
                 video=names[path], overwrite=overwrite, progress=update,
             )  # fmt: skip
-        numbers = astuple(done) if done else ("done", "", "", "")
-        rows.append([names[path], *map(str, numbers)])
+        summaries.add(names[path], outputs[path], done)
 
-    try:
+    with summaries.show_at_end(f"features in {output}", as_json, quiet):
         run_each(paths, work)
-    finally:
-        if rows and not quiet:
-            columns = ["input", "frames", "with a face", "with sound", "subjects"]
-            print_table(f"features in {output}", columns, rows, stderr=True)

@@ -12,10 +12,12 @@ from abawcli.cli.batch import run_each
 from abawcli.cli.boundary import report_error
 from abawcli.cli.options import (
     inputs_argument,
+    json_option,
     output_option,
     overwrite_option,
     verbosity_options,
 )
+from abawcli.cli.summaries import Summaries
 from abawcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -65,12 +67,14 @@ def _plan(members: Places, output: Path) -> tuple[Path, dict[Path, list[Path]], 
     help="A positive number for each input, such as 2,1.  [default: equal]",
 )  # fmt: skip
 @overwrite_option
+@json_option
 @verbosity_options
 def command(
     inputs: tuple[str, ...],
     output: Path,
     weights: list[float] | None,
     overwrite: bool,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Fuse prediction tables of the same frames: the weighted mean of their probabilities.
@@ -81,21 +85,19 @@ def command(
     """
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_outside
-    from abawcli.formats.provenance import describe_work, find_finished, read_provenance
-    from abawcli.formats.tables import TABLE_SUFFIXES, read_table, write_table
-    from abawcli.stages.fuse import fuse_tables, resolve_weights
+    from abawcli.formats.tables import TABLE_SUFFIXES
+    from abawcli.stages.fuse import fuse_files, resolve_weights
 
     members = expand_inputs(inputs, TABLE_SUFFIXES, os.path.isdir)
     weights = resolve_weights(weights, len(members))
     check_outside(output, map(str, members))
     folder, inputs_of, partial = _plan(members, output)
 
-    def work(name: Path) -> None:
-        path, tables = folder / name, inputs_of[name]
-        made_from = [read_provenance(table) for table in tables]
-        provenance = describe_work("fuse", tables, {"weights": weights}, made_from=made_from)
-        if not find_finished(path, provenance, overwrite):
-            read = {str(table): read_table(table) for table in tables}
-            write_table(fuse_tables(read, weights), path, provenance)
+    summaries = Summaries("table", {})
 
-    run_each(inputs_of, work, partial)
+    def work(name: Path) -> None:
+        done = fuse_files(inputs_of[name], folder / name, weights, overwrite=overwrite)
+        summaries.add(str(name), folder / name, done)
+
+    with summaries.show_at_end("", as_json, quiet=True):
+        run_each(inputs_of, work, partial)

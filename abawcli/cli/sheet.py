@@ -1,28 +1,36 @@
 """`abaw sheet`: contact sheets of the people in videos."""
 
-from dataclasses import astuple
+from operator import attrgetter
 from pathlib import Path
 
 import click
 
 from abawcli.cli.batch import run_each
-from abawcli.cli.console import print_table, progress_bar
+from abawcli.cli.console import progress_bar
 from abawcli.cli.options import (
     inputs_argument,
+    json_option,
     output_option,
     overwrite_option,
     verbosity_options,
 )
+from abawcli.cli.summaries import Summaries
 
 SUFFIXES = (".jpg", ".png")
+
+
+COLUMNS = {name: attrgetter(name) for name in ("frames", "tracks", "shown")}
 
 
 @click.command(name="sheet")
 @inputs_argument
 @output_option
 @overwrite_option
+@json_option
 @verbosity_options
-def command(inputs: tuple[str, ...], output: Path, overwrite: bool, quiet: bool) -> None:
+def command(
+    inputs: tuple[str, ...], output: Path, overwrite: bool, as_json: bool, quiet: bool
+) -> None:
     """Draw who is in a video when: a picture of the tracks in a folder of crops.
 
     An input is a folder that `abaw crop` wrote, or one of many. OUTPUT/<video>.jpg has a row for
@@ -38,18 +46,12 @@ def command(inputs: tuple[str, ...], output: Path, overwrite: bool, quiet: bool)
     paths = expand_inputs(inputs, frozenset(), is_own_crops)
     names = name_videos(paths)
     outputs = name_outputs(paths, output, SUFFIXES[0], frozenset(SUFFIXES))
-    rows: list[list[str]] = []
+    summaries = Summaries("video", COLUMNS)
 
     def work(path: Path) -> None:
         with progress_bar(path.name, "frame", quiet) as update:
             done = make_sheet(path, outputs[path], overwrite=overwrite, update=update)
-        numbers = astuple(done) if done else ("done", "", "")
-        rows.append([names[path], *map(str, numbers)])
+        summaries.add(names[path], outputs[path], done)
 
-    try:
+    with summaries.show_at_end(f"sheets in {output}", as_json, quiet):
         run_each(paths, work)
-    finally:
-        if rows and not quiet:
-            print_table(
-                f"sheets in {output}", ["video", "frames", "tracks", "shown"], rows, stderr=True
-            )

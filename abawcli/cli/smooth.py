@@ -1,6 +1,5 @@
 """`abaw smooth`: prediction tables over time."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -10,11 +9,13 @@ from abawcli.cli.options import (
     Window,
     choose_smoothing,
     inputs_argument,
+    json_option,
     output_option,
     overwrite_option,
     smoothing_options,
     verbosity_options,
 )
+from abawcli.cli.summaries import Summaries
 
 
 @click.command(name="smooth")
@@ -22,6 +23,7 @@ from abawcli.cli.options import (
 @output_option
 @smoothing_options("or as the table's recipe has it")
 @overwrite_option
+@json_option
 @verbosity_options
 def command(
     inputs: tuple[str, ...],
@@ -30,6 +32,7 @@ def command(
     window: Window | None,
     space: str | None,
     overwrite: bool,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Smooth prediction tables over time and fill frames without a face.
@@ -40,19 +43,20 @@ def command(
     """
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_outside, name_outputs
-    from abawcli.formats.provenance import describe_work, find_finished, read_provenance
-    from abawcli.formats.tables import TABLE_SUFFIXES, read_table, write_table
-    from abawcli.stages.smooth import find_smoothing, smooth_table
+    from abawcli.formats.provenance import read_provenance
+    from abawcli.formats.tables import TABLE_SUFFIXES
+    from abawcli.stages.smooth import find_smoothing, smooth_file
 
     check_outside(output, inputs)
     paths = expand_inputs(inputs, TABLE_SUFFIXES)
     outputs = name_outputs(paths, output, suffixes=TABLE_SUFFIXES)
 
-    def work(path: Path) -> None:
-        made = read_provenance(path)
-        config = choose_smoothing(find_smoothing(made), method, window, space)
-        provenance = describe_work("smooth", [path], asdict(config), made_from=[made])
-        if not find_finished(outputs[path], provenance, overwrite):
-            write_table(smooth_table(read_table(path), config), outputs[path], provenance)
+    summaries = Summaries("table", {})
 
-    run_each(outputs, work)
+    def work(path: Path) -> None:
+        config = choose_smoothing(find_smoothing(read_provenance(path)), method, window, space)
+        done = smooth_file(path, outputs[path], config, overwrite=overwrite)
+        summaries.add(str(path), outputs[path], done)
+
+    with summaries.show_at_end("", as_json, quiet=True):
+        run_each(outputs, work)

@@ -69,22 +69,17 @@ def _write(
 ) -> None:
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart, check_places
-    from abawcli.formats.provenance import describe_work, find_finished
-    from abawcli.formats.submission import write_submission
     from abawcli.formats.tracks import LABEL_SUFFIXES
-    from abawcli.stages.submit import fill_sample
+    from abawcli.stages.submit import submit_files
 
-    paths = expand_inputs(predictions, LABEL_SUFFIXES)
+    paths = list(expand_inputs(predictions, LABEL_SUFFIXES))
     check_apart([output], [*paths, sample])
     check_places([output])
-    provenance = describe_work("submit", [*paths, sample], {})
-    if find_finished(output, provenance, overwrite):
+    done = submit_files(paths, sample, output, overwrite=overwrite)
+    if not done.made:
         say(f"abaw: {output} is there already, made of these predictions")
-        return
-    filled = fill_sample(paths, sample)
-    write_submission(filled.rows, output, provenance)
     if not quiet:
         say(
-            f"abaw: {output}: {len(filled.rows):,} rows of {filled.videos} videos; "
-            f"{filled.borrowed:,} rows take the prediction of the nearest frame"
+            f"abaw: {output}: {done.rows:,} rows of {done.videos} videos; "
+            f"{done.borrowed:,} rows take the prediction of the nearest frame"
         )

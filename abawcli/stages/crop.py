@@ -34,6 +34,7 @@ from abawcli.formats.faces import (
 from abawcli.formats.folders import find_finished_folder, replace_folder
 from abawcli.formats.provenance import describe_work
 from abawcli.formats.strategy import Stretch, Stretches, describe_choice
+from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
 from abawcli.media.frame import Frame
 from abawcli.media.video import check_rotation, read_frames
 
@@ -43,7 +44,7 @@ _VALUES = ("score", *BOX, *LANDMARKS)
 
 
 @dataclass(frozen=True)
-class CropSummary:
+class CropSummary(Summary):
     """What came of one video."""
 
     frames: int
@@ -181,12 +182,12 @@ def crop_video(
     rotate: int = 0,
     overwrite: bool = False,
     update: Update | None = None,
-) -> CropSummary | None:
+) -> CropSummary:
     """Write the crops of a video and their table into the folder `output`.
 
     A crop is `<scale>/00001.jpg`, named after its frame, or with the subject `all`
     `subject0/<scale>/00001.jpg`; frames without a face have none, and the numbers keep their
-    gaps. The folder appears when it is complete. None is returned where it was before.
+    gaps. The folder appears when it is complete. What is finished is not made again.
     `rotate` degrees (0, 90, 180, 270) clockwise come on top of the rotation that the file states.
 
     Raises:
@@ -212,7 +213,7 @@ def crop_folders(
     rotate: int = 0,
     overwrite: bool = False,
     update: Update | None = None,
-) -> dict[Path, CropSummary | None]:
+) -> dict[Path, CropSummary]:
     """Write several folders as `crop_video` does, each with whom its stretches mean.
 
     The faces are found once.
@@ -229,30 +230,33 @@ def crop_folders(
     settings = {"detector": about, "tracking": asdict(tracking), **asdict(cropping)}
     settings["rotate"] = rotate
     settings["identity"] = {"name": identity.name, "sha256": identity.sha256}
-    done: dict[Path, CropSummary | None] = dict.fromkeys(folders)
-    todo: dict[Path, dict[str, Any]] = {}
-    for output, stretches in folders.items():
-        provenance = describe_work("crop", [path], settings | describe_choice(stretches))
-        if not find_finished_folder(output, provenance, overwrite):
-            todo[output] = provenance
-    if not todo:
-        return done
-    faces = collect_faces(
-        track_faces(read_frames(path, rotate), detector, tracking, identity), update
-    )
-    for output in todo:
-        check_stretches(folders[output], faces.subject, int(faces.frames[-1]), path)
-    tables = {output: tabulate_faces(faces, folders[output]) for output in todo}
-    for output, provenance in todo.items():
-        with replace_folder(output, provenance) as folder:
-            write_faces(tables[output], folder / FACES_NAME, provenance)
-            write_faces(list_tracks(faces), folder / TRACKS_NAME, provenance)
-            by_subject = folders[output][0].strategy == "all"
-            _write_crops(
-                read_frames(path, rotate), tables[output], folder, by_subject, cropping, update
-            )
-        done[output] = _summarise(tables[output])
-    return done
+    works = {
+        output: describe_work("crop", [path], settings | describe_choice(stretches))
+        for output, stretches in folders.items()
+    }
+    finished = {
+        output: find_finished_folder(output, work, overwrite) for output, work in works.items()
+    }
+    todo = {output: work for output, work in works.items() if not finished[output]}
+    if todo:
+        with keep_warnings(*todo.values()):
+            tracked = track_faces(read_frames(path, rotate), detector, tracking, identity)
+            faces = collect_faces(tracked, update)
+            for output in todo:
+                check_stretches(folders[output], faces.subject, int(faces.frames[-1]), path)
+            tables = {output: tabulate_faces(faces, folders[output]) for output in todo}
+            for output, work in todo.items():
+                note_summary(work, _summarise(tables[output]))
+                with replace_folder(output, work) as folder:
+                    write_faces(tables[output], folder / FACES_NAME, work)
+                    write_faces(list_tracks(faces), folder / TRACKS_NAME, work)
+                    by_subject = folders[output][0].strategy == "all"
+                    frames = read_frames(path, rotate)
+                    _write_crops(frames, tables[output], folder, by_subject, cropping, update)
+    return {
+        output: read_summary(finished[output] or work, CropSummary, made=output in todo)
+        for output, work in works.items()
+    }
 
 
 def list_tracks(faces: FaceColumns) -> pd.DataFrame:

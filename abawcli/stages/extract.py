@@ -33,6 +33,7 @@ from abawcli.formats.features import FEATURES_SUFFIX, Features, round_features, 
 from abawcli.formats.folders import find_finished_folder, replace_folder
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, describe_work, find_finished
+from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import FeatureEncoder
 from abawcli.models.extractor import Extractor
@@ -48,7 +49,7 @@ def _say_nothing(done: int, total: int | None, what: str) -> None:
 
 
 @dataclass(frozen=True)
-class ExtractSummary:
+class ExtractSummary(Summary):
     """What came of one input."""
 
     frames: int
@@ -359,11 +360,11 @@ def extract_features(
     video: str | None = None,
     overwrite: bool = False,
     progress: Progress = _say_nothing,
-) -> ExtractSummary | None:
+) -> ExtractSummary:
     """Write the features of a video, a sound or a folder of crops to the file `output`.
 
     With the subject `all` they are files `subject0.safetensors` and so on in a folder called
-    like `output` without suffix. None is returned where they are there already.
+    like `output` without suffix. What is finished is not made again.
 
     Args:
         path: video, sound (with the modality audio), our crops, or official ones.
@@ -389,19 +390,25 @@ def extract_features(
     work = _describe_input(path, sound, extractor, meant, named)
     target = output.with_suffix("") if meant == "all" else output
     find = find_finished_folder if meant == "all" else find_finished
-    if find(target, work, overwrite):
-        return None
-    if crops:
-        made = extract_crops(extractor, path, subject, sound, progress, video)
-    else:
-        made = extract_video(extractor, path, meant, progress, video)
-    if meant != "all":
-        write_features(made[0], output, work)
-    else:
-        with replace_folder(target, work) as folder:
-            for one in made:
-                name = f"subject{one.about['subject']}{FEATURES_SUFFIX}"
-                write_features(one, folder / name, work)
+    if finished := find(target, work, overwrite):
+        return read_summary(finished, ExtractSummary, made=False)
+    with keep_warnings(work):
+        if crops:
+            made = extract_crops(extractor, path, subject, sound, progress, video)
+        else:
+            made = extract_video(extractor, path, meant, progress, video)
+        note_summary(work, _summarise(made))
+        if meant != "all":
+            write_features(made[0], output, work)
+        else:
+            with replace_folder(target, work) as folder:
+                for one in made:
+                    name = f"subject{one.about['subject']}{FEATURES_SUFFIX}"
+                    write_features(one, folder / name, work)
+    return read_summary(work, ExtractSummary, made=True)
+
+
+def _summarise(made: Sequence[Features]) -> ExtractSummary:
     return ExtractSummary(
         frames=len(made[0].frame),
         visual=int(np.any([one.has_visual for one in made], axis=0).sum()),

@@ -7,6 +7,7 @@ and a voice there are `av`. Time, face and box are those of the first table with
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,28 @@ from abawcli.config import FUSED_TIMES_S
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.inputs import expand_inputs
 from abawcli.formats.names import compose_name
-from abawcli.formats.tables import PROBABILITIES, TABLE_SUFFIXES, set_probabilities
+from abawcli.formats.provenance import describe_work, find_finished, read_provenance
+from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
+from abawcli.formats.tables import (
+    PROBABILITIES,
+    TABLE_SUFFIXES,
+    read_table,
+    set_probabilities,
+    write_table,
+)
 from abawcli.fusion import average_probabilities
 from abawcli.sources import join_sources
 
 KEYS = ["video", "subject", "frame"]
 PLACE = ["time_s", "found", "face_score", *"xywh"]
+
+
+@dataclass(frozen=True)
+class FuseSummary(Summary):
+    """What came of some tables."""
+
+    rows: int
+    labelled: int  # of the rows
 
 
 def resolve_weights(weights: Sequence[float] | None, count: int) -> list[float]:
@@ -157,3 +174,29 @@ def _choose_places(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         name: np.stack([table[name].to_numpy() for table in tables])[which, rows] for name in PLACE
     }
     return tables[0].assign(**places)
+
+
+def fuse_files(
+    tables: Sequence[Path],
+    output: Path,
+    weights: Sequence[float] | None = None,
+    *,
+    overwrite: bool = False,
+) -> FuseSummary:
+    """Fuse tables into one file, .csv or .parquet; what is finished is not made again.
+
+    Raises:
+        InputError: a table cannot be read, or as `fuse_tables`.
+        OutputError: something else is in the way, or the place cannot be written.
+        UsageError: as `resolve_weights`.
+    """
+    settings = {"weights": resolve_weights(weights, len(tables))}
+    made_from = [read_provenance(path) for path in tables]
+    work = describe_work("fuse", tables, settings, made_from=made_from)
+    if finished := find_finished(output, work, overwrite):
+        return read_summary(finished, FuseSummary, made=False)
+    with keep_warnings(work):
+        fused = fuse_tables({str(path): read_table(path) for path in tables}, settings["weights"])
+        note_summary(work, FuseSummary(len(fused), int((fused["label"] >= 0).sum())))
+        write_table(fused, output, work)
+    return read_summary(work, FuseSummary, made=True)

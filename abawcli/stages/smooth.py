@@ -6,6 +6,8 @@ video and subject: `smoothing.smooth_rows` says which take part, and what a row 
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,26 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.config import Media, Smoothing
-from abawcli.formats.tables import PROBABILITIES, set_probabilities
+from abawcli.formats.provenance import describe_work, find_finished, read_provenance
+from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
+from abawcli.formats.tables import PROBABILITIES, read_table, set_probabilities, write_table
 from abawcli.smoothing import count_removed_runs, smooth_rows
+from abawcli.sources import FILLED
 
 LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SmoothSummary(Summary):
+    """What came of a table."""
+
+    rows: int
+    labelled: int  # of the rows
+    filled: int  # of these, those that rest on the rows around them
+    runs: int  # of one label, before
+    removed_runs: int  # of these, those of which nothing is left
+
+
 Rows = NDArray[np.intp]
 
 
@@ -91,3 +109,38 @@ def count_runs(raw: pd.DataFrame, smooth: pd.DataFrame) -> tuple[int, int]:
         for _, rows in _split_subjects(raw)
     ]
     return sum(removed for removed, _ in counts), sum(total for _, total in counts)
+
+
+def smooth_file(
+    path: Path, output: Path, config: Smoothing | None = None, *, overwrite: bool = False
+) -> SmoothSummary:
+    """Smooth a prediction table into another one; what is finished is not made again.
+
+    Args:
+        path: the table.
+        output: the other table, .csv or .parquet.
+        config: by default the smoothing of the recipe that made the table.
+        overwrite: replace what is there, whoever made or changed it.
+
+    Raises:
+        InputError: the table cannot be read.
+        OutputError: something else is in the way, or the place cannot be written.
+        UsageError: an unknown method, or a window that is none.
+    """
+    made_by = read_provenance(path)
+    config = config or find_smoothing(made_by)
+    work = describe_work("smooth", [path], asdict(config), made_from=[made_by])
+    if finished := find_finished(output, work, overwrite):
+        return read_summary(finished, SmoothSummary, made=False)
+    with keep_warnings(work):
+        raw = read_table(path)
+        table = smooth_table(raw, config)
+        note_summary(work, _summarise(raw, table))
+        write_table(table, output, work)
+    return read_summary(work, SmoothSummary, made=True)
+
+
+def _summarise(raw: pd.DataFrame, table: pd.DataFrame) -> SmoothSummary:
+    removed, runs = count_runs(raw, table)
+    filled = int((table["source"] == FILLED).sum())
+    return SmoothSummary(len(table), int((table["label"] >= 0).sum()), filled, runs, removed)

@@ -6,7 +6,7 @@ the nearest frame that has one, of two as near the earlier one.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,15 @@ from abawcli.errors import InputError
 from abawcli.formats.abaw import ROW_TOLERANCE, Labels, match_tracks
 from abawcli.formats.inputs import warn_left_out
 from abawcli.formats.lines import read_text, strip_header
-from abawcli.formats.submission import HEADER, LOCATION, ROW_FORM, read_submission
+from abawcli.formats.provenance import describe_work, find_finished
+from abawcli.formats.submission import (
+    HEADER,
+    LOCATION,
+    ROW_FORM,
+    read_submission,
+    write_submission,
+)
+from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
 from abawcli.formats.tracks import Tracks, gather_tracks, summarise_failures
 from abawcli.labels import N_CLASSES
 
@@ -36,6 +44,34 @@ class Filled:
     rows: pd.DataFrame  # video, frame, label: the sample's rows in its order
     videos: int
     borrowed: int  # rows that took the prediction of another frame
+
+
+@dataclass(frozen=True)
+class SubmitSummary(Summary):
+    """What came of predictions."""
+
+    rows: int
+    videos: int
+    borrowed: int  # rows that took the prediction of another frame
+
+
+def submit_files(
+    predictions: Sequence[Path], sample: Path, output: Path, *, overwrite: bool = False
+) -> SubmitSummary:
+    """Write a submission of predictions; what is finished is not made again.
+
+    Raises:
+        InputError: as `fill_sample`.
+        OutputError: something else is in the way, or the place cannot be written.
+    """
+    work = describe_work("submit", [*predictions, sample], {})
+    if finished := find_finished(output, work, overwrite):
+        return read_summary(finished, SubmitSummary, made=False)
+    with keep_warnings(work):
+        filled = fill_sample(predictions, sample)
+        note_summary(work, SubmitSummary(len(filled.rows), filled.videos, filled.borrowed))
+        write_submission(filled.rows, output, work)
+    return read_summary(work, SubmitSummary, made=True)
 
 
 def fill_sample(

@@ -19,6 +19,7 @@ from abawcli.faces.pose import count_quarters
 from abawcli.formats.crops import find_recorded, find_scales
 from abawcli.formats.faces import BOX, FACES_NAME, LANDMARKS, TRACKS_NAME
 from abawcli.formats.provenance import describe_work, find_finished, write_result
+from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
 from abawcli.media.video import read_frames
 from abawcli.views.sheet_drawing import Pictures, draw_sheet
 from abawcli.views.tracks import choose_cells, read_tracks
@@ -28,7 +29,7 @@ Update = Callable[[int, int | None, str], None]
 
 
 @dataclass(frozen=True)
-class SheetSummary:
+class SheetSummary(Summary):
     """What a sheet shows."""
 
     frames: int
@@ -86,10 +87,10 @@ def make_sheet(
     config: ContactSheet | None = None,
     overwrite: bool = False,
     update: Update | None = None,
-) -> SheetSummary | None:
+) -> SheetSummary:
     """Write the contact sheet of a folder of crops as a picture (.jpg or .png).
 
-    None is returned where it was there before.
+    What is finished is not made again.
 
     Raises:
         InputError: `abaw crop` did not write the folder, or it is damaged.
@@ -101,16 +102,20 @@ def make_sheet(
     settings = asdict(config) | {"pictures_from": "video" if video else "crops"}
     tables = [folder / FACES_NAME, folder / TRACKS_NAME]
     work = describe_work("sheet", [folder], settings, tables)
-    if find_finished(output, work, overwrite):
-        return None
-    cells = choose_cells(tracks, config)
-    if video:
-        rotate = about.get("settings", {}).get("rotate", 0)
-        pictures = cut_pictures(cells, video, config, update, rotate)
-    else:
-        LOG.warning("%s: its video is gone or has changed; the sheet shows only its crops", folder)
-        pictures = collect_crops(cells, folder, config)
-    with write_result(output, work) as temporary:
-        draw_sheet(temporary, tracks, cells, pictures, config)
-    shown = min(len(tracks.numbers), config.rows)
-    return SheetSummary(len(tracks.frames), len(tracks.numbers), shown)
+    if finished := find_finished(output, work, overwrite):
+        return read_summary(finished, SheetSummary, made=False)
+    with keep_warnings(work):
+        cells = choose_cells(tracks, config)
+        if video:
+            rotate = about.get("settings", {}).get("rotate", 0)
+            pictures = cut_pictures(cells, video, config, update, rotate)
+        else:
+            LOG.warning(
+                "%s: its video is gone or has changed; the sheet shows only its crops", folder
+            )
+            pictures = collect_crops(cells, folder, config)
+        shown = min(len(tracks.numbers), config.rows)
+        note_summary(work, SheetSummary(len(tracks.frames), len(tracks.numbers), shown))
+        with write_result(output, work) as temporary:
+            draw_sheet(temporary, tracks, cells, pictures, config)
+    return read_summary(work, SheetSummary, made=True)

@@ -1,0 +1,54 @@
+"""What came of each input: a table on stderr, or JSON on stdout."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from abawcli.cli.console import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from abawcli.formats.summary import Summary
+
+Columns = Mapping[str, Callable[[Any], object]]  # heading -> value of a summary
+
+
+class Summaries:
+    """Summaries of a command's outputs, in the order in which they come."""
+
+    def __init__(self, what: str, columns: Columns) -> None:
+        """Prepare a table whose first column is headed by `what` inputs are."""
+        self.what, self.columns = what, columns
+        self.rows: list[tuple[str, Path, Summary]] = []
+
+    def add(self, name: str, output: Path, summary: "Summary") -> None:
+        """Add what came of one input."""
+        self.rows.append((name, output, summary))
+
+    @contextmanager
+    def show_at_end(self, title: str, as_json: bool, quiet: bool) -> Iterator[None]:
+        """Show all that was added when the block ends, also if it ends early."""
+        try:
+            yield
+        finally:
+            if as_json:
+                print_json([_describe(*row) for row in self.rows])
+            elif self.rows and not quiet:
+                self._print(title)
+
+    def _print(self, title: str) -> None:
+        cells = [
+            [name, *(str(value(summary)) for value in self.columns.values())]
+            for name, _, summary in self.rows
+        ]
+        print_table(title, [self.what, *self.columns], cells, stderr=True)
+        kept = [output for _, output, summary in self.rows if not summary.made]
+        which = str(kept[0]) if len(kept) == 1 else f"{len(kept)} of {len(self.rows)} outputs"
+        if kept:
+            verb = "is" if len(kept) == 1 else "are"
+            say(f"abaw: {which} {verb} there already, made with these settings")
+
+
+def _describe(name: str, output: Path, summary: "Summary") -> dict[str, object]:
+    return {"input": name, "output": str(output)} | asdict(summary)
