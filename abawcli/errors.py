@@ -32,3 +32,14 @@ class OutputError(AbawError):
 
 class CheckpointError(AbawError):
     """A weights file is missing, damaged, or belongs to another model."""
+
+
+def explain_os_error(path: object, error: OSError) -> str:
+    """Say why a file could not be read, by the name that a person knows it by."""
+    if isinstance(error, FileNotFoundError):
+        return f"no such file: {path}"
+    if isinstance(error, PermissionError):
+        return f"cannot read {path}: permission denied"
+    if isinstance(error, IsADirectoryError):
+        return f"cannot read {path}: it is a folder"
+    return f"cannot read {path}: {error.strerror or error}"

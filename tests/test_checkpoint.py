@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from abawcli.errors import CheckpointError
+from abawcli.formats.hashing import hash_file
 from abawcli.models.checkpoint import (
     FORMAT,
     describe_checkpoint,
-    hash_file,
     load_checkpoint,
     save_checkpoint,
 )
@@ -39,7 +39,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: None, "no such checkpoint"),
+        (lambda p: None, "no such file"),
         (lambda p: p.write_text("not safetensors at all"), "not a safetensors file"),
         (lambda p: save_file({"a": torch.zeros(1)}, p), "no description of abaw"),
         (lambda p: save_file({"a": torch.zeros(1)}, p, {"abaw": "{half"}), "damaged description"),

@@ -478,7 +478,7 @@ def test_finished_work_is_skipped_and_stale_work_redone(
 def test_bad_settings(tmp_path: Path, extractor: Extractor, video: Path) -> None:
     with pytest.raises(UsageError, match="unknown modality 'smell'; choose av, visual, audio"):
         Extractor(modality="smell")
-    with pytest.raises(CheckpointError, match=r"no such checkpoint: .*none\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"no such file: .*none\.safetensors"):
         Extractor(visual=str(tmp_path / "none.safetensors"))
     folder = save_vision_backbone(tmp_path / "d")
     (folder / "model.safetensors").unlink()

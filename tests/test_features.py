@@ -108,7 +108,7 @@ def test_no_rows(tmp_path: Path) -> None:
     [
         (None, "has no description of abaw; features come from `abaw extract`"),
         ({"abaw": "{"}, "damaged description"),
-        ({"abaw": "[]"}, "has no description"),
+        ({"abaw": "[]"}, "damaged description"),
         ({"abaw": '{"kind": "encoder", "format": 1}'}, "holds 'encoder'"),
         ({"abaw": '{"kind": "features", "format": 9}'}, "format 9, this version reads up to 1"),
     ],
@@ -125,9 +125,9 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_features(tmp_path / "none.safetensors")
     (tmp_path / "text.safetensors").write_text("no table")
-    with pytest.raises(InputError, match="is no feature file"):
+    with pytest.raises(InputError, match="is not a safetensors file"):
         read_features(tmp_path / "text.safetensors")
-    with pytest.raises(InputError, match="is no feature file"):
+    with pytest.raises(InputError, match="it is a folder"):
         read_features(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="not a folder"):

@@ -73,7 +73,7 @@ def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_folds(path)
-    with pytest.raises(InputError, match="no table"):
+    with pytest.raises(InputError, match="no such file"):
         read_folds(tmp_path / "gone.csv")
 
 

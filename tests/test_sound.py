@@ -111,7 +111,7 @@ def test_layers() -> None:
 def test_our_own_by_path(tmp_path: Path) -> None:
     backbone = build_sound_backbone(str(save_voice_encoder(tmp_path / "voice.safetensors")))
     assert (backbone.name, backbone.dim, backbone.step_s) == ("compact-voice", 8, 0.08)
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
+    with pytest.raises(CheckpointError, match="no such file"):
         build_sound_backbone(str(tmp_path / "none.safetensors"))
 
 

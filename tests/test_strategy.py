@@ -100,7 +100,7 @@ def test_what_is_wrong_is_said_with_its_line(text: str, message: str, file: Path
 def test_files_that_cannot_be_read(tmp_path: Path, file: Path) -> None:
     with pytest.raises(InputError, match=r"no such file: .*s.csv"):
         read_strategy(file)
-    with pytest.raises(InputError, match="cannot read the strategies .*Is a directory"):
+    with pytest.raises(InputError, match="cannot read .*it is a folder"):
         read_strategy(tmp_path)
     file.write_bytes("video,strategy\nm\u00fcller,main\n".encode("latin-1"))
     with pytest.raises(InputError, match="cannot read the strategies .*utf-8"):

@@ -20,16 +20,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from abawcli.errors import InputError
+from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.atomic import write_whole
+from abawcli.formats.tensors import parse_object
 
 FACES_NAME = "faces.parquet"
 TRACKS_NAME = "tracks.parquet"
 BOX = ("x", "y", "w", "h")
+ALWAYS_PRESENT = ("frame", "subject", "found")
 LANDMARKS = tuple(f"{axis}{k}" for k in range(5) for axis in "xy")
 SCHEMA = pa.schema(
     [
@@ -60,18 +63,36 @@ def read_faces(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the table, NaN where nothing was found, and its provenance.
 
     Raises:
-        InputError: no such file, not parquet, or a column is missing or of another type.
+        InputError: no such file, not parquet, a column is missing or of another type, or a value
+            that cannot be.
     """
     try:
         with path.open("rb") as file:
             rows = pa.parquet.ParquetFile(file).read()
+        rows.validate(full=True)
         missing = [name for name in SCHEMA.names if name not in rows.column_names]
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}")
-        about = (rows.schema.metadata or {}).get(b"abaw", b"{}")
-        table: pd.DataFrame = rows.select(SCHEMA.names).cast(SCHEMA).to_pandas()
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except (OSError, pa.ArrowException) as error:
+        about = parse_object((rows.schema.metadata or {}).get(b"abaw", b"{}"))
+        rows = rows.select(SCHEMA.names).cast(SCHEMA)
+        empty = [name for name in ALWAYS_PRESENT if rows[name].null_count]
+        table: pd.DataFrame = rows.to_pandas()
+    except (FileNotFoundError, PermissionError) as error:
+        raise InputError(explain_os_error(path, error)) from error
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"cannot read the faces {path}: {error}") from error
-    return table, json.loads(about)
+    if empty:
+        raise InputError(f"{path}: {empty[0]} is empty in a row")
+    if not isinstance(about.get("settings", {}), dict):
+        raise InputError(f"{path}: its provenance has no settings; crop again")
+    _check_values(path, table)
+    return table, about
+
+
+def _check_values(path: Path, table: pd.DataFrame) -> None:
+    """Refuse tables without a frame, frames that are none, and faces without a place."""
+    if table.empty or table["frame"].min() < 1:
+        raise InputError(f"{path}: frames must be numbers from 1, and at least one")
+    values = table.loc[table["found"], ["score", *BOX]].to_numpy(np.float64)
+    if not (np.isfinite(table["time_s"]).all() and np.isfinite(values).all()):
+        raise InputError(f"{path}: a time, or the score or box of a face, is no finite number")

@@ -13,21 +13,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from abawcli import __version__
 from abawcli.errors import InputError
 from abawcli.formats.provenance import Provenance, write_result
+from abawcli.formats.tensors import METADATA_KEY, open_tensors, read_description, saving_tensors
 
 FORMAT = 1  # raised when a reader of the older files would go wrong
 KIND = "features"
 FEATURES_SUFFIX = ".safetensors"
-METADATA_KEY = "abaw"
 TYPES: dict[str, type[np.generic]] = {
     "frame": np.int64,
     "time_s": np.float64,
@@ -39,6 +39,13 @@ TYPES: dict[str, type[np.generic]] = {
     "face_score": np.float32,
 }
 MODALITIES = ("visual", "audio")
+# What every description has, and of which kind.
+DESCRIBED: dict[str, type | UnionType] = {
+    "video": str,
+    "subject": str,
+    "visual": dict | None,
+    "audio": dict | None,
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ def write_features(features: Features, path: Path, provenance: Provenance) -> No
     arrays = {
         name: np.ascontiguousarray(getattr(features, name), kind) for name, kind in TYPES.items()
     }
-    with write_result(path, provenance) as temporary:
+    with write_result(path, provenance) as temporary, saving_tensors():
         save_file(arrays, temporary, {METADATA_KEY: json.dumps(about)})
 
 
@@ -88,14 +95,9 @@ def read_features(path: Path) -> Features:
         InputError: no such file, no features, of a newer format, arrays that are missing or do
             not fit each other, or features that are no finite numbers.
     """
-    try:
-        with safe_open(path, framework="np") as file:
-            about = _read_about(path, file.metadata())
-            arrays = {name: file.get_tensor(name) for name in TYPES if name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is no feature file of abaw: {error}") from error
+    with open_tensors(path, "np") as file:
+        about = _read_about(path, file)
+        arrays = {name: file.get_tensor(name) for name in TYPES if name in file.keys()}  # noqa: SIM118
     _check_arrays(path, arrays)
     features = Features(**arrays, about=about)
     for name in MODALITIES:
@@ -103,20 +105,21 @@ def read_features(path: Path) -> Features:
     return features
 
 
-def _read_about(path: Path, header: dict[str, str] | None) -> dict[str, Any]:
-    try:
-        about = json.loads((header or {}).get(METADATA_KEY, "{}"))
-    except ValueError as error:
-        raise InputError(f"{path} has a damaged description: {error}") from error
-    if not isinstance(about, dict) or about.get("kind") != KIND:
-        kind = about.get("kind") if isinstance(about, dict) else None
-        holds = f"holds {kind!r}" if kind else "has no description of abaw"
+def _read_about(path: Path, file: Any) -> dict[str, Any]:
+    about = read_description(path, file) or {}
+    if about.get("kind") != KIND:
+        holds = f"holds {about['kind']!r}" if "kind" in about else "has no description of abaw"
         raise InputError(f"{path} {holds}; features come from `abaw extract`")
     if not isinstance(about.get("format"), int) or about["format"] > FORMAT:
         raise InputError(
             f"{path} is of format {about.get('format')!r}, this version reads up to {FORMAT}: "
             "upgrade abawcli"
         )
+    for name, kind in DESCRIBED.items():
+        if not isinstance(about.get(name), kind):
+            raise InputError(
+                f"{path}: its description says {about.get(name)!r} of {name}; extract it again"
+            )
     return about
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from abawcli.errors import InputError, UsageError
+from abawcli.errors import InputError, UsageError, explain_os_error
 from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.atomic import write_whole
 from abawcli.formats.lines import check_commas
@@ -70,7 +70,9 @@ def read_folds(path: Path) -> Folds:
     try:
         table = pd.read_csv(path, dtype={"name": str, "fold": np.int64}, keep_default_na=False)
         folds: Folds = dict(zip(table["name"], table["fold"].tolist(), strict=True))
-    except (OSError, ValueError, KeyError) as error:
+    except OSError as error:
+        raise InputError(explain_os_error(path, error)) from error
+    except (ValueError, KeyError) as error:
         raise InputError(f"{path} is no table of name and fold: {error}") from error
     folds = {compose_name(name): fold for name, fold in folds.items()}
     if len(folds) < len(table):
@@ -80,6 +82,7 @@ def read_folds(path: Path) -> Folds:
         source = split_side(name)[0]
         if place.setdefault(source, fold) != fold:
             raise InputError(f"{path}: tracks of {source} are in folds {place[source]} and {fold}")
-    if set(folds.values()) != set(range(1, max(folds.values(), default=1) + 1)):
+    numbers = set(folds.values())
+    if not numbers or (min(numbers), max(numbers)) != (1, len(numbers)):
         raise InputError(f"{path}: folds must be numbered from 1 without a gap")
     return folds

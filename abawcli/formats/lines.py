@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from abawcli.errors import InputError
+from abawcli.errors import InputError, explain_os_error
 
 LOG = logging.getLogger(__name__)
 BYTE_ORDER_MARK = "\ufeff"
@@ -26,9 +26,9 @@ def read_text(path: Path, what: str) -> tuple[str, list[str]]:
     """
     try:
         text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL in the path
+    except OSError as error:
+        raise InputError(explain_os_error(path, error)) from error
+    except ValueError as error:  # no UTF-8, or a NUL in the path
         raise InputError(f"cannot read the {what} {path}: {error}") from error
     quirks = []
     if text.startswith(BYTE_ORDER_MARK):

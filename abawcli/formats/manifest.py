@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.errors import InputError
+from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.lines import check_commas
 from abawcli.formats.names import compose_name
 from abawcli.labels import IGNORE, N_CLASSES, index_of, known_names
@@ -55,7 +55,9 @@ def _read_table(manifest: Path) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     check_commas(manifest)
     try:
         table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(explain_os_error(manifest, error)) from error
+    except ValueError as error:
         raise InputError(f"cannot read the manifest {manifest}: {error}") from error
     missing = {"file", "label", "split"} - set(table.columns)
     if missing:

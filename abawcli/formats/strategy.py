@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from abawcli.config import STRATEGIES, is_strategy, parse_track
-from abawcli.errors import InputError
+from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.abaw import split_side
 from abawcli.formats.atomic import write_whole
 from abawcli.formats.lines import check_commas
@@ -106,9 +106,9 @@ def _read_rows(path: Path) -> _Sheet:
         text = path.read_bytes().decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         lines = [(reader.line_num, line) for line in reader]
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise InputError(explain_os_error(path, error)) from error
+    except (UnicodeDecodeError, csv.Error) as error:
         check_commas(path)
         raise InputError(f"cannot read the strategies {path}: {error}") from error
     columns = [name.strip() for name in lines[0][1]] if lines else []

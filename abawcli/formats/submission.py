@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
-from abawcli.errors import InputError
+from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.lines import describe_ends, note_quirks, read_text, strip_ends, strip_header
 from abawcli.formats.provenance import Provenance, write_result
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
@@ -35,9 +35,9 @@ def is_submission(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             line = file.readline(4 * len(HEADER))
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(explain_os_error(path, error)) from error
+    except ValueError as error:  # a NUL in the path
         raise InputError(f"cannot read {path}: {error}") from error
     first = line.decode("utf-8-sig", "replace").split(",")[0]
     return first.strip().lower() == HEADER.split(",")[0]

@@ -30,7 +30,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from abawcli.errors import InputError, UsageError
+from abawcli.errors import InputError, UsageError, explain_os_error
 from abawcli.formats.inputs import check_input
 from abawcli.formats.lines import check_commas
 from abawcli.formats.names import decode_name
@@ -64,6 +64,7 @@ DECIMALS = {"time_s": 6, "face_score": 4, "x": 2, "y": 2, "w": 2, "h": 2, "confi
     name: 6 for name in PROBABILITIES
 }
 MAX_FRAME = 9_999_999  # 46 hours at 60 a second; arrays by frame number are as long as the last one
+MAX_NUMBER = 1e9  # no time in seconds and no place in pixels is as large; inf is none of them
 SUM_TOLERANCE = 1e-3  # tables of other programs may have as few as 4 digits
 
 
@@ -81,7 +82,9 @@ def _read_csv(path: Path) -> pa.Table:
 
 def _read_parquet(path: Path) -> pa.Table:
     with path.open("rb") as file:
-        return pa.parquet.ParquetFile(file).read()
+        rows = pa.parquet.ParquetFile(file).read()
+    rows.validate(full=True)  # pages of which only some bytes are wrong
+    return rows
 
 
 def _needs_quotes(text: pa.ChunkedArray) -> bool:
@@ -190,8 +193,9 @@ def _load(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         if twice := [name for name in columns if present.count(name) > 1]:
             raise InputError(f"{path} has the column {twice[0]} {present.count(twice[0])} times")
         rows = raw.select(columns).cast(schema)
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
+        frame: pd.DataFrame = rows.to_pandas()
+    except (FileNotFoundError, PermissionError) as error:
+        raise InputError(explain_os_error(path, error)) from error
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())  # Arrow quotes a row with its line ends
         reason = re.sub(r"\bRow #(\d+)", r"line \1", reason)  # and counts the header
@@ -202,7 +206,6 @@ def _load(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         if rows[name].null_count:
             row = pa.compute.index(pa.compute.is_null(rows[name]), True).as_py()
             raise InputError(f"{_place(path, row)}: {name} is empty")
-    frame: pd.DataFrame = rows.to_pandas()
     return frame
 
 
@@ -222,6 +225,9 @@ def _check_numbers(path: Path, table: pd.DataFrame) -> None:
     _refuse(path, frame > MAX_FRAME, f"frame must be {MAX_FRAME} or less", table["frame"])
     outside = (label < IGNORE) | (label >= N_CLASSES)
     _refuse(path, outside, f"label must be {IGNORE} to {N_CLASSES - 1}", table["label"])
+    for name in table.columns.intersection(list(DECIMALS)):
+        beyond = (table[name].abs() >= MAX_NUMBER).to_numpy()
+        _refuse(path, beyond, f"{name} must be a number below {MAX_NUMBER:.0e}", table[name])
     keys = table.columns.intersection(["video", "subject", "frame"]).to_list()
     twice = table.duplicated(keys).to_numpy()
     _refuse(path, twice, f"there was a row for this {', '.join(keys)} before", None)

@@ -6,19 +6,21 @@ where they come from, so that loading needs nothing but the file. No pickle.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
-from abawcli.errors import CheckpointError
+from abawcli.errors import AbawError, CheckpointError, InputError
 from abawcli.formats.atomic import write_whole
+from abawcli.formats.tensors import METADATA_KEY, open_tensors, read_description, saving_tensors
 
 FORMAT = 1  # raised when a reader of the older description would go wrong
-METADATA_KEY = "abaw"
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
@@ -28,7 +30,7 @@ def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], about: dict[st
         OutputError: the place cannot be written.
     """
     header = {METADATA_KEY: json.dumps({"format": FORMAT} | about)}
-    with write_whole(path) as temporary:
+    with write_whole(path) as temporary, saving_tensors():
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, header)
 
 
@@ -50,8 +52,17 @@ def load_checkpoint(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dic
     about = describe_checkpoint(path)
     if about.get("kind") != kind:
         raise CheckpointError(f"{path} holds {about.get('kind')!r} weights, {kind!r} is needed")
-    with safe_open(path, framework="pt") as file:
+    with _open_checkpoint(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+
+
+@contextmanager
+def _open_checkpoint(path: Path) -> Iterator[Any]:
+    try:
+        with open_tensors(path, "pt") as file:
+            yield file
+    except InputError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def describe_checkpoint(path: Path) -> dict[str, Any]:
@@ -60,28 +71,59 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: no such file, or not a checkpoint that this version can read.
     """
-    if not os.path.isfile(path):
-        raise CheckpointError(f"no such checkpoint: {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-    if text is None:
+    with _open_checkpoint(path) as file:
+        about = read_description(path, file)
+    if about is None:
         raise CheckpointError(
             f"{path} has no description of abaw in its header; "
             "checkpoints come from `abaw train`, backbones are given by folder or hub name"
         )
-    try:
-        about: dict[str, Any] = dict(json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} has a damaged description: {error}") from error
     if not isinstance(about.get("format"), int) or about["format"] > FORMAT:
         raise CheckpointError(
             f"{path} is of format {about.get('format')!r}, this version reads up to {FORMAT}: "
             "upgrade abawcli"
         )
     return about
+
+
+def load_network(
+    path: Path,
+    checkpoint: tuple[Mapping[str, torch.Tensor], Mapping[str, Any]],
+    build: Callable[[], Network],
+    what: str,
+) -> Network:
+    """Build the network that a loaded checkpoint describes, and give it the checkpoint's weights.
+
+    It is first built without memory: a description may claim any size, and is refused if the
+    file's weights are not of that size. `what` it is goes into messages.
+
+    Raises:
+        CheckpointError: the description is of nothing known here, or the weights do not fit it.
+    """
+    tensors, about = checkpoint
+    held, claimed = sum(v.numel() for v in tensors.values()), _find_largest(about.get("network"))
+    if claimed > held:  # as a number of layers, these would take for ever even without memory
+        raise CheckpointError(f"{path} describes a size of {claimed:,}, and holds {held:,} numbers")
+    try:
+        with torch.device("meta"):
+            build().load_state_dict(tensors, assign=True)
+        network = build()
+        network.load_state_dict(tensors)
+    except (AbawError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as e:
+        raise CheckpointError(f"{path} describes no {what} known here: {e!r}") from e
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"{path} does not fit the {what}: {reason}") from error
+    return network
+
+
+def _find_largest(value: Any) -> int:
+    """Return the largest whole number in JSON, 0 where there is none."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        return max(map(_find_largest, value), default=0)
+    return value if isinstance(value, int) else 0
 
 
 def find_place(name: str) -> str:

@@ -20,7 +20,7 @@ from abawcli.models.backbones import (
     load_hub_backbone,
     rebuild_backbone,
 )
-from abawcli.models.checkpoint import find_place, load_checkpoint
+from abawcli.models.checkpoint import find_place, load_checkpoint, load_network
 from abawcli.models.compact import fold_batch_norm, pack_convolutions
 from abawcli.models.precision import reduce_precision
 from abawcli.models.recipes import find_weights
@@ -94,18 +94,15 @@ def load_encoder(path: Path, device: torch.device) -> tuple[Encoder, dict[str, A
     tensors, about = load_checkpoint(path, "encoder")
     if about.get("classes") != list(CLASSES):
         raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")
-    try:
+
+    def build() -> nn.ModuleDict:
         backbone = rebuild_backbone(about)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} describes no backbone known here: {error!r}") from error
-    classifier = nn.Linear(backbone.dim, N_CLASSES)
-    try:
-        nn.ModuleDict({"backbone": backbone, "classifier": classifier}).load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            f"{path} does not fit the backbone {about['backbone']!r}: {reason}"
-        ) from error
+        classifier = nn.Linear(backbone.dim, N_CLASSES)
+        return nn.ModuleDict({"backbone": backbone, "classifier": classifier})
+
+    network = load_network(path, (tensors, about), build, f"backbone {about.get('backbone')!r}")
+    backbone, classifier = network["backbone"], network["classifier"]
+    assert isinstance(backbone, Backbone) and isinstance(classifier, nn.Linear)
     return Encoder(backbone, classifier, device), about
 
 

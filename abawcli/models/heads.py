@@ -14,7 +14,12 @@ from abawcli.config import DualBranchHead, GatedHead
 from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.features import identify_backbone, name_backbone
 from abawcli.labels import CLASSES
-from abawcli.models.checkpoint import halve_matrices, load_checkpoint, save_checkpoint
+from abawcli.models.checkpoint import (
+    halve_matrices,
+    load_checkpoint,
+    load_network,
+    save_checkpoint,
+)
 from abawcli.models.dualbranch import DualBranch
 from abawcli.models.gated import AudioOnly, Concatenation, GatedFusion, VisualOnly
 from abawcli.models.windows import SoftVoting
@@ -167,18 +172,12 @@ def load_head(path: Path, device: torch.device) -> tuple[TrainedHead, dict[str, 
     tensors, about = load_checkpoint(path, "head")
     if about.get("classes") != list(CLASSES):
         raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")
-    try:
-        settings = find_head(about, path).settings(**about["network"])
-        head = build_head(about["head"], about, settings)
-    except (KeyError, TypeError, AttributeError, InputError, UsageError) as error:
-        raise CheckpointError(f"{path} describes no head known here: {error!r}") from error
-    try:
-        head.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            f"{path} does not fit the head {about['head']!r}: {reason}"
-        ) from error
+    kind = find_head(about, path)
+
+    def build() -> Head:
+        return build_head(about["head"], about, kind.settings(**about["network"]))
+
+    head = load_network(path, (tensors, about), build, f"head {about['head']!r}")
     return TrainedHead(head, device), about
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from abawcli.config import AUDIO_RATE_HZ
 from abawcli.errors import CheckpointError
 from abawcli.labels import CLASSES, N_CLASSES
-from abawcli.models.checkpoint import load_checkpoint
+from abawcli.models.checkpoint import load_checkpoint, load_network
 from abawcli.models.compact import fold_batch_norm
 from abawcli.models.log_mel import BANDS, STEP_SAMPLES, LogMel
 
@@ -186,13 +186,9 @@ def load_voice_encoder(path: Path, device: torch.device) -> tuple[VoiceEncoder, 
     tensors, about = load_checkpoint(path, "voice-encoder")
     if about.get("classes") != list(CLASSES):
         raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")
-    try:
-        network = VoiceNetwork(CompactVoice(**about["network"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} describes no voice network: {error!r}") from error
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(f"{path} does not fit its own description: {reason}") from error
+
+    def build() -> VoiceNetwork:
+        return VoiceNetwork(CompactVoice(**about["network"]))
+
+    network = load_network(path, (tensors, about), build, "voice network")
     return VoiceEncoder(network, device), about

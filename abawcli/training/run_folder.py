@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from abawcli.errors import CheckpointError, OutputError
 from abawcli.formats.atomic import report_errors, write_whole
 from abawcli.formats.features import MODALITIES, drop_spelling
+from abawcli.formats.tensors import parse_object
 from abawcli.models.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint
 
 STATE_NAME = "last.safetensors"
@@ -65,7 +66,7 @@ def _is_of_run(path: Path) -> bool:
             return "kind" in describe_checkpoint(path)
         texts = [path.read_text()] if path.name == CONFIG_NAME else path.read_text().splitlines()
         key = "training" if path.name == CONFIG_NAME else "epoch"
-        return all(key in dict(json.loads(text)) for text in texts)
+        return all(key in parse_object(text) for text in texts)
     except (CheckpointError, OSError, ValueError, TypeError):
         return False
 

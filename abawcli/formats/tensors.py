@@ -1,0 +1,75 @@
+"""safetensors files with a JSON description in the header: features and weights."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from abawcli.errors import InputError, explain_os_error
+
+METADATA_KEY = "abaw"  # of the description in the header
+_OS_CODE = re.compile(r"\b(?:code:|os error) (\d+)")  # how safetensors words an error of the system
+
+
+@contextmanager
+def open_tensors(path: Path, framework: str) -> Iterator[Any]:
+    """Open a file as `safetensors.safe_open` does.
+
+    The file's size is compared with what its header says before anything is read.
+
+    Raises:
+        InputError: it cannot be opened, or is cut, damaged or no safetensors file.
+    """
+    try:
+        with path.open("rb"):  # safetensors says of all that cannot be opened that it is not there
+            pass
+        with safe_open(path, framework=framework) as file:
+            yield file
+    except OSError as error:
+        raise InputError(explain_os_error(path, error)) from error
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a safetensors file: {error}") from error
+
+
+@contextmanager
+def saving_tensors() -> Iterator[None]:
+    """Let `save_file` of safetensors raise an OSError where the system refuses to write."""
+    try:
+        yield
+    except SafetensorError as error:
+        if code := _OS_CODE.search(str(error)):
+            raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+        raise
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Raises:
+        ValueError: it is something else, or nested deeper than can be read.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"it is a {type(value).__name__}, not an object")
+    return value
+
+
+def read_description(path: Path, file: Any) -> dict[str, Any] | None:
+    """Return the description in the header of an open file; None where there is none.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    text = (file.metadata() or {}).get(METADATA_KEY)
+    try:
+        return None if text is None else parse_object(text)
+    except ValueError as error:
+        raise InputError(f"{path} has a damaged description: {error}") from error
