@@ -80,3 +80,19 @@ def test_sound_file(tmp_path):
     result = run(write_media(tmp_path / "a.wav", sound=sound))
     assert result.exit_code == 0
     assert "pcm_s16le" in result.stdout
+
+
+def test_jumps_of_the_clock_are_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    sound = Sound([(0.0, make_clicks([0.25], 1.0, 44_100))], 44_100)
+    part = write_media(tmp_path / "part.ts", [*PICTURES, *PICTURES], sound=sound)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part.read_bytes() * 5)
+    result = run(part, joined)
+    assert result.exit_code == 0
+    assert "ascends" in result.stdout
+    assert "1 more jumps" in result.stdout  # of four, three have lines of their own
+    assert result.stderr.count("its clock jumps by -0.9") == 1
+    (report,) = json.loads(run("--json", joined).stdout)
+    assert len(report["joins"]) == 4
+    assert report["joins"][0]["jump_s"] == pytest.approx(-1.0, abs=0.1)

@@ -94,6 +94,7 @@ class Clock:
         return max(Media.restart_s, 8 * self._intervals_s.get(stream, 0.0))
 
     def _far_s(self, stream: int) -> float:
+        """Return by how much stamps may go ahead: a series of a picture an hour has no jumps."""
         return max(Media.jump_s, 16 * self._intervals_s.get(stream, 0.0))
 
     def _is_doubtful(self, stamp: Stamp) -> bool:
@@ -107,6 +108,7 @@ class Clock:
         return step_s > Media.stray_s or step_s < -self._back_s(stamp.stream)
 
     def _settle(self, stamp: Stamp, ahead: list[Stamp]) -> float | None:
+        """Return the offset of a packet, given those after it; None for a stray."""
         order_s = stamp.order_s
         if order_s is None:
             return self.offset_s(stamp.stream)
@@ -147,19 +149,16 @@ class Clock:
 
     def _choose_line(self, stamp: Stamp, order_s: float, place: _Place, ahead: list[Stamp]) -> None:
         """Move a stream onto the newest line where it is nearer, or onto a new one."""
-        newest, off_s = len(self._lines) - 1, abs(order_s - place.due_s)
-        if place.line < newest and abs(order_s - self._lines[-1].latest_s) < off_s:
+        newest, step_s = len(self._lines) - 1, order_s - place.due_s
+        if place.line < newest and abs(order_s - self._lines[-1].latest_s) < abs(step_s):
             place.line, place.end_s = newest, order_s
             return
-        line = self._lines[place.line]
         # Another stream may have got there without a jump: then the gap is in this one only.
-        over_s = order_s - max(place.due_s, line.latest_s)
-        if -self._back_s(stamp.stream) <= order_s - place.due_s and over_s <= self._far_s(
-            stamp.stream
-        ):
+        ahead_s = order_s - max(place.due_s, self._lines[place.line].latest_s)
+        if step_s >= -self._back_s(stamp.stream) and ahead_s <= self._far_s(stamp.stream):
             return
         start_s, end_s = self._find_seam(order_s, [stamp, *ahead])
-        self.joins.append(Join(end_s, order_s - place.due_s))
+        self.joins.append(Join(end_s, step_s))
         self._lines.append(_Line(end_s - start_s, order_s))
         place.line, place.end_s = newest + 1, order_s
 
