@@ -1,6 +1,7 @@
 """Pictures: every frame, with its time, its pixels as displayed, and damage said."""
 
 import struct
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -278,7 +279,36 @@ def test_of_a_damaged_animation_the_frames_before_are_kept(tmp_path, caplog):
     path.write_bytes(data)
     frames = list(read_frames(path))
     assert [(frame.rgb() == noise[k]).all() for k, frame in enumerate(frames)] == [True, True]
-    assert "p.tif is damaged: 2 of its 4 frames are read" in caplog.text
+    assert "p.tif is damaged: it is read up to its frame 2" in caplog.text
+
+
+def test_pages_before_a_damaged_one_are_kept_where_they_cannot_be_counted(tmp_path, caplog):
+    path = tmp_path / "p.tif"
+    first, *others = (Image.fromarray(counting_picture(k)) for k in range(4))
+    first.save(path, save_all=True, append_images=others)
+    with Image.open(path) as image:
+        image.seek(2)
+        place = image._frame_pos[2]
+    data = bytearray(path.read_bytes())
+    data[place : place + 40] = bytes(40)  # its directory
+    path.write_bytes(data)
+    assert [read_count(frame.rgb()) for frame in read_frames(path)] == [0, 1]
+    assert "p.tif is damaged: it is read up to its frame 2" in caplog.text
+
+
+def test_damaged_tags_are_no_warnings_of_python(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "maker" * 9
+    path = save(tmp_path / "p.jpg", corner_picture(), exif=exif)
+    data = path.read_bytes()
+    start = data.index(b"Exif") + 14
+    path.write_bytes(data[:start] + b"\xff\xff" + data[start + 2 :])  # so many tags
+    with pytest.warns(UserWarning, match="EXIF"), Image.open(path) as image:
+        image.getexif()
+    code = "import sys, pathlib, abawcli.media.video as v; "
+    code += "print(len(list(v.read_frames(pathlib.Path(sys.argv[1])))))"
+    run = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert (run.stdout, run.stderr) == ("1\n", "")
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path):

@@ -4,8 +4,10 @@ FFmpeg shows of a tiled picture the first tile and of an animated one the first 
 know JPEG in TIFF; GIF stays with it, as a video.
 """
 
+import itertools
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -33,6 +35,10 @@ from abawcli.media.tone import HDR_NAMES, SIGNAL_ONE, tone_map
 
 LOG = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
+
+# Of damaged tags, which do not keep a picture from being read. For these modules alone, and once:
+# `catch_warnings` would change the filters of other threads.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 HEIF = "HEIF"
 # Not `Image.open`: it warns of large pictures, for the whole process or not at all. The first
@@ -143,9 +149,9 @@ def _find_heif_reader(path: Path) -> Callable[[IO[bytes], str], ImageFile]:
 
 def _decode(image: ImageFile, path: Path) -> Iterator[tuple[float, Pixels, Orientation]]:
     """Yield time in seconds, pixels (H, W, 3) as stored, and orientation of every frame."""
-    first, count = _find_frames(image)
+    first, end = _find_frames(image)
     time_ms = 0.0
-    for k in range(first, count):
+    for k in itertools.takewhile(lambda k: k != end, itertools.count(first)):
         try:
             image.seek(k)
             if k and _is_auxiliary(image):
@@ -157,18 +163,23 @@ def _decode(image: ImageFile, path: Path) -> Iterator[tuple[float, Pixels, Orien
         except Exception as error:  # as above
             if k == first:
                 raise InputError(f"{path} holds no picture that can be decoded: {error}") from error
-            LOG.warning("%s is damaged: %d of its %d frames are read", path, k - first, count)
+            LOG.warning("%s is damaged: it is read up to its frame %d", path, k - first)
             return
         yield image.info.get("timestamp", time_ms) / 1e3, _to_rgb(image), _read_orientation(image)
         time_ms += image.info.get("duration") or 1e3 / Media.fallback_fps
 
 
-def _find_frames(image: ImageFile) -> tuple[int, int]:
-    """Return the index of the first frame and that after the last."""
+def _find_frames(image: ImageFile) -> tuple[int, int | None]:
+    """Return the index of the first frame and that after the last, None where damage hides it."""
     if image.format == HEIF:  # other pictures in the file are no later ones
         return image.tell(), image.tell() + 1
     # An APNG may have one to be shown by what cannot show the others.
-    return int(bool(image.info.get("default_image"))), getattr(image, "n_frames", 1)
+    first = int(bool(image.info.get("default_image")))
+    try:
+        return first, getattr(image, "n_frames", 1)
+    except Exception as error:  # as above; frames are read up to the damage
+        LOG.debug("frames cannot be counted: %s", error)
+        return first, None
 
 
 def _is_auxiliary(image: ImageFile) -> bool:
