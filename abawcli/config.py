@@ -306,6 +306,7 @@ COMPACT_ENCODER_TRAINING = EncoderTraining(
 )
 
 
+RECIPE_NAMES = ("compact", "compact-dual-branch", "compact-face")  # `models.recipes` has them
 COMPACT_FACE = "compact-face"  # our own backbone; every other name is a hub name or a folder
 COMPACT_VOICE = "compact-voice"  # likewise for sound
 

@@ -98,7 +98,7 @@ def test_bad_files_are_named_with_the_line(tmp_path: Path, content: bytes, messa
 def test_missing_and_unwritable(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_annotation(tmp_path / "gone.txt")
-    with pytest.raises(InputError, match="cannot read the annotation"):
+    with pytest.raises(InputError, match="it is a folder"):
         read_annotation(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write"):

@@ -1,7 +1,9 @@
 """The documentation names only what exists, and docs/cli.md is what the commands say."""
 
+import inspect
 import re
 import runpy
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from abawcli.cli import COMMANDS, main
+from abawcli.labels import CLASSES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "sample_videos" / "README.md"]
@@ -118,3 +121,26 @@ def test_each_fault_is_found(text: str, fault: str) -> None:
 )
 def test_what_exists_passes(text: str) -> None:
     assert find_faults(ROOT / "README.md", text) == []
+
+
+def find_leaf(name: str) -> click.Command:
+    command: click.Command | None = main
+    for word in name.split():
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), word)
+    assert command is not None
+    return command
+
+
+@pytest.mark.parametrize("name", [name for name in list_names() if name != "train"])
+def test_every_help_has_an_example_that_can_be_called(name: str) -> None:
+    command = find_leaf(name)
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    example = re.fullmatch(rf"Example: abaw {name}( .*)?", paragraphs[-1])
+    assert example, paragraphs[-1]
+    command.make_context(name, shlex.split(example[1] or ""))  # parses and checks, runs nothing
+
+
+def test_the_help_of_predict_names_the_classes() -> None:
+    text = CliRunner().invoke(main, ["predict", "--help"]).output
+    assert all(name in text for name in CLASSES)

@@ -1,6 +1,5 @@
 """The command `abaw`: one thin file a command, loaded when it is called."""
 
-import difflib
 import importlib
 from typing import Any
 
@@ -9,6 +8,7 @@ from click.shell_completion import CompletionItem
 
 from abawcli import __version__
 from abawcli.cli.boundary import error_boundary
+from abawcli.cli.groups import HintingGroup
 from abawcli.cli.signals import stop_on_signals
 
 # Command -> (module below this package, one line of help). Help lines stand here so that
@@ -34,7 +34,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(HintingGroup):
     """A group whose commands are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -47,17 +47,6 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"abawcli.cli.{cmd_name}").command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is meant; of one that is not there, say what is like it."""
-        name, command = args[0], self.get_command(ctx, args[0])
-        if command is None and not name.startswith("-") and not ctx.resilient_parsing:
-            near = difflib.get_close_matches(name, self.list_commands(ctx))
-            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-            ctx.fail(f"No such command {name!r}.{hint}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

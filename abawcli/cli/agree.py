@@ -8,13 +8,15 @@ import numpy as np
 
 from abawcli.cli.batch import report_failures
 from abawcli.cli.console import print_json, print_table
-from abawcli.cli.options import json_option, verbosity_options
+from abawcli.cli.options import complete_files, json_option, verbosity_options
 from abawcli.errors import UsageError
 from abawcli.labels import CLASSES
 
 
 @click.command(name="agree")
-@click.argument("coders", nargs=-1, required=True, metavar="CODER CODER...")
+@click.argument(
+    "coders", nargs=-1, required=True, metavar="CODER CODER...", shell_complete=complete_files
+)
 @json_option
 @verbosity_options
 def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:

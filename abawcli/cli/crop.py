@@ -108,6 +108,8 @@ def command(
     `abaw sheet` shows. Edit it and give it as --strategy: main, largest, left, right, top,
     all, track N or skip, of the frames from..to if not of all; a row <video>_left or
     <video>_right makes one more folder.
+
+    Example: abaw crop interviews/ -o crops/ --size 112
     """
     from abawcli.faces.detect import load_detector
     from abawcli.faces.identity import load_identity

@@ -65,6 +65,8 @@ def command(
     FEATURES are files of `abaw extract`, or folders of them. Folds are balanced by class and
     kept in folds.csv of the run folder, for further heads. Started again, it trains what is not
     trained yet. Scores are of the last epoch: the held-out fold chooses nothing.
+
+    Example: abaw crossval features/ --labels annotations/ -o cv/ --head gated --head visual
     """
     from abawcli.formats.inputs import expand_inputs
     from abawcli.stages.crossval import cross_validate, describe_results

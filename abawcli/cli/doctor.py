@@ -17,6 +17,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
     Shows what is installed and what loads, where networks will run and why, the weights with
     their sha256, and where models of others are looked for. Ends with 1 if something that is
     needed is broken, and says what to do.
+
+    Example: abaw doctor
     """
     from abawcli.stages.doctor import inspect_installation
 

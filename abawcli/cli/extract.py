@@ -89,6 +89,8 @@ def command(
     (cropped_aligned/<name>/00001.jpg). OUTPUT/<name>.safetensors has a row for every frame; with
     --subject all, OUTPUT/<name>/subject0.safetensors and so on. A sound file has 25 rows a second;
     in folders, sound files are looked for with --modality audio.
+
+    Example: abaw extract crops/ -o features/ --audio-from interviews/
     """
     from abawcli.device import spare_a_core
     from abawcli.formats.crops import is_crops

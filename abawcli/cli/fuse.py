@@ -82,6 +82,8 @@ def command(
     Two or more tables are written to the table -o, two or more folders of tables, matched by
     file name, into the folder -o. In each row those take part that have a label; rows are
     matched by video, subject and frame.
+
+    Example: abaw fuse gated.csv dual-branch.csv -o fused.csv --weights 2,1
     """
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_outside

@@ -14,6 +14,8 @@ def command(as_json: bool, quiet: bool) -> None:
 
     A recipe labels faces (`predict --recipe`); a backbone is what an encoder is trained from
     (`train face --backbone`).
+
+    Example: abaw models --json
     """
     from abawcli.models.recipes import list_models
 

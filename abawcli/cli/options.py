@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from abawcli.cli.console import set_verbosity
 from abawcli.config import (
+    RECIPE_NAMES,
     ROTATIONS,
     SMOOTHING_METHODS,
     SMOOTHING_SPACES,
@@ -20,6 +22,21 @@ from abawcli.config import (
 )
 
 Command = Callable[..., Any]
+
+
+def complete_files(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Let the shell complete names of files, for what may also be a glob or a list."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_recipes(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete names of recipes, and where none begins so, of files."""
+    names = [CompletionItem(name) for name in RECIPE_NAMES if name.startswith(incomplete)]
+    return names or complete_files(ctx, parameter, incomplete)
 
 
 def _verbosity(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
@@ -136,7 +153,9 @@ audio_from_option = click.option(
     "--audio-from", type=click.Path(path_type=Path), metavar="DIR",
     help="Where the videos of crops are: their sound, and the times of official crops.",
 )  # fmt: skip
-inputs_argument = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+inputs_argument = click.argument(
+    "inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=complete_files
+)
 output_option = click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write."
 )

@@ -18,6 +18,7 @@ from abawcli.cli.options import (
     batch_size_option,
     choose_smoothing,
     choose_subject,
+    complete_recipes,
     device_option,
     inputs_argument,
     keep_suffix_option,
@@ -49,7 +50,7 @@ COLUMNS = (
 @output_option
 @click.option(
     "--recipe", "recipes", multiple=True, default=["compact"], show_default=True,
-    metavar="NAME|PATH",
+    metavar="NAME|PATH", shell_complete=complete_recipes,
     help="What labels the faces: a name of `abaw models`, or a trained checkpoint. May be given "
     "several times, as for the heads of all folds: their probabilities are averaged.",
 )  # fmt: skip
@@ -89,6 +90,9 @@ def command(
 ) -> None:
     """Label every frame of videos with one of eight expressions.
 
+    They are Neutral, Anger, Disgust, Fear, Happiness, Sadness, Surprise and Other: 0 to 7 in
+    tables.
+
     An input is a video, a picture, a sound (25 rows a second), features of `abaw extract`, or a
     folder of crops: of `abaw crop`, or official ones (00001.jpg and so on, and nothing else). One
     is written to the table -o (.csv or .parquet); several, or a folder, into the folder -o, a
@@ -97,6 +101,8 @@ def command(
     expression that lasts less than half a window nothing is left.
 
     With --strategy, rows <video>_left and <video>_right make two tables of one video.
+
+    Example: abaw predict interviews/ -o labels/ --modality visual
     """
     from abawcli.device import spare_a_core
     from abawcli.formats import tables

@@ -59,7 +59,7 @@ def _format_audio(report: "ProbeReport") -> Cell:
     return (f"{audio.codec} {audio.rate_hz / 1000:g}k x{audio.channels}", times, *offset)
 
 
-@click.command()
+@click.command(name="probe")
 @inputs_argument
 @json_option
 @verbosity_options
@@ -71,6 +71,8 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     frames' clock, and how much later it begins than the video. Under clock stand the jumps of
     the file's own times, whose parts are joined, and the number of packets whose times do not
     fit in.
+
+    Example: abaw probe interview.mp4
     """
     from dataclasses import asdict
 

@@ -13,7 +13,13 @@ import click
 
 from abawcli.cli.batch import exit_if_failed
 from abawcli.cli.console import print_json, print_table, progress_bar, say, write_line
-from abawcli.cli.options import is_verbose, json_option, overwrite_option, verbosity_options
+from abawcli.cli.options import (
+    complete_files,
+    is_verbose,
+    json_option,
+    overwrite_option,
+    verbosity_options,
+)
 from abawcli.config import Scores, Sweeping
 from abawcli.errors import UsageError
 from abawcli.labels import CLASSES
@@ -142,8 +148,8 @@ def _check_outputs(
 
 
 @click.command(name="score")
-@click.argument("predictions", metavar="PREDICTIONS")
-@click.argument("annotations", metavar="ANNOTATIONS")
+@click.argument("predictions", metavar="PREDICTIONS", shell_complete=complete_files)
+@click.argument("annotations", metavar="ANNOTATIONS", shell_complete=complete_files)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the score as JSON.")
 @click.option(
     "--sweep", is_flag=True,
@@ -179,6 +185,8 @@ def command(
     With --sweep every smoothing method is tried with several windows. What the choice is worth
     is cross-validated: the videos of each fold are scored with what wins on the other folds.
     The last line printed is the `abaw smooth` command that wins on all videos.
+
+    Example: abaw score labels/ annotations/ --plot confusion.png
     """
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.provenance import describe_work, write_result

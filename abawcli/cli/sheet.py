@@ -37,6 +37,8 @@ def command(
     each track: its number, faces from the whole time with their frames, gaps, low scores, and
     what was cropped. With it a person edits strategy.csv for `abaw crop --strategy`. The faces are
     cut out of the video; where it is gone, only what was cropped is shown.
+
+    Example: abaw sheet crops/ -o sheets/
     """
     from abawcli.formats.crops import is_own_crops
     from abawcli.formats.inputs import expand_inputs

@@ -40,6 +40,8 @@ def command(
     One table to a file that ends in .csv or .parquet, or any number to a folder. Rows without a
     face within half a window of one have the source `filled`; others keep what their voice says,
     or stay `none`. Of a table of `abaw predict --no-smooth`, the result is that of `abaw predict`.
+
+    Example: abaw smooth raw.csv -o labels.csv --window 1s
     """
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_outside, name_outputs

@@ -6,14 +6,14 @@ from pathlib import Path
 import click
 
 from abawcli.cli.console import say, write_line
-from abawcli.cli.options import overwrite_option, verbosity_options
+from abawcli.cli.options import complete_files, overwrite_option, verbosity_options
 from abawcli.config import Submission
 
 FILE = click.Path(path_type=Path)
 
 
 @click.command(name="submit")
-@click.argument("predictions", nargs=-1, metavar="[PREDICTIONS...]")
+@click.argument("predictions", nargs=-1, metavar="[PREDICTIONS...]", shell_complete=complete_files)
 @click.option(
     "--template", type=FILE, required=True, metavar="SAMPLE",
     help="The organisers' sample: the rows that a submission must have.",
@@ -38,6 +38,8 @@ def command(
     globs. Every row of the sample gets the prediction of its frame, or of the nearest frame that
     has one. With --check nothing is written: the exit status is 0 if FILE has the rows of the
     sample, in its order, each with a class from 0 to 7, and 1 if it has not.
+
+    Example: abaw submit labels/ --template sample.txt -o predictions.txt
     """
     if check:
         if predictions or output:

@@ -3,6 +3,7 @@
 import click
 
 from abawcli.cli.console import say
+from abawcli.cli.groups import HintingGroup
 from abawcli.cli.train_face import command as face
 from abawcli.cli.train_head import command as head
 from abawcli.cli.train_voice import command as voice
@@ -10,7 +11,7 @@ from abawcli.cli.train_voice import command as voice
 RENAMED = {"--audio": "--recordings", "--labels": "--targets"}  # options of `train encoder`
 
 
-@click.group(name="train")
+@click.group(name="train", cls=HintingGroup)
 def command() -> None:
     """Train on your own data."""
 

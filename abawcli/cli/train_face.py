@@ -119,6 +119,8 @@ def command(
 
     Several GPUs: `accelerate launch -m abawcli train face`. Started again after an interruption,
     it goes on with the next epoch and ends with the same weights.
+
+    Example: abaw train face --images faces/ --manifest faces.csv -o run/
     """
     from abawcli.stages.train_face import train_face_encoder
 

@@ -12,6 +12,7 @@ from abawcli.cli.options import (
     Command,
     Window,
     choose_smoothing,
+    complete_files,
     device_option,
     overwrite_option,
     verbosity_options,
@@ -33,9 +34,15 @@ PUBLISHED, DUAL_BRANCH = HeadTraining(), default_head_training(DUAL_NAME)
 FEATURES = frozenset([".safetensors"])
 ANNOTATIONS = frozenset([".txt"])
 
-features_argument = click.argument("features", nargs=-1, required=True, metavar="FEATURES...")
+features_argument = click.argument(
+    "features", nargs=-1, required=True, metavar="FEATURES...", shell_complete=complete_files
+)
 labels_option = click.option(
-    "--labels", required=True, metavar="DIR", help="ABAW annotations, named like the videos."
+    "--labels",
+    required=True,
+    metavar="DIR",
+    shell_complete=complete_files,
+    help="ABAW annotations, named like the videos.",
 )
 
 
@@ -134,7 +141,9 @@ def check_shape(heads: Iterable[str], tuned: dict[str, Any]) -> None:
     help="Features to choose the best epoch by.  "
     f"[default: one of {PUBLISHED.folds} folds of the videos, held out]",
 )  # fmt: skip
-@click.option("--valid-labels", metavar="DIR", help="Their annotations.")
+@click.option(
+    "--valid-labels", metavar="DIR", shell_complete=complete_files, help="Their annotations."
+)
 @training_options
 @device_option
 @overwrite_option
@@ -159,6 +168,8 @@ def command(
     FEATURES are files of `abaw extract`, or folders of them. Annotations and features are
     matched by name; what has no partner is left out. Started again after an interruption, it
     goes on with the next epoch and ends with the same weights.
+
+    Example: abaw train head features/ --labels annotations/ -o run/
     """
     from abawcli.formats.inputs import expand_inputs
     from abawcli.stages.train_head import train_fusion_head

@@ -70,6 +70,8 @@ def command(
 
     Started again after an interruption, it goes on with the next epoch and ends with the same
     weights.
+
+    Example: abaw train voice --recordings voices/ --manifest voices.csv -o run/
     """
     from abawcli.stages.train_voice import train_voice_encoder
 

@@ -1,0 +1,20 @@
+"""Groups of commands that say which one is meant."""
+
+import difflib
+
+import click
+
+
+class HintingGroup(click.Group):
+    """A group that knows what is like a mistyped command."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is meant; of one that is not there, say what is like it."""
+        name, command = args[0], self.get_command(ctx, args[0])
+        if command is None and not name.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, self.list_commands(ctx))
+            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            ctx.fail(f"No such command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
