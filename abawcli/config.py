@@ -13,6 +13,11 @@ STRATEGIES = (*SUBJECTS, "track N", "skip")  # of one video: also a person's num
 DETECTOR_NAMES = ("retinaface", "insightface")  # `faces.detect.DETECTORS`
 SMOOTHING_METHODS = ("median", "mean", "gaussian", "vote")  # `smoothing.SMOOTHERS`
 HEAD_NAMES = ("gated", "visual", "audio", "concat", "dual-branch")  # `models.heads.HEADS`
+EXPORT_FORMATS = (  # `formats.exports.EXPORTERS`
+    "elan", "textgrid", "vtt", "srt", "audacity", "boris", "bids", "labelstudio",
+    "openface", "abaw", "wide", "long",
+)  # fmt: skip
+IMPORT_FORMATS = ("elan", "textgrid", "audacity", "boris", "labelstudio")  # `formats.imports`
 SMOOTHING_SPACES = ("probabilities", "logits")
 PRECISIONS = ("auto", "float32", "bfloat16")  # number formats to train in
 UPRIGHT_DEGREES = 60  # of a head's roll, from which on its crop is turned by quarters. A crop as it

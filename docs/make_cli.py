@@ -1,6 +1,5 @@
 """Write docs/cli.md from the commands' own help: `python docs/make_cli.py`."""
 
-import importlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -37,7 +36,8 @@ def describe_commands(names: Iterable[str] = COMMANDS) -> str:
     """Return the whole page."""
     sections = [format_help("abaw", main), INTRODUCTION]
     for name in names:
-        command = importlib.import_module(f"abawcli.cli.{name}").command
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
         sections += [format_help(*found) for found in find_commands(command, f"abaw {name}")]
     return "\n".join(sections)
 

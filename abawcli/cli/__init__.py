@@ -22,6 +22,8 @@ COMMANDS = {
     "segment": "Turn prediction tables into segments of one label.",
     "summarize": "Summarize prediction tables: shares, segments, groups, for a paper.",
     "plot": "Draw the timeline of prediction tables.",
+    "export": "Export labels to ELAN, Praat, BORIS, BIDS, subtitles and other formats.",
+    "import": "Import labels that people made in ELAN, Praat, BORIS and other programs.",
     "fuse": "Fuse prediction tables of the same frames into one.",
     "score": "Score predictions against annotations.",
     "agree": "Measure the agreement between coders: kappa, alpha, segments.",
@@ -32,6 +34,8 @@ COMMANDS = {
     "models": "List recipes and backbones, their weights and licences.",
     "doctor": "Check the installation: versions, device, weights.",
 }
+
+MODULES = {"import": "import_labels"}  # of commands that Python has another use for
 
 
 class LazyGroup(HintingGroup):
@@ -45,7 +49,8 @@ class LazyGroup(HintingGroup):
         """Import `abawcli.cli.<name>` and return its `command`."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"abawcli.cli.{cmd_name}").command
+        module = MODULES.get(cmd_name, cmd_name)
+        command: click.Command = importlib.import_module(f"abawcli.cli.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -7,6 +7,7 @@ import click
 from abawcli.cli.batch import report_failures
 from abawcli.cli.console import say
 from abawcli.cli.options import (
+    Command,
     inputs_argument,
     output_option,
     overwrite_option,
@@ -19,17 +20,22 @@ DEFAULT = Segmentation()
 DURATION = click.FloatRange(min=0)
 
 
+def segment_options(command: Command) -> Command:
+    """Add --min-duration and --max-gap, both in seconds."""
+    command = click.option(
+        "--max-gap", type=DURATION, default=DEFAULT.max_gap_s, show_default=True,
+        metavar="SECONDS", help="Segments of one label join over unlabelled time up to this long.",
+    )(command)  # fmt: skip
+    return click.option(
+        "--min-duration", type=DURATION, default=DEFAULT.min_duration_s, show_default=True,
+        metavar="SECONDS", help="Shorter segments become gaps.",
+    )(command)  # fmt: skip
+
+
 @click.command(name="segment")
 @inputs_argument
 @output_option
-@click.option(
-    "--min-duration", type=DURATION, default=DEFAULT.min_duration_s, show_default=True,
-    metavar="SECONDS", help="Shorter segments become gaps.",
-)  # fmt: skip
-@click.option(
-    "--max-gap", type=DURATION, default=DEFAULT.max_gap_s, show_default=True, metavar="SECONDS",
-    help="Segments of one label join over unlabelled time up to this long.",
-)  # fmt: skip
+@segment_options
 @overwrite_option
 @verbosity_options
 def command(

@@ -72,8 +72,12 @@ def write_annotation(labels: Labels, path: Path) -> None:
         OutputError: the place cannot be written.
     """
     with write_whole(path) as temporary:
-        lines = [",".join(CLASSES), *map(str, labels.tolist())]
-        temporary.write_bytes(("\n".join(lines) + "\n").encode())
+        temporary.write_bytes(format_annotation(labels).encode())
+
+
+def format_annotation(labels: Labels) -> str:
+    """Return the text of an annotation with labels (T,) under the header of eight classes."""
+    return "\n".join([",".join(CLASSES), *map(str, labels.tolist())]) + "\n"
 
 
 def find_track(name: str, tracks: Iterable[tuple[str, str]], what: str) -> tuple[str, str]:

@@ -1,0 +1,61 @@
+"""`abaw export`: labels in the formats of other programs."""
+
+from pathlib import Path
+
+import click
+
+from abawcli.cli.batch import run_each
+from abawcli.cli.console import say
+from abawcli.cli.options import (
+    inputs_argument,
+    output_option,
+    overwrite_option,
+    verbosity_options,
+)
+from abawcli.cli.segment import segment_options
+from abawcli.config import EXPORT_FORMATS, Segmentation
+
+
+@click.command(name="export")
+@inputs_argument
+@output_option
+@click.option("--to", "kind", type=click.Choice(EXPORT_FORMATS), required=True, help="The format.")
+@segment_options
+@overwrite_option
+@verbosity_options
+def command(
+    inputs: tuple[str, ...],
+    output: Path,
+    kind: str,
+    min_duration: float,
+    max_gap: float,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Export the labels of prediction tables to another program.
+
+    One table to a file, or any number to a folder, a file for each video. Programs for
+    annotation get segments: elan (.eaf), textgrid (Praat), vtt and srt (subtitles), audacity,
+    boris, bids (_events.tsv and .json), labelstudio. Tables have frames: openface, abaw, wide,
+    long (csv with label names, and NA where there is no label).
+
+    Example: abaw export labels.csv --to elan -o labels.eaf
+    """
+    from abawcli.formats.inputs import expand_inputs
+    from abawcli.formats.outputs import check_apart
+    from abawcli.formats.tables import TABLE_SUFFIXES
+    from abawcli.stages.export import export_table
+
+    tables = expand_inputs(inputs, TABLE_SUFFIXES)
+    check_apart([output], tables)
+    several = len(tables) > 1
+
+    def work(path: Path) -> None:
+        if several and output.suffix and not output.is_dir() and len(output.suffix) > 2:
+            raise click.UsageError(f"{len(tables)} tables need a folder as -o, not {output}")
+        config = Segmentation(min_duration, max_gap)
+        for file in export_table(path, output, kind, config, overwrite=overwrite):
+            if not quiet:
+                say(f"abaw: {file}")
+
+    run_each(tables, work)

@@ -1,0 +1,66 @@
+"""`abaw import`: labels that people made or corrected in other programs."""
+
+from pathlib import Path
+
+import click
+
+from abawcli.cli.console import say
+from abawcli.cli.options import output_option, overwrite_option, verbosity_options
+from abawcli.config import IMPORT_FORMATS
+from abawcli.errors import UsageError
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command(name="import")
+@click.argument("file", type=PATH)
+@click.option(
+    "--from", "kind", type=click.Choice(IMPORT_FORMATS), required=True, help="The format."
+)
+@output_option
+@click.option(
+    "--video", type=PATH, help="The video, or its prediction table: the times of its frames."
+)
+@click.option(
+    "--frames", type=click.IntRange(min=1), help="Number of frames, for labels that count frames."
+)
+@click.option("--tier", help="Which tier or subject of the file, if it has several.")
+@click.option(
+    "--map", "names", multiple=True, metavar="NAME=CLASS",
+    help="What a further name means; may be given several times.",
+)  # fmt: skip
+@overwrite_option
+@verbosity_options
+def command(
+    file: Path,
+    kind: str,
+    output: Path,
+    video: Path | None,
+    frames: int | None,
+    tier: str | None,
+    names: tuple[str, ...],
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Import labels from another program, for train, score and plot.
+
+    The output is an ABAW annotation (.txt) or a csv with the columns video, frame and label.
+    Frames without a label get -1. Names of labels are those of the eight classes, in any case,
+    or numbers.
+
+    Example: abaw import corrected.eaf --from elan --video clip.mp4 -o clip.txt
+    """
+    from abawcli.stages.import_labels import import_file
+
+    pairs = [name.partition("=") for name in names]
+    wrong = [name for name, (key, equals, value) in zip(names, pairs, strict=True) if not value]
+    if wrong:
+        raise UsageError(f"--map {wrong[0]} must be NAME=CLASS")
+    work = import_file(
+        file, output, kind, video,
+        frames=frames, tier=tier, names={key: value for key, _, value in pairs},
+        overwrite=overwrite,
+    )  # fmt: skip
+    if not quiet:
+        counts = work["summary"]
+        say(f"abaw: {output}: {counts['labelled']} of {counts['frames']} frames have a label")

@@ -1,0 +1,53 @@
+"""ELAN documents (.eaf): tiers of intervals, read and written by pympi."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from abawcli.errors import InputError
+
+Interval = tuple[float, float, str]  # start and end in seconds, text
+MIME_TYPES = {
+    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".mpg": "video/mpeg",
+    ".mpeg": "video/mpeg", ".wav": "audio/x-wav", ".mkv": "video/x-matroska", ".webm": "video/webm",
+}  # fmt: skip
+DATE = "1970-01-01T00:00:00+00:00"  # the same table gives the same file
+
+
+def format_elan(tiers: Mapping[str, Sequence[Interval]], media: str) -> str:
+    """Return a document with a tier for each entry, linked to a media file by relative path."""
+    from pympi import Elan
+
+    document = Elan.Eaf(author="abawcli")
+    document.adocument["DATE"] = DATE
+    mime = MIME_TYPES.get(PurePosixPath(media).suffix.lower(), "unknown")
+    relative = media if media.startswith((".", "/")) else f"./{media}"
+    document.add_linked_file(media, relpath=relative, mimetype=mime)
+    for name, intervals in tiers.items():
+        document.add_tier(name)
+        for start, end, text in intervals:
+            # ELAN counts milliseconds, from 0.
+            first, last = max(0, round(start * 1000)), round(end * 1000)
+            document.add_annotation(name, first, max(last, first + 1), text)
+    if "default" not in tiers:
+        document.remove_tier("default")
+    body: str = Elan.to_string(document)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def read_elan(path: Path) -> dict[str, list[Interval]]:
+    """Return the intervals of each tier of a document, by start.
+
+    Raises:
+        InputError: it is no ELAN document.
+    """
+    from pympi import Elan
+
+    try:
+        document = Elan.Eaf(str(path))
+        tiers = {name: document.get_annotation_data_for_tier(name) for name in document.tiers}
+    except Exception as error:  # pympi raises whatever its XML reader does
+        raise InputError(f"{path} is no ELAN document: {error}") from error
+    return {
+        name: sorted((row[0] / 1000, row[1] / 1000, str(row[2])) for row in rows)
+        for name, rows in tiers.items()
+    }

@@ -1,0 +1,276 @@
+"""Labels of one video in the formats of other programs: `EXPORTERS`.
+
+Programs for annotation take segments; tables take frames. Each writer gets a `VideoLabels` and
+returns the text of the file.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from abawcli import __version__
+from abawcli.errors import InputError
+from abawcli.formats.abaw import format_annotation
+from abawcli.formats.elan import format_elan
+from abawcli.formats.textgrid import format_textgrid
+from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
+from abawcli.segments import find_ends
+
+DIGITS = 6  # of seconds, after the point
+MISSING = "NA"  # as R reads it
+BIDS_MISSING = "n/a"
+
+
+@dataclass(frozen=True)
+class VideoLabels:
+    """The labels of one video, a row a frame and subject, and its segments."""
+
+    video: str
+    media: str  # the video file, relative to the output where it is known
+    rows: pd.DataFrame  # of a prediction table, by subject and frame
+    segments: pd.DataFrame  # of `segments.segment_table`
+
+    @property
+    def end_s(self) -> float:
+        """Return when the last frame ends."""
+        frame, time_s = self.rows["frame"].to_numpy(), self.rows["time_s"].to_numpy(np.float64)
+        return float(find_ends(frame, time_s).max())
+
+    @property
+    def subjects(self) -> list[str]:
+        """Return the subjects in the order in which they appear."""
+        names: list[str] = self.rows["subject"].unique().tolist()
+        return names
+
+    def name_tiers(self) -> dict[str, str]:
+        """Return the tier of each subject: `expression`, with the subject if there are several."""
+        several = len(self.subjects) > 1
+        return {s: f"expression {s}" if several else "expression" for s in self.subjects}
+
+    def list_segments(self) -> Iterator[tuple[str, float, float, str]]:
+        """Yield subject, start, end and label of each segment, by start."""
+        columns = ["subject", "start_s", "end_s", "label"]
+        ordered = self.segments.sort_values(["start_s", "subject"], kind="stable")
+        for subject, start, end, label in ordered[columns].itertuples(index=False):
+            yield str(subject), float(start), float(end), str(label)
+
+
+def _write_rows(rows: Iterator[list[Any]] | list[list[Any]], delimiter: str = "\t") -> str:
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.{DIGITS}f}"
+
+
+def write_elan(labels: VideoLabels) -> str:
+    """Return an ELAN document (.eaf) with a tier for each subject."""
+    tiers: dict[str, list[tuple[float, float, str]]] = {
+        tier: [] for tier in labels.name_tiers().values()
+    }
+    for subject, start, end, label in labels.list_segments():
+        tiers[labels.name_tiers()[subject]].append((start, end, label))
+    return format_elan(tiers, labels.media)
+
+
+def write_textgrid(labels: VideoLabels) -> str:
+    """Return a Praat TextGrid with an interval tier for each subject."""
+    tiers: dict[str, list[tuple[float, float, str]]] = {
+        tier: [] for tier in labels.name_tiers().values()
+    }
+    for subject, start, end, label in labels.list_segments():
+        tiers[labels.name_tiers()[subject]].append((start, end, label))
+    return format_textgrid(tiers, labels.end_s)
+
+
+def _write_subtitles(labels: VideoLabels, kind: str) -> str:
+    import pysubs2
+
+    document = pysubs2.SSAFile()
+    several = len(labels.subjects) > 1
+    for subject, start, end, label in labels.list_segments():
+        text = f"{subject}: {label}" if several else label
+        event = pysubs2.SSAEvent(round(start * 1000), round(end * 1000), text)
+        document.append(event)
+    return document.to_string(kind)
+
+
+def write_vtt(labels: VideoLabels) -> str:
+    """Return WebVTT subtitles, for players in web pages."""
+    return _write_subtitles(labels, "vtt")
+
+
+def write_srt(labels: VideoLabels) -> str:
+    """Return SubRip subtitles."""
+    return _write_subtitles(labels, "srt")
+
+
+def write_audacity(labels: VideoLabels) -> str:
+    """Return an Audacity label track: start, end and label of each segment."""
+    several = len(labels.subjects) > 1
+    return _write_rows(
+        [
+            [_seconds(start), _seconds(end), f"{subject}: {label}" if several else label]
+            for subject, start, end, label in labels.list_segments()
+        ]
+    )
+
+
+def write_boris(labels: VideoLabels) -> str:
+    """Return aggregated state events as BORIS exports them, tab-delimited."""
+    header = [
+        "Observation id", "Media file name", "Total length", "Subject", "Behavior",
+        "Behavior type", "Start (s)", "Stop (s)", "Duration (s)",
+    ]  # fmt: skip
+    rows = [
+        [
+            labels.video, labels.media, _seconds(labels.end_s), subject, label, "STATE",
+            _seconds(start), _seconds(end), _seconds(end - start),
+        ]
+        for subject, start, end, label in labels.list_segments()
+    ]  # fmt: skip
+    return _write_rows([header, *rows])
+
+
+def write_bids(labels: VideoLabels) -> str:
+    """Return a BIDS events file: onset, duration, trial_type, and the subject on screen."""
+    rows = [
+        [_seconds(start), _seconds(end - start), label, subject or BIDS_MISSING]
+        for subject, start, end, label in labels.list_segments()
+    ]
+    return _write_rows([["onset", "duration", "trial_type", "face"], *rows])
+
+
+def describe_bids(labels: VideoLabels) -> str:
+    """Return the JSON file beside a BIDS events file, which explains its columns."""
+    columns = {
+        "onset": {"Description": "start of the segment from the video's start", "Units": "s"},
+        "duration": {"Description": "duration of the segment", "Units": "s"},
+        "trial_type": {
+            "LongName": "facial expression",
+            "Description": "expression class of the ABAW EXPR challenge",
+            "Levels": {name: f"the face is labelled {name}" for name in CLASSES},
+        },
+        "face": {"Description": "which person in the video"},
+        "StimulusPresentation": {"SoftwareName": "abawcli", "SoftwareVersion": __version__},
+    }
+    return json.dumps(columns, indent=2) + "\n"
+
+
+def write_labelstudio(labels: VideoLabels) -> str:
+    """Return a Label Studio task with predictions: TimelineLabels, frames counted from 1.
+
+    The labelling configuration needs `<Video name="video" .../>` and `<TimelineLabels
+    name="expression" toName="video">` with the eight class names.
+    """
+    result: list[dict[str, Any]] = []
+    for subject, start, end, label in labels.list_segments():
+        rows = labels.rows[labels.rows["subject"] == subject]
+        inside = (rows["time_s"] >= start) & (rows["time_s"] < max(end, start + 1e-9))
+        frames = rows.loc[inside, "frame"]
+        span = {"start": int(frames.min()), "end": int(frames.max())}
+        result.append(
+            {
+                "id": f"{len(result) + 1}",
+                "from_name": "expression",
+                "to_name": "video",
+                "type": "timelinelabels",
+                "value": {"ranges": [span], "timelinelabels": [label]},
+                "meta": {"text": [subject]},
+            }
+        )
+    task = {
+        "data": {"video": labels.media},
+        "predictions": [{"model_version": f"abawcli {__version__}", "result": result}],
+    }
+    return json.dumps([task], indent=2, ensure_ascii=False) + "\n"
+
+
+def write_openface(labels: VideoLabels) -> str:
+    """Return a table like OpenFace's: frame, face_id, timestamp, confidence, success, classes."""
+    rows, several = labels.rows, len(labels.subjects) > 1
+    place = {subject: k for k, subject in enumerate(labels.subjects)}
+    table = pd.DataFrame(
+        {
+            "frame": rows["frame"],
+            "face_id": rows["subject"].map(place) if several else 0,
+            "timestamp": rows["time_s"].round(DIGITS),
+            "confidence": rows["face_score"].fillna(0.0).round(3),
+            "success": rows["found"].astype(int),
+            **{
+                name: rows[column].round(DIGITS)
+                for name, column in zip(CLASSES, PROBABILITY_COLUMNS, strict=True)
+            },
+        }
+    )
+    return str(table.sort_values(["frame", "face_id"]).to_csv(index=False, na_rep="nan"))
+
+
+def write_abaw(labels: VideoLabels) -> str:
+    """Return an ABAW annotation: a header and a class number for each frame from 1 on.
+
+    Raises:
+        InputError: there are several subjects, of whom a file holds one.
+    """
+    if len(labels.subjects) > 1:
+        raise InputError(
+            f"{labels.video} has {len(labels.subjects)} subjects; an ABAW file is about one. "
+            "Predict with --subject main, left or right"
+        )
+    frame = labels.rows["frame"].to_numpy()
+    label = np.full(int(frame.max()), IGNORE, np.int64)
+    label[frame - 1] = labels.rows["label"].to_numpy()
+    return format_annotation(label)
+
+
+def write_wide(labels: VideoLabels) -> str:
+    """Return a csv with a row a frame: label as a name, NA where there is none."""
+    rows = labels.rows
+    names = np.array([*CLASSES, MISSING], dtype=object)  # index -1 is the last one
+    table = rows[["video", "subject", "frame", "time_s", "found", "source"]].assign(
+        label=names[rows["label"]], confidence=rows["confidence"]
+    )
+    table = table.assign(**{n: rows[c] for n, c in zip(CLASSES, PROBABILITY_COLUMNS, strict=True)})
+    return str(table.round(DIGITS).to_csv(index=False, na_rep=MISSING))
+
+
+def write_long(labels: VideoLabels) -> str:
+    """Return a csv with a row for each frame and class: its probability, NA where there is none."""
+    keys = ["video", "subject", "frame", "time_s"]
+    table = labels.rows[[*keys, *PROBABILITY_COLUMNS]].set_axis([*keys, *CLASSES], axis=1)
+    long = table.melt(keys, var_name="class", value_name="probability", ignore_index=False)
+    long = long.sort_index(kind="stable")
+    return str(long.round(DIGITS).to_csv(index=False, na_rep=MISSING))
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """How a format is written, and what its files are called."""
+
+    write: Callable[[VideoLabels], str]
+    suffix: str
+    sidecar: Callable[[VideoLabels], str] | None = None  # a .json file beside it
+
+
+EXPORTERS: dict[str, Exporter] = {
+    "elan": Exporter(write_elan, ".eaf"),
+    "textgrid": Exporter(write_textgrid, ".TextGrid"),
+    "vtt": Exporter(write_vtt, ".vtt"),
+    "srt": Exporter(write_srt, ".srt"),
+    "audacity": Exporter(write_audacity, ".audacity.txt"),
+    "boris": Exporter(write_boris, ".boris.tsv"),
+    "bids": Exporter(write_bids, "_events.tsv", describe_bids),
+    "labelstudio": Exporter(write_labelstudio, ".labelstudio.json"),
+    "openface": Exporter(write_openface, ".openface.csv"),
+    "abaw": Exporter(write_abaw, ".txt"),
+    "wide": Exporter(write_wide, ".wide.csv"),
+    "long": Exporter(write_long, ".long.csv"),
+}

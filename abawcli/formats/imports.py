@@ -1,0 +1,216 @@
+"""Labels that people made or corrected in other programs: `IMPORTERS`.
+
+Each reader returns the intervals of each tier. A tier is what a program keeps apart: a tier of
+ELAN, a subject of BORIS.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawcli.errors import InputError
+from abawcli.formats.elan import read_elan
+from abawcli.formats.lines import read_text
+from abawcli.formats.textgrid import read_textgrid
+from abawcli.labels import CLASSES, IGNORE, index_of
+
+ROUNDING_S = 0.0005  # programs count milliseconds: so far may a start lie behind its frame's time
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A label from a start to an end: seconds, or the first frame and the one after the last."""
+
+    start: float
+    end: float
+    name: str  # of the label, as it is in the file
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a file holds."""
+
+    tiers: dict[str, list[Interval]]
+    in_frames: bool = False  # frame numbers from 1, not seconds
+
+
+def _in_seconds(tiers: Mapping[str, list[tuple[float, float, str]]]) -> Imported:
+    return Imported({name: [Interval(*row) for row in rows] for name, rows in tiers.items()})
+
+
+def import_elan(path: Path) -> Imported:
+    """Read an ELAN document."""
+    return _in_seconds(read_elan(path))
+
+
+def import_textgrid(path: Path) -> Imported:
+    """Read a Praat TextGrid."""
+    return _in_seconds(read_textgrid(path))
+
+
+def _read_number(text: str, path: Path, line: int) -> float:
+    try:
+        value = float(text.replace(",", "."))
+    except ValueError:
+        raise InputError(f"{path}, line {line}: {text!r} is no time in seconds") from None
+    if not np.isfinite(value):
+        raise InputError(f"{path}, line {line}: {text!r} is no time in seconds")
+    return value
+
+
+def import_audacity(path: Path) -> Imported:
+    """Read an Audacity label track; `subject: label` stands for a tier of that name."""
+    text, _ = read_text(path, "label track")
+    tiers: dict[str, list[Interval]] = {}
+    for line, row in enumerate(text.split("\n"), 1):
+        if not row.strip() or row.startswith("\\"):  # a second line with frequencies
+            continue
+        cells = row.split("\t")
+        if len(cells) < 3:
+            raise InputError(f"{path}, line {line}: expected start, end and label, tab-separated")
+        start, end = (_read_number(cell, path, line) for cell in cells[:2])
+        tier, colon, name = cells[2].rpartition(": ")
+        tiers.setdefault(tier if colon else "", []).append(Interval(start, end, name))
+    return Imported(tiers)
+
+
+def import_boris(path: Path) -> Imported:
+    """Read aggregated events that BORIS exported, separated by tabs or commas."""
+    text, _ = read_text(path, "events file")
+    delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
+    rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter))
+    needed = ("Behavior", "Start (s)", "Stop (s)")
+    missing = [name for name in needed if not rows or name not in rows[0]]
+    if missing:
+        raise InputError(
+            f"{path} has no column {', '.join(missing)}; export the aggregated events of BORIS"
+        )
+    tiers: dict[str, list[Interval]] = {}
+    for line, row in enumerate(rows, 2):
+        start, end = (_read_number(row[name] or "", path, line) for name in needed[1:])
+        tiers.setdefault(row.get("Subject") or "", []).append(
+            Interval(start, end, row["Behavior"] or "")
+        )
+    return Imported(tiers)
+
+
+def import_labelstudio(path: Path) -> Imported:
+    """Read Label Studio tasks: annotations, or else predictions, as TimelineLabels of frames."""
+    text, _ = read_text(path, "Label Studio file")
+    try:
+        tasks = json.loads(text)
+        tasks = tasks if isinstance(tasks, list) else [tasks]
+        if len(tasks) != 1:
+            raise InputError(f"{path} has {len(tasks)} tasks; export one video at a time")
+        made = tasks[0].get("annotations") or tasks[0].get("predictions") or []
+        results: list[dict[str, Any]] = made[-1]["result"] if made else []
+        tiers: dict[str, list[Interval]] = {}
+        for result in results:
+            if result.get("type") != "timelinelabels":
+                continue
+            tier = "".join(result.get("meta", {}).get("text", []))
+            for span in result["value"]["ranges"]:
+                for name in result["value"]["timelinelabels"]:
+                    interval = Interval(float(span["start"]), float(span["end"]) + 1, str(name))
+                    tiers.setdefault(tier, []).append(interval)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is no Label Studio export of TimelineLabels: {error}") from error
+    return Imported(tiers, in_frames=True)
+
+
+IMPORTERS: dict[str, Callable[[Path], Imported]] = {
+    "elan": import_elan,
+    "textgrid": import_textgrid,
+    "audacity": import_audacity,
+    "boris": import_boris,
+    "labelstudio": import_labelstudio,
+}
+
+
+def choose_tier(found: Imported, tier: str | None, path: Path) -> list[Interval]:
+    """Return the intervals of a tier, of the only one with intervals where none is named.
+
+    Raises:
+        InputError: there is no such tier, or there are several.
+    """
+    filled = {name: rows for name, rows in found.tiers.items() if rows}
+    if tier is not None:
+        if tier not in found.tiers:
+            raise InputError(f"{path} has no tier {tier!r}; it has {_list_names(found.tiers)}")
+        return found.tiers[tier]
+    if len(filled) > 1:
+        raise InputError(f"{path} has several tiers; choose one by --tier: {_list_names(filled)}")
+    return next(iter(filled.values()), [])
+
+
+def _list_names(tiers: Mapping[str, Any]) -> str:
+    return ", ".join(repr(name) for name in tiers) or "none"
+
+
+def read_names(
+    intervals: list[Interval], names: Mapping[str, str], path: Path
+) -> list[tuple[Interval, int]]:
+    """Return intervals with their class numbers; `names` map further names to class names.
+
+    Raises:
+        InputError: names that are no class; they are listed, with how to map them.
+    """
+    mapped = {key.strip().lower(): index_of(value) for key, value in names.items()}
+    numbers: dict[str, int] = {}
+    unknown: list[str] = []
+    for name in dict.fromkeys(each.name for each in intervals):
+        try:
+            plain = name.strip().lower()
+            numbers[name] = mapped[plain] if plain in mapped else _read_class(name)
+        except InputError:
+            unknown.append(name)
+    if unknown:
+        shown = ", ".join(repr(name) for name in unknown)
+        raise InputError(
+            f"{path}: unknown labels {shown}; give --map '{unknown[0]}=CLASS' with one of "
+            f"{', '.join(CLASSES)}"
+        )
+    return [(each, numbers[each.name]) for each in intervals]
+
+
+def _read_class(name: str) -> int:
+    """Return the class of a name or a number."""
+    number = name.strip()
+    if number.isdigit() and int(number) < len(CLASSES):
+        return int(number)
+    return index_of(name)
+
+
+def lay_on_frames(
+    labelled: list[tuple[Interval, int]],
+    frame: NDArray[np.int64],
+    time_s: NDArray[np.float64] | None,
+    path: Path,
+) -> NDArray[np.int64]:
+    """Return the label of each frame (T,), -1 where there is none.
+
+    `time_s` (T,) are the frames' times; None where intervals count frames.
+
+    Raises:
+        InputError: an interval ends before it begins, or two with different labels overlap.
+    """
+    at = frame.astype(np.float64) if time_s is None else time_s + ROUNDING_S
+    labels = np.full(len(frame), IGNORE, np.int64)
+    for interval, number in sorted(labelled, key=lambda pair: pair[0].start):
+        if not interval.start <= interval.end:
+            raise InputError(f"{path}: {interval.name} ends at {interval.end:g}, before it begins")
+        inside = (at >= interval.start) & (at < interval.end)
+        if (clash := inside & (labels != IGNORE) & (labels != number)).any():
+            k = int(clash.argmax())
+            raise InputError(
+                f"{path}: frame {frame[k]} is {CLASSES[labels[k]]} and {CLASSES[number]}; "
+                "labels must not overlap"
+            )
+        labels[inside] = number
+    return labels

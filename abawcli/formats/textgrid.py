@@ -1,0 +1,47 @@
+"""Praat TextGrids: interval tiers, read and written by pympi."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from abawcli.errors import InputError
+from abawcli.formats.elan import Interval
+
+
+def format_textgrid(tiers: Mapping[str, Sequence[Interval]], end_s: float) -> str:
+    """Return a TextGrid from 0 to `end_s` with an interval tier for each entry."""
+    from pympi import Praat
+
+    last = max([end_s, *(end for rows in tiers.values() for _, end, _ in rows)])
+    grid = Praat.TextGrid(xmin=0, xmax=last)
+    for name, intervals in tiers.items():
+        tier = grid.add_tier(name)
+        for start, end, text in intervals:
+            tier.add_interval(start, end, text)
+    with tempfile.TemporaryDirectory() as folder:  # pympi writes to a path only
+        path = Path(folder) / "labels.TextGrid"
+        grid.to_file(path)
+        return path.read_text(encoding="utf-8")
+
+
+def read_textgrid(path: Path) -> dict[str, list[Interval]]:
+    """Return the intervals with a text of each interval tier, by start.
+
+    Raises:
+        InputError: it is no TextGrid.
+    """
+    from pympi import Praat
+
+    try:
+        grid = Praat.TextGrid(path)
+        tiers = {
+            tier.name: [row for row in tier.get_intervals(sort=True) if str(row[2]).strip()]
+            for tier in grid.get_tiers()
+            if tier.tier_type == "IntervalTier"
+        }
+    except Exception as error:  # pympi raises whatever its parser does
+        raise InputError(f"{path} is no TextGrid: {error}") from error
+    return {
+        name: [(float(a), float(b), str(text)) for a, b, text in rows]
+        for name, rows in tiers.items()
+    }

@@ -1,0 +1,113 @@
+"""Write the labels of prediction tables in the formats of other programs."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path, PurePath
+from typing import Any
+
+from abawcli.config import Segmentation
+from abawcli.errors import UsageError
+from abawcli.formats.exports import EXPORTERS, Exporter, VideoLabels
+from abawcli.formats.outputs import check_places
+from abawcli.formats.provenance import (
+    Provenance,
+    describe_work,
+    find_finished,
+    find_input,
+    read_provenance,
+    write_result,
+)
+from abawcli.formats.tables import read_table
+from abawcli.segments import segment_table
+
+
+def name_exports(videos: Sequence[str], output: Path, exporter: Exporter) -> dict[str, Path]:
+    """Return where the labels of each video go: one to `output`, or all into that folder.
+
+    `output` is a file if it has the format's suffix and is no folder.
+
+    Raises:
+        UsageError: several videos for one file.
+    """
+    suffix = Path(f"x{exporter.suffix}").suffix
+    if output.suffix.lower() == suffix.lower() and not output.is_dir():
+        if len(videos) > 1:
+            raise UsageError(f"{len(videos)} videos need a folder as -o, not the file {output}")
+        return dict.fromkeys(videos, output)
+    return {video: output / f"{video}{exporter.suffix}" for video in videos}
+
+
+def export_table(
+    path: Path,
+    output: Path,
+    kind: str,
+    config: Segmentation | None = None,
+    *,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Export the labels of a prediction table, a file for each video; return the files.
+
+    Finished work is kept.
+
+    Raises:
+        InputError: the table cannot be read, has no times, or does not fit the format.
+        OutputError: something else is in the way, or the place cannot be written.
+        UsageError: no such format, or several videos for one file.
+    """
+    if kind not in EXPORTERS:
+        raise UsageError(f"unknown format {kind!r}; known are {', '.join(EXPORTERS)}")
+    exporter, config = EXPORTERS[kind], config or Segmentation()
+    table, made = read_table(path), read_provenance(path)
+    videos: list[str] = table["video"].unique().tolist()
+    outputs = name_exports(videos, output, exporter)
+    check_places(outputs.values())
+    segments = segment_table(table, config)
+    for video, target in outputs.items():
+        labels = VideoLabels(
+            video,
+            _find_media(made, video, path, target),
+            table[table["video"] == video].sort_values(["subject", "frame"], kind="stable"),
+            segments[segments["video"] == video],
+        )
+        settings = {"format": kind, "video": video, "segmentation": asdict(config)}
+        work = describe_work("export", [path], settings, made_from=[made])
+        _write(exporter, labels, target, work, overwrite)
+    return list(outputs.values())
+
+
+def _write(
+    exporter: Exporter, labels: VideoLabels, target: Path, work: Provenance, overwrite: bool
+) -> None:
+    texts = {target: exporter.write(labels)}
+    if exporter.sidecar:
+        texts[target.with_suffix(".json")] = exporter.sidecar(labels)
+    for place, text in texts.items():
+        if not find_finished(place, work, overwrite):
+            with write_result(place, work) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+
+def _find_media(made: Mapping[str, Any], video: str, table: Path, target: Path) -> str:
+    """Return the path of a video file from the folder of an export, or its name alone.
+
+    The provenance of a table names the video that it was made from; tables made of tables name
+    it further down.
+    """
+    for described in _list_inputs(made):
+        name = PurePath(str(described.get("name")))
+        if name.stem == PurePath(video).name or PurePath(video).name == name.name:
+            place = find_input(described, table)
+            if place:
+                return Path(os.path.relpath(place, target.parent)).as_posix()
+            return name.name
+    return PurePath(video).name
+
+
+def _list_inputs(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    inputs: list[Mapping[str, Any]] = [
+        each for each in made.get("inputs", []) if isinstance(each, dict)
+    ]
+    for below in made.get("made_from", []):
+        inputs += _list_inputs(below) if isinstance(below, dict) else []
+    return inputs

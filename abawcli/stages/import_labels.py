@@ -1,0 +1,95 @@
+"""Bring labels from other programs to the frames of a video: annotations for train and score."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abawcli.errors import InputError, UsageError
+from abawcli.formats.abaw import format_annotation
+from abawcli.formats.imports import IMPORTERS, choose_tier, lay_on_frames, read_names
+from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
+from abawcli.formats.tables import TABLE_SUFFIXES, read_table
+from abawcli.labels import IGNORE
+from abawcli.media.video import read_frames
+
+LABEL_SUFFIXES = (".txt", ".csv")
+Frames = tuple[NDArray[np.int64], NDArray[np.float64]]  # numbers and times in seconds, each (T,)
+
+
+def read_frame_times(video: Path) -> Frames:
+    """Return the frames of a video, or of its prediction table, with their times.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if video.suffix.lower() in TABLE_SUFFIXES:
+        table = read_table(video).drop_duplicates("frame").sort_values("frame")
+        return table["frame"].to_numpy(np.int64), table["time_s"].to_numpy(np.float64)
+    times = [frame.time_s for frame in read_frames(video)]
+    return np.arange(1, len(times) + 1), np.array(times)
+
+
+def import_file(
+    path: Path,
+    output: Path,
+    kind: str,
+    video: Path | None = None,
+    *,
+    frames: int | None = None,
+    tier: str | None = None,
+    names: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> Provenance:
+    """Write the labels of a file as an annotation (.txt), or as a csv: video, frame, label.
+
+    Args:
+        path: file of a program of `formats.imports.IMPORTERS`.
+        output: file that ends in .txt or .csv.
+        kind: name of the program.
+        video: the video, or its prediction table, for the times of its frames.
+        frames: their number instead, for labels that count frames.
+        tier: which tier of the file, where it has several.
+        names: further names of labels, and the classes that they mean.
+        overwrite: replace what is there.
+
+    Raises:
+        InputError: a file cannot be read, or its labels have unknown names or overlap.
+        OutputError: something else is in the way, or the place cannot be written.
+        UsageError: no such format or suffix, or neither video nor frames.
+    """
+    if kind not in IMPORTERS:
+        raise UsageError(f"unknown format {kind!r}; known are {', '.join(IMPORTERS)}")
+    if output.suffix.lower() not in LABEL_SUFFIXES:
+        raise UsageError(f"{output} must end in {' or '.join(LABEL_SUFFIXES)}")
+    if (video is None) == (frames is None):
+        raise UsageError("give either the video (or its prediction table), or its frames")
+    settings = {"format": kind, "frames": frames, "tier": tier, "names": dict(names or {})}
+    inputs = [path, video] if video else [path]
+    work = describe_work("import", inputs, settings)
+    if finished := find_finished(output, work, overwrite):
+        return finished
+    found = IMPORTERS[kind](path)
+    labelled = read_names(choose_tier(found, tier, path), names or {}, path)
+    if video is None:
+        if not found.in_frames:
+            raise UsageError(f"{path} has seconds; give the video, whose frames have times")
+        number: NDArray[np.int64] = np.arange(1, (frames or 0) + 1)
+        labels = lay_on_frames(labelled, number, None, path)
+    else:
+        number, time_s = read_frame_times(video)
+        if not found.in_frames and np.isnan(time_s).any():
+            raise InputError(f"{video}: its frames have no times; give the video itself")
+        labels = lay_on_frames(labelled, number, None if found.in_frames else time_s, path)
+    known = int((labels != IGNORE).sum())
+    work["summary"] = {"frames": len(labels), "labelled": known}
+    with write_result(output, work) as temporary:
+        if output.suffix.lower() == ".txt":
+            temporary.write_text(format_annotation(labels))
+        else:
+            name = output.stem if video is None else video.stem
+            rows = pd.DataFrame({"video": name, "frame": number, "label": labels})
+            rows.to_csv(temporary, index=False)
+    return work

@@ -1,0 +1,206 @@
+"""Labels in other programs' formats, read back by those formats' own readers."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pysubs2
+import pytest
+from click.testing import CliRunner
+from pympi import Elan, Praat
+from sample_tables import make_table
+
+from abawcli.cli import main
+from abawcli.config import EXPORT_FORMATS, IMPORT_FORMATS
+from abawcli.formats.abaw import read_annotation
+from abawcli.formats.exports import EXPORTERS
+from abawcli.formats.imports import IMPORTERS
+from abawcli.formats.tables import write_table
+from abawcli.labels import CLASSES, PROBABILITY_COLUMNS
+
+# 25 frames a second: 1 s Happiness, 0.4 s nothing, 1 s Neutral, 0.6 s Fear.
+LABELS = [4] * 25 + [-1] * 10 + [0] * 25 + [3] * 15
+SEGMENTS = [(0.0, 1.0, "Happiness"), (1.4, 2.4, "Neutral"), (2.4, 3.0, "Fear")]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    write_table(make_table(LABELS), tmp_path / "clip.csv", {})
+    return tmp_path / "clip.csv"
+
+
+def export(table: Path, kind: str, output: Path | None = None) -> Path:
+    """Export a table into the folder `out`; return the file of its video."""
+    target = output or table.parent / "out"
+    result = CliRunner().invoke(main, ["export", str(table), "--to", kind, "-o", str(target)])
+    assert result.exit_code == 0, result.output
+    return output or target / f"clip{EXPORTERS[kind].suffix}"
+
+
+def bring_back(file: Path, kind: str, table: Path, *options: str) -> np.ndarray:
+    output = table.parent / "back.txt"
+    arguments = ["import", str(file), "--from", kind, "-o", str(output), "--video", str(table)]
+    result = CliRunner().invoke(main, [*arguments, "--overwrite", *options])
+    assert result.exit_code == 0, result.output
+    return read_annotation(output)
+
+
+@pytest.mark.parametrize("kind", IMPORT_FORMATS)
+def test_labels_go_out_and_come_back(table: Path, kind: str) -> None:
+    assert bring_back(export(table, kind), kind, table).tolist() == LABELS
+
+
+@pytest.mark.parametrize("kind", IMPORT_FORMATS)
+def test_people_are_kept_apart(tmp_path: Path, kind: str) -> None:
+    both = [make_table(LABELS, subject="0"), make_table(LABELS[::-1], subject="1")]
+    table = tmp_path / "clip.csv"
+    write_table(pd.concat(both), table, {})
+    file = export(table, kind)
+    tier = "expression 1" if kind in ("elan", "textgrid") else "1"
+    assert bring_back(file, kind, table, "--tier", tier).tolist() == LABELS[::-1]
+    output = tmp_path / "refused.txt"
+    arguments = ["import", str(file), "--from", kind, "-o", str(output), "--video", str(table)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1 and "has several tiers" in result.stderr
+
+
+def test_elan_and_praat_read_what_is_written(table: Path) -> None:
+    document = Elan.Eaf(str(export(table, "elan")))
+    found = sorted(document.get_annotation_data_for_tier("expression"))
+    assert [(a / 1000, b / 1000, text) for a, b, text in found] == SEGMENTS
+    assert document.get_linked_files()[0]["RELATIVE_MEDIA_URL"] == "./clip"
+    grid = Praat.TextGrid(export(table, "textgrid"))
+    rows = [row for row in grid.get_tier("expression").get_intervals(sort=True) if row[2]]
+    assert [row[2] for row in rows] == [name for _, _, name in SEGMENTS]
+    assert [row[:2] for row in rows] == [pytest.approx(row[:2]) for row in SEGMENTS]
+
+
+@pytest.mark.parametrize("kind", ["vtt", "srt"])
+def test_players_read_the_subtitles(table: Path, kind: str) -> None:
+    document = pysubs2.load(str(export(table, kind)))
+    found = [(event.start / 1000, event.end / 1000, event.text) for event in document]
+    assert found == SEGMENTS
+
+
+def test_bids_events_keep_to_the_rules(table: Path) -> None:
+    path = export(table, "bids")
+    assert path.name == "clip_events.tsv"
+    text = path.read_text()
+    rows = pd.read_csv(io.StringIO(text), sep="\t")
+    assert list(rows.columns[:3]) == ["onset", "duration", "trial_type"]  # in this order
+    assert rows["onset"].is_monotonic_increasing and (rows["duration"] >= 0).all()
+    assert rows["trial_type"].tolist() == [name for _, _, name in SEGMENTS]
+    assert not re.search(r"\t(?:\t|\n|$)", text)  # missing values would be n/a
+    described = json.loads(path.with_suffix(".json").read_text())
+    assert set(rows.columns) <= set(described)
+    assert set(described["trial_type"]["Levels"]) == set(CLASSES)
+
+
+def test_boris_and_audacity(table: Path) -> None:
+    events = pd.read_csv(export(table, "boris"), sep="\t")
+    assert events["Behavior"].tolist() == [name for _, _, name in SEGMENTS]
+    assert events["Stop (s)"].tolist() == pytest.approx([end for _, end, _ in SEGMENTS])
+    track = [row.split("\t") for row in export(table, "audacity").read_text().splitlines()]
+    assert [(float(a), float(b), text) for a, b, text in track] == SEGMENTS
+
+
+def test_label_studio_counts_frames_from_one(table: Path) -> None:
+    (task,) = json.loads(export(table, "labelstudio").read_text())
+    values = [result["value"] for result in task["predictions"][0]["result"]]
+    assert [value["timelinelabels"] for value in values] == [["Happiness"], ["Neutral"], ["Fear"]]
+    assert [value["ranges"][0] for value in values] == [
+        {"start": 1, "end": 25}, {"start": 36, "end": 60}, {"start": 61, "end": 75},
+    ]  # fmt: skip
+
+
+def test_tables_of_frames(table: Path) -> None:
+    source = make_table(LABELS)
+    openface = pd.read_csv(export(table, "openface"))
+    assert list(openface.columns[:5]) == ["frame", "face_id", "timestamp", "confidence", "success"]
+    assert openface["success"].tolist() == source["found"].astype(int).tolist()
+    np.testing.assert_allclose(openface[list(CLASSES)], source[list(PROBABILITY_COLUMNS)])
+    wide = pd.read_csv(export(table, "wide"), keep_default_na=False)
+    assert wide["label"][0] == "Happiness" and wide["label"][30] == "NA"
+    long = pd.read_csv(export(table, "long"))
+    assert len(long) == 8 * len(LABELS)
+    assert long["class"][:8].tolist() == list(CLASSES) and long["frame"][8] == 2
+    assert read_annotation(export(table, "abaw")).tolist() == LABELS
+
+
+def test_every_format_has_an_own_name_and_finished_work_is_kept(table: Path) -> None:
+    assert tuple(EXPORTERS) == EXPORT_FORMATS and tuple(IMPORTERS) == IMPORT_FORMATS
+    files = {kind: export(table, kind) for kind in EXPORTERS}
+    assert len(set(files.values())) == len(files)
+    written = {kind: file.stat().st_mtime_ns for kind, file in files.items()}
+    for kind, file in files.items():
+        export(table, kind)
+        assert file.stat().st_mtime_ns == written[kind]
+
+
+def test_one_table_to_a_file_and_several_videos_to_a_folder(table: Path) -> None:
+    output = table.parent / "labels.eaf"
+    assert export(table, "elan", output).exists()
+    both = table.parent / "both.csv"
+    write_table(pd.concat([make_table(LABELS, "a/x"), make_table(LABELS, "b/x")]), both, {})
+    arguments = ["export", str(both), "--to", "vtt", "-o"]
+    refused = CliRunner().invoke(main, [*arguments, str(table.parent / "both.vtt")])
+    assert refused.exit_code == 2 and "need a folder" in refused.stderr
+    assert CliRunner().invoke(main, [*arguments, str(table.parent / "subs")]).exit_code == 0
+    assert sorted(p.name for p in (table.parent / "subs").rglob("*.vtt")) == ["x.vtt", "x.vtt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "options", "message"),
+    [
+        ("0.0\t1.0\tBored", "audacity", [], "unknown labels 'Bored'; give --map 'Bored=CLASS'"),
+        ("0.0\t2.0\tFear\n1.0\t3.0\tAnger", "audacity", [], "is Fear and Anger"),
+        ("3.0\t2.0\tFear", "audacity", [], "before it begins"),
+        ("0.0 1.0 Fear", "audacity", [], "tab-separated"),
+        ("soon\t1.0\tFear", "audacity", [], "'soon' is no time in seconds"),
+        ("Behavior,Start\nFear,1", "boris", [], "has no column Start (s), Stop (s)"),
+        ("[1, 2]", "labelstudio", [], "has 2 tasks"),
+        ('[{"annotations": [{"result": [{"type": "timelinelabels"}]}]}]', "labelstudio", [],
+         "is no Label Studio export"),
+        ("<x/>", "elan", [], "is no ELAN document"),
+        ("nothing", "textgrid", [], "is no TextGrid"),
+        ("0.0\t1.0\tFear", "audacity", ["--tier", "x"], "has no tier 'x'"),
+    ],
+)  # fmt: skip
+def test_bad_files(table: Path, text: str, kind: str, options: list[str], message: str) -> None:
+    file, output = table.parent / "labels.bad", table.parent / "labels.txt"
+    file.write_text(text)
+    arguments = ["import", str(file), "--from", kind, "-o", str(output), "--video", str(table)]
+    result = CliRunner().invoke(main, [*arguments, *options])
+    assert result.exit_code == 1, result.output
+    assert message in " ".join(result.stderr.split())
+    assert not output.exists()
+
+
+def test_further_names_are_mapped_and_numbers_are_read(table: Path) -> None:
+    file = table.parent / "labels.txt"
+    file.write_text("0.0\t1.0\tsmile\n1.4\t2.4\t0\n2.4\t3.0\tfearful\n")
+    assert bring_back(file, "audacity", table, "--map", "Smile=Happiness").tolist() == LABELS
+
+
+def test_labels_that_count_frames_need_no_video(table: Path) -> None:
+    file, output = export(table, "labelstudio"), table.parent / "clip.txt"
+    arguments = ["import", str(file), "--from", "labelstudio", "-o", str(output)]
+    assert CliRunner().invoke(main, [*arguments, "--frames", "75"]).exit_code == 0
+    assert read_annotation(output).tolist() == LABELS
+    refused = CliRunner().invoke(main, [*arguments, "--overwrite"])
+    assert refused.exit_code == 2 and "give either the video" in refused.stderr
+    audio = ["import", str(export(table, "audacity")), "--from", "audacity", "-o", str(output)]
+    refused = CliRunner().invoke(main, [*audio, "--frames", "75", "--overwrite"])
+    assert refused.exit_code == 2 and "has seconds" in refused.stderr
+
+
+def test_a_csv_of_imported_labels_is_scored(table: Path) -> None:
+    output = table.parent / "truth.csv"
+    arguments = ["import", str(export(table, "elan")), "--from", "elan", "-o", str(output)]
+    assert CliRunner().invoke(main, [*arguments, "--video", str(table)]).exit_code == 0
+    result = CliRunner().invoke(main, ["score", str(table), str(output), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["accuracy"] == 1.0
