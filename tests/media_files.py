@@ -77,6 +77,7 @@ def write_media(
     matrix: Sequence[int] | None = None,
     colorspace: int | None = None,
     pixel_aspect: Fraction | None = None,
+    transfer: int | None = None,
     sound: Sound | None = None,
     container: str | None = None,
     container_options: Mapping[str, str] | None = None,
@@ -84,7 +85,7 @@ def write_media(
     """Write pictures at `times` (in units of `time_base`; default 0, 1, 2...) and sound.
 
     `matrix` is FFmpeg's display matrix of nine integers, `colorspace` an AVCOL_SPC_* tag,
-    `pixel_aspect` the width of a pixel over its height.
+    `pixel_aspect` the width of a pixel over its height, `transfer` an AVCOL_TRC_* tag.
     """
     with av.open(str(path), "w", format=container, options=dict(container_options or {})) as out:
         packets: list[av.Packet] = []
@@ -94,6 +95,8 @@ def write_media(
             video.pix_fmt, video.codec_context.time_base = pixel_format, time_base
             if colorspace is not None:
                 video.codec_context.colorspace = colorspace
+            if transfer is not None:
+                video.codec_context.color_trc = transfer
             if pixel_aspect is not None:
                 video.codec_context.sample_aspect_ratio = pixel_aspect
             if matrix is not None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from media_files import Sound, make_clicks, write_media
+from PIL import Image
 from sample_tables import make_table
 
 from abawcli.cli import main
@@ -87,6 +88,37 @@ def test_picture_is_one_row(tmp_path: Path) -> None:
                        container="image2")  # fmt: skip
     assert predict(path, "-o", tmp_path / "p.csv").exit_code == 0
     assert read_table(tmp_path / "p.csv")["frame"].tolist() == [1]
+
+
+def test_animated_pictures_of_a_folder_have_a_row_a_frame(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    first, *others = (Image.fromarray(EMPTY + 9 * k) for k in range(5))
+    for name in ("a.avif", "b.webp"):
+        first.save(folder / name, save_all=True, append_images=others, duration=200)
+    result = predict(folder, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    for name in ("a", "b"):
+        table = read_table(tmp_path / "out" / f"{name}.csv")
+        assert table["time_s"].tolist() == [0, 0.2, 0.4, 0.6, 0.8]
+
+
+def test_a_picture_has_no_sound(tmp_path: Path) -> None:
+    Image.fromarray(EMPTY).save(tmp_path / "p.webp")
+    result = predict(tmp_path / "p.webp", "--modality", "audio", "-o", tmp_path / "t.csv")
+    assert result.exit_code == 1
+    assert "p.webp is a picture, without sound; use --modality visual" in one_line(result)
+
+
+def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
+    path = tmp_path / "p.jpg"
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    result = predict(path, "-o", tmp_path / "t.csv")
+    assert result.exit_code == 0
+    assert "warning: " in result.stderr and "p.jpg is damaged" in result.stderr
+    assert len(read_table(tmp_path / "t.csv")) == 1
 
 
 def test_finished_work_is_kept_stale_work_is_done_again(video: Path, tmp_path: Path) -> None:

@@ -88,6 +88,74 @@ def test_the_picture_beside_an_animation_is_no_frame_of_it(tmp_path):
     assert [frame.time_s for frame in frames] == pytest.approx([0, 0.1, 0.2])
 
 
+def box(name: str, *parts: bytes, version: int | None = None) -> bytes:
+    """Return a box of an ISO file; with a version, a full one."""
+    head = b"" if version is None else bytes([version, 0, 0, 0])
+    content = head + b"".join(parts)
+    return struct.pack(">I", 8 + len(content)) + name.encode() + content
+
+
+def find_box(data: bytes, name: bytes) -> bytes:
+    """Return the content of the first box of that name."""
+    at = data.index(name)
+    return data[at + 4 : at - 4 + int.from_bytes(data[at - 4 : at])]
+
+
+def write_grid(path: Path, tiles: list[bytes], side: int) -> Path:
+    """Write an AVIF of two by two tiles, each an AVIF of `side` pixels, as phones write HEIC."""
+    grid = bytes([0, 0, 1, 1]) + struct.pack(">HH", 2 * side, 2 * side)
+    items = [grid, *(find_box(tile, b"mdat") for tile in tiles)]
+    kinds = [b"grid", *[b"av01"] * 4]
+    entries = [
+        box("infe", struct.pack(">HH", k, 0) + kind + b"\0", version=2)
+        for k, kind in enumerate(kinds, 1)
+    ]
+    properties = box(
+        "ipco",
+        box("ispe", struct.pack(">II", 2 * side, 2 * side), version=0),
+        box("ispe", struct.pack(">II", side, side), version=0),
+        box("av1C", find_box(tiles[0], b"av1C")),
+        box("pixi", bytes([3, 8, 8, 8]), version=0),
+    )
+    used = [(1, 4), *[(2, 0x83, 4)] * 4]  # of the properties, from 1; 0x80: essential
+    links = b"".join(struct.pack(">HB", k, len(own)) + bytes(own) for k, own in enumerate(used, 1))
+    refers = box("dimg", struct.pack(">HHHHHH", 1, 4, 2, 3, 4, 5))
+
+    def lay(start: int) -> bytes:
+        places = b""
+        for k, item in enumerate(items, 1):
+            places += struct.pack(">HHHII", k, 0, 1, start, len(item))
+            start += len(item)
+        return box(
+            "meta",
+            box("hdlr", bytes(4), b"pict", bytes(13), version=0),
+            box("pitm", struct.pack(">H", 1), version=0),
+            box("iloc", struct.pack(">BBH", 0x44, 0, 5), places, version=0),
+            box("iinf", struct.pack(">H", 5), *entries, version=0),
+            box("iref", refers, version=0),
+            box("iprp", properties, box("ipma", struct.pack(">I", 5), links, version=0)),
+            version=0,
+        )
+
+    head = box("ftyp", b"avif", bytes(4), b"avifmif1miaf")
+    start = len(head) + len(lay(0)) + 8
+    path.write_bytes(head + lay(start) + box("mdat", *items))
+    return path
+
+
+def test_a_tiled_picture_is_whole(tmp_path):
+    side, tiles = 64, []
+    whole = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    whole = whole.repeat(16, 0).repeat(16, 1)
+    for y, x in ((0, 0), (0, side), (side, 0), (side, side)):
+        part = whole[y : y + side, x : x + side]
+        options = {"quality": 95, "subsampling": "4:4:4"}
+        tiles.append(save(tmp_path / "tile.avif", part, **options).read_bytes())
+    shown = read_one(write_grid(tmp_path / "p.avif", tiles, side))
+    assert shown.shape == (2 * side, 2 * side, 3)
+    assert np.abs(shown.astype(int) - whole).mean() < 6
+
+
 def test_pages_of_a_tiff_are_frames(tmp_path):
     path = tmp_path / "p.tif"
     pages = [counting_picture(k, 128 + 16 * k, 96) for k in range(4)]

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import pytest
 from media_files import Sound, counting_picture, make_clicks, write_media
+from PIL import Image
 
 from abawcli.errors import InputError
 from abawcli.media.probe import probe_media
@@ -91,3 +92,23 @@ def test_cut_before_the_first_frame(tmp_path):
     os.truncate(path, data.index(b"mdat") + 8)
     with pytest.raises(InputError, match="no frame that can be decoded"):
         probe_media(path)
+
+
+def test_pictures_are_reported_as_they_are_displayed(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 5
+    first, *others = map(Image.fromarray, PICTURES[:3])
+    path = tmp_path / "p.webp"
+    first.save(path, save_all=True, append_images=others, duration=[40, 80, 40], exif=exif)
+    report = probe_media(path)
+    assert (report.container, report.audio, report.other_streams) == ("picture", None, ())
+    video = report.video
+    assert (video.codec, video.width, video.height) == ("WebP", 96, 128)
+    assert (video.decoded_frames, video.last_time_s) == (3, pytest.approx(0.12))
+    assert (video.rotation, video.mirrored) == (270, True)
+
+
+def test_pixel_shape_and_hdr(tmp_path):
+    path = write_media(tmp_path / "v.mp4", PICTURES[:2], pixel_aspect=Fraction(3, 2), transfer=16)
+    video = probe_media(path).video
+    assert (video.width, video.height, video.pixel_aspect, video.hdr) == (192, 96, 1.5, "PQ")
