@@ -14,13 +14,14 @@ from PIL import Image
 from sample_tables import make_table
 
 from abawcli.cli import main
-from abawcli.cli.predict import COLUMNS, _summarise
+from abawcli.cli.predict import COLUMNS
 from abawcli.config import Smoothing
 from abawcli.formats.provenance import describe_input, read_provenance
 from abawcli.formats.tables import read_table
 from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
 from abawcli.models.recipes import RECIPES
-from abawcli.stages.smooth import smooth_table
+from abawcli.stages.predict_summary import summarise_predictions
+from abawcli.stages.smooth import count_runs, smooth_table
 
 EMPTY = np.full((48, 64, 3), 90, np.uint8)
 
@@ -60,7 +61,7 @@ def test_provenance_stands_beside_the_table(video: Path, tmp_path: Path) -> None
     made = json.loads((tmp_path / "labels.csv.provenance.json").read_text())
     assert made["command"] == "predict" and made["inputs"] == [describe_input(video)]
     assert made["settings"]["recipe"] == "compact"
-    assert len(made["settings"]["heads_sha256"]["compact"]) == 64
+    assert [len(sha256) for sha256 in made["settings"]["heads_sha256"]] == [64]
     assert len(made["settings"]["visual"]["encoder"]) == 64
     assert len(made["settings"]["detector"]["sha256"]) == 64
     assert {"detection", "tracking", "smoothing"} <= made["settings"].keys()
@@ -249,8 +250,33 @@ def test_the_summary_keeps_faces_apart_from_voices_and_filled_rows() -> None:
     raw.loc[12:, "source"] = ["none"] * 6 + ["audio"] * 6
     raw.loc[12:15, "label"] = -1
     smooth = smooth_table(raw, Smoothing("median", 7))
-    row = dict(zip(COLUMNS, _summarise("v", raw, smooth, 2.0), strict=True))
+    removed, runs = count_runs(raw, smooth)
+    summary = summarise_predictions(smooth, runs, removed)
+    row = {heading: value(summary) for heading, value in COLUMNS.items()}
     assert row["frames with a face say"] == "Happiness 100%"
     assert row["without one"] == "audio 6 (Sadness 100%), filled 3 (Happiness 100%)"
     assert row["labelled"] == "88%"  # 21 of 24
     assert row["runs smoothed away"] == "1 of 4"
+
+
+def test_summaries_as_json_are_those_of_the_run_that_made_the_table(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cut = tmp_path / "in" / "cut.mkv"
+    write_media(tmp_path / "whole.mkv", [EMPTY] * 60)
+    cut.write_bytes((tmp_path / "whole.mkv").read_bytes()[:-700])
+    first = predict(tmp_path / "in", "-o", tmp_path / "out", "--json", "-q")
+    assert first.exit_code == 0, first.output
+    told = json.loads(first.stdout)
+    assert [(row["input"], row["made"]) for row in told] == [
+        ("cut.mkv", True), ("empty room.mp4", True)
+    ]  # fmt: skip
+    assert told[1]["output"] == str(tmp_path / "out" / "empty room.csv")
+    assert (told[1]["frames"], told[1]["faces"], told[1]["labelled"]) == (12, 0, 0)
+    assert told[1]["rows"] == {"face": 0, "audio": 0, "filled": 0}
+    assert any("in/cut.mkv" in warning for warning in told[0]["warnings"])
+    assert str(tmp_path) not in "".join(told[0]["warnings"])
+    again = predict(tmp_path / "in", "-o", tmp_path / "out", "--json")
+    assert json.loads(again.stdout) == [row | {"made": False} for row in told]
+    assert all(warning in again.stderr for warning in told[0]["warnings"])

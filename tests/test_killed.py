@@ -20,13 +20,14 @@ from sample_tables import make_table
 from tiny_models import save_vision_backbone
 
 from abawcli.cli import main
-from abawcli.config import ContactSheet, Cropping
+from abawcli.config import ContactSheet, Cropping, Smoothing
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.submission import HEADER
 from abawcli.formats.tables import write_table
 from abawcli.models.extractor import Extractor
 from abawcli.stages.crop import crop_video
 from abawcli.stages.extract import extract_features
+from abawcli.stages.predict import Predictor, predict_files
 from abawcli.views.sheet import make_sheet
 
 LABELS = [0] * 20 + [3] * 20 + [-1] * 5
@@ -85,6 +86,11 @@ def extract(k: int, subject: str) -> None:
     extract_features(Path("crops/clip"), Path("f/clip.safetensors"), extractor, subject=subject)
 
 
+def prepare_predictor() -> None:
+    prepare_clip()
+    load_predictor()
+
+
 def prepare_features() -> None:
     prepare_crops()
     for kind in KINDS:
@@ -98,7 +104,18 @@ def load_extractor(kind: str) -> Extractor:
         return Extractor(str(backbone), modality="visual", device="cpu")
 
 
+def predict(k: int) -> None:
+    outputs, people = {"clip": Path("clip.csv")}, ("main", "largest")[k]
+    predict_files(load_predictor(), Path("clip.mkv"), outputs, people, Smoothing())
+
+
+@cache
+def load_predictor() -> Predictor:
+    return Predictor(device="cpu")
+
+
 COMMANDS = {
+    "predict": Command(prepare_predictor, predict),
     "crop": Command(prepare_clip, crop),
     "sheet": Command(prepare_crops, sheet),
     "extract": Command(prepare_features, lambda k: extract(k, "main")),

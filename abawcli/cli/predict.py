@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from abawcli.cli.batch import run_each
-from abawcli.cli.console import print_table, progress_bar, say
+from abawcli.cli.console import progress_bar, say
 from abawcli.cli.options import (
     Window,
     audio_from_option,
@@ -21,6 +23,7 @@ from abawcli.cli.options import (
     complete_recipes,
     device_option,
     inputs_argument,
+    json_option,
     keep_suffix_option,
     output_option,
     overwrite_option,
@@ -29,20 +32,33 @@ from abawcli.cli.options import (
     strategy_option,
     verbosity_options,
 )
+from abawcli.cli.summaries import Columns, Summaries
 from abawcli.config import MODALITIES, SUBJECTS, Prediction
 from abawcli.errors import UsageError
-from abawcli.labels import CLASSES
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from abawcli.formats.provenance import Provenance
     from abawcli.formats.strategy import Stretches
+    from abawcli.stages.predict_summary import PredictSummary
 
-COLUMNS = (
-    "video", "frames", "faces", "frames with a face say", "without one", "labelled",
-    "runs smoothed away", "seconds", "frames/s",
-)  # fmt: skip
+
+def _list_shares(summary: PredictSummary, kind: str) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in summary.labels[kind].items())
+
+
+def _describe_others(summary: PredictSummary) -> str:
+    """Say what rests on voices and on neighbours."""
+    kinds = [kind for kind, count in summary.rows.items() if count and kind != "face"]
+    return ", ".join(f"{k} {summary.rows[k]} ({_list_shares(summary, k)})" for k in kinds)
+
+
+COLUMNS: Columns = {
+    "frames": attrgetter("frames"),
+    "faces": attrgetter("faces"),
+    "frames with a face say": lambda summary: _list_shares(summary, "face"),
+    "without one": _describe_others,
+    "labelled": lambda summary: f"{summary.labelled:.0%}",
+    "runs smoothed away": lambda summary: f"{summary.removed_runs} of {summary.runs}",
+}
 
 
 @click.command(name="predict")
@@ -68,6 +84,7 @@ COLUMNS = (
 @device_option
 @keep_suffix_option
 @overwrite_option
+@json_option
 @verbosity_options
 def command(
     inputs: tuple[str, ...],
@@ -86,6 +103,7 @@ def command(
     device: str,
     keep_suffix: bool,
     overwrite: bool,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Label every frame of videos with one of eight expressions.
@@ -106,15 +124,12 @@ def command(
     """
     from abawcli.device import spare_a_core
     from abawcli.formats import tables
-    from abawcli.formats.crops import find_sound, is_only_crops, list_companions
+    from abawcli.formats.crops import is_only_crops
     from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import IMAGE_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.names import decode_name
     from abawcli.formats.outputs import check_places, name_outputs, name_videos
-    from abawcli.formats.provenance import describe_work, find_finished
-    from abawcli.formats.strategy import describe_choice
-    from abawcli.stages.predict import Predictor
-    from abawcli.stages.smooth import smooth_table
+    from abawcli.stages.predict import Predictor, predict_files
 
     suffixes = SOUND_SUFFIXES if modality == "audio" else IMAGE_SUFFIXES
     suffixes |= VIDEO_SUFFIXES | {FEATURES_SUFFIX}
@@ -129,52 +144,29 @@ def command(
     spare_a_core()
     predictor = Predictor(recipes, device, Prediction(batch_size=batch_size), modality, rotate)
     smoothing = choose_smoothing(predictor.recipe.smoothing, method, window, space)
-    rows = []
-
-    def describe(path: Path, name: str, people: Stretches) -> Provenance:
-        crops = os.path.isdir(path)
-        settings: dict[str, Any] = {"video": decode_name(name)}
-        settings |= predictor.describe("", None if no_smooth else smoothing, crops)
-        companions: list[Path] = []
-        if crops:
-            settings["subject"] = subject
-            companions = list_companions(path, find_sound(path, audio_from, name))
-        else:
-            settings |= describe_choice(people)
-        return describe_work("predict", [path], settings, companions)
+    summaries = Summaries("video", COLUMNS)
+    start = time.perf_counter()
 
     def label(path: Path) -> None:
-        todo = {}
-        for name, people in plan[names[path]].items():
-            target = targets[path, name]
-            work = describe(path, name, people)
-            if find_finished(target, work, overwrite):
-                say(f"abaw: {target} is there already, made with these settings")
-            else:
-                todo[name] = work
-        if not todo:
-            return
-        start = time.perf_counter()
+        tables = {name: targets[path, name] for name in plan[names[path]]}
+        made = os.path.isdir(path) or path.suffix == FEATURES_SUFFIX
         with progress_bar(path.name, "frames", quiet) as update:
-            if os.path.isdir(path) or path.suffix == FEATURES_SUFFIX:
-                (name,) = todo
-                made = {
-                    name: predictor.predict_video(path, subject, False, update, name, audio_from)
-                }
-            else:
-                chosen = {name: plan[names[path]][name] for name in todo}
-                made = predictor.predict_people(path, chosen, update)
-        for name, raw in made.items():
-            table = raw if no_smooth else smooth_table(raw, smoothing)
-            tables.write_table(table, targets[path, name], todo[name])
+            done = predict_files(
+                predictor, path, tables, subject if made else plan[names[path]],
+                None if no_smooth else smoothing, audio_from=audio_from, overwrite=overwrite,
+                progress=update,
+            )  # fmt: skip
+        for name, summary in done.items():
             shown = path.name if name == names[path] else decode_name(name)
-            rows.append(_summarise(shown, raw, table, time.perf_counter() - start))
+            summaries.add(shown, tables[name], summary)
 
-    try:
+    with summaries.show_at_end("Labelled", as_json, quiet):
         run_each(paths, label)
-    finally:
-        if rows and not quiet:
-            print_table("Labelled", COLUMNS, rows, stderr=True)
+    made = [summary for _, _, summary in summaries.rows if summary.made]
+    frames = sum(asdict(summary)["frames"] for summary in made)
+    if frames and not quiet:
+        seconds = time.perf_counter() - start
+        say(f"abaw: {frames:,} frames in {seconds:.1f} s, {frames / seconds:.0f} a second")
 
 
 def _plan_tables(
@@ -220,34 +212,3 @@ def _name_tables(
             own = f"{Path(name).name}{output.suffix}"
             targets[path, name] = output if to_file else output.with_name(own)
     return targets
-
-
-def _summarise(name: str, raw: pd.DataFrame, table: pd.DataFrame, seconds: float) -> list[str]:
-    """Return a row of `COLUMNS`; what faces say is apart from what voices and neighbours say."""
-    from abawcli.sources import FILLED, SOUND, has_face
-    from abawcli.stages.smooth import count_runs
-
-    frames, source = table["frame"].nunique(), table["source"].to_numpy().astype(str)
-    removed, runs = count_runs(raw, table)
-    return [
-        name,
-        str(frames),
-        str(int(table["found"].sum())),
-        _share_labels(table[has_face(source)]),
-        ", ".join(
-            f"{kind} {len(part)} ({_share_labels(part)})"
-            for kind in (SOUND, FILLED)
-            if len(part := table[source == kind])
-        ),
-        f"{(table['label'] >= 0).mean():.0%}",
-        f"{removed} of {runs}",
-        f"{seconds:.1f}",
-        f"{frames / seconds:.0f}",
-    ]
-
-
-def _share_labels(rows: pd.DataFrame) -> str:
-    """Return the share of each class among labelled rows, the largest first."""
-    shares = rows["label"].value_counts(normalize=True)
-    named = zip(shares.index.tolist(), shares.tolist(), strict=True)
-    return ", ".join(f"{CLASSES[k]} {share:.0%}" for k, share in named)

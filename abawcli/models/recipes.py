@@ -65,8 +65,8 @@ class Recipe:
     def describe(self) -> dict[str, Any]:
         """Return what a result depends on beside the features, JSON-like, for its provenance."""
         return {
-            "recipe": self.name,
-            "heads_sha256": {name: hash_file(path) for name, path in self.heads.items()},
+            "recipe": ", ".join(Path(name).name for name in self.name.split(", ")),
+            "heads_sha256": [hash_file(path) for path in self.heads.values()],
             "smoothing": asdict(self.smoothing),
         }
 

@@ -5,11 +5,10 @@ What is kept of a whole video is numbers: about 150 bytes a face and frame.
 
 import itertools
 import os
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from abawcli.config import MODALITIES, SUBJECTS, Hearing, Prediction, Smoothing
 from abawcli.device import choose_device
 from abawcli.errors import CheckpointError, UsageError
-from abawcli.formats.crops import find_sound
+from abawcli.formats.crops import find_sound, list_companions
 from abawcli.formats.features import (
     FEATURES_SUFFIX,
     Features,
@@ -27,7 +26,10 @@ from abawcli.formats.features import (
     round_features,
 )
 from abawcli.formats.names import decode_name
-from abawcli.formats.strategy import Stretch, Stretches
+from abawcli.formats.provenance import Provenance, describe_work, find_finished
+from abawcli.formats.strategy import Stretch, Stretches, describe_choice
+from abawcli.formats.summary import keep_warnings, note_summary, read_summary
+from abawcli.formats.tables import write_table
 from abawcli.labels import N_CLASSES
 from abawcli.models.encoder import Encoder
 from abawcli.models.ensemble import Ensemble
@@ -35,57 +37,18 @@ from abawcli.models.extractor import Extractor, FrameFeatures
 from abawcli.models.heads import check_features, load_head, name_readings
 from abawcli.models.recipes import join_recipes
 from abawcli.models.subject_stream import FrameReading, SubjectStream
-from abawcli.sources import BOTH, FACE
 from abawcli.stages.crop import check_stretches, lay_stretches
 from abawcli.stages.extract import extract_crops
-from abawcli.stages.predicted_rows import Reading, lay_features
-from abawcli.stages.smooth import smooth_table
-
-Probabilities = NDArray[np.float32]
-
-
-class Progress(Protocol):
-    """Called while frames go by."""
-
-    def __call__(self, done: int, total: int | None, what: str) -> None:
-        """Say that `done` frames are finished; the total is not known before the end."""
-
-
-@dataclass(frozen=True)
-class FacePrediction:
-    """One face in one frame, before smoothing."""
-
-    subject: int  # track number
-    box: tuple[float, float, float, float]  # x, y, w, h in pixels of the displayed frame
-    score: float
-    detected: bool  # False: the box is interpolated between two detections
-    probabilities: Probabilities  # (8,) of the face, and of the sound where there is some
-    source: str  # av or visual
-
-
-@dataclass(frozen=True)
-class FramePrediction:
-    """One frame and all faces that were followed in it."""
-
-    frame: int  # from 1
-    time_s: float
-    faces: list[FacePrediction]
-    # (8,) of people who are not seen in it, but in the window of frames that the head looks at
-    absent: dict[int, Probabilities]
-    sound: Probabilities | None  # (8,) what the sound by itself says; None: nothing
-    has_audio: bool  # False: what `absent` and `sound` say is read from the frames around it
-
-
-def _combine(reading: FrameReading) -> FramePrediction:
-    found, people = reading.features, dict(reading.subjects)
-    source = BOTH if found.has_audio else FACE
-    faces = [
-        FacePrediction(f.subject, f.box, f.score, f.detected, people.pop(f.subject), source)
-        for f in found.faces
-    ]
-    absent = {subject: p for subject, p in people.items() if not np.isnan(p[0])}
-    sound = None if np.isnan(reading.sound[0]) else reading.sound
-    return FramePrediction(found.frame, found.time_s, faces, absent, sound, found.has_audio)
+from abawcli.stages.predict_summary import PredictSummary, summarise_predictions
+from abawcli.stages.predicted_rows import (
+    FramePrediction,
+    Probabilities,
+    Progress,
+    collect_reading,
+    combine_reading,
+    lay_features,
+)
+from abawcli.stages.smooth import count_runs, smooth_table
 
 
 class Predictor:
@@ -168,7 +131,7 @@ class Predictor:
         else:
             read = itertools.chain.from_iterable(map(self._read_chunk, chunks))
         for reading in read:
-            yield _combine(reading)
+            yield combine_reading(reading)
 
     def _read_windows(
         self, head: Ensemble, chunks: Iterator[list[FrameFeatures]]
@@ -311,22 +274,7 @@ class Predictor:
         Raises:
             InputError, UsageError: as `predict_video`.
         """
-        clock, faces, absent = array("d"), array("d"), array("d")
-        silent = np.full(N_CLASSES, np.nan)
-        for found in self.predict_frames(path):
-            sound = silent if found.sound is None else found.sound
-            clock.extend(map(float, (found.frame, found.time_s, found.has_audio, *sound)))
-            for face in found.faces:
-                row = (found.frame, face.subject, *face.box, face.score, face.source == BOTH)
-                faces.extend(map(float, (*row, *face.probabilities)))
-            for who, p in found.absent.items():
-                absent.extend(map(float, (found.frame, who, *p)))
-            progress(found.frame, None, "")
-        reading = Reading(
-            np.frombuffer(clock, np.float64).reshape(-1, 3 + N_CLASSES),
-            np.frombuffer(faces, np.float64).reshape(-1, 8 + N_CLASSES),
-            np.frombuffer(absent, np.float64).reshape(-1, 2 + N_CLASSES),
-        )
+        reading = collect_reading(self.predict_frames(path), progress)
         for stretches in people.values():
             check_stretches(stretches, reading.subject, int(reading.frames[-1]), path)
         return {
@@ -335,6 +283,95 @@ class Predictor:
             )
             for name, stretches in people.items()
         }
+
+
+def predict_files(
+    predictor: Predictor,
+    path: Path,
+    outputs: Mapping[str, Path],
+    people: str | Mapping[str, Stretches] | None = None,
+    smoothing: Smoothing | None = None,
+    *,
+    audio_from: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda done, total, what: None,
+) -> dict[str, PredictSummary]:
+    """Write prediction tables of a video; those that are finished are not made again.
+
+    Args:
+        predictor: the recipe.
+        path: a video, picture, sound, feature file or folder of crops.
+        outputs: of each name that the column `video` shall hold, its table, .csv or .parquet;
+            several only of a video.
+        people: of each name whom the table is about; or as `Predictor.predict_video` takes it.
+        smoothing: None: not at all.
+        audio_from: folder with the videos that crops were made from.
+        overwrite: replace what is there, whoever made or changed it.
+        progress: called as frames are done.
+
+    Raises:
+        InputError, UsageError, CheckpointError: as `Predictor.predict_video`.
+        OutputError: something else is in the way, or the place cannot be written.
+    """
+    works = {
+        name: _describe_work(predictor, path, name, people, smoothing, audio_from)
+        for name in outputs
+    }
+    finished = {name: find_finished(outputs[name], work, overwrite) for name, work in works.items()}
+    todo = {name: work for name, work in works.items() if not finished[name]}
+    if todo:
+        with keep_warnings(*todo.values()):
+            made = _predict_raw(predictor, path, list(todo), people, audio_from, progress)
+            for name, raw in made.items():
+                table = smooth_table(raw, smoothing) if smoothing else raw
+                removed, runs = count_runs(raw, table)
+                note_summary(works[name], summarise_predictions(table, runs, removed))
+                write_table(table, outputs[name], works[name])
+    return {
+        name: read_summary(finished[name] or work, PredictSummary, made=name in todo)
+        for name, work in works.items()
+    }
+
+
+def _choose_people(people: str | Mapping[str, Stretches] | None, name: str) -> Stretches:
+    return people[name] if isinstance(people, Mapping) else (Stretch(people or SUBJECTS[0]),)
+
+
+def _describe_work(
+    predictor: Predictor,
+    path: Path,
+    name: str,
+    people: str | Mapping[str, Stretches] | None,
+    smoothing: Smoothing | None,
+    audio_from: Path | None,
+) -> Provenance:
+    """Return the provenance of a table that is about to be made."""
+    crops, companions = os.path.isdir(path), []
+    settings: dict[str, Any] = {"video": decode_name(name)}
+    settings |= predictor.describe("", smoothing, crops)
+    if crops:
+        settings["subject"] = people if isinstance(people, str) else None
+        companions = list_companions(path, find_sound(path, audio_from, name))
+    else:
+        settings |= describe_choice(_choose_people(people, name))
+    return describe_work("predict", [path], settings, companions)
+
+
+def _predict_raw(
+    predictor: Predictor,
+    path: Path,
+    names: Sequence[str],
+    people: str | Mapping[str, Stretches] | None,
+    audio_from: Path | None,
+    progress: Progress,
+) -> dict[str, pd.DataFrame]:
+    """Return a table without smoothing for each name."""
+    if not (os.path.isdir(path) or path.suffix == FEATURES_SUFFIX):
+        chosen = {name: _choose_people(people, name) for name in names}
+        return predictor.predict_people(path, chosen, progress)
+    (name,) = names
+    subject = people[name] if isinstance(people, Mapping) else people
+    return {name: predictor.predict_video(path, subject, False, progress, name, audio_from)}
 
 
 def predict_video(

@@ -1,5 +1,7 @@
-"""The rows of prediction tables: what was read of a video, laid out by frame and subject."""
+"""What is read of a video: frame by frame, and laid out as the rows of a prediction table."""
 
+from array import array
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +13,51 @@ from abawcli.faces.subjects import NOBODY
 from abawcli.formats.features import Features
 from abawcli.formats.strategy import Stretches, describe_choice
 from abawcli.formats.tables import COLUMNS, set_probabilities
-from abawcli.sources import name_sources
+from abawcli.labels import N_CLASSES
+from abawcli.models.subject_stream import FrameReading
+from abawcli.sources import BOTH, FACE, name_sources
 
+Probabilities = NDArray[np.float32]
+Progress = Callable[[int, int | None, str], None]  # frames done, their total if known, what
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class FacePrediction:
+    """One face in one frame, before smoothing."""
+
+    subject: int  # track number
+    box: tuple[float, float, float, float]  # x, y, w, h in pixels of the displayed frame
+    score: float
+    detected: bool  # False: the box is interpolated between two detections
+    probabilities: Probabilities  # (8,) of the face, and of the sound where there is some
+    source: str  # av or visual
+
+
+@dataclass(frozen=True)
+class FramePrediction:
+    """One frame and all faces that were followed in it."""
+
+    frame: int  # from 1
+    time_s: float
+    faces: list[FacePrediction]
+    # (8,) of people who are not seen in it, but in the window of frames that the head looks at
+    absent: dict[int, Probabilities]
+    sound: Probabilities | None  # (8,) what the sound by itself says; None: nothing
+    has_audio: bool  # False: what `absent` and `sound` say is read from the frames around it
+
+
+def combine_reading(reading: FrameReading) -> FramePrediction:
+    """Return a frame with all faces that were followed in it."""
+    found, people = reading.features, dict(reading.subjects)
+    source = BOTH if found.has_audio else FACE
+    faces = [
+        FacePrediction(f.subject, f.box, f.score, f.detected, people.pop(f.subject), source)
+        for f in found.faces
+    ]
+    absent = {subject: p for subject, p in people.items() if not np.isnan(p[0])}
+    sound = None if np.isnan(reading.sound[0]) else reading.sound
+    return FramePrediction(found.frame, found.time_s, faces, absent, sound, found.has_audio)
 
 
 @dataclass(frozen=True)
@@ -110,3 +154,23 @@ def _lay_columns(
     """Return a table of score and box (R, 5), sources (R,), probabilities (R, 8) and the rest."""
     columns |= dict(zip(("face_score", *"xywh"), place.T, strict=True))
     return set_probabilities(pd.DataFrame(columns), p, source)[COLUMNS]
+
+
+def collect_reading(stream: Iterable[FramePrediction], progress: Progress) -> Reading:
+    """Keep the numbers of what is read of a video: about 150 bytes a face and frame."""
+    clock, faces, absent = array("d"), array("d"), array("d")
+    silent = np.full(N_CLASSES, np.nan)
+    for found in stream:
+        sound = silent if found.sound is None else found.sound
+        clock.extend(map(float, (found.frame, found.time_s, found.has_audio, *sound)))
+        for face in found.faces:
+            row = (found.frame, face.subject, *face.box, face.score, face.source == BOTH)
+            faces.extend(map(float, (*row, *face.probabilities)))
+        for who, p in found.absent.items():
+            absent.extend(map(float, (found.frame, who, *p)))
+        progress(found.frame, None, "")
+    return Reading(
+        np.frombuffer(clock, np.float64).reshape(-1, 3 + N_CLASSES),
+        np.frombuffer(faces, np.float64).reshape(-1, 8 + N_CLASSES),
+        np.frombuffer(absent, np.float64).reshape(-1, 2 + N_CLASSES),
+    )

@@ -1,0 +1,46 @@
+"""What came of labelling a video, in numbers."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from abawcli.formats.summary import Summary
+from abawcli.labels import CLASSES
+from abawcli.sources import FILLED, SOUND, has_face
+
+FACE = "face"
+
+
+@dataclass(frozen=True)
+class PredictSummary(Summary):
+    """What came of one video; what faces say is apart from what voices and neighbours say."""
+
+    frames: int
+    faces: int  # rows with a face
+    labelled: float  # share of the rows
+    rows: dict[str, int]  # that rest on a face, on audio alone, or are filled
+    labels: dict[str, dict[str, float]]  # of these, the share of each class, the largest first
+    runs: int  # of one label, before smoothing
+    removed_runs: int  # of these, those of which nothing is left
+
+
+def summarise_predictions(table: pd.DataFrame, runs: int, removed_runs: int) -> PredictSummary:
+    """Summarise a prediction table."""
+    source = table["source"].to_numpy().astype(str)
+    parts = {FACE: table[has_face(source)]}
+    parts |= {kind: table[source == kind] for kind in (SOUND, FILLED)}
+    return PredictSummary(
+        frames=table["frame"].nunique(),
+        faces=int(table["found"].sum()),
+        labelled=float((table["label"] >= 0).mean()),
+        rows={kind: len(part) for kind, part in parts.items()},
+        labels={kind: _share_labels(part) for kind, part in parts.items()},
+        runs=runs,
+        removed_runs=removed_runs,
+    )
+
+
+def _share_labels(rows: pd.DataFrame) -> dict[str, float]:
+    shares = rows.loc[rows["label"] >= 0, "label"].value_counts(normalize=True)
+    ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+    return {CLASSES[int(str(k))]: float(share) for k, share in ordered}
