@@ -25,7 +25,10 @@ BATCH = 64
 def read_crops(files: list[Path], side: int) -> NDArray[np.uint8]:
     """Return the images as crops (N, 1, side, side, 3)."""
     images = [read_square(file, side) for file in files]
-    return np.stack([image[None] for image in images if image is not None])
+    read = [image[None] for image in images if image is not None]
+    if len(read) < len(files):
+        raise SystemExit(f"{len(files) - len(read)} of the images cannot be read")
+    return np.stack(read)
 
 
 def time_one_crop(encoder: Encoder, batch: int, rounds: int = 50) -> float:
