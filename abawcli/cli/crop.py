@@ -117,6 +117,7 @@ def command(
     from abawcli.formats.names import decode_name
     from abawcli.formats.outputs import check_places, name_outputs, name_videos
     from abawcli.formats.strategy import STRATEGY_NAME, propose
+    from abawcli.media.estimate import estimate_frames
     from abawcli.stages.crop import crop_folders, describe_tracks
 
     cropping = replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side)
@@ -131,7 +132,7 @@ def command(
 
     def work(path: Path) -> None:
         folders = {output / name: stretches for name, stretches in plan[names[path]].items()}
-        with progress_bar(path.name, "frame", quiet) as update:
+        with progress_bar(path.name, "frame", quiet, estimate_frames(path)) as update:
             done = crop_folders(
                 path, folders, detector=loaded, identity=identity, cropping=cropping,
                 tracking=replace(TRACKING, stride=stride), rotate=rotate, overwrite=overwrite,

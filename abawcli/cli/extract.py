@@ -97,6 +97,7 @@ def command(
     from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.outputs import name_outputs, name_videos
+    from abawcli.media.estimate import estimate_frames
     from abawcli.models.extractor import Extractor
     from abawcli.stages.extract import extract_features
 
@@ -111,7 +112,7 @@ def command(
     summaries = Summaries("input", COLUMNS)
 
     def work(path: Path) -> None:
-        with progress_bar(path.name, "frame", quiet) as update:
+        with progress_bar(path.name, "frame", quiet, estimate_frames(path)) as update:
             done = extract_features(
                 path, outputs[path], extractor, subject=subject, audio_from=audio_from,
                 video=names[path], overwrite=overwrite, progress=update,

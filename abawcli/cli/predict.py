@@ -129,6 +129,7 @@ def command(
     from abawcli.formats.inputs import IMAGE_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.names import decode_name
     from abawcli.formats.outputs import check_places, name_outputs, name_videos
+    from abawcli.media.estimate import estimate_frames
     from abawcli.stages.predict import Predictor, predict_files
 
     suffixes = SOUND_SUFFIXES if modality == "audio" else IMAGE_SUFFIXES
@@ -150,7 +151,7 @@ def command(
     def label(path: Path) -> None:
         tables = {name: targets[path, name] for name in plan[names[path]]}
         made = os.path.isdir(path) or path.suffix == FEATURES_SUFFIX
-        with progress_bar(path.name, "frames", quiet) as update:
+        with progress_bar(path.name, "frames", quiet, estimate_frames(path)) as update:
             done = predict_files(
                 predictor, path, tables, subject if made else plan[names[path]],
                 None if no_smooth else smoothing, audio_from=audio_from, overwrite=overwrite,
