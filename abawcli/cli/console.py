@@ -44,7 +44,7 @@ def say(text: str, *, multiline: bool = False) -> None:
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
+def writing() -> Iterator[None]:
     """Tell what is wrong with stdout, which has no name that an error could show.
 
     Raises:
@@ -63,9 +63,9 @@ def write_line(text: str) -> None:
     """Print a line of data to stdout.
 
     Raises:
-        OutputError, BrokenPipeError: as `_writing`.
+        OutputError, BrokenPipeError: as `writing`.
     """
-    with _writing():
+    with writing():
         click.echo(show(text))
 
 
@@ -156,7 +156,7 @@ def print_table(
     Data goes to stdout; a summary of work done goes to stderr.
 
     Raises:
-        OutputError, BrokenPipeError: as `_writing`.
+        OutputError, BrokenPipeError: as `writing`.
     """
     from rich.console import Console
     from rich.table import Table
@@ -172,11 +172,11 @@ def print_table(
     console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
-    with _writing(), console.capture() as captured:
+    with writing(), console.capture() as captured:
         if title:  # not the table's own, which wraps at the table's width
             console.print(show(title), soft_wrap=True)
         console.print(table)
-    with _writing():  # not by rich, which ends the program when nobody reads
+    with writing():  # not by rich, which ends the program when nobody reads
         click.echo(captured.get(), nl=False, err=stderr)
 
 
@@ -184,9 +184,9 @@ def print_json(value: object) -> None:
     """Print plain JSON to stdout.
 
     Raises:
-        OutputError, BrokenPipeError: as `_writing`.
+        OutputError, BrokenPipeError: as `writing`.
     """
     import json
 
-    with _writing():
+    with writing():
         click.echo(json.dumps(value, indent=2))

@@ -15,6 +15,7 @@ from abawcli.cli.options import (
     overwrite_option,
     verbosity_options,
 )
+from abawcli.cli.outputs import refuse_stdout
 from abawcli.cli.train_head import (
     ANNOTATIONS,
     FEATURES,
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 @click.command(name="crossval")
 @features_argument
 @labels_option
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, callback=refuse_stdout,
+    help="Run folder.",
+)  # fmt: skip
 @click.option(
     "--head", "heads", type=click.Choice(HEAD_NAMES), multiple=True, default=[HEAD_NAMES[0]],
     show_default=True, help="May be given several times, to compare.",

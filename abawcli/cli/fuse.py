@@ -13,8 +13,8 @@ from abawcli.cli.boundary import report_error
 from abawcli.cli.options import (
     inputs_argument,
     json_option,
-    output_option,
     overwrite_option,
+    table_output_option,
     verbosity_options,
 )
 from abawcli.cli.summaries import Summaries
@@ -61,7 +61,7 @@ def _plan(members: Places, output: Path) -> tuple[Path, dict[Path, list[Path]], 
 
 @click.command(name="fuse")
 @inputs_argument
-@output_option
+@table_output_option
 @click.option(
     "--weights", callback=_read_weights, metavar="W,W,...",
     help="A positive number for each input, such as 2,1.  [default: equal]",

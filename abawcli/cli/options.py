@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from abawcli.cli.console import set_verbosity
+from abawcli.cli.outputs import read_json_flag, refuse_stdout, text_output_option
 from abawcli.config import (
     RECIPE_NAMES,
     ROTATIONS,
@@ -157,8 +158,10 @@ inputs_argument = click.argument(
     "inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=complete_files
 )
 output_option = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write."
-)
+    "-o", "--output", type=click.Path(path_type=Path), required=True, callback=refuse_stdout,
+    help="Where to write.",
+)  # fmt: skip
+table_output_option = text_output_option(None, True, "Where to write")
 keep_suffix_option = click.option(
     "--keep-suffix", is_flag=True,
     help="Keep inputs' suffixes in names, as in a.mov.csv: for a.mov and a.mp4 in one folder.",
@@ -184,7 +187,9 @@ rotate_option = click.option(
     help="Turn frames clockwise by so many degrees, beyond what the file itself says: for cameras "
     "that do not record how they were held.",
 )  # fmt: skip
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=read_json_flag, help="Print JSON to stdout."
+)
 
 
 class Seconds(click.ParamType[float]):

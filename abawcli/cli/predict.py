@@ -25,11 +25,11 @@ from abawcli.cli.options import (
     inputs_argument,
     json_option,
     keep_suffix_option,
-    output_option,
     overwrite_option,
     rotate_option,
     smoothing_options,
     strategy_option,
+    table_output_option,
     verbosity_options,
 )
 from abawcli.cli.summaries import Columns, Summaries
@@ -63,7 +63,7 @@ COLUMNS: Columns = {
 
 @click.command(name="predict")
 @inputs_argument
-@output_option
+@table_output_option
 @click.option(
     "--recipe", "recipes", multiple=True, default=["compact"], show_default=True,
     metavar="NAME|PATH", shell_complete=complete_recipes,

@@ -20,6 +20,7 @@ from abawcli.cli.options import (
     overwrite_option,
     verbosity_options,
 )
+from abawcli.cli.outputs import is_to_stdout, text_output_option
 from abawcli.config import Scores, Sweeping
 from abawcli.errors import UsageError
 from abawcli.labels import CLASSES
@@ -150,7 +151,7 @@ def _check_outputs(
 @click.command(name="score")
 @click.argument("predictions", metavar="PREDICTIONS", shell_complete=complete_files)
 @click.argument("annotations", metavar="ANNOTATIONS", shell_complete=complete_files)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the score as JSON.")
+@text_output_option("score.json", False, "Write the score as JSON")
 @click.option(
     "--sweep", is_flag=True,
     help="Compare smoothings of prediction tables, and say how to smooth them best.",
@@ -208,7 +209,7 @@ def command(
         write_figure(result.draw(), plot, provenance)
     if as_json:
         print_json(result.described)
-    else:
+    elif not is_to_stdout():
         result.show()
     for reason in result.failed.values():
         say(f"abaw: error: {reason}")

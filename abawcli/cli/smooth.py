@@ -10,9 +10,9 @@ from abawcli.cli.options import (
     choose_smoothing,
     inputs_argument,
     json_option,
-    output_option,
     overwrite_option,
     smoothing_options,
+    table_output_option,
     verbosity_options,
 )
 from abawcli.cli.summaries import Summaries
@@ -20,7 +20,7 @@ from abawcli.cli.summaries import Summaries
 
 @click.command(name="smooth")
 @inputs_argument
-@output_option
+@table_output_option
 @smoothing_options("or as the table's recipe has it")
 @overwrite_option
 @json_option

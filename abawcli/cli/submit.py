@@ -7,6 +7,7 @@ import click
 
 from abawcli.cli.console import say, write_line
 from abawcli.cli.options import complete_files, overwrite_option, verbosity_options
+from abawcli.cli.outputs import text_output_option
 from abawcli.config import Submission
 
 FILE = click.Path(path_type=Path)
@@ -18,7 +19,7 @@ FILE = click.Path(path_type=Path)
     "--template", type=FILE, required=True, metavar="SAMPLE",
     help="The organisers' sample: the rows that a submission must have.",
 )  # fmt: skip
-@click.option("-o", "--output", type=FILE, help="Where to write.")
+@text_output_option("predictions.txt", False, "Where to write")
 @click.option(
     "--check", type=FILE, metavar="FILE", help="Say whether this submission would be accepted."
 )

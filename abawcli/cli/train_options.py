@@ -9,6 +9,7 @@ import click
 
 from abawcli.cli.console import print_table
 from abawcli.cli.options import Command
+from abawcli.cli.outputs import refuse_stdout
 
 RATE = click.FloatRange(min=0)
 SHARE = click.FloatRange(0, 1)
@@ -18,7 +19,12 @@ manifest_option = click.option(
     "(train, valid); of images also votes v_<expression>; of recordings speaker and corpus.",
 )  # fmt: skip
 run_option = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Run folder."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    callback=refuse_stdout,
+    help="Run folder.",
 )
 
 

@@ -1,0 +1,82 @@
+"""The option -o, and `-` for stdout where what is written is text."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+
+from abawcli.cli.console import writing
+
+STDOUT = Path("-")
+_META = "abaw.stdout"
+
+
+def refuse_stdout(
+    ctx: click.Context, parameter: click.Parameter, output: Path | None
+) -> Path | None:
+    """Refuse `-` where folders or binary files are written."""
+    if output == STDOUT:
+        raise click.BadParameter("what this command writes is no text for stdout; give it a name")
+    return output
+
+
+def is_to_stdout() -> bool:
+    """Tell whether the command that runs was given `-o -`."""
+    return bool(click.get_current_context().meta.get(_META))
+
+
+def read_json_flag(ctx: click.Context, parameter: click.Parameter, as_json: bool) -> bool:
+    """Return whether JSON is asked for; not beside a table on stdout, in whichever order."""
+    if as_json and ctx.meta.get(_META):
+        raise click.UsageError("-o - and --json both write to stdout; give -o a name")
+    return as_json
+
+
+def text_output_option(name: str | None, required: bool, text: str) -> Callable[[Any], Any]:
+    """Add -o; for `-` the command writes to a temporary place, which is printed when it ends.
+
+    That is a file called `name`, or a folder for prediction tables. Nothing else is left of it.
+    """
+
+    def read(ctx: click.Context, parameter: click.Parameter, output: Path | None) -> Path | None:
+        if output != STDOUT:
+            return output
+        ctx.meta[_META] = True
+        read_json_flag(ctx, parameter, bool(ctx.params.get("as_json")))
+        # The program's: it is closed even when what follows -o is wrong usage.
+        place = Path(ctx.find_root().with_resource(TemporaryDirectory(prefix="abaw-")))
+        ctx.call_on_close(lambda: _print_file(place / name) if name else _print_tables(place))
+        return place / name if name else place
+
+    return click.option(
+        "-o", "--output", type=click.Path(path_type=Path), required=required, callback=read,
+        help=f"{text}; - is stdout.",
+    )  # fmt: skip
+
+
+def _print_file(path: Path) -> None:
+    if path.is_file():  # not where the command failed
+        _print_from(path, 0)
+
+
+def _print_tables(folder: Path) -> None:
+    """Print all tables in a folder as one csv."""
+    from abawcli.formats.tables import read_table, write_table
+
+    for path in folder.rglob("*.parquet"):
+        write_table(read_table(path), path.with_suffix(".csv"), {})
+    for k, path in enumerate(sorted(folder.rglob("*.csv"))):
+        _print_from(path, 1 if k else 0)
+
+
+def _print_from(path: Path, first_line: int) -> None:
+    with writing(), path.open("rb") as file:
+        for _ in range(first_line):
+            file.readline()
+        stdout = sys.stdout.buffer
+        shutil.copyfileobj(file, stdout)
+        stdout.flush()

@@ -1,0 +1,111 @@
+"""`-o -`: tables and texts go to stdout, and nothing else is written."""
+
+import io
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from media_files import write_media
+from sample_tables import make_table
+
+from abawcli.cli import main
+from abawcli.formats.submission import HEADER
+from abawcli.formats.tables import COLUMNS, read_table, write_table
+
+EMPTY = np.full((48, 64, 3), 90, np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Tables of two videos in the working directory, and an empty place for temporaries."""
+    work, temporary = tmp_path / "work", tmp_path / "temporary"
+    temporary.mkdir()
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    write_table(make_table([0, 3, 3], "a"), Path("p/a.csv"), {})
+    write_table(make_table([1, 1, -1], "b"), Path("p/b.parquet"), {})
+    return work
+
+
+def run(folder: Path, *arguments: str, status: int = 0) -> Result:
+    """Run a command; nothing may be left of it, here or in the place for temporaries."""
+    before = set(folder.parent.rglob("*"))
+    result = CliRunner().invoke(main, list(arguments))
+    assert result.exit_code == status, result.output
+    assert set(folder.parent.rglob("*")) == before
+    return result
+
+
+def read(result: Result) -> pd.DataFrame:
+    table = pd.read_csv(io.StringIO(result.stdout))
+    assert list(table.columns) == COLUMNS
+    return table
+
+
+def test_one_table_is_what_a_file_would_hold(folder: Path) -> None:
+    printed = run(folder, "smooth", "p/a.csv", "-o", "-").stdout_bytes
+    CliRunner().invoke(main, ["smooth", "p/a.csv", "-o", "s.csv"])
+    assert printed == Path("s.csv").read_bytes()
+
+
+def test_several_tables_have_one_header(folder: Path) -> None:
+    table = read(run(folder, "smooth", "p", "-o", "-"))
+    assert table["video"].tolist() == ["a"] * 3 + ["b"] * 3
+
+
+def test_a_bad_input_leaves_the_others(folder: Path) -> None:
+    Path("p/c.csv").write_text("no,table\n1,2\n")
+    result = run(folder, "smooth", "p", "-o", "-", status=1)
+    assert set(read(result)["video"]) == {"a", "b"} and "p/c.csv" in result.stderr
+
+
+def test_tables_are_fused_to_stdout(folder: Path) -> None:
+    write_table(read_table(Path("p/a.csv")), Path("q.csv"), {})
+    assert read(run(folder, "fuse", "p/a.csv", "q.csv", "-o", "-"))["label"].tolist() == [0, 3, 3]
+
+
+def test_videos_are_labelled_to_stdout(folder: Path) -> None:
+    for name in ("x", "y"):
+        write_media(Path(f"{name}.mp4"), [EMPTY] * 3)
+    result = run(folder, "predict", "x.mp4", "y.mp4", "-o", "-", "--modality", "visual")
+    assert read(result)["video"].tolist() == ["x"] * 3 + ["y"] * 3
+    assert "Labelled" in result.stderr
+
+
+def test_a_submission_goes_to_stdout(folder: Path) -> None:
+    Path("sample.txt").write_text(f"{HEADER}\na/00001.jpg,0\na/00002.jpg,0\n")
+    result = run(folder, "submit", "p/a.csv", "--template", "sample.txt", "-o", "-", "-q")
+    assert result.stdout == f"{HEADER}\na/00001.jpg,0\na/00002.jpg,3\n"
+
+
+def test_a_score_goes_to_stdout_as_json(folder: Path) -> None:
+    assert json.loads(run(folder, "score", "p", "p", "-o", "-", "-q").stdout)["macro_f1"] > 0
+
+
+@pytest.mark.parametrize("order", [["-o", "-", "--json"], ["--json", "-o", "-"]])
+@pytest.mark.parametrize("command", [["smooth", "p"], ["score", "p", "p"]])
+def test_two_things_do_not_both_go_to_stdout(
+    command: list[str], order: list[str], folder: Path
+) -> None:
+    assert "both write to stdout" in run(folder, *command, *order, status=2).stderr
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["crop", "v.mp4"],
+        ["extract", "v.mp4"],
+        ["sheet", "crops"],
+        ["crossval", "f", "--labels", "l"],
+        ["train", "head", "f", "--labels", "l"],
+        ["train", "face", "--images", "i", "--manifest", "m.csv"],
+        ["train", "voice", "--recordings", "i", "--manifest", "m.csv"],
+    ],
+)
+def test_what_is_no_text_needs_a_name(call: list[str], folder: Path) -> None:
+    assert "no text for stdout" in run(folder, *call, "-o", "-", status=2).stderr
