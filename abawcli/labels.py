@@ -1,5 +1,6 @@
 """The eight expression classes of the ABAW EXPR challenge, in the challenge's order."""
 
+import re
 from collections.abc import Iterable
 
 from abawcli.errors import InputError
@@ -38,6 +39,19 @@ def index_of(name: str) -> int:
             f"unknown expression {name!r}; known are {', '.join(CLASSES)} "
             f"and {', '.join(sorted(SYNONYMS))}"
         ) from None
+
+
+def parse_label(text: str) -> int:
+    """Return the class number that a text means: a number, such as 4 or 4.0, or a class name.
+
+    Numbers may be any; whether there is such a class is for the reader of a whole file to say.
+
+    Raises:
+        InputError: the text is neither.
+    """
+    if re.fullmatch(r"\s*-?\d{1,9}(\.0*)?\s*", text):
+        return int(float(text))
+    return index_of(text)
 
 
 def known_names(names: Iterable[str]) -> list[str]:

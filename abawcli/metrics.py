@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from abawcli.errors import InputError
-from abawcli.labels import IGNORE, N_CLASSES
+from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 
 Counts = NDArray[np.int64]  # (..., 8, 9): annotated class, predicted class or none
 
@@ -23,12 +23,19 @@ class Score:
     """What `score_labels` found; per-class arrays (8,) in the order of `labels.CLASSES`."""
 
     macro_f1: float
+    occurring_f1: float  # the mean of the classes that occur, annotated or predicted
     accuracy: float
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
     f1: NDArray[np.float64]
     support: NDArray[np.int64]  # annotated frames of each class
     confusion: NDArray[np.int64]  # (8, 8): row = annotation, column = prediction
+
+    @property
+    def absent(self) -> list[str]:
+        """Return the classes that are neither annotated nor predicted."""
+        seen = self.support + self.confusion.sum(axis=0) > 0
+        return [name for name, there in zip(CLASSES, seen, strict=True) if not there]
 
     @property
     def frames(self) -> int:
@@ -54,6 +61,7 @@ def score_labels(truth: ArrayLike, predicted: ArrayLike) -> Score:
     f1 = _find_f1(counts)[0]
     return Score(
         macro_f1=float(f1.mean()),
+        occurring_f1=float(find_own_f1(counts)),
         accuracy=float(hits.sum() / support.sum()),
         precision=hits / np.maximum(confusion.sum(axis=0), 1),
         recall=hits / np.maximum(support, 1),

@@ -122,3 +122,19 @@ def test_two_files_about_the_same(tmp_path: Path) -> None:
     (tmp_path / "again.safetensors").unlink()
     with pytest.raises(InputError, match="annotations of the same name"):
         read_annotated([tmp_path / "a.safetensors"], sorted(tmp_path.rglob("*.txt")))
+
+
+def test_annotations_by_name_of_frames_and_of_intervals(tmp_path: Path) -> None:
+    for name in "abc":
+        save(tmp_path, name, 4)
+    times_s = make_features(np.zeros(4, np.int64), "b").time_s
+    (tmp_path / "frames.csv").write_text("video,frame,label\na,1,anger\na,2,sad\na,4,7\n")
+    ends = f"0,{times_s[2]:.3f},Fear\n{times_s[2]:.3f},100,happy\n"
+    (tmp_path / "b.csv").write_text("onset,offset,label\n" + ends)
+    (tmp_path / "c.txt").write_text(
+        "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other\nOther\n-1\n0\nneutral\n"
+    )
+    files = [tmp_path / name for name in ("frames.csv", "b.csv", "c.txt")]
+    data = read_annotated(sorted(tmp_path.glob("*.safetensors")), files)
+    labels = {name: data.labels[rows].tolist() for name, rows in data.videos()}
+    assert labels == {"a": [1, 5, -1, 7], "b": [3, 3, 4, 4], "c": [7, -1, 0, 0]}

@@ -241,3 +241,37 @@ def test_two_predictions_of_one_video_in_two_files(folders: Path) -> None:
     message = "preds/copy.csv: labels of a are in preds/a.csv too, left out here"
     assert stderr.splitlines()[0] == f"abaw: error: {message}"
     assert json.loads(stdout)["frames"] == 5
+
+
+ROWS = "".join(f"{k},{'neutral' if k <= 10 else 'Happiness'}\n" for k in range(1, 21))
+
+
+@pytest.mark.parametrize(
+    "truth", ["onset,offset,label\n0,0.4,Neutral\n0.4,0.8,happy\n", "frame,label\n" + ROWS]
+)
+def test_perfect_agreement_with_names_says_which_classes_are_absent(
+    tmp_path: Path, truth: str
+) -> None:
+    write_table(make_table([0] * 10 + [4] * 10), tmp_path / "clip.csv", {})
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "clip.csv").write_text(truth)
+    command = ["score", str(tmp_path / "clip.csv"), str(tmp_path / "truth")]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    absent = ["Anger", "Disgust", "Fear", "Sadness", "Surprise", "Other"]
+    assert f"absent, counted 0: {', '.join(absent)}\n" in result.stdout
+    assert find_row(result.stdout, "mean of classes that occur")[-1] == "1.0000"
+    described = json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)
+    assert (described["macro_f1"], described["occurring_f1"]) == (0.25, 1.0)
+    assert described["absent_classes"] == absent
+
+
+def test_intervals_need_the_times_of_frames(tmp_path: Path) -> None:
+    table = make_table([0, 4]).assign(time_s=np.nan)
+    write_table(table, tmp_path / "clip.csv", {})
+    (tmp_path / "truth.csv").write_text("video,onset,offset,label\nclip,0,1,sad\n")
+    result = CliRunner().invoke(
+        main, ["score", str(tmp_path / "clip.csv"), str(tmp_path / "truth.csv")]
+    )
+    assert result.exit_code == 1
+    assert "clip: it is annotated in seconds, and the times of its frames are not" in result.stderr

@@ -130,3 +130,13 @@ def test_redrawn_videos_vary_as_other_videos_do() -> None:
 def test_an_interval_of_more_videos_is_narrower() -> None:
     widths = [np.ptp(redraw_macro_f1(random_videos(2, videos), 300, 0)) for videos in (5, 50, 500)]
     assert widths == sorted(widths, reverse=True)
+
+
+def test_absent_classes_are_named_and_the_mean_of_the_others_is_given() -> None:
+    score = score_labels([0, 4, 4], [0, 4, 4])
+    assert (score.macro_f1, score.occurring_f1) == (0.25, 1.0)
+    assert score.absent == ["Anger", "Disgust", "Fear", "Sadness", "Surprise", "Other"]
+    score = score_labels([0, 4, 4], [0, 4, 6])  # what is predicted occurs
+    assert score.occurring_f1 == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert "Surprise" not in score.absent
+    assert score_labels(range(8), range(8)).absent == []

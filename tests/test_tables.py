@@ -154,7 +154,7 @@ def test_unknown_suffix(tmp_path: Path, name: str) -> None:
     [
         ("label", "8", "line 3: label must be -1 to 7, not 8"),
         ("label", "-2", "line 3: label must be -1 to 7, not -2"),
-        ("label", "happy", "line 3: CSV conversion error"),
+        ("label", "grumpy", "line 3: unknown label 'grumpy'; known are -1 to 7, Neutral, Anger"),
         ("label", "", "line 3: label is empty"),
         ("label", "-1", "line 3: label must be -1 where source is none, and only there"),
         ("frame", "0", "line 3: frame must be 1 or more, not 0"),
@@ -223,11 +223,18 @@ def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
         read_labels(path)
 
 
-@pytest.mark.parametrize("content", [b"\x80\n", b'video,frame,label\na,1,"0\na,2,0\n'])
-def test_what_no_csv_reader_takes_is_one_line(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"\x80\n", "cannot read the table .*labels.csv"),
+        (b'video,frame,label\na,1,"0\na,2,0\n', "labels.csv, line 2: unknown label '0.na,2,0"),
+        (b'video,frame,label\na,"1\na,2,0\n', "labels.csv.*: CSV parse error"),
+    ],
+)
+def test_what_no_csv_reader_takes_is_one_line(tmp_path: Path, content: bytes, problem: str) -> None:
     path = tmp_path / "labels.csv"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="cannot read the table .*labels.csv") as caught:
+    with pytest.raises(InputError, match=problem) as caught:
         read_labels(path)
     assert "\n" not in str(caught.value)
 
@@ -294,3 +301,45 @@ def test_whole_numbers_that_are_written_with_a_point(tmp_path: Path, suffix: str
     table.to_csv(path.with_suffix(".csv"), index=False)
     with pytest.raises(InputError, match=r"1\.5"):
         read_table(path.with_suffix(".csv"))
+
+
+@SUFFIXES
+def test_class_names_are_read_as_numbers_are(tmp_path: Path, suffix: str) -> None:
+    names = ["Anger", "anger", " HAPPY ", "4", "-1", "Other", "4.0", "contempt"]
+    path, frame = tmp_path / f"truth{suffix}", range(1, len(names) + 1)
+    table = pd.DataFrame({"video": "a", "frame": frame, "label": names})
+    table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
+    assert read_labels(path)["label"].tolist() == [1, 1, 4, 4, -1, 7, 4, 7]
+    table["label"] = ["Anger", "grumpy", "4", "bored", "grumpy", "9.5", "4", "4"]
+    table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
+    message = "(line 3|row 2): unknown label 'grumpy', 'bored', '9.5'; known are -1 to 7, Neutral"
+    with pytest.raises(InputError, match=message):
+        read_labels(path)
+
+
+def test_labels_of_intervals(tmp_path: Path) -> None:
+    path = tmp_path / "talk.csv"
+    path.write_text("onset,duration,label\n2.5,1,sad\n0,2.5,Happiness\n")
+    table = read_labels(path, "talk")
+    assert table.to_numpy().tolist() == [["talk", 2.5, 3.5, 5], ["talk", 0.0, 2.5, 4]]
+    path.write_text("video,onset,offset,label\na,0,1,3\nb,0.5,2,7\n")
+    assert read_labels(path)["video"].tolist() == ["a", "b"]
+    path.write_text("frame,label\n1,fear\n")
+    assert read_labels(path, "talk").to_numpy().tolist() == [["talk", 1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("label\n1\n", "neither a column frame nor the columns onset and offset"),
+        ("onset,label\n0,1\n", "neither a column frame nor the columns onset and offset"),
+        ("onset,offset,label\n0,1,1\n3,2,1\n", "line 3: an interval must not end before"),
+        ("onset,offset,label\n0,2,1\n1.5,3,1\n", "line 3: an interval must not begin before"),
+        ("onset,offset,label\n0,,1\n", "line 2: onset and offset must be seconds"),
+        ("onset,offset,label\n0,1,8\n", "line 2: label must be -1 to 7, not 8"),
+    ],
+)
+def test_intervals_that_are_none(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_labels(tmp_path / "a.csv")

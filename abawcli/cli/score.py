@@ -36,6 +36,9 @@ def _print_scoring(scoring: Scoring) -> None:
     figures = zip(CLASSES, score.precision, score.recall, score.f1, score.support, strict=True)
     rows = [[name, f"{p:.3f}", f"{r:.3f}", f"{f:.3f}", f"{n:,}"] for name, p, r, f, n in figures]
     rows.append(["macro-F1", "", "", f"{score.macro_f1:.4f}", f"{score.frames:,}"])
+    if score.absent:
+        row = ["mean of classes that occur", "", "", f"{score.occurring_f1:.4f}", ""]
+        rows.append(row)
     if scoring.interval:
         low, high = scoring.interval
         rows.append(["95 % of redrawn videos", "", "", f"{low:.3f}-{high:.3f}", ""])
@@ -46,6 +49,8 @@ def _print_scoring(scoring: Scoring) -> None:
         rows.append(["calibration error", "", "", f"{scoring.calibration_error:.4f}", ""])
     title = f"score, annotations: {len(scoring.videos)}"
     print_table(title, ["class", "precision", "recall", "F1", "frames"], rows)
+    if score.absent:
+        write_line(f"absent, counted 0: {', '.join(score.absent)}")
     matrix = [
         [name, *map(str, counts)] for name, counts in zip(CLASSES, score.confusion, strict=True)
     ]

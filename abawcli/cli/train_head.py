@@ -32,7 +32,7 @@ BRANCH_SHAPE = {
 }
 PUBLISHED, DUAL_BRANCH = HeadTraining(), default_head_training(DUAL_NAME)
 FEATURES = frozenset([".safetensors"])
-ANNOTATIONS = frozenset([".txt"])
+ANNOTATIONS = frozenset([".txt", ".csv", ".parquet"])
 
 features_argument = click.argument(
     "features", nargs=-1, required=True, metavar="FEATURES...", shell_complete=complete_files
@@ -42,7 +42,8 @@ labels_option = click.option(
     required=True,
     metavar="DIR",
     shell_complete=complete_files,
-    help="ABAW annotations, named like the videos.",
+    help="Annotations, named like the videos: ABAW text files, or tables of frames or of "
+    "intervals.",
 )
 
 

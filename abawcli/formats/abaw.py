@@ -51,14 +51,15 @@ def read_annotation(path: Path) -> Labels:
     if not body:
         raise InputError(f"{path} holds no rows")
     classes = {str(k): k for k in range(IGNORE, HEADERS[header])}
+    classes |= {name.lower(): k for k, name in enumerate(CLASSES[: HEADERS[header]])}
     lines = body.split("\n")
     rows, trailing = strip_ends(lines, 2)
     try:
-        labels = np.array([classes[row] for row in rows], np.int64)
+        labels = np.array([classes[row.lower()] for row in rows], np.int64)
     except KeyError:
-        k = next(k for k, row in enumerate(rows) if row not in classes)
+        k = next(k for k, row in enumerate(rows) if row.lower() not in classes)
         raise InputError(
-            f"{path}, line {k + 2}: a row must be a class from {IGNORE} to {len(classes) - 2}, "
+            f"{path}, line {k + 2}: a row must be a class from {IGNORE} to {HEADERS[header] - 1}, "
             f"not {lines[k][:80]!r}"
         ) from None
     note_quirks(path, quirks + unlike + trailing)

@@ -26,6 +26,8 @@ from abawcli.formats.features import (
 )
 from abawcli.formats.inputs import check_input, place_inputs, warn_left_out
 from abawcli.formats.names import compose_name, name_place
+from abawcli.formats.tables import TABLE_SUFFIXES
+from abawcli.formats.tracks import Annotation, Intervals, read_truth
 from abawcli.labels import IGNORE
 
 LOG = logging.getLogger(__name__)
@@ -104,10 +106,10 @@ def read_annotated(features: Iterable[Path], annotations: Iterable[Path]) -> Ann
             f"none of {len(named)} annotations belongs to one of {len(tracks)} feature "
             "files; both are called like their video"
         )
-    labels = [_label(name, path, tracks[track]) for name, (path, track) in chosen.items()]
-    taken = [tracks[track] for _, track in chosen.values()]
+    labels = [_label(name, named[name], tracks[track]) for name, track in chosen.items()]
+    taken = [tracks[track] for track in chosen.values()]
     warn_left_out(
-        "features have no annotation", [video for video, _ in set(tracks) - _used(chosen)]
+        "features have no annotation", [video for video, _ in set(tracks) - set(chosen.values())]
     )
     tracks.clear()  # so that what is not taken needs no memory any more
     if not any((part != IGNORE).any() for part in labels):
@@ -158,34 +160,37 @@ def check_alike(first: Mapping[str, Any], second: Mapping[str, Any], name: str) 
             )
 
 
-def _name_annotations(paths: Iterable[Path]) -> dict[str, Path]:
-    named: dict[str, Path] = {}
+def _name_annotations(paths: Iterable[Path]) -> dict[str, Annotation | Path]:
+    """Return the annotations of tables by name, and text files, which are read when needed."""
+    named: dict[str, Annotation | Path] = {}
+    origin: dict[str, Path] = {}
     for path, place in place_inputs(paths).items():
-        name = compose_name(name_place(place))
-        if name in named:
-            raise InputError(f"{named[name]} and {path} are annotations of the same name")
-        named[name] = path
+        found: Mapping[str, Annotation | Path] = {compose_name(name_place(place)): path}
+        if path.suffix.lower() in TABLE_SUFFIXES:
+            found = read_truth(path, place)
+        for name, annotation in found.items():
+            if name in named:
+                raise InputError(f"{origin[name]} and {path} are annotations of the same name")
+            named[name], origin[name] = annotation, path
     return named
 
 
-def _match(
-    tracks: dict[Track, Features], annotations: dict[str, Path]
-) -> dict[str, tuple[Path, Track]]:
-    """Return the file and the track of every annotation that has features."""
+def _match(tracks: dict[Track, Features], annotations: Iterable[str]) -> dict[str, Track]:
+    """Return the track of every annotation that has features."""
     found, failed = match_tracks(annotations, tracks, "features")
     for reason in failed.values():
         LOG.info("%s", reason)
     warn_left_out("annotations have no features", list(failed))
-    return {name: (annotations[name], track) for name, track in found.items()}
+    return found
 
 
-def _used(chosen: dict[str, tuple[Path, Track]]) -> set[Track]:
-    return {track for _, track in chosen.values()}
-
-
-def _label(name: str, path: Path, features: Features) -> Labels:
+def _label(name: str, annotation: Annotation | Path, features: Features) -> Labels:
     """Return the label of every row of the features, (T,)."""
-    annotation, index = read_annotation(path), features.frame - 1
+    if isinstance(annotation, Path):
+        annotation = read_annotation(annotation)
+    if isinstance(annotation, Intervals):
+        return annotation.label_frames(features.time_s, name)
+    index = features.frame - 1
     align_rows(annotation, int(features.frame[-1]), name)
     labels = np.full(len(index), IGNORE, np.int64)
     inside = index < len(annotation)

@@ -35,7 +35,14 @@ from abawcli.formats.inputs import check_input
 from abawcli.formats.lines import check_commas
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, write_result
-from abawcli.labels import IGNORE, N_CLASSES, PROBABILITY_COLUMNS
+from abawcli.labels import (
+    CLASSES,
+    IGNORE,
+    N_CLASSES,
+    PROBABILITY_COLUMNS,
+    SYNONYMS,
+    parse_label,
+)
 from abawcli.sources import SOURCES
 
 PROBABILITIES = list(PROBABILITY_COLUMNS)
@@ -54,8 +61,15 @@ SCHEMA = pa.schema(
 )
 COLUMNS: list[str] = SCHEMA.names
 # What pandas made of whole numbers in a column with gaps, 4.0, is read as it is from parquet.
+# So are labels, which may be names.
 _CSV_SCHEMA = pa.schema(
     [(f.name, pa.float64() if f.type == pa.int64() else f.type) for f in SCHEMA]
+)
+_CSV_SCHEMA = _CSV_SCHEMA.set(SCHEMA.get_field_index("label"), pa.field("label", pa.string()))
+INTERVAL = ("onset", "offset", "duration")  # of annotations, in seconds
+INTERVAL_ROUNDING_S = 1e-3  # by which intervals may overlap: rounded times
+TYPES: dict[str, pa.DataType] = {field.name: field.type for field in SCHEMA} | dict.fromkeys(
+    INTERVAL, pa.float64()
 )
 ALWAYS_PRESENT = ("video", "frame", "subject", "found", "source", "label")
 # Digits after the point in csv. Microseconds: finer than any container's clock in use. Eight
@@ -178,21 +192,51 @@ def _hint(missing: Sequence[str], present: Sequence[str]) -> str:
     return f"; line 1 calls it {', '.join(alike)}" if alike else ""
 
 
-def _load(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read the named columns with the types of SCHEMA; empty cells only where they may be."""
+def _parse_labels(path: Path, column: pa.ChunkedArray) -> pa.Array:
+    """Return class numbers for labels that are numbers or class names; unknown ones are listed."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    coded = pa.compute.dictionary_encode(column.combine_chunks())
+    values: list[int | None] = []
+    unknown = []
+    for k, text in enumerate(map(str, coded.dictionary.to_pylist())):
+        try:
+            values.append(parse_label(text) if text.strip() else None)
+        except InputError:
+            values.append(None)
+            unknown.append((k, text))
+    if unknown:
+        row = pa.compute.index(coded.indices, pa.scalar(unknown[0][0], coded.indices.type)).as_py()
+        names = ", ".join(repr(text) for _, text in unknown[:10])
+        raise InputError(
+            f"{_place(path, row)}: unknown label {names}; known are {IGNORE} to {N_CLASSES - 1}, "
+            f"{', '.join(CLASSES)} and {', '.join(sorted(SYNONYMS))}"
+        )
+    return pa.array(values, pa.int64()).take(coded.indices)
+
+
+def _load(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+    """Read the named columns with their types; empty cells only where they may be.
+
+    Of the columns, the `optional` ones may be missing. Labels may be class names.
+    """
     reader = READERS.get(path.suffix.lower())
     if reader is None or os.path.isdir(path):
         raise InputError(f"{path} is not a table file ({' or '.join(sorted(READERS))})")
-    schema = pa.schema([SCHEMA.field(name) for name in columns])
     try:
         raw = reader(path)
         present = raw.column_names
-        missing = [name for name in columns if name not in present]
+        needed = [name for name in columns if name not in optional or _hint([name], present)]
+        missing = [name for name in needed if name not in present]
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}{_hint(missing, present)}")
         if twice := [name for name in columns if present.count(name) > 1]:
             raise InputError(f"{path} has the column {twice[0]} {present.count(twice[0])} times")
-        rows = raw.select(columns).cast(schema)
+        kept = [name for name in columns if name not in optional or name in present]
+        raw = raw.select(kept)
+        if "label" in kept:
+            raw = raw.set_column(kept.index("label"), "label", _parse_labels(path, raw["label"]))
+        rows = raw.cast(pa.schema([(name, TYPES[name]) for name in kept]))
         frame: pd.DataFrame = rows.to_pandas()
     except (FileNotFoundError, PermissionError) as error:
         raise InputError(explain_os_error(path, error)) from error
@@ -202,7 +246,7 @@ def _load(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise InputError(f"cannot read the table {path}: {reason}") from error
     if len(rows) == 0:
         raise InputError(f"{path} holds no rows")
-    for name in set(columns) & set(ALWAYS_PRESENT):
+    for name in set(kept) & set(ALWAYS_PRESENT):
         if rows[name].null_count:
             row = pa.compute.index(pa.compute.is_null(rows[name]), True).as_py()
             raise InputError(f"{_place(path, row)}: {name} is empty")
@@ -219,12 +263,10 @@ def _refuse(path: Path, bad: NDArray[np.bool_], problem: str, value: pd.Series |
 
 def _check_numbers(path: Path, table: pd.DataFrame) -> None:
     """Check what every table of labels must keep to."""
-    label = table["label"].to_numpy()
     frame = table["frame"].to_numpy()
     _refuse(path, frame < 1, "frame must be 1 or more", table["frame"])
     _refuse(path, frame > MAX_FRAME, f"frame must be {MAX_FRAME} or less", table["frame"])
-    outside = (label < IGNORE) | (label >= N_CLASSES)
-    _refuse(path, outside, f"label must be {IGNORE} to {N_CLASSES - 1}", table["label"])
+    _check_classes(path, table)
     for name in table.columns.intersection(list(DECIMALS)):
         beyond = (table[name].abs() >= MAX_NUMBER).to_numpy()
         _refuse(path, beyond, f"{name} must be a number below {MAX_NUMBER:.0e}", table[name])
@@ -259,15 +301,52 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def read_labels(path: Path) -> pd.DataFrame:
-    """Read the columns video, frame and label of any table that has them, one subject a video.
+def read_labels(path: Path, video: str = "") -> pd.DataFrame:
+    """Read labels of frames or of intervals: any table with the columns that say so.
+
+    Of frames: `video`, `frame` and `label`. Of intervals: `video`, `onset`, `offset` and `label`;
+    a `duration` may stand for the offset. All times are seconds. Without a column `video`, all rows
+    are of the one that is given. Labels are numbers or class names.
 
     Raises:
-        InputError: as `read_table`, as far as these columns go.
+        InputError: as `read_table`, as far as these columns go; or an interval that ends before it
+            begins, or that overlaps another one of the same video.
     """
-    table = _load(path, ["video", "frame", "label"])
-    _check_numbers(path, table)
-    return table
+    table = _load(path, ["video", "frame", *INTERVAL, "label"], ["video", "frame", *INTERVAL])
+    if "video" not in table:
+        table = table.assign(video=video)
+    if "frame" in table:
+        table = table[["video", "frame", "label"]]
+        _check_numbers(path, table)
+        return table
+    if "onset" not in table or not {"offset", "duration"} & set(table):
+        raise InputError(
+            f"{path} has neither a column frame nor the columns onset and offset (or duration)"
+        )
+    if "offset" not in table:
+        table["offset"] = table["onset"] + table["duration"]
+    _check_intervals(path, table)
+    return table[["video", "onset", "offset", "label"]]
+
+
+def _check_intervals(path: Path, table: pd.DataFrame) -> None:
+    onset, offset = (table[name].to_numpy() for name in ("onset", "offset"))
+    _refuse(path, ~np.isfinite(onset + offset), "onset and offset must be seconds", None)
+    _refuse(path, offset < onset, "an interval must not end before its onset", table["onset"])
+    _check_classes(path, table)
+    ordered = table.sort_values(["video", "onset"])
+    same = (ordered["video"] == ordered["video"].shift()).to_numpy()
+    ends = ordered.groupby("video")["offset"].cummax().shift().to_numpy()
+    clash = same & (ends > ordered["onset"].to_numpy() + INTERVAL_ROUNDING_S)
+    bad = np.zeros(len(table), bool)
+    bad[np.flatnonzero(np.isin(table.index, ordered.index[clash]))] = True
+    _refuse(path, bad, "an interval must not begin before the one before it ends", table["onset"])
+
+
+def _check_classes(path: Path, table: pd.DataFrame) -> None:
+    label = table["label"].to_numpy()
+    outside = (label < IGNORE) | (label >= N_CLASSES)
+    _refuse(path, outside, f"label must be {IGNORE} to {N_CLASSES - 1}", table["label"])
 
 
 def read_tables(paths: Iterable[Path], failed: dict[str, str]) -> pd.DataFrame:

@@ -1,10 +1,10 @@
 """Predictions in whatever form they come, and the annotations that belong to them.
 
 Predictions are tables, text files of one video, and submissions of many; annotations are the
-same, and tables of the columns video, frame and label. Videos are matched by name (`names`): the
-`video` of a table or submission, the place of a text file. An annotation `<video>_left` or
-`_right` takes predictions of that name, or those of `<video>` with that subject, or the only
-subject of `<video>`.
+same, and tables of frames or of intervals of time (`tables.read_labels`). Videos are matched by
+name (`names`): the `video` of a table or submission, the place of a text file. An annotation
+`<video>_left` or `_right` takes predictions of that name, or those of `<video>` with that subject,
+or the only subject of `<video>`.
 Rows that an annotation has beyond the last predicted frame (2 at most) take the last frame's
 prediction, as the organisers count them.
 """
@@ -25,6 +25,7 @@ from abawcli.formats.inputs import check_input, place_inputs
 from abawcli.formats.names import compose_name, find_names, name_place
 from abawcli.formats.submission import is_submission, read_submission
 from abawcli.formats.tables import (
+    INTERVAL_ROUNDING_S,
     PROBABILITIES,
     TABLE_SUFFIXES,
     read_labels,
@@ -113,19 +114,59 @@ def read_tracks(path: Path, place: Path | None = None) -> Tracks:
     return {(compose_name(name_place(place or Path(path.name))), ""): Track(read_annotation(path))}
 
 
-def read_truth(path: Path, place: Path | None = None) -> dict[str, Labels]:
-    """Read annotations (each (R,)) by name: a table, a submission, or the text file of one video.
+@dataclass(frozen=True)
+class Intervals:
+    """Labels of stretches of one video, in seconds on its clock; ascending, without overlap."""
+
+    onset_s: NDArray[np.float64]  # (K,)
+    offset_s: NDArray[np.float64]  # (K,)
+    labels: Labels  # (K,)
+
+    def label_frames(self, times_s: NDArray[np.float64] | None, name: str) -> Labels:
+        """Return the label of each frame (T,): of the interval that it begins in; -1 outside.
+
+        Raises:
+            InputError: the frames' times are not known.
+        """
+        if times_s is None or np.isnan(times_s).all():
+            raise InputError(
+                f"{name}: it is annotated in seconds, and the times of its frames are not known"
+            )
+        early = np.nan_to_num(times_s, nan=-np.inf) + INTERVAL_ROUNDING_S
+        place = np.searchsorted(self.onset_s, early, "right") - 1  # (T,) -1: before the first
+        inside = (place >= 0) & (early < self.offset_s[place])
+        return np.where(inside, self.labels[place], IGNORE)
+
+
+Annotation = Labels | Intervals
+
+
+def read_truth(path: Path, place: Path | None = None) -> dict[str, Annotation]:
+    """Read annotations by name: of a table, a submission, or the text file of one video.
 
     `place` as for `read_tracks`.
 
     Raises:
         InputError: the file cannot be read.
     """
-    is_table = path.suffix.lower() in TABLE_SUFFIXES
-    if not is_table and not is_submission(path):
-        return {compose_name(name_place(place or Path(path.name))): read_annotation(path)}
-    table = read_labels(path) if is_table else read_submission(path)
+    name = compose_name(name_place(place or Path(path.name)))
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        table = read_labels(path, name)
+        if "onset" in table:
+            return _split_intervals(table)
+    elif is_submission(path):
+        table = read_submission(path)
+    else:
+        return {name: read_annotation(path)}
     return {video: part["label"] for (video, _), part in _split_videos(table, {"label": IGNORE})}
+
+
+def _split_intervals(table: pd.DataFrame) -> dict[str, Annotation]:
+    parts: dict[str, Annotation] = {}
+    for video, rows in table.sort_values("onset", kind="stable").groupby("video"):
+        columns = (rows[name].to_numpy() for name in ("onset", "offset", "label"))
+        parts[compose_name(str(video))] = Intervals(*columns)
+    return parts
 
 
 def _gather(
@@ -156,9 +197,20 @@ def gather_tracks(files: Iterable[Path], failed: dict[str, str]) -> Tracks:
     return _gather(files, read_tracks, failed)
 
 
-def gather_truth(files: Iterable[Path], failed: dict[str, str]) -> dict[str, Labels]:
+def gather_truth(files: Iterable[Path], failed: dict[str, str]) -> dict[str, Annotation]:
     """Read all annotations; what cannot be read or comes twice is noted in `failed`."""
     return _gather(files, read_truth, failed)
+
+
+def gather_frame_labels(files: Iterable[Path], failed: dict[str, str]) -> dict[str, Labels]:
+    """Read all annotations of frames; those of intervals of time are noted in `failed` too."""
+    labels: dict[str, Labels] = {}
+    for name, annotation in gather_truth(files, failed).items():
+        if isinstance(annotation, Intervals):
+            failed[name] = f"{name}: it is annotated in seconds; here labels of frames are needed"
+        else:
+            labels[name] = annotation
+    return labels
 
 
 def summarise_failures(failed: Mapping[str, str]) -> str:
@@ -169,7 +221,7 @@ def summarise_failures(failed: Mapping[str, str]) -> str:
 
 
 def pair_tracks(
-    truth: Mapping[str, Labels], tracks: Tracks, failed: dict[str, str]
+    truth: Mapping[str, Annotation], tracks: Tracks, failed: dict[str, str]
 ) -> dict[str, Pair]:
     """Match annotations with predictions, and their rows with frames; note what fails.
 
@@ -187,6 +239,8 @@ def pair_tracks(
     for name, key in found.items():
         labels, track = truth[name], tracks[key]
         try:
+            if isinstance(labels, Intervals):
+                labels = labels.label_frames(track.times_s, name)
             pairs[name] = Pair(labels, track, align_rows(labels, len(track.labels), name))
         except InputError as error:
             failed[name] = str(error)

@@ -27,7 +27,7 @@ from abawcli.config import Scores
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.names import find_names
-from abawcli.formats.tracks import gather_truth
+from abawcli.formats.tracks import gather_frame_labels
 from abawcli.labels import CLASSES, IGNORE
 
 Interval = tuple[float, float] | None  # 95 % by video; None: there is one source video only
@@ -74,7 +74,7 @@ def agree_files(coders: Mapping[str, Sequence[Path]], config: Scores | None = No
         raise UsageError("agreement needs two coders or more")
     config = config or Scores()
     failed: dict[str, str] = {}
-    labels = {name: gather_truth(files, failed) for name, files in coders.items()}
+    labels = {name: gather_frame_labels(files, failed) for name, files in coders.items()}
     videos = _match_videos(labels, failed)
     coincidences = {name: count_coincidences(each) for name, each in videos.items()}
     total = _add_up(coincidences)

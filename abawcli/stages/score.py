@@ -187,6 +187,8 @@ def describe_scoring(scoring: Scoring) -> dict[str, Any]:
     overall, with_face = scoring.overall, scoring.with_face
     return {
         "macro_f1": overall.macro_f1,
+        "occurring_f1": overall.occurring_f1,
+        "absent_classes": overall.absent,
         "macro_f1_interval": scoring.interval and list(scoring.interval),
         "accuracy": overall.accuracy,
         "frames": overall.frames,

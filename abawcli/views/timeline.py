@@ -17,7 +17,7 @@ from abawcli.errors import InputError, UsageError
 from abawcli.formats.names import find_names
 from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
 from abawcli.formats.tables import read_tables
-from abawcli.formats.tracks import gather_truth
+from abawcli.formats.tracks import gather_frame_labels
 from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
 from abawcli.segments import find_ends
 from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS
@@ -248,7 +248,7 @@ def plot_files(
         return finished
     failed: dict[str, str] = {}
     table = read_tables(tables, failed)
-    truth = gather_truth(labels, failed)
+    truth = gather_frame_labels(labels, failed)
     names = {video: find_names(video, truth) for video in table["video"].unique().tolist()}
     annotations = {video: truth[found[0]] for video, found in names.items() if found}
     tracks = split_tracks(table, annotations, (settings.from_s, settings.to_s))
