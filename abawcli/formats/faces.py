@@ -90,9 +90,12 @@ def read_faces(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def _check_values(path: Path, table: pd.DataFrame) -> None:
-    """Refuse tables without a frame, frames that are none, and faces without a place."""
-    if table.empty or table["frame"].min() < 1:
-        raise InputError(f"{path}: frames must be numbers from 1, and at least one")
+    """Refuse frames that are none, and faces without a place.
+
+    A table of tracks may be empty: nobody was followed.
+    """
+    if (table["frame"] < 1).any():
+        raise InputError(f"{path}: frames must be numbers from 1")
     values = table.loc[table["found"], ["score", *BOX]].to_numpy(np.float64)
     if not (np.isfinite(table["time_s"]).all() and np.isfinite(values).all()):
         raise InputError(f"{path}: a time, or the score or box of a face, is no finite number")
