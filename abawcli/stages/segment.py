@@ -12,6 +12,7 @@ from abawcli.formats.provenance import (
     read_provenance,
     write_result,
 )
+from abawcli.formats.summary import keep_warnings
 from abawcli.formats.tables import read_tables
 from abawcli.segments import COLUMNS, segment_table
 
@@ -42,8 +43,9 @@ def segment_files(
     if finished := find_finished(output, work, overwrite):
         return finished
     failed: dict[str, str] = {}
-    table = read_tables(tables, failed)
-    segments = segment_table(table, config)
+    with keep_warnings(work):
+        table = read_tables(tables, failed)
+        segments = segment_table(table, config)
     videos = int(table["video"].nunique())
     work["summary"] = {"videos": videos, "segments": len(segments), "failed": failed}
     with write_result(output, work) as temporary:

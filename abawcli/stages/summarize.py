@@ -16,6 +16,7 @@ from abawcli.formats.provenance import (
     read_provenance,
     write_result,
 )
+from abawcli.formats.summary import keep_warnings
 from abawcli.formats.tables import read_tables
 from abawcli.segments import segment_table
 from abawcli.summary import (
@@ -75,8 +76,9 @@ def summarize_files(
     if (done := find_finished(output, work, overwrite)) and all(finished):
         return done
     failed: dict[str, str] = {}
-    table = read_tables(tables, failed)
-    summary = summarize_table(table, settings)
+    with keep_warnings(work):
+        table = read_tables(tables, failed)
+        summary = summarize_table(table, settings)
     results: dict[Path, str] = {}
     keys = list(KEYS)
     if groups:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.names import find_names
 from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
+from abawcli.formats.summary import keep_warnings
 from abawcli.formats.tables import read_tables
 from abawcli.formats.tracks import gather_frame_labels
 from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
@@ -247,9 +248,10 @@ def plot_files(
     if finished := find_finished(output, work, overwrite):
         return finished
     failed: dict[str, str] = {}
-    table = read_tables(tables, failed)
-    truth = gather_frame_labels(labels, failed)
-    names = {video: find_names(video, truth) for video in table["video"].unique().tolist()}
+    with keep_warnings(work):
+        table = read_tables(tables, failed)
+        truth = gather_frame_labels(labels, failed)
+        names = {video: find_names(video, truth) for video in table["video"].unique().tolist()}
     annotations = {video: truth[found[0]] for video, found in names.items() if found}
     tracks = split_tracks(table, annotations, (settings.from_s, settings.to_s))
     if len(tracks) > MAX_PANELS:
