@@ -26,11 +26,12 @@ def resize_square(image: Image, side: int) -> Image:
     return np.asarray(cv2.resize(image, (side, side), interpolation=method), np.uint8)
 
 
-def read_image(path: Path) -> Image | None:
+def read_image(path: str | Path) -> Image | None:
     """Read a picture file as RGB (H, W, 3), turned as its EXIF says; None where that fails.
 
     OpenCV is given bytes, never a path: it crashes on names that are not UTF-8.
     """
+    path = Path(path)
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError:
@@ -39,8 +40,9 @@ def read_image(path: Path) -> Image | None:
     return None if image is None else np.asarray(image, np.uint8)
 
 
-def read_square(path: Path, side: int) -> Image | None:
+def read_square(path: str | Path, side: int) -> Image | None:
     """Read a crop that is a file as (side, side, 3); None, with a warning, where it is damaged."""
+    path = Path(path)
     image = read_image(path)
     if image is None:
         LOG.warning("%s cannot be read; its frame goes on without it", path)

@@ -116,12 +116,15 @@ class Embeddings:
 
     name = "insightface"
 
-    def __init__(self, path: Path, likeness: float = Tracking.same_face, threads: int = 0) -> None:
+    def __init__(
+        self, path: str | Path, likeness: float = Tracking.same_face, threads: int = 0
+    ) -> None:
         """Load the network; `threads` 0 means as many as there are cores.
 
         Raises:
             CheckpointError: it cannot be read, or is another network.
         """
+        path = Path(path)
         from insightface.model_zoo import get_model
 
         self.likeness = likeness

@@ -33,7 +33,7 @@ def split_side(name: str) -> tuple[str, str | None]:
     return (name[: side.start()], side[1]) if side else (name, None)
 
 
-def read_annotation(path: Path) -> Labels:
+def read_annotation(path: str | Path) -> Labels:
     """Read an annotation: one class or -1 per frame, (T,).
 
     What `lines` tolerates is read, with a warning.
@@ -42,6 +42,7 @@ def read_annotation(path: Path) -> Labels:
         InputError: no such file, an unknown header, no rows, or a row that is no class of
             the header's; the message names the line.
     """
+    path = Path(path)
     text, quirks = read_text(path, "annotation")
     first, _, body = text.partition("\n")
     header, unlike = strip_header(first, list(HEADERS))
@@ -66,12 +67,13 @@ def read_annotation(path: Path) -> Labels:
     return labels
 
 
-def write_annotation(labels: Labels, path: Path) -> None:
+def write_annotation(labels: Labels, path: str | Path) -> None:
     """Write labels (T,) as an annotation with the header of eight classes.
 
     Raises:
         OutputError: the place cannot be written.
     """
+    path = Path(path)
     with write_whole(path) as temporary:
         temporary.write_bytes(format_annotation(labels).encode())
 

@@ -88,7 +88,9 @@ class VideoSet:
         }
 
 
-def read_annotated(features: Iterable[Path], annotations: Iterable[Path]) -> AnnotatedFeatures:
+def read_annotated(
+    features: Iterable[str | Path], annotations: Iterable[str | Path]
+) -> AnnotatedFeatures:
     """Read feature files and the annotations that belong to them.
 
     Features without an annotation and annotations without features are left out, with a
@@ -98,8 +100,8 @@ def read_annotated(features: Iterable[Path], annotations: Iterable[Path]) -> Ann
         InputError: a file cannot be read, two are about the same, features do not fit each
             other or their annotation, or nothing is left.
     """
-    tracks = _read_tracks(features)
-    named = _name_annotations(annotations)
+    tracks = _read_tracks(map(Path, features))
+    named = _name_annotations(map(Path, annotations))
     chosen = _match(tracks, named)
     if not chosen:
         raise InputError(

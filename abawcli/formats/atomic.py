@@ -25,7 +25,7 @@ _LEFTOVER = re.compile(r"\.abaw-(old-)?[0-9a-f]{12}\.(.*)", re.DOTALL)
 _unfinished: set[Path] = set()  # temporaries of this process
 
 
-def name_temporary(path: Path, prefix: str = PREFIX) -> Path:
+def name_temporary(path: str | Path, prefix: str = PREFIX) -> Path:
     """Return a new name beside `path`; the suffix stays last: writers choose their format by it.
 
     A long name loses its beginning, so that none is too long that `path` itself is not.
@@ -33,6 +33,7 @@ def name_temporary(path: Path, prefix: str = PREFIX) -> Path:
     Raises:
         OutputError: as `check_name`.
     """
+    path = Path(path)
     check_name(path)
     head = f"{prefix}{secrets.token_hex(6)}."
     tail = os.fsencode(path.name)[len(head) - NAME_BYTES :].decode("utf-8", "ignore")
@@ -50,23 +51,26 @@ def remove_temporaries() -> None:
             temporary.unlink()
 
 
-def check_name(path: Path) -> None:
+def check_name(path: str | Path) -> None:
     """Make sure that `path` ends in a name.
 
     Raises:
         OutputError: it is `.`, `..` or `/`.
     """
+    path = Path(path)
     if path.name in ("", ".."):
         raise OutputError(f"cannot write {path}: it is a folder; give it a name in there")
 
 
 @contextmanager
-def report_errors(path: Path, temporary: Path) -> Iterator[None]:
+def report_errors(path: str | Path, temporary: str | Path) -> Iterator[None]:
     """Turn what goes wrong in writing into an error about `path`, the name that a person knows.
 
     Raises:
         OutputError: for any OSError.
     """
+    path = Path(path)
+    temporary = Path(temporary)
     try:
         yield
     except (FileExistsError, NotADirectoryError) as error:
@@ -77,7 +81,7 @@ def report_errors(path: Path, temporary: Path) -> Iterator[None]:
 
 
 @contextmanager
-def write_whole(path: Path, seal: Callable[[Path], None] | None = None) -> Iterator[Path]:
+def write_whole(path: str | Path, seal: Callable[[Path], None] | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it when the block ends without error.
 
     The file gets the rights that the umask gives, whatever its writer does. `seal` is called
@@ -86,6 +90,7 @@ def write_whole(path: Path, seal: Callable[[Path], None] | None = None) -> Itera
     Raises:
         OutputError: the place cannot be written, or is no plain file.
     """
+    path = Path(path)
     temporary = name_temporary(path)
     with report_errors(path, temporary):
         try:
@@ -105,12 +110,13 @@ def write_whole(path: Path, seal: Callable[[Path], None] | None = None) -> Itera
             _unfinished.discard(temporary)
 
 
-def check_plain(path: Path) -> None:
+def check_plain(path: str | Path) -> None:
     """Make sure that `path` is a plain file or free: links and devices are not replaced.
 
     Raises:
         OutputError: it is something else.
     """
+    path = Path(path)
     if path.is_symlink():
         raise OutputError(f"{path} is a link to {os.readlink(path)}; give the name of the file")
     if path.exists() and not path.is_file():
@@ -118,8 +124,9 @@ def check_plain(path: Path) -> None:
         raise OutputError(f"cannot write {path}: it is {what}")
 
 
-def sweep_leftovers(folder: Path) -> None:
+def sweep_leftovers(folder: str | Path) -> None:
     """Remove what killed runs left in a folder long ago; once a folder and process."""
+    folder = Path(folder)
     with suppress(OSError):  # it cannot be listed, or another run sweeps too
         _sweep(os.path.abspath(folder))
 

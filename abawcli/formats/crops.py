@@ -21,13 +21,15 @@ from abawcli.formats.provenance import find_input
 _NUMBERED = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 
 
-def is_own_crops(folder: Path) -> bool:
+def is_own_crops(folder: str | Path) -> bool:
     """Tell whether a folder was written by `abaw crop`."""
+    folder = Path(folder)
     return os.path.isfile(folder / FACES_NAME)  # no: also where the name is too long
 
 
-def is_crops(folder: Path) -> bool:
+def is_crops(folder: str | Path) -> bool:
     """Tell whether a folder holds the crops of one video, ours or official ones."""
+    folder = Path(folder)
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries]
@@ -36,11 +38,12 @@ def is_crops(folder: Path) -> bool:
     return FACES_NAME in names or any(_NUMBERED.fullmatch(name) for name in names)
 
 
-def is_only_crops(folder: Path) -> bool:
+def is_only_crops(folder: str | Path) -> bool:
     """Tell whether a folder holds nothing but the crops of one video, ours or official ones.
 
     Other folders of pictures may have numbers for names, too; official crops have five digits.
     """
+    folder = Path(folder)
     if is_own_crops(folder):
         return True
     try:
@@ -50,12 +53,13 @@ def is_only_crops(folder: Path) -> bool:
     return bool(names) and all(re.fullmatch(r"\d{5}\.jpg", name) for name in names)
 
 
-def list_images(folder: Path) -> dict[int, Path]:
+def list_images(folder: str | Path) -> dict[int, Path]:
     """Return the images of an official folder by their frames, ascending.
 
     Raises:
         InputError: there is none, a number is 0, or one is there twice.
     """
+    folder = Path(folder)
     files: dict[int, Path] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -71,14 +75,15 @@ def list_images(folder: Path) -> dict[int, Path]:
     return dict(sorted(files.items()))
 
 
-def find_scales(folder: Path) -> list[float]:
+def find_scales(folder: str | Path) -> list[float]:
     """Return the scales of which a folder of our own has crops, ascending."""
+    folder = Path(folder)
     below = [folder, *folder.glob("subject*")]
     names = {path.name for place in below for path in place.iterdir() if path.is_dir()}
     return sorted(float(name) for name in names if re.fullmatch(r"\d+(\.\d+)?", name))
 
 
-def find_recording(folder: Path, name: str) -> Path | None:
+def find_recording(folder: str | Path, name: str) -> Path | None:
     """Return the video in `folder` that crops called `name` were made from.
 
     That is the one of the same name, or of the name without `_left` or `_right`, in the same
@@ -88,6 +93,7 @@ def find_recording(folder: Path, name: str) -> Path | None:
         UsageError: no such folder.
         InputError: there are two.
     """
+    folder = Path(folder)
     if not os.path.isdir(folder):
         raise UsageError(f"no such folder: {folder}")
     place = folder / Path(name).parent
@@ -103,20 +109,22 @@ def find_recording(folder: Path, name: str) -> Path | None:
     return None
 
 
-def name_video(path: Path) -> str:
+def name_video(path: str | Path) -> str:
     """Return the name of a file or a folder of crops: a folder may have dots in its name."""
+    path = Path(path)
     return path.name if os.path.isdir(path) else path.stem
 
 
-def read_subject(folder: Path) -> str:
+def read_subject(folder: str | Path) -> str:
     """Return whom crops show: what `abaw crop` was asked for; of official ones the name's side."""
+    folder = Path(folder)
     if not is_own_crops(folder):
         return split_side(folder.name)[1] or "main"
     _, about = read_faces(folder / FACES_NAME)
     return str(about.get("settings", {}).get("subject", "main"))
 
 
-def find_sound(folder: Path, audio_from: Path | None, name: str) -> Path | None:
+def find_sound(folder: str | Path, audio_from: str | Path | None, name: str) -> Path | None:
     """Return the file that has the sound of crops: in `audio_from`, or what they were made from.
 
     `name` is that of the video, as in tables.
@@ -124,6 +132,8 @@ def find_sound(folder: Path, audio_from: Path | None, name: str) -> Path | None:
     Raises:
         UsageError, InputError: as `find_recording`.
     """
+    folder = Path(folder)
+    audio_from = None if audio_from is None else Path(audio_from)
     if audio_from:
         return find_recording(audio_from, name)
     if not is_own_crops(folder):
@@ -131,13 +141,16 @@ def find_sound(folder: Path, audio_from: Path | None, name: str) -> Path | None:
     return find_recorded(folder, read_faces(folder / FACES_NAME)[1])
 
 
-def find_recorded(folder: Path, about: Mapping[str, Any]) -> Path | None:
+def find_recorded(folder: str | Path, about: Mapping[str, Any]) -> Path | None:
     """Return the video that crops were made from, unchanged, by the provenance `about`."""
+    folder = Path(folder)
     found = (find_input(each, folder) for each in about.get("inputs", []))
     return next(filter(None, found), None)
 
 
-def list_companions(folder: Path, sound: Path | None) -> list[Path]:
+def list_companions(folder: str | Path, sound: str | Path | None) -> list[Path]:
     """Return the files that the features of crops depend on beside the pictures."""
+    folder = Path(folder)
+    sound = None if sound is None else Path(sound)
     faces = [folder / FACES_NAME] if is_own_crops(folder) else []
     return [*faces, sound] if sound else faces

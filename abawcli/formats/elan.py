@@ -34,12 +34,13 @@ def format_elan(tiers: Mapping[str, Sequence[Interval]], media: str) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
 
 
-def read_elan(path: Path) -> dict[str, list[Interval]]:
+def read_elan(path: str | Path) -> dict[str, list[Interval]]:
     """Return the intervals of each tier of a document, by start.
 
     Raises:
         InputError: it is no ELAN document.
     """
+    path = Path(path)
     from pympi import Elan
 
     try:

@@ -46,12 +46,13 @@ SCHEMA = pa.schema(
 )
 
 
-def write_faces(table: pd.DataFrame, path: Path, provenance: Mapping[str, Any]) -> None:
+def write_faces(table: pd.DataFrame, path: str | Path, provenance: Mapping[str, Any]) -> None:
     """Write a table with the columns of this module, whole or not at all.
 
     Raises:
         OutputError: the place cannot be written.
     """
+    path = Path(path)
     schema = SCHEMA.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
     rows = pa.Table.from_pandas(table[SCHEMA.names], schema=schema, preserve_index=False)
     # Files that Python opens: pyarrow takes no names that are no Unicode.
@@ -59,13 +60,14 @@ def write_faces(table: pd.DataFrame, path: Path, provenance: Mapping[str, Any]) 
         pa.parquet.write_table(rows, file, compression="zstd")
 
 
-def read_faces(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_faces(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the table, NaN where nothing was found, and its provenance.
 
     Raises:
         InputError: no such file, not parquet, a column is missing or of another type, or a value
             that cannot be.
     """
+    path = Path(path)
     try:
         with path.open("rb") as file:
             rows = pa.parquet.ParquetFile(file).read()

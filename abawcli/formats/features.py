@@ -69,7 +69,7 @@ def round_features(features: NDArray[np.float32]) -> NDArray[np.float16]:
     return np.clip(features, -largest, largest).astype(np.float16)
 
 
-def write_features(features: Features, path: Path, provenance: Provenance) -> None:
+def write_features(features: Features, path: str | Path, provenance: Provenance) -> None:
     """Write features, whole or not at all, with their provenance beside them.
 
     `about` is completed by format, kind and version.
@@ -78,6 +78,7 @@ def write_features(features: Features, path: Path, provenance: Provenance) -> No
         InputError: features of a row that has them are no finite numbers.
         OutputError: the place cannot be written.
     """
+    path = Path(path)
     for name in MODALITIES:
         _check_finite(path, features, name, getattr(features, f"has_{name}"))
     about = {"format": FORMAT, "kind": KIND, "abawcli": __version__} | features.about
@@ -88,13 +89,14 @@ def write_features(features: Features, path: Path, provenance: Provenance) -> No
         save_file(arrays, temporary, {METADATA_KEY: json.dumps(about)})
 
 
-def read_features(path: Path) -> Features:
+def read_features(path: str | Path) -> Features:
     """Read and check a feature file.
 
     Raises:
         InputError: no such file, no features, of a newer format, arrays that are missing or do
             not fit each other, or features that are no finite numbers.
     """
+    path = Path(path)
     with open_tensors(path, "np") as file:
         about = _read_about(path, file)
         arrays = {name: file.get_tensor(name) for name in TYPES if name in file.keys()}  # noqa: SIM118

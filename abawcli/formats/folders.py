@@ -34,12 +34,15 @@ _NAMED = 3  # files that an error names
 Files = dict[str, str]  # relative name -> sha256
 
 
-def find_finished_folder(output: Path, work: Provenance, overwrite: bool) -> Provenance | None:
+def find_finished_folder(
+    output: str | Path, work: Provenance, overwrite: bool
+) -> Provenance | None:
     """Return the provenance of the folder `output` if it holds just this work, or None.
 
     Raises:
         OutputError: as `provenance.find_finished`, or `check_folder`.
     """
+    output = Path(output)
     there = check_folder(output, work["command"])
     if overwrite or not there:
         return None
@@ -48,13 +51,14 @@ def find_finished_folder(output: Path, work: Provenance, overwrite: bool) -> Pro
     return finished
 
 
-def check_folder(output: Path, command: str) -> Files:
+def check_folder(output: str | Path, command: str) -> Files:
     """Return the files of a folder that may be replaced; none where nothing is there.
 
     Raises:
         OutputError: something in it was not made by that command, or was changed since; or
             `output` is no folder, or a link to one.
     """
+    output = Path(output)
     check_name(output)
     with report_errors(output, output):
         try:
@@ -90,12 +94,13 @@ def _list_parents(names: Iterable[str]) -> set[str]:
 
 
 @contextmanager
-def replace_folder(path: Path, work: Provenance) -> Iterator[Path]:
+def replace_folder(path: str | Path, work: Provenance) -> Iterator[Path]:
     """Yield a temporary folder that becomes the folder `path`, with its provenance beside it.
 
     Raises:
         OutputError: the place cannot be written, or as `check_folder`.
     """
+    path = Path(path)
     temporary = name_temporary(path)
     check_folder(path, work["command"])
     with report_errors(path, temporary):

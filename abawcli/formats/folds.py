@@ -48,24 +48,26 @@ def make_folds(names: Sequence[str], labels: Sequence[Labels], count: int) -> Fo
     return {name: fold_of.get(source, 1) for name, source in zip(names, sources, strict=True)}
 
 
-def write_folds(folds: Folds, path: Path) -> None:
+def write_folds(folds: Folds, path: str | Path) -> None:
     """Write folds, whole or not at all.
 
     Raises:
         OutputError: the place cannot be written.
     """
+    path = Path(path)
     table = pd.DataFrame({"name": list(folds), "fold": list(folds.values())})
     with write_whole(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def read_folds(path: Path) -> Folds:
+def read_folds(path: str | Path) -> Folds:
     """Read folds.
 
     Raises:
         InputError: not such a table, a name that is there twice, one source video in several
             folds, or an empty fold.
     """
+    path = Path(path)
     check_commas(path)
     try:
         table = pd.read_csv(path, dtype={"name": str, "fold": np.int64}, keep_default_na=False)

@@ -9,14 +9,16 @@ EMPTY = "empty folder"  # stands for the hash of one
 ENDS = 1 << 20  # bytes at each end of an input; a recording of gigabytes is not read whole
 
 
-def hash_file(path: Path) -> str:
+def hash_file(path: str | Path) -> str:
     """Return the sha256 of a file, in hexadecimal."""
+    path = Path(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hash_ends(path: Path) -> str:
+def hash_ends(path: str | Path) -> str:
     """Return the sha256 of a file's size, its first MiB and its last MiB, in hexadecimal."""
+    path = Path(path)
     size = os.path.getsize(path)
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
@@ -26,7 +28,7 @@ def hash_ends(path: Path) -> str:
     return digest.hexdigest()
 
 
-def hash_folder(folder: Path) -> dict[str, str]:
+def hash_folder(folder: str | Path) -> dict[str, str]:
     """Return the sha256 of every file in a folder, all levels, by its name relative to it.
 
     What is no plain file has no hash but what it is: a link, an empty folder, ...
@@ -34,11 +36,13 @@ def hash_folder(folder: Path) -> dict[str, str]:
     Raises:
         OSError: a part of it cannot be read.
     """
+    folder = Path(folder)
     return {name: _hash_entry(folder / name) for name in sorted(_list_below(folder))}
 
 
-def hash_listing(folder: Path) -> tuple[int, str]:
+def hash_listing(folder: str | Path) -> tuple[int, str]:
     """Return the bytes in a folder's files, and the sha256 of their names and sizes."""
+    folder = Path(folder)
     sizes = {
         name: os.path.getsize(folder / name)
         for name in sorted(_list_below(folder))

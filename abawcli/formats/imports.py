@@ -44,13 +44,15 @@ def _in_seconds(tiers: Mapping[str, list[tuple[float, float, str]]]) -> Imported
     return Imported({name: [Interval(*row) for row in rows] for name, rows in tiers.items()})
 
 
-def import_elan(path: Path) -> Imported:
+def import_elan(path: str | Path) -> Imported:
     """Read an ELAN document."""
+    path = Path(path)
     return _in_seconds(read_elan(path))
 
 
-def import_textgrid(path: Path) -> Imported:
+def import_textgrid(path: str | Path) -> Imported:
     """Read a Praat TextGrid."""
+    path = Path(path)
     return _in_seconds(read_textgrid(path))
 
 
@@ -64,8 +66,9 @@ def _read_number(text: str, path: Path, line: int) -> float:
     return value
 
 
-def import_audacity(path: Path) -> Imported:
+def import_audacity(path: str | Path) -> Imported:
     """Read an Audacity label track; `subject: label` stands for a tier of that name."""
+    path = Path(path)
     text, _ = read_text(path, "label track")
     tiers: dict[str, list[Interval]] = {}
     for line, row in enumerate(text.split("\n"), 1):
@@ -80,8 +83,9 @@ def import_audacity(path: Path) -> Imported:
     return Imported(tiers)
 
 
-def import_boris(path: Path) -> Imported:
+def import_boris(path: str | Path) -> Imported:
     """Read aggregated events that BORIS exported, separated by tabs or commas."""
+    path = Path(path)
     text, _ = read_text(path, "events file")
     delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
     rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter))
@@ -100,8 +104,9 @@ def import_boris(path: Path) -> Imported:
     return Imported(tiers)
 
 
-def import_labelstudio(path: Path) -> Imported:
+def import_labelstudio(path: str | Path) -> Imported:
     """Read Label Studio tasks: annotations, or else predictions, as TimelineLabels of frames."""
+    path = Path(path)
     text, _ = read_text(path, "Label Studio file")
     try:
         tasks = json.loads(text)
@@ -133,12 +138,13 @@ IMPORTERS: dict[str, Callable[[Path], Imported]] = {
 }
 
 
-def choose_tier(found: Imported, tier: str | None, path: Path) -> list[Interval]:
+def choose_tier(found: Imported, tier: str | None, path: str | Path) -> list[Interval]:
     """Return the intervals of a tier, of the only one with intervals where none is named.
 
     Raises:
         InputError: there is no such tier, or there are several.
     """
+    path = Path(path)
     filled = {name: rows for name, rows in found.tiers.items() if rows}
     if tier is not None:
         if tier not in found.tiers:
@@ -154,13 +160,14 @@ def _list_names(tiers: Mapping[str, Any]) -> str:
 
 
 def read_names(
-    intervals: list[Interval], names: Mapping[str, str], path: Path
+    intervals: list[Interval], names: Mapping[str, str], path: str | Path
 ) -> list[tuple[Interval, int]]:
     """Return intervals with their class numbers; `names` map further names to class names.
 
     Raises:
         InputError: names that are no class; they are listed, with how to map them.
     """
+    path = Path(path)
     mapped = {key.strip().lower(): index_of(value) for key, value in names.items()}
     numbers: dict[str, int] = {}
     unknown: list[str] = []
@@ -191,7 +198,7 @@ def lay_on_frames(
     labelled: list[tuple[Interval, int]],
     frame: NDArray[np.int64],
     time_s: NDArray[np.float64] | None,
-    path: Path,
+    path: str | Path,
 ) -> NDArray[np.int64]:
     """Return the label of each frame (T,), -1 where there is none.
 
@@ -200,6 +207,7 @@ def lay_on_frames(
     Raises:
         InputError: an interval ends before it begins, or two with different labels overlap.
     """
+    path = Path(path)
     at = frame.astype(np.float64) if time_s is None else time_s + ROUNDING_S
     labels = np.full(len(frame), IGNORE, np.int64)
     for interval, number in sorted(labelled, key=lambda pair: pair[0].start):

@@ -53,11 +53,11 @@ def expand_inputs(
     return _expand_all(list(inputs), suffixes, is_input, ())
 
 
-def place_inputs(inputs: Iterable[Path]) -> Places:
+def place_inputs(inputs: Iterable[str | Path]) -> Places:
     """Return inputs with their places, which of plain paths are their own names."""
     if isinstance(inputs, Mapping):
         return dict(inputs)
-    return {path: _place_alone(path) for path in inputs}
+    return {path: _place_alone(path) for path in map(Path, inputs)}
 
 
 def _place_alone(path: Path) -> Path:
@@ -141,12 +141,13 @@ def _read_list(path: Path) -> list[str]:
     return arguments
 
 
-def check_input(path: Path) -> None:
+def check_input(path: str | Path) -> None:
     """Refuse what no reader can read, with the reason; all else is left to readers.
 
     Raises:
         InputError: a dead link, or a pipe, socket or device: files are read more than once.
     """
+    path = Path(path)
     try:
         mode = os.stat(path).st_mode
     except OSError:

@@ -16,7 +16,7 @@ BYTE_ORDER_MARK = "\ufeff"
 BLANKS = " \t"
 
 
-def read_text(path: Path, what: str) -> tuple[str, list[str]]:
+def read_text(path: str | Path, what: str) -> tuple[str, list[str]]:
     """Return a file's text with `\\n` between its lines and none at the end, and its quirks.
 
     `what` the file should be goes into messages. A quirk is words for `note_quirks`.
@@ -24,6 +24,7 @@ def read_text(path: Path, what: str) -> tuple[str, list[str]]:
     Raises:
         InputError: no such file, or it is no text in UTF-8.
     """
+    path = Path(path)
     try:
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
@@ -44,12 +45,13 @@ def read_text(path: Path, what: str) -> tuple[str, list[str]]:
     return whole, quirks
 
 
-def check_commas(path: Path) -> None:
+def check_commas(path: str | Path) -> None:
     """Refuse a csv whose beginning shows that it is in UTF-16, or separated by something else.
 
     Raises:
         InputError: it is. What cannot be read at all is left to the reader.
     """
+    path = Path(path)
     try:
         with path.open("rb") as file:
             head = file.read(4096)
@@ -95,7 +97,8 @@ def describe_ends(line: int) -> str:
     return f"commas or blanks at line ends (line {line})"
 
 
-def note_quirks(path: Path, quirks: Sequence[str]) -> None:
+def note_quirks(path: str | Path, quirks: Sequence[str]) -> None:
     """Warn, in one line, of what a file has that the challenge's own files do not have."""
+    path = Path(path)
     if quirks:
         LOG.warning("%s is read in spite of %s", path, ", ".join(quirks))

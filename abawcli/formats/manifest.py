@@ -95,7 +95,9 @@ def _find_files(manifest: Path, folder: Path, names: pd.Series) -> list[Path]:
     return files
 
 
-def read_manifest(manifest: Path, images: Path, soft: bool = True) -> dict[str, LabelledImages]:
+def read_manifest(
+    manifest: str | Path, images: str | Path, soft: bool = True
+) -> dict[str, LabelledImages]:
     """Read a manifest into its two splits, `train` and `valid`.
 
     With `soft` and vote columns, a training target is the distribution of the votes, ties
@@ -105,6 +107,8 @@ def read_manifest(manifest: Path, images: Path, soft: bool = True) -> dict[str, 
         InputError: no such file, a missing column, an unknown label, an empty split, or images
             that are not there.
     """
+    manifest = Path(manifest)
+    images = Path(images)
     table, labels = _read_table(manifest)
     hard = np.eye(N_CLASSES, dtype=np.float32)[labels] * (labels != IGNORE)[:, None]
     has_votes = any(c.startswith("v_") for c in table.columns)
@@ -140,7 +144,7 @@ class LabelledSounds:
     corpora: NDArray[np.str_]
 
 
-def read_sound_manifest(manifest: Path, sounds: Path) -> dict[str, LabelledSounds]:
+def read_sound_manifest(manifest: str | Path, sounds: str | Path) -> dict[str, LabelledSounds]:
     """Read a manifest of sounds into its two splits, `train` and `valid`.
 
     Raises:
@@ -148,6 +152,8 @@ def read_sound_manifest(manifest: Path, sounds: Path) -> dict[str, LabelledSound
             are not there, or a speaker who is in both: figures of such a split say nothing of
             other speakers.
     """
+    manifest = Path(manifest)
+    sounds = Path(sounds)
     table, labels = _read_table(manifest)
     for column in ("speaker", "corpus"):
         if column not in table:

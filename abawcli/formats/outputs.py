@@ -23,7 +23,7 @@ FILE_SUFFIXES = frozenset(
 )
 
 
-def check_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+def check_apart(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
     """Make sure, before any work is done, that no output would replace an input.
 
     Raises:
@@ -35,19 +35,20 @@ def check_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
             raise UsageError(f"{output} is an input and would be replaced; choose another -o")
 
 
-def check_outside(output: Path, inputs: Iterable[str]) -> None:
+def check_outside(output: str | Path, inputs: Iterable[str]) -> None:
     """Refuse an output in an input folder: done again, its own files would be inputs.
 
     Raises:
         UsageError: it is in one, under whatever name.
     """
+    output = Path(output)
     place = Path(os.path.realpath(output))
     for folder in filter(os.path.isdir, inputs):
         if place.is_relative_to(os.path.realpath(folder)):
             raise UsageError(f"{output} is in the input {folder}; choose a folder beside it")
 
 
-def check_places(outputs: Iterable[Path]) -> None:
+def check_places(outputs: Iterable[str | Path]) -> None:
     """Make sure, before any work is done, that outputs can be written where they are to go.
 
     Raises:
@@ -55,7 +56,7 @@ def check_places(outputs: Iterable[Path]) -> None:
             a link that leads nowhere; or the place is no folder, or must not be written to.
     """
     folders: dict[Path, Path] = {}  # and an output in each
-    for output in outputs:
+    for output in map(Path, outputs):
         longest = len(os.fsencode(provenance_path(output).name))
         above = max((len(os.fsencode(part)) for part in output.parts[:-1]), default=0)
         if max(longest, above) > NAME_BYTES:
@@ -86,7 +87,7 @@ def _check_folder(folder: Path, output: Path) -> None:
         )
 
 
-def is_folder_name(output: Path, suffixes: frozenset[str], count: int) -> bool:
+def is_folder_name(output: str | Path, suffixes: frozenset[str], count: int) -> bool:
     """Tell whether `-o` is a folder, by what is there or else by its name.
 
     It is a file if it has one of `suffixes`. Any other name is a folder's, such as `out_0.3`,
@@ -96,6 +97,7 @@ def is_folder_name(output: Path, suffixes: frozenset[str], count: int) -> bool:
     Raises:
         UsageError: it is such a name, or a file's for several inputs.
     """
+    output = Path(output)
     if not suffixes or os.path.isdir(output):
         return True
     suffix = output.suffix.lower()
@@ -109,7 +111,7 @@ def is_folder_name(output: Path, suffixes: frozenset[str], count: int) -> bool:
     return True
 
 
-def name_videos(inputs: Iterable[Path], keep_suffix: bool = False) -> dict[Path, str]:
+def name_videos(inputs: Iterable[str | Path], keep_suffix: bool = False) -> dict[Path, str]:
     """Return what each input is called in tables: its place, without suffix if it is a file.
 
     Folders are separated by `/`. With `keep_suffix` it is `a.mov` of a.mov.
@@ -144,8 +146,8 @@ def _explain_clash(
 
 
 def name_outputs(
-    inputs: Iterable[Path],
-    output: Path,
+    inputs: Iterable[str | Path],
+    output: str | Path,
     suffix: str | None = None,
     suffixes: frozenset[str] = frozenset(),
     keep_suffix: bool = False,
@@ -161,6 +163,7 @@ def name_outputs(
             would share an output, or of which one's would stand in the other's folder.
         OutputError: as `check_places`.
     """
+    output = Path(output)
     places = place_inputs(inputs)
     if is_folder_name(output, suffixes, len(places)):
         names = name_videos(places, keep_suffix or suffix is None)

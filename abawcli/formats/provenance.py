@@ -34,9 +34,9 @@ Provenance = dict[str, Any]
 
 def describe_work(
     command: str,
-    inputs: Sequence[Path],
+    inputs: Sequence[str | Path],
     settings: Mapping[str, Any],
-    companions: Sequence[Path] = (),
+    companions: Sequence[str | Path] = (),
     made_from: Sequence[Provenance] = (),
 ) -> Provenance:
     """Return the provenance of work that is about to be done, JSON-like.
@@ -44,6 +44,8 @@ def describe_work(
     Settings are what the result depends on, models with their sha256. Of files and folders that
     are not there, size and hash are None.
     """
+    inputs = list(map(Path, inputs))
+    companions = list(map(Path, companions))
     origins = [_strip_run(each) for each in made_from]
     work: Provenance = {
         "abawcli": __version__,
@@ -58,11 +60,12 @@ def describe_work(
     return work
 
 
-def describe_input(path: Path) -> Provenance:
+def describe_input(path: str | Path) -> Provenance:
     """Return an input's name relative to the working folder, its size in bytes and its hash.
 
     That of a file is of its size and its ends, that of a folder of its files' names and sizes.
     """
+    path = Path(path)
     size, digest = None, None
     with suppress(OSError):  # its reader says what is wrong with it
         if os.path.isdir(path):
@@ -72,11 +75,12 @@ def describe_input(path: Path) -> Provenance:
     return {"name": os.path.relpath(path), "size": size, "sha256": digest}
 
 
-def find_input(described: Mapping[str, Any], near: Path) -> Path | None:
+def find_input(described: Mapping[str, Any], near: str | Path) -> Path | None:
     """Return where an input is now, unchanged: from the working folder, or a folder above `near`.
 
     `described` is what `describe_input` returned, whoever moved the study since.
     """
+    near = Path(near)
     for place in (Path(), *Path(os.path.abspath(near)).parents):
         path = place / str(described.get("name"))
         with suppress(OSError):  # no permission
@@ -85,19 +89,22 @@ def find_input(described: Mapping[str, Any], near: Path) -> Path | None:
     return None
 
 
-def provenance_path(output: Path) -> Path:
+def provenance_path(output: str | Path) -> Path:
     """Return where the provenance of an output stands: in a file beside it."""
+    output = Path(output)
     return output.with_name(output.name + PROVENANCE_SUFFIX)
 
 
-def write_provenance(output: Path, provenance: Mapping[str, Any]) -> None:
+def write_provenance(output: str | Path, provenance: Mapping[str, Any]) -> None:
     """Write the provenance of an output beside it."""
+    output = Path(output)
     with write_whole(provenance_path(output)) as temporary:
         temporary.write_text(json.dumps(provenance, indent=1) + "\n")
 
 
-def read_provenance(output: Path) -> Provenance:
+def read_provenance(output: str | Path) -> Provenance:
     """Return the provenance that stands beside `output`; empty where there is none."""
+    output = Path(output)
     try:
         there = json.loads(provenance_path(output).read_text())
     except (OSError, ValueError, RecursionError):
@@ -105,7 +112,7 @@ def read_provenance(output: Path) -> Provenance:
     return there if isinstance(there, dict) else {}
 
 
-def find_finished(output: Path, work: Provenance, overwrite: bool) -> Provenance | None:
+def find_finished(output: str | Path, work: Provenance, overwrite: bool) -> Provenance | None:
     """Return the provenance of the file `output` if it holds just this work, or None.
 
     None also means that it may be replaced: it is not there, or it is as an earlier run of the
@@ -116,6 +123,7 @@ def find_finished(output: Path, work: Provenance, overwrite: bool) -> Provenance
         OutputError: what is there was not made by this command from this input, or was changed
             since, and `overwrite` is false; or it is a link or no plain file.
     """
+    output = Path(output)
     with report_errors(output, output):
         check_plain(output)
         if overwrite or not output.exists():
@@ -126,12 +134,13 @@ def find_finished(output: Path, work: Provenance, overwrite: bool) -> Provenance
     return there
 
 
-def judge_output(output: Path, digest: Any, work: Provenance) -> Provenance | None:
+def judge_output(output: str | Path, digest: Any, work: Provenance) -> Provenance | None:
     """Return the provenance of an output of this hash if it is just this work, None if stale.
 
     Raises:
         OutputError: as `find_finished`.
     """
+    output = Path(output)
     there = read_provenance(output)
     if there and "output" not in there:
         raise OutputError(
@@ -194,12 +203,13 @@ def repeat_warnings(provenance: Provenance | None) -> None:
 
 
 @contextmanager
-def write_result(path: Path, work: Provenance) -> Iterator[Path]:
+def write_result(path: str | Path, work: Provenance) -> Iterator[Path]:
     """Yield a temporary path that becomes the file `path`, with its provenance beside it.
 
     Raises:
         OutputError: as `atomic.write_whole`.
     """
+    path = Path(path)
     with report_errors(path, path):
         before = {"replaces": hash_file(path)} if path.is_file() else {}
     done: Provenance = {}

@@ -29,12 +29,13 @@ _MEDIA_START = re.compile(
 
 
 def walk_folders(
-    root: Path, on_error: Callable[[OSError], None] | None = None
+    root: str | Path, on_error: Callable[[OSError], None] | None = None
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Yield every folder from `root` on, with the names of its folders and files, sorted.
 
     Names that are taken out of the list of folders are not entered.
     """
+    root = Path(root)
     top = os.path.realpath(root)
     seen = {_identify(top)}
     for place, folders, files in os.walk(root, followlinks=True, onerror=on_error):
@@ -64,12 +65,13 @@ def _is_new(path: str, top: str, seen: set[tuple[int, int] | None]) -> bool:
     return True
 
 
-def scan_folder(folder: Path, suffixes: frozenset[str], is_input: Test) -> list[Path]:
+def scan_folder(folder: str | Path, suffixes: frozenset[str], is_input: Test) -> list[Path]:
     """Return the files below a folder with one of `suffixes`, and folders that are inputs.
 
     What is hidden is not looked at: files that are being written, and macOS's `._clip.mp4`, which
     are no videos. One warning says how much else is left out; with -v it is named.
     """
+    folder = Path(folder)
     found: list[Path] = []
     left_out: dict[str, list[str]] = {}
     media = ".mp4" in suffixes  # other commands look for files that cannot be mistaken

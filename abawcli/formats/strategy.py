@@ -70,7 +70,7 @@ def choose_by_name(name: str) -> str:
     return split_side(name)[1] or "main"
 
 
-def read_strategy(path: Path, videos: Collection[str] = ()) -> dict[str, Stretches]:
+def read_strategy(path: str | Path, videos: Collection[str] = ()) -> dict[str, Stretches]:
     """Return what a file says of each name.
 
     Names are spelled as in `videos` where they mean one of them, and are otherwise without blanks
@@ -80,6 +80,7 @@ def read_strategy(path: Path, videos: Collection[str] = ()) -> dict[str, Stretch
         InputError: it cannot be read or has no column `video` or `strategy`; or, with the line:
             no name, an unknown strategy, a wrong frame, or frames that another row has already.
     """
+    path = Path(path)
     known = {compose_name(decode_name(video)): video for video in videos}
     stretches: dict[str, list[Stretch]] = {}
     for row in _read_rows(path).rows:
@@ -214,7 +215,7 @@ def suggest_names(name: str, known: Iterable[str]) -> str:
     return f"; is it {' or '.join(alike)}?" if alike else ""
 
 
-def propose(path: Path, used: Mapping[str, tuple[Stretches, str]]) -> None:
+def propose(path: str | Path, used: Mapping[str, tuple[Stretches, str]]) -> None:
     """Add rows to `path` for the names that it has none for; all others stay as they are.
 
     Args:
@@ -225,6 +226,7 @@ def propose(path: Path, used: Mapping[str, tuple[Stretches, str]]) -> None:
         InputError: as `read_strategy`.
         OutputError: the place cannot be written.
     """
+    path = Path(path)
     there = _read_rows(path) if os.path.exists(path) else _Sheet([], [])
     spelled = {compose_name(name): name for name in used}
     known = {_choose_name(row.cells["video"], spelled) for row in there.rows}

@@ -26,12 +26,13 @@ _ROW = rf"^(?P<location>{LOCATION}),[ \t]*(?P<label>[^, \t]*)(?P<rest>[, \t]*)$"
 _LABELS = {**{str(k): k for k in range(N_CLASSES)}, "": IGNORE}
 
 
-def is_submission(path: Path) -> bool:
+def is_submission(path: str | Path) -> bool:
     """Tell by its first line whether a file is a submission, or a sample of one.
 
     Raises:
         InputError: the file cannot be read.
     """
+    path = Path(path)
     try:
         with path.open("rb") as file:
             line = file.readline(4 * len(HEADER))
@@ -43,7 +44,7 @@ def is_submission(path: Path) -> bool:
     return first.strip().lower() == HEADER.split(",")[0]
 
 
-def read_submission(path: Path) -> pd.DataFrame:
+def read_submission(path: str | Path) -> pd.DataFrame:
     """Read a submission or sample: columns video, frame and label, rows in the file's order.
 
     The label is -1 where a sample has none. What `lines` tolerates is read, with a warning.
@@ -52,6 +53,7 @@ def read_submission(path: Path) -> pd.DataFrame:
         InputError: no such file, another header, no rows, a row of another form, a class
             outside 0..7, or an image that has two rows; the message names the line.
     """
+    path = Path(path)
     text, quirks = read_text(path, "submission")
     first, _, body = text.partition("\n")
     header, unlike = strip_header(first, [HEADER])
@@ -106,12 +108,13 @@ def _convert(path: Path, fields: pa.StructArray) -> pd.DataFrame:
     return rows
 
 
-def write_submission(rows: pd.DataFrame, path: Path, provenance: Provenance) -> None:
+def write_submission(rows: pd.DataFrame, path: str | Path, provenance: Provenance) -> None:
     """Write rows (video, frame, label) as a submission, in their order; -1 is left empty.
 
     Raises:
         OutputError: the place cannot be written.
     """
+    path = Path(path)
     columns = (rows[name].tolist() for name in ("video", "frame", "label"))
     lines = (
         f"{video}/{frame:05d}.jpg,{'' if label == IGNORE else label}\n"
@@ -125,13 +128,14 @@ def write_submission(rows: pd.DataFrame, path: Path, provenance: Provenance) -> 
         file.writelines(lines)
 
 
-def read_test_list(path: Path) -> list[str]:
+def read_test_list(path: str | Path) -> list[str]:
     """Read a list of test videos: one name a line, in its order.
 
     Raises:
         InputError: no such file, no names, a line that is no name, or one that comes twice; the
             message names the line.
     """
+    path = Path(path)
     text, quirks = read_text(path, "test list")
     if not text:
         raise InputError(f"{path} holds no names")

@@ -134,17 +134,18 @@ WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
 TABLE_SUFFIXES = frozenset(READERS)
 
 
-def check_table_name(path: Path) -> None:
+def check_table_name(path: str | Path) -> None:
     """Make sure, before any work is done, that `path` can name a table.
 
     Raises:
         UsageError: the suffix belongs to no table format.
     """
+    path = Path(path)
     if path.suffix.lower() not in WRITERS:
         raise UsageError(f"{path} is no table name; end it in {' or '.join(sorted(WRITERS))}")
 
 
-def write_table(table: pd.DataFrame, path: Path, provenance: Provenance) -> None:
+def write_table(table: pd.DataFrame, path: str | Path, provenance: Provenance) -> None:
     """Write a prediction table, whole or not at all, with its provenance beside it.
 
     `table` has the columns of this module; others are not written. What is no Unicode in a video's
@@ -156,6 +157,7 @@ def write_table(table: pd.DataFrame, path: Path, provenance: Provenance) -> None
         UsageError: the suffix belongs to no table format.
         OutputError: the place cannot be written.
     """
+    path = Path(path)
     check_table_name(path)
     schema = SCHEMA.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
     known = table[COLUMNS].assign(video=table["video"].map(decode_name))
@@ -275,7 +277,7 @@ def _check_numbers(path: Path, table: pd.DataFrame) -> None:
     _refuse(path, twice, f"there was a row for this {', '.join(keys)} before", None)
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: str | Path) -> pd.DataFrame:
     """Read and check a prediction table; the columns of this module, rows in the file's order.
 
     Other columns are left out.
@@ -284,6 +286,7 @@ def read_table(path: Path) -> pd.DataFrame:
         InputError: no such file, not a table, a column or value missing, or a value that
             cannot be; the message names the line (csv) or row (parquet, from 1).
     """
+    path = Path(path)
     table = _load(path, COLUMNS)
     _check_numbers(path, table)
     p = table[PROBABILITIES].to_numpy()  # (N, 8)
@@ -301,7 +304,7 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def read_labels(path: Path, video: str = "") -> pd.DataFrame:
+def read_labels(path: str | Path, video: str = "") -> pd.DataFrame:
     """Read labels of frames or of intervals: any table with the columns that say so.
 
     Of frames: `video`, `frame` and `label`. Of intervals: `video`, `onset`, `offset` and `label`;
@@ -312,6 +315,7 @@ def read_labels(path: Path, video: str = "") -> pd.DataFrame:
         InputError: as `read_table`, as far as these columns go; or an interval that ends before it
             begins, or that overlaps another one of the same video.
     """
+    path = Path(path)
     table = _load(path, ["video", "frame", *INTERVAL, "label"], ["video", "frame", *INTERVAL])
     if "video" not in table:
         table = table.assign(video=video)
@@ -349,7 +353,7 @@ def _check_classes(path: Path, table: pd.DataFrame) -> None:
     _refuse(path, outside, f"label must be {IGNORE} to {N_CLASSES - 1}", table["label"])
 
 
-def read_tables(paths: Iterable[Path], failed: dict[str, str]) -> pd.DataFrame:
+def read_tables(paths: Iterable[str | Path], failed: dict[str, str]) -> pd.DataFrame:
     """Read prediction tables as one; those that cannot be read are named in `failed` instead.
 
     So is a table about a person of a video whom a table before it is about.
@@ -359,7 +363,7 @@ def read_tables(paths: Iterable[Path], failed: dict[str, str]) -> pd.DataFrame:
     """
     tables: list[pd.DataFrame] = []
     owners: dict[tuple[str, str], Path] = {}
-    for path in paths:
+    for path in map(Path, paths):
         try:
             check_input(path)
             table = read_table(path)

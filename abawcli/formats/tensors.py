@@ -17,7 +17,7 @@ _OS_CODE = re.compile(r"\b(?:code:|os error) (\d+)")  # how safetensors words an
 
 
 @contextmanager
-def open_tensors(path: Path, framework: str) -> Iterator[Any]:
+def open_tensors(path: str | Path, framework: str) -> Iterator[Any]:
     """Open a file as `safetensors.safe_open` does.
 
     The file's size is compared with what its header says before anything is read.
@@ -25,6 +25,7 @@ def open_tensors(path: Path, framework: str) -> Iterator[Any]:
     Raises:
         InputError: it cannot be opened, or is cut, damaged or no safetensors file.
     """
+    path = Path(path)
     try:
         with path.open("rb"):  # safetensors says of all that cannot be opened that it is not there
             pass
@@ -62,12 +63,13 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     return value
 
 
-def read_description(path: Path, file: Any) -> dict[str, Any] | None:
+def read_description(path: str | Path, file: Any) -> dict[str, Any] | None:
     """Return the description in the header of an open file; None where there is none.
 
     Raises:
         InputError: it is no JSON object.
     """
+    path = Path(path)
     text = (file.metadata() or {}).get(METADATA_KEY)
     try:
         return None if text is None else parse_object(text)

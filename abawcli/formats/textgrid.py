@@ -24,12 +24,13 @@ def format_textgrid(tiers: Mapping[str, Sequence[Interval]], end_s: float) -> st
         return path.read_text(encoding="utf-8")
 
 
-def read_textgrid(path: Path) -> dict[str, list[Interval]]:
+def read_textgrid(path: str | Path) -> dict[str, list[Interval]]:
     """Return the intervals with a text of each interval tier, by start.
 
     Raises:
         InputError: it is no TextGrid.
     """
+    path = Path(path)
     from pympi import Praat
 
     try:

@@ -89,7 +89,7 @@ def _split_videos(
         yield key, {n: _by_frame(v[rows], frames[rows], missing[n]) for n, v in columns.items()}
 
 
-def read_tracks(path: Path, place: Path | None = None) -> Tracks:
+def read_tracks(path: str | Path, place: str | Path | None = None) -> Tracks:
     """Read predictions: a table, a submission, or the text file of one video.
 
     `place` is the path that the video of a text file is named after; by default the file's name.
@@ -97,6 +97,8 @@ def read_tracks(path: Path, place: Path | None = None) -> Tracks:
     Raises:
         InputError: the file cannot be read.
     """
+    path = Path(path)
+    place = None if place is None else Path(place)
     if path.suffix.lower() in TABLE_SUFFIXES:
         table = read_table(path)
         table["source"] = pd.Categorical(table["source"], SOURCES).codes
@@ -141,7 +143,7 @@ class Intervals:
 Annotation = Labels | Intervals
 
 
-def read_truth(path: Path, place: Path | None = None) -> dict[str, Annotation]:
+def read_truth(path: str | Path, place: str | Path | None = None) -> dict[str, Annotation]:
     """Read annotations by name: of a table, a submission, or the text file of one video.
 
     `place` as for `read_tracks`.
@@ -149,6 +151,8 @@ def read_truth(path: Path, place: Path | None = None) -> dict[str, Annotation]:
     Raises:
         InputError: the file cannot be read.
     """
+    path = Path(path)
+    place = None if place is None else Path(place)
     name = compose_name(name_place(place or Path(path.name)))
     if path.suffix.lower() in TABLE_SUFFIXES:
         table = read_labels(path, name)
@@ -192,18 +196,19 @@ def _gather(
     return gathered
 
 
-def gather_tracks(files: Iterable[Path], failed: dict[str, str]) -> Tracks:
+def gather_tracks(files: Iterable[str | Path], failed: dict[str, str]) -> Tracks:
     """Read all predictions; what cannot be read or comes twice is noted in `failed`."""
-    return _gather(files, read_tracks, failed)
+    return _gather(map(Path, files), read_tracks, failed)
 
 
-def gather_truth(files: Iterable[Path], failed: dict[str, str]) -> dict[str, Annotation]:
+def gather_truth(files: Iterable[str | Path], failed: dict[str, str]) -> dict[str, Annotation]:
     """Read all annotations; what cannot be read or comes twice is noted in `failed`."""
-    return _gather(files, read_truth, failed)
+    return _gather(map(Path, files), read_truth, failed)
 
 
-def gather_frame_labels(files: Iterable[Path], failed: dict[str, str]) -> dict[str, Labels]:
+def gather_frame_labels(files: Iterable[str | Path], failed: dict[str, str]) -> dict[str, Labels]:
     """Read all annotations of frames; those of intervals of time are noted in `failed` too."""
+    files = list(map(Path, files))
     labels: dict[str, Labels] = {}
     for name, annotation in gather_truth(files, failed).items():
         if isinstance(annotation, Intervals):

@@ -103,7 +103,7 @@ def _replace_samples(native: av.AudioFrame, samples: NDArray[np.floating]) -> av
     return clean
 
 
-def read_audio_blocks(path: Path) -> Iterator[Audio]:
+def read_audio_blocks(path: str | Path) -> Iterator[Audio]:
     """Yield the sound in blocks in order of time; nothing where there is none.
 
     Blocks never overlap: where times do, the first sound stays. A gap in the sound is a gap
@@ -114,6 +114,7 @@ def read_audio_blocks(path: Path) -> Iterator[Audio]:
     Raises:
         InputError: the file cannot be opened, or there is no decoder for its sound.
     """
+    path = Path(path)
     with open_streams(path) as media:
         if media.audio is None:
             if media.is_unknown("audio"):
@@ -157,12 +158,13 @@ def fill_gaps(blocks: Iterable[Audio], edge_s: float) -> Iterator[Audio]:
         before = block
 
 
-def read_audio(path: Path) -> Audio | None:
+def read_audio(path: str | Path) -> Audio | None:
     """Return the whole sound, with silence in its gaps; None where the file has none.
 
     Raises:
         InputError: as `read_audio_blocks`.
     """
+    path = Path(path)
     blocks = list(read_audio_blocks(path))
     if not blocks:
         return None

@@ -10,11 +10,12 @@ from abawcli.errors import InputError
 from abawcli.media.streams import choose_audio, choose_video, open_media, read_rate
 
 
-def estimate_frames(path: Path) -> int | None:
+def estimate_frames(path: str | Path) -> int | None:
     """Return the rows that a video or sound seems to give; None where its header does not say.
 
     Headers may be wrong, and what cannot be read is left to the reader to report.
     """
+    path = Path(path)
     if not os.path.isfile(path):
         return None
     try:

@@ -64,8 +64,9 @@ _REDUCED_OR_MASK = 5  # bits of a page that only serves another one
 _SHOWN_UNDER_ALPHA = "white"  # as on a page
 
 
-def identify_picture(path: Path) -> str | None:
+def identify_picture(path: str | Path) -> str | None:
     """Return the format of a picture by its first bytes; None of what is none or is not there."""
+    path = Path(path)
     if not os.path.isfile(path) or path.suffix.lower() in _MOTION_JPEG:
         return None
     try:
@@ -89,7 +90,7 @@ def _identify_brands(head: bytes) -> str | None:
     return HEIF if major in _HEIF_BRANDS else None
 
 
-def read_pictures(path: Path, kind: str, rotate: int = 0) -> Iterator[Frame]:
+def read_pictures(path: str | Path, kind: str, rotate: int = 0) -> Iterator[Frame]:
     """Yield every frame of a picture of the format `kind`, which `identify_picture` tells.
 
     Animated pictures have their own times. Pages of a TIFF have none and come 25 a second.
@@ -98,6 +99,7 @@ def read_pictures(path: Path, kind: str, rotate: int = 0) -> Iterator[Frame]:
     Raises:
         InputError: nothing can be decoded, it is too large, or what reads HEIC is missing.
     """
+    path = Path(path)
     turn = Orientation.turned(-rotate // 90 % 4)
     with path.open("rb") as file:
         hdr = _find_hdr(file.read(_COLOUR_HEAD), kind)

@@ -144,7 +144,7 @@ def _probe_audio(media: OpenMedia, stream: AudioStream) -> AudioReport | None:
     )
 
 
-def probe_media(path: Path) -> ProbeReport:
+def probe_media(path: str | Path) -> ProbeReport:
     """Decode the video and the sound stream that abaw reads and report what came out.
 
     What cannot be decoded of the sound costs only the sound.
@@ -152,6 +152,7 @@ def probe_media(path: Path) -> ProbeReport:
     Raises:
         InputError: the file cannot be opened, holds neither video nor sound, or cannot be decoded.
     """
+    path = Path(path)
     if kind := identify_picture(path):
         return _probe_picture(path, kind)
     video = audio = None

@@ -61,24 +61,26 @@ _WORDS = {"video": "video", "audio": "sound"}
 
 
 @contextmanager
-def open_streams(path: Path) -> Iterator[OpenMedia]:
+def open_streams(path: str | Path) -> Iterator[OpenMedia]:
     """Open a media file and choose its streams.
 
     Raises:
         InputError: as `open_media`.
     """
+    path = Path(path)
     with open_media(path) as container:
         video, audio = choose_video(container), choose_audio(container)
         intervals_s = {video.index: float(1 / read_rate(video))} if video else {}
         yield OpenMedia(path, container, video, audio, Clock(intervals_s))
 
 
-def open_media(path: Path) -> InputContainer:
+def open_media(path: str | Path) -> InputContainer:
     """Open a media file for reading.
 
     Raises:
         InputError: no such file, not readable, empty, a folder, or nothing that FFmpeg knows.
     """
+    path = Path(path)
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder, not a media file")

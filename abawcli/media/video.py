@@ -45,8 +45,9 @@ def _stamp_frames(
         yield None if stamp is None else float(stamp * tick_s), interval_s, native
 
 
-def read_pixel_aspect(stream: VideoStream, path: Path) -> Fraction:
+def read_pixel_aspect(stream: VideoStream, path: str | Path) -> Fraction:
     """Return the width of a pixel over its height; 1 where that is so, or nearly, or not said."""
+    path = Path(path)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if abs(aspect - 1) < Media.square_pixels:
         return Fraction(1)
@@ -56,8 +57,9 @@ def read_pixel_aspect(stream: VideoStream, path: Path) -> Fraction:
     return aspect
 
 
-def report_colours(native: av.VideoFrame, path: Path) -> None:
+def report_colours(native: av.VideoFrame, path: str | Path) -> None:
     """Warn of colours that are not those of the recording; note what is made of HDR."""
+    path = Path(path)
     if fault := explain_colours(native):
         LOG.warning("%s: %s", path, fault)
     if hdr := describe_hdr(native):
@@ -99,7 +101,7 @@ def decode_frames(media: OpenMedia, stream: VideoStream, rotate: int = 0) -> Ite
         raise InputError(f"{media.path} holds no frame that can be decoded")
 
 
-def read_frames(path: Path, rotate: int = 0) -> Iterator[Frame]:
+def read_frames(path: str | Path, rotate: int = 0) -> Iterator[Frame]:
     """Yield every frame of a video or a picture in presentation order.
 
     `rotate` degrees (0, 90, 180, 270) clockwise come on top of the rotation that the file states.
@@ -108,6 +110,7 @@ def read_frames(path: Path, rotate: int = 0) -> Iterator[Frame]:
     Raises:
         InputError: the file cannot be opened, holds no video, or no frame of it can be decoded.
     """
+    path = Path(path)
     if kind := identify_picture(path):
         yield from read_pictures(path, kind, rotate)
         return

@@ -23,12 +23,15 @@ FORMAT = 1  # raised when a reader of the older description would go wrong
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: str | Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]
+) -> None:
     """Write tensors and their description to `path`, whole or not at all.
 
     Raises:
         OutputError: the place cannot be written.
     """
+    path = Path(path)
     header = {METADATA_KEY: json.dumps({"format": FORMAT} | about)}
     with write_whole(path) as temporary, saving_tensors():
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, header)
@@ -42,13 +45,14 @@ def halve_matrices(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
     return {name: v.half() if v.ndim > 1 else v for name, v in tensors.items()}
 
 
-def load_checkpoint(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def load_checkpoint(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Return the tensors and the description of a checkpoint of the given kind.
 
     Raises:
         CheckpointError: no such file, not a checkpoint of abaw, of a newer format, or of
             another kind than asked for.
     """
+    path = Path(path)
     about = describe_checkpoint(path)
     if about.get("kind") != kind:
         raise CheckpointError(f"{path} holds {about.get('kind')!r} weights, {kind!r} is needed")
@@ -65,12 +69,13 @@ def _open_checkpoint(path: Path) -> Iterator[Any]:
         raise CheckpointError(str(error)) from error
 
 
-def describe_checkpoint(path: Path) -> dict[str, Any]:
+def describe_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return a checkpoint's description without reading its weights.
 
     Raises:
         CheckpointError: no such file, or not a checkpoint that this version can read.
     """
+    path = Path(path)
     with _open_checkpoint(path) as file:
         about = read_description(path, file)
     if about is None:
@@ -87,7 +92,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_network(
-    path: Path,
+    path: str | Path,
     checkpoint: tuple[Mapping[str, torch.Tensor], Mapping[str, Any]],
     build: Callable[[], Network],
     what: str,
@@ -100,6 +105,7 @@ def load_network(
     Raises:
         CheckpointError: the description is of nothing known here, or the weights do not fit it.
     """
+    path = Path(path)
     tensors, about = checkpoint
     held, claimed = sum(v.numel() for v in tensors.values()), _find_largest(about.get("network"))
     if claimed > held:  # as a number of layers, these would take for ever even without memory

@@ -84,13 +84,14 @@ class Encoder(FeatureEncoder):
         return self.read(self.encode(crops))
 
 
-def load_encoder(path: Path, device: torch.device) -> tuple[Encoder, dict[str, Any]]:
+def load_encoder(path: str | Path, device: torch.device) -> tuple[Encoder, dict[str, Any]]:
     """Load an encoder that `abaw train face` wrote, and its description.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
             weights do not fit the backbone that it names.
     """
+    path = Path(path)
     tensors, about = load_checkpoint(path, "encoder")
     if about.get("classes") != list(CLASSES):
         raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")

@@ -56,7 +56,7 @@ class SeenFrame:
 
 
 def encode_faces(
-    path: Path,
+    path: str | Path,
     detector: Detector,
     identity: Identity,
     how: Preprocess,
@@ -71,6 +71,8 @@ def encode_faces(
     Raises:
         InputError: the file cannot be read or holds no frame.
     """
+
+    path = Path(path)
 
     def cut() -> Iterator[tuple[SeenFrame, list[Crops]]]:
         for tracked in track_faces(read_frames(path, rotate), detector, identity=identity):
@@ -150,12 +152,13 @@ class Extractor:
         assert self.encoder is not None
         return np.asarray(self.encoder.encode(crops).cpu().numpy(), np.float32)
 
-    def listen(self, path: Path) -> FrameAligner:
+    def listen(self, path: str | Path) -> FrameAligner:
         """Return the features of a file's sound, to be asked for at the times of frames.
 
         Raises:
             InputError: there is no sound, and nothing but sound was asked for.
         """
+        path = Path(path)
         if self.sound is None:
             return FrameAligner(iter(()), 0)
         if identify_picture(path):
@@ -174,12 +177,13 @@ class Extractor:
         steps = self.sound.encode_blocks(read_audio_blocks(path))
         return FrameAligner(steps, self.sound.dim, self.sound.config.window_s)
 
-    def extract_frames(self, path: Path) -> Iterator[FrameFeatures]:
+    def extract_frames(self, path: str | Path) -> Iterator[FrameFeatures]:
         """Yield every frame of a video, or 25 a second of a sound without one, in order.
 
         Raises:
             InputError: the file cannot be read, or lacks what was asked for.
         """
+        path = Path(path)
         aligner, is_empty = self.listen(path), True
         for seen, rows in self._see(path, aligner):
             audio, there = aligner.at(seen.time_s)

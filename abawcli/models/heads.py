@@ -64,13 +64,14 @@ def build_head(name: str, features: Mapping[str, Any], settings: HeadSettings) -
 
 
 def save_head(
-    path: Path, name: str, head: Head, settings: HeadSettings, about: dict[str, Any]
+    path: str | Path, name: str, head: Head, settings: HeadSettings, about: dict[str, Any]
 ) -> None:
     """Write a head; `about` is the rest of its description, `visual` and `audio` among it.
 
     Raises:
         OutputError: the place cannot be written.
     """
+    path = Path(path)
     description = {"kind": "head", "head": name, "network": asdict(settings)}
     description |= {"classes": list(CLASSES)} | about
     save_checkpoint(
@@ -151,24 +152,26 @@ def name_readings(
     return name_sources(seen, heard, ~np.isnan(p[:, 0]))
 
 
-def find_head(about: Mapping[str, Any], path: Path) -> type[Head]:
+def find_head(about: Mapping[str, Any], path: str | Path) -> type[Head]:
     """Return the kind of head that a checkpoint's description names.
 
     Raises:
         CheckpointError: none that is known here.
     """
+    path = Path(path)
     if about.get("head") not in HEADS:
         raise CheckpointError(f"{path} describes no head known here: {about.get('head')!r}")
     return HEADS[about["head"]]
 
 
-def load_head(path: Path, device: torch.device) -> tuple[TrainedHead, dict[str, Any]]:
+def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, dict[str, Any]]:
     """Load a head that `abaw train head` wrote, and its description.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
             weights do not fit the head that it names.
     """
+    path = Path(path)
     tensors, about = load_checkpoint(path, "head")
     if about.get("classes") != list(CLASSES):
         raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")

@@ -171,12 +171,13 @@ def choose_layers(layers: str, count: int) -> range:
     return range(number) if found[1] == "first" else range(count - number, count)
 
 
-def load_compact_sound(path: Path) -> SoundBackbone:
+def load_compact_sound(path: str | Path) -> SoundBackbone:
     """Load the backbone of a voice encoder that `abaw train voice` wrote.
 
     Raises:
         CheckpointError: as `models.voice.load_voice_encoder`.
     """
+    path = Path(path)
     encoder, _ = load_voice_encoder(path, CPU)
     backbone = CompactSound(encoder)
     backbone.sha256, backbone.place = hash_file(path), find_place(str(path))

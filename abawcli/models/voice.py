@@ -176,13 +176,16 @@ class VoiceEncoder:
         return np.asarray(self.classifier(features).cpu().numpy(), np.float32)
 
 
-def load_voice_encoder(path: Path, device: torch.device) -> tuple[VoiceEncoder, dict[str, Any]]:
+def load_voice_encoder(
+    path: str | Path, device: torch.device
+) -> tuple[VoiceEncoder, dict[str, Any]]:
     """Load what `abaw train voice` wrote, and its description.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
             weights do not fit the network that it describes.
     """
+    path = Path(path)
     tensors, about = load_checkpoint(path, "voice-encoder")
     if about.get("classes") != list(CLASSES):
         raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")

@@ -153,7 +153,7 @@ def _fill_gaps(stretches: Stretches, frames: int) -> Iterator[tuple[str, int, in
 
 
 def check_stretches(
-    stretches: Stretches, subject: NDArray[np.int64], frames: int, path: Path
+    stretches: Stretches, subject: NDArray[np.int64], frames: int, path: str | Path
 ) -> None:
     """Make sure that a video has the tracks and frames that are asked for.
 
@@ -162,6 +162,7 @@ def check_stretches(
     Raises:
         InputError: it has not.
     """
+    path = Path(path)
     for stretch in stretches:
         where = f"{stretch.source}: {path}" if stretch.source else str(path)
         if problem := explain_no_track(stretch.strategy, subject):
@@ -171,8 +172,8 @@ def check_stretches(
 
 
 def crop_video(
-    path: Path,
-    output: Path,
+    path: str | Path,
+    output: str | Path,
     *,
     subject: str = "main",
     detector: Detector | None = None,
@@ -196,6 +197,8 @@ def crop_video(
         UsageError: no such subject or rotation.
         CheckpointError: the InsightFace pack on the disk is damaged.
     """
+    path = Path(path)
+    output = Path(output)
     return crop_folders(
         path, {output: (Stretch(subject),)}, detector=detector, identity=identity,
         tracking=tracking, cropping=cropping, rotate=rotate, overwrite=overwrite, update=update,
@@ -203,7 +206,7 @@ def crop_video(
 
 
 def crop_folders(
-    path: Path,
+    path: str | Path,
     folders: Mapping[Path, Stretches],
     *,
     detector: Detector | None = None,
@@ -222,6 +225,7 @@ def crop_folders(
         InputError: the video cannot be read, or has not the track or the frames of a stretch.
         OutputError, UsageError, CheckpointError: as `crop_video`.
     """
+    path = Path(path)
     check_rotation(rotate)
     detector = detector or load_detector("retinaface")
     tracking, cropping = tracking or Tracking(), cropping or Cropping()
@@ -267,12 +271,13 @@ def list_tracks(faces: FaceColumns) -> pd.DataFrame:
     return pd.DataFrame(lead | {"detected": faces.detected} | columns)
 
 
-def describe_tracks(folder: Path) -> str:
+def describe_tracks(folder: str | Path) -> str:
     """Return in how many frames of a video the tracks are, those that are there longest first.
 
     Raises:
         InputError: `folder` holds no crops.
     """
+    folder = Path(folder)
     frames = read_faces(folder / FACES_NAME)[0]["frame"].nunique()
     tracks = read_faces(folder / TRACKS_NAME)[0]["subject"]
     counts = tracks.value_counts().sort_index().sort_values(ascending=False, kind="stable")

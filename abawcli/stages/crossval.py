@@ -50,9 +50,9 @@ Results = dict[str, list[FoldScore]]  # head -> folds
 
 
 def cross_validate(
-    features: Iterable[Path],
-    annotations: Iterable[Path],
-    out: Path,
+    features: Iterable[str | Path],
+    annotations: Iterable[str | Path],
+    out: str | Path,
     heads: Sequence[str] = ("gated",),
     folds: int = 5,
     configs: Mapping[str, HeadTraining] | None = None,
@@ -70,6 +70,9 @@ def cross_validate(
         OutputError: the folder holds other folds or runs with other settings, or cannot be written.
         UsageError: no such head or device, or more folds than source videos.
     """
+    features = list(map(Path, features))
+    annotations = list(map(Path, annotations))
+    out = Path(out)
     unknown = [head for head in heads if head not in HEADS]
     if unknown:
         raise UsageError(f"unknown head {unknown[0]!r}; known are {', '.join(HEADS)}")

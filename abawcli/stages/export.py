@@ -22,7 +22,7 @@ from abawcli.formats.tables import read_table
 from abawcli.segments import segment_table
 
 
-def name_exports(videos: Sequence[str], output: Path, exporter: Exporter) -> dict[str, Path]:
+def name_exports(videos: Sequence[str], output: str | Path, exporter: Exporter) -> dict[str, Path]:
     """Return where the labels of each video go: one to `output`, or all into that folder.
 
     `output` is a file if it has the format's suffix and is no folder.
@@ -30,6 +30,7 @@ def name_exports(videos: Sequence[str], output: Path, exporter: Exporter) -> dic
     Raises:
         UsageError: several videos for one file.
     """
+    output = Path(output)
     suffix = Path(f"x{exporter.suffix}").suffix
     if output.suffix.lower() == suffix.lower() and not output.is_dir():
         if len(videos) > 1:
@@ -39,8 +40,8 @@ def name_exports(videos: Sequence[str], output: Path, exporter: Exporter) -> dic
 
 
 def export_table(
-    path: Path,
-    output: Path,
+    path: str | Path,
+    output: str | Path,
     kind: str,
     config: Segmentation | None = None,
     *,
@@ -55,6 +56,8 @@ def export_table(
         OutputError: something else is in the way, or the place cannot be written.
         UsageError: no such format, or several videos for one file.
     """
+    path = Path(path)
+    output = Path(output)
     if kind not in EXPORTERS:
         raise UsageError(f"unknown format {kind!r}; known are {', '.join(EXPORTERS)}")
     exporter, config = EXPORTERS[kind], config or Segmentation()

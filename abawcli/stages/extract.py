@@ -72,7 +72,7 @@ class CropRows:
 
 def extract_video(
     extractor: Extractor,
-    path: Path,
+    path: str | Path,
     subject: str = "main",
     progress: Progress = _say_nothing,
     video: str | None = None,
@@ -85,6 +85,7 @@ def extract_video(
         InputError: as `extract_frames`.
         UsageError: no such way to choose a subject.
     """
+    path = Path(path)
     faces, clock, visual, audio = bytearray(), bytearray(), bytearray(), bytearray()
     for found in extractor.extract_frames(path):
         clock += np.array([found.frame, found.time_s, found.has_audio]).tobytes()
@@ -118,9 +119,9 @@ def extract_video(
 
 def extract_crops(
     extractor: Extractor,
-    folder: Path,
+    folder: str | Path,
     subject: str | None = None,
-    sound: Path | None = None,
+    sound: str | Path | None = None,
     progress: Progress = _say_nothing,
     video: str | None = None,
 ) -> list[Features]:
@@ -132,6 +133,8 @@ def extract_crops(
         InputError: the folder lacks crops that are needed, or is about another subject.
         UsageError: a subject of official crops, or crops are to be rotated.
     """
+    folder = Path(folder)
+    sound = None if sound is None else Path(sound)
     if not is_own_crops(folder) and subject:
         raise UsageError(f"{folder} shows one person only; leave out the subject {subject!r}")
     if extractor.rotate:
@@ -265,12 +268,13 @@ def _choose_people(
         yield str(one), index[row_subject == one]
 
 
-def read_people(folder: Path, subject: str | None, scales: list[float]) -> list[CropRows]:
+def read_people(folder: str | Path, subject: str | None, scales: list[float]) -> list[CropRows]:
     """Return the rows of a folder of our own crops for each subject that is meant.
 
     Raises:
         InputError: the crops are of another subject, or pictures of faces are missing.
     """
+    folder = Path(folder)
     table, _ = read_faces(folder / FACES_NAME)
     made_for = read_subject(folder)
     if subject not in (None, made_for) and made_for != "all":
@@ -325,7 +329,7 @@ def _check_complete(folder: Path, files: Sequence[Sequence[Path]]) -> None:
         )
 
 
-def list_people(folder: Path, video: Path | None) -> CropRows:
+def list_people(folder: str | Path, video: str | Path | None) -> CropRows:
     """Return the rows of a folder of official crops: row k is frame k.
 
     With the video there is a row for each of its frames, with its time; up to two crops more
@@ -334,6 +338,8 @@ def list_people(folder: Path, video: Path | None) -> CropRows:
     Raises:
         InputError: there is no crop, or the crops go further beyond the video.
     """
+    folder = Path(folder)
+    video = None if video is None else Path(video)
     images = list_images(folder)
     last = max(images)
     times = [frame.time_s for frame in read_frames(video)] if video else []
@@ -351,12 +357,12 @@ def list_people(folder: Path, video: Path | None) -> CropRows:
 
 
 def extract_features(
-    path: Path,
-    output: Path,
+    path: str | Path,
+    output: str | Path,
     extractor: Extractor,
     *,
     subject: str | None = None,
-    audio_from: Path | None = None,
+    audio_from: str | Path | None = None,
     video: str | None = None,
     overwrite: bool = False,
     progress: Progress = _say_nothing,
@@ -381,6 +387,9 @@ def extract_features(
         OutputError: something else is in the way, or the place cannot be written.
         UsageError: no such subject or folder, or crops are to be rotated.
     """
+    path = Path(path)
+    output = Path(output)
+    audio_from = None if audio_from is None else Path(audio_from)
     crops = os.path.isdir(path)
     sound = find_sound(path, audio_from, video or name_video(path)) if crops else None
     meant = subject or (read_subject(path) if crops else SUBJECTS[0])

@@ -61,7 +61,7 @@ def resolve_weights(weights: Sequence[float] | None, count: int) -> list[float]:
     return list(weights)
 
 
-def match_tables(folders: Sequence[Path]) -> tuple[dict[Path, list[Path]], dict[str, str]]:
+def match_tables(folders: Sequence[str | Path]) -> tuple[dict[Path, list[Path]], dict[str, str]]:
     """Find the tables that are in all folders, by their names relative to these.
 
     Returns the tables of each name, in the folders' order; and of each name that is not in all
@@ -70,6 +70,7 @@ def match_tables(folders: Sequence[Path]) -> tuple[dict[Path, list[Path]], dict[
     Raises:
         InputError: a folder holds no table.
     """
+    folders = list(map(Path, folders))
     tables = [
         {
             Path(compose_name(str(place))): path
@@ -177,8 +178,8 @@ def _choose_places(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def fuse_files(
-    tables: Sequence[Path],
-    output: Path,
+    tables: Sequence[str | Path],
+    output: str | Path,
     weights: Sequence[float] | None = None,
     *,
     overwrite: bool = False,
@@ -190,6 +191,8 @@ def fuse_files(
         OutputError: something else is in the way, or the place cannot be written.
         UsageError: as `resolve_weights`.
     """
+    tables = list(map(Path, tables))
+    output = Path(output)
     settings = {"weights": resolve_weights(weights, len(tables))}
     made_from = [read_provenance(path) for path in tables]
     work = describe_work("fuse", tables, settings, made_from=made_from)

@@ -19,12 +19,13 @@ LABEL_SUFFIXES = (".txt", ".csv")
 Frames = tuple[NDArray[np.int64], NDArray[np.float64]]  # numbers and times in seconds, each (T,)
 
 
-def read_frame_times(video: Path) -> Frames:
+def read_frame_times(video: str | Path) -> Frames:
     """Return the frames of a video, or of its prediction table, with their times.
 
     Raises:
         InputError: it cannot be read.
     """
+    video = Path(video)
     if video.suffix.lower() in TABLE_SUFFIXES:
         table = read_table(video).drop_duplicates("frame").sort_values("frame")
         return table["frame"].to_numpy(np.int64), table["time_s"].to_numpy(np.float64)
@@ -33,10 +34,10 @@ def read_frame_times(video: Path) -> Frames:
 
 
 def import_file(
-    path: Path,
-    output: Path,
+    path: str | Path,
+    output: str | Path,
     kind: str,
-    video: Path | None = None,
+    video: str | Path | None = None,
     *,
     frames: int | None = None,
     tier: str | None = None,
@@ -60,6 +61,9 @@ def import_file(
         OutputError: something else is in the way, or the place cannot be written.
         UsageError: no such format or suffix, or neither video nor frames.
     """
+    path = Path(path)
+    output = Path(output)
+    video = None if video is None else Path(video)
     if kind not in IMPORTERS:
         raise UsageError(f"unknown format {kind!r}; known are {', '.join(IMPORTERS)}")
     if output.suffix.lower() not in LABEL_SUFFIXES:

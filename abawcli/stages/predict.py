@@ -115,7 +115,7 @@ class Predictor:
         own = about | {"smoothing": smoothing and asdict(smoothing)}
         return own if smoothing else own | {"to_smooth": about["smoothing"]}
 
-    def predict_frames(self, path: Path) -> Iterator[FramePrediction]:
+    def predict_frames(self, path: str | Path) -> Iterator[FramePrediction]:
         """Yield every frame of a video with all its faces, unsmoothed, in order.
 
         With a head that looks at windows of frames, each comes a window later.
@@ -123,6 +123,7 @@ class Predictor:
         Raises:
             InputError: the file cannot be read or holds no frame.
         """
+        path = Path(path)
         stream = self.extractor.extract_frames(path)
         count = self.extractor.config.queue_frames
         chunks = iter(lambda: list(itertools.islice(stream, count)), [])
@@ -183,12 +184,12 @@ class Predictor:
 
     def predict_video(
         self,
-        path: Path,
+        path: str | Path,
         subject: str | Stretches | None = None,
         smooth: bool | Smoothing = True,
         progress: Progress = lambda done, total, what: None,
         video: str | None = None,
-        audio_from: Path | None = None,
+        audio_from: str | Path | None = None,
     ) -> pd.DataFrame:
         """Return the prediction table of a video, picture, sound, feature file or folder of crops.
 
@@ -213,6 +214,8 @@ class Predictor:
             UsageError: no such way to choose a subject; or features or crops are to be rotated.
             CheckpointError: features of other backbones than the recipe's.
         """
+        path = Path(path)
+        audio_from = None if audio_from is None else Path(audio_from)
         if os.path.isdir(path):
             table = self._predict_crops(path, subject, progress, video, audio_from)
         elif path.suffix == FEATURES_SUFFIX:
@@ -263,7 +266,7 @@ class Predictor:
 
     def predict_people(
         self,
-        path: Path,
+        path: str | Path,
         people: Mapping[str, Stretches],
         progress: Progress = lambda done, total, what: None,
     ) -> dict[str, pd.DataFrame]:
@@ -274,6 +277,7 @@ class Predictor:
         Raises:
             InputError, UsageError: as `predict_video`.
         """
+        path = Path(path)
         reading = collect_reading(self.predict_frames(path), progress)
         for stretches in people.values():
             check_stretches(stretches, reading.subject, int(reading.frames[-1]), path)
@@ -287,12 +291,12 @@ class Predictor:
 
 def predict_files(
     predictor: Predictor,
-    path: Path,
+    path: str | Path,
     outputs: Mapping[str, Path],
     people: str | Mapping[str, Stretches] | None = None,
     smoothing: Smoothing | None = None,
     *,
-    audio_from: Path | None = None,
+    audio_from: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress = lambda done, total, what: None,
 ) -> dict[str, PredictSummary]:
@@ -313,6 +317,8 @@ def predict_files(
         InputError, UsageError, CheckpointError: as `Predictor.predict_video`.
         OutputError: something else is in the way, or the place cannot be written.
     """
+    path = Path(path)
+    audio_from = None if audio_from is None else Path(audio_from)
     works = {
         name: _describe_work(predictor, path, name, people, smoothing, audio_from)
         for name in outputs
@@ -375,7 +381,7 @@ def _predict_raw(
 
 
 def predict_video(
-    path: Path | str,
+    path: str | Path,
     recipe: str | Sequence[str] = "compact",
     subject: str | Stretches | None = None,
     smooth: bool | Smoothing = True,
@@ -386,12 +392,14 @@ def predict_video(
 
     For several videos, make a `Predictor` once: loading takes longer than a short clip.
     """
+    path = Path(path)
     predictor = Predictor(recipe, modality=modality, rotate=rotate)
     return predictor.predict_video(Path(path), subject, smooth)
 
 
 def predict_frames(
-    path: Path | str, recipe: str | Sequence[str] = "compact"
+    path: str | Path, recipe: str | Sequence[str] = "compact"
 ) -> Iterator[FramePrediction]:
     """Yield every frame of a video with all its faces as it is done; see `Predictor`."""
+    path = Path(path)
     return Predictor(recipe).predict_frames(Path(path))

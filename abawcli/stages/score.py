@@ -66,7 +66,9 @@ class Scoring:
 
 
 def score_files(
-    predictions: Iterable[Path], annotations: Iterable[Path], config: Scores | None = None
+    predictions: Iterable[str | Path],
+    annotations: Iterable[str | Path],
+    config: Scores | None = None,
 ) -> Scoring:
     """Score prediction files against annotation files, in any form that `formats.tracks` reads.
 
@@ -76,6 +78,8 @@ def score_files(
     Raises:
         InputError: nothing can be scored.
     """
+    predictions = list(map(Path, predictions))
+    annotations = list(map(Path, annotations))
     failed: dict[str, str] = {}
     tracks = gather_tracks(predictions, failed)
     truth = gather_truth(annotations, failed)

@@ -21,8 +21,8 @@ DECIMALS = dict.fromkeys(COLUMNS[3:6], 6) | dict.fromkeys(COLUMNS[6:], 4)
 
 
 def segment_files(
-    tables: Sequence[Path],
-    output: Path,
+    tables: Sequence[str | Path],
+    output: str | Path,
     config: Segmentation | None = None,
     *,
     overwrite: bool = False,
@@ -37,6 +37,8 @@ def segment_files(
         OutputError: something else is in the way, or the place cannot be written.
         UsageError: a duration is negative or not finite.
     """
+    tables = list(map(Path, tables))
+    output = Path(output)
     config = config or Segmentation()
     made_from = [read_provenance(path) for path in tables]
     work = describe_work("segment", tables, asdict(config), made_from=made_from)

@@ -112,7 +112,11 @@ def count_runs(raw: pd.DataFrame, smooth: pd.DataFrame) -> tuple[int, int]:
 
 
 def smooth_file(
-    path: Path, output: Path, config: Smoothing | None = None, *, overwrite: bool = False
+    path: str | Path,
+    output: str | Path,
+    config: Smoothing | None = None,
+    *,
+    overwrite: bool = False,
 ) -> SmoothSummary:
     """Smooth a prediction table into another one; what is finished is not made again.
 
@@ -127,6 +131,8 @@ def smooth_file(
         OutputError: something else is in the way, or the place cannot be written.
         UsageError: an unknown method, or a window that is none.
     """
+    path = Path(path)
+    output = Path(output)
     made_by = read_provenance(path)
     config = config or find_smoothing(made_by)
     work = describe_work("smooth", [path], asdict(config), made_from=[made_by])

@@ -56,7 +56,11 @@ class SubmitSummary(Summary):
 
 
 def submit_files(
-    predictions: Sequence[Path], sample: Path, output: Path, *, overwrite: bool = False
+    predictions: Sequence[str | Path],
+    sample: str | Path,
+    output: str | Path,
+    *,
+    overwrite: bool = False,
 ) -> SubmitSummary:
     """Write a submission of predictions; what is finished is not made again.
 
@@ -64,6 +68,9 @@ def submit_files(
         InputError: as `fill_sample`.
         OutputError: something else is in the way, or the place cannot be written.
     """
+    predictions = list(map(Path, predictions))
+    sample = Path(sample)
+    output = Path(output)
     work = describe_work("submit", [*predictions, sample], {})
     if finished := find_finished(output, work, overwrite):
         return read_summary(finished, SubmitSummary, made=False)
@@ -75,7 +82,7 @@ def submit_files(
 
 
 def fill_sample(
-    predictions: Iterable[Path], sample: Path, config: Submission | None = None
+    predictions: Iterable[str | Path], sample: str | Path, config: Submission | None = None
 ) -> Filled:
     """Give every row of a sample the prediction of its frame, or of the nearest one.
 
@@ -87,6 +94,8 @@ def fill_sample(
         InputError: a file cannot be read, or videos of the sample have no prediction; all such
             videos are named.
     """
+    predictions = list(map(Path, predictions))
+    sample = Path(sample)
     rows = read_submission(sample)
     failed: dict[str, str] = {}
     tracks = gather_tracks(predictions, failed)
@@ -157,7 +166,7 @@ def _warn_of_gaps(
         )  # fmt: skip
 
 
-def find_differences(submission: Path, sample: Path) -> Iterator[str]:
+def find_differences(submission: str | Path, sample: str | Path) -> Iterator[str]:
     """Yield what is not as it must be in a submission, with the line; nothing if it is right.
 
     It must have the exact header and form, a class for every row of the sample, and these rows in
@@ -166,6 +175,8 @@ def find_differences(submission: Path, sample: Path) -> Iterator[str]:
     Raises:
         InputError: one of the files cannot be read, or the sample is none.
     """
+    submission = Path(submission)
+    sample = Path(sample)
     wanted = read_submission(sample)
     text, quirks = read_text(submission, "submission")
     first, _, body = text.partition("\n")

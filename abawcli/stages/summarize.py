@@ -32,8 +32,9 @@ from abawcli.summary import (
 DIGITS = 6  # after the point in csv, as in the tables
 
 
-def name_companions(output: Path) -> dict[str, Path]:
+def name_companions(output: str | Path) -> dict[str, Path]:
     """Return where the tables beside a summary go, by what they hold."""
+    output = Path(output)
     stem = output.with_suffix("")
     return {
         "dictionary": output.with_suffix(".json"),
@@ -43,8 +44,8 @@ def name_companions(output: Path) -> dict[str, Path]:
 
 
 def summarize_files(
-    tables: Sequence[Path],
-    output: Path,
+    tables: Sequence[str | Path],
+    output: str | Path,
     settings: SummarySettings | None = None,
     *,
     groups: Groups | None = None,
@@ -61,6 +62,8 @@ def summarize_files(
         InputError: no table can be read, a row has no time, or the participants file is none.
         OutputError: something else is in the way, or a place cannot be written.
     """
+    tables = list(map(Path, tables))
+    output = Path(output)
     settings = settings or SummarySettings()
     described = asdict(settings) | {
         "by": list(groups.columns) if groups else [],

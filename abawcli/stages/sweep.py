@@ -157,9 +157,9 @@ def _make_folds(pairs: Mapping[str, Pair], count: int) -> Folds:
     return make_folds(list(pairs), labels, min(count, len(sources)))
 
 
-def find_smoothed(predictions: Iterable[Path]) -> list[Path]:
+def find_smoothed(predictions: Iterable[str | Path]) -> list[Path]:
     """Return those prediction files whose provenance says that they are smoothed already."""
-    made = {path: read_provenance(path) for path in predictions}
+    made = {path: read_provenance(path) for path in map(Path, predictions)}
     return [
         path
         for path, provenance in made.items()
@@ -172,8 +172,8 @@ def find_smoothed(predictions: Iterable[Path]) -> list[Path]:
 
 
 def sweep_files(
-    predictions: Collection[Path],
-    annotations: Collection[Path],
+    predictions: Collection[str | Path],
+    annotations: Collection[str | Path],
     config: Sweeping | None = None,
     progress: Progress = lambda done, total, what: None,
 ) -> Sweep:
@@ -188,7 +188,7 @@ def sweep_files(
     """
     config = config or Sweeping()
     failed: dict[str, str] = {}
-    pairs = _pair_up(predictions, annotations, failed)
+    pairs = _pair_up(map(Path, predictions), map(Path, annotations), failed)
     fold_of = _make_folds(pairs, config.folds)
     if smoothed := find_smoothed(predictions):
         LOG.warning(

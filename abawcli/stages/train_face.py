@@ -18,9 +18,9 @@ from abawcli.training.schedule import Schedule
 
 
 def train_face_encoder(
-    images: Path,
-    manifest: Path,
-    out: Path,
+    images: str | Path,
+    manifest: str | Path,
+    out: str | Path,
     backbone: str = COMPACT_FACE,
     config: EncoderTraining | None = None,
     device: str = "auto",
@@ -40,6 +40,9 @@ def train_face_encoder(
         CheckpointError: the backbone cannot be loaded.
         UsageError: no such device, or settings that cannot be.
     """
+    images = Path(images)
+    manifest = Path(manifest)
+    out = Path(out)
     config = config or default_training(backbone)
     if config.epochs < 1 or config.batch_size < 2:
         raise UsageError("training needs at least 1 epoch and batches of at least 2 images")

@@ -40,7 +40,7 @@ def hold_out(data: AnnotatedFeatures, folds: int) -> tuple[VideoSet, VideoSet]:
 
 def train_fusion_head(
     files: Files,
-    out: Path,
+    out: str | Path,
     head: str = "gated",
     config: HeadTraining | None = None,
     valid_files: Files | None = None,
@@ -60,6 +60,7 @@ def train_fusion_head(
         OutputError: the folder holds a run with other settings, or cannot be written.
         UsageError: no such head or device, or settings that cannot be.
     """
+    out = Path(out)
     config = config or default_head_training(head)
     chosen = choose_device(device)
     data = read_annotated(*files)

@@ -17,9 +17,9 @@ from abawcli.training.voice_task import VoiceTask
 
 
 def train_voice_encoder(
-    audio: Path,
-    manifest: Path,
-    out: Path,
+    audio: str | Path,
+    manifest: str | Path,
+    out: str | Path,
     config: VoiceTraining | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -37,6 +37,9 @@ def train_voice_encoder(
         OutputError: the folder holds a run with other settings, or cannot be written.
         UsageError: no such device, or settings that cannot be.
     """
+    audio = Path(audio)
+    manifest = Path(manifest)
+    out = Path(out)
     config = config or VoiceTraining()
     if config.epochs < 1 or config.batch_size < 2:
         raise UsageError("training needs at least 1 epoch and batches of at least 2 sounds")

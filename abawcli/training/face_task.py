@@ -159,8 +159,9 @@ class FaceTask:
         f1 = dict(zip(CLASSES, score.f1.tolist(), strict=True))
         return {"accuracy": score.accuracy, "macro_f1": score.macro_f1, "f1": f1}
 
-    def save(self, network: FaceNetwork, out: Path, row: dict[str, Any]) -> None:
+    def save(self, network: FaceNetwork, out: str | Path, row: dict[str, Any]) -> None:
         """Write backbone and classifier, without the training head."""
+        out = Path(out)
         weights = network.state_dict().items()
         kept = halve_matrices({k: v for k, v in weights if not k.startswith("head.")})
         metadata = {

@@ -152,8 +152,9 @@ class HeadTask:
         f1 = dict(zip(CLASSES, score.f1.tolist(), strict=True))
         return {"accuracy": score.accuracy, "macro_f1": score.macro_f1, "f1": f1}
 
-    def save(self, network: Head, out: Path, row: dict[str, Any]) -> None:
+    def save(self, network: Head, out: str | Path, row: dict[str, Any]) -> None:
         """Write the head with what it was trained on and the smoothing of its predictions."""
+        out = Path(out)
         metadata = self.describe() | {
             "command": "train head",
             "smoothing": asdict(self.config.smoothing),
@@ -163,8 +164,9 @@ class HeadTask:
         save_head(out / HEAD_NAME, self.name, network, self.config.network, metadata)
 
 
-def make_loop(task: HeadTask, out: Path) -> TrainingLoop[Head, Batch]:
+def make_loop(task: HeadTask, out: str | Path) -> TrainingLoop[Head, Batch]:
     """Return the training loop of a head, with the run's folder `out`."""
+    out = Path(out)
     config = task.config
     schedule = Schedule(
         config.epochs, warmup_share=config.warmup, last_share=config.last_lr / config.lr

@@ -68,7 +68,7 @@ class Task(Protocol[Network, Batch]):
     def validate(self, network: Network) -> dict[str, Any]:
         """Return figures of a network, with `macro_f1`; none if there is nothing to validate on."""
 
-    def save(self, network: Network, out: Path, row: dict[str, Any]) -> None:
+    def save(self, network: Network, out: str | Path, row: dict[str, Any]) -> None:
         """Write the checkpoint of a network with the figures of its epoch."""
 
 
@@ -113,7 +113,7 @@ class TrainingLoop(Generic[Network, Batch]):
     def __init__(
         self,
         task: Task[Network, Batch],
-        out: Path,
+        out: str | Path,
         schedule: Schedule,
         accelerator: Accelerator,
         *,
@@ -133,6 +133,7 @@ class TrainingLoop(Generic[Network, Batch]):
                 weights are.
             clip_norm: largest norm of the gradient; None: it is not clipped.
         """
+        out = Path(out)
         self.task, self.out, self.schedule = task, out, schedule
         self.seed, self.clip_norm = seed, clip_norm
         self.accelerator = accelerator

@@ -29,7 +29,7 @@ METRICS_NAME = "metrics.jsonl"
 History = list[dict[str, Any]]  # a row of figures an epoch
 
 
-def open_run(out: Path, settings: dict[str, Any], result: str, overwrite: bool) -> None:
+def open_run(out: str | Path, settings: dict[str, Any], result: str, overwrite: bool) -> None:
     """Make or reopen a run's folder, whose outcome is the file `result`.
 
     With `overwrite` the run begins anew; the old outcome stays until there is a new one.
@@ -38,6 +38,7 @@ def open_run(out: Path, settings: dict[str, Any], result: str, overwrite: bool) 
         OutputError: the folder holds a run with other settings, or files in the way that no run
             wrote, which no option replaces; or it cannot be written.
     """
+    out = Path(out)
     path = out / CONFIG_NAME
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     with report_errors(out, out):
@@ -84,8 +85,9 @@ def _are_alike(first: str, second: str) -> bool:
     return drop_spelling(one) == drop_spelling(other)
 
 
-def save_state(out: Path, model: nn.Module, optimizer: Optimizer, history: History) -> None:
+def save_state(out: str | Path, model: nn.Module, optimizer: Optimizer, history: History) -> None:
     """Write everything that the next epoch needs, as tensors and JSON, and the figures."""
+    out = Path(out)
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
@@ -99,8 +101,9 @@ def _list_figures(history: History) -> str:
     return "".join(json.dumps(row) + "\n" for row in history)
 
 
-def load_state(out: Path, model: nn.Module, optimizer: Optimizer) -> History:
+def load_state(out: str | Path, model: nn.Module, optimizer: Optimizer) -> History:
     """Go on after the last finished epoch; return the figures so far, none if there is none."""
+    out = Path(out)
     if not (out / STATE_NAME).exists():
         return []
     tensors, about = load_checkpoint(out / STATE_NAME, "training-state")

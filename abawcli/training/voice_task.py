@@ -180,8 +180,9 @@ class VoiceTask:
         logits: Tensor = network.classifier.expression(mean[valid])
         return logits.cpu()
 
-    def save(self, network: VoiceNetwork, out: Path, row: dict[str, Any]) -> None:
+    def save(self, network: VoiceNetwork, out: str | Path, row: dict[str, Any]) -> None:
         """Write the weights in float16: what that loses is below what figures show."""
+        out = Path(out)
         metadata = {
             "kind": "voice-encoder",
             "backbone": COMPACT_VOICE,

@@ -26,23 +26,25 @@ STYLES = {
 }
 
 
-def check_plot_name(path: Path) -> None:
+def check_plot_name(path: str | Path) -> None:
     """Make sure, before any work is done, that `path` can name a picture.
 
     Raises:
         UsageError: the suffix belongs to no format.
     """
+    path = Path(path)
     if path.suffix.lower() not in PLOT_SUFFIXES:
         raise UsageError(f"{path} is no picture name; end it in {', '.join(sorted(PLOT_SUFFIXES))}")
 
 
-def write_figure(figure: "Figure", path: Path, provenance: Provenance) -> None:
+def write_figure(figure: "Figure", path: str | Path, provenance: Provenance) -> None:
     """Write a picture, whole or not at all.
 
     Raises:
         UsageError: the suffix belongs to no format.
         OutputError: the place cannot be written.
     """
+    path = Path(path)
     check_plot_name(path)
     with write_result(path, provenance) as temporary:
         figure.savefig(temporary, dpi=DPI, format=path.suffix.lower()[1:])

@@ -39,7 +39,7 @@ class SheetSummary(Summary):
 
 def cut_pictures(
     cells: pd.DataFrame,
-    video: Path,
+    video: str | Path,
     config: ContactSheet,
     update: Update | None = None,
     rotate: int = 0,
@@ -49,6 +49,7 @@ def cut_pictures(
     Raises:
         InputError: the video cannot be read.
     """
+    video = Path(video)
     wanted = dict(iter(cells.groupby("frame")))
     pictures: Pictures = {}
     for frame in read_frames(video, rotate) if wanted else ():
@@ -66,8 +67,9 @@ def cut_pictures(
     return pictures
 
 
-def collect_crops(cells: pd.DataFrame, folder: Path, config: ContactSheet) -> Pictures:
+def collect_crops(cells: pd.DataFrame, folder: str | Path, config: ContactSheet) -> Pictures:
     """Return those of the pictures that were cropped, from the folder."""
+    folder = Path(folder)
     scales = find_scales(folder)
     pictures: Pictures = {}
     for subject, frame in cells.loc[cells["cropped"], ["subject", "frame"]].to_numpy().tolist():
@@ -81,8 +83,8 @@ def collect_crops(cells: pd.DataFrame, folder: Path, config: ContactSheet) -> Pi
 
 
 def make_sheet(
-    folder: Path,
-    output: Path,
+    folder: str | Path,
+    output: str | Path,
     *,
     config: ContactSheet | None = None,
     overwrite: bool = False,
@@ -96,6 +98,8 @@ def make_sheet(
         InputError: `abaw crop` did not write the folder, or it is damaged.
         OutputError: something else is in the way, or the place cannot be written.
     """
+    folder = Path(folder)
+    output = Path(output)
     config = config or ContactSheet()
     tracks, about = read_tracks(folder)
     video = find_recorded(folder, about)

@@ -55,9 +55,10 @@ class _Page:
 
 
 def draw_sheet(
-    path: Path, tracks: Tracks, cells: pd.DataFrame, pictures: Pictures, config: ContactSheet
+    path: str | Path, tracks: Tracks, cells: pd.DataFrame, pictures: Pictures, config: ContactSheet
 ) -> None:
     """Draw the sheet and write it to `path`, .jpg or .png."""
+    path = Path(path)
     shown = sorted(tracks.numbers[: config.rows])
     page = _open_page(config, len(shown))
     _draw_head(page, tracks)

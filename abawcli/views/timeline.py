@@ -223,9 +223,9 @@ class PlotSettings:
 
 
 def plot_files(
-    tables: Sequence[Path],
-    output: Path,
-    labels: Sequence[Path] = (),
+    tables: Sequence[str | Path],
+    output: str | Path,
+    labels: Sequence[str | Path] = (),
     settings: PlotSettings | None = None,
     *,
     overwrite: bool = False,
@@ -240,6 +240,9 @@ def plot_files(
         OutputError: something else is in the way, or the place cannot be written.
         UsageError: no picture's suffix, or a span that ends before it begins.
     """
+    tables = list(map(Path, tables))
+    output = Path(output)
+    labels = list(map(Path, labels))
     settings = settings or PlotSettings()
     check_plot_name(output)
     if not settings.from_s < settings.to_s:

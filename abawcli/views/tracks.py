@@ -40,12 +40,13 @@ class Tracks:
         return np.asarray((times_s - self.times_s[0]) / (self.end_s - self.times_s[0]))
 
 
-def read_tracks(folder: Path) -> tuple[Tracks, dict[str, Any]]:
+def read_tracks(folder: str | Path) -> tuple[Tracks, dict[str, Any]]:
     """Return the tracks of the video of a folder of crops, and the crops' provenance.
 
     Raises:
         InputError: `abaw crop` did not write the folder, or a table in it cannot be read.
     """
+    folder = Path(folder)
     if not is_own_crops(folder):
         raise InputError(f"{folder} is no folder that `abaw crop` wrote for a video")
     crops, about = read_faces(folder / FACES_NAME)
