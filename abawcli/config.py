@@ -78,6 +78,18 @@ class Tracking:
     # one frame to the next is somebody else's
 
 
+QUALITY = ("sharpness", "yaw", "roll", "face_quality")  # columns about a face; `faces.quality`
+
+
+@dataclass(frozen=True)
+class FaceQuality:
+    """What the embedded face encoder learned from: FER+, grey faces of 48x48 pixels."""
+
+    side: int = 48  # pixels of a face's longer side; a smaller one has to be enlarged for it
+    sharpness: float = 0.46  # 99 of 100 FER+ faces are sharper (`benchmarks/face_quality.py`)
+    poor_share: float = 0.5  # of rows with a face that are below either, from which on it is said
+
+
 @dataclass(frozen=True)
 class Cropping:
     """Square crops written as files."""

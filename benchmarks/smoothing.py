@@ -50,7 +50,7 @@ def make_table(p: NDArray[np.float64], valid: NDArray[np.bool_], videos: int) ->
         **dict.fromkeys(["face_score", *"xywh"], np.where(valid, 0.9, np.nan)),
         **dict(zip(PROBABILITIES, np.where(valid[:, None], p, np.nan).T, strict=True)),
     }
-    return pd.DataFrame(columns)[COLUMNS]
+    return pd.DataFrame(columns).reindex(columns=COLUMNS)
 
 
 def smooth_videos(

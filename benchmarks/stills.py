@@ -52,6 +52,7 @@ def lay_out(visual: NDArray[np.float16], like: Features, name: str) -> Features:
         has_audio=np.zeros(count, bool),
         box=np.full((count, 4), np.nan, np.float32),
         face_score=np.full(count, np.nan, np.float32),
+        quality=np.full((count, 4), np.nan, np.float32),
         about=like.about | {"video": name, "source": {"kind": "stills"}},
     )
 

@@ -48,6 +48,7 @@ def make_features(
         time_s=np.arange(frames) / 25,
         box=np.full((frames, 4), np.nan, np.float32),
         face_score=np.full(frames, np.nan, np.float32),
+        quality=np.full((frames, 4), np.nan, np.float32),
         about=known,
         **arrays,
     )

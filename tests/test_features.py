@@ -41,6 +41,7 @@ def make_features(rows: int = 5, **about: Any) -> Features:
         has_audio=has_audio,
         box=np.where(has_visual[:, None], 1, np.nan).repeat(4, axis=1).astype(np.float32),
         face_score=np.where(has_visual, 0.9, np.nan).astype(np.float32),
+        quality=np.where(has_visual[:, None], 0.5, np.nan).repeat(4, axis=1).astype(np.float32),
         about=known | about,
     )
 

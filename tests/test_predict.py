@@ -17,7 +17,7 @@ from blob_faces import BlobDetector, picture
 from media_files import Sound, write_media
 from sample_features import SMALL_DUAL, small_network
 
-from abawcli.config import Prediction, Smoothing
+from abawcli.config import QUALITY, Prediction, Smoothing
 from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.hashing import hash_file
@@ -135,7 +135,7 @@ def windows(tmp_path: Path) -> Predictor:
 def test_windows_of_a_stream_are_those_of_features(windows: Predictor, tmp_path: Path) -> None:
     clip, features = SAMPLES / "leaves_and_returns_vfr.mp4", tmp_path / "f.safetensors"
     extract_features(clip, features, windows.extractor)
-    columns = ["frame", "time_s", "found", "source", "label", *PROBABILITIES]
+    columns = ["frame", "time_s", "found", "source", "label", *PROBABILITIES, *QUALITY]
     for smooth in (False, True):
         direct, later = (
             windows.predict_video(path, smooth=smooth)[columns] for path in (clip, features)
@@ -334,7 +334,7 @@ def test_features_give_what_the_video_gives(tmp_path: Path) -> None:
     clip, features = SAMPLES / "leaves_and_returns_vfr.mp4", tmp_path / "f.safetensors"
     predictor = Predictor(device="cpu")
     extract_features(clip, features, predictor.extractor)
-    columns = ["frame", "time_s", "found", "source", "label", *PROBABILITIES]
+    columns = ["frame", "time_s", "found", "source", "label", *PROBABILITIES, *QUALITY]
     direct, later = (predictor.predict_video(path)[columns] for path in (clip, features))
     pd.testing.assert_frame_equal(direct, later, atol=1e-6)
     about = read_features(features).about

@@ -46,11 +46,12 @@ def test_csv_is_plain_text_with_fixed_decimals_and_empty_cells(tmp_path: Path) -
     header, first, second = path.read_text().splitlines()
     assert header == (
         "video,frame,time_s,subject,found,face_score,x,y,w,h,source,label,confidence,"
-        "p_neutral,p_anger,p_disgust,p_fear,p_happiness,p_sadness,p_surprise,p_other"
+        "p_neutral,p_anger,p_disgust,p_fear,p_happiness,p_sadness,p_surprise,p_other,"
+        "sharpness,yaw,roll,face_quality"
     )
     assert first.startswith("clip,1,0.000000,main,true,0.9000,100.25,100.25,100.25,100.25,visual,1")
-    assert first.endswith(",0.650000,0.050000,0.650000" + ",0.050000" * 6)
-    assert second == "clip,2,0.040000,main,false,,,,,,none,-1" + "," * 9
+    assert first.endswith(",0.650000,0.050000,0.650000" + ",0.050000" * 6 + "," * 4)
+    assert second == "clip,2,0.040000,main,false,,,,,,none,-1" + "," * 13
 
 
 rows = st.lists(

@@ -3,8 +3,9 @@
 Pitch is not among it: a long nose and a head that is lowered look alike in five points.
 """
 
+import math
+
 import numpy as np
-from numpy.typing import NDArray
 
 from abawcli.config import UPRIGHT_DEGREES
 from abawcli.faces.detect import Floats
@@ -23,8 +24,8 @@ def find_roll(landmarks: Floats) -> float:
     That is the way from between the eyes to the middle of the mouth (landmarks (5, 2)); 0 is
     upright, and so are landmarks that are all in one point.
     """
-    across, down = landmarks[3:].mean(axis=0) - landmarks[:2].mean(axis=0)
-    return float(np.degrees(np.arctan2(-across, down)))
+    (ax, ay), (bx, by), _, (cx, cy), (dx, dy) = landmarks.tolist()
+    return math.degrees(math.atan2(ax + bx - cx - dx, cy + dy - ay - by))
 
 
 def count_quarters(landmarks: Floats) -> int:
@@ -39,12 +40,10 @@ def count_quarters(landmarks: Floats) -> int:
 def find_yaw(landmarks: Floats) -> float:
     """Return by how many degrees, -90..90, a face looks to the right of the picture.
 
-    The mean head is turned, scaled and moved to the landmarks (5, 2), without perspective. The
-    picture is turned by the roll before, so that right means the head's own.
+    The mean head is turned, scaled and moved to the landmarks (5, 2), without perspective; right
+    means the head's own, which is turned by its roll.
     """
-    roll = np.radians(find_roll(landmarks))
-    turn = np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
-    points = (landmarks - landmarks.mean(axis=0)) @ turn.T
-    left, _, right = np.linalg.svd(_FIT @ points, full_matrices=False)  # (3, 2)
-    axes: NDArray[np.float64] = left @ right  # columns: the picture's axes seen from the head
-    return float(np.degrees(np.arcsin(np.clip(axes[2, 0], -1, 1))))
+    roll = math.radians(find_roll(landmarks))
+    x, y, z = (_FIT @ landmarks @ (math.cos(roll), math.sin(roll))).tolist()  # across, in the head
+    length = math.sqrt(x * x + y * y + z * z)
+    return math.degrees(math.asin(z / length)) if length > 0 else 0.0

@@ -42,6 +42,10 @@ class Picture(Protocol):
 FrameT = TypeVar("FrameT", bound=Picture)
 
 
+Quality = tuple[float, float, float, float]  # of `config.QUALITY`
+_UNRATED: Quality = (np.nan, np.nan, np.nan, np.nan)
+
+
 @dataclass(frozen=True)
 class TrackedFace:
     """A subject in one frame, in pixels of the frame."""
@@ -51,6 +55,7 @@ class TrackedFace:
     score: float
     landmarks: Floats  # (5, 2)
     detected: bool  # False: interpolated between two detections
+    quality: Quality = _UNRATED  # until `quality.rate_faces`
 
 
 @dataclass(frozen=True)

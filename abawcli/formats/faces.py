@@ -8,6 +8,7 @@
     x, y, w, h            the face's box in pixels of the displayed frame
     x0, y0 .. x4, y4      landmarks: left eye, right eye, nose, left and right corner of the
                           mouth, as seen in the picture
+    sharpness .. face_quality  how well the face can be read (`faces.quality`)
 
 `tracks.parquet` has the same columns and a row for each face of everybody who was followed,
 whoever was asked for: what there is to choose from.
@@ -25,6 +26,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
+from abawcli.config import QUALITY
 from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.atomic import write_whole
 from abawcli.formats.tensors import parse_object
@@ -41,7 +43,7 @@ SCHEMA = pa.schema(
         ("subject", pa.int64()),
         ("found", pa.bool_()),
         ("detected", pa.bool_()),
-        *((name, pa.float32()) for name in ("score", *BOX, *LANDMARKS)),
+        *((name, pa.float32()) for name in ("score", *BOX, *LANDMARKS, *QUALITY)),
     ]
 )
 
@@ -71,6 +73,9 @@ def read_faces(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     try:
         with path.open("rb") as file:
             rows = pa.parquet.ParquetFile(file).read()
+        for name in QUALITY:  # older files have none
+            if name not in rows.column_names:
+                rows = rows.append_column(name, pa.nulls(len(rows), pa.float32()))
         rows.validate(full=True)
         missing = [name for name in SCHEMA.names if name not in rows.column_names]
         if missing:

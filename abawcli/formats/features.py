@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from abawcli import __version__
+from abawcli.config import QUALITY
 from abawcli.errors import InputError
 from abawcli.formats.provenance import Provenance, write_result
 from abawcli.formats.tensors import METADATA_KEY, open_tensors, read_description, saving_tensors
@@ -37,6 +38,7 @@ TYPES: dict[str, type[np.generic]] = {
     "has_audio": np.bool_,
     "box": np.float32,
     "face_score": np.float32,
+    "quality": np.float32,
 }
 MODALITIES = ("visual", "audio")
 # What every description has, and of which kind.
@@ -60,6 +62,7 @@ class Features:
     has_audio: NDArray[np.bool_]  # (T,)
     box: NDArray[np.float32]  # (T, 4) x, y, w, h in pixels; NaN where there is none
     face_score: NDArray[np.float32]  # (T,) NaN likewise
+    quality: NDArray[np.float32]  # (T, 4) the columns of `config.QUALITY`; NaN likewise
     about: dict[str, Any]  # JSON
 
 
@@ -100,6 +103,8 @@ def read_features(path: str | Path) -> Features:
     with open_tensors(path, "np") as file:
         about = _read_about(path, file)
         arrays = {name: file.get_tensor(name) for name in TYPES if name in file.keys()}  # noqa: SIM118
+    if "quality" not in arrays and "frame" in arrays:  # a file of an older version
+        arrays["quality"] = np.full((len(arrays["frame"]), len(QUALITY)), np.nan, np.float32)
     _check_arrays(path, arrays)
     features = Features(**arrays, about=about)
     for name in MODALITIES:
@@ -130,7 +135,7 @@ def _check_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     for name, kind in TYPES.items():
         if name not in arrays:
             raise InputError(f"{path} has no array {name}")
-        dimensions = 2 if name in (*MODALITIES, "box") else 1
+        dimensions = 2 if name in (*MODALITIES, "box", "quality") else 1
         if arrays[name].dtype != kind or arrays[name].ndim != dimensions:
             raise InputError(
                 f"{path}: {name} is {arrays[name].dtype} {arrays[name].shape}, "
@@ -144,6 +149,10 @@ def _check_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
         raise InputError(f"{path} holds no rows")
     if arrays["box"].shape[1] != 4:
         raise InputError(f"{path}: box has {arrays['box'].shape[1]} columns, not x, y, w, h")
+    if arrays["quality"].shape[1] != len(QUALITY):
+        raise InputError(
+            f"{path}: quality has {arrays['quality'].shape[1]} columns, not {', '.join(QUALITY)}"
+        )
     later = np.diff(arrays["frame"]) > 0
     if arrays["frame"][0] < 1 or not later.all():
         raise InputError(f"{path}: frames must be numbers from 1 in ascending order")

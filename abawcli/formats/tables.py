@@ -11,6 +11,8 @@ Columns, in this order:
     source                what the label rests on: av, visual, audio, filled, none
     label, confidence     class 0..7 and its probability; -1 and nothing where source is none
     p_neutral .. p_other  probabilities, together 1; nothing where source is none
+    sharpness, yaw, roll, face_quality
+                          how well the face can be read; nothing in tables of older versions
 
 Missing values are empty cells in csv, nulls in parquet and NaN in a DataFrame.
 """
@@ -30,6 +32,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from abawcli.config import QUALITY
 from abawcli.errors import InputError, UsageError, explain_os_error
 from abawcli.formats.inputs import check_input
 from abawcli.formats.lines import check_commas
@@ -56,7 +59,7 @@ SCHEMA = pa.schema(
         *((name, pa.float64()) for name in ("face_score", "x", "y", "w", "h")),
         ("source", pa.string()),
         ("label", pa.int64()),
-        *((name, pa.float64()) for name in ("confidence", *PROBABILITY_COLUMNS)),
+        *((name, pa.float64()) for name in ("confidence", *PROBABILITY_COLUMNS, *QUALITY)),
     ]
 )
 COLUMNS: list[str] = SCHEMA.names
@@ -74,9 +77,11 @@ TYPES: dict[str, pa.DataType] = {field.name: field.type for field in SCHEMA} | d
 ALWAYS_PRESENT = ("video", "frame", "subject", "found", "source", "label")
 # Digits after the point in csv. Microseconds: finer than any container's clock in use. Eight
 # probabilities of 6 digits still sum to 1 within 4e-6.
-DECIMALS = {"time_s": 6, "face_score": 4, "x": 2, "y": 2, "w": 2, "h": 2, "confidence": 6} | {
-    name: 6 for name in PROBABILITIES
-}
+DECIMALS = (
+    {"time_s": 6, "face_score": 4, "x": 2, "y": 2, "w": 2, "h": 2, "confidence": 6}
+    | {name: 6 for name in PROBABILITIES}
+    | {"sharpness": 3, "yaw": 1, "roll": 1, "face_quality": 3}
+)
 MAX_FRAME = 9_999_999  # 46 hours at 60 a second; arrays by frame number are as long as the last one
 MAX_NUMBER = 1e9  # no time in seconds and no place in pixels is as large; inf is none of them
 SUM_TOLERANCE = 1e-3  # tables of other programs may have as few as 4 digits
@@ -148,9 +153,9 @@ def check_table_name(path: str | Path) -> None:
 def write_table(table: pd.DataFrame, path: str | Path, provenance: Provenance) -> None:
     """Write a prediction table, whole or not at all, with its provenance beside it.
 
-    `table` has the columns of this module; others are not written. What is no Unicode in a video's
-    name becomes replacement characters. The provenance goes into a
-    file of its own for csv and parquet alike, so that `provenance.find_finished` has one place to
+    `table` has the columns of this module, the last four at will; others are not written. What is
+    no Unicode in a video's name becomes replacement characters. The provenance goes into a file of
+    its own for csv and parquet alike, so that `provenance.find_finished` has one place to
     look; parquet carries a copy in its schema metadata under `abaw`.
 
     Raises:
@@ -160,10 +165,15 @@ def write_table(table: pd.DataFrame, path: str | Path, provenance: Provenance) -
     path = Path(path)
     check_table_name(path)
     schema = SCHEMA.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
-    known = table[COLUMNS].assign(video=table["video"].map(decode_name))
+    known = _complete(table)[COLUMNS].assign(video=table["video"].map(decode_name))
     rows = pa.Table.from_pandas(known, schema=schema, preserve_index=False)
     with write_result(path, provenance) as temporary:
         WRITERS[path.suffix.lower()](rows, temporary)
+
+
+def _complete(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with empty columns in the place of those that older versions have not."""
+    return table.assign(**{name: np.nan for name in QUALITY if name not in table})
 
 
 def set_probabilities(
@@ -287,7 +297,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
             cannot be; the message names the line (csv) or row (parquet, from 1).
     """
     path = Path(path)
-    table = _load(path, COLUMNS)
+    table = _complete(_load(path, COLUMNS, QUALITY))[COLUMNS]
     _check_numbers(path, table)
     p = table[PROBABILITIES].to_numpy()  # (N, 8)
     none = (table["source"] == "none").to_numpy()

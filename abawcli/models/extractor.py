@@ -31,6 +31,7 @@ from abawcli.faces.crop import crop_frame
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.pose import count_quarters
+from abawcli.faces.quality import rate_faces
 from abawcli.faces.track import TrackedFace, track_faces
 from abawcli.formats.features import drop_spelling
 from abawcli.formats.inputs import SOUND_SUFFIXES
@@ -75,7 +76,8 @@ def encode_faces(
     path = Path(path)
 
     def cut() -> Iterator[tuple[SeenFrame, list[Crops]]]:
-        for tracked in track_faces(read_frames(path, rotate), detector, identity=identity):
+        followed = track_faces(read_frames(path, rotate), detector, identity=identity)
+        for tracked in rate_faces(followed):
             frame = tracked.frame
             crops = [
                 np.stack(crop_frame(frame, face.box, how.crop_scales, how.resize, turn))

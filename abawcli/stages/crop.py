@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.config import Cropping, Tracking
+from abawcli.config import QUALITY, Cropping, Tracking
 from abawcli.errors import InputError
 from abawcli.faces.crop import Image, crop_frame
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.pose import count_quarters
+from abawcli.faces.quality import rate_faces
 from abawcli.faces.subjects import explain_no_track, lay_rows
 from abawcli.faces.track import TrackedFrame, track_faces
 from abawcli.formats.faces import (
@@ -40,7 +41,7 @@ from abawcli.media.video import check_rotation, read_frames
 
 Update = Callable[[int, int | None, str], None]
 _NOTED = 12  # tracks in a note, which is a line of text
-_VALUES = ("score", *BOX, *LANDMARKS)
+_VALUES = ("score", *BOX, *LANDMARKS, *QUALITY)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class FaceColumns:
     frame: NDArray[np.int64]  # (N,)
     subject: NDArray[np.int64]  # (N,)
     detected: NDArray[np.bool_]  # (N,)
-    values: NDArray[np.float64]  # (N, 15) score, box, landmarks
+    values: NDArray[np.float64]  # (N, 19) score, box, landmarks, quality
 
     @property
     def boxes(self) -> NDArray[np.float64]:
@@ -79,7 +80,7 @@ def collect_faces(
         clock.extend((item.frame.number, item.frame.time_s))
         for face in item.faces:
             faces.extend((item.frame.number, face.subject, face.detected, face.score))
-            faces.extend((*face.box, *face.landmarks.ravel().tolist()))
+            faces.extend((*face.box, *face.landmarks.ravel().tolist(), *face.quality))
         if update:
             update(item.frame.number, None, "faces")
     times = np.frombuffer(clock).reshape(-1, 2)
@@ -245,7 +246,7 @@ def crop_folders(
     if todo:
         with keep_warnings(*todo.values()):
             tracked = track_faces(read_frames(path, rotate), detector, tracking, identity)
-            faces = collect_faces(tracked, update)
+            faces = collect_faces(rate_faces(tracked), update)
             for output in todo:
                 check_stretches(folders[output], faces.subject, int(faces.frames[-1]), path)
             tables = {output: tabulate_faces(faces, folders[output]) for output in todo}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawcli.config import SUBJECTS, is_strategy
+from abawcli.config import QUALITY, SUBJECTS, is_strategy
 from abawcli.errors import InputError, UsageError
 from abawcli.faces.crop import read_square
 from abawcli.faces.subjects import explain_no_track, lay_rows
@@ -40,6 +40,8 @@ from abawcli.models.extractor import Extractor
 from abawcli.models.stream import Crops, Rows, encode_in_batches
 
 LOG = logging.getLogger(__name__)
+Floats = NDArray[np.float32]
+Place = tuple[Floats, Floats, Floats]  # box (T, 4), score (T,), quality (T, 4)
 Heard = tuple[NDArray[np.float16], NDArray[np.bool_]]  # (T, Da), (T,)
 Progress = Callable[[int, int | None, str], None]  # frames done, their total if known, what
 
@@ -65,8 +67,7 @@ class CropRows:
     subject: str
     frame: NDArray[np.int64]  # (T,)
     time_s: NDArray[np.float64]  # (T,)
-    box: NDArray[np.float32]  # (T, 4)
-    score: NDArray[np.float32]  # (T,)
+    place: Place
     files: list[list[Path]]  # of each row, one a scale; [] where there is no face
 
 
@@ -91,12 +92,12 @@ def extract_video(
         clock += np.array([found.frame, found.time_s, found.has_audio]).tobytes()
         audio += round_features(found.audio).tobytes()
         for face, row in zip(found.faces, found.visual, strict=True):
-            who = [found.frame, face.subject, *face.box, face.score]
+            who = [found.frame, face.subject, *face.box, face.score, *face.quality]
             faces += np.array(who, np.float64).tobytes()
             visual += round_features(row).tobytes()
         progress(found.frame, None, "")
     times = np.frombuffer(clock).reshape(-1, 3)
-    people = np.frombuffer(faces).reshape(-1, 7)
+    people = np.frombuffer(faces).reshape(-1, 7 + len(QUALITY))
     wide, deep = extractor.widths
     if extractor.modality == "audio" and not times[:, 2].any():
         LOG.warning("%s: nothing that is listened for is heard in its sound", path)
@@ -202,8 +203,7 @@ def _encode_files(
             visual[k], has_visual[k] = round_features(np.mean(seen, axis=0)), True
         progress(k + 1, count, "")
     return Features(
-        rows.frame, rows.time_s, visual, heard[0], has_visual, heard[1], rows.box, rows.score,
-        about,
+        rows.frame, rows.time_s, visual, heard[0], has_visual, heard[1], *rows.place, about,
     )  # fmt: skip
 
 
@@ -239,7 +239,7 @@ class _Collected:
     time_s: NDArray[np.float64]  # (F,)
     audio: NDArray[np.float16]  # (F, Da)
     has_audio: NDArray[np.bool_]  # (F,)
-    people: NDArray[np.float64]  # (N, 7) frame, track, x, y, w, h, score
+    people: NDArray[np.float64]  # (N, 11) frame, track, x, y, w, h, score, quality
     visual: NDArray[np.float16]  # (N, Dv)
 
     def lay_out(self, index: NDArray[np.int64], about: dict[str, Any]) -> Features:
@@ -247,12 +247,17 @@ class _Collected:
         there = index >= 0
         visual = np.zeros((len(index), self.visual.shape[1]), np.float16)
         visual[there] = self.visual[index[there]]
-        place = np.full((len(index), 5), np.nan, np.float32)  # box and score
-        place[there] = self.people[index[there], 2:]
         return Features(
             self.frame, self.time_s, visual, self.audio, there, self.has_audio,
-            place[:, :4], place[:, 4], about,
+            *_lay_places(self.people, index), about,
         )  # fmt: skip
+
+
+def _lay_places(people: NDArray[np.float64], index: NDArray[np.int64]) -> Place:
+    """Return where the faces `index` (T,) are and how good, NaN where it is -1."""
+    place = np.full((len(index), people.shape[1] - 2), np.nan, np.float32)
+    place[index >= 0] = people[index[index >= 0], 2:]
+    return place[:, :4], place[:, 4], place[:, 5:]
 
 
 def _choose_people(
@@ -283,7 +288,7 @@ def read_people(folder: str | Path, subject: str | None, scales: list[float]) ->
             f"crop again with --subject {subject}"
         )
     found = table[table["found"]]
-    people = found[["frame", "subject", *BOX, "score"]].to_numpy(np.float64)
+    people = found[["frame", "subject", *BOX, "score", *QUALITY]].to_numpy(np.float64)
     frames, first = np.unique(table["frame"].to_numpy(), return_index=True)
     time_s = table["time_s"].to_numpy()[first]
     if made_for == "all":
@@ -308,14 +313,12 @@ def _lay_crops(
     scales: list[float],
     by_subject: bool,
 ) -> CropRows:
-    place = np.full((len(index), 5), np.nan, np.float32)
-    place[index >= 0] = people[index[index >= 0], 2:]
     files: list[list[Path]] = []
     for frame, k in zip(frames, index, strict=True):
         where = folder / f"subject{people[k, 1]:.0f}" if by_subject and k >= 0 else folder
         files.append([where / str(scale) / f"{frame:05d}.jpg" for scale in scales if k >= 0])
     _check_complete(folder, files)
-    return CropRows(subject, frames, time_s, place[:, :4], place[:, 4], files)
+    return CropRows(subject, frames, time_s, _lay_places(people, index), files)
 
 
 def _check_complete(folder: Path, files: Sequence[Sequence[Path]]) -> None:
@@ -352,8 +355,8 @@ def list_people(folder: str | Path, video: str | Path | None) -> CropRows:
     time_s[: len(times)] = times
     frame = np.arange(1, rows + 1)
     files = [[images[k]] if k in images else [] for k in frame.tolist()]
-    empty = np.full((rows, 5), np.nan, np.float32)
-    return CropRows(read_subject(folder), frame, time_s, empty[:, :4], empty[:, 4], files)
+    nobody = _lay_places(np.empty((0, 7 + len(QUALITY))), np.full(rows, -1))
+    return CropRows(read_subject(folder), frame, time_s, nobody, files)
 
 
 def extract_features(

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.config import FUSED_TIMES_S
+from abawcli.config import FUSED_TIMES_S, QUALITY
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.inputs import expand_inputs
 from abawcli.formats.names import compose_name
@@ -31,7 +31,7 @@ from abawcli.fusion import average_probabilities
 from abawcli.sources import join_sources
 
 KEYS = ["video", "subject", "frame"]
-PLACE = ["time_s", "found", "face_score", *"xywh"]
+PLACE = ["time_s", "found", "face_score", *"xywh", *QUALITY]
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ from abawcli.stages.predicted_rows import (
     collect_reading,
     combine_reading,
     lay_features,
+    warn_of_poor,
 )
 from abawcli.stages.smooth import count_runs, smooth_table
 
@@ -262,7 +263,9 @@ class Predictor:
             )
             p, source = self.read(features.visual, features.audio, has_visual, has_audio)
             tables.append(lay_features(features, has_visual, p, source))
-        return pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
+        table = pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
+        warn_of_poor(table, name)
+        return table
 
     def predict_people(
         self,
@@ -281,12 +284,15 @@ class Predictor:
         reading = collect_reading(self.predict_frames(path), progress)
         for stretches in people.values():
             check_stretches(stretches, reading.subject, int(reading.frames[-1]), path)
-        return {
+        tables = {
             name: reading.lay_table(
                 decode_name(name), lay_stretches(*reading.columns(), stretches), stretches
             )
             for name, stretches in people.items()
         }
+        for name, table in tables.items():
+            warn_of_poor(table, str(path) if len(tables) == 1 else name)
+        return tables
 
 
 def predict_files(

@@ -1,5 +1,6 @@
 """What is read of a video: frame by frame, and laid out as the rows of a prediction table."""
 
+import logging
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,7 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from abawcli.config import QUALITY
+from abawcli.faces.quality import explain_poor
 from abawcli.faces.subjects import NOBODY
+from abawcli.faces.track import Quality
 from abawcli.formats.features import Features
 from abawcli.formats.strategy import Stretches, describe_choice
 from abawcli.formats.tables import COLUMNS, set_probabilities
@@ -17,6 +21,7 @@ from abawcli.labels import N_CLASSES
 from abawcli.models.subject_stream import FrameReading
 from abawcli.sources import BOTH, FACE, name_sources
 
+LOG = logging.getLogger(__name__)
 Probabilities = NDArray[np.float32]
 Progress = Callable[[int, int | None, str], None]  # frames done, their total if known, what
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
@@ -32,6 +37,7 @@ class FacePrediction:
     detected: bool  # False: the box is interpolated between two detections
     probabilities: Probabilities  # (8,) of the face, and of the sound where there is some
     source: str  # av or visual
+    quality: Quality  # sharpness, yaw, roll and face_quality (`faces.quality`)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,9 @@ def combine_reading(reading: FrameReading) -> FramePrediction:
     found, people = reading.features, dict(reading.subjects)
     source = BOTH if found.has_audio else FACE
     faces = [
-        FacePrediction(f.subject, f.box, f.score, f.detected, people.pop(f.subject), source)
+        FacePrediction(
+            f.subject, f.box, f.score, f.detected, people.pop(f.subject), source, f.quality
+        )
         for f in found.faces
     ]
     absent = {subject: p for subject, p in people.items() if not np.isnan(p[0])}
@@ -65,7 +73,8 @@ class Reading:
     """All that was read of a video, whoever is meant."""
 
     clock: NDArray[np.float64]  # (F, 11) of frames: number, time, has it sound, what that says
-    faces: NDArray[np.float64]  # (N, 16) frame, subject, box, score, has it sound, probabilities
+    # (N, 20) frame, subject, box, score, has it sound, quality, probabilities
+    faces: NDArray[np.float64]
     absent: NDArray[np.float64]  # (M, 10) frame, subject who is not seen, probabilities
 
     @property
@@ -91,7 +100,7 @@ class Reading:
         found = index >= 0
         # One row of NaN behind the faces, for rows without one: index -1.
         nothing = np.full((1, self.faces.shape[1]), np.nan)
-        values = np.concatenate([self.faces, nothing])[index]  # (R, 16)
+        values = np.concatenate([self.faces, nothing])[index]  # (R, 20)
         times = self.clock[np.searchsorted(self.frames, frame)]  # (R, 11)
         around = _look_up(self.absent, frame, subject)  # (R, 8)
         heard = times[:, 2] == 1
@@ -100,7 +109,7 @@ class Reading:
             around[subject == NOBODY] = times[subject == NOBODY, 3:]
         else:
             around = np.where(np.isnan(around), times[:, 3:], around)
-        p = np.where(found[:, None], values[:, 8:], around)  # (R, 8)
+        p = np.where(found[:, None], values[:, 12:], around)  # (R, 8)
         heard = np.where(found, values[:, 7] == 1, heard)
         return _lay_columns(
             video=video,
@@ -108,7 +117,7 @@ class Reading:
             time_s=times[:, 1],
             subject=subject.astype(str) if by_subject else describe_choice(stretches)["subject"],
             found=found,
-            place=values[:, [6, 2, 3, 4, 5]],
+            place=values[:, [6, 2, 3, 4, 5, 8, 9, 10, 11]],
             source=name_sources(found, heard, ~np.isnan(p[:, 0])),
             p=p,
         )
@@ -132,7 +141,7 @@ def lay_features(
 
     `found` (T,) says which rows have a face.
     """
-    place = np.column_stack([features.face_score, features.box])  # (T, 5)
+    place = np.column_stack([features.face_score, features.box, features.quality])  # (T, 9)
     return _lay_columns(
         video=str(features.about["video"]),
         frame=features.frame,
@@ -145,14 +154,25 @@ def lay_features(
     )
 
 
+def warn_of_poor(table: pd.DataFrame, name: str) -> None:
+    """Say so where most faces of a table are poorer than those that were learned from."""
+    faces = table[table["found"]]
+    problem = explain_poor(faces[["w", "h"]].max(axis=1), faces["sharpness"])
+    if problem:
+        LOG.warning("%s: %s", name, problem)
+
+
 def _lay_columns(
     place: NDArray[np.floating[Any]],
     source: NDArray[np.str_],
     p: NDArray[np.float64],
     **columns: Any,
 ) -> pd.DataFrame:
-    """Return a table of score and box (R, 5), sources (R,), probabilities (R, 8) and the rest."""
-    columns |= dict(zip(("face_score", *"xywh"), place.T, strict=True))
+    """Return a table of places (R, 9), sources (R,), probabilities (R, 8) and the rest.
+
+    A place is score, box and quality of a face.
+    """
+    columns |= dict(zip(("face_score", *"xywh", *QUALITY), place.astype(np.float64).T, strict=True))
     return set_probabilities(pd.DataFrame(columns), p, source)[COLUMNS]
 
 
@@ -165,12 +185,12 @@ def collect_reading(stream: Iterable[FramePrediction], progress: Progress) -> Re
         clock.extend(map(float, (found.frame, found.time_s, found.has_audio, *sound)))
         for face in found.faces:
             row = (found.frame, face.subject, *face.box, face.score, face.source == BOTH)
-            faces.extend(map(float, (*row, *face.probabilities)))
+            faces.extend(map(float, (*row, *face.quality, *face.probabilities)))
         for who, p in found.absent.items():
             absent.extend(map(float, (found.frame, who, *p)))
         progress(found.frame, None, "")
     return Reading(
         np.frombuffer(clock, np.float64).reshape(-1, 3 + N_CLASSES),
-        np.frombuffer(faces, np.float64).reshape(-1, 8 + N_CLASSES),
+        np.frombuffer(faces, np.float64).reshape(-1, 8 + len(QUALITY) + N_CLASSES),
         np.frombuffer(absent, np.float64).reshape(-1, 2 + N_CLASSES),
     )
