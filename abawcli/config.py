@@ -26,6 +26,8 @@ UPRIGHT_DEGREES = 60  # of a head's roll, from which on its crop is turned by qu
 ROTATIONS = (0, 90, 180, 270)  # degrees clockwise by which frames can be turned
 PRECISION_TOLERANCE = 0.05  # change of a network's features, over their length, up to which it is
 # computed in a reduced number format: bfloat16 has 1 to 2 %, a convolution gone wrong 30 % and more
+PROBABILITY_TOLERANCE = 0.02  # difference of a probability between machines, batch sizes and
+# numbers of threads from which on something is wrong; rounding alone stays far below
 AUDIO_RATE_HZ = 16_000  # what Wav2Vec 2.0, WavLM and our own voice model expect
 
 

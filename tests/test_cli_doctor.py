@@ -13,8 +13,11 @@ from safetensors.torch import save_file
 
 from abawcli import __version__
 from abawcli.cli import main
-from abawcli.models import recipes
+from abawcli.models import recipes, reproducibility
 from abawcli.models.checkpoint import METADATA_KEY, save_checkpoint
+from abawcli.stages import doctor
+
+CHECK_NUMBERS = doctor.check_numbers
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +27,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_checkpoint(path, {"w": torch.zeros(250)}, {"kind": "encoder"})
     monkeypatch.setattr(recipes, "WEIGHTS", path.parent)
     monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path / "packs"))
+    monkeypatch.setattr(doctor, "check_numbers", list)  # of the shipped weights
     return path
 
 
@@ -45,6 +49,31 @@ def test_a_whole_installation(weights: Path) -> None:
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     assert checks["weights small.safetensors"]["found"] == f"encoder, 0.0 MB, sha256 {digest}"
     assert checks["insightface pack"]["found"].startswith("none")
+
+
+def test_the_cpu_and_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    can = {"cpu_name": "Some CPU", "avx2": True, "amx_tile": True, "amx_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can, raising=False)
+    assert run_doctor()[1]["CPU"]["found"] == "Some CPU: AVX2, AMX BF16; oneDNN's limit: AVX2"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    found = run_doctor()[1]["CPU"]["found"]
+    assert found.endswith("features unknown before torch 2.10; oneDNN's limit: none")
+
+
+@pytest.mark.parametrize(("difference", "status"), [(0.019, 0), (0.02, 1), (float("nan"), 1)])
+def test_numbers_that_are_wrong_here(
+    difference: float, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "check_numbers", CHECK_NUMBERS)
+    monkeypatch.setattr(reproducibility, "measure_agreement", lambda *_: difference)
+    monkeypatch.setattr(reproducibility, "measure_precision", lambda *_: 0.012)
+    found, checks, said = run_doctor()
+    assert found == status
+    assert "bfloat16 changes its features by 1.2%" in checks["precision compact-face"]["found"]
+    assert "batches of 1/16/64, 1/2 threads" in checks["numbers compact"]["found"]
+    assert ("set ONEDNN_MAX_CPU_ISA=AVX2" in said) == bool(status)
 
 
 def test_the_table_names_the_same_parts() -> None:

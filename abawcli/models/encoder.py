@@ -84,8 +84,8 @@ class Encoder(FeatureEncoder):
         return self.read(self.encode(crops))
 
 
-def load_encoder(path: str | Path, device: torch.device) -> tuple[Encoder, dict[str, Any]]:
-    """Load an encoder that `abaw train face` wrote, and its description.
+def load_backbone(path: str | Path) -> tuple[Backbone, nn.Linear, dict[str, Any]]:
+    """Load the backbone, classifier and description that `abaw train face` wrote.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
@@ -104,6 +104,16 @@ def load_encoder(path: str | Path, device: torch.device) -> tuple[Encoder, dict[
     network = load_network(path, (tensors, about), build, f"backbone {about.get('backbone')!r}")
     backbone, classifier = network["backbone"], network["classifier"]
     assert isinstance(backbone, Backbone) and isinstance(classifier, nn.Linear)
+    return backbone, classifier, about
+
+
+def load_encoder(path: str | Path, device: torch.device) -> tuple[Encoder, dict[str, Any]]:
+    """Load an encoder that `abaw train face` wrote, and its description.
+
+    Raises:
+        CheckpointError: as `load_backbone`.
+    """
+    backbone, classifier, about = load_backbone(path)
     return Encoder(backbone, classifier, device), about
 
 

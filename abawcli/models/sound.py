@@ -104,6 +104,12 @@ class CompactSound(SoundBackbone):
         # All that a step depends on: 0.75 s, the level of 1.5 s around, and 8 steps of `hears`.
         self.context_s = 3.04
 
+    def lower_precision(self, dtype: torch.dtype) -> None:
+        """Let all but the spectrum, which torch has in float32, compute with `dtype`."""
+        lower_weights(self.network, dtype)
+        self.network.front.float()
+        self.network.stem.register_forward_pre_hook(cast_inputs)
+
     def hears(self, features: Tensor) -> Tensor:
         """Tell of features (S, dim) which come from a voice, (S,).
 

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from abawcli import __version__
+from abawcli.config import COMPACT_FACE, COMPACT_VOICE, PROBABILITY_TOLERANCE
 from abawcli.errors import AbawError, CheckpointError
 
 FIX_TORCH = "pip install --force-reinstall torch"
@@ -18,6 +19,15 @@ FIX_OPENCV = (
     "pip uninstall opencv-python, then pip install opencv-python-headless; "
     "or on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0"
 )
+
+FIX_NUMBERS = "set ONEDNN_MAX_CPU_ISA=AVX2, or install another torch; labels are not to be trusted"
+CPU_FEATURES = {  # by torch's names for what has to be there
+    "AVX2": ["avx2"],
+    "AVX512": ["avx512_f", "avx512_bw", "avx512_dq", "avx512_vl"],
+    "AVX512 BF16": ["avx512_bf16"],
+    "AMX BF16": ["amx_tile", "amx_bf16"],
+}
+BATCH_SIZES, THREADS = (1, 16, 64), (1, 2)  # in which numbers are tried
 
 
 @dataclass(frozen=True)
@@ -61,17 +71,28 @@ def check_weights() -> list[Check]:
     ]
 
 
+def check_numbers() -> list[Check]:
+    """Return what the embedded networks compute here, against float64 and in bfloat16."""
+    backbones, recipes = (COMPACT_FACE, COMPACT_VOICE), ("compact", "compact-dual-branch")
+    return [
+        *(_attempt(f"precision {n}", partial(_try_precision, n), FIX_TORCH) for n in backbones),
+        *(_attempt(f"numbers {n}", partial(_try_numbers, n), FIX_NUMBERS) for n in recipes),
+    ]
+
+
 def inspect_installation() -> list[Check]:
     """Return all checks; none raises, whatever is broken."""
     parts: tuple[tuple[str, Callable[[], str], str], ...] = (
         ("device", _find_device, FIX_TORCH),
+        ("CPU", _find_cpu, FIX_TORCH),
         ("FFmpeg in av", _find_ffmpeg, "pip install --force-reinstall av"),
         ("OpenCV (cv2)", _find_opencv, FIX_OPENCV),
         ("onnxruntime uses", _find_providers, "pip install --force-reinstall onnxruntime"),
         ("insightface pack", _find_pack, ""),
         ("Hugging Face cache", _find_hub_cache, "pip install --force-reinstall huggingface-hub"),
     )
-    return [*check_versions(), *(_attempt(*part) for part in parts), *check_weights()]
+    found = [_attempt(*part) for part in parts]
+    return [*check_versions(), *found, *check_weights(), *check_numbers()]
 
 
 def _attempt(name: str, look: Callable[[], str], fix: str) -> Check:
@@ -86,6 +107,39 @@ def _find_device() -> str:
     from abawcli.device import choose_device, explain_device
 
     return explain_device(choose_device())
+
+
+def _find_cpu() -> str:
+    from abawcli.device import find_capabilities
+
+    can = find_capabilities()
+    features = [name for name, keys in CPU_FEATURES.items() if all(can.get(k) for k in keys)]
+    known = ", ".join(features) if can else "features unknown before torch 2.10"
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "none")
+    return f"{can.get('cpu_name', platform.processor())}: {known}; oneDNN's limit: {limit}"
+
+
+def _try_precision(name: str) -> str:
+    import torch
+
+    from abawcli.models.reproducibility import measure_precision
+
+    difference = measure_precision(name, torch.bfloat16)
+    return f"float32 is used; bfloat16 changes its features by {difference:.1%}"
+
+
+def _try_numbers(recipe: str) -> str:
+    from abawcli.models.reproducibility import measure_agreement
+
+    difference = measure_agreement(recipe, BATCH_SIZES, THREADS)
+    sizes, threads = ("/".join(map(str, values)) for values in (BATCH_SIZES, THREADS))
+    found = (
+        f"probabilities differ from float64 by at most {difference:.1g} "
+        f"(batches of {sizes}, {threads} threads)"
+    )
+    if not difference < PROBABILITY_TOLERANCE:
+        raise CheckpointError(f"{found}; {PROBABILITY_TOLERANCE:g} is allowed")
+    return found
 
 
 def _find_ffmpeg() -> str:

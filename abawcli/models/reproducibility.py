@@ -1,0 +1,106 @@
+"""Whether the embedded networks compute the same numbers here as anywhere.
+
+A fixed probe goes through a recipe's networks as they run here, and in float64, in which no
+library takes a shortcut: what another machine computes is as near to that as this one.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from abawcli.config import AUDIO_RATE_HZ, COMPACT_FACE, COMPACT_VOICE
+from abawcli.models.backbones import Backbone
+from abawcli.models.encoder import FeatureEncoder, load_backbone
+from abawcli.models.heads import Head, load_head
+from abawcli.models.precision import compare_precision
+from abawcli.models.recipes import RECIPES, find_weights
+from abawcli.models.sound import SoundBackbone, SoundEncoder, build_sound_backbone
+
+CPU = torch.device("cpu")
+FRAMES = 64  # of the probe
+STEP_FRAMES = 2  # of 25 a second, in a step of the voice encoder
+
+
+def measure_precision(name: str, dtype: torch.dtype) -> float:
+    """Return by how much `dtype` changes the features of an embedded backbone, over their length.
+
+    Raises:
+        CheckpointError: its weights are missing or damaged.
+    """
+    backbone: Backbone | SoundBackbone
+    if name == COMPACT_VOICE:
+        backbone = build_sound_backbone(name)
+    else:
+        backbone = load_backbone(find_weights(name))[0]
+    return compare_precision(backbone.eval(), dtype)
+
+
+def measure_agreement(recipe: str, batch_sizes: Sequence[int], threads: Sequence[int]) -> float:
+    """Return the largest difference of an embedded recipe's probabilities from those in float64.
+
+    Over all frames of the probe, batch sizes and numbers of threads.
+
+    Raises:
+        CheckpointError: its weights are missing or damaged.
+    """
+    crops, sound = make_probe()
+    head = load_head(RECIPES[recipe], CPU)[0].head
+    faces = load_backbone(find_weights(COMPACT_FACE))[0].eval().double()
+    with torch.inference_mode():
+        pixels = faces.preprocess.prepare(crops[:, 0])
+        visual = faces(pixels)
+        audio = build_sound_backbone(COMPACT_VOICE).eval().double()(torch.from_numpy(sound)[None])
+        exact = _read(head.double(), visual.double(), audio[0].double())
+    head.float()
+    encoder = FeatureEncoder(load_backbone(find_weights(COMPACT_FACE))[0], CPU)
+    hearing = SoundEncoder(build_sound_backbone(COMPACT_VOICE), CPU)
+    worst = 0.0
+    for size, count in itertools.product(batch_sizes, threads):
+        with _use_threads(count), torch.inference_mode():
+            parts = [encoder.encode(crops[k : k + size]) for k in range(0, FRAMES, size)]
+            steps, _ = hearing.encode(sound.astype(np.float32))
+            found = _read(head, torch.cat(parts), torch.from_numpy(steps))
+        worst = max(worst, float((found - exact).abs().max()))
+    return worst
+
+
+def make_probe() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return crops (64, 1, 48, 48, 3) of blobs like eyes and mouths, and sound of 2.56 s."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:48, 0:48]
+    light = np.full((FRAMES, 48, 48), 140.0)
+    for place in ((16, 15), (16, 33), (34, 24)):  # y, x
+        centre = place + rng.normal(0, 2, (FRAMES, 2))
+        width = rng.uniform(3, 9, (FRAMES, 2))
+        far = ((y - centre[:, :1, None]) / width[:, :1, None]) ** 2
+        far = far + ((x - centre[:, 1:, None]) / width[:, 1:, None]) ** 2
+        light += rng.uniform(-120, 60, (FRAMES, 1, 1)) * np.exp(-far)
+    crops = np.repeat(light.clip(0, 255).astype(np.uint8)[:, None, :, :, None], 3, axis=-1)
+    time_s = np.arange(FRAMES * AUDIO_RATE_HZ // 25) / AUDIO_RATE_HZ
+    pitch = 180 + 40 * np.sin(2 * np.pi * 1.5 * time_s)
+    phase = 2 * np.pi * np.cumsum(pitch) / AUDIO_RATE_HZ
+    sound = sum(np.sin(k * phase) / k for k in range(1, 12)) * 0.1
+    return crops, np.asarray(sound * (np.sin(2 * np.pi * 3 * time_s) > -0.5), np.float64)
+
+
+def _read(head: Head, visual: Tensor, audio: Tensor) -> Tensor:
+    """Map features (T, Dv) and of the sound's steps (S, Da) to probabilities (T, 8)."""
+    audio = audio.repeat_interleave(STEP_FRAMES, dim=0)[: len(visual)]
+    there = torch.ones(1, len(visual), dtype=torch.bool)
+    logits: Tensor = head(visual[None], audio[None], there, there)
+    return logits[0].softmax(dim=-1).double()
+
+
+@contextmanager
+def _use_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
