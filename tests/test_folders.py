@@ -162,3 +162,20 @@ def test_an_old_file_that_cannot_be_removed_costs_nothing(
     make(folder, {"a": "new"}, size=2)
     assert read(folder) == {"a": "new"}
     assert "what was there before, cannot be removed: Operation not permitted" in caplog.text
+
+
+def test_two_runs_at_once_do_not_hurt_each_other(tmp_path: Path) -> None:
+    """As in two containers on one volume: both have the same process id."""
+    folder = tmp_path / "clip"
+    make(folder, {"old": "one"})
+    with replace_folder(folder, work(size=2)) as first:
+        fill(first, {"a": "one", "sub/b": "one"})
+        with replace_folder(folder, work(size=3)) as second:
+            fill(second, {"a": "two"})
+            assert first != second
+        assert read(folder) == {"a": "two"}
+        fill(first, {"c": "one"})
+    assert read(folder) == {"a": "one", "sub/b": "one", "c": "one"}
+    assert read_provenance(folder)["settings"] == {"size": 2}
+    assert {path.name for path in tmp_path.iterdir()} == {"clip", "clip.provenance.json"}
+    assert not make(folder, {}, size=2)

@@ -201,3 +201,15 @@ def test_provenance_of_earlier_versions_is_no_proof_that_nothing_was_edited() ->
     with pytest.raises(OutputError, match="made by an earlier version"):
         predict()
     assert Path("a.csv").read_text() == "perhaps edited" and predict(overwrite=True)
+
+
+def test_two_runs_that_write_one_file_do_not_hurt_each_other() -> None:
+    todo, other = work(stride=1), work(stride=2)
+    with write_result(Path("a.csv"), todo) as first:
+        first.write_text("first")
+        with write_result(Path("a.csv"), other) as second:
+            second.write_text("second")
+        assert Path("a.csv").read_text() == "second"
+    assert Path("a.csv").read_text() == "first"
+    assert find_finished(Path("a.csv"), todo, False)
+    assert {path.name for path in Path().iterdir()} == {"clips", "a.csv", "a.csv.provenance.json"}

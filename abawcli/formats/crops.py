@@ -144,7 +144,8 @@ def find_sound(folder: str | Path, audio_from: str | Path | None, name: str) -> 
 def find_recorded(folder: str | Path, about: Mapping[str, Any]) -> Path | None:
     """Return the video that crops were made from, unchanged, by the provenance `about`."""
     folder = Path(folder)
-    found = (find_input(each, folder) for each in about.get("inputs", []))
+    inputs = [each for each in about.get("inputs", []) if isinstance(each, dict)]
+    found = (find_input(each, folder) for each in inputs)  # earlier versions had paths alone
     return next(filter(None, found), None)
 
 
