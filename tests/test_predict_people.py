@@ -50,7 +50,7 @@ def test_the_way_for_several_people_goes_to_the_end(study: Path) -> None:
     names = ["two.csv", "two_left.csv", "two_right.csv"]
     assert sorted(path.name for path in Path("all/day").glob("*.csv")) == names
     assert set(read_table(Path("all/day/two_left.csv"))["video"]) == {"day/two_left"}
-    assert "is there already" in abaw("predict", "crops", "-o", "all").stderr
+    assert "3 of 3 outputs are there already" in abaw("predict", "crops", "-o", "all").stderr
 
 
 def test_one_pass_makes_the_tables_of_a_strategy(
