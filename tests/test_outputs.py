@@ -3,9 +3,11 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from abawcli.cli import main
 from abawcli.errors import OutputError, UsageError
 from abawcli.formats.inputs import expand_inputs
 from abawcli.formats.names import compose_name
@@ -192,3 +194,25 @@ def test_names_of_a_list_are_those_in_it(study: Path) -> None:
     assert names_of("@list.txt") == ["study/control/P01", "study/P02", "P01"]
     Path("list.txt").write_text("../x/a.mp4\nstudy/treatment\n")
     assert names_of("@list.txt") == ["a", "study/treatment/P01"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "head", "none", "--labels", "none"),
+        ("train", "encoder", "--images", "none", "--manifest", "none"),
+        ("crossval", "none", "--labels", "none"),
+        ("extract", "a.mkv"), ("crop", "a.mkv"), ("predict", "a.mkv", "b.mkv"),
+        ("smooth", "t.csv"), ("fuse", "t.csv", "u.csv"), ("submit", "t.csv", "--template", "s.txt"),
+        ("score", "t.csv", "t.txt"),
+    ],
+)  # fmt: skip
+def test_commands_refuse_a_place_that_is_none_before_their_inputs_are_read(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()  # the inputs are not there at all
+    name = {"fuse": "run.csv"}.get(arguments[0], "run")
+    result = CliRunner().invoke(main, [*arguments, "-o", f"file/{name}"])
+    assert result.exit_code == 1, result.stderr
+    assert "cannot write file/run" in result.stderr and "file is not a folder" in result.stderr

@@ -122,6 +122,7 @@ def command(
 
     Example: abaw train face --images faces/ --manifest faces.csv -o run/
     """
+    from abawcli.formats.outputs import check_places
     from abawcli.stages.train_face import train_face_encoder
 
     config = _read_config(backbone, tuned, augment)
@@ -131,6 +132,7 @@ def command(
         moe=config.moe if moe else None,
         precision=precision,
     )
+    check_places([output / "config.json"])
     with progress_bar("train", "batch", quiet or is_silent()) as update:
         history = train_face_encoder(
             images, manifest, output, backbone, config, device, overwrite, update
