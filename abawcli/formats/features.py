@@ -192,8 +192,9 @@ def identify_backbone(described: Mapping[str, Any] | None) -> tuple[Any, ...]:
     """Return what has to agree for features of two descriptions to fit each other.
 
     A backbone is its weights, by their sha256, whatever the folder is called that they were read
-    from; by its name only where the hash is not known. Not the number format: what is computed in
-    a reduced one differs less than a score tells (docs/models.md), which is checked at load.
+    from; by its name only where the hash is not known. Not the number format: a head's
+    probabilities differ by less than 0.02 between them (docs/models.md); a check
+    at load bounds that.
     """
     if not described:
         return ()

@@ -1,0 +1,98 @@
+"""How far tables of the sample clips differ between CPUs' instruction sets, batch sizes, threads.
+
+python benchmarks/agreement.py [--recipe NAME]
+
+Labels every sample clip in a process under each limit of oneDNN, with batches of 1, 16 and 64 and
+with 1 and 2 threads, and compares all tables with the first. Then compares the head's answers to
+features that the embedded backbones compute in bfloat16 with those to features in float32.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from abawcli.config import COMPACT_FACE, Prediction
+from abawcli.models.encoder import load_backbone
+from abawcli.models.recipes import find_weights
+from abawcli.stages.predict import Predictor
+
+CLIPS = sorted((Path(__file__).parents[1] / "sample_videos").glob("*.mp4"))
+LIMITS = ("AVX2", "AVX512_CORE", "DEFAULT")
+BATCHES, THREADS = (1, 16, 64), (1, 2)
+Table = NDArray[np.float64]  # (T, 8) of all clips, smoothed as in use
+
+
+def label(predictor: Predictor) -> Table:
+    """Return the probabilities of all sample clips, one after the other."""
+    tables = [predictor.predict_video(clip).filter(regex="^p_").to_numpy() for clip in CLIPS]
+    return np.concatenate(tables)
+
+
+def label_all(recipe: str) -> Iterator[tuple[str, Table]]:
+    """Yield the tables of this process for each batch size and number of threads."""
+    for batch in BATCHES:
+        predictor = Predictor(recipe, "cpu", Prediction(batch_size=batch))
+        for threads in THREADS:
+            torch.set_num_threads(threads)
+            yield f"batches of {batch}, {threads} threads", label(predictor)
+
+
+def label_reduced(recipe: str) -> Table:
+    """Return the table whose features are computed in bfloat16."""
+    predictor = Predictor(recipe, "cpu")
+    encoder, sound = predictor.extractor.encoder, predictor.extractor.sound
+    assert encoder and sound
+    # The encoder's own backbone is packed, in float32.
+    encoder.backbone = load_backbone(find_weights(COMPACT_FACE))[0].eval()
+    encoder.backbone.lower_precision(torch.bfloat16)
+    sound.backbone.lower_precision(torch.bfloat16)
+    return label(predictor)
+
+
+def compare(one: Table, other: Table) -> tuple[float, float]:
+    """Return the largest difference of a probability, and the share of labels that differ."""
+    same = (np.isnan(one) == np.isnan(other)).all()
+    known = ~np.isnan(one[:, 0])
+    labels = one[known].argmax(axis=1) != other[known].argmax(axis=1)
+    difference = np.abs(one - other)[known].max() if same else np.inf
+    return float(difference), float(labels.mean())
+
+
+def main() -> None:
+    """Print a line for each setting, and one for features in bfloat16."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--recipe", default="compact")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        np.savez(arguments.worker, **dict(label_all(arguments.recipe)))
+        return
+    first: Table | None = None
+    print(f"{arguments.recipe}, {len(CLIPS)} clips: largest difference of a probability, labels")
+    with tempfile.TemporaryDirectory() as folder:
+        for limit in LIMITS:
+            out = str(Path(folder, f"{limit}.npz"))
+            subprocess.run(
+                [sys.executable, __file__, "--recipe", arguments.recipe, "--worker", out],
+                env={**os.environ, "ONEDNN_MAX_CPU_ISA": limit},
+                check=True,
+            )
+            for name, table in np.load(out).items():
+                first = table if first is None else first
+                difference, share = compare(first, table)
+                print(f"{limit:12s} {name:26s} {difference:10.2g} {share:8.2%}", flush=True)
+    exact, reduced = label(Predictor(arguments.recipe, "cpu")), label_reduced(arguments.recipe)
+    difference, share = compare(exact, reduced)
+    print(f"features in bfloat16 against float32    {difference:10.2g} {share:8.2%}")
+
+
+if __name__ == "__main__":
+    main()
