@@ -1,0 +1,44 @@
+"""The outputs of the commands on the sample videos stay what they are."""
+
+
+import numpy as np
+import pandas as pd
+import pytest
+from golden_set import GOLDEN, read_outputs, run_commands
+
+from abawcli.formats.tables import PROBABILITIES
+
+PROBABILITY = 0.02  # CPUs of other kinds round otherwise, and sums of rounded numbers differ
+LABELS = 0.005  # share of the rows
+PIXELS = 0.5
+OTHER = 0.02  # of columns whose numbers are about 1
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
+    folder = tmp_path_factory.mktemp("golden")
+    run_commands(folder)
+    return read_outputs(folder)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.parquet")))
+def test_outputs_are_as_before(outputs: dict[str, pd.DataFrame], name: str) -> None:
+    before, now = pd.read_parquet(GOLDEN / f"{name}.parquet"), outputs[name]
+    assert list(now.columns) == list(before.columns) and len(now) == len(before)
+    for column in before.columns:
+        compare_column(column, before[column], now[column])
+
+
+def compare_column(name: str, before: pd.Series, now: pd.Series) -> None:
+    """Compare a column, as exactly as CPUs of all kinds allow."""
+    if name in ("label", "line", "source"):
+        assert (before != now).mean() <= LABELS, name
+    elif pd.api.types.is_float_dtype(before.dtype):
+        limit = PROBABILITY if name in PROBABILITIES else OTHER
+        limit = PIXELS if name in ("x", "y", "w", "h") or name[:1] in "xy" else limit
+        # Where a label changes, so may what rests on it.
+        a, b = before.to_numpy(np.float64), now.to_numpy(np.float64)
+        far = ~np.isclose(a, b, rtol=limit if name in "abc" else 0, atol=limit, equal_nan=True)
+        assert far.mean() <= LABELS, name
+    else:
+        pd.testing.assert_series_equal(before, now)
