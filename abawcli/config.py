@@ -193,7 +193,7 @@ MODALITIES = ("av", "visual", "audio")
 
 
 @dataclass(frozen=True)
-class Hearing:
+class AudioFeatures:
     """How features of sound are made and brought to the frames. Defaults: published."""
 
     chunk_s: float = 20.0  # what a backbone hears at once

@@ -20,8 +20,8 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from abawcli.models.backbones import Backbone, Preprocess
 from abawcli.models.encoder import FeatureEncoder
+from abawcli.models.image_backbones import Backbone, Preprocess
 
 FORMATS = (torch.float32, torch.bfloat16)
 

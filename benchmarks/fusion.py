@@ -33,7 +33,7 @@ import torch
 from numpy.typing import NDArray
 
 from abawcli.config import HeadTraining
-from abawcli.formats.annotated import AnnotatedFeatures, read_annotated
+from abawcli.datasets.annotated import AnnotatedFeatures, read_annotated
 from abawcli.labels import IGNORE
 from abawcli.metrics import Counts, count_confusion, find_macro_f1, score_labels
 from abawcli.models.heads import TrainedHead, load_head

@@ -17,8 +17,8 @@ from fusion import Composed, Mask, predict, show_score
 from missing import hide
 
 from abawcli.config import HeadTraining, Smoothing
+from abawcli.datasets.annotated import AnnotatedFeatures, read_annotated
 from abawcli.formats.abaw import align_rows, read_annotation
-from abawcli.formats.annotated import AnnotatedFeatures, read_annotated
 from abawcli.metrics import score_labels
 from abawcli.models.heads import load_head
 from abawcli.models.recipes import RECIPES

@@ -39,7 +39,7 @@ from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
 from abawcli.config import DUAL_BRANCH_TRAINING, DualBranchHead, HeadTraining
-from abawcli.formats.annotated import AnnotatedFeatures, read_annotated
+from abawcli.datasets.annotated import AnnotatedFeatures, read_annotated
 from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import Counts, find_macro_f1
 from abawcli.models.heads import TrainedHead

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, VOICE_PRESENT, Hearing, Scores
+from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, VOICE_PRESENT, AudioFeatures, Scores
 from abawcli.formats.manifest import LabelledSounds, read_sound_manifest
 from abawcli.labels import CLASSES
 from abawcli.media.audio import read_audio
@@ -50,7 +50,7 @@ def read_clip(encoder: VoiceEncoder, samples: Samples) -> Clip:
     """Read a clip's frames; where none hears a voice, all of them."""
     features = encoder.encode(samples)
     voiced = torch.from_numpy(encoder.has_voice(features) >= VOICE_PRESENT)
-    reach = int(Hearing.window_s / encoder.step_s)
+    reach = int(AudioFeatures.window_s / encoder.step_s)
     mean, valid = average_around(features, voiced if voiced.any() else ~voiced, reach)
     logits = encoder.classifier.expression(mean[valid])  # (S, 8)
     temperature = encoder.classifier.temperature

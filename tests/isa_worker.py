@@ -12,9 +12,9 @@ import torch
 
 from abawcli.config import Prediction
 from abawcli.models import precision
-from abawcli.models.backbones import Backbone, Preprocess
-from abawcli.models.reproducibility import measure_agreement, measure_precision
-from abawcli.models.sound import build_sound_backbone
+from abawcli.models.audio_backbones import build_audio_backbone
+from abawcli.models.image_backbones import Backbone, Preprocess
+from abawcli.pipeline.reproducibility import measure_agreement, measure_precision
 from abawcli.stages.predict import Predictor
 
 SETTINGS = ((1, 1), (64, 2))  # batch size, threads
@@ -40,7 +40,7 @@ def check_formats(backbone: str) -> dict[str, float]:
         torch.nn.Conv2d(1, 8, 1), convolution, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
     )
     doubtful = Backbone("doubtful", mean.eval(), 8, Preprocess(32, 32, (0.5,), (0.5,)))
-    sound = build_sound_backbone(backbone).eval()
+    sound = build_audio_backbone(backbone).eval()
     with torch.inference_mode():
         before = doubtful.run_probe(), sound.run_probe()
     for network in (doubtful, sound):

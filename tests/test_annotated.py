@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sample_features import VISUAL, make_features
 
+from abawcli.datasets.annotated import AnnotatedFeatures, VideoSet, read_annotated
 from abawcli.errors import InputError
 from abawcli.formats.abaw import write_annotation
-from abawcli.formats.annotated import AnnotatedFeatures, VideoSet, read_annotated
 from abawcli.formats.features import write_features
 
 

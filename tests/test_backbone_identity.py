@@ -14,8 +14,8 @@ from abawcli.errors import CheckpointError, OutputError
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.features import read_features
 from abawcli.formats.provenance import read_provenance
-from abawcli.models.extractor import Extractor
 from abawcli.models.recipes import join_recipes
+from abawcli.pipeline.feature_stream import Extractor
 from abawcli.stages.extract import extract_features
 from abawcli.stages.predict import Predictor
 from abawcli.stages.train_head import train_fusion_head

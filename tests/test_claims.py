@@ -11,7 +11,8 @@ from sounds import make_bursts
 from abawcli.config import AUDIO_RATE_HZ
 from abawcli.device import choose_device
 from abawcli.media.audio import read_audio
-from abawcli.models.sound import SoundEncoder, build_sound_backbone
+from abawcli.models.audio_backbones import build_audio_backbone
+from abawcli.pipeline.audio_features import AudioEncoder
 from abawcli.stages.predict import Predictor
 from abawcli.training.non_speech import NON_SPEECH, make_non_speech
 
@@ -22,23 +23,23 @@ def predictor() -> Predictor:
 
 
 @pytest.fixture(scope="module")
-def voice() -> SoundEncoder:
-    return SoundEncoder(build_sound_backbone("compact-voice"), choose_device("cpu"))
+def voice() -> AudioEncoder:
+    return AudioEncoder(build_audio_backbone("compact-voice"), choose_device("cpu"))
 
 
 @pytest.mark.parametrize("kind", NON_SPEECH)
-def test_nothing_is_heard_in_what_is_no_voice(voice: SoundEncoder, kind: str) -> None:
+def test_nothing_is_heard_in_what_is_no_voice(voice: AudioEncoder, kind: str) -> None:
     for seed in range(3):
         sound = make_non_speech(kind, 3 * AUDIO_RATE_HZ, np.random.default_rng(seed))
         assert not voice.encode(sound)[1].any()
 
 
 @pytest.mark.parametrize("pitch_hz", [120, 200, 800])
-def test_nothing_is_heard_in_bursts_of_tones(voice: SoundEncoder, pitch_hz: float) -> None:
+def test_nothing_is_heard_in_bursts_of_tones(voice: AudioEncoder, pitch_hz: float) -> None:
     assert not voice.encode(make_bursts(pitch_hz, 3.0))[1].any()
 
 
-def test_a_voice_is_heard_in_the_sample_clip(voice: SoundEncoder) -> None:
+def test_a_voice_is_heard_in_the_sample_clip(voice: AudioEncoder) -> None:
     sound = read_audio(SAMPLES / "leaves_and_returns_vfr.mp4")
     assert sound is not None
     heard = voice.encode(sound.samples)[1]

@@ -10,9 +10,9 @@ import torch
 from sample_features import NAMES, save_videos, small_network
 
 from abawcli.config import HeadTraining, Smoothing
+from abawcli.datasets.annotated import read_annotated
+from abawcli.datasets.folds import read_folds, write_folds
 from abawcli.errors import OutputError, UsageError
-from abawcli.formats.annotated import read_annotated
-from abawcli.formats.folds import read_folds, write_folds
 from abawcli.metrics import score_labels
 from abawcli.models.heads import load_head
 from abawcli.stages.crossval import Results, cross_validate, describe_results

@@ -21,10 +21,10 @@ from sample_features import make_features, save_videos
 from sample_tables import make_table
 
 from abawcli.cli import main
+from abawcli.datasets.folds import read_folds
 from abawcli.errors import AbawError, CheckpointError, InputError, explain_os_error
 from abawcli.formats.faces import SCHEMA, read_faces, write_faces
 from abawcli.formats.features import read_features, write_features
-from abawcli.formats.folds import read_folds
 from abawcli.formats.provenance import provenance_path, read_provenance
 from abawcli.formats.tables import read_table, write_table
 from abawcli.formats.tensors import open_tensors

@@ -22,9 +22,9 @@ from abawcli.formats.provenance import describe_input, provenance_path
 from abawcli.formats.strategy import Stretch
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import Encoder
-from abawcli.models.extractor import Extractor
 from abawcli.models.recipes import find_weights
-from abawcli.models.sound import SoundEncoder
+from abawcli.pipeline.audio_features import AudioEncoder
+from abawcli.pipeline.feature_stream import Extractor
 from abawcli.stages.crop import crop_folders, crop_video
 from abawcli.stages.extract import extract_features
 from abawcli.stages.predict import Predictor
@@ -103,7 +103,7 @@ def test_features_are_what_predict_classifies(
 def test_a_click_shows_in_the_frames_within_half_a_second(tmp_path: Path) -> None:
     """A transformer's attention would spread it: here a feature is the loudest of 20 ms."""
     extractor = make_extractor(tmp_path, "audio")
-    extractor.sound = SoundEncoder(Loudness(), torch.device("cpu"))
+    extractor.sound = AudioEncoder(Loudness(), torch.device("cpu"))
     extractor.about["audio"] = extractor.sound.describe()
     sound = Sound([(1.0, make_clicks([2.0], 4.0, 48_000))], codec="pcm_s16le")  # at 3.0 s
     path = write_media(tmp_path / "c.mkv", [picture()] * 160, sound=sound)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from abawcli.datasets.folds import make_folds, read_folds, write_folds
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
-from abawcli.formats.folds import make_folds, read_folds, write_folds
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,6 +1,5 @@
 """The outputs of the commands on the sample videos stay what they are."""
 
-
 import numpy as np
 import pandas as pd
 import pytest

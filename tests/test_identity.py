@@ -22,7 +22,7 @@ from abawcli.faces.detect import Detector, Face, load_detector
 from abawcli.faces.identity import Appearance, Embeddings, Identity, load_identity
 from abawcli.faces.track import track_faces
 from abawcli.media.video import read_frames
-from abawcli.models.extractor import Extractor
+from abawcli.pipeline.feature_stream import Extractor
 from abawcli.stages.crop import crop_folders
 
 RED, BLUE, GREY = (220, 30, 30), (30, 30, 220), (127, 127, 127)

@@ -17,7 +17,7 @@ from tiny_models import save_voice_encoder
 from abawcli.cli import main
 from abawcli.config import Cropping
 from abawcli.errors import OutputError, UsageError
-from abawcli.models.extractor import Extractor
+from abawcli.pipeline.feature_stream import Extractor
 from abawcli.stages.crop import crop_video
 from abawcli.stages.extract import extract_features
 

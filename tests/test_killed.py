@@ -24,7 +24,7 @@ from abawcli.config import ContactSheet, Cropping, Smoothing
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.submission import HEADER
 from abawcli.formats.tables import write_table
-from abawcli.models.extractor import Extractor
+from abawcli.pipeline.feature_stream import Extractor
 from abawcli.stages.crop import crop_video
 from abawcli.stages.extract import extract_features
 from abawcli.stages.predict import Predictor, predict_files

@@ -13,9 +13,9 @@ from sample_features import make_features
 from sample_tables import make_table
 
 from abawcli.cli import main
+from abawcli.datasets.annotated import read_annotated
 from abawcli.errors import InputError
 from abawcli.formats.abaw import match_tracks, write_annotation
-from abawcli.formats.annotated import read_annotated
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.inputs import expand_inputs
 from abawcli.formats.names import find_names

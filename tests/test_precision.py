@@ -8,10 +8,11 @@ import torch
 from tiny_models import KINDS, SOUND_KINDS, save_sound_backbone, save_vision_backbone
 
 from abawcli.models import precision
-from abawcli.models.backbones import Backbone, Preprocess, load_hub_backbone
+from abawcli.models.audio_backbones import build_audio_backbone
 from abawcli.models.encoder import FeatureEncoder
+from abawcli.models.image_backbones import Backbone, Preprocess, load_hub_backbone
 from abawcli.models.precision import InFloat32, measure_difference, reduce_precision
-from abawcli.models.sound import SoundEncoder, build_sound_backbone
+from abawcli.pipeline.audio_features import AudioEncoder
 
 CPU = torch.device("cpu")
 
@@ -85,12 +86,12 @@ def test_a_sound_backbone_is_reduced_only_within_the_tolerance(
 ) -> None:
     folder = str(save_sound_backbone(tmp_path, kind))
     samples = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
-    assert SoundEncoder(build_sound_backbone(folder), CPU).dtype == torch.bfloat16
+    assert AudioEncoder(build_audio_backbone(folder), CPU).dtype == torch.bfloat16
     monkeypatch.setattr(precision, "PRECISION_TOLERANCE", 0.0)
-    exact = SoundEncoder(build_sound_backbone(folder), CPU)
+    exact = AudioEncoder(build_audio_backbone(folder), CPU)
     assert exact.dtype == torch.float32
     with torch.inference_mode():
-        expected = build_sound_backbone(folder).eval()(torch.from_numpy(samples)[None])[0]
+        expected = build_audio_backbone(folder).eval()(torch.from_numpy(samples)[None])[0]
     np.testing.assert_allclose(exact.encode(samples)[0], expected, rtol=1e-5, atol=1e-6)
 
 
@@ -98,7 +99,7 @@ def test_a_sound_backbone_is_reduced_only_within_the_tolerance(
 def test_grouped_convolutions_and_those_on_the_sound_stay_in_float32(
     kind: str, tmp_path: Path
 ) -> None:
-    backbone = build_sound_backbone(str(save_sound_backbone(tmp_path, kind)))
+    backbone = build_audio_backbone(str(save_sound_backbone(tmp_path, kind)))
     backbone.lower_precision(torch.bfloat16)
     grouped = [m for m in backbone.modules() if isinstance(m, torch.nn.Conv1d) and m.groups > 1]
     assert [conv.weight.dtype for conv in grouped] == [torch.float32]

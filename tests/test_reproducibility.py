@@ -16,7 +16,7 @@ from abawcli.config import AUDIO_RATE_HZ, PRECISION_TOLERANCE, PROBABILITY_TOLER
 from abawcli.media.audio import read_audio
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import FeatureEncoder
-from abawcli.models.reproducibility import make_probe, measure_agreement
+from abawcli.pipeline.reproducibility import make_probe, measure_agreement
 
 LIMITS = ("AVX2", "AVX512_CORE", "DEFAULT")  # DEFAULT: all that the CPU has
 Found = dict[str, np.ndarray]

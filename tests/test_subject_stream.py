@@ -14,10 +14,10 @@ from abawcli.faces.track import TrackedFace
 from abawcli.formats.features import round_features
 from abawcli.models.dualbranch import DualBranch
 from abawcli.models.ensemble import Ensemble
-from abawcli.models.extractor import FrameFeatures
 from abawcli.models.gated import GatedFusion
 from abawcli.models.heads import TrainedHead
-from abawcli.models.subject_stream import FrameReading, SubjectStream
+from abawcli.pipeline.feature_stream import FrameFeatures
+from abawcli.pipeline.subject_stream import FrameReading, SubjectStream
 
 VISUAL, AUDIO = 5, 3
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sample_tables import make_table
 
 from abawcli.config import SMOOTHING_METHODS, Smoothing, Sweeping
+from abawcli.datasets.pairing import read_tracks
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.tables import PROBABILITIES, write_table
-from abawcli.formats.tracks import read_tracks
 from abawcli.metrics import score_labels
 from abawcli.stages.smooth import smooth_table
 from abawcli.stages.sweep import (

@@ -13,9 +13,9 @@ from tiny_models import save_image_set, save_vision_backbone
 
 from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
-from abawcli.models.backbones import build_backbone
 from abawcli.models.checkpoint import load_checkpoint
 from abawcli.models.encoder import load_encoder
+from abawcli.models.image_backbones import build_backbone
 from abawcli.stages.train_face import train_face_encoder
 from abawcli.training import face_task
 from abawcli.training.face_task import FaceNetwork

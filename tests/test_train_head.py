@@ -21,9 +21,9 @@ from sample_features import (
 )
 
 from abawcli.config import HeadTraining, Smoothing, default_head_training
+from abawcli.datasets.annotated import read_annotated
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.formats.abaw import read_annotation, write_annotation
-from abawcli.formats.annotated import read_annotated
 from abawcli.formats.features import read_features, write_features
 from abawcli.models.heads import HEADS, load_head
 from abawcli.models.normalise import Moments

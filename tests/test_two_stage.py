@@ -13,7 +13,7 @@ from abawcli.cli import main
 from abawcli.formats.features import read_features
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.tables import PROBABILITIES, read_table
-from abawcli.models.backbones import hash_pretrained
+from abawcli.models.image_backbones import hash_pretrained
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_features import AUDIO, VISUAL
 
-from abawcli.formats.annotated import AnnotatedFeatures, VideoSet
+from abawcli.datasets.annotated import AnnotatedFeatures, VideoSet
 from abawcli.training.window_samples import WindowSamples, drop_modalities, swap_audio
 
 BOTH = ("visual", "audio")

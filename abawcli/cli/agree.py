@@ -30,8 +30,8 @@ def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
     Example: abaw agree anna/ ben/ predictions/
     """
+    from abawcli.datasets.pairing import LABEL_SUFFIXES
     from abawcli.formats.inputs import expand_inputs
-    from abawcli.formats.tracks import LABEL_SUFFIXES
     from abawcli.stages.agree import agree_files, describe_agreement
 
     if len(coders) < 2:

@@ -25,7 +25,7 @@ from abawcli.config import (
     COMPACT_FACE,
     COMPACT_VOICE,
     MODALITIES,
-    Hearing,
+    AudioFeatures,
     Prediction,
 )
 
@@ -54,7 +54,8 @@ COLUMNS = {
     help="Faces and sound, or one of them.",
 )  # fmt: skip
 @click.option(
-    "--audio-layers", "layers", default=Hearing.layers, show_default=True, metavar="lastN|firstN",
+    "--audio-layers", "layers", default=AudioFeatures.layers, show_default=True,
+    metavar="lastN|firstN",
     help="Blocks of a sound transformer whose mean is the feature.",
 )  # fmt: skip
 @audio_from_option
@@ -98,7 +99,7 @@ def command(
     from abawcli.formats.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.outputs import name_outputs, name_videos
     from abawcli.media.estimate import estimate_frames
-    from abawcli.models.extractor import Extractor
+    from abawcli.pipeline.feature_stream import Extractor
     from abawcli.stages.extract import extract_features
 
     suffixes = VIDEO_SUFFIXES | (SOUND_SUFFIXES if modality == "audio" else frozenset())

@@ -46,10 +46,10 @@ def command(
 
     Example: abaw plot labels.csv -o timeline.png --from 0:10 --to 0:30
     """
+    from abawcli.datasets.pairing import LABEL_SUFFIXES
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart, check_places
     from abawcli.formats.tables import TABLE_SUFFIXES
-    from abawcli.formats.tracks import LABEL_SUFFIXES
     from abawcli.views.timeline import PlotSettings, plot_files
 
     tables = list(expand_inputs(inputs, TABLE_SUFFIXES))

@@ -194,9 +194,9 @@ def command(
 
     Example: abaw score labels/ annotations/ --plot confusion.png
     """
+    from abawcli.datasets.pairing import LABEL_SUFFIXES
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.provenance import describe_work, write_result
-    from abawcli.formats.tracks import LABEL_SUFFIXES
 
     settings = {"sweep": asdict(Sweeping())} if sweep else asdict(Scores())
     provenance = describe_work("score", [Path(predictions), Path(annotations)], settings)

@@ -70,9 +70,9 @@ def _check(submission: Path, sample: Path) -> None:
 def _write(
     predictions: tuple[str, ...], sample: Path, output: Path, overwrite: bool, quiet: bool
 ) -> None:
+    from abawcli.datasets.pairing import LABEL_SUFFIXES
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart, check_places
-    from abawcli.formats.tracks import LABEL_SUFFIXES
     from abawcli.stages.submit import submit_files
 
     paths = list(expand_inputs(predictions, LABEL_SUFFIXES))

@@ -13,15 +13,15 @@ from abawcli.config import COMPACT_FACE
 from abawcli.errors import CheckpointError
 from abawcli.formats.hashing import hash_file
 from abawcli.labels import CLASSES, N_CLASSES
-from abawcli.models.backbones import (
+from abawcli.models.checkpoint import find_place, load_checkpoint, load_network
+from abawcli.models.compact import fold_batch_norm, pack_convolutions
+from abawcli.models.image_backbones import (
     BACKBONES,
     Backbone,
     hash_pretrained,
     load_hub_backbone,
     rebuild_backbone,
 )
-from abawcli.models.checkpoint import find_place, load_checkpoint, load_network
-from abawcli.models.compact import fold_batch_norm, pack_convolutions
 from abawcli.models.precision import reduce_precision
 from abawcli.models.recipes import find_weights
 

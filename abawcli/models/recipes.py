@@ -12,9 +12,9 @@ from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Smoothing
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.features import identify_backbone, name_backbone
 from abawcli.formats.hashing import hash_file
-from abawcli.models.backbones import hash_pretrained
 from abawcli.models.checkpoint import describe_checkpoint
 from abawcli.models.heads import find_head
+from abawcli.models.image_backbones import hash_pretrained
 
 LOG = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Agreement between any number of coders: people, and programs.
 
-A coder is a file or a folder of labels in any form that `formats.tracks` reads as annotations.
+A coder is a file or a folder of labels in any form that `datasets.pairing` reads as annotations.
 Videos are matched by name; frames by number. A frame counts that two coders or more labelled.
 """
 
@@ -24,10 +24,10 @@ from abawcli.agreement import (
     find_kappa,
 )
 from abawcli.config import Scores
+from abawcli.datasets.pairing import gather_frame_labels
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.names import find_names
-from abawcli.formats.tracks import gather_frame_labels
 from abawcli.labels import CLASSES, IGNORE
 
 Interval = tuple[float, float] | None  # 95 % by video; None: there is one source video only

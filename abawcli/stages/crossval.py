@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawcli.config import HeadTraining, Smoothing, default_head_training
+from abawcli.datasets.annotated import AnnotatedFeatures, VideoSet, read_annotated
+from abawcli.datasets.folds import Folds, make_folds, read_folds, write_folds
 from abawcli.device import choose_device
 from abawcli.errors import OutputError, UsageError
-from abawcli.formats.annotated import AnnotatedFeatures, VideoSet, read_annotated
-from abawcli.formats.folds import Folds, make_folds, read_folds, write_folds
 from abawcli.metrics import Score, score_labels
 from abawcli.models.heads import HEADS, TrainedHead, load_head
 from abawcli.smoothing import smooth_probabilities

@@ -122,14 +122,14 @@ def _find_cpu() -> str:
 def _try_precision(name: str) -> str:
     import torch
 
-    from abawcli.models.reproducibility import measure_precision
+    from abawcli.pipeline.reproducibility import measure_precision
 
     difference = measure_precision(name, torch.bfloat16)
     return f"float32 is used; bfloat16 changes its features by {difference:.1%}"
 
 
 def _try_numbers(recipe: str) -> str:
-    from abawcli.models.reproducibility import measure_agreement
+    from abawcli.pipeline.reproducibility import measure_agreement
 
     difference = measure_agreement(recipe, BATCH_SIZES, THREADS)
     sizes, threads = ("/".join(map(str, values)) for values in (BATCH_SIZES, THREADS))

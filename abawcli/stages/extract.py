@@ -36,8 +36,8 @@ from abawcli.formats.provenance import Provenance, describe_work, find_finished
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import FeatureEncoder
-from abawcli.models.extractor import Extractor
-from abawcli.models.stream import Crops, Rows, encode_in_batches
+from abawcli.pipeline.batching import Crops, Rows, encode_in_batches
+from abawcli.pipeline.feature_stream import Extractor
 
 LOG = logging.getLogger(__name__)
 Floats = NDArray[np.float32]

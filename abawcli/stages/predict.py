@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from abawcli.config import MODALITIES, SUBJECTS, Hearing, Prediction, Smoothing
+from abawcli.config import MODALITIES, SUBJECTS, AudioFeatures, Prediction, Smoothing
 from abawcli.device import choose_device
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.crops import find_sound, list_companions
@@ -33,10 +33,10 @@ from abawcli.formats.tables import write_table
 from abawcli.labels import N_CLASSES
 from abawcli.models.encoder import Encoder
 from abawcli.models.ensemble import Ensemble
-from abawcli.models.extractor import Extractor, FrameFeatures
 from abawcli.models.heads import check_features, load_head, name_readings
 from abawcli.models.recipes import join_recipes
-from abawcli.models.subject_stream import FrameReading, SubjectStream
+from abawcli.pipeline.feature_stream import Extractor, FrameFeatures
+from abawcli.pipeline.subject_stream import FrameReading, SubjectStream
 from abawcli.stages.crop import check_stretches, lay_stretches
 from abawcli.stages.extract import extract_crops
 from abawcli.stages.predict_summary import PredictSummary, summarise_predictions
@@ -87,7 +87,7 @@ class Predictor:
             visual,
             audio,
             chosen,
-            (self.recipe.backbones.get("audio") or {}).get("layers") or Hearing.layers,
+            (self.recipe.backbones.get("audio") or {}).get("layers") or AudioFeatures.layers,
             device,
             config,
             rotate,

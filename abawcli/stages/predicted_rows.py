@@ -18,7 +18,7 @@ from abawcli.formats.features import Features
 from abawcli.formats.strategy import Stretches, describe_choice
 from abawcli.formats.tables import COLUMNS, set_probabilities
 from abawcli.labels import N_CLASSES
-from abawcli.models.subject_stream import FrameReading
+from abawcli.pipeline.subject_stream import FrameReading
 from abawcli.sources import BOTH, FACE, name_sources
 
 LOG = logging.getLogger(__name__)

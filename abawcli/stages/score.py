@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawcli.config import Scores
-from abawcli.errors import InputError
-from abawcli.formats.abaw import Labels, split_side
-from abawcli.formats.tracks import (
+from abawcli.datasets.pairing import (
     Pair,
     Track,
     gather_tracks,
@@ -24,6 +22,8 @@ from abawcli.formats.tracks import (
     pair_tracks,
     summarise_failures,
 )
+from abawcli.errors import InputError
+from abawcli.formats.abaw import Labels, split_side
 from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import (
     Counts,
@@ -70,7 +70,7 @@ def score_files(
     annotations: Iterable[str | Path],
     config: Scores | None = None,
 ) -> Scoring:
-    """Score prediction files against annotation files, in any form that `formats.tracks` reads.
+    """Score prediction files against annotation files, in any form that `datasets.pairing` reads.
 
     Files that cannot be read and annotations without predictions are named in `failed`; the
     others are scored.

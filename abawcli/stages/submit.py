@@ -17,6 +17,7 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from abawcli.config import Submission
+from abawcli.datasets.pairing import Tracks, gather_tracks, summarise_failures
 from abawcli.errors import InputError
 from abawcli.formats.abaw import ROW_TOLERANCE, Labels, match_tracks
 from abawcli.formats.inputs import warn_left_out
@@ -30,7 +31,6 @@ from abawcli.formats.submission import (
     write_submission,
 )
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
-from abawcli.formats.tracks import Tracks, gather_tracks, summarise_failures
 from abawcli.labels import N_CLASSES
 
 LOG = logging.getLogger(__name__)

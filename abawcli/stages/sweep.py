@@ -17,11 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawcli.config import SMOOTHING_METHODS, SMOOTHING_SPACES, Smoothing, Sweeping
-from abawcli.errors import InputError
-from abawcli.formats.abaw import Labels, split_side
-from abawcli.formats.folds import Folds, make_folds
-from abawcli.formats.provenance import read_provenance
-from abawcli.formats.tracks import (
+from abawcli.datasets.folds import Folds, make_folds
+from abawcli.datasets.pairing import (
     Pair,
     Track,
     gather_tracks,
@@ -29,6 +26,9 @@ from abawcli.formats.tracks import (
     pair_tracks,
     summarise_failures,
 )
+from abawcli.errors import InputError
+from abawcli.formats.abaw import Labels, split_side
+from abawcli.formats.provenance import read_provenance
 from abawcli.labels import IGNORE
 from abawcli.metrics import Counts, count_confusion, find_macro_f1
 from abawcli.smoothing import smooth_rows

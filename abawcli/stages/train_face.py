@@ -10,7 +10,7 @@ from abawcli.device import choose_device, choose_precision
 from abawcli.errors import UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.manifest import read_manifest
-from abawcli.models.backbones import BACKBONES, build_backbone, hash_pretrained
+from abawcli.models.image_backbones import BACKBONES, build_backbone, hash_pretrained
 from abawcli.training.face_task import FaceTask
 from abawcli.training.loop import Progress, TrainingLoop, start_accelerator
 from abawcli.training.run_folder import History

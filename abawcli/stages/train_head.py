@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from abawcli.config import HeadTraining, default_head_training
+from abawcli.datasets.annotated import AnnotatedFeatures, VideoSet, check_alike, read_annotated
+from abawcli.datasets.folds import make_folds
 from abawcli.device import choose_device
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
-from abawcli.formats.annotated import AnnotatedFeatures, VideoSet, check_alike, read_annotated
-from abawcli.formats.folds import make_folds
 from abawcli.training.head_task import HeadTask, make_loop
 from abawcli.training.loop import Progress
 from abawcli.training.run_folder import History

@@ -18,8 +18,8 @@ from abawcli.config import EncoderTraining
 from abawcli.formats.manifest import LabelledImages
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.metrics import score_labels
-from abawcli.models.backbones import Backbone
 from abawcli.models.checkpoint import halve_matrices, save_checkpoint
+from abawcli.models.image_backbones import Backbone
 from abawcli.models.moe import MixtureOfExpertsHead
 from abawcli.training.image_augmentation import augment_images
 from abawcli.training.image_data import ImageDataset

@@ -12,8 +12,8 @@ from torch import Generator, Tensor, nn
 
 from abawcli import __version__
 from abawcli.config import HeadTraining
+from abawcli.datasets.annotated import VideoSet
 from abawcli.errors import InputError, UsageError
-from abawcli.formats.annotated import VideoSet
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 from abawcli.metrics import score_labels
 from abawcli.models.heads import HEADS, Head, TrainedHead, build_head, save_head

@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from abawcli import __version__
-from abawcli.config import COMPACT_VOICE, VOICE_PRESENT, Hearing, VoiceTraining
+from abawcli.config import COMPACT_VOICE, VOICE_PRESENT, AudioFeatures, VoiceTraining
 from abawcli.formats.manifest import LabelledSounds
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.metrics import Score, score_labels
@@ -136,7 +136,7 @@ class VoiceTask:
     def _choose_frames(self, speech: Tensor, generator: Generator) -> Tensor:
         """Of a share of the crops, keep only the speech frames (B, S) about a random one."""
         count, steps = speech.shape
-        reach = int(Hearing.window_s / CompactVoice.step_s)
+        reach = int(AudioFeatures.window_s / CompactVoice.step_s)
         draws = torch.rand(count, steps, generator=generator).to(speech.device)
         moment = (draws * speech).argmax(dim=1, keepdim=True)  # (B, 1)
         near = (torch.arange(steps, device=speech.device) - moment).abs() <= reach
@@ -175,7 +175,7 @@ class VoiceTask:
         """Return the logits (S', 8) about each audio frame with speech near; else about all."""
         features = network.backbone(samples[None].to(self.device))[0]  # (S, D)
         speech = network.classifier.has_voice(features) >= VOICE_PRESENT
-        reach = int(Hearing.window_s / CompactVoice.step_s)
+        reach = int(AudioFeatures.window_s / CompactVoice.step_s)
         mean, valid = average_around(features, speech if speech.any() else ~speech, reach)
         logits: Tensor = network.classifier.expression(mean[valid])
         return logits.cpu()

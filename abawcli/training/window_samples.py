@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from abawcli.formats.annotated import VideoSet
+from abawcli.datasets.annotated import VideoSet
 from abawcli.labels import IGNORE
 from abawcli.models.windows import place_windows
 

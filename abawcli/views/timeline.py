@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from abawcli.datasets.pairing import gather_frame_labels
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.names import find_names
 from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
 from abawcli.formats.summary import keep_warnings
 from abawcli.formats.tables import read_tables
-from abawcli.formats.tracks import gather_frame_labels
 from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
 from abawcli.segments import find_ends
 from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from abawcli.formats.features import round_features
 from abawcli.models.ensemble import Ensemble, JointVoting
-from abawcli.models.extractor import FrameFeatures
 from abawcli.models.heads import TrainedHead
 from abawcli.models.windows import SoftVoting
+from abawcli.pipeline.feature_stream import FrameFeatures
 
 Probabilities = NDArray[np.float32]
 

@@ -7,7 +7,7 @@ import pytest
 
 from abawcli.config import Prediction
 from abawcli.errors import InputError
-from abawcli.models.stream import encode_in_batches, run_ahead
+from abawcli.pipeline.batching import encode_in_batches, run_ahead
 
 
 def test_work_ahead_is_bounded() -> None:

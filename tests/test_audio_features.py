@@ -15,23 +15,17 @@ from tiny_models import (
     save_voice_encoder,
 )
 
-from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, Hearing
+from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, AudioFeatures
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.media.audio import Audio, read_audio, read_audio_blocks
-from abawcli.models.sound import (
-    FrameAligner,
-    SoundBackbone,
-    SoundEncoder,
-    SoundSteps,
-    build_sound_backbone,
-    choose_layers,
-)
+from abawcli.models.audio_backbones import AudioBackbone, build_audio_backbone, choose_layers
+from abawcli.pipeline.audio_features import AudioEncoder, AudioFrames, FrameAligner
 
 CPU = torch.device("cpu")
 SAMPLES = Path(__file__).parents[1] / "sample_videos"
 
 
-class Loudness(SoundBackbone):
+class Loudness(AudioBackbone):
     """The loudest sample of every 20 ms."""
 
     def __init__(self) -> None:
@@ -51,14 +45,14 @@ def noise(seconds: float) -> np.ndarray:
     return rng.normal(0, 0.1, round(seconds * AUDIO_RATE_HZ)).astype(np.float32)
 
 
-def listen(encoder: SoundEncoder, blocks: Iterator[Audio]) -> FrameAligner:
+def listen(encoder: AudioEncoder, blocks: Iterator[Audio]) -> FrameAligner:
     config = encoder.config
     return FrameAligner(encoder.encode_blocks(blocks), encoder.dim, config.window_s)
 
 
 @pytest.mark.parametrize("kind", sorted(SOUND_KINDS))
 def test_transformers_from_a_folder(tmp_path: Path, kind: str) -> None:
-    backbone = build_sound_backbone(str(save_sound_backbone(tmp_path, kind)), "last2").eval()
+    backbone = build_audio_backbone(str(save_sound_backbone(tmp_path, kind)), "last2").eval()
     assert (backbone.dim, backbone.step_s, backbone.field_samples) == (16, 0.02, 400)
     sound = torch.from_numpy(noise(1.0))[None]
     with torch.inference_mode():
@@ -75,7 +69,7 @@ def test_transformers_from_a_folder(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", sorted(SOUND_KINDS))
 def test_lower_precision_changes_little(tmp_path: Path, kind: str) -> None:
     folder, samples = str(save_sound_backbone(tmp_path, kind)), noise(2.0)
-    backbone = build_sound_backbone(folder).eval()
+    backbone = build_audio_backbone(folder).eval()
     with torch.inference_mode():
         exact = backbone(torch.from_numpy(samples)[None])[0].numpy()
     backbone.lower_precision(torch.bfloat16)
@@ -83,7 +77,7 @@ def test_lower_precision_changes_little(tmp_path: Path, kind: str) -> None:
         rough = backbone(torch.from_numpy(samples)[None])[0].numpy()
     assert rough.dtype == np.float32
     np.testing.assert_allclose(rough, exact, atol=0.05 * np.abs(exact).max())
-    encoder = SoundEncoder(build_sound_backbone(folder), CPU)
+    encoder = AudioEncoder(build_audio_backbone(folder), CPU)
     found, _ = encoder.encode(samples)
     np.testing.assert_array_equal(found, exact if encoder.dtype == torch.float32 else rough)
 
@@ -92,7 +86,7 @@ def test_loudness_counts_only_where_the_model_says_so(tmp_path: Path) -> None:
     sound = torch.from_numpy(noise(1.0))[None]
     for normalise in (True, False):
         folder = save_sound_backbone(tmp_path / str(normalise), normalise=normalise)
-        backbone = build_sound_backbone(str(folder)).eval()
+        backbone = build_audio_backbone(str(folder)).eval()
         with torch.inference_mode():
             same = torch.allclose(backbone(sound), backbone(sound * 0.01), atol=1e-3)
         assert same == normalise
@@ -109,10 +103,10 @@ def test_layers() -> None:
 
 
 def test_our_own_by_path(tmp_path: Path) -> None:
-    backbone = build_sound_backbone(str(save_voice_encoder(tmp_path / "voice.safetensors")))
+    backbone = build_audio_backbone(str(save_voice_encoder(tmp_path / "voice.safetensors")))
     assert (backbone.name, backbone.dim, backbone.step_s) == ("compact-voice", 8, 0.08)
     with pytest.raises(CheckpointError, match="no such file"):
-        build_sound_backbone(str(tmp_path / "none.safetensors"))
+        build_audio_backbone(str(tmp_path / "none.safetensors"))
 
 
 def test_what_is_no_sound_backbone_is_refused(
@@ -121,13 +115,13 @@ def test_what_is_no_sound_backbone_is_refused(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     folder = save_vision_backbone(tmp_path / "eyes")
     with pytest.raises(CheckpointError, match="no sound backbone that is known here but 'dinov2'"):
-        build_sound_backbone(str(folder))
+        build_audio_backbone(str(folder))
     folder = save_sound_backbone(tmp_path / "ears")
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="cannot load the backbone .*ears.*no file named"):
-        build_sound_backbone(str(folder))
+        build_audio_backbone(str(folder))
     with pytest.raises(CheckpointError, match="hf download nobody/nothing --local-dir DIR"):
-        build_sound_backbone("nobody/nothing")
+        build_audio_backbone("nobody/nothing")
 
 
 def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
@@ -137,13 +131,13 @@ def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
     weights = {k: v for k, v in load_file(path).items() if "layers.3.attention" not in k}
     save_file(weights, path, {"format": "pt"})
     with pytest.raises(CheckpointError, match=r"lack encoder\.layers\.3\.attention.* more"):
-        build_sound_backbone(str(tmp_path))
+        build_audio_backbone(str(tmp_path))
 
 
 def test_steps_are_centred_in_what_they_hear() -> None:
     clicks = [0.51, 1.25, 30.07, 44.93, 61.0]
     samples = make_clicks(clicks, 63.0, AUDIO_RATE_HZ)[0]
-    steps = list(SoundEncoder(Loudness(), CPU).encode_blocks(cut(samples, start_s=7.0)))
+    steps = list(AudioEncoder(Loudness(), CPU).encode_blocks(cut(samples, start_s=7.0)))
     times_s = np.concatenate([part.times_s for part in steps])
     loud = np.concatenate([part.features for part in steps])[:, 0] > 0.5
     assert len(steps) > 2  # chunks
@@ -156,8 +150,8 @@ def test_steps_are_centred_in_what_they_hear() -> None:
 
 
 def test_chunks_of_our_own_encoder_do_not_show(tmp_path: Path) -> None:
-    backbone = build_sound_backbone(str(save_voice_encoder(tmp_path / "voice.safetensors")))
-    encoder, samples = SoundEncoder(backbone, CPU), noise(47.3)
+    backbone = build_audio_backbone(str(save_voice_encoder(tmp_path / "voice.safetensors")))
+    encoder, samples = AudioEncoder(backbone, CPU), noise(47.3)
     for size in (333, 200_000):  # of the blocks that the file comes in
         parts = list(encoder.encode_blocks(cut(samples, size=size)))
         assert len(parts) == 3
@@ -168,8 +162,8 @@ def test_chunks_of_our_own_encoder_do_not_show(tmp_path: Path) -> None:
 
 
 def test_chunks_of_transformers_hardly_show(tmp_path: Path) -> None:
-    backbone = build_sound_backbone(str(save_sound_backbone(tmp_path, normalise=False)))
-    encoder, samples = SoundEncoder(backbone, CPU), noise(25.0)
+    backbone = build_audio_backbone(str(save_sound_backbone(tmp_path, normalise=False)))
+    encoder, samples = AudioEncoder(backbone, CPU), noise(25.0)
     parts = list(encoder.encode_blocks(cut(samples)))
     assert [len(part.times_s) for part in parts] == [950, 299]
     whole, _ = encoder.encode(samples)
@@ -192,7 +186,7 @@ class Counting(Loudness):
 @pytest.mark.parametrize("gap_s", [30.0, 36_000.0])
 def test_a_gap_of_hours_costs_no_more_than_one_of_seconds(gap_s: float) -> None:
     backbone = Counting()
-    encoder = SoundEncoder(backbone, CPU)
+    encoder = AudioEncoder(backbone, CPU)
     later = Audio(np.full(16_000, 0.5, np.float32), 8.0 + gap_s)
     aligner = listen(encoder, iter([*cut(noise(1.0), 7.0), later]))
     assert [aligner.at(time_s)[1] for time_s in (6.4, 6.6, 7.5, 8.4)] == [False, True, True, True]
@@ -204,7 +198,7 @@ def test_a_gap_of_hours_costs_no_more_than_one_of_seconds(gap_s: float) -> None:
 
 def test_a_gap_changes_nothing_near_the_sound(tmp_path: Path) -> None:
     path = save_voice_encoder(tmp_path / "voice.safetensors")
-    encoder = SoundEncoder(build_sound_backbone(str(path)), CPU)
+    encoder = AudioEncoder(build_audio_backbone(str(path)), CPU)
     first, second, gap = noise(3.1), noise(2.3), np.zeros(25 * 16_000 + 123, np.float32)
     later_s = (len(first) + len(gap)) / AUDIO_RATE_HZ
     sparse = [*encoder.encode_blocks([Audio(first, 0.0), *cut(second, later_s)])]
@@ -225,10 +219,10 @@ def test_a_gap_changes_nothing_near_the_sound(tmp_path: Path) -> None:
 
 def test_sound_shorter_than_a_step_is_one_step(tmp_path: Path) -> None:
     for backbone in (
-        build_sound_backbone(str(save_sound_backbone(tmp_path / "w"))),
-        build_sound_backbone(str(save_voice_encoder(tmp_path / "voice.safetensors"))),
+        build_audio_backbone(str(save_sound_backbone(tmp_path / "w"))),
+        build_audio_backbone(str(save_voice_encoder(tmp_path / "voice.safetensors"))),
     ):
-        encoder = SoundEncoder(backbone, CPU)
+        encoder = AudioEncoder(backbone, CPU)
         (part,) = encoder.encode_blocks(cut(noise(0.01), start_s=2.0))
         assert part.features.shape == (1, backbone.dim) and np.isfinite(part.features).all()
         feature, there = listen(encoder, cut(noise(0.01), start_s=2.0)).at(2.1)
@@ -239,14 +233,14 @@ def test_sound_shorter_than_a_step_is_one_step(tmp_path: Path) -> None:
 
 def test_chunks_must_hold_more_than_their_edges() -> None:
     with pytest.raises(UsageError, match=r"chunks of 1\.0 s are too short; more than 2\.0"):
-        SoundEncoder(Loudness(), CPU, Hearing(chunk_s=1.0))
+        AudioEncoder(Loudness(), CPU, AudioFeatures(chunk_s=1.0))
 
 
 def test_a_click_is_heard_in_the_frames_around_it_and_no_others(tmp_path: Path) -> None:
     """Sound that begins 0.7 s after the container's clock, with silence before the click."""
     clicks = Sound([(0.7, make_clicks([2.3], 4.0, 48_000))], codec="pcm_s16le")
     path = write_media(tmp_path / "v.mkv", sound=clicks)
-    aligner = listen(SoundEncoder(Loudness(), CPU), read_audio_blocks(path))
+    aligner = listen(AudioEncoder(Loudness(), CPU), read_audio_blocks(path))
     times_s = np.arange(200) / 25
     found = [aligner.at(time_s) for time_s in times_s]
     there = np.array([valid for _, valid in found])
@@ -258,12 +252,12 @@ def test_a_click_is_heard_in_the_frames_around_it_and_no_others(tmp_path: Path) 
 
 def steps_of(
     times_s: list[float], start_s: float, end_s: float, unheard: tuple[float, ...] = ()
-) -> Iterator[SoundSteps]:
+) -> Iterator[AudioFrames]:
     """Yield one step a chunk, whose feature is its time."""
     for time_s in times_s:
         feature = np.full((1, 1), time_s, np.float32)
         heard = np.array([time_s not in unheard])
-        yield SoundSteps(np.array([time_s]), feature, heard, start_s, end_s)
+        yield AudioFrames(np.array([time_s]), feature, heard, start_s, end_s)
 
 
 def test_mean_of_the_steps_in_the_window_both_ends_included() -> None:
@@ -283,7 +277,7 @@ def test_steps_in_which_nothing_is_heard_take_no_part() -> None:
 
 
 def test_our_own_backbone_hears_voices_only() -> None:
-    encoder = SoundEncoder(build_sound_backbone("compact-voice"), CPU)
+    encoder = AudioEncoder(build_audio_backbone("compact-voice"), CPU)
     tone = 0.1 * np.sin(2 * np.pi * 440 * np.arange(3 * AUDIO_RATE_HZ) / AUDIO_RATE_HZ)
     for samples in (noise(3.0), np.zeros(3 * AUDIO_RATE_HZ), tone):
         _, heard = encoder.encode(samples.astype(np.float32))
@@ -302,7 +296,7 @@ def test_no_sound_is_nothing_to_hear() -> None:
 
 
 def test_memory_does_not_grow_with_the_length() -> None:
-    encoder = SoundEncoder(Loudness(), CPU)
+    encoder = AudioEncoder(Loudness(), CPU)
     silence = np.zeros(16_000, np.float32)
     aligner = listen(encoder, (Audio(silence, float(k)) for k in range(3600)))
     tracemalloc.start()

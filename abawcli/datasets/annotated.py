@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from abawcli.datasets.pairing import Annotation, Intervals, read_truth
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation
 from abawcli.formats.features import (
@@ -27,7 +28,6 @@ from abawcli.formats.features import (
 from abawcli.formats.inputs import check_input, place_inputs, warn_left_out
 from abawcli.formats.names import compose_name, name_place
 from abawcli.formats.tables import TABLE_SUFFIXES
-from abawcli.formats.tracks import Annotation, Intervals, read_truth
 from abawcli.labels import IGNORE
 
 LOG = logging.getLogger(__name__)

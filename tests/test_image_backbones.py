@@ -13,7 +13,7 @@ from transformers import AutoModel
 
 from abawcli.errors import CheckpointError
 from abawcli.formats.hashing import hash_file
-from abawcli.models.backbones import (
+from abawcli.models.image_backbones import (
     COMPACT_FACE_PREPROCESS,
     Preprocess,
     build_backbone,
@@ -83,7 +83,9 @@ def test_missing_backbone_names_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(CheckpointError, match="hf download .*nowhere"):
+    with pytest.raises(CheckpointError, match="hf download nobody/nowhere"):
+        build_backbone("nobody/nowhere")
+    with pytest.raises(CheckpointError, match="no such backbone folder: .*nowhere"):
         build_backbone(str(tmp_path / "nowhere"))
     assert not logging.getLogger("huggingface_hub").isEnabledFor(logging.WARNING)  # one line
 

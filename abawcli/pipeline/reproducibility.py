@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from abawcli.config import AUDIO_RATE_HZ, COMPACT_FACE, COMPACT_VOICE
-from abawcli.models.backbones import Backbone
+from abawcli.models.audio_backbones import AudioBackbone, build_audio_backbone
 from abawcli.models.encoder import FeatureEncoder, load_backbone
 from abawcli.models.heads import Head, load_head
+from abawcli.models.image_backbones import Backbone
 from abawcli.models.precision import compare_precision
 from abawcli.models.recipes import RECIPES, find_weights
-from abawcli.models.sound import SoundBackbone, SoundEncoder, build_sound_backbone
+from abawcli.pipeline.audio_features import AudioEncoder
 
 CPU = torch.device("cpu")
 FRAMES = 64  # of the probe
@@ -32,9 +33,9 @@ def measure_precision(name: str, dtype: torch.dtype) -> float:
     Raises:
         CheckpointError: its weights are missing or damaged.
     """
-    backbone: Backbone | SoundBackbone
+    backbone: Backbone | AudioBackbone
     if name == COMPACT_VOICE:
-        backbone = build_sound_backbone(name)
+        backbone = build_audio_backbone(name)
     else:
         backbone = load_backbone(find_weights(name))[0]
     return compare_precision(backbone.eval(), dtype)
@@ -54,11 +55,11 @@ def measure_agreement(recipe: str, batch_sizes: Sequence[int], threads: Sequence
     with torch.inference_mode():
         pixels = faces.preprocess.prepare(crops[:, 0])
         visual = faces(pixels)
-        audio = build_sound_backbone(COMPACT_VOICE).eval().double()(torch.from_numpy(sound)[None])
+        audio = build_audio_backbone(COMPACT_VOICE).eval().double()(torch.from_numpy(sound)[None])
         exact = _read(head.double(), visual.double(), audio[0].double())
     head.float()
     encoder = FeatureEncoder(load_backbone(find_weights(COMPACT_FACE))[0], CPU)
-    hearing = SoundEncoder(build_sound_backbone(COMPACT_VOICE), CPU)
+    hearing = AudioEncoder(build_audio_backbone(COMPACT_VOICE), CPU)
     worst = 0.0
     for size, count in itertools.product(batch_sizes, threads):
         with _use_threads(count), torch.inference_mode():

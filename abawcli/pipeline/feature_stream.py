@@ -19,8 +19,8 @@ from abawcli.config import (
     COMPACT_FACE,
     COMPACT_VOICE,
     MODALITIES,
+    AudioFeatures,
     Detection,
-    Hearing,
     Media,
     Prediction,
     Tracking,
@@ -39,10 +39,11 @@ from abawcli.media.audio import read_audio_blocks
 from abawcli.media.pictures import identify_picture
 from abawcli.media.streams import open_streams
 from abawcli.media.video import check_rotation, read_frames
-from abawcli.models.backbones import Preprocess
+from abawcli.models.audio_backbones import build_audio_backbone
 from abawcli.models.encoder import load_feature_encoder
-from abawcli.models.sound import FrameAligner, SoundEncoder, build_sound_backbone
-from abawcli.models.stream import Crops, Encode, Rows, encode_in_batches
+from abawcli.models.image_backbones import Preprocess
+from abawcli.pipeline.audio_features import AudioEncoder, FrameAligner
+from abawcli.pipeline.batching import Crops, Encode, Rows, encode_in_batches
 
 LOG = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class Extractor:
         visual: str = COMPACT_FACE,
         audio: str = COMPACT_VOICE,
         modality: str = "av",
-        layers: str = Hearing.layers,
+        layers: str = AudioFeatures.layers,
         device: str = "auto",
         config: Prediction | None = None,
         rotate: int = 0,
@@ -131,7 +132,7 @@ class Extractor:
         if modality != "audio":
             self.encoder, self.about["visual"] = load_feature_encoder(visual, place)
         if modality != "visual":
-            self.sound = SoundEncoder(build_sound_backbone(audio, layers), place)
+            self.sound = AudioEncoder(build_audio_backbone(audio, layers), place)
             self.about["audio"] = self.sound.describe()
 
     @cached_property

@@ -1,0 +1,1 @@
+"""Annotated features, folds, and the pairing of predictions with annotations."""

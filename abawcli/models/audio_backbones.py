@@ -1,0 +1,220 @@
+"""What a sound backbone is, how one is loaded, and how its features come to the frames.
+
+Sound is heard in chunks of 20 s that overlap: of each chunk only the steps are taken that have
+`context_s` of sound on both sides of them, or the sound's own beginning or end.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from abawcli.config import (
+    AUDIO_RATE_HZ,
+    COMPACT_VOICE,
+    VOICE_CERTAIN,
+    VOICE_PRESENT,
+    VOICE_REACH,
+    VOICE_STRETCH,
+    AudioFeatures,
+)
+from abawcli.errors import CheckpointError, UsageError
+from abawcli.formats.hashing import hash_file
+from abawcli.models.checkpoint import find_place
+from abawcli.models.image_backbones import hash_pretrained, load_pretrained
+from abawcli.models.precision import cast_inputs, lower_weights
+from abawcli.models.recipes import find_weights
+from abawcli.models.voice import VoiceEncoder, load_voice_encoder
+
+Floats = NDArray[np.float32]
+CPU = torch.device("cpu")
+LONGEST_STEP_S = 1.0  # from one step to the next, of any backbone; a wider one is a gap
+LOG = logging.getLogger(__name__)
+
+
+class AudioBackbone(nn.Module):
+    """A network that turns 16 kHz sound into features, one every `step_samples`.
+
+    Step k looks at about `field_samples` of sound from k * `step_samples` on, and is centred
+    there.
+    """
+
+    def __init__(
+        self, name: str, network: nn.Module, dim: int, step_samples: int, field_samples: int
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.network: Any = network
+        self.dim = dim
+        self.step_samples = step_samples
+        self.field_samples = field_samples
+        self.step_s = step_samples / AUDIO_RATE_HZ
+        self.context_s = 1.0  # of sound that a step should have on both sides
+        self.sha256: str | None = None  # of the weights
+        self.place = name  # to load it from
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map sound (B, N), full scale 1.0, to features (B, S, dim)."""
+        features: Tensor = self.network(samples)
+        return features
+
+    def hears(self, features: Tensor) -> Tensor:
+        """Tell of features (S, dim) which come from something that was listened for, (S,)."""
+        return torch.ones(len(features), dtype=torch.bool, device=features.device)
+
+    def lower_precision(self, dtype: torch.dtype) -> None:
+        """Let the network compute with `dtype`, as far as that does no harm."""
+        lower_weights(self.network, dtype)
+
+    def run_probe(self) -> Tensor:
+        """Return the features (S, dim) of half a second of fixed noise."""
+        generator = torch.Generator().manual_seed(0)
+        noise = 0.1 * torch.randn(1, AUDIO_RATE_HZ // 2, generator=generator)
+        features: Tensor = self(noise.to(next(self.parameters()).device))[0]
+        return features
+
+    def describe(self) -> dict[str, Any]:
+        """Return what features depend on, JSON-like."""
+        return {
+            "backbone": self.name,
+            "encoder": self.sha256,
+            "place": self.place,
+            "dim": self.dim,
+            "layers": None,
+        }
+
+
+class CompactVoiceBackbone(AudioBackbone):
+    """Our own voice encoder. Its classifier tells where there is a voice; silence has none."""
+
+    def __init__(self, encoder: VoiceEncoder) -> None:
+        network = encoder.backbone
+        step = network.step_samples
+        super().__init__(COMPACT_VOICE, network, network.dim, step, step)
+        self.classifier = encoder.classifier
+        # All that a step depends on: 0.75 s, the level of 1.5 s around, and 8 steps of `hears`.
+        self.context_s = 3.04
+
+    def lower_precision(self, dtype: torch.dtype) -> None:
+        """Let all but the spectrum, which torch has in float32, compute with `dtype`."""
+        lower_weights(self.network, dtype)
+        self.network.front.float()
+        self.network.stem.register_forward_pre_hook(cast_inputs)
+
+    def hears(self, features: Tensor) -> Tensor:
+        """Tell of features (S, dim) which come from a voice, (S,).
+
+        A step that might be one counts only beside a stretch that certainly is: what is taken for
+        a voice now and then, as music is, says nothing of anybody.
+        """
+        voice: Tensor = self.classifier.has_voice(features)  # (S,)
+        stretch = F.avg_pool1d(voice[None], VOICE_STRETCH, 1, VOICE_STRETCH // 2)
+        certain = (stretch >= VOICE_CERTAIN).to(voice.dtype)  # (1, S)
+        near = F.max_pool1d(certain, 2 * VOICE_REACH + 1, 1, VOICE_REACH)[0] > 0
+        return (voice >= VOICE_PRESENT) & near
+
+
+class TransformerBackbone(AudioBackbone):
+    """Wav2Vec 2.0, WavLM or HuBERT: the mean of several layers.
+
+    `layers` counts the transformer's blocks, so that `first4` leaves out their input.
+    """
+
+    def __init__(self, name: str, network: Any, normalise: bool, layers: str) -> None:
+        config = network.config
+        step, field = 1, 1
+        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+            field += (kernel - 1) * step
+            step *= stride
+        super().__init__(name, network, int(config.hidden_size), step, field)
+        self.normalise = normalise
+        self.layers = layers
+        self.chosen = choose_layers(layers, int(config.num_hidden_layers))
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map sound (B, N) to features (B, S, dim)."""
+        if self.normalise:  # as transformers' own feature extractor does
+            mean, variance = samples.mean(1, keepdim=True), samples.var(1, False, keepdim=True)
+            samples = (samples - mean) / (variance + 1e-7).sqrt()
+        states = self.network(samples, output_hidden_states=True).hidden_states[1:]
+        return torch.stack([states[k].float() for k in self.chosen]).mean(dim=0)  # (B, S, D)
+
+    def lower_precision(self, dtype: torch.dtype) -> None:
+        """Let all but the convolutions on the sound itself compute with `dtype`.
+
+        A sample of 8 bits of precision would be as good as one with noise 50 dB below it.
+        """
+        lower_weights(self.network, dtype)
+        self.network.feature_extractor.float()
+        self.network.feature_projection.register_forward_pre_hook(cast_inputs)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what features depend on, JSON-like."""
+        return super().describe() | {"layers": self.layers, "normalise": self.normalise}
+
+
+def choose_layers(layers: str, count: int) -> range:
+    """Return which of `count` blocks `last4`, `first4` and the like mean.
+
+    Raises:
+        UsageError: no such choice, or there are not so many.
+    """
+    found = re.fullmatch(r"(first|last)([1-9]\d*)", layers)
+    if not found:
+        raise UsageError(f"unknown layers {layers!r}; give last4, first4 or the like")
+    number = int(found[2])
+    if number > count:
+        raise UsageError(f"layers {layers!r}: the backbone has only {count}")
+    return range(number) if found[1] == "first" else range(count - number, count)
+
+
+def load_voice_backbone(path: str | Path) -> AudioBackbone:
+    """Load the backbone of a voice encoder that `abaw train voice` wrote.
+
+    Raises:
+        CheckpointError: as `models.voice.load_voice_encoder`.
+    """
+    path = Path(path)
+    encoder, _ = load_voice_encoder(path, CPU)
+    backbone = CompactVoiceBackbone(encoder)
+    backbone.sha256, backbone.place = hash_file(path), find_place(str(path))
+    return backbone
+
+
+AUDIO_BACKBONES: dict[str, Callable[[], AudioBackbone]] = {
+    COMPACT_VOICE: lambda: load_voice_backbone(find_weights(COMPACT_VOICE))
+}
+
+
+def build_audio_backbone(name: str, layers: str = AudioFeatures.layers) -> AudioBackbone:
+    """Return a sound backbone with its weights.
+
+    Args:
+        name: `compact-voice`, the path of a voice encoder, or a Wav2Vec 2.0, WavLM or HuBERT of
+            transformers by hub name or folder.
+        layers: of a transformer: `last4`, `first4` and the like.
+
+    Raises:
+        CheckpointError: it cannot be loaded or is no sound backbone.
+        UsageError: it has no such layers.
+    """
+    if name in AUDIO_BACKBONES:
+        backbone = AUDIO_BACKBONES[name]()
+        backbone.place = name
+        return backbone
+    if Path(name).suffix == ".safetensors":
+        return load_voice_backbone(Path(name))
+    network, processor = load_pretrained(name)
+    if not hasattr(network.config, "conv_stride") or not hasattr(network, "feature_projection"):
+        kind = network.config.model_type
+        raise CheckpointError(f"{name!r} is no sound backbone that is known here but {kind!r}")
+    backbone = TransformerBackbone(name, network, bool(processor.get("do_normalize", True)), layers)
+    backbone.sha256, backbone.place = hash_pretrained(name), find_place(name)
+    return backbone
