@@ -1,6 +1,6 @@
 """Stage extract: features of faces and sound, a row a decoded frame.
 
-They come as a stream (`models.extractor`). What is kept of a whole video is numbers: of each
+They come as a stream (`pipeline.feature_stream`). What is kept of a whole video is numbers: of each
 face 56 bytes and its features, in half precision.
 """
 
