@@ -143,6 +143,24 @@ class Segmentation:
     # face that is missed for some frames
 
 
+@dataclass(frozen=True)
+class Rendering:
+    """A video with its labels drawn in."""
+
+    max_fps: float = 60.0  # of the result: screens show no more
+    short_intervals: float = 0.1  # share of a variable rate's intervals that may be shorter than
+    # one of the result: frames that come in such a burst are left out, and no others
+    same_time_s: float = 0.002  # by which a frame may be late and still be shown: containers that
+    # count milliseconds round its time
+    # Faces are hidden where any face is seen in a quarter of a second around: a detector that
+    # misses one in some frames shows it to nobody. Weak ones count, too: a false one costs little.
+    hidden_s: float = 0.25
+    hidden_score: float = 0.3
+    hidden_long_side: int = 640  # of the picture that is looked at: also faces of 20 pixels
+    hidden_margin: float = 0.25  # of the box's sides, around it: hair and chin tell people apart
+    hidden_blocks: int = 6  # along the longer side; with 10 and more, people know whom they know
+
+
 FUSED_TIMES_S = 1e-3  # by which a frame's times may differ in tables to be fused: their rounding
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "segment": "Turn prediction tables into segments of one label.",
     "summarize": "Summarize prediction tables: shares, segments, groups, for a paper.",
     "plot": "Draw the timeline of prediction tables.",
+    "render": "Draw the labels of a prediction table into its video, with a timeline.",
     "export": "Export labels to ELAN, Praat, BORIS, BIDS, subtitles and other formats.",
     "import": "Import labels that people made in ELAN, Praat, BORIS and other programs.",
     "fuse": "Fuse prediction tables of the same frames into one.",

@@ -1,0 +1,129 @@
+"""The timeline below a rendered video: drawn once, with a cursor that moves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageDraw
+
+from abawcli.labels import CLASSES, IGNORE, N_CLASSES
+from abawcli.media.pixels import Image
+from abawcli.views.overlay import COLOURS, PAPER, Colour, Style
+from abawcli.views.timeline import Track, format_time
+
+GROUND, PALE, HATCH = (24, 24, 24), (170, 170, 170), (90, 90, 90)
+_BAND = 0.35  # share of a row that shows the label; above it are the probabilities
+_MAX_ROWS = 8  # people; the others have boxes, and no row
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A picture of the whole time, and where the time is in it."""
+
+    image: Image  # (H, W, 3)
+    left: int  # pixel at which the time begins
+    right: int  # and the last one
+    top: int  # of the rows
+    bottom: int
+    span_s: tuple[float, float]
+    style: Style
+
+    def draw_cursor(self, time_s: float) -> Image:
+        """Return the picture with a line and the time where `time_s` is."""
+        start, end = self.span_s
+        share = min(max((time_s - start) / (end - start), 0.0), 1.0)
+        x = self.left + round(share * (self.right - self.left))
+        canvas = Pillow.fromarray(self.image)
+        draw, style, text = ImageDraw.Draw(canvas), self.style, format_time(time_s, 1)
+        width, height = style.measure(text)
+        place = max(0, min(x - width // 2, canvas.width - width))
+        draw.rectangle((place, 0, place + width - 1, height - 1), fill=PAPER)
+        draw.text((place + width / 2, height / 2), text, GROUND, style.font, anchor="mm")
+        line = max(1, style.line // 2)
+        draw.rectangle((x - line, self.top, x + line, self.bottom - 1), fill=GROUND)
+        draw.rectangle((x - line // 2, height, x + line // 2, self.bottom - 1), fill=PAPER)
+        return np.asarray(canvas)
+
+
+def draw_strip(
+    tracks: Sequence[Track], width: int, span_s: tuple[float, float], style: Style
+) -> Strip:
+    """Draw a row for each track, at most eight: probabilities, labels, and the key of colours."""
+    shown, unit = tracks[:_MAX_ROWS], style.unit
+    pad, head = unit // 2, round(1.5 * unit)
+    names = [track.subject if len(tracks) > 1 else "" for track in shown]
+    left = pad + max(round(style.font.getlength(name)) + (pad if name else 0) for name in names)
+    left, right = min(left, width // 2), max(width - pad - 1, width // 2 + 1)
+    height = max(unit, min(3 * unit, 8 * unit // len(shown)))
+    top, gap = head + style.line, style.line
+    bottom = top + len(shown) * (height + gap) - gap
+    key = _lay_key(width, style)
+    total = bottom + pad + len(key) * head
+    image = np.full((total, width, 3), GROUND, np.uint8)
+    moments = np.linspace(*span_s, right - left + 2)  # the edges of columns
+    moments = (moments[1:] + moments[:-1]) / 2
+    for k, track in enumerate(shown):
+        y = top + k * (height + gap)
+        image[y : y + height, left : right + 1] = _paint_row(track, moments, height)
+    canvas = Pillow.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
+    for k, name in enumerate(names):
+        middle = top + k * (height + gap) + height / 2
+        draw.text((pad, middle), name, PAPER, style.font, anchor="lm")
+    draw.text((left, head / 2), format_time(span_s[0]), PALE, style.font, anchor="lm")
+    draw.text((right, head / 2), format_time(span_s[1]), PALE, style.font, anchor="rm")
+    for row, entries in enumerate(key):
+        _draw_key(draw, entries, bottom + pad + row * head, style)
+    return Strip(np.asarray(canvas), left, right, top, bottom, span_s, style)
+
+
+def _paint_row(track: Track, moments: NDArray[np.float64], height: int) -> Image:
+    """Return a row (height, C, 3) of what is on screen at each moment (C,)."""
+    row = np.searchsorted(track.start_s, moments, "right") - 1
+    there = (row >= 0) & (moments < track.end_s[row])
+    label = np.where(there, track.label[row], IGNORE)
+    band, between = max(2, round(_BAND * height)), max(1, height // 14)
+    area = height - band - between
+    level = 1 - (np.arange(area) + 0.5) / area  # (A,) from the top
+    edges = np.cumsum(track.probabilities[row], axis=1)  # (C, 8)
+    reached = (edges[None, :, :-1] < level[:, None, None]).sum(axis=2)  # (A, C)
+    labels = np.tile(label, (between + band, 1))
+    classes = np.vstack([np.where(label == IGNORE, IGNORE, reached), labels])
+    y, x = np.indices(classes.shape)
+    colours = np.array([*COLOURS, GROUND, HATCH], np.uint8)
+    hatched = np.where((x + y) % 6 < 2, N_CLASSES + 1, N_CLASSES)
+    painted = colours[np.where(classes == IGNORE, hatched, classes)]
+    painted[area : area + between] = GROUND
+    return np.asarray(painted)
+
+
+Entry = tuple[int, str, Colour]  # where it begins, the class, its colour
+
+
+def _lay_key(width: int, style: Style) -> list[list[Entry]]:
+    """Return the names of the classes in as many rows as they need, in columns if several."""
+    widths = [round(style.font.getlength(name)) + 2 * style.unit for name in CLASSES]
+    for rows in (1, 2, 4, 8):
+        columns = len(CLASSES) // rows
+        wide = [max(widths[k::columns]) for k in range(columns)]
+        if sum(wide) <= width or columns == 1:
+            break
+    spare = max(0, width - sum(wide)) // (columns + 1)
+    starts = [spare + sum(wide[:k]) + spare * k for k in range(columns)]
+    entries = [
+        (starts[k % columns], name, colour)
+        for k, (name, colour) in enumerate(zip(CLASSES, COLOURS, strict=True))
+    ]
+    ends = range(0, len(CLASSES) + 1, columns)
+    return [entries[a:b] for a, b in pairwise(ends)]
+
+
+def _draw_key(draw: ImageDraw.ImageDraw, entries: Sequence[Entry], top: int, style: Style) -> None:
+    unit = style.unit
+    for x, name, colour in entries:
+        draw.rectangle((x + unit // 3, top + unit // 3, x + unit, top + unit), fill=colour)
+        middle = top + unit // 3 + unit / 3
+        draw.text((x + round(1.4 * unit), middle), name, PAPER, style.font, anchor="lm")
