@@ -40,8 +40,13 @@ $(VENV)/.installed: $(LISTS) | $(VENV)/.python
 	  exit 1; }
 	@touch $@
 
+# Reports are tested in a browser; without one those tests are skipped.
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install -c constraints.txt --group dev
+	@command -v chromedriver > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+	  --no-install-recommends chromium chromium-driver > /dev/null; } || \
+	  echo 'no chromium and chromedriver here: tests of reports in a browser are skipped'
 	@touch $@
 
 clean:

@@ -161,6 +161,18 @@ class Rendering:
     hidden_blocks: int = 6  # along the longer side; with 10 and more, people know whom they know
 
 
+@dataclass(frozen=True)
+class Report:
+    """Pictures and comparisons in a report."""
+
+    pictures: int = 40  # of a subject, of the longest segments: 4 kB each, a screen of them
+    side: int = 112  # of a picture, in pixels: a face is recognised, and a row holds ten
+    scale: float = 1.6  # of a picture, over the face's box: hair and chin are seen
+    quality: int = 80  # of JPEG
+    max_groups: int = 12  # values of a column by which a reader may compare; with more, a column is
+    # a number or a name
+
+
 FUSED_TIMES_S = 1e-3  # by which a frame's times may differ in tables to be fused: their rounding
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "smooth": "Smooth a prediction table over time.",
     "segment": "Turn prediction tables into segments of one label.",
     "summarize": "Summarize prediction tables: shares, segments, groups, for a paper.",
+    "report": "Make a report in HTML: player, timeline, shares, quality, groups.",
     "plot": "Draw the timeline of prediction tables.",
     "render": "Draw the labels of a prediction table into its video, with a timeline.",
     "export": "Export labels to ELAN, Praat, BORIS, BIDS, subtitles and other formats.",

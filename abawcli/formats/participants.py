@@ -15,7 +15,7 @@ class Groups:
     """Columns of a participants file, by which subjects are compared."""
 
     file: Path
-    columns: tuple[str, ...]
+    columns: tuple[str, ...] = ()  # none: all but the first
 
 
 def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -> pd.DataFrame:
@@ -34,7 +34,8 @@ def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -
         raise InputError(f"no such file: {path}") from None
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise InputError(f"cannot read the participants file {path}: {error}") from error
-    missing = [name for name in groups.columns if name not in people.columns]
+    columns = list(groups.columns or people.columns[1:])
+    missing = [name for name in columns if name not in people.columns]
     if missing:
         raise InputError(
             f"{path} has no column {', '.join(missing)}; it has {', '.join(people.columns)}"
@@ -49,4 +50,4 @@ def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -
         else:
             what = "not in" if not places else f"{len(places)} times in"
             failed[video] = f"{video} is {what} {path}; it takes no part in the groups"
-    return people.loc[list(rows.values()), list(groups.columns)].set_axis(list(rows), axis=0)
+    return people.loc[list(rows.values()), columns].set_axis(list(rows), axis=0)

@@ -363,15 +363,17 @@ def _check_classes(path: Path, table: pd.DataFrame) -> None:
     _refuse(path, outside, f"label must be {IGNORE} to {N_CLASSES - 1}", table["label"])
 
 
-def read_tables(paths: Iterable[str | Path], failed: dict[str, str]) -> pd.DataFrame:
-    """Read prediction tables as one; those that cannot be read are named in `failed` instead.
+def read_each_table(
+    paths: Iterable[str | Path], failed: dict[str, str]
+) -> dict[Path, pd.DataFrame]:
+    """Read prediction tables; those that cannot be read are named in `failed` instead.
 
     So is a table about a person of a video whom a table before it is about.
 
     Raises:
         InputError: none could be read.
     """
-    tables: list[pd.DataFrame] = []
+    tables: dict[Path, pd.DataFrame] = {}
     owners: dict[tuple[str, str], Path] = {}
     for path in map(Path, paths):
         try:
@@ -385,9 +387,18 @@ def read_tables(paths: Iterable[str | Path], failed: dict[str, str]) -> pd.DataF
                         f"{path}: {other} is about {video}, subject {subject}, too; "
                         "leave one of them out"
                     )
-            tables.append(table)
+            tables[path] = table
         except InputError as error:
             failed[str(path)] = str(error)
     if not tables:
         raise InputError("; ".join(failed.values()) or "no prediction table is given")
-    return pd.concat(tables, ignore_index=True)
+    return tables
+
+
+def read_tables(paths: Iterable[str | Path], failed: dict[str, str]) -> pd.DataFrame:
+    """Read prediction tables as one, by `read_each_table`.
+
+    Raises:
+        InputError: none could be read.
+    """
+    return pd.concat(read_each_table(paths, failed).values(), ignore_index=True)

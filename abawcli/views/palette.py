@@ -25,3 +25,10 @@ SOURCE_COLOURS = {
     "filled": "#d9d9d9",
     "none": "#ffffff",
 }
+SOURCE_TEXTS = {
+    "av": "face and audio",
+    "visual": "face",
+    "audio": "audio",
+    "filled": "filled from neighbours",
+    "none": "no label",
+}

@@ -21,7 +21,7 @@ from abawcli.formats.summary import keep_warnings
 from abawcli.formats.tables import read_tables
 from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
 from abawcli.segments import find_ends
-from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS
+from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS, SOURCE_TEXTS
 from abawcli.views.plot import DPI, check_plot_name
 
 if TYPE_CHECKING:
@@ -136,14 +136,8 @@ def draw_timeline(tracks: Sequence[Track], lines: bool = False) -> "Figure":
 
 
 def _list_sources(tracks: Sequence[Track]) -> Iterator[tuple[str, str]]:
-    texts = {
-        "av": "face and audio",
-        "visual": "face",
-        "audio": "audio",
-        "filled": "filled from neighbours",
-    }
     used = {source for track in tracks for source in track.source.tolist()}
-    return ((name, text) for name, text in texts.items() if name in used)
+    return ((name, text) for name, text in SOURCE_TEXTS.items() if name in used and name != "none")
 
 
 def _draw_panel(axes: "Axes", track: Track, lines: bool) -> None:

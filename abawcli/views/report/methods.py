@@ -1,0 +1,94 @@
+"""The sentences for a paper: what was done, with which settings, and what to cite."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from abawcli import __version__
+from abawcli.config import Segmentation
+from abawcli.formats.provenance import Provenance
+from abawcli.labels import CLASSES
+from abawcli.views.report.recordings import walk_origins
+from abawcli.views.report.study import Subject, Video
+
+TITLE = "abawcli: Frame-level facial expression annotation of videos, audio and vision together"
+AUTHORS = "abawcli contributors"
+CITATION = f"{AUTHORS}. {TITLE} (version {__version__}) [Computer software]."
+SUBJECT_TEXTS = {
+    "main": "the person on screen longest and largest",
+    "largest": "the largest face of each frame",
+    "left": "the leftmost face of each frame",
+    "right": "the rightmost face of each frame",
+    "top": "the topmost face of each frame",
+    "all": "every person",
+}
+
+
+def write_methods(videos: Sequence[Video], config: Segmentation) -> str:
+    """Return the paragraph for a methods section, from what provenance says."""
+    origins = dict.fromkeys(_describe_origin(video.made_by) for video in videos)
+    subjects = [subject for video in videos for subject in video.subjects]
+    frames = sum(len(subject.rows) for subject in subjects)
+    seconds = sum(float(subject.measures["seconds"]) for subject in subjects)
+    faces = _weigh(subjects, "share_with_face")
+    count = "one video" if len(videos) == 1 else f"{len(videos)} videos"
+    return " ".join(
+        [
+            *origins,
+            f"Each frame has one of the eight classes {', '.join(CLASSES)}, or no label.",
+            f"The labels cover {frames:,} frames ({seconds / 60:,.1f} minutes) of {count}; "
+            f"a face was found in {faces:.1%} of that time.",
+            "Shares are of the labelled time with a face.",
+            f"Segments are runs of one label, joined over gaps of up to {config.max_gap_s:g} s; "
+            f"those shorter than {config.min_duration_s:g} s were left out.",
+        ]
+    )
+
+
+def _weigh(subjects: Sequence[Subject], measure: str) -> float:
+    """Return the mean of a measure over the time of subjects."""
+    weights = [float(subject.measures["seconds"]) for subject in subjects]
+    values = [float(subject.measures[measure]) for subject in subjects]
+    return float(np.average(values, weights=weights if sum(weights) > 0 else None))
+
+
+def _describe_origin(made_by: Sequence[Provenance]) -> str:
+    """Say how labels were made, in a sentence or two."""
+    steps = list(walk_origins(made_by))
+    predicted = [step for step in steps if step.get("command") == "predict"]
+    if not predicted:
+        return "The labels come from tables whose making is not recorded."
+    settings = predicted[0].get("settings", {})
+    whose = SUBJECT_TEXTS.get(str(settings.get("subject")), str(settings.get("subject")))
+    tools = ", ".join(_list_tools(settings, len(predicted)))
+    sentences = [
+        f"The facial expression of {whose} was annotated frame by frame with abawcli "
+        f"{predicted[0].get('abawcli')} ({tools})."
+    ]
+    sentences += [text for step in reversed(steps) if (text := _describe_smoothing(step))]
+    return " ".join(dict.fromkeys(sentences))
+
+
+def _list_tools(settings: Mapping[str, Any], tables: int) -> Iterator[str]:
+    yield f"recipe {settings.get('recipe')}" + (" and others, fused" if tables > 1 else "")
+    backbones = [settings.get(name) for name in ("visual", "audio")]
+    names = [str(each.get("backbone")) for each in backbones if isinstance(each, Mapping)]
+    if names:
+        yield f"features of {' and '.join(names)}"
+    if isinstance(detector := settings.get("detector"), Mapping):
+        yield f"faces found by {detector.get('name')}"
+
+
+def _describe_smoothing(step: Provenance) -> str:
+    """Say how a step smoothed; nothing where it did not."""
+    settings = step.get("settings", {})
+    smoothing = settings if step.get("command") == "smooth" else settings.get("smoothing")
+    if not isinstance(smoothing, Mapping) or "method" not in smoothing:
+        return ""
+    frames = smoothing.get("window_frames")
+    window = f"{smoothing.get('window_s'):g} s" if frames is None else f"{frames} frames"
+    return (
+        f"Probabilities were smoothed over time ({smoothing['method']} of "
+        f"{smoothing.get('space')} over {window})."
+    )

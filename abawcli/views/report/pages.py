@@ -1,0 +1,214 @@
+"""Lay a report out: one file with everything, or a folder with an index and a page a video."""
+
+import base64
+import hashlib
+import mimetypes
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from abawcli import __version__
+from abawcli.config import Report, Segmentation
+from abawcli.errors import InputError
+from abawcli.formats.outputs import is_folder_name
+from abawcli.formats.participants import Groups
+from abawcli.formats.provenance import (
+    Provenance,
+    describe_work,
+    find_finished,
+    write_result,
+)
+from abawcli.formats.summary import keep_warnings
+from abawcli.labels import CLASSES
+from abawcli.views.palette import COLOURS, SOURCE_COLOURS, SOURCE_TEXTS
+from abawcli.views.report.content import LOOK, describe_index, describe_video
+from abawcli.views.report.methods import CITATION, write_methods
+from abawcli.views.report.recordings import Cut, Recording, cut_pictures, find_recordings
+from abawcli.views.report.study import Study, Video, read_study
+from abawcli.views.timeline import format_time
+
+PAGE_SUFFIXES = frozenset({".html", ".htm"})
+INDEX_NAME = "index.html"
+PAGES_FOLDER = "videos"
+NAME_LENGTH = 80  # characters of a page's name
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What a report holds beside the tables."""
+
+    embed: bool = False  # videos within the pages, instead of links to them
+    chosen: bool = False  # a user chose the columns to compare by
+    pictures: Report = Report()
+    segmentation: Segmentation = Segmentation()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A file of the report."""
+
+    path: Path
+    videos: list[Video]  # with a section each
+    inputs: list[Path]
+    index: bool  # with a table of all videos
+    links: dict[str, str]  # video -> where its section is, as seen from here
+
+
+def report_files(
+    tables: Sequence[str | Path],
+    output: str | Path,
+    labels: Sequence[str | Path] = (),
+    *,
+    videos: str | Path | None = None,
+    groups: Groups | None = None,
+    settings: ReportSettings | None = None,
+    overwrite: bool = False,
+) -> Provenance:
+    """Write the report of prediction tables; return the provenance of its first page.
+
+    `output` is one file, .html, or a folder of index.html and a page for each video. Recordings
+    are looked for in `videos`, or where the tables' provenance has them. The `summary` counts
+    videos and names in `failed` what could not be read. Finished pages are kept.
+
+    Raises:
+        InputError: no table can be read, none has times, or the participants file is none.
+        OutputError: something else is in the way, or a place cannot be written.
+    """
+    paths, annotations, output = [*map(Path, tables)], [*map(Path, labels)], Path(output)
+    settings = settings or ReportSettings()
+    failed: dict[str, str] = {}
+    study = read_study(paths, annotations, groups, failed)
+    recordings = find_recordings(study.videos, Path(videos) if videos else None)
+    companions = [*annotations, *([groups.file] if groups else [])]
+    for page in reversed(list_pages(study, output, paths)):  # the first one says that all is done
+        described = _describe_settings(page, settings, recordings, groups)
+        work = describe_work("report", page.inputs, described, companions)
+        if done := find_finished(page.path, work, overwrite):
+            work = done
+            continue
+        with keep_warnings(work):
+            text = _render_page(page, study, recordings, settings, failed)
+            work["summary"] = {"videos": len(study.videos), "failed": failed}
+            with write_result(page.path, work) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+    return work | {"summary": {"videos": len(study.videos), "failed": failed}}
+
+
+def list_pages(study: Study, output: Path, tables: Sequence[Path]) -> list[Page]:
+    """Return the pages of a report, the index first."""
+    videos = study.videos
+    if not is_folder_name(output, PAGE_SUFFIXES, 1):
+        links = {video.name: f"#video-{k}" for k, video in enumerate(videos, 1)}
+        return [Page(output, videos, list(tables), len(videos) > 1, links)]
+    names = {video.name: f"{PAGES_FOLDER}/{name_page(video.name)}" for video in videos}
+    links = {video: quote(name) for video, name in names.items()}
+    pages = [Page(output / INDEX_NAME, [], list(tables), True, links)]
+    beside = {video: quote(Path(name).name) for video, name in names.items()}
+    return pages + [
+        Page(output / names[video.name], [video], video.tables, False, beside) for video in videos
+    ]
+
+
+def name_page(video: str) -> str:
+    """Return the file name of a video's page: its name, if that is one; else what is left of it.
+
+    What is left gets a hash, so that `a/P01` and `b/P01`, or `P<1>` and `P>1<`, are told apart.
+    """
+    name = re.sub(r"[^\w.-]+", "_", video).lstrip(".")[:NAME_LENGTH] or "_"
+    if name != video:
+        name += "-" + hashlib.sha256(video.encode()).hexdigest()[:8]
+    return f"{name}.html"
+
+
+def _describe_settings(
+    page: Page,
+    settings: ReportSettings,
+    recordings: Mapping[str, Recording],
+    groups: Groups | None,
+) -> dict[str, Any]:
+    """Return as JSON what a page depends on."""
+    shown = {
+        video.name: {"sha256": found.sha256, "link": link_file(found.path, page.path)}
+        for video in page.videos
+        if (found := recordings.get(video.name))
+    }
+    return asdict(settings) | {
+        "by": list(groups.columns) if groups else [],
+        "recordings": shown,
+        "links": page.links,
+    }
+
+
+def link_file(path: Path, page: Path) -> str:
+    """Return the URL of a file as seen from a page, relative."""
+    return quote(os.fsencode(os.path.relpath(path, page.parent)).replace(b"\\", b"/"))
+
+
+def embed_file(path: Path) -> str:
+    """Return a file as a data URI."""
+    kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _cut(
+    video: Video, recording: Recording | None, config: Report, failed: dict[str, str]
+) -> Cut | None:
+    """Cut pictures; None, with the reason in `failed`, where the recording cannot be used."""
+    try:
+        return cut_pictures(video, recording, config) if recording else None
+    except InputError as error:
+        failed[video.name] = str(error)
+        return None
+
+
+def _render_page(
+    page: Page,
+    study: Study,
+    recordings: Mapping[str, Recording],
+    settings: ReportSettings,
+    failed: dict[str, str],
+) -> str:
+    """Return the HTML of a page."""
+    sections = []
+    for video in page.videos:
+        recording = recordings.get(video.name)
+        cut = _cut(video, recording, settings.pictures, failed)
+        link = ""
+        if recording and cut:
+            place = recording.path
+            link = embed_file(place) if settings.embed else link_file(place, page.path)
+        sections.append(describe_video(video, recording, cut, link, settings.segmentation))
+    package = files(__package__)
+    script = package.joinpath("script.js").read_text(encoding="utf-8")
+    shown = page.videos or study.videos
+    max_groups = None if settings.chosen else settings.pictures.max_groups
+    environment = Environment(
+        loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=lambda value: "" if value is None else value,
+    )  # fmt: skip
+    environment.filters |= {"mss": format_time}
+    return environment.get_template("report.html").render(
+        title=shown[0].name if len(shown) == 1 and page.videos else "Expressions in videos",
+        style=Markup(package.joinpath("style.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        index=describe_index(study, page.links, max_groups) if page.index else None,
+        home="" if page.index or page.path.parent.name != PAGES_FOLDER else f"../{INDEX_NAME}",
+        sections=sections,
+        colours=COLOURS,
+        source_colours=SOURCE_COLOURS,
+        source_texts=SOURCE_TEXTS,
+        classes=CLASSES,
+        look=LOOK,
+        methods=write_methods(shown, settings.segmentation),
+        citation=CITATION,
+        version=__version__,
+    )

@@ -1,0 +1,398 @@
+"use strict";
+// The interactive part of a report: sections, sorting, filters, groups, and the timelines.
+// Everything that is read comes from the JSON in the page; text is set as text, never as HTML.
+
+const LOOK = JSON.parse(document.getElementById("look").textContent);
+const { classes: CLASSES, colours: COLOURS, sources: SOURCES } = LOOK;
+const { units: UNITS_PER_S, levels: LEVELS, unknown: UNKNOWN } = LOOK; // of numbers in the data
+const PLOT = 96, BAND = 18, THIN = 10, GAP = 4, HEAD = 20, AXIS = 20; // pixels of the timeline
+
+const find = (selector, root = document) => root.querySelector(selector);
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+const readData = (section) => JSON.parse(find("script.data", section).textContent);
+
+function make(tag, text, attributes = {}) {
+  const drawn = ["svg", "circle", "line", "text"].includes(tag) ? "2000/svg" : "1999/xhtml";
+  const node = document.createElementNS(`http://www.w3.org/${drawn}`, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text !== null) node.textContent = text;
+  return node;
+}
+
+function formatTime(seconds, digits = 0) {
+  const unit = 10 ** digits, rounded = Math.round(Math.abs(seconds) * unit) / unit;
+  const rest = (rounded % 60).toFixed(digits).padStart(digits ? digits + 3 : 2, "0");
+  return `${seconds < 0 && rounded ? "-" : ""}${Math.floor(rounded / 60)}:${rest}`;
+}
+
+// One section is shown at a time, the one that the address names.
+const timelines = new Map();
+
+function showSection() {
+  const sections = all("section.view");
+  const wanted = document.getElementById(location.hash.slice(1));
+  const shown = sections.includes(wanted) ? wanted : sections[0];
+  for (const section of sections) {
+    section.hidden = section !== shown;
+    if (section.hidden) find("video", section)?.pause();
+  }
+  if (shown.classList.contains("video") && !timelines.has(shown)) timelines.set(shown, new Timeline(shown));
+  timelines.get(shown)?.draw();
+  document.title = find("h1", shown).textContent;
+}
+
+// Sorting: numbers as numbers, text as people count (P2 before P10), nothing always last.
+const compareText = new Intl.Collator(undefined, { numeric: true }).compare;
+const compare = (a, b) => (Number.isNaN(a - b) ? compareText(a, b) : a - b);
+
+function sortTable(head) {
+  const table = head.closest("table");
+  const down = head.getAttribute("aria-sort") === "ascending";
+  const read = (row) => row.cells[head.cellIndex].dataset.value;
+  const rows = [...table.tBodies[0].rows].sort((one, other) => {
+    const [a, b] = [read(one), read(other)];
+    return (a === "") - (b === "") || (down ? compare(b, a) : compare(a, b));
+  });
+  for (const other of all("th[aria-sort]", table)) other.setAttribute("aria-sort", "none");
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  table.tBodies[0].append(...rows);
+}
+
+// The index: filters, and mean shares of groups.
+function startIndex(section) {
+  const data = readData(section), rows = [...find("#videos", section).tBodies[0].rows];
+  const [name, count, by] = ["filter-name", "filter-count", "group-by"].map((id) => document.getElementById(id));
+  const filters = all("select.filter", section);
+  const update = () => {
+    const kept = rows.map((row, k) => {
+      const called = row.cells[0].dataset.value.toLowerCase().includes(name.value.trim().toLowerCase());
+      return called && filters.every((f) => !f.value || data[k].person[f.dataset.column] === f.value);
+    });
+    rows.forEach((row, k) => { row.hidden = !kept[k]; });
+    count.textContent = `${kept.filter(Boolean).length} of ${rows.length} rows`;
+    drawGroups(section, data.filter((_, k) => kept[k]), by.value);
+  };
+  if (by.options.length > 1) by.selectedIndex = 1;
+  [name, by, ...filters].forEach((control) => control.addEventListener("input", update));
+  update();
+}
+
+function groupRows(data, by) {
+  const groups = new Map();
+  for (const row of data) {
+    const key = by ? row.person[by] : "all";
+    if (key) groups.set(key, [...(groups.get(key) ?? []), row]);
+  }
+  return [...groups].sort((a, b) => compareText(a[0], b[0]));
+}
+
+function measure(rows, k) {
+  const values = rows.map((row) => row.shares[k]).filter((value) => value !== null);
+  const n = values.length, mean = values.reduce((a, b) => a + b, 0) / n;
+  const sd = Math.sqrt(values.reduce((a, b) => a + (b - mean) ** 2, 0) / (n - 1));
+  return { values, n, mean, sd };
+}
+
+function drawGroups(section, data, by) {
+  const groups = groupRows(data, by), table = find("#group-table", section);
+  const [top, head, body] = ["thead", "tr", "tbody"].map((tag) => make(tag, null));
+  top.append(head);
+  head.append(...[by || "group", "n", ...CLASSES].map((text) => make("th", text, { scope: "col" })));
+  for (const [key, rows] of groups) {
+    const cells = CLASSES.map((_, k) => measure(rows, k)), row = make("tr", null);
+    row.append(make("th", key, { scope: "row" }), make("td", cells[0].n));
+    row.append(...cells.map(({ n, mean, sd }) =>
+      make("td", n ? `${(100 * mean).toFixed(1)}${n > 1 ? ` ± ${(100 * sd).toFixed(1)}` : ""} %` : "–")));
+    body.append(row);
+  }
+  table.replaceChildren(table.caption, top, body);
+  find("#group-plots", section).replaceChildren(...CLASSES.map((name, k) => drawClass(name, k, groups)));
+}
+
+function drawClass(name, k, groups) {
+  const left = 84, width = 250, step = 24, height = groups.length * step + 22;
+  const x = (share) => left + share * (width - left - 24);
+  const title = `Share of ${name}; the table below has the numbers`;
+  const svg = make("svg", null, { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title });
+  for (const share of [0, 0.5, 1]) {
+    svg.append(make("line", null, { class: "axis", x1: x(share), x2: x(share), y1: 0, y2: height - 18 }));
+    svg.append(make("text", `${100 * share} %`, { x: x(share), y: height - 5, "text-anchor": "middle" }));
+  }
+  groups.forEach(([key, rows], g) => {
+    const { values, n, mean, sd } = measure(rows, k), y = g * step + step / 2;
+    const short = key.length > 9 ? `${key.slice(0, 8)}…` : key;
+    svg.append(make("text", `${short} (${n})`, { x: left - 6, y: y + 4, "text-anchor": "end" }));
+    const line = (kind, x1, x2, reach, thick) => svg.append(make("line", null,
+      { class: kind, x1: x(x1), x2: x(x2), y1: y - reach, y2: y + reach, "stroke-width": thick }));
+    values.forEach((value, i) => svg.append(make("circle", null,
+      { cx: x(value), cy: y + ((i * 7) % 11) - 5, r: 2.5, fill: COLOURS[k], class: "dot" })));
+    if (!n) return;
+    if (n > 1) line("spread", clamp(mean - sd, 0, 1), clamp(mean + sd, 0, 1), 0, 1.5);
+    line("mean", mean, mean, 9, 3);
+  });
+  const figure = make("figure", null), caption = make("figcaption", ` ${name}`);
+  caption.prepend(make("i", null, { class: "swatch", style: `background:${COLOURS[k]}` }));
+  figure.append(caption, svg);
+  return figure;
+}
+
+// A timeline: rows as arrays, a canvas of the part that is shown, and a cursor that is a frame.
+const decode = (text, Kind) => new Kind(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+
+class Track {
+  constructor(subject) {
+    const units = decode(subject.start, Uint32Array);
+    const read = (name) => subject[name] && decode(subject[name], Int8Array);
+    [this.name, this.label, this.source, this.annotation] =
+      [subject.name, read("label"), read("source"), read("annotation")];
+    this.start = Float64Array.from(units, (unit) => subject.zero_s + unit / UNITS_PER_S);
+    this.end = Float64Array.from(this.start, (_, k) =>
+      k in subject.ends ? subject.zero_s + subject.ends[k] : this.start[k + 1]);
+    this.p = decode(subject.p, Uint8Array);
+    this.last = this.start.length - 1;
+    this.number = subject.frame ? decode(subject.frame, Uint32Array) : this.start.map((_, k) => k + 1);
+  }
+
+  at(time) { // index of the last frame that has begun
+    let low = 0, high = this.last;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.start[middle] <= time) low = middle; else high = middle - 1;
+    }
+    return low;
+  }
+
+  describe(k) {
+    const label = this.label[k];
+    if (label < 0) return "no label";
+    const p = Math.round(100 * this.p[8 * k + label] / LEVELS);
+    const said = this.annotation && this.annotation[k] >= 0 ? `, annotated ${CLASSES[this.annotation[k]]}` : "";
+    return `${CLASSES[label]} ${p} %, from ${SOURCES[this.source[k]].text}${said}`;
+  }
+}
+
+const KEYS = {
+  ArrowLeft: "frame-", ArrowDown: "frame-", ArrowRight: "frame+", ArrowUp: "frame+", PageDown: "page-",
+  PageUp: "page+", Home: "first", End: "last", " ": "play", "+": "zoom+", "=": "zoom+", "-": "zoom-",
+};
+
+class Timeline {
+  constructor(section) {
+    this.section = section;
+    this.tracks = readData(section).subjects.map((subject) => new Track(subject));
+    [this.main] = this.tracks;
+    this.from = this.first = Math.min(...this.tracks.map((track) => track.start[0]));
+    this.to = this.until = Math.max(...this.tracks.map((track) => track.end[track.last]), this.first + 0.001);
+    for (const part of ["time", "cursor", "pan", "readout", "names"]) this[part] = find(`.${part}`, section);
+    [this.canvas, this.video] = [find("canvas", section), find("video", section)];
+    this.listen();
+    if (this.video) this.follow();
+    this.move(0);
+  }
+
+  listen() {
+    const point = (event) => {
+      if (!(event.buttons & 1)) return;
+      const box = this.time.getBoundingClientRect();
+      this.seekTime(this.from + (this.to - this.from) * clamp((event.clientX - box.left) / box.width, 0, 1));
+    };
+    this.time.addEventListener("pointerdown", (event) => {
+      this.time.setPointerCapture(event.pointerId);
+      point(event);
+    });
+    this.time.addEventListener("pointermove", point);
+    this.time.addEventListener("keydown", (event) => {
+      if (!(event.key in KEYS) || event.ctrlKey || event.altKey || event.metaKey) return;
+      event.preventDefault();
+      this.act(KEYS[event.key].replace("frame", event.shiftKey ? "second" : "frame"));
+    });
+    this.section.addEventListener("click", ({ target }) => {
+      const { do: action, time } = target.closest("button")?.dataset ?? {};
+      if (action) this.act(action);
+      if (time) this.seekTime(Number(time) + 1 / UNITS_PER_S);
+    });
+    this.pan.addEventListener("input", () => {
+      const span = this.to - this.from;
+      const from = this.first + (this.until - this.first - span) * this.pan.value / 1000;
+      this.show(from, from + span);
+    });
+    new ResizeObserver(() => this.draw()).observe(this.time);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+  }
+
+  follow() { // the video
+    const button = find("[data-do=play]", this.section);
+    const catchUp = () => {
+      this.move(this.main.at(this.video.currentTime + 1 / UNITS_PER_S));
+      if (!this.video.paused) requestAnimationFrame(catchUp);
+    };
+    const fail = () => {
+      this.video.hidden = button.hidden = true;
+      find(".broken", this.section).hidden = false;
+    };
+    const name = (text) => () => { button.textContent = text; };
+    const events = { play: name("Pause"), pause: name("Play"), playing: catchUp, seeked: catchUp, error: fail };
+    for (const [event, react] of Object.entries(events)) this.video.addEventListener(event, react);
+    if (this.video.error) fail();
+  }
+
+  act(what) {
+    const { main, frame } = this, now = main.start[frame];
+    ({
+      play: () => this.play(), whole: () => this.show(this.first, this.until),
+      "frame-": () => this.seek(frame - 1), "frame+": () => this.seek(frame + 1),
+      "change-": () => this.change(-1), "change+": () => this.change(1),
+      "second-": () => this.seekTime(now - 1), "second+": () => this.seekTime(now + 1),
+      "page-": () => this.seekTime(now - 10), "page+": () => this.seekTime(now + 10),
+      first: () => this.seek(0), last: () => this.seek(main.last),
+      "zoom+": () => this.zoom(0.5), "zoom-": () => this.zoom(2),
+    })[what]();
+  }
+
+  play() { if (this.video?.paused) this.video.play(); else this.video?.pause(); }
+
+  change(direction) { // to the first frame of the next run, or of this one, or of the one before
+    const { label, last } = this.main;
+    let k = clamp(this.frame + direction, 0, last);
+    while (k > 0 && k < last && label[k] === label[k - 1]) k += direction;
+    this.seek(k);
+  }
+
+  seekTime(time) { this.seek(this.main.at(time)); }
+
+  seek(frame) { // to the middle of the frame, where no rounding shows its neighbour
+    this.move(clamp(frame, 0, this.main.last));
+    if (this.video) this.video.currentTime = (this.main.start[this.frame] + this.main.end[this.frame]) / 2;
+  }
+
+  move(frame) {
+    this.frame = frame;
+    const time = this.main.start[frame];
+    if (time < this.from || time >= this.to) {
+      const span = this.to - this.from;
+      this.show(time - span / 10, time + span * 0.9);
+    }
+    this.place();
+    const texts = this.tracks.map((track) =>
+      (this.tracks.length > 1 ? `${track.name}: ` : "") + track.describe(track.at(time + 1e-6)));
+    const number = `frame ${this.main.number[frame]} of ${this.main.number[this.main.last]}`;
+    this.readout.textContent = [`${formatTime(time, 2)}, ${number}`, ...texts].join("\n");
+    this.time.setAttribute("aria-valuenow", time.toFixed(3));
+    this.time.setAttribute("aria-valuetext", `${formatTime(time, 2)}, ${texts.join(", ")}`);
+  }
+
+  place() {
+    const share = (this.main.start[this.frame] - this.from) / (this.to - this.from);
+    this.cursor.style.left = `${100 * share}%`;
+    this.cursor.hidden = share < 0 || share > 1;
+  }
+
+  zoom(factor) { // around the cursor, to a second at the least
+    const span = (this.to - this.from) * factor, time = this.main.start[this.frame];
+    if (factor < 1 && span < Math.min(1, this.until - this.first)) return;
+    this.show(time - (time - this.from) * factor, time + (this.to - time) * factor);
+  }
+
+  show(from, to) { // that part, moved inside and not longer than the whole
+    const span = Math.min(to - from, this.until - this.first);
+    this.from = clamp(from, this.first, this.until - span);
+    this.to = this.from + span;
+    const free = this.until - this.first - span;
+    this.pan.hidden = free < 1e-6;
+    this.pan.value = 1000 * (this.from - this.first) / Math.max(free, 1e-6);
+    this.place();
+    this.draw();
+  }
+
+  layOut() { // what is drawn, from top to bottom, and how high it is
+    const lanes = [];
+    let top = 0;
+    const add = (height, lane) => { lanes.push({ height, top, ...lane }); top += height + GAP; };
+    for (const track of this.tracks) {
+      if (this.tracks.length > 1) add(HEAD, { name: track.name });
+      add(PLOT, { name: "probability", track });
+      add(BAND, { name: "label", track, values: track.label, colours: COLOURS });
+      if (track.annotation) add(BAND, { name: "annotation", track, values: track.annotation, colours: COLOURS });
+      add(THIN, { name: "rests on", track, values: track.source, colours: SOURCES.map((each) => each.colour) });
+    }
+    return [lanes, top];
+  }
+
+  draw() {
+    const width = this.time.clientWidth, ratio = window.devicePixelRatio || 1, [lanes, bottom] = this.layOut();
+    if (!width) return;
+    const height = bottom + AXIS, brush = this.canvas.getContext("2d");
+    Object.assign(this.canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
+    this.canvas.style.height = `${height}px`;
+    brush.scale(ratio, ratio);
+    this.hatch = this.makeHatch(brush);
+    for (const lane of lanes.filter((each) => each.track)) {
+      if (lane.values) this.drawBand(brush, lane, width); else this.drawProbabilities(brush, lane, width);
+      brush.strokeStyle = this.ink("pale");
+      brush.strokeRect(0.5, lane.top + 0.5, width - 1, lane.height - 1);
+    }
+    this.drawAxis(brush, bottom, width);
+    this.names.replaceChildren(...lanes.map(({ name, track, top, height: high }) =>
+      make(track ? "span" : "b", name, { style: `top:${top + high / 2}px` })));
+  }
+
+  ink(name) { return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`); }
+
+  makeHatch(brush) {
+    const tile = make("canvas", null, { width: 8, height: 8 }), pen = tile.getContext("2d");
+    pen.strokeStyle = this.ink("hatch");
+    pen.stroke(new Path2D("M-1 1 L1 -1 M0 8 L8 0 M7 9 L9 7"));
+    return brush.createPattern(tile, "repeat");
+  }
+
+  x(time, width) { return (time - this.from) / (this.to - this.from) * width; }
+
+  drawBand(brush, { track, values, colours, top, height }, width) {
+    const { start, end, last } = track;
+    for (let k = track.at(this.from), next; k <= last && start[k] < this.to; k = next) {
+      next = k + 1; // after the run of one value whose frames touch
+      while (next <= last && values[next] === values[k] && start[next] - end[next - 1] < 1e-3) next += 1;
+      const left = Math.max(0, this.x(start[k], width)), right = Math.min(width, this.x(end[next - 1], width));
+      brush.fillStyle = (values[k] >= 0 && colours[values[k]]) || this.hatch;
+      brush.fillRect(left, top, Math.max(right - left, 0.5), height);
+    }
+  }
+
+  drawProbabilities(brush, { track, top }, width) { // means over the frames of each pixel
+    brush.fillStyle = this.hatch;
+    brush.fillRect(0, top, width, PLOT);
+    const sums = new Float64Array(CLASSES.length), pixel = (this.to - this.from) / width;
+    for (let x = 0, k = track.at(this.from); x < width; x += 1) {
+      const begin = this.from + pixel * x;
+      while (k < track.last && track.start[k + 1] <= begin) k += 1;
+      sums.fill(0);
+      for (let j = k; j <= track.last && track.start[j] < begin + pixel; j += 1) {
+        if (track.p[8 * j] === UNKNOWN || track.end[j] <= begin) continue;
+        sums.forEach((_, c) => { sums[c] += track.p[8 * j + c]; });
+      }
+      const total = sums.reduce((a, b) => a + b, 0);
+      let bottom = top + PLOT;
+      for (let c = 0; total && c < sums.length; c += 1) {
+        brush.fillStyle = COLOURS[c];
+        brush.fillRect(x, bottom -= PLOT * sums[c] / total, 1, PLOT * sums[c] / total);
+      }
+    }
+  }
+
+  drawAxis(brush, top, width) {
+    const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600];
+    const step = steps.find((each) => (this.to - this.from) / each <= width / 80) ?? 7200;
+    Object.assign(brush, { fillStyle: this.ink("ink"), font: "12px system-ui, sans-serif", textAlign: "center" });
+    for (let time = Math.ceil(this.from / step - 1e-9) * step; time <= this.to; time += step) {
+      const x = this.x(time, width);
+      brush.fillRect(x - 0.5, top - GAP, 1, 4);
+      if (x > 14 && x < width - 14) brush.fillText(formatTime(time, step < 1 ? 1 : 0), x, top + 12);
+    }
+  }
+}
+
+for (const head of all("th[aria-sort]")) find("button", head).addEventListener("click", () => sortTable(head));
+if (document.getElementById("index")) startIndex(document.getElementById("index"));
+addEventListener("hashchange", showSection);
+showSection();

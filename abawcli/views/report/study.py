@@ -1,0 +1,180 @@
+"""What a report shows of each video: labels over time, measures, quality, score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abawcli.datasets.pairing import Pair, gather_tracks, gather_truth, pair_tracks
+from abawcli.errors import InputError
+from abawcli.formats.names import compose_name
+from abawcli.formats.participants import Groups, read_groups
+from abawcli.formats.provenance import Provenance, read_provenance
+from abawcli.formats.tables import read_each_table
+from abawcli.labels import IGNORE
+from abawcli.metrics import Score, score_labels
+from abawcli.segments import segment_table
+from abawcli.summary import summarize_table
+from abawcli.views.timeline import Track, find_spans, split_tracks
+
+Labels = NDArray[np.int64]
+Person = tuple[str, str]  # video, subject
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Time without a label."""
+
+    count: int
+    total_s: float
+    longest: list[tuple[float, float]]  # start and end in seconds, the longest first
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One person of a video."""
+
+    name: str
+    track: Track
+    rows: pd.DataFrame  # of the table, in the order of frames
+    segments: pd.DataFrame
+    measures: dict[str, Any]  # of `summary.summarize_table`
+    sources: dict[str, float]  # share of the time whose label rests on each
+    gaps: Gaps
+    score: Score | None  # None: not annotated
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video with everybody in it."""
+
+    name: str
+    tables: list[Path]
+    made_by: list[Provenance]  # of the tables; without those that have none
+    subjects: list[Subject]
+    person: dict[str, str]  # columns of the participants file
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that a report is about."""
+
+    videos: list[Video]
+    columns: list[str]  # of the participants file
+    score: Score | None  # of all annotated frames together
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """Return the subjects of all videos."""
+        return [subject for video in self.videos for subject in video.subjects]
+
+
+def read_study(
+    tables: Sequence[Path],
+    labels: Sequence[Path],
+    groups: Groups | None,
+    failed: dict[str, str],
+) -> Study:
+    """Read prediction tables, annotations and participants; what fails is named in `failed`.
+
+    Raises:
+        InputError: no table can be read, none has times, or the participants file is none.
+    """
+    read = read_each_table(tables, failed)
+    frame = _keep_timed(pd.concat(read.values(), ignore_index=True), failed)
+    pairs = _pair_labels(list(read), labels, failed) if labels else {}
+    people = pd.DataFrame()
+    if groups:
+        people = read_groups(groups, frame["video"].unique().tolist(), failed)
+    summary: list[Any] = summarize_table(frame).to_dict("records")
+    measures = {(row["video"], row["subject"]): row for row in summary}
+    videos = []
+    for name, rows in frame.groupby("video", sort=True):
+        own = [path for path, table in read.items() if (table["video"] == name).any()]
+        made_by = [made for path in own if (made := read_provenance(path))]
+        subjects = [
+            _describe_subject(part, measures, pairs)
+            for _, part in rows.groupby("subject", sort=False)
+        ]
+        person: Any = people.loc[name].fillna("").to_dict() if name in people.index else {}
+        videos.append(Video(str(name), own, made_by, subjects, person))
+    return Study(videos, list(people.columns), _score(pairs.values()))
+
+
+def _keep_timed(table: pd.DataFrame, failed: dict[str, str]) -> pd.DataFrame:
+    """Leave out the videos whose frames have no times, and name them."""
+    untimed = table.loc[table["time_s"].isna(), "video"].unique().tolist()
+    for name in untimed:
+        failed[name] = f"{name}: its frames have no times; predict from the video itself"
+    kept = table[~table["video"].isin(untimed)]
+    if kept.empty:
+        raise InputError("; ".join(failed.values()))
+    return kept
+
+
+def _pair_labels(
+    tables: Sequence[Path], labels: Sequence[Path], failed: dict[str, str]
+) -> dict[Person, Pair]:
+    """Return the annotation of each person who has one."""
+    truth = gather_truth(labels, failed)
+    tracks = gather_tracks(tables, failed)
+    owners = {id(track): person for person, track in tracks.items()}
+    pairs = pair_tracks(truth, tracks, failed)  # by names of annotations, of the same tracks
+    return {owners[id(pair.track)]: pair for pair in pairs.values()}
+
+
+def _describe_subject(
+    rows: pd.DataFrame, measures: Mapping[Person, dict[str, Any]], pairs: Mapping[Person, Pair]
+) -> Subject:
+    """Describe one subject of one video by its rows."""
+    rows = rows.sort_values("frame")
+    video, name = str(rows["video"].iloc[0]), str(rows["subject"].iloc[0])
+    pair = pairs.get((compose_name(video), name))
+    annotations = {} if pair is None else {video: _lay_by_frame(pair)}
+    (track,) = split_tracks(rows, annotations)
+    return Subject(
+        name,
+        track,
+        rows,
+        segment_table(rows),
+        measures[video, name],
+        _share_sources(track),
+        _find_gaps(track),
+        _score([pair] if pair else []),
+    )
+
+
+def _lay_by_frame(pair: Pair) -> Labels:
+    """Return an annotation (T,) by frame: rows beyond the last frame do not replace its own."""
+    labels = np.full(len(pair.track.labels), IGNORE, np.int64)
+    labels[pair.rows[::-1]] = pair.annotation[::-1]
+    return labels
+
+
+def _score(pairs: Any) -> Score | None:
+    """Score annotations together; None where no frame is annotated."""
+    pairs = list(pairs)
+    truth = np.concatenate([[], *(pair.annotation for pair in pairs)]).astype(np.int64)
+    predicted = np.concatenate([[], *(pair.track.labels[pair.rows] for pair in pairs)])
+    if not (truth != IGNORE).any():
+        return None
+    return score_labels(truth, predicted.astype(np.int64))
+
+
+def _share_sources(track: Track) -> dict[str, float]:
+    """Return the share of the time of each source that occurs; of rows where they last no time."""
+    lasts = track.end_s - track.start_s  # (T,)
+    weights = lasts if lasts.sum() > 0 else np.ones(len(lasts))
+    names = dict.fromkeys(track.source.tolist())
+    return {name: float(weights[track.source == name].sum() / weights.sum()) for name in names}
+
+
+def _find_gaps(track: Track) -> Gaps:
+    spans = find_spans(track.label == IGNORE, track.start_s, track.end_s)
+    gaps = [(float(start), float(end)) for empty, start, end in spans if empty]
+    longest = sorted(gaps, key=lambda gap: gap[0] - gap[1])
+    return Gaps(len(gaps), sum(end - start for start, end in gaps), longest)

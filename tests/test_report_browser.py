@@ -1,0 +1,325 @@
+"""The report in a real browser: what a click, a key, a sort and a hostile name do."""
+
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import FIND_PALE_TEXT, open_browser, read_shown_count, set_scheme, take_picture
+from click.testing import CliRunner
+from media_files import counting_picture, write_media
+from sample_tables import make_table
+from selenium.webdriver import ActionChains, Chrome, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from abawcli.cli import main
+from abawcli.formats.abaw import write_annotation
+from abawcli.formats.tables import write_table
+
+FRAMES = 100
+TICKS = np.cumsum([0, *([3, 5, 4, 4] * 25)[:-1]])  # hundredths of a second: an uneven rate
+LABELS = [0] * 40 + [4] * 20 + [-1] * 10 + [6] * 30
+HOSTILE = ['<script>document.title="pwned"</script>', '"onload="document.title=1', "</script><b>"]
+
+
+def write_clip(folder: Path, name: str) -> None:
+    """Write a clip whose frames show their numbers, from 1, and its table."""
+    pictures = [counting_picture(k) for k in range(1, FRAMES + 1)]
+    ticks = TICKS.tolist()
+    write_media(folder / f"{name}.mp4", pictures, times=ticks, time_base=Fraction(1, 100))
+    table = make_table(LABELS, name).assign(time_s=TICKS / 100, x=10.0, y=10.0, w=40.0, h=40.0)
+    write_table(table, folder / f"{name}.csv", {})
+
+
+def run_report(*arguments: str | Path) -> None:
+    result = CliRunner().invoke(main, ["report", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip and its report, and one of five videos, three of them with hostile names."""
+    folder = tmp_path_factory.mktemp("study")
+    write_clip(folder, "clip")
+    write_annotation(np.array(LABELS), folder / "clip.txt")
+    truth = ["--labels", folder / "clip.txt"]
+    run_report(folder / "clip.csv", "--videos", folder, *truth, "-o", folder / "clip.html")
+    study = folder / "study"
+    study.mkdir()
+    shares = {"P1": 20, "P2": 80, "P10": 50, **dict.fromkeys(HOSTILE, 10)}
+    for k, (name, happy) in enumerate(shares.items()):
+        write_table(make_table([4] * happy + [0] * (100 - happy), name), study / f"{k}.csv", {})
+    conditions = ["a", "b", "b", *HOSTILE]
+    people = pd.DataFrame({"video": list(shares), "condition": conditions})
+    people.to_csv(folder / "people.csv", index=False)
+    run_report(study, "--participants", folder / "people.csv", "-o", folder / "study.html")
+    run_report(study, "--participants", folder / "people.csv", "-o", folder / "pages")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(chromium: Chrome) -> Iterator[Chrome]:
+    """The browser; at the end nothing was complained about, and nothing came from a network."""
+    set_scheme(chromium, "light")
+    chromium.get_log("browser")
+    yield chromium
+    assert chromium.get_log("browser") == []
+    read = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
+    assert [name for name in chromium.execute_script(read) if not name.startswith("file:")] == []
+
+
+def open_page(browser: Chrome, path: Path) -> None:
+    browser.get("about:blank")  # a page that differs by its #hash would not load again
+    browser.get(path.as_uri())
+
+
+def open_clip(browser: Chrome, reports: Path) -> tuple[WebElement, WebElement]:
+    """Open the page of the clip; return its player, ready, and its timeline."""
+    open_page(browser, reports / "clip.html")
+    video = browser.find_element(By.TAG_NAME, "video")
+    wait_for(browser, "return document.querySelector('video').readyState >= 2")
+    return video, browser.find_element(By.CSS_SELECTOR, "[role=slider]")
+
+
+def wait_for(browser: Chrome, script: str) -> None:
+    WebDriverWait(browser, 5, 0.02).until(lambda b: b.execute_script(script))
+
+
+def wait_for_seek(browser: Chrome) -> None:
+    wait_for(browser, "return !document.querySelector('video').seeking")
+
+
+def click_at(browser: Chrome, slider: WebElement, share: float) -> None:
+    width = slider.rect["width"]
+    ActionChains(browser, 0).move_to_element_with_offset(
+        slider, round((share - 0.5) * width), 0
+    ).click().perform()
+    wait_for_seek(browser)
+
+
+def find_frame(time_s: float) -> int:
+    return int(np.searchsorted(TICKS / 100, time_s + 1e-6, side="right"))
+
+
+def read_readout(browser: Chrome) -> str:
+    return browser.find_element(By.CLASS_NAME, "readout").text
+
+
+@pytest.mark.parametrize("share", [0.3, 0.62, 0.95])
+def test_a_click_moves_the_video_to_the_frame_under_it(
+    browser: Chrome, reports: Path, share: float
+) -> None:
+    video, slider = open_clip(browser, reports)
+    click_at(browser, slider, share)
+    end_s = (TICKS[-1] + 4) / 100
+    wanted = find_frame(share * end_s)
+    assert abs(read_shown_count(video) - wanted) <= 1
+    assert f"frame {read_shown_count(video)} of 100" in read_readout(browser)
+    cursor = browser.find_element(By.CLASS_NAME, "cursor").rect
+    place = (cursor["x"] + 1 - slider.rect["x"]) / slider.rect["width"]
+    assert place == pytest.approx(share, abs=0.015)
+
+
+def test_every_frame_is_shown_with_its_own_label(browser: Chrome, reports: Path) -> None:
+    video, slider = open_clip(browser, reports)
+    for frame in (1, 2, 40, 41, 60, 61, 71, 99, 100):
+        browser.execute_script(f"timelines.values().next().value.seek({frame - 1})")
+        wait_for_seek(browser)
+        assert read_shown_count(video) == frame
+        label = LABELS[frame - 1]
+        said = {0: "Neutral 65 %, from face, annotated Neutral", 4: "Happiness", 6: "Surprise"}
+        assert said.get(label, "no label") in read_readout(browser)
+
+
+def test_keys_move_the_video_and_zoom(browser: Chrome, reports: Path) -> None:
+    video, slider = open_clip(browser, reports)
+    slider.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
+    wait_for_seek(browser)
+    assert read_shown_count(video) == 3
+    assert slider.get_attribute("aria-valuenow") == "0.080"
+    assert "0:00.08, Neutral 65 %" in (slider.get_attribute("aria-valuetext") or "")
+    slider.send_keys(Keys.SHIFT, Keys.ARROW_RIGHT, Keys.NULL)
+    assert "frame 28 of" in read_readout(browser)
+    slider.send_keys(Keys.END)
+    wait_for_seek(browser)
+    assert read_shown_count(video) == 100
+    before = take_picture(browser.find_element(By.TAG_NAME, "canvas"))
+    slider.send_keys("+")
+    assert browser.find_element(By.CLASS_NAME, "pan").is_displayed()
+    after = take_picture(browser.find_element(By.TAG_NAME, "canvas"))
+    assert (before != after).any()
+    slider.send_keys("-")
+    assert not browser.find_element(By.CLASS_NAME, "pan").is_displayed()
+    slider.send_keys(Keys.HOME)
+    assert "frame 1 of" in read_readout(browser)
+
+
+def test_the_playing_video_moves_the_cursor(browser: Chrome, reports: Path) -> None:
+    video, slider = open_clip(browser, reports)
+    slider.send_keys(" ")
+    wait_for(browser, "return document.querySelector('video').currentTime > 0.4")
+    slider.send_keys(" ")
+    wait_for(browser, "return document.querySelector('video').paused")
+    time_s = browser.execute_script("return document.querySelector('video').currentTime")
+    shown = float(slider.get_attribute("aria-valuenow") or "nan")
+    assert 0.3 < shown <= time_s + 1e-3 and time_s - shown < 0.15
+    assert browser.find_element(By.CSS_SELECTOR, "[data-do=play]").text == "Play"
+
+
+def test_buttons_jump_to_labels_segments_and_gaps(browser: Chrome, reports: Path) -> None:
+    open_clip(browser, reports)
+    for _ in range(2):
+        browser.find_element(By.CSS_SELECTOR, "[data-do='change+']").click()
+    assert "frame 61 of" in read_readout(browser)
+    browser.find_element(By.CSS_SELECTOR, "[data-do='change-']").click()
+    assert "frame 41 of" in read_readout(browser)
+    browser.find_element(By.CSS_SELECTOR, "dd .jump").click()  # the gap
+    assert "frame 61 of" in read_readout(browser)
+    films = browser.find_elements(By.CSS_SELECTOR, ".film .jump")
+    assert [film.text.split() for film in films][2] == ["Surprise", "0:02.8"]
+    films[2].click()
+    assert "frame 71 of" in read_readout(browser)
+    browser.find_element(By.CSS_SELECTOR, "td .jump").click()
+    assert "frame 1 of" in read_readout(browser)
+
+
+def test_an_embedded_video_plays_without_its_file(browser: Chrome, reports: Path) -> None:
+    output = reports / "embedded.html"
+    run_report(reports / "clip.csv", "--videos", reports, "--embed", "-o", output)
+    alone = reports / "elsewhere" / "embedded.html"
+    alone.parent.mkdir()
+    output.rename(alone)
+    open_page(browser, alone)
+    wait_for(browser, "return document.querySelector('video').readyState >= 2")
+    click_at(browser, browser.find_element(By.CSS_SELECTOR, "[role=slider]"), 0.5)
+    shown = read_shown_count(browser.find_element(By.TAG_NAME, "video"))
+    assert abs(shown - find_frame(0.5 * (TICKS[-1] + 4) / 100)) <= 1
+
+
+def test_a_video_that_cannot_be_played_is_said(chromium: Chrome, reports: Path) -> None:
+    moved = reports / "moved"
+    moved.mkdir()
+    page = moved / "clip.html"
+    page.write_bytes((reports / "clip.html").read_bytes())  # its link leads nowhere from here
+    open_page(chromium, page)
+    wait_for(chromium, "return !document.querySelector('.broken').hidden")
+    assert "cannot play clip.mp4" in chromium.find_element(By.CLASS_NAME, "broken").text
+    chromium.find_element(By.CSS_SELECTOR, "[role=slider]").send_keys(Keys.END)
+    assert "frame 100 of" in read_readout(chromium)
+
+
+def read_names(browser: Chrome) -> list[str]:
+    rows = browser.find_elements(By.CSS_SELECTOR, "#videos tbody th")
+    return [row.text for row in rows if row.is_displayed()]
+
+
+def find_head(browser: Chrome, name: str) -> WebElement:
+    heads = browser.find_elements(By.CSS_SELECTOR, "#videos thead th")
+    return next(head for head in heads if head.text.strip(" ▲▼") == name)
+
+
+def test_columns_sort_by_mouse_and_by_keyboard(browser: Chrome, reports: Path) -> None:
+    open_page(browser, reports / "study.html")
+    head = find_head(browser, "Happiness")
+    head.find_element(By.TAG_NAME, "button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert read_names(browser)[3:] == ["P1", "P10", "P2"]
+    head.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    assert head.get_attribute("aria-sort") == "descending"
+    assert read_names(browser)[:3] == ["P2", "P10", "P1"]
+    find_head(browser, "video").find_element(By.TAG_NAME, "button").click()
+    assert [n for n in read_names(browser) if n.startswith("P")] == ["P1", "P2", "P10"]
+    assert head.get_attribute("aria-sort") == "none"
+
+
+def test_filters_and_groups_follow_the_participants(browser: Chrome, reports: Path) -> None:
+    open_page(browser, reports / "study.html")
+    rows = browser.find_elements(By.CSS_SELECTOR, "#group-table tbody tr")
+    cells = {row.text.split()[0]: row for row in rows}
+    values = [cell.text for cell in cells["b"].find_elements(By.TAG_NAME, "td")]
+    assert values[:2] == ["2", "35.0 ± 21.2 %"]  # n, Neutral: of 20 % and 50 %
+    assert [cell.text for cell in cells["a"].find_elements(By.TAG_NAME, "td")][1] == "80.0 %"
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#group-plots svg[role=img]")) == 8
+    browser.find_element(By.ID, "filter-name").send_keys("p1")
+    assert read_names(browser) == ["P1", "P10"]
+    assert browser.find_element(By.ID, "filter-count").text == "2 of 6 rows"
+    rows = browser.find_elements(By.CSS_SELECTOR, "#group-table tbody tr")
+    assert [row.text.split()[:2] for row in rows] == [["a", "1"], ["b", "1"]]
+
+
+def test_hostile_names_are_inert_and_shown_as_they_are(browser: Chrome, reports: Path) -> None:
+    open_page(browser, reports / "study.html")
+    assert browser.title == "Expressions in 6 videos"
+    assert sorted(read_names(browser)) == sorted(["P1", "P2", "P10", *HOSTILE])
+    groups = browser.find_elements(By.CSS_SELECTOR, "#group-table tbody th")
+    assert sorted(group.text for group in groups) == sorted(["a", "b", *HOSTILE])
+    for name in HOSTILE:
+        open_page(browser, reports / "study.html")
+        browser.find_element(By.LINK_TEXT, name).click()
+        wait_for(browser, "return document.getElementById('index').hidden")
+        shown = [h for h in browser.find_elements(By.TAG_NAME, "h1") if h.is_displayed()]
+        assert [h.text for h in shown] == [name] and browser.title == name
+        assert browser.find_elements(By.CSS_SELECTOR, "[onload], main b") == []
+    browser.back()
+    wait_for(browser, "return !document.getElementById('index').hidden")
+
+
+def test_pages_of_a_folder_lead_to_each_other(browser: Chrome, reports: Path) -> None:
+    open_page(browser, reports / "pages" / "index.html")
+    for name in ("P10", HOSTILE[0], HOSTILE[2]):
+        browser.find_element(By.LINK_TEXT, name).click()
+        assert browser.find_element(By.TAG_NAME, "h1").text == name
+        browser.find_element(By.LINK_TEXT, "All videos").click()
+        assert len(read_names(browser)) == 6
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", ["clip.html", "study.html"])
+def test_all_text_has_contrast(browser: Chrome, reports: Path, page: str, scheme: str) -> None:
+    set_scheme(browser, scheme)
+    open_page(browser, reports / page)
+    checked, pale = browser.execute_script(FIND_PALE_TEXT)
+    assert checked > 50 and pale == []
+
+
+def test_controls_have_names_and_ids_are_unique(browser: Chrome, reports: Path) -> None:
+    for page in ("clip.html", "study.html"):
+        open_page(browser, reports / page)
+        kinds = "button, input, select, video, [role=slider], [tabindex], svg[role=img]"
+        controls = browser.find_elements(By.CSS_SELECTOR, f":is({kinds}):not(td *, li *)")
+        nameless = [c for c in controls if not c.accessible_name and c.is_displayed()]
+        assert controls and [c.get_attribute("outerHTML") for c in nameless] == []
+        ids = browser.execute_script("return [...document.querySelectorAll('[id]')].map(e => e.id)")
+        assert len(ids) == len(set(ids))
+
+
+def test_two_hundred_videos_open(browser: Chrome, tmp_path: Path) -> None:
+    labels = [0] * 5 + [4] * 5
+    tables = [make_table(labels, f"P{k:03d}") for k in range(200)]
+    write_table(pd.concat(tables), tmp_path / "all.csv", {})
+    run_report(tmp_path / "all.csv", "-o", tmp_path / "all.html")
+    open_page(browser, tmp_path / "all.html")
+    assert browser.find_element(By.ID, "filter-count").text == "200 of 200 rows"
+    browser.find_element(By.LINK_TEXT, "P123").click()
+    wait_for(browser, "return document.title === 'P123'")
+    (readout,) = browser.find_elements(By.CSS_SELECTOR, "section:not([hidden]) .readout")
+    assert readout.text.startswith("0:00.00, frame 1 of 10")
+
+
+def test_the_data_of_a_page_is_json(reports: Path) -> None:
+    text = (reports / "study.html").read_text(encoding="utf-8")
+    parts = text.split('<script type="application/json"')[1:]
+    assert len(parts) == 8  # a look, an index, six videos
+    for part in parts:
+        json.loads(part.split(">", 1)[1].split("</script>")[0])
