@@ -122,7 +122,7 @@ def test_a_sound_that_is_no_number_costs_neither_the_features_nor_the_face(
     study: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A transformer spreads one NaN over all that it hears at once."""
-    from abawcli.models import extractor as module
+    from abawcli.pipeline import feature_stream as module
 
     head = train([extract("models/w2v", name) for name in "ab"], "run")
     blocks = module.read_audio_blocks

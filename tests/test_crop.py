@@ -314,7 +314,7 @@ def test_an_unknown_subject_and_a_missing_video_write_nothing(clip: Path, tmp_pa
 
 def test_progress_goes_through_the_video_twice(clip: Path, tmp_path: Path) -> None:
     steps: list[tuple[int, int | None, str]] = []
-    crop(clip, tmp_path / "out", update=lambda *step: steps.append(step))
+    crop(clip, tmp_path / "out", progress=lambda *step: steps.append(step))
     assert steps == [(k, None, "faces") for k in range(1, 31)] + [
         (k, 30, "crops") for k in range(1, 31)
     ]

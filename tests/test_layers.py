@@ -13,7 +13,7 @@ import abawcli
 ROOT = Path(abawcli.__file__).parent
 LAYERS = (
     {"__init__", "__version__", "errors", "config", "labels", "sources"}
-    | {"metrics", "agreement", "fusion", "smoothing", "segments", "summary"},
+    | {"progress", "metrics", "agreement", "fusion", "smoothing", "segments", "summary"},
     {"device", "formats", "media", "faces"},
     {"models", "datasets"},
     {"training", "pipeline"},

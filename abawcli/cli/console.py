@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal, Protocol
+from typing import Literal
 
 import click
 
 from abawcli.errors import OutputError
+from abawcli.progress import Progress
 
 LOG = logging.getLogger("abawcli")
 # What a terminal would obey and not show: controls, what turns the direction of text around, line
@@ -69,13 +70,6 @@ def write_line(text: str) -> None:
         click.echo(show(text))
 
 
-class Update(Protocol):
-    """Called by a stage as it goes on."""
-
-    def __call__(self, done: int, total: int | None, what: str) -> None:
-        """Say that `done` of `total` (None: unknown) are finished, and what is being done."""
-
-
 class _StderrHandler(logging.Handler):
     """Messages of the library, a line each."""
 
@@ -109,7 +103,7 @@ _BAR = "{l_bar}{bar}| {n_fmt}/~{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{po
 @contextmanager
 def progress_bar(
     label: str, unit: str, quiet: bool = False, expected: int | None = None
-) -> Iterator[Update]:
+) -> Iterator[Progress]:
     """Show a bar with a rate on a terminal; nothing in a pipe or with `quiet`.
 
     `expected` is about how many there will be, marked `~`, until the total is known.

@@ -136,7 +136,7 @@ def command(
             done = crop_folders(
                 path, folders, detector=loaded, identity=identity, cropping=cropping,
                 tracking=replace(TRACKING, stride=stride), rotate=rotate, overwrite=overwrite,
-                update=update,
+                progress=update,
             )  # fmt: skip
         for folder, summary in done.items():
             name = str(folder.relative_to(output))

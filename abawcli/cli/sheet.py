@@ -52,7 +52,7 @@ def command(
 
     def work(path: Path) -> None:
         with progress_bar(path.name, "frame", quiet) as update:
-            done = make_sheet(path, outputs[path], overwrite=overwrite, update=update)
+            done = make_sheet(path, outputs[path], overwrite=overwrite, progress=update)
         summaries.add(names[path], outputs[path], done)
 
     with summaries.show_at_end(f"sheets in {output}", as_json, quiet):

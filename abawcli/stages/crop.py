@@ -5,7 +5,7 @@ not kept in memory.
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ from abawcli.formats.strategy import Stretch, Stretches, describe_choice
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
 from abawcli.media.frame import Frame
 from abawcli.media.video import check_rotation, read_frames
+from abawcli.progress import Progress, ignore_progress
 
-Update = Callable[[int, int | None, str], None]
 _NOTED = 12  # tracks in a note, which is a line of text
 _VALUES = ("score", *BOX, *LANDMARKS, *QUALITY)
 
@@ -72,7 +72,7 @@ class FaceColumns:
 
 
 def collect_faces(
-    tracked: Iterable[TrackedFrame[Any]], update: Update | None = None
+    tracked: Iterable[TrackedFrame[Any]], progress: Progress = ignore_progress
 ) -> FaceColumns:
     """Go through a tracked video and keep its numbers, 150 bytes a face."""
     clock, faces = array("d"), array("d")
@@ -81,8 +81,7 @@ def collect_faces(
         for face in item.faces:
             faces.extend((item.frame.number, face.subject, face.detected, face.score))
             faces.extend((*face.box, *face.landmarks.ravel().tolist(), *face.quality))
-        if update:
-            update(item.frame.number, None, "faces")
+        progress(item.frame.number, None, "faces")
     times = np.frombuffer(clock).reshape(-1, 2)
     rows = np.frombuffer(faces).reshape(-1, 3 + len(_VALUES))
     return FaceColumns(
@@ -183,7 +182,7 @@ def crop_video(
     cropping: Cropping | None = None,
     rotate: int = 0,
     overwrite: bool = False,
-    update: Update | None = None,
+    progress: Progress = ignore_progress,
 ) -> CropSummary:
     """Write the crops of a video and their table into the folder `output`.
 
@@ -202,7 +201,7 @@ def crop_video(
     output = Path(output)
     return crop_folders(
         path, {output: (Stretch(subject),)}, detector=detector, identity=identity,
-        tracking=tracking, cropping=cropping, rotate=rotate, overwrite=overwrite, update=update,
+        tracking=tracking, cropping=cropping, rotate=rotate, overwrite=overwrite, progress=progress,
     )[output]  # fmt: skip
 
 
@@ -216,7 +215,7 @@ def crop_folders(
     cropping: Cropping | None = None,
     rotate: int = 0,
     overwrite: bool = False,
-    update: Update | None = None,
+    progress: Progress = ignore_progress,
 ) -> dict[Path, CropSummary]:
     """Write several folders as `crop_video` does, each with whom its stretches mean.
 
@@ -246,7 +245,7 @@ def crop_folders(
     if todo:
         with keep_warnings(*todo.values()):
             tracked = track_faces(read_frames(path, rotate), detector, tracking, identity)
-            faces = collect_faces(rate_faces(tracked), update)
+            faces = collect_faces(rate_faces(tracked), progress)
             for output in todo:
                 check_stretches(folders[output], faces.subject, int(faces.frames[-1]), path)
             tables = {output: tabulate_faces(faces, folders[output]) for output in todo}
@@ -257,7 +256,7 @@ def crop_folders(
                     write_faces(list_tracks(faces), folder / TRACKS_NAME, work)
                     by_subject = folders[output][0].strategy == "all"
                     frames = read_frames(path, rotate)
-                    _write_crops(frames, tables[output], folder, by_subject, cropping, update)
+                    _write_crops(frames, tables[output], folder, by_subject, cropping, progress)
     return {
         output: read_summary(finished[output] or work, CropSummary, made=output in todo)
         for output, work in works.items()
@@ -306,7 +305,7 @@ def _write_crops(
     folder: Path,
     by_subject: bool,
     config: Cropping,
-    update: Update | None,
+    progress: Progress,
 ) -> None:
     found = table[table["found"]]
     total = int(table["frame"].max())
@@ -321,8 +320,7 @@ def _write_crops(
             crops = crop_frame(frame, boxes[row], config.scales, config.side, quarters)
             for scale, crop in zip(config.scales, crops, strict=True):
                 _write_jpeg(place / str(scale) / f"{frame.number:05d}.jpg", crop, config.quality)
-        if update:
-            update(frame.number, total, "crops")
+        progress(frame.number, total, "crops")
 
 
 def _write_jpeg(path: Path, image: Image, quality: int) -> None:

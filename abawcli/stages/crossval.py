@@ -21,6 +21,7 @@ from abawcli.device import choose_device
 from abawcli.errors import OutputError, UsageError
 from abawcli.metrics import Score, score_labels
 from abawcli.models.heads import HEADS, TrainedHead, load_head
+from abawcli.progress import Progress, ignore_progress
 from abawcli.smoothing import smooth_probabilities
 from abawcli.training.head_task import (
     HEAD_NAME,
@@ -29,7 +30,6 @@ from abawcli.training.head_task import (
     make_loop,
     predict_labels,
 )
-from abawcli.training.loop import Progress
 
 FOLDS_NAME = "folds.csv"
 FIGURES = ("macro_f1", "accuracy")
@@ -58,7 +58,7 @@ def cross_validate(
     configs: Mapping[str, HeadTraining] | None = None,
     device: str = "auto",
     overwrite: bool = False,
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = ignore_progress,
 ) -> Results:
     """Train and score every head on every fold, by its defaults or its entry in `configs`.
 

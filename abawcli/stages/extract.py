@@ -6,7 +6,7 @@ face 56 bytes and its features, in half precision.
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,16 +38,12 @@ from abawcli.media.video import read_frames
 from abawcli.models.encoder import FeatureEncoder
 from abawcli.pipeline.batching import Crops, Rows, encode_in_batches
 from abawcli.pipeline.feature_stream import Extractor
+from abawcli.progress import Progress, ignore_progress
 
 LOG = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 Place = tuple[Floats, Floats, Floats]  # box (T, 4), score (T,), quality (T, 4)
 Heard = tuple[NDArray[np.float16], NDArray[np.bool_]]  # (T, Da), (T,)
-Progress = Callable[[int, int | None, str], None]  # frames done, their total if known, what
-
-
-def _say_nothing(done: int, total: int | None, what: str) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ def extract_video(
     extractor: Extractor,
     path: str | Path,
     subject: str = "main",
-    progress: Progress = _say_nothing,
+    progress: Progress = ignore_progress,
     video: str | None = None,
 ) -> list[Features]:
     """Return the features of each subject that is meant, of a video or a sound.
@@ -123,7 +119,7 @@ def extract_crops(
     folder: str | Path,
     subject: str | None = None,
     sound: str | Path | None = None,
-    progress: Progress = _say_nothing,
+    progress: Progress = ignore_progress,
     video: str | None = None,
 ) -> list[Features]:
     """Return the features of each subject in a folder of crops, with the sound of a file.
@@ -368,7 +364,7 @@ def extract_features(
     audio_from: str | Path | None = None,
     video: str | None = None,
     overwrite: bool = False,
-    progress: Progress = _say_nothing,
+    progress: Progress = ignore_progress,
 ) -> ExtractSummary:
     """Write the features of a video, a sound or a folder of crops to the file `output`.
 

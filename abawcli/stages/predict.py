@@ -37,13 +37,13 @@ from abawcli.models.heads import check_features, load_head, name_readings
 from abawcli.models.recipes import join_recipes
 from abawcli.pipeline.feature_stream import Extractor, FrameFeatures
 from abawcli.pipeline.subject_stream import FrameReading, SubjectStream
+from abawcli.progress import Progress, ignore_progress
 from abawcli.stages.crop import check_stretches, lay_stretches
 from abawcli.stages.extract import extract_crops
 from abawcli.stages.predict_summary import PredictSummary, summarise_predictions
 from abawcli.stages.predicted_rows import (
     FramePrediction,
     Probabilities,
-    Progress,
     collect_reading,
     combine_reading,
     lay_features,
@@ -188,7 +188,7 @@ class Predictor:
         path: str | Path,
         subject: str | Stretches | None = None,
         smooth: bool | Smoothing = True,
-        progress: Progress = lambda done, total, what: None,
+        progress: Progress = ignore_progress,
         video: str | None = None,
         audio_from: str | Path | None = None,
     ) -> pd.DataFrame:
@@ -271,7 +271,7 @@ class Predictor:
         self,
         path: str | Path,
         people: Mapping[str, Stretches],
-        progress: Progress = lambda done, total, what: None,
+        progress: Progress = ignore_progress,
     ) -> dict[str, pd.DataFrame]:
         """Return a table of a video for each choice of people, by its name, without smoothing.
 
@@ -304,7 +304,7 @@ def predict_files(
     *,
     audio_from: str | Path | None = None,
     overwrite: bool = False,
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = ignore_progress,
 ) -> dict[str, PredictSummary]:
     """Write prediction tables of a video; those that are finished are not made again.
 

@@ -2,7 +2,7 @@
 
 import logging
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,11 @@ from abawcli.formats.strategy import Stretches, describe_choice
 from abawcli.formats.tables import COLUMNS, set_probabilities
 from abawcli.labels import N_CLASSES
 from abawcli.pipeline.subject_stream import FrameReading
+from abawcli.progress import Progress
 from abawcli.sources import BOTH, FACE, name_sources
 
 LOG = logging.getLogger(__name__)
 Probabilities = NDArray[np.float32]
-Progress = Callable[[int, int | None, str], None]  # frames done, their total if known, what
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 

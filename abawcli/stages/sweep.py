@@ -8,7 +8,7 @@ other folds, and all of them pooled. Tracks of one source video are in one fold.
 import logging
 import os
 import shlex
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,11 @@ from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.provenance import read_provenance
 from abawcli.labels import IGNORE
 from abawcli.metrics import Counts, count_confusion, find_macro_f1
+from abawcli.progress import Progress, ignore_progress
 from abawcli.smoothing import smooth_rows
 from abawcli.sources import SOURCES
 
 LOG = logging.getLogger(__name__)
-Progress = Callable[[int, int | None, str], None]  # videos done, their total, which one
 AS_PREDICTED = 0  # index of the candidate that leaves predictions as they are
 
 
@@ -175,7 +175,7 @@ def sweep_files(
     predictions: Collection[str | Path],
     annotations: Collection[str | Path],
     config: Sweeping | None = None,
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = ignore_progress,
 ) -> Sweep:
     """Compare smoothings of prediction tables by their macro-F1 against annotation files.
 

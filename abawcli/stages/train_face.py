@@ -11,8 +11,9 @@ from abawcli.errors import UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.manifest import read_manifest
 from abawcli.models.image_backbones import BACKBONES, build_backbone, hash_pretrained
+from abawcli.progress import Progress, ignore_progress
 from abawcli.training.face_task import FaceTask
-from abawcli.training.loop import Progress, TrainingLoop, start_accelerator
+from abawcli.training.loop import TrainingLoop, start_accelerator
 from abawcli.training.run_folder import History
 from abawcli.training.schedule import Schedule
 
@@ -25,7 +26,7 @@ def train_face_encoder(
     config: EncoderTraining | None = None,
     device: str = "auto",
     overwrite: bool = False,
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = ignore_progress,
 ) -> History:
     """Train a face encoder on labelled images; return one row of figures an epoch.
 

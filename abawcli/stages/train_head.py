@@ -12,8 +12,8 @@ from abawcli.datasets.folds import make_folds
 from abawcli.device import choose_device
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
+from abawcli.progress import Progress, ignore_progress
 from abawcli.training.head_task import HeadTask, make_loop
-from abawcli.training.loop import Progress
 from abawcli.training.run_folder import History
 
 Files = tuple[Iterable[Path], Iterable[Path]]  # features, annotations
@@ -46,7 +46,7 @@ def train_fusion_head(
     valid_files: Files | None = None,
     device: str = "auto",
     overwrite: bool = False,
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = ignore_progress,
 ) -> History:
     """Train a head on feature files and ABAW annotations; return one row of figures an epoch.
 

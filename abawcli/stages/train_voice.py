@@ -10,7 +10,8 @@ from abawcli.device import choose_device, choose_precision
 from abawcli.errors import UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.manifest import read_sound_manifest
-from abawcli.training.loop import Progress, TrainingLoop, start_accelerator
+from abawcli.progress import Progress, ignore_progress
+from abawcli.training.loop import TrainingLoop, start_accelerator
 from abawcli.training.run_folder import History
 from abawcli.training.schedule import Schedule
 from abawcli.training.voice_task import VoiceTask
@@ -23,7 +24,7 @@ def train_voice_encoder(
     config: VoiceTraining | None = None,
     device: str = "auto",
     overwrite: bool = False,
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = ignore_progress,
 ) -> History:
     """Train a voice encoder on labelled sounds; return one row of figures an epoch.
 

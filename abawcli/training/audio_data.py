@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from abawcli.errors import InputError
 from abawcli.formats.manifest import LabelledSounds
 from abawcli.media.audio import read_audio
-from abawcli.training.loop import Progress
+from abawcli.progress import Progress
 from abawcli.training.non_speech import NON_SPEECH, make_non_speech
 
 NON_SPEECH_SOUNDS = 140  # made once a run and drawn from, each time in another part and changed

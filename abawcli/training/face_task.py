@@ -21,9 +21,10 @@ from abawcli.metrics import score_labels
 from abawcli.models.checkpoint import halve_matrices, save_checkpoint
 from abawcli.models.image_backbones import Backbone
 from abawcli.models.moe import MixtureOfExpertsHead
+from abawcli.progress import Progress
 from abawcli.training.image_augmentation import augment_images
 from abawcli.training.image_data import ImageDataset
-from abawcli.training.loop import Batches, Part, Progress, cast, split_decay
+from abawcli.training.loop import Batches, Part, cast, split_decay
 from abawcli.training.losses import class_weights, mix_up, soft_cross_entropy
 
 ENCODER_NAME = "encoder.safetensors"

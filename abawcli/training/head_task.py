@@ -18,7 +18,8 @@ from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 from abawcli.metrics import score_labels
 from abawcli.models.heads import HEADS, Head, TrainedHead, build_head, save_head
 from abawcli.models.normalise import ModalityNorm, Moments
-from abawcli.training.loop import Batches, Part, Progress, TrainingLoop, start_accelerator
+from abawcli.progress import Progress
+from abawcli.training.loop import Batches, Part, TrainingLoop, start_accelerator
 from abawcli.training.losses import class_weights, effective_weights, focal_loss
 from abawcli.training.schedule import Schedule
 from abawcli.training.window_samples import WindowSamples, drop_modalities, swap_audio

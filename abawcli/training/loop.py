@@ -6,7 +6,7 @@ from a seed of its own.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Generator, Tensor, nn
 
+from abawcli.progress import Progress
 from abawcli.training.ema import make_ema
 from abawcli.training.run_folder import History, load_state, open_run, save_state
 from abawcli.training.schedule import Schedule
 
-Progress = Callable[[int, int | None, str], None]  # done, total, what
 Network = TypeVar("Network", bound=nn.Module)
 Batch = TypeVar("Batch")
 BatchOut = TypeVar("BatchOut", covariant=True)

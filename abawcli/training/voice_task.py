@@ -25,6 +25,7 @@ from abawcli.metrics import Score, score_labels
 from abawcli.models.checkpoint import save_checkpoint
 from abawcli.models.log_mel import HOP, STEP_FRAMES, STEP_SAMPLES, LogMel, mel_filters
 from abawcli.models.voice import CompactVoice, VoiceNetwork, average_around
+from abawcli.progress import Progress
 from abawcli.training.audio_augmentation import (
     add_noise,
     change_tempo,
@@ -33,7 +34,7 @@ from abawcli.training.audio_augmentation import (
     mask_bands,
 )
 from abawcli.training.audio_data import AudioDataset, make_non_speech_bank
-from abawcli.training.loop import Batches, Part, Progress, cast, split_decay
+from abawcli.training.loop import Batches, Part, cast, split_decay
 from abawcli.training.losses import mix_up
 
 ENCODER_NAME = "encoder.safetensors"

@@ -6,7 +6,6 @@ was cropped can be shown.
 
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,11 +20,11 @@ from abawcli.formats.faces import BOX, FACES_NAME, LANDMARKS, TRACKS_NAME
 from abawcli.formats.provenance import describe_work, find_finished, write_result
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
 from abawcli.media.video import read_frames
+from abawcli.progress import Progress, ignore_progress
 from abawcli.views.sheet_drawing import Pictures, draw_sheet
 from abawcli.views.tracks import choose_cells, read_tracks
 
 LOG = logging.getLogger(__name__)
-Update = Callable[[int, int | None, str], None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def cut_pictures(
     cells: pd.DataFrame,
     video: str | Path,
     config: ContactSheet,
-    update: Update | None = None,
+    progress: Progress = ignore_progress,
     rotate: int = 0,
 ) -> Pictures:
     """Return the pictures of faces, cut out of their video, rotated as for its crops.
@@ -60,8 +59,7 @@ def cut_pictures(
             quarters = count_quarters(points)
             (picture,) = crop_frame(frame, box, [config.scale], config.side, quarters)
             pictures[int(subject), frame.number] = picture
-        if update:
-            update(frame.number, None, "pictures")
+        progress(frame.number, None, "pictures")
         if not wanted:
             break
     return pictures
@@ -88,7 +86,7 @@ def make_sheet(
     *,
     config: ContactSheet | None = None,
     overwrite: bool = False,
-    update: Update | None = None,
+    progress: Progress = ignore_progress,
 ) -> SheetSummary:
     """Write the contact sheet of a folder of crops as a picture (.jpg or .png).
 
@@ -112,7 +110,7 @@ def make_sheet(
         cells = choose_cells(tracks, config)
         if video:
             rotate = about.get("settings", {}).get("rotate", 0)
-            pictures = cut_pictures(cells, video, config, update, rotate)
+            pictures = cut_pictures(cells, video, config, progress, rotate)
         else:
             LOG.warning(
                 "%s: its video is gone or has changed; the sheet shows only its crops", folder
