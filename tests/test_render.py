@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from media_files import (
     Image,
     Sound,
@@ -28,9 +30,9 @@ from abawcli.media.audio import read_audio
 from abawcli.media.video import read_frames
 from abawcli.stages.predict import Predictor
 from abawcli.views.frame_labels import FrameLabels
-from abawcli.views.overlay import COLOURS, Person, Style, draw_people
+from abawcli.views.overlay import COLOURS, Style, draw_people, lay_out
 from abawcli.views.render import RenderSettings, find_rotation, fit_picture, render_video
-from abawcli.views.strip import draw_strip
+from abawcli.views.strip import MAX_ROWS, choose_rows, draw_strip
 from abawcli.views.timeline import split_tracks
 
 WIDTH, HEIGHT = 192, 144
@@ -45,6 +47,9 @@ def label_frames(times_s: Sequence[float], video: str = "clip", turn: int = 0) -
     labels = (np.arange(len(times_s)) + turn) % N_CLASSES
     table = make_table(labels, video).assign(time_s=list(times_s))
     return table.assign(**dict(zip("xywh", BOX, strict=True)))
+
+
+PERSON = FrameLabels.of(label_frames([0.0]), "clip.mp4", "clip.csv").list_people(1)[0]
 
 
 def write_clip(
@@ -211,7 +216,7 @@ def test_any_size_of_picture_can_be_rendered(tmp_path: Path, width: int, height:
 
 
 def test_frames_of_another_size_are_fitted_in() -> None:
-    person = list_people()[0]
+    person = PERSON
     picture, (moved,) = fit_picture(np.full((50, 200, 3), 255, np.uint8), [person], (100, 100))
     assert picture.shape == (100, 100, 3) and (picture[38:62] == 255).all()
     assert not picture[:37].any() and not picture[63:].any()
@@ -219,7 +224,7 @@ def test_frames_of_another_size_are_fitted_in() -> None:
 
 
 def test_a_label_without_a_face_stands_in_the_corner() -> None:
-    heard = replace(list_people()[0], box=None, source="audio", label=4)
+    heard = replace(PERSON, box=None, source="audio", label=4)
     ground, style = np.zeros((144, 192, 3), np.uint8), Style.for_size(192, 144)
     assert (draw_people(ground, [heard], style)[5, 6] == COLOURS[4]).all()
     assert heard.text == "Happiness 0.65 (voice)"
@@ -227,6 +232,28 @@ def test_a_label_without_a_face_stands_in_the_corner() -> None:
     assert not draw_people(ground, [nobody], style).any()
 
 
-def list_people() -> list[Person]:
-    """Return who is in the first frame of a table."""
-    return FrameLabels.of(label_frames([0.0]), "clip.mp4", "clip.csv").list_people(1)
+@settings(max_examples=50)
+@given(st.lists(st.tuples(*[st.integers(-20, 190)] * 2, *[st.integers(1, 80)] * 2), max_size=5))
+def test_labels_and_bars_stay_in_the_picture(boxes: list[tuple[int, ...]]) -> None:
+    people = [replace(PERSON, box=(float(x), y, w, h)) for x, y, w, h in boxes]
+    size = WIDTH, HEIGHT
+    for place in lay_out(people, size, Style.for_size(*size)):
+        for x0, y0, x1, y1 in (place.box, place.tag, place.bars):
+            assert 0 <= x0 < x1 <= WIDTH and 0 <= y0 < y1 <= HEIGHT
+
+
+def test_labels_and_bars_hide_no_other_face() -> None:
+    faces = [(100.0, 100.0, 40.0, 50.0), (160.0, 90.0, 40.0, 50.0), (120.0, 50.0, 40.0, 40.0)]
+    people = [replace(PERSON, box=box, name=str(k)) for k, box in enumerate(faces)]
+    places = lay_out(people, (480, 270), Style.for_size(480, 270))
+    shown = np.zeros((270, 480), int)
+    for place in places:
+        for x0, y0, x1, y1 in (place.box, place.tag, place.bars):
+            shown[y0:y1, x0:x1] += 1
+    assert shown.max() == 1
+
+
+def test_the_timeline_has_rows_for_those_who_have_labels_longest() -> None:
+    tables = [make_table([4] * (k + 1), subject=str(k)) for k in range(MAX_ROWS + 3)]
+    rows = choose_rows(split_tracks(pd.concat(tables)))
+    assert [track.subject for track in rows] == [str(k) for k in range(3, MAX_ROWS + 3)]

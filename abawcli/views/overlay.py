@@ -1,8 +1,7 @@
 """What is drawn into a frame: of each person a box, the label and the eight probabilities."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,8 @@ def parse_colour(text: str) -> Colour:
 
 COLOURS = tuple(map(parse_colour, CLASS_COLOURS))
 INK, PAPER, UNLABELLED = (20, 20, 20), (240, 240, 240), (255, 255, 255)
+_SMALLEST = 10  # pixels of text that can be read
+_FINEST = 3  # pixels from one bar to the next
 _VEIL = 190  # of 255, how much the ground of the bars darkens the picture
 # What a label rests on, where it is not the face in the box.
 _SOURCES = {"audio": " (voice)", "filled": " (from neighbouring frames)"}
@@ -68,25 +69,14 @@ class Style:
 
     @classmethod
     def for_size(cls, width: int, height: int) -> "Style":
-        """Return the sizes for a picture: text of a twenty-sixth of its shorter side."""
-        unit = max(9, round(min(width, height) / 26))
+        """Return the sizes for a picture: text of a thirtieth of its shorter side."""
+        unit = max(_SMALLEST, round(min(width, height) / 30))
         return cls(unit, load_font(unit))
 
     @property
     def line(self) -> int:
         """Return the width of a box's lines."""
         return max(2, round(self.unit / 5))
-
-    @property
-    def bar(self) -> int:
-        """Return the height of a bar."""
-        return max(2, round(self.unit / 3.5))
-
-    @cached_property
-    def bars_size(self) -> tuple[int, int]:
-        """Return width and height of the ground of the eight bars."""
-        step = self.bar + max(1, self.bar // 2)
-        return 5 * self.unit, len(CLASSES) * step + self.bar
 
     def measure(self, text: str) -> tuple[int, int]:
         """Return width and height of a tag with a text."""
@@ -107,11 +97,6 @@ def choose_ink(ground: Colour) -> Colour:
     return INK if luminance > 120 else PAPER
 
 
-def _darken(colour: Colour) -> Colour:
-    red, green, blue = colour
-    return red * 3 // 10, green * 3 // 10, blue * 3 // 10
-
-
 def draw_people(image: Image, people: Sequence[Person], style: Style) -> Image:
     """Return a picture (H, W, 3) with the people drawn in.
 
@@ -119,91 +104,123 @@ def draw_people(image: Image, people: Sequence[Person], style: Style) -> Image:
     """
     canvas = Pillow.fromarray(image)
     draw = ImageDraw.Draw(canvas)
-    boxes = {k: _round_box(p.box, canvas.size) for k, p in enumerate(people) if p.box}
-    for k, box in boxes.items():
-        others = [other for j, other in boxes.items() if j != k]
-        if people[k].label != IGNORE:
-            _draw_bars(canvas, people[k], box, others, style)
-    for k, box in boxes.items():
-        x0, y0, x1, y1 = box
-        draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=people[k].colour, width=style.line)
-    for k, box in boxes.items():
-        _draw_tag(draw, people[k], _place_tag(box, people[k], canvas.size, style), style)
+    places = lay_out(people, canvas.size, style)
+    for place in places:
+        if place.person.label != IGNORE:
+            _draw_bars(canvas, place.person, place.bars)
+    for place in places:
+        x0, y0, x1, y1 = place.box
+        draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=place.person.colour, width=style.line)
+    for place in places:
+        _draw_tag(draw, place.person, place.tag, style)
     absent = [p for p in people if p.box is None and p.label != IGNORE]
     for row, person in enumerate(absent):
-        corner = style.unit // 2, style.unit // 2 + round(1.7 * style.unit) * row
-        _draw_tag(draw, person, corner, style)
+        x, y = style.unit // 2, style.unit // 2 + round(1.7 * style.unit) * row
+        _draw_tag(draw, person, _span(x, y, style.measure(person.text)), style)
     return np.asarray(canvas)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the box, the bars and the label of a person go."""
+
+    person: Person
+    box: Corners
+    bars: Corners
+    tag: Corners
+
+
+def lay_out(people: Sequence[Person], size: tuple[int, int], style: Style) -> list[Place]:
+    """Return the places of those who have a face in a picture of this width and height.
+
+    Bars and labels cover nobody's face, bars or label where there is room beside the box.
+    """
+    boxes = [(person, _round_box(person.box, size)) for person in people if person.box]
+    taken, places = [box for _, box in boxes], []
+    for person, box in boxes:
+        tag = _choose_place(_list_tags(box, style.measure(person.text), size), taken, size)
+        taken.append(tag)
+        bars = _choose_place(_list_sides(box, style, size), taken, size)
+        taken.append(bars)
+        places.append(Place(person, box, bars, tag))
+    return places
+
+
+def _span(x: int, y: int, size: tuple[int, int]) -> Corners:
+    return x, y, x + size[0], y + size[1]
 
 
 def _round_box(box: Box, size: tuple[int, int]) -> Corners:
     """Return the corners of a box within the picture, which has at least a pixel."""
     x, y, w, h = box
-    x0 = min(max(0, round(x)), size[0] - 1)
-    y0 = min(max(0, round(y)), size[1] - 1)
-    return x0, y0, min(max(x0 + 1, round(x + w)), size[0]), min(max(y0 + 1, round(y + h)), size[1])
+    x0, y0 = _clamp(round(x), size[0] - 1), _clamp(round(y), size[1] - 1)
+    return x0, y0, max(x0 + 1, min(round(x + w), size[0])), max(y0 + 1, min(round(y + h), size[1]))
 
 
-def _place_tag(
-    box: Corners, person: Person, size: tuple[int, int], style: Style
-) -> tuple[int, int]:
-    """Return where a label goes: above the box, or below it, or into it."""
-    x0, y0, _, y1 = box
-    width, height = style.measure(person.text)
-    top = next((y for y in (y0 - height, y1) if 0 <= y <= size[1] - height), y0)
-    return max(0, min(x0, size[0] - width)), top
+def _clamp(value: int, largest: int) -> int:
+    return max(0, min(value, largest))
 
 
-def _draw_tag(
-    draw: ImageDraw.ImageDraw, person: Person, corner: tuple[int, int], style: Style
-) -> None:
-    x, y = corner
-    width, height = style.measure(person.text)
-    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=person.colour)
-    draw.text(
-        (x + style.unit // 2, y + height / 2), person.text, choose_ink(person.colour), style.font,
-        anchor="lm",
-    )  # fmt: skip
+def _choose_place(
+    choices: Sequence[Corners], taken: Sequence[Corners], size: tuple[int, int]
+) -> Corners:
+    """Return the first choice within the picture that covers nothing that is taken.
 
-
-def _draw_bars(
-    canvas: Pillow.Image, person: Person, box: Corners, others: Sequence[Corners], style: Style
-) -> None:
-    """Draw a bar for each class, from the first above to the last below, beside the box."""
-    width, height = style.bars_size
-    x, y = _place_bars(box, others, canvas.size, style)
-    veil = Pillow.new("L", (width, height), _VEIL)
-    canvas.paste(INK, (x, y, x + width, y + height), veil)
-    draw, pad = ImageDraw.Draw(canvas), style.bar
-    step = (height - pad) // len(CLASSES)
-    left, whole = x + pad, width - 2 * pad
-    for k, colour in enumerate(COLOURS):
-        top, bottom = y + pad + k * step, y + pad + k * step + style.bar - 1
-        # A dark rail as long as a probability of 1 shows which classes there are.
-        draw.rectangle((left, top, left + whole - 1, bottom), fill=_darken(colour))
-        length = round(float(person.probabilities[k]) * whole)
-        if length:
-            draw.rectangle((left, top, left + length - 1, bottom), fill=colour)
-
-
-def _place_bars(
-    box: Corners, others: Sequence[Corners], size: tuple[int, int], style: Style
-) -> tuple[int, int]:
-    """Return where bars go: right or left of the box, where they hide nobody, or into it."""
-    width, height = style.bars_size
-    x0, y0, x1, _ = box
-    top = max(0, min(y0, size[1] - height))
-    for left in _list_sides(x0, x1, width, style.line):
-        there = (left, top, left + width, top + height)
-        if left >= 0 and left + width <= size[0] and not any(_overlap(there, o) for o in others):
-            return left, top
-    return max(0, min(x1, size[0]) - width), top
-
-
-def _list_sides(x0: int, x1: int, width: int, gap: int) -> Iterator[int]:
-    yield x1 + gap
-    yield x0 - gap - width
+    If all do, it is the first within the picture, and if none is within, the last.
+    """
+    inside = [
+        c for c in choices if min(c[:2]) >= 0 and c[2] <= size[0] and c[3] <= size[1]
+    ] or list(choices[-1:])  # fmt: skip
+    free = (c for c in inside if not any(_overlap(c, other) for other in taken))
+    return next(free, inside[0])
 
 
 def _overlap(a: Corners, b: Corners) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _list_tags(box: Corners, tag: tuple[int, int], size: tuple[int, int]) -> list[Corners]:
+    """Return places of a label: above the box and below it, from its left or its right; in it."""
+    x0, y0, x1, y1 = box
+    lefts = [_clamp(left, size[0] - tag[0]) for left in (x0, x1 - tag[0])]
+    return [_span(left, top, tag) for top in (y0 - tag[1], y1, y0) for left in lefts]
+
+
+def _list_sides(box: Corners, style: Style, size: tuple[int, int]) -> list[Corners]:
+    """Return places of the bars: right and left of the box, and in it.
+
+    They are no higher than the box of a small face.
+    """
+    x0, y0, x1, y1 = box
+    step = max(_FINEST, min(round(style.unit / 2.4), (y1 - y0) // len(CLASSES)))
+    bars = 12 * step, len(CLASSES) * step + step // 3
+    top = _clamp(y0, size[1] - bars[1])
+    lefts = (x1 + style.line, x0 - style.line - bars[0], _clamp(x1, size[0]) - bars[0])
+    return [_span(left, top, bars) for left in lefts]
+
+
+def _draw_tag(draw: ImageDraw.ImageDraw, person: Person, place: Corners, style: Style) -> None:
+    x0, y0, x1, y1 = place
+    draw.rectangle((x0, y0, x1 - 1, y1 - 1), fill=person.colour)
+    ink, middle = choose_ink(person.colour), (x0 + style.unit // 2, (y0 + y1) / 2)
+    draw.text(middle, person.text, ink, style.font, anchor="lm")
+
+
+def _draw_bars(canvas: Pillow.Image, person: Person, place: Corners) -> None:
+    """Draw a bar for each class, from the first above to the last below."""
+    x0, y0, x1, y1 = place
+    canvas.paste(INK, place, Pillow.new("L", (x1 - x0, y1 - y0), _VEIL))
+    draw, step = ImageDraw.Draw(canvas), (y1 - y0) // len(CLASSES)
+    thick, left, whole = step - step // 3, x0 + step // 3, x1 - x0 - 2 * (step // 3)
+    for k, colour in enumerate(COLOURS):
+        top = y0 + step // 3 + k * step
+        # A dark rail as long as a probability of 1 shows which classes there are.
+        draw.rectangle((left, top, left + whole - 1, top + thick - 1), fill=_darken(colour))
+        length = round(float(person.probabilities[k]) * whole)
+        if length:
+            draw.rectangle((left, top, left + length - 1, top + thick - 1), fill=colour)
+
+
+def _darken(colour: Colour) -> Colour:
+    red, green, blue = colour
+    return red * 3 // 10, green * 3 // 10, blue * 3 // 10

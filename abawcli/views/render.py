@@ -36,7 +36,7 @@ from abawcli.media.pixels import Image
 from abawcli.media.video import check_rotation, read_frames
 from abawcli.views.frame_labels import FrameLabels
 from abawcli.views.overlay import Person, Style, draw_people
-from abawcli.views.strip import Strip, draw_strip
+from abawcli.views.strip import MAX_ROWS, Strip, draw_strip
 
 LOG = logging.getLogger(__name__)
 Update = Callable[[int, int | None, str], None]
@@ -173,6 +173,11 @@ def _plan_film(labels: FrameLabels, names: tuple[str, str], settings: RenderSett
         raise InputError(
             f"{names[0]} has no frame in the span; it goes from {first_s:.2f} s to {end_s:.2f} s"
         )
+    if len(labels.tracks) > MAX_ROWS:
+        LOG.warning(
+            "%s: the timeline shows the %d of %d people who have labels longest; all have boxes",
+            names[1], MAX_ROWS, len(labels.tracks),
+        )  # fmt: skip
     count = max(1, math.ceil((stop_s - start_s) * fps - 1e-3))
     return Film(labels, names, (start_s, stop_s), fps, count)
 

@@ -16,7 +16,8 @@ from abawcli.views.timeline import Track, format_time
 
 GROUND, PALE, HATCH = (24, 24, 24), (170, 170, 170), (90, 90, 90)
 _BAND = 0.35  # share of a row that shows the label; above it are the probabilities
-_MAX_ROWS = 8  # people; the others have boxes, and no row
+_SHORT_S = 8.0  # spans up to which its ends are in tenths of a second
+MAX_ROWS = 8  # people; the others have boxes, and no row
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,18 @@ class Strip:
         return np.asarray(canvas)
 
 
+def choose_rows(tracks: Sequence[Track]) -> list[Track]:
+    """Return the tracks that get a row: those that have labels longest, in their own order."""
+    labelled = [int((track.label != IGNORE).sum()) for track in tracks]
+    longest = sorted(range(len(tracks)), key=lambda k: -labelled[k])[:MAX_ROWS]
+    return [tracks[k] for k in sorted(longest)]
+
+
 def draw_strip(
     tracks: Sequence[Track], width: int, span_s: tuple[float, float], style: Style
 ) -> Strip:
     """Draw a row for each track, at most eight: probabilities, labels, and the key of colours."""
-    shown, unit = tracks[:_MAX_ROWS], style.unit
+    shown, unit = choose_rows(tracks), style.unit
     pad, head = unit // 2, round(1.5 * unit)
     names = [track.subject if len(tracks) > 1 else "" for track in shown]
     left = pad + max(round(style.font.getlength(name)) + (pad if name else 0) for name in names)
@@ -67,21 +75,25 @@ def draw_strip(
     moments = (moments[1:] + moments[:-1]) / 2
     for k, track in enumerate(shown):
         y = top + k * (height + gap)
-        image[y : y + height, left : right + 1] = _paint_row(track, moments, height)
+        image[y : y + height, left : right + 1] = _paint_row(track, moments, height, style.line)
     canvas = Pillow.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     for k, name in enumerate(names):
         middle = top + k * (height + gap) + height / 2
         draw.text((pad, middle), name, PAPER, style.font, anchor="lm")
-    draw.text((left, head / 2), format_time(span_s[0]), PALE, style.font, anchor="lm")
-    draw.text((right, head / 2), format_time(span_s[1]), PALE, style.font, anchor="rm")
+    digits = 0 if span_s[1] - span_s[0] > _SHORT_S else 1
+    for x, edge_s, anchor in ((left, span_s[0], "lm"), (right, span_s[1], "rm")):
+        draw.text((x, head / 2), format_time(edge_s, digits), PALE, style.font, anchor=anchor)
     for row, entries in enumerate(key):
         _draw_key(draw, entries, bottom + pad + row * head, style)
     return Strip(np.asarray(canvas), left, right, top, bottom, span_s, style)
 
 
-def _paint_row(track: Track, moments: NDArray[np.float64], height: int) -> Image:
-    """Return a row (height, C, 3) of what is on screen at each moment (C,)."""
+def _paint_row(track: Track, moments: NDArray[np.float64], height: int, line: int) -> Image:
+    """Return a row (height, C, 3) of what is on screen at each moment (C,).
+
+    Where nobody has a label, it is hatched with lines of a width.
+    """
     row = np.searchsorted(track.start_s, moments, "right") - 1
     there = (row >= 0) & (moments < track.end_s[row])
     label = np.where(there, track.label[row], IGNORE)
@@ -94,7 +106,7 @@ def _paint_row(track: Track, moments: NDArray[np.float64], height: int) -> Image
     classes = np.vstack([np.where(label == IGNORE, IGNORE, reached), labels])
     y, x = np.indices(classes.shape)
     colours = np.array([*COLOURS, GROUND, HATCH], np.uint8)
-    hatched = np.where((x + y) % 6 < 2, N_CLASSES + 1, N_CLASSES)
+    hatched = np.where((x + y) % (4 * line) < line, N_CLASSES + 1, N_CLASSES)
     painted = colours[np.where(classes == IGNORE, hatched, classes)]
     painted[area : area + between] = GROUND
     return np.asarray(painted)
