@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 from abawcli import __version__
 from abawcli.cli import main
-from abawcli.models import recipes, reproducibility
+from abawcli.models import recipes
 from abawcli.models.checkpoint import METADATA_KEY, save_checkpoint
+from abawcli.pipeline import reproducibility
 from abawcli.stages import doctor
 
 CHECK_NUMBERS = doctor.check_numbers

@@ -12,7 +12,7 @@ import pytest
 import torch
 from blob_faces import BlobDetector, picture
 from media_files import Sound, make_clicks, write_media
-from test_sound import Loudness
+from test_audio_features import Loudness
 from tiny_models import save_sound_backbone, save_vision_backbone, save_voice_encoder
 
 from abawcli.config import Cropping, Prediction

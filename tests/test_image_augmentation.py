@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abawcli.config import NO_AUGMENTATION, Augmentation
-from abawcli.models import augment
+from abawcli.training import image_augmentation as augment
 from abawcli.training.image_augmentation import (
     PADAUG_PATTERNS,
     augment_images,
