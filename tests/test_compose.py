@@ -247,5 +247,6 @@ def test_runs_over_the_border_are_marked_and_smooth() -> None:
 
 def test_a_split_without_images_is_an_error(tmp_path, sources) -> None:
     (tmp_path / "manifest.csv").write_text("file,split,label\na.png,train,Anger\n")
+    (tmp_path / "a.png").touch()
     with pytest.raises(InputError, match="no labelled image in split 'valid'"):
         next(compose.compose(tmp_path, sources[1], tmp_path, "valid", 1, 0))

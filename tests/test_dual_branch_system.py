@@ -39,7 +39,7 @@ def test_the_head_is_of_the_published_kind(run: Path) -> None:
     assert (about["network"]["window_frames"], about["network"]["stride_frames"]) == (64, 32)
     assert about["training"]["focal_gamma"] == 2 and about["training"]["modality_dropout"] == 0.1
     assert about["audio"]["backbone"] == str(run / "wavlm")
-    assert about["smoothing"]["method"] == "median" and about["smoothing"]["window_frames"] == 25
+    assert about["smoothing"]["method"] == "median" and about["smoothing"]["window_s"] == 1.0
 
 
 def test_the_head_is_a_recipe_for_videos_and_features(run: Path) -> None:

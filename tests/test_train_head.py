@@ -188,7 +188,9 @@ def test_given_videos_to_validate_on(files: Files, tmp_path: Path) -> None:
     assert about["data"]["valid"]["videos"] == 2
     with pytest.raises(InputError, match="a is to be trained on and to be validated on"):
         run(files, tmp_path / "run2", valid_files=files)
-    other = list_files(save_videos(tmp_path / "o", ["g"], visual=VISUAL | {"backbone": "big"}))
+    other = list_files(
+        save_videos(tmp_path / "o", ["g"], visual=VISUAL | {"backbone": "big", "encoder": "0" * 64})
+    )
     with pytest.raises(InputError, match="to validate on: visual features of big"):
         run(files, tmp_path / "run2", valid_files=other)
 

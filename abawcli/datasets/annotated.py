@@ -100,8 +100,8 @@ def read_annotated(
         InputError: a file cannot be read, two are about the same, features do not fit each
             other or their annotation, or nothing is left.
     """
-    tracks = _read_tracks(map(Path, features))
-    named = _name_annotations(map(Path, annotations))
+    tracks = _read_tracks(features)
+    named = _name_annotations(annotations)
     chosen = _match(tracks, named)
     if not chosen:
         raise InputError(
@@ -129,9 +129,9 @@ def read_annotated(
     )
 
 
-def _read_tracks(paths: Iterable[Path]) -> dict[Track, Features]:
+def _read_tracks(paths: Iterable[str | Path]) -> dict[Track, Features]:
     tracks: dict[Track, Features] = {}
-    for path in paths:
+    for path in map(Path, paths):
         check_input(path)
         features = read_features(path)
         if tracks:
@@ -162,7 +162,7 @@ def check_alike(first: Mapping[str, Any], second: Mapping[str, Any], name: str) 
             )
 
 
-def _name_annotations(paths: Iterable[Path]) -> dict[str, Annotation | Path]:
+def _name_annotations(paths: Iterable[str | Path]) -> dict[str, Annotation | Path]:
     """Return the annotations of tables by name, and text files, which are read when needed."""
     named: dict[str, Annotation | Path] = {}
     origin: dict[str, Path] = {}

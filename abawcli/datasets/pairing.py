@@ -174,7 +174,9 @@ def _split_intervals(table: pd.DataFrame) -> dict[str, Annotation]:
 
 
 def _gather(
-    files: Iterable[Path], read: Callable[[Path, Path], dict[Key, Value]], failed: dict[str, str]
+    files: Iterable[str | Path],
+    read: Callable[[Path, Path], dict[Key, Value]],
+    failed: dict[str, str],
 ) -> dict[Key, Value]:
     gathered: dict[Key, Value] = {}
     places: dict[Key, Path] = {}
@@ -198,17 +200,16 @@ def _gather(
 
 def gather_tracks(files: Iterable[str | Path], failed: dict[str, str]) -> Tracks:
     """Read all predictions; what cannot be read or comes twice is noted in `failed`."""
-    return _gather(map(Path, files), read_tracks, failed)
+    return _gather(files, read_tracks, failed)
 
 
 def gather_truth(files: Iterable[str | Path], failed: dict[str, str]) -> dict[str, Annotation]:
     """Read all annotations; what cannot be read or comes twice is noted in `failed`."""
-    return _gather(map(Path, files), read_truth, failed)
+    return _gather(files, read_truth, failed)
 
 
 def gather_frame_labels(files: Iterable[str | Path], failed: dict[str, str]) -> dict[str, Labels]:
     """Read all annotations of frames; those of intervals of time are noted in `failed` too."""
-    files = list(map(Path, files))
     labels: dict[str, Labels] = {}
     for name, annotation in gather_truth(files, failed).items():
         if isinstance(annotation, Intervals):

@@ -219,10 +219,14 @@ def _explain_failure(name: str, error: Exception) -> str:
 def _find_weights(name: str, file: str) -> Path | None:
     """Return where a file of a hub model or folder stands on this machine, without the network."""
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     if os.path.isdir(name):
         return Path(name, file) if Path(name, file).is_file() else None
-    found = try_to_load_from_cache(name, file)
+    try:
+        found = try_to_load_from_cache(name, file)
+    except HFValidationError:  # a path that is not there: no hub model is called so
+        return None
     return Path(found) if isinstance(found, str) else None
 
 

@@ -21,6 +21,9 @@ LOG = logging.getLogger(__name__)
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
+SEARCHED_FOLDERS = 4  # above a head: as deep as a study is nested, and no further
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Backbones (which record their own preprocessing), heads, smoothing.
@@ -39,8 +42,8 @@ class Recipe:
     def place_backbone(self, modality: str) -> str:
         """Return where the backbone of a modality is now; nothing if there is none.
 
-        A file or folder that is gone is looked for from the heads' folders upwards, under every
-        end of its old path: beside the head, or where it was in a study that was moved as a whole.
+        A file or folder that is gone is looked for in the folders above the heads, under every end
+        of its old path: beside the head, or where it was in a study that was moved as a whole.
         Its sha256 decides.
 
         Raises:
@@ -51,7 +54,7 @@ class Recipe:
         if not place.is_absolute() or place.exists():
             return str(backbone.get("place") or "")
         for head in self.heads.values():
-            for folder in head.absolute().parents:
+            for folder in head.absolute().parents[:SEARCHED_FOLDERS]:
                 for k in range(1, len(place.parts)):
                     found = folder.joinpath(*place.parts[k:])
                     if found.exists() and _hash_weights(found) == backbone.get("encoder"):

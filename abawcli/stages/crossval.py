@@ -70,8 +70,6 @@ def cross_validate(
         OutputError: the folder holds other folds or runs with other settings, or cannot be written.
         UsageError: no such head or device, or more folds than source videos.
     """
-    features = list(map(Path, features))
-    annotations = list(map(Path, annotations))
     out = Path(out)
     unknown = [head for head in heads if head not in HEADS]
     if unknown:

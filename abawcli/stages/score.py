@@ -24,6 +24,7 @@ from abawcli.datasets.pairing import (
 )
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, split_side
+from abawcli.formats.inputs import place_inputs
 from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import (
     Counts,
@@ -78,8 +79,7 @@ def score_files(
     Raises:
         InputError: nothing can be scored.
     """
-    predictions = list(map(Path, predictions))
-    annotations = list(map(Path, annotations))
+    predictions, annotations = place_inputs(predictions), place_inputs(annotations)
     failed: dict[str, str] = {}
     tracks = gather_tracks(predictions, failed)
     truth = gather_truth(annotations, failed)

@@ -20,7 +20,7 @@ from abawcli.config import Submission
 from abawcli.datasets.pairing import Tracks, gather_tracks, summarise_failures
 from abawcli.errors import InputError
 from abawcli.formats.abaw import ROW_TOLERANCE, Labels, match_tracks
-from abawcli.formats.inputs import warn_left_out
+from abawcli.formats.inputs import place_inputs, warn_left_out
 from abawcli.formats.lines import read_text, strip_header
 from abawcli.formats.provenance import describe_work, find_finished
 from abawcli.formats.submission import (
@@ -68,14 +68,14 @@ def submit_files(
         InputError: as `fill_sample`.
         OutputError: something else is in the way, or the place cannot be written.
     """
-    predictions = list(map(Path, predictions))
+    places = place_inputs(predictions)
     sample = Path(sample)
     output = Path(output)
-    work = describe_work("submit", [*predictions, sample], {})
+    work = describe_work("submit", [*places, sample], {})
     if finished := find_finished(output, work, overwrite):
         return read_summary(finished, SubmitSummary, made=False)
     with keep_warnings(work):
-        filled = fill_sample(predictions, sample)
+        filled = fill_sample(places, sample)
         note_summary(work, SubmitSummary(len(filled.rows), filled.videos, filled.borrowed))
         write_submission(filled.rows, output, work)
     return read_summary(work, SubmitSummary, made=True)
@@ -94,7 +94,6 @@ def fill_sample(
         InputError: a file cannot be read, or videos of the sample have no prediction; all such
             videos are named.
     """
-    predictions = list(map(Path, predictions))
     sample = Path(sample)
     rows = read_submission(sample)
     failed: dict[str, str] = {}

@@ -132,7 +132,9 @@ def choose_by_folds(counts: Counts, fold_of: Folds) -> tuple[list[FoldChoice], f
 
 
 def _pair_up(
-    predictions: Iterable[Path], annotations: Iterable[Path], failed: dict[str, str]
+    predictions: Iterable[str | Path],
+    annotations: Iterable[str | Path],
+    failed: dict[str, str],
 ) -> dict[str, Pair]:
     """Read and match everything; note what fails, and predictions without probabilities."""
     pairs = pair_tracks(
@@ -188,7 +190,7 @@ def sweep_files(
     """
     config = config or Sweeping()
     failed: dict[str, str] = {}
-    pairs = _pair_up(map(Path, predictions), map(Path, annotations), failed)
+    pairs = _pair_up(predictions, annotations, failed)
     fold_of = _make_folds(pairs, config.folds)
     if smoothed := find_smoothed(predictions):
         LOG.warning(
