@@ -41,7 +41,7 @@ def watch(done, total, what):
         peaks.append(peak_mb(child))
 
 start = time.perf_counter()
-made = render_video(*sys.argv[1:4], update=watch)
+made = render_video(*sys.argv[1:4], progress=watch)
 print(json.dumps([made.frames, time.perf_counter() - start, peak_mb("self"), *peaks]))
 """
 

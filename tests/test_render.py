@@ -26,7 +26,7 @@ from sample_tables import make_table
 from abawcli.cli import main
 from abawcli.formats.tables import write_table
 from abawcli.labels import N_CLASSES
-from abawcli.media.audio import read_audio
+from abawcli.media.audio import read_audio, read_audio_blocks
 from abawcli.media.video import read_frames
 from abawcli.stages.predict import Predictor
 from abawcli.views.frame_labels import FrameLabels
@@ -129,6 +129,17 @@ def test_sound_stays_in_time(tmp_path: Path, suffix: str) -> None:
     first_s = next(iter(read_frames(output))).time_s
     found = np.array(find_clicks(heard.samples, heard.start_s, 16_000)) - first_s
     assert found == pytest.approx(np.array(clicks_s) - 0.2, abs=0.03)
+
+
+def test_sound_keeps_its_channels_and_high_tones(tmp_path: Path) -> None:
+    tone = np.sin(np.arange(48_000) * 2 * np.pi * 12_000 / 48_000) / 2
+    left = np.stack([tone, np.zeros(48_000)]).astype(np.float32)
+    sound = Sound([(0.0, left)], codec="pcm_s16le", layout="stereo")
+    video = write_clip(tmp_path, [40 * k for k in range(25)], sound=sound)
+    render_video(video, tmp_path / "clip.csv", tmp_path / "out.mp4")
+    blocks = list(read_audio_blocks(tmp_path / "out.mp4", 48_000, "stereo"))
+    heard = np.concatenate([block.samples for block in blocks])[9600:-9600]  # (N, 2)
+    assert heard.std(axis=0) == pytest.approx([tone.std(), 0], abs=0.02)
 
 
 def test_sound_that_begins_late_or_has_gaps_stays_in_time(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_face_that_the_table_is_not_about_is_hidden(tmp_path: Path) -> None:
     for name, blur in (("open", False), ("hidden", True)):
         render_video(
             clip, tmp_path / "clip.csv", tmp_path / f"{name}.mp4",
-            RenderSettings(blur_faces=blur, to_s=0.12),
+            RenderSettings(blur_faces=blur, to_s=0.04),
         )  # fmt: skip
     assert count_faces(tmp_path / "open.mp4") > 0
     assert count_faces(tmp_path / "hidden.mp4") == 0

@@ -64,7 +64,7 @@ def command(
         math.inf if to_s is None else to_s,
     )  # fmt: skip
     with progress_bar(video.name, "frames", quiet) as update:
-        done = render_video(video, table, output, settings, overwrite=overwrite, update=update)
+        done = render_video(video, table, output, settings, overwrite=overwrite, progress=update)
     if not quiet:
         sound = "with" if done.sound else "without"
         say(f"abaw: {output}: {done.frames} frames, {done.fps:g} a second, {sound} sound")

@@ -1,7 +1,7 @@
 """Faces made unrecognisable: where they are, by a detector that looks at every frame, and how."""
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from abawcli.config import Detection, Rendering
 from abawcli.faces.detect import Box, Detector, Image, enlarge_small, load_detector, scale_faces
 from abawcli.faces.track import Picture
+from abawcli.progress import Progress
 
 Boxes = NDArray[np.float64]  # (N, 4): x, y, w, h in pixels
-Update = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ def load_wary_detector() -> Detector:
     return load_detector("retinaface", config)
 
 
-def find_sightings(frames: Iterable[Picture], detector: Detector, update: Update) -> Sightings:
-    """Look for faces in every frame; `update` is called with its number."""
+def find_sightings(
+    frames: Iterable[Picture], detector: Detector, count: int, progress: Progress
+) -> Sightings:
+    """Look for faces in every frame of a video that has `count`."""
     seen = array("d")
     for frame in frames:
         image = frame.rgb(detector.config.long_side)
@@ -47,7 +49,7 @@ def find_sightings(frames: Iterable[Picture], detector: Detector, update: Update
         (faces,) = detector.detect([enlarged])
         for face in scale_faces(faces, max(frame.size) / max(enlarged.shape[:2])):
             seen.extend((frame.time_s, *face.box))
-        update(frame.number)
+        progress(frame.number, count, "faces")
     rows = np.frombuffer(seen).reshape(-1, 5)
     return Sightings(rows[:, 0], rows[:, 1:])
 

@@ -1,4 +1,4 @@
-"""Sound of a media file: 16 kHz, mono, on the same clock as the frames."""
+"""Sound of a media file on the same clock as its frames: 16 kHz, mono, if not told otherwise."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -23,21 +23,22 @@ LATE_FRAMES = 1024  # of sound, without a time before the first that has one
 
 @dataclass(frozen=True)
 class Audio:
-    """Sound from `start_s` on the container's clock: sample k is heard at start_s + k / 16000."""
+    """Sound from `start_s` on the container's clock: sample k is heard at start_s + k / rate_hz."""
 
-    samples: Samples  # (N,), mono, full scale 1.0
+    samples: Samples  # (N,) mono, (N, 2) stereo; full scale 1.0
     start_s: float
+    rate_hz: int = AUDIO_RATE_HZ
 
     @property
     def end_s(self) -> float:
         """Return the time of the sample after the last."""
-        return self.start_s + len(self.samples) / AUDIO_RATE_HZ
+        return self.start_s + len(self.samples) / self.rate_hz
 
 
-def _make_resampler() -> AudioResampler:
+def _make_resampler(rate_hz: int, layout: str) -> AudioResampler:
     # rematrix_maxval: channels are averaged. Without it they are summed, beyond full scale.
     options = {"rematrix_maxval": "1.0"}
-    return AudioResampler("flt", "mono", AUDIO_RATE_HZ, options=options)
+    return AudioResampler("flt", layout, rate_hz, options=options)
 
 
 def _split_runs(natives: Iterator[av.AudioFrame]) -> Iterator[tuple[bool, float, av.AudioFrame]]:
@@ -57,20 +58,28 @@ def _split_runs(natives: Iterator[av.AudioFrame]) -> Iterator[tuple[bool, float,
         due_s = at_s + length_s
 
 
-def _resample_runs(natives: Iterator[av.AudioFrame]) -> Iterator[tuple[float | None, Samples]]:
-    """Yield mono sound at 16 kHz; with the first block of a run the time at which it begins."""
-    resampler = _make_resampler()
+def _resample_runs(
+    natives: Iterator[av.AudioFrame], rate_hz: int, layout: str
+) -> Iterator[tuple[float | None, Samples]]:
+    """Yield sound of a rate and layout; with the first block of a run when it begins."""
+    resampler = _make_resampler(rate_hz, layout)
     for begins, at_s, native in _split_runs(natives):
         if begins:
             yield from ((None, part) for part in _resample(resampler, None))
-            resampler = _make_resampler()
+            resampler = _make_resampler(rate_hz, layout)
             yield at_s, np.empty(0, np.float32)
         yield from ((None, part) for part in _resample(resampler, native))
     yield from ((None, part) for part in _resample(resampler, None))
 
 
 def _resample(resampler: AudioResampler, native: av.AudioFrame | None) -> list[Samples]:
-    return [np.asarray(part.to_ndarray()[0], np.float32) for part in resampler.resample(native)]
+    parts = resampler.resample(native)
+    return [_shape(part.to_ndarray()[0], part.layout.nb_channels) for part in parts]
+
+
+def _shape(interleaved: NDArray[np.floating], channels: int) -> Samples:
+    samples = np.asarray(interleaved, np.float32)
+    return samples if channels == 1 else samples.reshape(-1, channels)
 
 
 def _clean(media: OpenMedia, natives: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
@@ -103,8 +112,12 @@ def _replace_samples(native: av.AudioFrame, samples: NDArray[np.floating]) -> av
     return clean
 
 
-def read_audio_blocks(path: str | Path) -> Iterator[Audio]:
+def read_audio_blocks(
+    path: str | Path, rate_hz: int = AUDIO_RATE_HZ, layout: str = "mono"
+) -> Iterator[Audio]:
     """Yield the sound in blocks in order of time; nothing where there is none.
+
+    `layout` is "mono" or "stereo".
 
     Blocks never overlap: where times do, the first sound stays. A gap in the sound is a gap
     between blocks, by which no sample is rounded: all begin a whole number of samples after the
@@ -121,21 +134,24 @@ def read_audio_blocks(path: str | Path) -> Iterator[Audio]:
                 raise InputError(media.explain_lack("audio"))
             return
         report_choice(media, "audio")
-        yield from decode_blocks(media, media.audio)
+        yield from decode_blocks(media, media.audio, rate_hz, layout)
 
 
-def decode_blocks(media: OpenMedia, stream: AudioStream) -> Iterator[Audio]:
+def decode_blocks(
+    media: OpenMedia, stream: AudioStream, rate_hz: int = AUDIO_RATE_HZ, layout: str = "mono"
+) -> Iterator[Audio]:
     """Yield the sound of a stream as `read_audio_blocks` does."""
     start_s, passed, overlap = None, 0, 0
-    for at_s, samples in _resample_runs(_clean(media, decode_stream(media, stream))):
+    natives = _clean(media, decode_stream(media, stream))
+    for at_s, samples in _resample_runs(natives, rate_hz, layout):
         if at_s is not None:
             start_s = at_s if start_s is None else start_s
-            place = round((at_s - start_s) * AUDIO_RATE_HZ)
+            place = round((at_s - start_s) * rate_hz)
             overlap, passed = max(0, passed - place), max(passed, place)
         kept = samples[overlap:]
         overlap -= len(samples) - len(kept)
         if start_s is not None and len(kept):
-            yield Audio(kept, start_s + passed / AUDIO_RATE_HZ)
+            yield Audio(kept, start_s + passed / rate_hz, rate_hz)
             passed += len(kept)
 
 

@@ -7,7 +7,7 @@ whatever the rate of the video. Frames are drawn as they are decoded, and none i
 import logging
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise, takewhile
 from pathlib import Path
@@ -34,12 +34,12 @@ from abawcli.media.encoding import check_video_name, write_sound, write_video
 from abawcli.media.frame import Frame
 from abawcli.media.pixels import Image
 from abawcli.media.video import check_rotation, read_frames
+from abawcli.progress import Progress, ignore_progress
 from abawcli.views.frame_labels import FrameLabels
 from abawcli.views.overlay import Person, Style, draw_people
 from abawcli.views.strip import MAX_ROWS, Strip, draw_strip
 
 LOG = logging.getLogger(__name__)
-Update = Callable[[int, int | None, str], None]
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ def render_video(
     settings: RenderSettings | None = None,
     *,
     overwrite: bool = False,
-    update: Update | None = None,
+    progress: Progress = ignore_progress,
 ) -> RenderSummary:
     """Write a video with the labels of its prediction table drawn in, and its sound.
 
-    `output` ends in .mp4, .mov, .mkv or .webm. Finished work is kept. `update` is called as frames
-    are done.
+    `output` ends in .mp4, .mov, .mkv or .webm. Finished work is kept. `progress` is called as
+    frames are done.
 
     Raises:
         InputError: an input cannot be read, or the table is not about the video.
@@ -99,18 +99,17 @@ def render_video(
     work = describe_work("render", [video, table], _describe(settings, rotate), (), [origin])
     if finished := find_finished(output, work, overwrite):
         return read_summary(finished, RenderSummary, made=False)
-    report = update or (lambda done, total, what: None)
     with keep_warnings(work), tempfile.TemporaryDirectory(prefix="abaw") as folder:
         labels = FrameLabels.of(read_table(table), video, table)
         film = _plan_film(labels, (str(video), str(table)), settings)
         sound = Path(folder) / "sound.mka"
         heard = _copy_sound(video, sound, film.span_s)
         if settings.blur_faces:
-            film = replace(film, sightings=_see_faces(film, read_frames(video, rotate), report))
+            film = replace(film, sightings=_see_faces(film, read_frames(video, rotate), progress))
         summary = RenderSummary(film.count, film.fps, len(labels.tracks), heard)
         note_summary(work, summary)
         with write_result(output, work) as temporary:
-            images = render_frames(film, read_frames(video, rotate), report)
+            images = render_frames(film, read_frames(video, rotate), progress)
             try:
                 write_video(temporary, images, film.fps, sound if heard else None)
             except OutputError as error:
@@ -182,7 +181,7 @@ def _plan_film(labels: FrameLabels, names: tuple[str, str], settings: RenderSett
     return Film(labels, names, (start_s, stop_s), fps, count)
 
 
-def _see_faces(film: Film, frames: Iterator[Frame], report: Update) -> Sightings:
+def _see_faces(film: Film, frames: Iterator[Frame], progress: Progress) -> Sightings:
     """Look for the faces in all frames that are shown, and shortly before and after."""
     start_s, stop_s = (
         edge + way * Rendering.hidden_s for edge, way in zip(film.span_s, (-1, 1), strict=True)
@@ -190,10 +189,10 @@ def _see_faces(film: Film, frames: Iterator[Frame], report: Update) -> Sightings
     last = int(film.labels.frames[-1])
     until = takewhile(lambda frame: frame.time_s <= stop_s, frames)
     near = (frame for frame in until if frame.time_s >= start_s)
-    return find_sightings(near, load_wary_detector(), lambda n: report(n, last, "faces"))
+    return find_sightings(near, load_wary_detector(), last, progress)
 
 
-def render_frames(film: Film, frames: Iterable[Frame], report: Update) -> Iterator[Image]:
+def render_frames(film: Film, frames: Iterable[Frame], progress: Progress) -> Iterator[Image]:
     """Yield the pictures (H, W, 3) of the result, all of one size, in order.
 
     Raises:
@@ -208,7 +207,7 @@ def render_frames(film: Film, frames: Iterable[Frame], report: Update) -> Iterat
                 drawn = painter.draw_frame(frame)
             yield painter.add_strip(drawn, film.time_s(k))
             k += 1
-            report(k, film.count, "")
+            progress(k, film.count, "")
         if k == film.count and next_s < math.inf:
             return  # of the rest, nothing is shown
 
