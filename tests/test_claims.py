@@ -1,16 +1,20 @@
 """What labels claim, on whole videos: no more than a face or a voice says."""
 
 import itertools
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from media_files import write_media
 from sample_clips import SAMPLES
 from sounds import make_bursts
 
 from abawcli.config import AUDIO_RATE_HZ
 from abawcli.device import choose_device
+from abawcli.formats.abaw import read_annotation
 from abawcli.media.audio import read_audio
+from abawcli.media.video import read_frames
 from abawcli.models.audio_backbones import build_audio_backbone
 from abawcli.pipeline.audio_features import AudioEncoder
 from abawcli.stages.predict import Predictor
@@ -98,3 +102,31 @@ def test_speech_is_labelled_from_sound_alone(name: str, shared_data: Path) -> No
     table = predictor.predict_video(shared_data / "videos" / name)
     assert (table["source"] == "audio").mean() > 0.6
     assert set(table["source"]) <= {"audio", "none"}
+
+
+def find_middle(label: int) -> int:
+    """Return the number of the frame in the middle of the longest run of a label in the clip."""
+    truth = read_annotation(SAMPLES / "expressions.txt")
+    runs = [list(run) for _, run in itertools.groupby(range(len(truth)), key=truth.__getitem__)]
+    own = [run for run in runs if truth[run[0]] == label]
+    longest = max(own, key=len)
+    return longest[len(longest) // 2] + 1
+
+
+def test_equal_expressions_have_equal_shares_at_any_frame_rate(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    """Two expressions of 1.5 s and 2.5 s, filmed at 10, 24 and 60 frames a second."""
+    numbers = [find_middle(4), find_middle(6)]
+    frames = {f.number: f.rgb() for f in read_frames(SAMPLES / "expressions.mp4")}
+    happy, surprised = (frames[number] for number in numbers)
+    shares = []
+    for rate in (10, 24, 60):
+        pictures = [happy] * round(1.5 * rate) + [surprised] * round(2.5 * rate)
+        write_media(tmp_path / f"{rate}.mp4", pictures, time_base=Fraction(1, rate))
+        table = predictor.predict_video(tmp_path / f"{rate}.mp4")
+        assert len(table) == 4 * rate and (table["label"] >= 0).all()
+        shares.append(np.bincount(table["label"], minlength=8) / len(table))
+    assert (np.sort(shares[0])[-2:] > 0.3).all()  # two labels, as there are two expressions
+    np.testing.assert_allclose(shares[0], shares[2], atol=0.05)  # a frame of 40 is 0.025
+    np.testing.assert_allclose(shares[1], shares[2], atol=0.05)
