@@ -95,6 +95,16 @@ def test_a_face_that_the_table_is_not_about_is_hidden(tmp_path: Path) -> None:
     assert count_faces(tmp_path / "hidden.mp4") == 0
 
 
+def test_a_face_that_stays_on_screen_from_before_the_span_is_hidden(tmp_path: Path) -> None:
+    face = next(iter(read_frames(SAMPLES / "expressions.mp4"))).rgb()
+    write_media(tmp_path / "clip.mkv", [face, face], times=[0, 25])  # 0 s and 1 s
+    table = make_table([4, 4]).assign(time_s=[0.0, 1.0], found=False, source="audio")
+    write_table(table, tmp_path / "clip.csv", {})
+    settings = RenderSettings(blur_faces=True, from_s=0.6, to_s=0.7)
+    render_video(tmp_path / "clip.mkv", tmp_path / "clip.csv", tmp_path / "out.mp4", settings)
+    assert count_faces(tmp_path / "out.mp4") == 0
+
+
 def count_faces(path: Path) -> int:
     detector = load_detector("retinaface", threads=1)
     return sum(len(detector.detect([frame.rgb(384)])[0]) for frame in read_frames(path))

@@ -183,12 +183,10 @@ def _plan_film(labels: FrameLabels, names: tuple[str, str], settings: RenderSett
 
 def _see_faces(film: Film, frames: Iterator[Frame], progress: Progress) -> Sightings:
     """Look for the faces in all frames that are shown, and shortly before and after."""
-    start_s, stop_s = (
-        edge + way * Rendering.hidden_s for edge, way in zip(film.span_s, (-1, 1), strict=True)
-    )
+    start_s, stop_s = film.span_s[0] - Rendering.hidden_s, film.span_s[1] + Rendering.hidden_s
     last = int(film.labels.frames[-1])
     until = takewhile(lambda frame: frame.time_s <= stop_s, frames)
-    near = (frame for frame in until if frame.time_s >= start_s)
+    near = (frame for frame, next_s in _show_until(until) if next_s > start_s)
     return find_sightings(near, load_wary_detector(), last, progress)
 
 
