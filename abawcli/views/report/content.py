@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.config import Segmentation
+from abawcli.formats.names import decode_name
 from abawcli.labels import CLASSES
 from abawcli.metrics import Score
 from abawcli.sources import SOURCES
@@ -85,7 +86,7 @@ def describe_video(
     ]
     return {
         "name": video.name,
-        "file": recording.path.name if recording else "",
+        "file": decode_name(recording.path.name) if recording else "",
         "link": link,
         "size": cut.size if cut else None,
         "rotate": recording.rotate if recording else 0,

@@ -91,15 +91,28 @@ def report_files(
     for page in reversed(list_pages(study, output, paths)):  # the first one says that all is done
         described = _describe_settings(page, settings, recordings, groups)
         work = describe_work("report", page.inputs, described, companions)
-        if done := find_finished(page.path, work, overwrite):
-            work = done
-            continue
-        with keep_warnings(work):
-            text = _render_page(page, study, recordings, settings, failed)
-            work["summary"] = {"videos": len(study.videos), "failed": failed}
-            with write_result(page.path, work) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+        done = find_finished(page.path, work, overwrite)
+        if done is None:
+            _write_page(page, study, recordings, settings, work)
+        failed |= (done or work)["summary"]["failed"]
     return work | {"summary": {"videos": len(study.videos), "failed": failed}}
+
+
+def _write_page(
+    page: Page,
+    study: Study,
+    recordings: Mapping[str, Recording],
+    settings: ReportSettings,
+    work: Provenance,
+) -> None:
+    """Write a page with its provenance, in which recordings that could not be used are named."""
+    failed: dict[str, str] = {}
+    with keep_warnings(work):
+        text = _render_page(page, study, recordings, settings, failed)
+        work["summary"] = {"videos": len(page.videos), "failed": failed}
+        with write_result(page.path, work) as temporary:
+            # Bytes of a name that are no text become question marks.
+            temporary.write_bytes(text.encode("utf-8", "replace"))
 
 
 def list_pages(study: Study, output: Path, tables: Sequence[Path]) -> list[Page]:

@@ -18,7 +18,7 @@ from abawcli.errors import InputError
 from abawcli.faces.crop import crop_frame, resize_square
 from abawcli.formats.hashing import hash_ends
 from abawcli.formats.inputs import NAMED, VIDEO_SUFFIXES, expand_inputs
-from abawcli.formats.names import find_names, name_place
+from abawcli.formats.names import find_names
 from abawcli.formats.provenance import Provenance, find_input
 from abawcli.labels import CLASSES
 from abawcli.media.frame import Frame
@@ -66,7 +66,7 @@ def find_recordings(videos: Sequence[Video], folder: Path | None) -> dict[str, R
     if folder and not folder.exists():
         raise InputError(f"no such folder: {folder}")
     places = expand_inputs([str(folder)], VIDEO_SUFFIXES) if folder else {}
-    named = {name_place(place): path for path, place in places.items()}
+    named = {place.as_posix(): path for path, place in places.items()}
     found, missing = {}, list[str]()
     for video in videos:
         recording = _find_recording(video, named if folder else None)
@@ -86,15 +86,16 @@ def _find_recording(video: Video, named: Mapping[str, Path] | None) -> Recording
         inputs += [each for each in made.get("inputs", []) if _is_video(each)]
         rotate = rotate or made.get("settings", {}).get("rotate", 0)
     if named is None:
-        near = (find_input(each, video.tables[0]) for each in inputs)
-        path = next((path for path in near if path), None)
+        paths = [path for each in inputs if (path := find_input(each, video.tables[0]))]
     else:
-        names = find_names(video.name, named)
-        path = named[names[0]] if len(names) == 1 else None
-    if path is None:
+        paths = [named[name] for name in find_names(video.name, named)]
+    recorded = {each.get("sha256") for each in inputs}
+    digests = {path: hash_ends(path) for path in paths}
+    known = [path for path in paths if digests[path] in recorded]
+    chosen = known or paths
+    if not chosen or (len(chosen) > 1 and not known):  # none, or nothing tells which
         return None
-    digest = hash_ends(path)
-    return Recording(path, digest, digest in {each.get("sha256") for each in inputs}, rotate)
+    return Recording(chosen[0], digests[chosen[0]], bool(known), rotate)
 
 
 def _is_video(described: Provenance) -> bool:

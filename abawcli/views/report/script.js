@@ -13,8 +13,8 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const readData = (section) => JSON.parse(find("script.data", section).textContent);
 
 function make(tag, text, attributes = {}) {
-  const drawn = ["svg", "circle", "line", "text"].includes(tag) ? "2000/svg" : "1999/xhtml";
-  const node = document.createElementNS(`http://www.w3.org/${drawn}`, tag);
+  const kind = ["svg", "circle", "line", "text"].includes(tag) ? "2000/svg" : "1999/xhtml";
+  const node = document.createElementNS(`http://www.w3.org/${kind}`, tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   if (text !== null) node.textContent = text;
   return node;
@@ -26,20 +26,21 @@ function formatTime(seconds, digits = 0) {
   return `${seconds < 0 && rounded ? "-" : ""}${Math.floor(rounded / 60)}:${rest}`;
 }
 
-// One section is shown at a time, the one that the address names.
+// One section is shown at a time, the one that the address names; the index keeps its place.
 const timelines = new Map();
+let scrolled = 0;
 
-function showSection() {
-  const sections = all("section.view");
-  const wanted = document.getElementById(location.hash.slice(1));
-  const shown = sections.includes(wanted) ? wanted : sections[0];
-  for (const section of sections) {
-    section.hidden = section !== shown;
-    if (section.hidden) find("video", section)?.pause();
-  }
-  if (shown.classList.contains("video") && !timelines.has(shown)) timelines.set(shown, new Timeline(shown));
-  timelines.get(shown)?.draw();
+function showSection(event) {
+  const sections = all("section.view"), old = sections.find((section) => !section.hidden);
+  const shown = sections.find((section) => section.id === location.hash.slice(1)) ?? sections[0];
+  if (event && old.id === "index") scrolled = scrollY;
+  find("video", old)?.pause();
+  for (const section of sections) section.hidden = section !== shown;
+  if (shown.id !== "index" && !timelines.has(shown)) timelines.set(shown, new Timeline(shown));
   document.title = find("h1", shown).textContent;
+  if (!event) return;
+  find("h1", shown).focus({ preventScroll: true });
+  scrollTo(0, shown.id === "index" ? scrolled : 0);
 }
 
 // Sorting: numbers as numbers, text as people count (P2 before P10), nothing always last.
@@ -78,13 +79,10 @@ function startIndex(section) {
   update();
 }
 
-function groupRows(data, by) {
-  const groups = new Map();
-  for (const row of data) {
-    const key = by ? row.person[by] : "all";
-    if (key) groups.set(key, [...(groups.get(key) ?? []), row]);
-  }
-  return [...groups].sort((a, b) => compareText(a[0], b[0]));
+function groupRows(data, by) { // [value, its rows], without rows that have none
+  const read = (row) => (by ? row.person[by] : "all");
+  const values = [...new Set(data.map(read))].filter(Boolean).sort(compareText);
+  return values.map((value) => [value, data.filter((row) => read(row) === value)]);
 }
 
 function measure(rows, k) {
@@ -127,9 +125,8 @@ function drawClass(name, k, groups) {
       { class: kind, x1: x(x1), x2: x(x2), y1: y - reach, y2: y + reach, "stroke-width": thick }));
     values.forEach((value, i) => svg.append(make("circle", null,
       { cx: x(value), cy: y + ((i * 7) % 11) - 5, r: 2.5, fill: COLOURS[k], class: "dot" })));
-    if (!n) return;
     if (n > 1) line("spread", clamp(mean - sd, 0, 1), clamp(mean + sd, 0, 1), 0, 1.5);
-    line("mean", mean, mean, 9, 3);
+    if (n) line("mean", mean, mean, 9, 3);
   });
   const figure = make("figure", null), caption = make("figcaption", ` ${name}`);
   caption.prepend(make("i", null, { class: "swatch", style: `background:${COLOURS[k]}` }));
@@ -182,8 +179,8 @@ class Timeline {
     this.section = section;
     this.tracks = readData(section).subjects.map((subject) => new Track(subject));
     [this.main] = this.tracks;
-    this.from = this.first = Math.min(...this.tracks.map((track) => track.start[0]));
-    this.to = this.until = Math.max(...this.tracks.map((track) => track.end[track.last]), this.first + 0.001);
+    this.from = this.first = Math.min(...this.tracks.map(({ start }) => start[0]));
+    this.to = this.until = Math.max(...this.tracks.map(({ end, last }) => end[last]), this.first + 0.001);
     for (const part of ["time", "cursor", "pan", "readout", "names"]) this[part] = find(`.${part}`, section);
     [this.canvas, this.video] = [find("canvas", section), find("video", section)];
     this.listen();
@@ -202,8 +199,10 @@ class Timeline {
       point(event);
     });
     this.time.addEventListener("pointermove", point);
-    this.time.addEventListener("keydown", (event) => {
-      if (!(event.key in KEYS) || event.ctrlKey || event.altKey || event.metaKey) return;
+    document.addEventListener("keydown", (event) => {
+      const loose = /Left|Right/.test(event.key) && !this.section.hidden && event.target.matches("body, h1");
+      const here = event.target === this.time || loose;
+      if (!here || !(event.key in KEYS) || event.ctrlKey || event.altKey || event.metaKey) return;
       event.preventDefault();
       this.act(KEYS[event.key].replace("frame", event.shiftKey ? "second" : "frame"));
     });
@@ -223,17 +222,20 @@ class Timeline {
 
   follow() { // the video
     const button = find("[data-do=play]", this.section);
+    this.video.preload = "auto"; // of the videos in a page only those that are looked at
     const catchUp = () => {
-      this.move(this.main.at(this.video.currentTime + 1 / UNITS_PER_S));
-      if (!this.video.paused) requestAnimationFrame(catchUp);
+      if (!this.video.seeking) this.move(this.main.at(this.video.currentTime + 1 / UNITS_PER_S));
+      cancelAnimationFrame(this.next); // there may be one already
+      if (!this.video.paused) this.next = requestAnimationFrame(catchUp);
     };
-    const fail = () => {
-      this.video.hidden = button.hidden = true;
-      find(".broken", this.section).hidden = false;
-    };
-    const name = (text) => () => { button.textContent = text; };
-    const events = { play: name("Pause"), pause: name("Play"), playing: catchUp, seeked: catchUp, error: fail };
-    for (const [event, react] of Object.entries(events)) this.video.addEventListener(event, react);
+    const note = find(".broken", this.section);
+    const fail = () => { this.video.hidden = button.hidden = !(note.hidden = false); };
+    const name = () => { button.textContent = this.video.paused ? "Play" : "Pause"; };
+    // A file whose picture begins late is taken for shorter than it is until its end is read.
+    const again = () => { if (this.video.duration > this.reach) this.seek(this.wanted); };
+    const reactions = [["play", name], ["pause", name], ["playing", catchUp], ["seeked", catchUp],
+      ["seeked", again], ["durationchange", again], ["error", fail]];
+    for (const [event, react] of reactions) this.video.addEventListener(event, react);
     if (this.video.error) fail();
   }
 
@@ -250,7 +252,7 @@ class Timeline {
     })[what]();
   }
 
-  play() { if (this.video?.paused) this.video.play(); else this.video?.pause(); }
+  play() { if (this.video?.paused) this.video.play().catch(() => {}); else this.video?.pause(); }
 
   change(direction) { // to the first frame of the next run, or of this one, or of the one before
     const { label, last } = this.main;
@@ -262,8 +264,11 @@ class Timeline {
   seekTime(time) { this.seek(this.main.at(time)); }
 
   seek(frame) { // to the middle of the frame, where no rounding shows its neighbour
-    this.move(clamp(frame, 0, this.main.last));
-    if (this.video) this.video.currentTime = (this.main.start[this.frame] + this.main.end[this.frame]) / 2;
+    frame = this.wanted = clamp(frame, 0, this.main.last);
+    this.move(frame);
+    const middle = (this.main.start[frame] + this.main.end[frame]) / 2;
+    if (this.video) this.video.currentTime = middle;
+    this.reach = this.video && this.video.currentTime < middle - 0.001 ? this.video.duration : Infinity;
   }
 
   move(frame) {
@@ -274,8 +279,8 @@ class Timeline {
       this.show(time - span / 10, time + span * 0.9);
     }
     this.place();
-    const texts = this.tracks.map((track) =>
-      (this.tracks.length > 1 ? `${track.name}: ` : "") + track.describe(track.at(time + 1e-6)));
+    const many = this.tracks.length > 1;
+    const texts = this.tracks.map((track) => (many ? `${track.name}: ` : "") + track.describe(track.at(time + 1e-6)));
     const number = `frame ${this.main.number[frame]} of ${this.main.number[this.main.last]}`;
     this.readout.textContent = [`${formatTime(time, 2)}, ${number}`, ...texts].join("\n");
     this.time.setAttribute("aria-valuenow", time.toFixed(3));
@@ -326,7 +331,10 @@ class Timeline {
     Object.assign(this.canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
     this.canvas.style.height = `${height}px`;
     brush.scale(ratio, ratio);
-    this.hatch = this.makeHatch(brush);
+    const tile = make("canvas", null, { width: 8, height: 8 }), pen = tile.getContext("2d");
+    pen.strokeStyle = this.ink("hatch");
+    pen.stroke(new Path2D("M-1 1 L1 -1 M0 8 L8 0 M7 9 L9 7"));
+    this.hatch = brush.createPattern(tile, "repeat"); // of time without a label
     for (const lane of lanes.filter((each) => each.track)) {
       if (lane.values) this.drawBand(brush, lane, width); else this.drawProbabilities(brush, lane, width);
       brush.strokeStyle = this.ink("pale");
@@ -337,14 +345,7 @@ class Timeline {
       make(track ? "span" : "b", name, { style: `top:${top + high / 2}px` })));
   }
 
-  ink(name) { return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`); }
-
-  makeHatch(brush) {
-    const tile = make("canvas", null, { width: 8, height: 8 }), pen = tile.getContext("2d");
-    pen.strokeStyle = this.ink("hatch");
-    pen.stroke(new Path2D("M-1 1 L1 -1 M0 8 L8 0 M7 9 L9 7"));
-    return brush.createPattern(tile, "repeat");
-  }
+  ink(name) { return getComputedStyle(this.time).getPropertyValue(`--${name}`); }
 
   x(time, width) { return (time - this.from) / (this.to - this.from) * width; }
 
