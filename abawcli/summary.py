@@ -47,14 +47,21 @@ class SummarySettings:
     segmentation: Segmentation = Segmentation()
 
 
-def summarize_table(table: pd.DataFrame, settings: SummarySettings | None = None) -> pd.DataFrame:
+def summarize_table(
+    table: pd.DataFrame,
+    settings: SummarySettings | None = None,
+    segments: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Return a row of measures for each subject of each video of a prediction table.
+
+    `segments` are the table's, where they are known already.
 
     Raises:
         InputError: a row has no time.
     """
     settings = settings or SummarySettings()
-    segments = segment_table(table, settings.segmentation)
+    if segments is None:
+        segments = segment_table(table, settings.segmentation)
     rows = []
     for (video, subject), group in table.groupby(KEYS, sort=False):
         own = segments[(segments["video"] == video) & (segments["subject"] == subject)]

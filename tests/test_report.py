@@ -1,6 +1,7 @@
 """The report as files: what it says, what it depends on, and what is refused."""
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -192,8 +193,40 @@ def test_a_video_with_another_number_of_frames_is_named_and_the_page_made(study:
     write_video(Path("videos/P2.mp4"), 20)
     result = report("P1.csv", "P2.csv", "--videos", "videos", "-o", "out", code=1)
     assert "P2: its table has 25 frames and videos/P2.mp4 has 20" in result.stderr
+    again = report("P1.csv", "P2.csv", "--videos", "videos", "-o", "out", code=1)
+    assert "P2: its table has 25 frames" in again.stderr  # though its page was finished
     assert "No player" in Reader(Path("out/videos/P2.html")).text
     assert "../../videos/P1.mp4" in Reader(Path("out/videos/P1.html")).places
+
+
+def test_of_two_files_of_one_name_the_one_that_the_table_was_made_from_is_taken(
+    study: Path,
+) -> None:
+    write_video(Path("videos/P1.mkv"), 30)
+    write_table(make_table(LABELS, "P2"), Path("P2.csv"), {})
+    for suffix in ("mp4", "mkv"):
+        write_video(Path(f"videos/P2.{suffix}"))
+    result = report("P1.csv", "P2.csv", "--videos", "videos", "-o", "out")
+    assert "videos/P1.mp4" in " ".join(Reader(Path("out/videos/P1.html")).places)
+    assert "no player for P2" in result.stderr  # nothing tells which
+
+
+def test_names_that_are_no_text_lead_to_the_video(study: Path) -> None:
+    odd = Path(os.fsdecode(b"videos/caf\xe9 #1.mp4"))
+    work = describe_work("predict", [write_video(odd)], {"recipe": "compact"})
+    write_table(make_table(LABELS, "caf\ufffd #1"), Path("odd.csv"), work)
+    report("odd.csv", "-o", "report.html")
+    page = Reader(Path("report.html"))
+    assert "videos/caf%E9%20%231.mp4" in page.places and "caf\ufffd #1" in page.text
+
+
+@pytest.mark.parametrize("labels", [[-1] * 5, [4], [-1]])
+def test_tables_with_next_to_nothing_have_a_page(study: Path, labels: list[int]) -> None:
+    write_table(make_table(labels, "short"), Path("short.csv"), {})
+    report("short.csv", "-o", "out")
+    text = Reader(Path("out/videos/short.html")).text
+    assert f"{len(labels)} frames," in text
+    assert ("No labelled frame has a face" in text) == (-1 in labels)
 
 
 def test_bad_tables_are_named_and_the_others_go_on(study: Path) -> None:

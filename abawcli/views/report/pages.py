@@ -85,7 +85,7 @@ def report_files(
     paths, annotations, output = [*map(Path, tables)], [*map(Path, labels)], Path(output)
     settings = settings or ReportSettings()
     failed: dict[str, str] = {}
-    study = read_study(paths, annotations, groups, failed)
+    study = read_study(paths, annotations, groups, failed, settings.segmentation)
     recordings = find_recordings(study.videos, Path(videos) if videos else None)
     companions = [*annotations, *([groups.file] if groups else [])]
     for page in reversed(list_pages(study, output, paths)):  # the first one says that all is done

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from abawcli.config import Segmentation
 from abawcli.datasets.pairing import Pair, gather_tracks, gather_truth, pair_tracks
 from abawcli.errors import InputError
 from abawcli.formats.names import compose_name
@@ -18,7 +19,7 @@ from abawcli.formats.tables import read_each_table
 from abawcli.labels import IGNORE
 from abawcli.metrics import Score, score_labels
 from abawcli.segments import segment_table
-from abawcli.summary import summarize_table
+from abawcli.summary import KEYS, summarize_table
 from abawcli.views.timeline import Track, find_spans, split_tracks
 
 Labels = NDArray[np.int64]
@@ -78,6 +79,7 @@ def read_study(
     labels: Sequence[Path],
     groups: Groups | None,
     failed: dict[str, str],
+    config: Segmentation,
 ) -> Study:
     """Read prediction tables, annotations and participants; what fails is named in `failed`.
 
@@ -90,18 +92,26 @@ def read_study(
     people = pd.DataFrame()
     if groups:
         people = read_groups(groups, frame["video"].unique().tolist(), failed)
-    summary: list[Any] = summarize_table(frame).to_dict("records")
+    segments = segment_table(frame, config)
+    summary: list[Any] = summarize_table(frame, segments=segments).to_dict("records")
     measures = {(row["video"], row["subject"]): row for row in summary}
+    runs = {key: part.reset_index(drop=True) for key, part in segments.groupby(KEYS)}
+    sources: dict[str, list[Path]] = {}
+    for path, table in read.items():
+        for name in table["video"].unique().tolist():
+            sources.setdefault(name, []).append(path)
     videos = []
-    for name, rows in frame.groupby("video", sort=True):
-        own = [path for path, table in read.items() if (table["video"] == name).any()]
-        made_by = [made for path in own if (made := read_provenance(path))]
+    for key, rows in frame.groupby("video", sort=True):
+        name = str(key)
+        made_by = [made for path in sources[name] if (made := read_provenance(path))]
         subjects = [
-            _describe_subject(part, measures, pairs)
-            for _, part in rows.groupby("subject", sort=False)
+            _describe_subject(
+                part, runs.get((name, subject), segments[:0]), measures[name, subject], pairs
+            )
+            for subject, part in rows.groupby("subject", sort=False)
         ]
         person: Any = people.loc[name].fillna("").to_dict() if name in people.index else {}
-        videos.append(Video(str(name), own, made_by, subjects, person))
+        videos.append(Video(name, sources[name], made_by, subjects, person))
     return Study(videos, list(people.columns), _score(pairs.values()))
 
 
@@ -128,9 +138,12 @@ def _pair_labels(
 
 
 def _describe_subject(
-    rows: pd.DataFrame, measures: Mapping[Person, dict[str, Any]], pairs: Mapping[Person, Pair]
+    rows: pd.DataFrame,
+    segments: pd.DataFrame,
+    measures: dict[str, Any],
+    pairs: Mapping[Person, Pair],
 ) -> Subject:
-    """Describe one subject of one video by its rows."""
+    """Describe one subject of one video by its rows of the table."""
     rows = rows.sort_values("frame")
     video, name = str(rows["video"].iloc[0]), str(rows["subject"].iloc[0])
     pair = pairs.get((compose_name(video), name))
@@ -140,8 +153,8 @@ def _describe_subject(
         name,
         track,
         rows,
-        segment_table(rows),
-        measures[video, name],
+        segments,
+        measures,
         _share_sources(track),
         _find_gaps(track),
         _score([pair] if pair else []),
