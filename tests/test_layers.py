@@ -12,13 +12,14 @@ import abawcli
 
 ROOT = Path(abawcli.__file__).parent
 LAYERS = (
-    {"__init__", "__version__", "errors", "config", "labels", "sources"}
+    {"__version__", "errors", "config", "labels", "sources"}
     | {"progress", "metrics", "agreement", "fusion", "smoothing", "segments", "summary"},
     {"device", "formats", "media", "faces"},
     {"models", "datasets"},
     {"training", "pipeline"},
     {"stages"},
     {"views", "engines"},
+    {"api", "__init__"},
     {"cli", "__main__"},
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

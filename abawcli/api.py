@@ -1,0 +1,153 @@
+"""The library for Python users: the verbs of the command line, DataFrames in and out.
+
+Nothing here prints or keeps state. Messages go to the logger `abawcli`; what is wrong is raised as
+a subclass of `abawcli.errors.AbawError`.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Segmentation, Smoothing
+from abawcli.datasets.pairing import LABEL_SUFFIXES
+from abawcli.formats.inputs import Places, expand_inputs
+from abawcli.formats.tables import read_table, write_table
+from abawcli.media.video import read_frames
+from abawcli.pipeline.feature_stream import Extractor
+from abawcli.segments import segment_table
+from abawcli.stages import extract as extract_stage
+from abawcli.stages.crop import crop_video
+from abawcli.stages.export import export_table
+from abawcli.stages.extract import ExtractSummary
+from abawcli.stages.predict import Predictor, predict_frames, predict_video
+from abawcli.stages.score import Scoring, score_files
+from abawcli.stages.smooth import smooth_table
+from abawcli.summary import SummarySettings, summarize_table
+
+__all__ = [
+    "Predictor",
+    "crop_video",
+    "export",
+    "extract_features",
+    "predict_frames",
+    "predict_video",
+    "read_frames",
+    "read_table",
+    "score",
+    "segment",
+    "smooth",
+    "summarize",
+]
+Table = pd.DataFrame | str | Path  # a table, or its file
+
+
+def extract_features(
+    path: str | Path,
+    output: str | Path,
+    *,
+    visual: str = COMPACT_FACE,
+    audio: str = COMPACT_VOICE,
+    subject: str | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> ExtractSummary:
+    """Write the features of a video to a `.safetensors` file, as `abaw extract` does.
+
+    Several videos share the networks with `abawcli.stages.extract.extract_features`.
+
+    Args:
+        path: video, audio file or folder of crops.
+        output: file that ends in .safetensors.
+        visual: image backbone: `compact-face`, a file, a folder or a hub name.
+        audio: audio backbone, likewise.
+        subject: one of `config.SUBJECTS` or `track N`; None: the main one.
+        device: `auto`, `cuda`, `mps` or `cpu`.
+        overwrite: make finished work again.
+
+    Raises:
+        AbawError: as `abawcli.stages.extract.extract_features`.
+    """
+    extractor = Extractor(visual, audio, device=device)
+    return extract_stage.extract_features(
+        path, output, extractor, subject=subject, overwrite=overwrite
+    )
+
+
+def smooth(table: Table, config: Smoothing | None = None) -> pd.DataFrame:
+    """Return a prediction table smoothed over time; by default a median of 1 s.
+
+    Raises:
+        InputError: the file is no prediction table.
+        UsageError: an unknown method, or a window that is none.
+    """
+    return smooth_table(_load(table), config or Smoothing())
+
+
+def segment(table: Table, config: Segmentation | None = None) -> pd.DataFrame:
+    """Return the segments of a prediction table: a row for each run of one label.
+
+    Raises:
+        InputError: the file is no prediction table, or its frames have no times.
+    """
+    return segment_table(_load(table), config)
+
+
+def summarize(table: Table, settings: SummarySettings | None = None) -> pd.DataFrame:
+    """Return a row of measures for each subject of each video of a prediction table.
+
+    Raises:
+        InputError: the file is no prediction table, or its frames have no times.
+    """
+    return summarize_table(_load(table), settings)
+
+
+def score(predictions: Table, annotations: Table) -> Scoring:
+    """Score predictions against annotations; each a table, a file or a folder.
+
+    A table of annotations has the columns video, frame and label.
+
+    Raises:
+        InputError: nothing can be scored.
+    """
+    with _as_files(predictions) as predicted, _as_files(annotations) as annotated:
+        return score_files(predicted, annotated)
+
+
+def export(
+    table: Table, to: str, output: str | Path, config: Segmentation | None = None
+) -> list[Path]:
+    """Write the labels of a prediction table in another program's format; return the files.
+
+    Args:
+        table: prediction table, or its file.
+        to: one of `config.EXPORT_FORMATS`.
+        output: file with the format's suffix, or folder.
+        config: how labels become segments.
+
+    Raises:
+        AbawError: as `abawcli.stages.export.export_table`.
+    """
+    with _as_files(table) as files:
+        return [made for path in files for made in export_table(path, output, to, config)]
+
+
+def _load(table: Table) -> pd.DataFrame:
+    return table if isinstance(table, pd.DataFrame) else read_table(table)
+
+
+@contextmanager
+def _as_files(table: Table) -> Iterator[Places]:
+    """Yield the files that are meant; a table is one while the block runs."""
+    if not isinstance(table, pd.DataFrame):
+        yield expand_inputs([str(table)], LABEL_SUFFIXES)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.parquet"
+        if "p_neutral" in table:
+            write_table(table, path, {})
+        else:
+            table.to_parquet(path, index=False)
+        yield {path: Path(path.name)}

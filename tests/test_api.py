@@ -1,0 +1,71 @@
+"""`from abawcli import ...`: what Python users call."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sample_tables import make_table
+
+import abawcli
+from abawcli.formats.tables import write_table
+from abawcli.labels import CLASSES
+
+LABELS = [4] * 30 + [0] * 20
+
+
+def test_the_import_loads_nothing_that_takes_time() -> None:
+    code = (
+        "import sys, abawcli; "
+        "print([m for m in ('torch', 'pandas', 'numpy', 'click', 'cv2') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there_and_has_a_docstring() -> None:
+    assert len(abawcli.__all__) <= 15
+    for name in abawcli.__all__:
+        assert getattr(abawcli, name).__doc__, name
+        assert name in dir(abawcli)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        abawcli.nothing  # noqa: B018
+
+
+def test_tables_and_their_files_are_the_same(tmp_path: Path) -> None:
+    table, path = make_table(LABELS), tmp_path / "clip.csv"
+    write_table(table, path, {})
+    for verb in (abawcli.smooth, abawcli.segment, abawcli.summarize):
+        pd.testing.assert_frame_equal(verb(table), verb(str(path)))
+    assert abawcli.segment(table)["label"].tolist() == ["Happiness", "Neutral"]
+    assert abawcli.summarize(path)["share_happiness"].tolist() == pytest.approx([0.6])
+
+
+def test_score_takes_tables(tmp_path: Path) -> None:
+    table = make_table(LABELS)
+    truth = table[["video", "frame", "label"]].assign(label=[4] * 50)
+    assert abawcli.score(table, truth).overall.accuracy == 0.6
+    truth.to_csv(tmp_path / "truth.csv", index=False)
+    assert abawcli.score(table, tmp_path).overall.accuracy == 0.6
+
+
+def test_export_takes_tables(tmp_path: Path) -> None:
+    (file,) = abawcli.export(make_table(LABELS), "wide", tmp_path)
+    assert file == tmp_path / "clip.wide.csv"
+    assert set(pd.read_csv(file)["label"]) == {CLASSES[4], CLASSES[0]}
+
+
+def test_the_examples_of_the_documentation_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/python.md, block by block, as one program."""
+    root = Path(__file__).parents[1]
+    blocks = re.findall("```python\n(.*?)```", (root / "docs" / "python.md").read_text(), re.S)
+    assert len(blocks) >= 4
+    (tmp_path / "sample_videos").symlink_to(root / "sample_videos")
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(blocks), "docs/python.md", "exec"), {})
+    assert "confidence" in capsys.readouterr().out
+    assert (tmp_path / "labels.eaf").is_file()
