@@ -117,11 +117,11 @@ def test_from_and_to_cut_out_a_span(tmp_path: Path) -> None:
     assert [number for _, number, _ in read_shown(tmp_path / "out.webm")] == list(range(11, 21))
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
 def test_sound_stays_in_time(tmp_path: Path, suffix: str) -> None:
-    clicks_s = [0.3, 0.7, 1.45]  # on the clock of the frames, which begin at 0.2
-    sound = Sound([(0.1, make_clicks([c - 0.1 for c in clicks_s], 1.5, 48_000))], codec="pcm_s16le")
-    video = write_clip(tmp_path, [200 + 40 * k for k in range(35)], sound=sound)
+    clicks_s = [0.3, 0.5, 0.75]  # on the clock of the frames, which begin at 0.2
+    sound = Sound([(0.1, make_clicks([c - 0.1 for c in clicks_s], 0.8, 48_000))], codec="pcm_s16le")
+    video = write_clip(tmp_path, [200 + 40 * k for k in range(18)], sound=sound)
     output = tmp_path / f"out.{suffix}"
     assert render_video(video, tmp_path / "clip.csv", output).sound
     heard = read_audio(output)
@@ -129,6 +129,17 @@ def test_sound_stays_in_time(tmp_path: Path, suffix: str) -> None:
     first_s = next(iter(read_frames(output))).time_s
     found = np.array(find_clicks(heard.samples, heard.start_s, 16_000)) - first_s
     assert found == pytest.approx(np.array(clicks_s) - 0.2, abs=0.03)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_the_same_work_gives_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+    sound = Sound([(0.0, make_clicks([0.1], 0.5, 48_000))], codec="pcm_s16le")
+    video = write_clip(tmp_path, [40 * k for k in range(10)], sound=sound)
+    for name in ("one", "other"):
+        render_video(video, tmp_path / "clip.csv", tmp_path / f"{name}.{suffix}")
+    one = (tmp_path / f"one.{suffix}").read_bytes()
+    assert one == (tmp_path / f"other.{suffix}").read_bytes()
+    assert str(tmp_path).encode() not in one
 
 
 def test_sound_keeps_its_channels_and_high_tones(tmp_path: Path) -> None:
@@ -243,7 +254,7 @@ def test_a_label_without_a_face_stands_in_the_corner() -> None:
     assert not draw_people(ground, [nobody], style).any()
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(*[st.integers(-20, 190)] * 2, *[st.integers(1, 80)] * 2), max_size=5))
 def test_labels_and_bars_stay_in_the_picture(boxes: list[tuple[int, ...]]) -> None:
     people = [replace(PERSON, box=(float(x), y, w, h)) for x, y, w, h in boxes]

@@ -41,6 +41,8 @@ _COLOURS = (
     "-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709",
     "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
 )  # fmt: skip
+# Without random numbers: the same work gives the same bytes.
+_SAME_BYTES = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact")
 _SOUND_HZ = 48_000  # which all players and all codecs take
 _PRESET = "veryfast"  # of x264: half the time of its default for a tenth more bytes
 _FAULT = re.compile(r"error|no space left|unknown encoder|not found|permission denied", re.I)
@@ -99,7 +101,7 @@ def _start_writer(
             os.path.abspath(path), size, fps, codecs.video,
             audiofile=sound and os.path.abspath(sound), audio_codec=codecs.audio,
             preset=_PRESET, logfile=log,
-            ffmpeg_params=["-nostats", *_COLOURS, *codecs.options],
+            ffmpeg_params=["-nostats", *_SAME_BYTES, *_COLOURS, *codecs.options],
         )  # fmt: skip
     except (OSError, RuntimeError) as error:  # of moviepy and of imageio-ffmpeg
         raise OutputError(
