@@ -145,6 +145,7 @@ def write_sound(source: str | Path, path: str | Path, start_s: float, end_s: flo
 
     Raises:
         InputError: the source cannot be opened, or there is no decoder for its sound.
+        OutputError: the place cannot be written.
     """
     source, path = Path(source), Path(path)
     picture = identify_picture(source)
@@ -153,16 +154,24 @@ def write_sound(source: str | Path, path: str | Path, start_s: float, end_s: flo
     first = next(parts, None)
     if first is None:
         return False
+    try:
+        _encode_flac(path, chain([first], parts))
+    except (av.error.FFmpegError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write the sound to {path}: {reason}") from error
+    return True
+
+
+def _encode_flac(path: Path, parts: Iterable[Samples]) -> None:
     with av.open(str(path), "w", format="matroska") as out:
         stream, passed = out.add_stream("flac", rate=_SOUND_HZ, layout="stereo"), 0
-        for samples in chain([first], parts):
+        for samples in parts:
             whole = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
             frame = av.AudioFrame.from_ndarray(whole.reshape(1, -1), "s16", "stereo")
             frame.sample_rate, frame.pts = _SOUND_HZ, passed
             out.mux(stream.encode(frame))
             passed += len(samples)
         out.mux(stream.encode())
-    return True
 
 
 def _cut_sound(blocks: Iterable[Audio], start_s: float, end_s: float) -> Iterator[Samples]:
