@@ -20,8 +20,9 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from abawcli.formats.metadata import Preprocess
 from abawcli.models.encoder import FeatureEncoder
-from abawcli.models.image_backbones import Backbone, Preprocess
+from abawcli.models.image_backbones import Backbone
 
 FORMATS = (torch.float32, torch.bfloat16)
 

@@ -9,6 +9,7 @@ not smoothed.
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,15 @@ from abawcli.formats.abaw import read_annotation
 from abawcli.labels import IGNORE
 from abawcli.metrics import score_labels
 from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
+from abawcli.models.metadata import FaceEncoderMetadata
 from abawcli.stages.predict import Predictor
 
 
 def change_scales(encoder: Path, scales: tuple[float, ...], out: Path) -> Path:
     """Write a copy of an encoder that looks at crops of these scales."""
-    tensors, about = load_checkpoint(encoder, "encoder")
-    about["preprocess"]["crop_scales"] = list(scales)
-    save_checkpoint(out, tensors, about)
+    tensors, metadata = load_checkpoint(encoder, FaceEncoderMetadata)
+    preprocess = replace(metadata.preprocess, crop_scales=scales)
+    save_checkpoint(out, tensors, replace(metadata, preprocess=preprocess))
     return out
 
 

@@ -57,8 +57,8 @@ def main() -> None:
     heads = [load_head(RECIPES[name], torch.device("cpu")) for name in NAMES]
     for what, videos, rows in cases:
         cells = []
-        for head, about in heads:
-            config = replace(HeadTraining(), smoothing=Smoothing(**about["smoothing"]))
+        for head, metadata in heads:
+            config = replace(HeadTraining(), smoothing=metadata.smoothing or Smoothing())
             labels = predict(head, videos, config)
             cells.append(
                 " / ".join(show_score(data.labels, labels[s], rows) for s in (False, True))

@@ -12,6 +12,7 @@ Writes OUT/features/stills<k>.safetensors, of a thousand images each, and OUT/la
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from abawcli.config import COMPACT_FACE
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.features import Features, read_features, round_features, write_features
 from abawcli.formats.manifest import LabelledImages, read_manifest
+from abawcli.formats.metadata import FeatureSource
 from abawcli.labels import CLASSES
 from abawcli.metrics import Score, score_labels
 from abawcli.models.encoder import Encoder, load_encoder
@@ -53,7 +55,7 @@ def lay_out(visual: NDArray[np.float16], like: Features, name: str) -> Features:
         box=np.full((count, 4), np.nan, np.float32),
         face_score=np.full(count, np.nan, np.float32),
         quality=np.full((count, 4), np.nan, np.float32),
-        about=like.about | {"video": name, "source": {"kind": "stills"}},
+        metadata=replace(like.metadata, video=name, source=FeatureSource("stills")),
     )
 
 

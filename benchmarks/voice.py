@@ -147,15 +147,16 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, default=WEIGHTS / f"{COMPACT_VOICE}.safetensors")
     parser.add_argument("--sounds", type=Path, nargs="*", default=[], help="files without a voice")
     arguments = parser.parse_args()
-    encoder, about = load_voice_encoder(arguments.encoder, torch.device("cpu"))
+    encoder, metadata = load_voice_encoder(arguments.encoder, torch.device("cpu"))
     valid = read_sound_manifest(arguments.manifest, arguments.audio)["valid"]
     voices = [load_samples(file) for file in valid.files]
     print_scores(encoder, valid, voices)
     print_non_speech(encoder, voices, arguments.sounds)
     size = arguments.encoder.stat().st_size / 1e6
     weights = sum(p.numel() for p in encoder.backbone.parameters())
-    result = about["result"]
-    print(f"\ntemperature {result['temperature']:.2f}, epoch {result['epoch']}")
+    result = metadata.training and metadata.training.result
+    if result and result.validation:
+        print(f"\ntemperature {result.validation.temperature:.2f}, epoch {result.epoch}")
     print(f"{size:.2f} MB, {weights / 1e6:.2f} million weights; a second of sound on one core "
           f"{time_one_second(encoder):.2f} ms")  # fmt: skip
 

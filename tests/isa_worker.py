@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from abawcli.config import Prediction
+from abawcli.formats.metadata import Preprocess
 from abawcli.models import precision
 from abawcli.models.audio_backbones import build_audio_backbone
-from abawcli.models.image_backbones import Backbone, Preprocess
+from abawcli.models.image_backbones import Backbone
 from abawcli.pipeline.reproducibility import measure_agreement, measure_precision
 from abawcli.stages.predict import Predictor
 

@@ -9,9 +9,16 @@ from numpy.typing import NDArray
 from abawcli.config import DualBranchHead, GatedHead
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.features import Features, write_features
+from abawcli.formats.metadata import (
+    AudioBackboneMetadata,
+    Backbones,
+    FeaturesMetadata,
+    ImageBackboneMetadata,
+)
 
-VISUAL = {"backbone": "tiny-face", "encoder": "f" * 64, "dim": 10}
-AUDIO = {"backbone": "tiny-voice", "encoder": "a" * 64, "dim": 6}
+VISUAL = ImageBackboneMetadata("tiny-face", 10, "f" * 64)
+AUDIO = AudioBackboneMetadata("tiny-voice", 6, "a" * 64)
+BACKBONES = Backbones(VISUAL, AUDIO)
 
 SMALL_GATED = GatedHead(hidden=16)
 SMALL_DUAL = DualBranchHead(16, 1, 2, 2, 0.1, window_frames=12, stride_frames=5)
@@ -29,16 +36,16 @@ def make_features(
     seed: int = 0,
     noise: float = 0.5,
     missing: float = 0.2,
-    **about: Any,
+    backbones: Backbones = BACKBONES,
 ) -> Features:
     """Features of one frame a label; each modality is missing in that share of the frames."""
     rng = np.random.default_rng(seed)
     basis = np.random.default_rng(99)  # the same for all videos
     frames = len(labels)
-    known = {"video": video, "subject": subject, "visual": VISUAL, "audio": AUDIO} | about
     arrays: dict[str, Any] = {}
     for name in ("visual", "audio"):
-        dim = (known[name] or {"dim": 0})["dim"]
+        backbone = backbones.get(name)
+        dim = backbone.dim if backbone else 0
         has = rng.random(frames) >= missing if dim else np.zeros(frames, bool)
         means = basis.normal(size=(9, dim))  # the last for -1
         values = means[labels] + noise * rng.normal(size=(frames, dim))
@@ -49,7 +56,7 @@ def make_features(
         box=np.full((frames, 4), np.nan, np.float32),
         face_score=np.full(frames, np.nan, np.float32),
         quality=np.full((frames, 4), np.nan, np.float32),
-        about=known,
+        metadata=FeaturesMetadata(video, subject, backbones),
         **arrays,
     )
 

@@ -1,15 +1,17 @@
 """Features with their annotations: matching, alignment, what is left out, what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_features import VISUAL, make_features
+from sample_features import AUDIO, VISUAL, make_features
 
 from abawcli.datasets.annotated import AnnotatedFeatures, VideoSet, read_annotated
 from abawcli.errors import InputError
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.features import write_features
+from abawcli.formats.metadata import Backbones
 
 
 def save(folder: Path, name: str, rows: int, video: str = "", subject: str = "main") -> None:
@@ -36,7 +38,7 @@ def test_rows_of_several_videos_stand_one_after_the_other(tmp_path: Path) -> Non
     assert list(data.videos()) == [("a", slice(0, 3)), ("b", slice(3, 5))]
     assert data.visual.shape == (5, 10) and data.audio.shape == (5, 6)
     assert data.visual.dtype == np.float16
-    assert data.about["visual"] == VISUAL
+    assert data.backbones.visual == VISUAL
     only_b = VideoSet(data, frozenset(["b"]))
     assert only_b.labels().tolist() == [3, 4]
     assert only_b.describe() | {"sha256": ""} == {
@@ -104,7 +106,8 @@ def test_nothing_left(tmp_path: Path) -> None:
 
 def test_features_of_several_backbones(tmp_path: Path) -> None:
     save(tmp_path, "a", 2)
-    other = make_features(np.zeros(2, np.int64), "b", visual=VISUAL | {"encoder": "e" * 64})
+    others = Backbones(replace(VISUAL, sha256="e" * 64), AUDIO)
+    other = make_features(np.zeros(2, np.int64), "b", backbones=others)
     write_features(other, tmp_path / "b.safetensors", {})
     message = r"b\.safetensors: visual features of tiny-face \(10 wide, eee.* are of .*fff"
     annotate(tmp_path, "a", [0, 0])

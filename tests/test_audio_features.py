@@ -62,8 +62,8 @@ def test_transformers_from_a_folder(tmp_path: Path, kind: str) -> None:
     assert features.shape == (1, 49, 16)
     assert len(states) == 5  # the blocks' input and the four blocks
     torch.testing.assert_close(features, (states[-1] + states[-2]) / 2)
-    about = backbone.describe()
-    assert about["layers"] == "last2" and about["normalise"] and len(about["encoder"]) == 64
+    metadata = backbone.describe()
+    assert metadata.layers == "last2" and metadata.normalise and len(metadata.sha256 or "") == 64
 
 
 @pytest.mark.parametrize("kind", sorted(SOUND_KINDS))

@@ -171,7 +171,7 @@ def test_official_crops_are_taken_where_there_are_some(with_official: Path) -> N
         for path in (with_official / "features").glob("*.safetensors")
     }
     assert len(features) == 10
-    kinds = {name: found.about["source"]["kind"] for name, found in features.items()}
+    kinds = {name: found.metadata.source.kind for name, found in features.items()}
     assert kinds.pop("nobody") == "crops"
     assert set(kinds.values()) == {"official crops"}
     gap = features["77"]

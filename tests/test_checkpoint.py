@@ -5,34 +5,37 @@ from pathlib import Path
 
 import pytest
 import torch
+from raw_checkpoints import write_raw
 from safetensors.torch import save_file
 
 from abawcli.errors import CheckpointError
 from abawcli.formats.hashing import hash_file
 from abawcli.models.checkpoint import (
     FORMAT,
-    describe_checkpoint,
     load_checkpoint,
+    read_kind,
     save_checkpoint,
 )
+from abawcli.models.metadata import EpochResult, TrainingState
 
 
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "x.safetensors"
     weights = {"a": torch.randn(2, 3).t(), "n": torch.tensor(5)}
-    save_checkpoint(path, weights, {"kind": "encoder", "classes": ["x"]})
-    tensors, about = load_checkpoint(path, "encoder")
+    state = TrainingState([EpochResult(1, 0.5), EpochResult(2, 0.25)])
+    save_checkpoint(path, weights, state)
+    tensors, metadata = load_checkpoint(path, TrainingState)
     assert torch.equal(tensors["a"], weights["a"]) and tensors["n"] == 5
-    assert about["classes"] == ["x"]
+    assert metadata == state
     assert [p.name for p in path.parent.iterdir()] == ["x.safetensors"]
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.safetensors"
-    save_checkpoint(path, {"a": torch.zeros(1)}, {"kind": "encoder"})
+    save_checkpoint(path, {"a": torch.zeros(1)}, TrainingState())
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        save_checkpoint(path, {"a": torch.ones(1)}, {"kind": object()})
+        save_checkpoint(path, {"a": torch.ones(1)}, TrainingState([EpochResult(1, object())]))  # type: ignore[arg-type]
     assert path.read_bytes() == before
 
 
@@ -41,9 +44,9 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     [
         (lambda p: None, "no such file"),
         (lambda p: p.write_text("not safetensors at all"), "not a safetensors file"),
-        (lambda p: save_file({"a": torch.zeros(1)}, p), "no description of abaw"),
-        (lambda p: save_file({"a": torch.zeros(1)}, p, {"abaw": "{half"}), "damaged description"),
-        (lambda p: save_checkpoint(p, {"a": torch.zeros(1)}, {"kind": "head"}), "'encoder' is"),
+        (lambda p: save_file({"a": torch.zeros(1)}, p), "no metadata of abaw"),
+        (lambda p: save_file({"a": torch.zeros(1)}, p, {"abaw": "{half"}), "damaged metadata"),
+        (lambda p: write_raw(p, {"a": torch.zeros(1)}, {"kind": "head"}), "'training-state' is"),
         (
             lambda p: save_file(
                 {"a": torch.zeros(1)}, p, {"abaw": json.dumps({"format": FORMAT + 1})}
@@ -56,15 +59,15 @@ def test_errors_say_what_is_wrong(tmp_path: Path, make, message: str) -> None:  
     path = tmp_path / "x.safetensors"
     make(path)
     with pytest.raises(CheckpointError, match=message):
-        load_checkpoint(path, "encoder")
+        load_checkpoint(path, TrainingState)
 
 
 def test_truncated_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    save_checkpoint(path, {"a": torch.randn(100)}, {"kind": "encoder"})
+    save_checkpoint(path, {"a": torch.randn(100)}, TrainingState())
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(CheckpointError, match="not a safetensors file"):
-        describe_checkpoint(path)
+        read_kind(path)
 
 
 def test_hash_is_sha256(tmp_path: Path) -> None:

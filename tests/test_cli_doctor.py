@@ -9,12 +9,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 from huggingface_hub import constants
+from raw_checkpoints import write_raw
 from safetensors.torch import save_file
 
 from abawcli import __version__
 from abawcli.cli import main
 from abawcli.models import recipes
-from abawcli.models.checkpoint import METADATA_KEY, save_checkpoint
+from abawcli.models.checkpoint import METADATA_KEY
 from abawcli.pipeline import reproducibility
 from abawcli.stages import doctor
 
@@ -25,7 +26,7 @@ CHECK_NUMBERS = doctor.check_numbers
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One small checkpoint in place of the shipped ones, and no model pack."""
     path = tmp_path / "weights" / "small.safetensors"
-    save_checkpoint(path, {"w": torch.zeros(250)}, {"kind": "encoder"})
+    write_raw(path, {"w": torch.zeros(250)}, {"kind": "encoder"})
     monkeypatch.setattr(recipes, "WEIGHTS", path.parent)
     monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path / "packs"))
     monkeypatch.setattr(doctor, "check_numbers", list)  # of the shipped weights

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from media_files import Sound, make_clicks, write_media
 from PIL import Image
+from raw_checkpoints import read_raw, write_raw
 from sample_tables import make_table
 
 from abawcli.cli import main
@@ -18,7 +19,6 @@ from abawcli.cli.predict import COLUMNS
 from abawcli.config import Smoothing
 from abawcli.formats.provenance import describe_input, read_provenance
 from abawcli.formats.tables import read_table
-from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
 from abawcli.models.recipes import RECIPES
 from abawcli.stages.predict_summary import summarise_predictions
 from abawcli.stages.smooth import count_runs, smooth_table
@@ -218,9 +218,9 @@ def test_a_recipes_own_smoothing_is_what_smooth_does_by_default(
     video: Path, tmp_path: Path
 ) -> None:
     """A head that a user trained carries its smoothing; those of the package do not count."""
-    tensors, about = load_checkpoint(RECIPES["compact"], "head")
+    tensors, metadata = read_raw(RECIPES["compact"])
     own = {"method": "mean", "window_frames": 7, "window_s": None, "space": "logits"}
-    save_checkpoint(tmp_path / "own.safetensors", tensors, about | {"smoothing": own})
+    write_raw(tmp_path / "own.safetensors", tensors, metadata | {"smoothing": own})
     for recipe, expected in (
         ("compact", asdict(Smoothing())),
         (str(RECIPES["compact"]), asdict(Smoothing())),

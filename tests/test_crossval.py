@@ -60,9 +60,10 @@ def test_a_fold_is_scored_by_the_head_that_never_saw_it(
     result = run(folders, tmp_path / "run")["gated"][1]
     folds = read_folds(tmp_path / "run/folds.csv")
     held = [name for name, fold in folds.items() if fold == 2]
-    head, about = load_head(tmp_path / "run/gated/fold2/head.safetensors", torch.device("cpu"))
-    assert about["data"]["train"]["videos"] == len(NAMES) - len(held)
-    assert about["data"]["valid"] is None and about["result"]["epoch"] == 2
+    head, metadata = load_head(tmp_path / "run/gated/fold2/head.safetensors", torch.device("cpu"))
+    assert metadata.training and metadata.training.data and metadata.training.result
+    assert metadata.training.data["train"]["videos"] == len(NAMES) - len(held)
+    assert metadata.training.data["valid"] is None and metadata.training.result.epoch == 2
     data = read_annotated(
         [folders[0] / f"{name}.safetensors" for name in held],
         [folders[1] / f"{name}.txt" for name in held],

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from raw_checkpoints import read_raw
 from sample_clips import CLIPS, SAMPLES, abaw, copy_labels
 from tiny_models import save_image_set, save_sound_backbone, save_vision_backbone
 
 from abawcli.formats.tables import PROBABILITIES, read_table
-from abawcli.models.checkpoint import describe_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_head_is_of_the_published_kind(run: Path) -> None:
-    about = describe_checkpoint(run / "run" / "head.safetensors")
+    _, about = read_raw(run / "run" / "head.safetensors")
     assert about["head"] == "dual-branch"
     assert (about["network"]["window_frames"], about["network"]["stride_frames"]) == (64, 32)
     assert about["training"]["focal_gamma"] == 2 and about["training"]["modality_dropout"] == 0.1

@@ -1,11 +1,10 @@
 """The dual-branch network: what safe attention, masks and the gate promise."""
 
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_features import BACKBONES
 from torch import Tensor, nn
 
 from abawcli.config import DualBranchHead, GatedHead
@@ -244,8 +243,7 @@ def test_parameter_count_is_the_structures() -> None:
 
 
 def test_settings_of_another_head_are_refused() -> None:
-    about: dict[str, Any] = {"visual": {"dim": 6}, "audio": {"dim": 4}}
     with pytest.raises(UsageError, match="'dual-branch' has settings of its own, DualBranchHead"):
-        build_head("dual-branch", about, GatedHead())
+        build_head("dual-branch", BACKBONES, GatedHead())
     with pytest.raises(UsageError, match="'gated' has settings of its own, GatedHead"):
-        build_head("gated", about, TINY)
+        build_head("gated", BACKBONES, TINY)

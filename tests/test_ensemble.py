@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sample_features import AUDIO, VISUAL, make_features, small_network
+from sample_features import BACKBONES, make_features, small_network
 
 from abawcli.config import HEAD_NAMES, DualBranchHead
 from abawcli.formats.features import Features
@@ -14,18 +14,17 @@ from abawcli.models.ensemble import Ensemble
 from abawcli.models.heads import TrainedHead, build_head
 
 Reading = tuple[NDArray[np.float32], NDArray[np.str_]]
-ABOUT = {"visual": VISUAL, "audio": AUDIO}
 CPU = torch.device("cpu")
 
 
 def make_head(name: str) -> TrainedHead:
     torch.manual_seed(HEAD_NAMES.index(name))
-    return TrainedHead(build_head(name, ABOUT, small_network(name)), CPU)
+    return TrainedHead(build_head(name, BACKBONES, small_network(name)), CPU)
 
 
 HEADS = {name: make_head(name) for name in HEAD_NAMES}
 SHORT = DualBranchHead(16, 1, 2, 2, 0.1, window_frames=7, stride_frames=4)
-HEADS["short"] = TrainedHead(build_head("dual-branch", ABOUT, SHORT), CPU)
+HEADS["short"] = TrainedHead(build_head("dual-branch", BACKBONES, SHORT), CPU)
 
 
 def list_arrays(features: Features) -> list[NDArray[np.generic]]:

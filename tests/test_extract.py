@@ -18,6 +18,7 @@ from tiny_models import save_sound_backbone, save_vision_backbone, save_voice_en
 from abawcli.config import Cropping, Prediction
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.formats.features import Features, read_features
+from abawcli.formats.metadata import Backbones
 from abawcli.formats.provenance import describe_input, provenance_path
 from abawcli.formats.strategy import Stretch
 from abawcli.media.video import read_frames
@@ -78,13 +79,14 @@ def test_every_frame_has_a_row_with_its_time_face_and_sound(
     assert np.abs(found.visual[there]).max(axis=1).min() > 0
     assert np.isnan(found.box[~there]).all() and np.isnan(found.face_score[~there]).all()
     np.testing.assert_allclose(found.box[4], [16, 24, 32, 32], atol=2)
-    about = found.about
-    assert (about["video"], about["subject"], about["kind"]) == ("v", "main", "features")
-    assert about["visual"]["backbone"] == "compact-face" and about["visual"]["dim"] == 256
-    assert len(about["visual"]["encoder"]) == len(about["audio"]["encoder"]) == 64
-    assert about["audio"]["backbone"] == "compact-voice" and about["audio"]["window_s"] == 0.5
-    assert about["source"]["kind"] == "recording"
-    assert about["source"]["name"] == os.path.relpath(video)
+    metadata = found.metadata
+    assert (metadata.video, metadata.subject) == ("v", "main")
+    visual, audio, source = metadata.backbones.visual, metadata.backbones.audio, metadata.source
+    assert visual and audio and source
+    assert visual.name == "compact-face" and visual.dim == 256
+    assert len(visual.sha256 or "") == len(audio.sha256 or "") == 64
+    assert audio.name == "compact-voice" and audio.window_s == 0.5
+    assert source.kind == "recording" and source.name == os.path.relpath(video)
 
 
 def test_features_are_what_predict_classifies(
@@ -104,7 +106,7 @@ def test_a_click_shows_in_the_frames_within_half_a_second(tmp_path: Path) -> Non
     """A transformer's attention would spread it: here a feature is the loudest of 20 ms."""
     extractor = make_extractor(tmp_path, "audio")
     extractor.sound = AudioEncoder(Loudness(), torch.device("cpu"))
-    extractor.about["audio"] = extractor.sound.describe()
+    extractor.backbones = Backbones(None, extractor.sound.describe())
     sound = Sound([(1.0, make_clicks([2.0], 4.0, 48_000))], codec="pcm_s16le")  # at 3.0 s
     path = write_media(tmp_path / "c.mkv", [picture()] * 160, sound=sound)
     found = extract(path, extractor, tmp_path / "f.safetensors")
@@ -143,16 +145,20 @@ def test_all_subjects_have_a_file_each(extractor: Extractor, video: Path, tmp_pa
     assert [file.name for file in files] == ["subject0.safetensors", "subject1.safetensors"]
     both = [read_features(file) for file in files]
     assert sorted(int(one.has_visual.sum()) for one in both) == [30, 40]
-    assert [one.about["subject"] for one in both] == ["0", "1"]
+    assert [one.metadata.subject for one in both] == ["0", "1"]
     np.testing.assert_array_equal(both[0].audio, both[1].audio)
     assert not extract_features(video, out, extractor, subject="all").made
 
 
 def test_one_modality_alone(tmp_path: Path, video: Path) -> None:
     seen = extract(video, make_extractor(tmp_path, "visual"), tmp_path / "s.safetensors")
-    assert seen.audio.shape == (48, 0) and not seen.has_audio.any() and seen.about["audio"] is None
+    assert (
+        seen.audio.shape == (48, 0)
+        and not seen.has_audio.any()
+        and seen.metadata.backbones.audio is None
+    )
     heard = extract(video, make_extractor(tmp_path, "audio"), tmp_path / "h.safetensors")
-    assert heard.visual.shape == (48, 0) and heard.about["visual"] is None
+    assert heard.visual.shape == (48, 0) and heard.metadata.backbones.visual is None
     assert heard.has_audio.all() and not heard.has_visual.any()
     assert heard.time_s.tolist() == seen.time_s.tolist()
 
@@ -251,9 +257,11 @@ def test_the_published_pair_of_backbones(tmp_path: Path, video: Path) -> None:
     )
     found = extract(video, extractor, tmp_path / "f.safetensors")
     assert found.visual.shape == found.audio.shape == (48, 16)
-    assert found.about["visual"]["preprocess"]["crop_scales"] == [0.9, 1.2, 1.5]
-    assert found.about["audio"]["layers"] == "first2"
-    assert set(found.about["source"]["computed_in"].values()) <= {"bfloat16", "float32"}
+    visual, audio = found.metadata.backbones.visual, found.metadata.backbones.audio
+    assert visual and visual.preprocess and visual.preprocess.crop_scales == (0.9, 1.2, 1.5)
+    assert audio and audio.layers == "first2"
+    assert found.metadata.source
+    assert set(found.metadata.source.computed_in.values()) <= {"bfloat16", "float32"}
 
 
 # Our own crops
@@ -272,8 +280,8 @@ def test_own_crops_give_what_the_video_gives(
     a, b = found.visual[:30].astype(float), direct.visual[:30].astype(float)
     alike = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     assert alike.min() > 0.9
-    assert found.about["source"]["kind"] == "crops"
-    assert found.about["source"]["sound"] == os.path.relpath(video)
+    assert found.metadata.source and found.metadata.source.kind == "crops"
+    assert found.metadata.source.audio == os.path.relpath(video)
 
 
 def test_scales_of_crops_are_averaged(
@@ -315,7 +323,7 @@ def test_crops_of_everybody_and_of_somebody(
     assert right.has_visual.sum() == 40 and (right.box[:40, 0] > 64).all()
     crop_video(video, tmp_path / "left", detector=BlobDetector(), subject="left")
     assert (
-        extract(tmp_path / "left", extractor, tmp_path / "l.safetensors").about["subject"] == "left"
+        extract(tmp_path / "left", extractor, tmp_path / "l.safetensors").metadata.subject == "left"
     )
     with pytest.raises(InputError, match="crops of subject 'left', not 'main'; crop again"):
         extract_features(tmp_path / "left", tmp_path / "m.safetensors", extractor, subject="main")
@@ -325,7 +333,7 @@ def test_crops_that_several_rows_chose(tmp_path: Path, extractor: Extractor, vid
     rows = (Stretch("left", 2, 10), Stretch("track 1", 21, 30))
     crop_folders(video, {tmp_path / "v_left": rows}, detector=BlobDetector())
     found = extract(tmp_path / "v_left", extractor, tmp_path / "f.safetensors")
-    assert found.about["subject"] == "strategy" and found.about["video"] == "v_left"
+    assert found.metadata.subject == "strategy" and found.metadata.video == "v_left"
     assert np.flatnonzero(found.has_visual).tolist() == [*range(1, 10), *range(20, 30)]
     assert (found.box[1:10, 0] < 64).all() and (found.box[20:30, 0] > 64).all()
 
@@ -402,9 +410,9 @@ def test_official_crops_keep_their_gaps(
     assert (np.flatnonzero(found.has_visual) + 1).tolist() == [2, 3, 7]
     assert np.isnan(found.time_s).all() and np.isnan(found.box).all()
     assert "without its video the times of its frames are unknown" in caplog.text
-    about = found.about
-    assert (about["video"], about["subject"]) == ("12-24-1920x1080_left", "left")
-    assert about["source"]["kind"] == "official crops"
+    metadata = found.metadata
+    assert (metadata.video, metadata.subject) == ("12-24-1920x1080_left", "left")
+    assert metadata.source and metadata.source.kind == "official crops"
 
 
 @pytest.mark.parametrize("frames", [5, 9])
@@ -490,7 +498,7 @@ def test_bad_settings(tmp_path: Path, extractor: Extractor, video: Path) -> None
 
 def test_a_track_is_a_subject(tmp_path: Path, extractor: Extractor, video: Path) -> None:
     right = extract(video, extractor, tmp_path / "r.safetensors", subject="track 1")
-    assert right.about["subject"] == "track 1" and right.has_visual.any()
+    assert right.metadata.subject == "track 1" and right.has_visual.any()
     assert (right.box[right.has_visual, 0] > 64).all()
     with pytest.raises(InputError, match="has no track 7; they are 0 to 1"):
         extract_features(video, tmp_path / "s.safetensors", extractor, subject="track 7")

@@ -1,37 +1,37 @@
 """Feature files: what is written is read, and what is no features is refused by name."""
 
-import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from abawcli import __version__
 from abawcli.errors import InputError, OutputError
 from abawcli.formats.features import (
     Features,
-    drop_spelling,
-    identify_backbone,
-    name_backbone,
     read_features,
     write_features,
 )
 from abawcli.formats.hashing import hash_file
+from abawcli.formats.metadata import (
+    AudioBackboneMetadata,
+    Backbones,
+    FeaturesMetadata,
+    ImageBackboneMetadata,
+)
 from abawcli.formats.provenance import read_provenance
 
+VISUAL = ImageBackboneMetadata("compact-face", 3, "ab")
+AUDIO = AudioBackboneMetadata("compact-voice", 2, "cd")
+BACKBONES = Backbones(VISUAL, AUDIO)
 
-def make_features(rows: int = 5, **about: Any) -> Features:
+
+def make_features(rows: int = 5, backbones: Backbones = BACKBONES) -> Features:
     rng = np.random.default_rng(0)
     has_visual, has_audio = np.arange(rows) > 0, np.arange(rows) < rows - 1
-    known = {
-        "video": "v",
-        "subject": "main",
-        "visual": {"backbone": "compact-face", "encoder": "ab", "dim": 3},
-        "audio": {"backbone": "compact-voice", "encoder": "cd", "dim": 2},
-    }
     return Features(
         frame=np.arange(1, rows + 1),
         time_s=np.arange(rows) / 25,
@@ -42,7 +42,7 @@ def make_features(rows: int = 5, **about: Any) -> Features:
         box=np.where(has_visual[:, None], 1, np.nan).repeat(4, axis=1).astype(np.float32),
         face_score=np.where(has_visual, 0.9, np.nan).astype(np.float32),
         quality=np.where(has_visual[:, None], 0.5, np.nan).repeat(4, axis=1).astype(np.float32),
-        about=known | about,
+        metadata=FeaturesMetadata("v", "main", backbones),
     )
 
 
@@ -51,21 +51,20 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_features(made, path, {"command": "extract"})
     found = read_features(path)
     for field in fields(Features):
-        if field.name != "about":
+        if field.name != "metadata":
             value = getattr(found, field.name)
             np.testing.assert_array_equal(value, getattr(made, field.name))
             assert value.dtype == getattr(made, field.name).dtype
-    completed = {"format": 1, "kind": "features", "abawcli": __version__}
-    assert found.about == completed | made.about
+    assert found.metadata == made.metadata
     assert read_provenance(path) == {"command": "extract", "output": hash_file(path)}
 
 
 def test_one_modality_alone_is_of_width_0(tmp_path: Path) -> None:
-    made = make_features(audio=None)
+    made = make_features(backbones=Backbones(VISUAL))
     made = replace(made, audio=np.zeros((5, 0), np.float16), has_audio=np.zeros(5, bool))
     write_features(made, tmp_path / "v.safetensors", {})
     found = read_features(tmp_path / "v.safetensors")
-    assert found.audio.shape == (5, 0) and found.about["audio"] is None
+    assert found.audio.shape == (5, 0) and found.metadata.backbones.audio is None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +76,7 @@ def test_one_modality_alone_is_of_width_0(tmp_path: Path) -> None:
         ("frame", np.array([1, 2, 2, 3, 4]), "in ascending order"),
         ("audio", np.zeros((5, 2)), "audio is float64 .*not float16"),
         ("audio", np.zeros(5, np.float16), "not float16 of 2 dimensions"),
-        ("audio", np.zeros((5, 7), np.float16), "audio is 7 wide, its description says 2"),
+        ("audio", np.zeros((5, 7), np.float16), "audio is 7 wide, its metadata says 2"),
         ("box", np.zeros((5, 3), np.float32), "box has 3 columns"),
         (
             "visual",
@@ -92,8 +91,9 @@ def test_arrays_that_cannot_be_are_named(
     path = tmp_path / "v.safetensors"
     write_features(make_features(), path, {})
     arrays = load_file(path) | {name: value}
-    about = json.dumps(read_features(path).about)
-    save_file({k: v for k, v in arrays.items() if v is not None}, path, {"abaw": about})
+    with safe_open(path, framework="np") as file:
+        header = file.metadata()
+    save_file({k: v for k, v in arrays.items() if v is not None}, path, header)
     with pytest.raises(InputError, match=message):
         read_features(path)
 
@@ -107,9 +107,9 @@ def test_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (None, "has no description of abaw; features come from `abaw extract`"),
-        ({"abaw": "{"}, "damaged description"),
-        ({"abaw": "[]"}, "damaged description"),
+        (None, "has no metadata of abaw; features come from `abaw extract`"),
+        ({"abaw": "{"}, "damaged metadata"),
+        ({"abaw": "[]"}, "damaged metadata"),
         ({"abaw": '{"kind": "encoder", "format": 1}'}, "holds 'encoder'"),
         ({"abaw": '{"kind": "features", "format": 9}'}, "format 9, this version reads up to 1"),
     ],
@@ -136,23 +136,23 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
 
 
 def test_features_of_other_layers_are_another_backbones() -> None:
-    one = {"backbone": "w", "dim": 8, "encoder": "a" * 64, "layers": "last4"}
-    assert identify_backbone(one) != identify_backbone({**one, "layers": "first4"})
-    assert identify_backbone(one) != identify_backbone(None) == ()
-    assert name_backbone(one) == "w (8 wide, aaaaaaaaaaaa, layers last4)"
-    assert name_backbone(None) == "none"
+    one = AudioBackboneMetadata("w", 8, "a" * 64, layers="last4")
+    assert one.identity != replace(one, layers="first4").identity
+    assert Backbones(None, one).find_difference(Backbones()) == "audio"
+    assert str(one) == "w (8 wide, aaaaaaaaaaaa, layers last4)"
+    assert Backbones().name("audio") == "none"
 
 
 def test_a_backbone_is_its_weights_and_not_its_name() -> None:
-    one = {"backbone": "models/w", "place": "/a/models/w", "dim": 8, "encoder": "a" * 64}
-    moved = {**one, "backbone": "/b/w", "place": "/b/w"}
-    assert identify_backbone(one) == identify_backbone(moved)
-    assert drop_spelling(one) == drop_spelling(moved) == {"dim": 8, "encoder": "a" * 64}
-    assert identify_backbone(one) != identify_backbone({**one, "encoder": "b" * 64})
-    for unknown in ({**one, "encoder": None}, {**moved, "encoder": None}):
-        assert identify_backbone(one) != identify_backbone(unknown)
-        assert drop_spelling(unknown) == unknown
-    assert drop_spelling(None) is None
+    one = AudioBackboneMetadata("models/w", 8, "a" * 64, "/a/models/w")
+    moved = replace(one, name="/b/w", path="/b/w")
+    assert one.identity == moved.identity
+    assert one.to_settings() == moved.to_settings()
+    assert not {"backbone", "place"} & one.to_settings().keys()
+    assert one.identity != replace(one, sha256="b" * 64).identity
+    for unknown in (replace(one, sha256=None), replace(moved, sha256=None)):
+        assert one.identity != unknown.identity
+        assert unknown.to_settings() == unknown.to_json()
 
 
 @pytest.mark.parametrize("name", ["visual", "audio"])

@@ -1,6 +1,6 @@
 """Head checkpoints and what a trained head says of a video."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_features import AUDIO, VISUAL, make_features, small_network
+from raw_checkpoints import read_raw, write_raw
+from sample_features import AUDIO, BACKBONES, VISUAL, make_features, small_network
 
-from abawcli.config import HEAD_NAMES, DualBranchHead, GatedHead
+from abawcli.config import HEAD_NAMES, DualBranchHead, GatedHead, Smoothing
 from abawcli.errors import CheckpointError, InputError
 from abawcli.formats.features import Features
+from abawcli.formats.metadata import Backbones
 from abawcli.models import heads
-from abawcli.models.checkpoint import halve_matrices, load_checkpoint, save_checkpoint
+from abawcli.models.checkpoint import halve_matrices
 from abawcli.models.heads import (
     HEADS,
     TrainedHead,
@@ -24,16 +26,16 @@ from abawcli.models.heads import (
     load_head,
     save_head,
 )
+from abawcli.models.metadata import HeadMetadata
 from abawcli.models.windows import place_windows
 
 CPU = torch.device("cpu")
-ABOUT: dict[str, Any] = {"visual": VISUAL, "audio": AUDIO}
 names = pytest.mark.parametrize("name", list(HEADS))
 
 
 def make_head(name: str) -> TrainedHead:
     torch.manual_seed(0)
-    return TrainedHead(build_head(name, ABOUT, small_network(name)), CPU)
+    return TrainedHead(build_head(name, BACKBONES, small_network(name)), CPU)
 
 
 def classify(head: TrainedHead, features: Features) -> tuple[np.ndarray, np.ndarray]:
@@ -48,19 +50,15 @@ def test_names_are_those_of_the_settings() -> None:
 def test_a_saved_head_says_the_same(name: str, tmp_path: Path) -> None:
     head, features = make_head(name), make_features(np.arange(30) % 8)
     path = tmp_path / "head.safetensors"
-    save_head(
-        path, name, head.head, small_network(name), ABOUT | {"smoothing": {"method": "median"}}
-    )
-    loaded, about = load_head(path, CPU)
+    metadata = HeadMetadata(name, asdict(small_network(name)), BACKBONES, Smoothing("mean"))
+    save_head(path, head.head, metadata)
+    loaded, found = load_head(path, CPU)
     (p, source), (before, expected) = classify(loaded, features), classify(head, features)
     np.testing.assert_allclose(p, before, atol=1e-3)  # matrices are kept in half precision,
     np.testing.assert_array_equal(source, expected)
     head.head.load_state_dict(halve_matrices(head.head.state_dict()))
     np.testing.assert_array_equal(p, classify(head, features)[0])  # and nothing else is changed
-    assert about["kind"] == "head" and about["head"] == name
-    assert about["network"] == asdict(small_network(name)) and about["smoothing"] == {
-        "method": "median"
-    }
+    assert replace(found, training=None) == metadata
 
 
 def test_sources_say_what_a_row_rests_on() -> None:
@@ -126,7 +124,7 @@ def test_results_do_not_depend_on_the_size_of_pieces(chunk: int, name: str) -> N
 
 def test_a_modality_that_was_not_extracted_is_missing() -> None:
     head, labels = make_head("gated"), np.arange(20) % 8
-    silent = make_features(labels, audio=None)
+    silent = make_features(labels, backbones=Backbones(VISUAL))
     features = make_features(labels)
     expected = head.classify(
         features.visual, features.audio, features.has_visual, np.zeros(20, bool)
@@ -176,48 +174,54 @@ def test_the_largest_numbers_of_half_precision_give_probabilities(name: str) -> 
 def test_a_head_needs_the_modalities_it_looks_at() -> None:
     for name, missing in (("gated", "audio"), ("dual-branch", "audio"), ("audio", "audio")):
         with pytest.raises(InputError, match=f"the head '{name}' needs {missing} features"):
-            build_head(name, {"visual": VISUAL, "audio": None}, small_network(name))
-    build_head("visual", {"visual": VISUAL, "audio": None}, small_network("visual"))
+            build_head(name, Backbones(VISUAL), small_network(name))
+    build_head("visual", Backbones(VISUAL), small_network("visual"))
 
 
 def test_features_of_other_backbones_are_refused() -> None:
-    trained = ABOUT | {"head": "gated"}
-    check_features(trained, ABOUT, "v")
-    check_features(trained, {"visual": VISUAL, "audio": None}, "v")
-    for change in ({"dim": 11}, {"encoder": "e" * 64}, {"encoder": None}):
-        other = ABOUT | {"visual": VISUAL | change}
+    trained = HeadMetadata("gated", {}, BACKBONES)
+    check_features(trained, BACKBONES, "v")
+    check_features(trained, Backbones(VISUAL), "v")
+    changes: list[dict[str, Any]] = [{"dim": 11}, {"sha256": "e" * 64}, {"sha256": None}]
+    for change in changes:
+        other = Backbones(replace(VISUAL, **change), AUDIO)
         message = r"v: visual features of .* trained on those of tiny-face \(10 wide, ffff"
         with pytest.raises(CheckpointError, match=message):
             check_features(trained, other, "v")
-        check_features(ABOUT | {"head": "audio"}, other, "v")  # never looks at faces
-    moved = {"backbone": "./elsewhere", "place": "/a/elsewhere"}  # the weights are the same
-    check_features(trained, {"visual": VISUAL | moved}, "v")
-    without_hash = {"encoder": None}
-    trained["visual"] = VISUAL | without_hash
-    check_features(trained, {"visual": VISUAL | without_hash}, "v")
+        check_features(replace(trained, head="audio"), other, "v")  # never looks at faces
+    moved = replace(VISUAL, name="./elsewhere", path="/a/elsewhere")  # the weights are the same
+    check_features(trained, Backbones(moved), "v")
+    unknown = replace(VISUAL, sha256=None)
+    trained = replace(trained, backbones=Backbones(unknown, AUDIO))
+    check_features(trained, Backbones(unknown), "v")
     with pytest.raises(CheckpointError, match=r"features of big \(10 wide, no encoder"):
-        check_features(trained, {"visual": VISUAL | without_hash | {"backbone": "big"}}, "v")
+        check_features(trained, Backbones(replace(unknown, name="big")), "v")
 
 
 def test_damaged_checkpoints(tmp_path: Path) -> None:
     path = tmp_path / "head.safetensors"
-    save_head(path, "gated", make_head("gated").head, small_network("gated"), ABOUT)
-    tensors, about = load_checkpoint(path, "head")
-    for change in ({"head": "giant"}, {"network": {"width": 3}}, {"audio": None}, {"visual": 3}):
-        save_checkpoint(path, tensors, about | change)
+    network = asdict(small_network("gated"))
+    save_head(path, make_head("gated").head, HeadMetadata("gated", network, BACKBONES))
+    tensors, metadata = read_raw(path)
+    for change in ({"head": "giant"}, {"network": {"width": 3}}, {"audio": None}):
+        write_raw(path, tensors, metadata | change)
         with pytest.raises(CheckpointError, match="describes no head"):
+            load_head(path, CPU)
+    for change in ({"head": 3}, {"network": []}, {"visual": 3}, {"smoothing": {"method": 3}}):
+        write_raw(path, tensors, metadata | change)
+        with pytest.raises(CheckpointError, match=r"head.safetensors: its metadata says "):
             load_head(path, CPU)
     for change in ({"heads": 3}, {"stride_frames": 65}):
         network = asdict(DualBranchHead()) | change
-        save_checkpoint(path, tensors, about | {"head": "dual-branch", "network": network})
+        write_raw(path, tensors, metadata | {"head": "dual-branch", "network": network})
         with pytest.raises(CheckpointError, match="describes no head"):
             load_head(path, CPU)
-    save_checkpoint(path, tensors, about | {"classes": ["a"]})
+    write_raw(path, tensors, metadata | {"classes": ["a"]})
     with pytest.raises(CheckpointError, match="other classes"):
         load_head(path, CPU)
-    save_checkpoint(path, tensors, about | {"network": asdict(GatedHead(hidden=8))})
-    with pytest.raises(CheckpointError, match="does not fit the head 'gated'"):
+    write_raw(path, tensors, metadata | {"network": asdict(GatedHead(hidden=8))})
+    with pytest.raises(CheckpointError, match="does not fit its network"):
         load_head(path, CPU)
-    save_checkpoint(path, tensors, about | {"kind": "encoder"})
+    write_raw(path, tensors, metadata | {"kind": "encoder"})
     with pytest.raises(CheckpointError, match="'head' is needed"):
         load_head(path, CPU)

@@ -13,13 +13,14 @@ from transformers import AutoModel
 
 from abawcli.errors import CheckpointError
 from abawcli.formats.hashing import hash_file
+from abawcli.formats.metadata import Preprocess
 from abawcli.models.image_backbones import (
     COMPACT_FACE_PREPROCESS,
-    Preprocess,
     build_backbone,
     hash_pretrained,
     rebuild_backbone,
 )
+from abawcli.models.preprocessing import prepare_crops
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -56,10 +57,10 @@ def test_compact_depth_groups() -> None:
 
 def test_rebuild_needs_no_folder(tmp_path: Path) -> None:
     backbone = build_backbone(str(save_vision_backbone(tmp_path / "x"))).eval()
-    about = backbone.describe()
+    metadata = backbone.describe()
     for file in (tmp_path / "x").iterdir():
         file.unlink()
-    again = rebuild_backbone(about).eval()
+    again = rebuild_backbone(metadata).eval()
     again.load_state_dict(backbone.state_dict())
     pixels = torch.randn(1, 3, 28, 28)
     assert torch.equal(again(pixels), backbone(pixels))
@@ -67,16 +68,16 @@ def test_rebuild_needs_no_folder(tmp_path: Path) -> None:
 
 
 def test_rebuild_keeps_recorded_preprocessing_of_compact() -> None:
-    about = build_backbone("compact-face").describe()
-    about["preprocess"]["crop_scales"] = [1.1, 1.3]
-    assert rebuild_backbone(about).preprocess.crop_scales == (1.1, 1.3)
+    metadata = build_backbone("compact-face").describe()
+    metadata = replace(metadata, preprocess=replace(metadata.preprocess, crop_scales=(1.1, 1.3)))
+    assert rebuild_backbone(metadata).preprocess.crop_scales == (1.1, 1.3)
 
 
 def test_rebuild_keeps_recorded_widths_of_compact() -> None:
-    about = build_backbone("compact-face").describe()
-    about["network"] = {"stem": 8, "widths": [8, 16, 24], "blocks": [1, 2, 1]}
-    assert len(rebuild_backbone(about).depth_groups()) == 1 + 4 + 1
-    assert rebuild_backbone(about)(torch.rand(2, 1, 40, 40)).shape == (2, 256)
+    metadata = build_backbone("compact-face").describe()
+    metadata = replace(metadata, network={"stem": 8, "widths": [8, 16, 24], "blocks": [1, 2, 1]})
+    assert len(rebuild_backbone(metadata).depth_groups()) == 1 + 4 + 1
+    assert rebuild_backbone(metadata)(torch.rand(2, 1, 40, 40)).shape == (2, 256)
 
 
 def test_missing_backbone_names_the_way_out(
@@ -112,7 +113,7 @@ def test_text_model_is_no_image_backbone(tmp_path: Path) -> None:
 def test_preparation_is_grey_centre_normalised() -> None:
     how = replace(COMPACT_FACE_PREPROCESS, resize=6, size=4, mean=(0.5,), std=(0.25,))
     crops = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
-    out = how.prepare(crops)
+    out = prepare_crops(crops, how)
     luma = crops[:, 1:5, 1:5] @ np.array([0.299, 0.587, 0.114]) / 255
     assert out.shape == (2, 1, 4, 4)
     np.testing.assert_allclose(out[:, 0].numpy(), (luma - 0.5) / 0.25, atol=1e-5)

@@ -81,7 +81,7 @@ def test_crops_of_nested_videos_become_features(study: Path) -> None:
     made = abaw("extract", "crops", "-o", "features", "--modality", "visual", "-q")
     assert made.exit_code == 0, made.stderr
     for name in ("control/P01", "treatment/P01"):
-        assert read_features(Path(f"features/{name}.safetensors")).about["video"] == name
+        assert read_features(Path(f"features/{name}.safetensors")).metadata.video == name
     drawn = abaw("sheet", "crops", "-o", "sheets", "-q")
     assert drawn.exit_code == 0 and Path("sheets/control/P01.jpg").is_file(), drawn.stderr
 

@@ -21,7 +21,7 @@ from abawcli.formats.tables import read_table, read_tables, write_table
 from abawcli.media.audio import read_audio
 from abawcli.media.probe import probe_media
 from abawcli.media.video import read_frames
-from abawcli.models.checkpoint import describe_checkpoint
+from abawcli.models.checkpoint import read_kind
 from abawcli.models.recipes import find_weights
 from abawcli.stages.predict import Predictor
 from abawcli.stages.score import score_files
@@ -96,7 +96,7 @@ def test_features_and_names(folder: Path) -> None:
     assert len(read_features("v.safetensors").frame) == 4
     assert name_outputs(["a.mp4"], "out", ".csv") == {Path("a.mp4"): Path("out/a.csv")}
     assert list(expand_inputs(["v.safetensors"], frozenset())) == [Path("v.safetensors")]
-    assert describe_checkpoint(str(find_weights("compact-face")))["kind"] == "encoder"
+    assert read_kind(str(find_weights("compact-face"))) == "encoder"
 
 
 def test_media(folder: Path) -> None:

@@ -7,11 +7,13 @@ import pytest
 import torch
 from tiny_models import KINDS, SOUND_KINDS, save_sound_backbone, save_vision_backbone
 
+from abawcli.formats.metadata import Preprocess
 from abawcli.models import precision
 from abawcli.models.audio_backbones import build_audio_backbone
 from abawcli.models.encoder import FeatureEncoder
-from abawcli.models.image_backbones import Backbone, Preprocess, load_hub_backbone
+from abawcli.models.image_backbones import Backbone, load_hub_backbone
 from abawcli.models.precision import InFloat32, measure_difference, reduce_precision
+from abawcli.models.preprocessing import prepare_crops
 from abawcli.pipeline.audio_features import AudioEncoder
 
 CPU = torch.device("cpu")
@@ -53,7 +55,7 @@ def test_a_network_that_is_wrong_in_bfloat16_is_computed_in_float32(
     torch.manual_seed(0)
     backbone = build_wrong(error)
     with torch.inference_mode():
-        exact = backbone(backbone.preprocess.prepare(crops[:, 0]))
+        exact = backbone(prepare_crops(crops[:, 0], backbone.preprocess))
     encoder = FeatureEncoder(backbone, CPU)
     assert encoder.dtype == torch.float32
     assert torch.equal(encoder.encode(crops), exact)  # not the weights rounded to bfloat16
@@ -74,7 +76,7 @@ def test_an_image_backbone_is_reduced_only_within_the_tolerance(
     exact = FeatureEncoder(load_hub_backbone(folder), CPU)
     assert exact.dtype == torch.float32
     with torch.inference_mode():
-        pixels = exact.preprocess.prepare(crops[:, 0])
+        pixels = prepare_crops(crops[:, 0], exact.preprocess)
         expected = load_hub_backbone(folder).eval()(pixels)
     torch.testing.assert_close(exact.encode(crops), expected)
     assert 0 < measure_difference(rough.encode(crops), expected) < 0.05

@@ -15,6 +15,7 @@ import pytest
 import torch
 from blob_faces import BlobDetector, picture
 from media_files import Sound, write_media
+from raw_checkpoints import read_raw, write_raw
 from sample_features import SMALL_DUAL, small_network
 
 from abawcli.config import QUALITY, Prediction, Smoothing
@@ -25,8 +26,8 @@ from abawcli.formats.tables import PROBABILITIES
 from abawcli.media.audio import read_audio
 from abawcli.media.frame import Frame
 from abawcli.media.video import read_frames
-from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
 from abawcli.models.heads import build_head, save_head
+from abawcli.models.metadata import HeadMetadata
 from abawcli.models.recipes import RECIPES, join_recipes
 from abawcli.stages.extract import extract_features
 from abawcli.stages.fuse import fuse_tables
@@ -125,10 +126,11 @@ def test_decoded_frames_are_not_kept(
 def windows(tmp_path: Path) -> Predictor:
     """A random dual-branch head on the embedded backbones, in windows of 12 frames."""
     torch.manual_seed(1)
-    about = Predictor(device="cpu").extractor.about
-    head = build_head("dual-branch", about, SMALL_DUAL)
-    about = about | {"smoothing": asdict(Smoothing(window_frames=5))}
-    save_head(tmp_path / "dual.safetensors", "dual-branch", head, SMALL_DUAL, about)
+    backbones = Predictor(device="cpu").extractor.backbones
+    head = build_head("dual-branch", backbones, SMALL_DUAL)
+    smoothing = Smoothing(window_frames=5)
+    metadata = HeadMetadata("dual-branch", asdict(SMALL_DUAL), backbones, smoothing)
+    save_head(tmp_path / "dual.safetensors", head, metadata)
     return Predictor(str(tmp_path / "dual.safetensors"), device="cpu")
 
 
@@ -184,9 +186,9 @@ def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):  # fmt: skip
         torch.manual_seed(seed)
         network = small_network(kind)
-        head = build_head(kind, extractor.about, network)
-        about = extractor.about | {"smoothing": asdict(smoothing)}
-        save_head(folder / f"{name}.safetensors", kind, head, network, about)
+        head = build_head(kind, extractor.backbones, network)
+        metadata = HeadMetadata(kind, asdict(network), extractor.backbones, smoothing)
+        save_head(folder / f"{name}.safetensors", head, metadata)
     return folder
 
 
@@ -254,9 +256,9 @@ def test_heads_that_smooth_differently(folds: Path, caplog: pytest.LogCaptureFix
 
 def test_heads_on_other_backbones_are_not_joined(folds: Path, tmp_path: Path) -> None:
     gated, other = folds / "gated.safetensors", tmp_path / "other.safetensors"
-    tensors, about = load_checkpoint(gated, "head")
-    about["audio"] |= {"encoder": "e" * 64}
-    save_checkpoint(other, tensors, about)
+    tensors, metadata = read_raw(gated)
+    metadata["audio"] |= {"encoder": "e" * 64}
+    write_raw(other, tensors, metadata)
     message = (
         rf"{gated} was trained on audio features of compact-voice .*, {other} on those of "
         r"compact-voice \(.*, eeeeeeeeeeee.*\); predict with each and join .* `abaw fuse`$"
@@ -264,7 +266,7 @@ def test_heads_on_other_backbones_are_not_joined(folds: Path, tmp_path: Path) ->
     with pytest.raises(UsageError, match=message):
         Predictor([str(gated), str(other)], device="cpu")
     # What a head does not look at does not matter.
-    assert join_recipes([str(folds / "seen.safetensors"), str(other)]).backbones["audio"]
+    assert join_recipes([str(folds / "seen.safetensors"), str(other)]).backbones.audio
 
 
 def test_an_encoder_without_a_head_is_not_averaged(folds: Path) -> None:
@@ -275,8 +277,8 @@ def test_an_encoder_without_a_head_is_not_averaged(folds: Path) -> None:
 
 
 def test_a_recipe_of_an_unknown_head(folds: Path, tmp_path: Path) -> None:
-    tensors, about = load_checkpoint(folds / "gated.safetensors", "head")
-    save_checkpoint(tmp_path / "x.safetensors", tensors, about | {"head": "giant"})
+    tensors, metadata = read_raw(folds / "gated.safetensors")
+    write_raw(tmp_path / "x.safetensors", tensors, metadata | {"head": "giant"})
     with pytest.raises(CheckpointError, match=r"x.safetensors describes no head .*: 'giant'"):
         Predictor(str(tmp_path / "x.safetensors"), device="cpu")
 
@@ -287,7 +289,7 @@ def test_bad_recipes(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_text("nothing")
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         Predictor(str(tmp_path / "x.safetensors"))
-    save_checkpoint(tmp_path / "h.safetensors", {"a": torch.zeros(1)}, {"kind": "training-state"})
+    write_raw(tmp_path / "h.safetensors", {"a": torch.zeros(1)}, {"kind": "training-state"})
     with pytest.raises(CheckpointError, match="a recipe is a head or an image encoder"):
         Predictor(str(tmp_path / "h.safetensors"))
 
@@ -337,9 +339,12 @@ def test_features_give_what_the_video_gives(tmp_path: Path) -> None:
     columns = ["frame", "time_s", "found", "source", "label", *PROBABILITIES, *QUALITY]
     direct, later = (predictor.predict_video(path)[columns] for path in (clip, features))
     pd.testing.assert_frame_equal(direct, later, atol=1e-6)
-    about = read_features(features).about
-    about["visual"]["encoder"] = "0" * 64
-    write_features(replace(read_features(features), about=about), features, {})
+    found = read_features(features)
+    assert found.metadata.backbones.visual
+    visual = replace(found.metadata.backbones.visual, sha256="0" * 64)
+    backbones = replace(found.metadata.backbones, visual=visual)
+    metadata = replace(found.metadata, backbones=backbones)
+    write_features(replace(found, metadata=metadata), features, {})
     with pytest.raises(CheckpointError, match="the head was trained on"):
         predictor.predict_video(features)
 

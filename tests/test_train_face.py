@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from raw_checkpoints import read_raw, write_raw
 from tiny_models import save_image_set, save_vision_backbone
 
 from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
-from abawcli.models.checkpoint import load_checkpoint
 from abawcli.models.encoder import load_encoder
 from abawcli.models.image_backbones import build_backbone
 from abawcli.stages.train_face import train_face_encoder
@@ -43,9 +43,9 @@ def run(
 def test_run_writes_encoder_metrics_and_config(images: Path, tmp_path: Path) -> None:
     history = run(images, tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    assert rows == history
+    assert rows == [result.to_json() for result in history]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    tensors, about = load_checkpoint(tmp_path / "run/encoder.safetensors", "encoder")
+    tensors, about = read_raw(tmp_path / "run/encoder.safetensors")
     assert about["backbone"] == str(images / "vit")
     assert about["result"] == max(rows, key=lambda row: row["macro_f1"])
     assert about["preprocess"]["size"] == 28
@@ -79,8 +79,8 @@ def test_interrupted_run_ends_with_the_same_weights(
 
 def test_the_ema_of_the_weights_is_kept(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run", replace(FAST, epochs=1, ema_decay=0.9))
-    kept, _ = load_checkpoint(tmp_path / "run/encoder.safetensors", "encoder")
-    state, _ = load_checkpoint(tmp_path / "run/last.safetensors", "training-state")
+    kept, _ = read_raw(tmp_path / "run/encoder.safetensors")
+    state, _ = read_raw(tmp_path / "run/last.safetensors")
     mean, last = (state[f"model.{k}.classifier.weight"] for k in ("ema.module", "network"))
     assert torch.equal(kept["classifier.weight"], mean.half())
     assert not torch.equal(mean, last)
@@ -124,7 +124,7 @@ def test_it_learns(images: Path, tmp_path: Path) -> None:
     config = replace(FAST, epochs=40, backbone_lr=3e-3, head_lr=1e-2, mixup_alpha=0.0, moe=None)
     quiet = replace(config.augmentation, jitter_p=0, padaug_p=0, erase_p=0)
     history = run(images, tmp_path / "run", replace(config, frozen_blocks=0, augmentation=quiet))
-    assert max(row["accuracy"] for row in history) >= 0.75
+    assert max(row.validation.accuracy for row in history if row.validation) >= 0.75
     encoder, _ = load_encoder(tmp_path / "run/encoder.safetensors", CPU)
     dark, bright = (np.full((1, 3, 32, 32, 3), level, np.uint8) for level in (20, 230))
     assert encoder.classify(dark).argmax() < encoder.classify(bright).argmax()
@@ -133,16 +133,16 @@ def test_it_learns(images: Path, tmp_path: Path) -> None:
 def test_compact_backbone(images: Path, tmp_path: Path) -> None:
     config = replace(default_training(COMPACT_FACE), epochs=2, batch_size=12)
     run(images, tmp_path / "run", config, COMPACT_FACE)
-    encoder, about = load_encoder(tmp_path / "run/encoder.safetensors", CPU)
-    assert about["backbone"] == COMPACT_FACE and about["preprocess"]["size"] == 44
+    encoder, metadata = load_encoder(tmp_path / "run/encoder.safetensors", CPU)
+    assert metadata.backbone == COMPACT_FACE and metadata.preprocess.size == 44
     probabilities = encoder.classify(np.zeros((2, 1, 48, 48, 3), np.uint8))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
 def test_features_of_several_scales_are_averaged(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run", replace(FAST, epochs=1))
-    encoder, about = load_encoder(tmp_path / "run/encoder.safetensors", CPU)
-    assert about["preprocess"]["crop_scales"] == [0.9, 1.2, 1.5]
+    encoder, metadata = load_encoder(tmp_path / "run/encoder.safetensors", CPU)
+    assert metadata.preprocess.crop_scales == (0.9, 1.2, 1.5)
     crops = np.random.default_rng(0).integers(0, 255, (2, 3, 32, 32, 3), dtype=np.uint8)
     apart = torch.stack([encoder.encode(crops[:, k : k + 1]) for k in range(3)])
     assert torch.allclose(encoder.encode(crops), apart.mean(dim=0), atol=1e-5)
@@ -228,18 +228,16 @@ def test_bad_input(images: Path, tmp_path: Path) -> None:
 
 
 def test_encoder_of_other_classes_is_refused(images: Path, tmp_path: Path) -> None:
-    from abawcli.models.checkpoint import save_checkpoint
-
     run(images, tmp_path / "run", replace(FAST, epochs=1))
     path = tmp_path / "run/encoder.safetensors"
-    tensors, about = load_checkpoint(path, "encoder")
-    save_checkpoint(path, tensors, about | {"backbone": COMPACT_FACE, "network": {"w": 1}})
+    tensors, about = read_raw(path)
+    write_raw(path, tensors, about | {"backbone": COMPACT_FACE, "network": {"w": 1}})
     with pytest.raises(CheckpointError, match="describes no backbone"):
         load_encoder(path, CPU)
-    save_checkpoint(path, tensors, about | {"classes": ["a", "b"]})
+    write_raw(path, tensors, about | {"classes": ["a", "b"]})
     with pytest.raises(CheckpointError, match="other classes"):
         load_encoder(path, CPU)
     del tensors["classifier.bias"]
-    save_checkpoint(path, tensors, about)
-    with pytest.raises(CheckpointError, match="does not fit the backbone"):
+    write_raw(path, tensors, about)
+    with pytest.raises(CheckpointError, match="does not fit its network"):
         load_encoder(path, CPU)

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from raw_checkpoints import read_raw
 from sample_features import (
+    AUDIO,
     NAMES,
     SMALL_DUAL,
     SMALL_GATED,
@@ -25,6 +27,7 @@ from abawcli.datasets.annotated import read_annotated
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.formats.abaw import read_annotation, write_annotation
 from abawcli.formats.features import read_features, write_features
+from abawcli.formats.metadata import Backbones
 from abawcli.models.heads import HEADS, load_head
 from abawcli.models.normalise import Moments
 from abawcli.stages.train_head import Files, hold_out, train_fusion_head
@@ -56,10 +59,11 @@ def run(files: Files, out: Path, head: str = "gated", **options: Any) -> list[di
 def test_run_writes_head_metrics_and_config(files: Files, tmp_path: Path) -> None:
     history = run(files, tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    assert rows == history and [row["epoch"] for row in rows] == [1, 2, 3]
-    _, about = load_head(tmp_path / "run/head.safetensors", CPU)
+    assert rows == [result.to_json() for result in history]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    _, about = read_raw(tmp_path / "run/head.safetensors")
     assert about["result"] == max(rows, key=lambda row: row["macro_f1"])
-    assert about["visual"] == VISUAL and about["head"] == "gated"
+    assert about["visual"] == VISUAL.to_json() and about["head"] == "gated"
     assert about["smoothing"] == asdict(Smoothing("median", 101, None, "logits"))
     data = about["data"]
     assert data["train"]["videos"] + data["valid"]["videos"] == len(NAMES)
@@ -183,14 +187,13 @@ def test_held_out_videos_are_whole_source_videos(files: Files) -> None:
 def test_given_videos_to_validate_on(files: Files, tmp_path: Path) -> None:
     valid = list_files(save_videos(tmp_path / "valid", ["g", "h"]))
     run(files, tmp_path / "run", valid_files=valid)
-    _, about = load_head(tmp_path / "run/head.safetensors", CPU)
+    _, about = read_raw(tmp_path / "run/head.safetensors")
     assert about["data"]["train"]["videos"] == len(NAMES)
     assert about["data"]["valid"]["videos"] == 2
     with pytest.raises(InputError, match="a is to be trained on and to be validated on"):
         run(files, tmp_path / "run2", valid_files=files)
-    other = list_files(
-        save_videos(tmp_path / "o", ["g"], visual=VISUAL | {"backbone": "big", "encoder": "0" * 64})
-    )
+    big = Backbones(replace(VISUAL, name="big", sha256="0" * 64), AUDIO)
+    other = list_files(save_videos(tmp_path / "o", ["g"], backbones=big))
     with pytest.raises(InputError, match="to validate on: visual features of big"):
         run(files, tmp_path / "run2", valid_files=other)
 
@@ -213,10 +216,10 @@ def test_a_class_absent_from_training(
 
 
 def test_one_modality_alone(tmp_path: Path) -> None:
-    files = list_files(save_videos(tmp_path, NAMES, audio=None))
+    files = list_files(save_videos(tmp_path, NAMES, backbones=Backbones(VISUAL)))
     with pytest.raises(InputError, match="the head 'gated' needs audio features"):
         run(files, tmp_path / "run")
-    assert run(files, tmp_path / "run", "visual")[-1]["macro_f1"] > 0.3
+    assert run(files, tmp_path / "run", "visual")[-1].macro_f1 > 0.3
 
 
 def without(path: Path, modality: str) -> None:
@@ -231,7 +234,7 @@ def test_videos_without_sound_or_faces(files: Files, tmp_path: Path) -> None:
     without(features[0], "audio")
     without(features[1], "visual")
     without(features[1], "audio")
-    assert np.isfinite(run(files, tmp_path / "run")[-1]["loss"])
+    assert np.isfinite(run(files, tmp_path / "run")[-1].loss)
     for path in features:
         without(path, "audio")
     with pytest.raises(InputError, match="no training frame has audio features"):
@@ -276,15 +279,15 @@ def classify(path: Path, **options: Any) -> Any:
 
 def test_the_dual_branch_learns_with_either_modality(files: Files, tmp_path: Path) -> None:
     history = run(files, tmp_path / "run", "dual-branch", config=replace(DUAL, epochs=10))
-    assert history[-1]["loss"] < history[0]["loss"] / 2
+    assert history[-1].loss < history[0].loss / 2
     truth = np.repeat(np.arange(8), 10)
-    for options in ({}, {"missing": 0.6}, {"audio": None}):
+    for options in ({}, {"missing": 0.6}, {"backbones": Backbones(VISUAL)}):
         found = classify(tmp_path / "run/head.safetensors", **options)
         assert (found == truth).mean() > 0.7
-    _, about = load_head(tmp_path / "run/head.safetensors", CPU)
+    _, about = read_raw(tmp_path / "run/head.safetensors")
     assert about["network"] == asdict(SMALL_DUAL)
     assert about["smoothing"] == asdict(Smoothing())
-    assert about["result"] == max(history, key=lambda row: row["macro_f1"])
+    assert about["result"] == max(history, key=lambda row: row.macro_f1 or 0).to_json()
 
 
 def test_interrupted_dual_branch_ends_with_the_same_weights(files: Files, tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from media_files import counting_picture, write_media
+from raw_checkpoints import read_raw
 from sounds import make_bursts, save_sound_set
 
 from abawcli.config import NO_SOUND_AUGMENTATION, VoiceTraining
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.formats.manifest import LabelledSounds, read_sound_manifest
-from abawcli.models.checkpoint import load_checkpoint
 from abawcli.models.voice import load_voice_encoder
 from abawcli.stages.train_voice import train_voice_encoder
 from abawcli.training import voice_task
@@ -40,12 +40,13 @@ def test_run_writes_encoder_metrics_and_config(sounds: Path, tmp_path: Path) -> 
     said: list[str] = []
     history = run(sounds, tmp_path / "run", progress=lambda done, total, what: said.append(what))
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == history
-    assert [row["epoch"] for row in history] == [1, 2, 3]
-    assert history[0]["corpora"].keys() == {"a", "b"}
-    assert history[0]["macro_f1"] == pytest.approx(np.mean([*history[0]["corpora"].values()]))
-    tensors, about = load_checkpoint(tmp_path / "run/encoder.safetensors", "voice-encoder")
-    assert about["result"] == max(history, key=lambda row: row["macro_f1"])
+    assert [json.loads(line) for line in lines] == [result.to_json() for result in history]
+    assert [result.epoch for result in history] == [1, 2, 3]
+    first = history[0].validation
+    assert first and first.corpora and first.corpora.keys() == {"a", "b"}
+    assert first.macro_f1 == pytest.approx(np.mean([*first.corpora.values()]))
+    tensors, about = read_raw(tmp_path / "run/encoder.safetensors")
+    assert about["result"] == max(history, key=lambda row: row.macro_f1 or 0).to_json()
     assert about["data"]["manifest"] == "manifest.csv"
     assert tensors["backbone.stem.0.weight"].dtype == torch.float16
     assert json.loads((tmp_path / "run/config.json").read_text())["training"]["epochs"] == 3
@@ -94,7 +95,7 @@ def test_it_learns_classes_and_speech_detection(sounds: Path, tmp_path: Path) ->
         augmentation=replace(NO_SOUND_AUGMENTATION, gain_db=(-10.0, 0.0)),
     )  # fmt: skip
     history = run(sounds, tmp_path / "run", config)
-    assert history[-1]["accuracy"] == 1.0
+    assert history[-1].validation and history[-1].validation.accuracy == 1.0
     encoder, _ = load_voice_encoder(tmp_path / "run/encoder.safetensors", CPU)
     high = encoder.encode(make_bursts(800, 2.0, seed=99))
     voice = encoder.has_voice(high)

@@ -36,8 +36,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_features_are_of_three_scales_and_every_frame(run: Path) -> None:
     found = read_features(run / "features" / "expressions.safetensors")
     assert len(found.frame) == 300 and found.has_visual.all() and found.has_audio.all()
-    assert found.about["visual"]["preprocess"]["crop_scales"] == [0.9, 1.2, 1.5]
-    assert found.about["audio"]["layers"] == "last2"
+    visual, audio = found.metadata.backbones.visual, found.metadata.backbones.audio
+    assert visual and visual.preprocess and visual.preprocess.crop_scales == (0.9, 1.2, 1.5)
+    assert audio and audio.layers == "last2"
 
 
 def test_the_head_is_a_recipe_that_finds_its_backbones(run: Path) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from raw_checkpoints import write_raw
 from sounds import make_bursts
 
 from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE
 from abawcli.errors import CheckpointError
 from abawcli.labels import CLASSES
 from abawcli.media.audio import read_audio
-from abawcli.models.checkpoint import save_checkpoint
 from abawcli.models.recipes import WEIGHTS
 from abawcli.models.voice import (
     CompactVoice,
@@ -92,13 +92,13 @@ def save_network(path: Path, **changes: Any) -> Path:
     network = VoiceNetwork(CompactVoice((2, 4, 4, 8), 16))
     about = {"kind": "voice-encoder", "network": network.backbone.shape, "classes": list(CLASSES)}
     tensors = {k: v for k, v in network.state_dict().items() if k not in changes.get("lost", ())}
-    save_checkpoint(path, tensors, about | {k: v for k, v in changes.items() if k != "lost"})
+    write_raw(path, tensors, about | {k: v for k, v in changes.items() if k != "lost"})
     return path
 
 
 def test_encoder_of_a_file(tmp_path: Path) -> None:
-    encoder, about = load_voice_encoder(save_network(tmp_path / "v.safetensors"), CPU)
-    assert about["network"] == {"widths": [2, 4, 4, 8], "dim": 16}
+    encoder, metadata = load_voice_encoder(save_network(tmp_path / "v.safetensors"), CPU)
+    assert metadata.network == {"widths": [2, 4, 4, 8], "dim": 16}
     features = encoder.encode(make_bursts(300))
     assert features.shape == (19, 16) and encoder.dim == 16
     assert encoder.has_voice(features).shape == (19,)
@@ -127,9 +127,11 @@ def embedded() -> VoiceEncoder:
 
 def test_embedded_weights_are_small_and_described() -> None:
     assert EMBEDDED.stat().st_size < 4e6
-    _, about = load_voice_encoder(EMBEDDED, CPU)
-    assert about["backbone"] == COMPACT_VOICE and about["result"]["macro_f1"] > 0.45
-    assert 0.1 < about["result"]["temperature"] < 10
+    _, metadata = load_voice_encoder(EMBEDDED, CPU)
+    assert metadata.training and metadata.training.result
+    validation = metadata.training.result.validation
+    assert validation and validation.macro_f1 > 0.45 and validation.temperature
+    assert 0.1 < validation.temperature < 10
 
 
 @pytest.mark.parametrize("kind", NON_SPEECH)

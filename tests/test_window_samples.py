@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_features import AUDIO, VISUAL
+from sample_features import BACKBONES
 
 from abawcli.datasets.annotated import AnnotatedFeatures, VideoSet
 from abawcli.training.window_samples import WindowSamples, drop_modalities, swap_audio
@@ -26,7 +26,7 @@ def make_videos(lengths: list[int], seed: int = 0, share: float = 0.8) -> VideoS
         has_visual=rng.random(rows) < share,
         has_audio=rng.random(rows) < share,
         labels=np.where(rng.random(rows) < share, rng.integers(0, 8, rows), -1),
-        about={"visual": VISUAL, "audio": AUDIO},
+        backbones=BACKBONES,
     )
     return VideoSet(data, frozenset(name for name in data.names if name != "v1"))
 

@@ -10,6 +10,7 @@ import transformers
 
 from abawcli.labels import CLASSES
 from abawcli.models.checkpoint import save_checkpoint
+from abawcli.models.metadata import VoiceEncoderMetadata
 from abawcli.models.voice import CompactVoice, VoiceNetwork
 
 KINDS = {
@@ -75,8 +76,7 @@ def save_voice_encoder(path: Path) -> Path:
     torch.manual_seed(0)
     network = VoiceNetwork(CompactVoice(widths=(4, 4, 4, 4), dim=8))
     torch.nn.init.constant_(network.classifier.voice.bias, 100)
-    about = {"kind": "voice-encoder", "classes": list(CLASSES), "network": network.backbone.shape}
-    save_checkpoint(path, network.state_dict(), about)
+    save_checkpoint(path, network.state_dict(), VoiceEncoderMetadata(network.backbone.shape))
     return path
 
 

@@ -1,7 +1,7 @@
 """What the commands of `abaw train` share: options of a configuration's fields, the result."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import click
 from abawcli.cli.console import print_table
 from abawcli.cli.options import Command
 from abawcli.cli.outputs import refuse_stdout
+from abawcli.models.metadata import EpochResult
 
 RATE = click.FloatRange(min=0)
 SHARE = click.FloatRange(0, 1)
@@ -52,16 +53,17 @@ def is_silent() -> bool:
     return os.environ.get("RANK", "0") != "0"
 
 
-def print_best(history: list[dict[str, Any]], checkpoint: Path) -> None:
+def print_best(history: Sequence[EpochResult], checkpoint: Path) -> None:
     """Print the figures of the best epoch to stderr."""
-    best = max(history, key=lambda row: row["macro_f1"])
-    corpora = best.get("corpora", {})
+    validated = [(result.epoch, result.validation) for result in history if result.validation]
+    epoch, best = max(validated, key=lambda pair: pair[1].macro_f1)
+    corpora = best.corpora or {}
     named = corpora if len(corpora) > 1 else {}
     print_table(
-        f"{checkpoint}: epoch {best['epoch']} of {len(history)}",
+        f"{checkpoint}: epoch {epoch} of {len(history)}",
         ["class", "F1"],
-        [[name, f"{value:.3f}"] for name, value in best["f1"].items()]
+        [[name, f"{value:.3f}"] for name, value in best.f1.items()]
         + [[f"macro-F1 {name}", f"{value:.3f}"] for name, value in named.items()]
-        + [["macro-F1", f"{best['macro_f1']:.3f}"], ["accuracy", f"{best['accuracy']:.3f}"]],
+        + [["macro-F1", f"{best.macro_f1:.3f}"], ["accuracy", f"{best.accuracy:.3f}"]],
         stderr=True,
     )

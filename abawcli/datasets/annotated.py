@@ -18,14 +18,9 @@ from numpy.typing import NDArray
 from abawcli.datasets.pairing import Annotation, Intervals, read_truth
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation
-from abawcli.formats.features import (
-    MODALITIES,
-    Features,
-    identify_backbone,
-    name_backbone,
-    read_features,
-)
+from abawcli.formats.features import Features, read_features
 from abawcli.formats.inputs import check_input, place_inputs, warn_left_out
+from abawcli.formats.metadata import MODALITIES, Backbones
 from abawcli.formats.names import compose_name, name_place
 from abawcli.formats.tables import TABLE_SUFFIXES
 from abawcli.labels import IGNORE
@@ -46,7 +41,7 @@ class AnnotatedFeatures:
     has_visual: NDArray[np.bool_]  # (N,)
     has_audio: NDArray[np.bool_]  # (N,)
     labels: Labels  # (N,) -1: not annotated
-    about: dict[str, Any]  # how `visual` and `audio` were made
+    backbones: Backbones  # that made `visual` and `audio`
 
     def videos(self) -> Iterator[tuple[str, slice]]:
         """Yield every video's name and rows."""
@@ -125,7 +120,7 @@ def read_annotated(
         starts=np.cumsum([0, *map(len, labels)]),
         **{name: join(name) for name in ("time_s", *MODALITIES, "has_visual", "has_audio")},
         labels=np.concatenate(labels),
-        about={name: taken[0].about.get(name) for name in MODALITIES},
+        backbones=taken[0].metadata.backbones,
     )
 
 
@@ -134,32 +129,28 @@ def _read_tracks(paths: Iterable[str | Path]) -> dict[Track, Features]:
     for path in map(Path, paths):
         check_input(path)
         features = read_features(path)
+        metadata = features.metadata
         if tracks:
-            check_alike(next(iter(tracks.values())).about, features.about, str(path))
-        video = compose_name(str(features.about.get("video")))
-        track = video, str(features.about.get("subject"))
+            first = next(iter(tracks.values())).metadata
+            check_alike(first.backbones, metadata.backbones, str(path))
+        track = compose_name(metadata.video), metadata.subject
         if track in tracks:
             raise InputError(f"{path}: another file has features of {track[0]}, {track[1]}, too")
         tracks[track] = features
     return tracks
 
 
-def check_alike(first: Mapping[str, Any], second: Mapping[str, Any], name: str) -> None:
+def check_alike(first: Backbones, second: Backbones, name: str) -> None:
     """Make sure that the features called `name` were made as the first ones were.
-
-    Both are given by their descriptions.
 
     Raises:
         InputError: other backbones, weights or widths.
     """
-    for modality in MODALITIES:
-        there, here = first.get(modality), second.get(modality)
-        if identify_backbone(here) != identify_backbone(there):
-            raise InputError(
-                f"{name}: {modality} features of {name_backbone(here)}, and the others are of "
-                f"{name_backbone(there)}; "
-                "extract all with the same backbones"
-            )
+    if modality := first.find_difference(second):
+        raise InputError(
+            f"{name}: {modality} features of {second.name(modality)}, and the others are of "
+            f"{first.name(modality)}; extract all with the same backbones"
+        )
 
 
 def _name_annotations(paths: Iterable[str | Path]) -> dict[str, Annotation | Path]:

@@ -29,7 +29,7 @@ import pyarrow.parquet
 from abawcli.config import QUALITY
 from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.atomic import write_whole
-from abawcli.formats.tensors import parse_object
+from abawcli.formats.json_values import parse_object
 
 FACES_NAME = "faces.parquet"
 TRACKS_NAME = "tracks.parquet"

@@ -1,6 +1,6 @@
 """Feature files: what the backbones say of one subject of one video, a row a decoded frame.
 
-safetensors with the arrays of `Features`; the header's entry `abaw` is the JSON of `about`:
+safetensors with the arrays of `Features`; the header's entry `abaw` is the JSON of its metadata:
 
     format, kind, abawcli   1, "features", and the version that wrote them
     video, subject          the video's name; what was asked for, or a track's number
@@ -10,10 +10,8 @@ safetensors with the arrays of `Features`; the header's entry `abaw` is the JSON
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
 import numpy as np
@@ -23,8 +21,10 @@ from safetensors.numpy import save_file
 from abawcli import __version__
 from abawcli.config import QUALITY
 from abawcli.errors import InputError
+from abawcli.formats.json_values import JsonObject
+from abawcli.formats.metadata import MODALITIES, FeaturesMetadata
 from abawcli.formats.provenance import Provenance, write_result
-from abawcli.formats.tensors import METADATA_KEY, open_tensors, read_description, saving_tensors
+from abawcli.formats.tensors import METADATA_KEY, open_tensors, read_header, saving_tensors
 
 FORMAT = 1  # raised when a reader of the older files would go wrong
 KIND = "features"
@@ -39,14 +39,6 @@ TYPES: dict[str, type[np.generic]] = {
     "box": np.float32,
     "face_score": np.float32,
     "quality": np.float32,
-}
-MODALITIES = ("visual", "audio")
-# What every description has, and of which kind.
-DESCRIBED: dict[str, type | UnionType] = {
-    "video": str,
-    "subject": str,
-    "visual": dict | None,
-    "audio": dict | None,
 }
 
 
@@ -63,7 +55,7 @@ class Features:
     box: NDArray[np.float32]  # (T, 4) x, y, w, h in pixels; NaN where there is none
     face_score: NDArray[np.float32]  # (T,) NaN likewise
     quality: NDArray[np.float32]  # (T, 4) the columns of `config.QUALITY`; NaN likewise
-    about: dict[str, Any]  # JSON
+    metadata: FeaturesMetadata
 
 
 def round_features(features: NDArray[np.float32]) -> NDArray[np.float16]:
@@ -75,8 +67,6 @@ def round_features(features: NDArray[np.float32]) -> NDArray[np.float16]:
 def write_features(features: Features, path: str | Path, provenance: Provenance) -> None:
     """Write features, whole or not at all, with their provenance beside them.
 
-    `about` is completed by format, kind and version.
-
     Raises:
         InputError: features of a row that has them are no finite numbers.
         OutputError: the place cannot be written.
@@ -84,12 +74,12 @@ def write_features(features: Features, path: str | Path, provenance: Provenance)
     path = Path(path)
     for name in MODALITIES:
         _check_finite(path, features, name, getattr(features, f"has_{name}"))
-    about = {"format": FORMAT, "kind": KIND, "abawcli": __version__} | features.about
+    header = {"format": FORMAT, "kind": KIND, "abawcli": __version__} | features.metadata.to_json()
     arrays = {
         name: np.ascontiguousarray(getattr(features, name), kind) for name, kind in TYPES.items()
     }
     with write_result(path, provenance) as temporary, saving_tensors():
-        save_file(arrays, temporary, {METADATA_KEY: json.dumps(about)})
+        save_file(arrays, temporary, {METADATA_KEY: json.dumps(header)})
 
 
 def read_features(path: str | Path) -> Features:
@@ -101,33 +91,28 @@ def read_features(path: str | Path) -> Features:
     """
     path = Path(path)
     with open_tensors(path, "np") as file:
-        about = _read_about(path, file)
+        metadata = FeaturesMetadata.from_json(_read_header(path, file), path)
         arrays = {name: file.get_tensor(name) for name in TYPES if name in file.keys()}  # noqa: SIM118
     if "quality" not in arrays and "frame" in arrays:  # a file of an older version
         arrays["quality"] = np.full((len(arrays["frame"]), len(QUALITY)), np.nan, np.float32)
     _check_arrays(path, arrays)
-    features = Features(**arrays, about=about)
+    features = Features(**arrays, metadata=metadata)
     for name in MODALITIES:
         _check_modality(path, features, name)
     return features
 
 
-def _read_about(path: Path, file: Any) -> dict[str, Any]:
-    about = read_description(path, file) or {}
-    if about.get("kind") != KIND:
-        holds = f"holds {about['kind']!r}" if "kind" in about else "has no description of abaw"
+def _read_header(path: Path, file: Any) -> JsonObject:
+    header = read_header(path, file) or {}
+    if header.get("kind") != KIND:
+        holds = f"holds {header['kind']!r}" if "kind" in header else "has no metadata of abaw"
         raise InputError(f"{path} {holds}; features come from `abaw extract`")
-    if not isinstance(about.get("format"), int) or about["format"] > FORMAT:
+    if not isinstance(header.get("format"), int) or header["format"] > FORMAT:
         raise InputError(
-            f"{path} is of format {about.get('format')!r}, this version reads up to {FORMAT}: "
+            f"{path} is of format {header.get('format')!r}, this version reads up to {FORMAT}: "
             "upgrade abawcli"
         )
-    for name, kind in DESCRIBED.items():
-        if not isinstance(about.get(name), kind):
-            raise InputError(
-                f"{path}: its description says {about.get(name)!r} of {name}; extract it again"
-            )
-    return about
+    return header
 
 
 def _check_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
@@ -159,12 +144,12 @@ def _check_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def _check_modality(path: Path, features: Features, name: str) -> None:
-    """Check a modality's features against its description and mask."""
+    """Check a modality's features against its backbone and mask."""
     values: NDArray[np.float16] = getattr(features, name)
-    described = features.about.get(name)
-    dim = described.get("dim") if isinstance(described, dict) else 0
+    backbone = features.metadata.backbones.get(name)
+    dim = backbone.dim if backbone else 0
     if values.shape[1] != dim:
-        raise InputError(f"{path}: {name} is {values.shape[1]} wide, its description says {dim}")
+        raise InputError(f"{path}: {name} is {values.shape[1]} wide, its metadata says {dim}")
     _check_finite(path, features, name, np.ones(len(values), bool))
 
 
@@ -177,37 +162,3 @@ def _check_finite(path: Path, features: Features, name: str, rows: NDArray[np.bo
             f"{path}: the {name} features of frame {frame} are no finite numbers "
             f"({int(bad.sum())} such rows); extract them again"
         )
-
-
-def name_backbone(described: Mapping[str, Any] | None) -> str:
-    """Say for a reader which backbone made features."""
-    if not described:
-        return "none"
-    encoder = str(described.get("encoder") or "no encoder")[:12]
-    layers = f", layers {described['layers']}" if described.get("layers") else ""
-    return f"{described.get('backbone')} ({described.get('dim')} wide, {encoder}{layers})"
-
-
-def identify_backbone(described: Mapping[str, Any] | None) -> tuple[Any, ...]:
-    """Return what has to agree for features of two descriptions to fit each other.
-
-    A backbone is its weights, by their sha256, whatever the folder is called that they were read
-    from; by its name only where the hash is not known. Not the number format: a head's
-    probabilities differ by less than 0.02 between them (docs/models.md); a check
-    at load bounds that.
-    """
-    if not described:
-        return ()
-    weights = described.get("encoder") or described.get("backbone")
-    return weights, described.get("dim"), described.get("layers")
-
-
-def drop_spelling(described: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return a description without the names by which its weights were found, if it has their hash.
-
-    What is left tells whether work was done with the same backbone, wherever its folder stood.
-    """
-    if described is None:
-        return None
-    spelling = ("backbone", "place") if described.get("encoder") else ()
-    return {key: value for key, value in described.items() if key not in spelling}

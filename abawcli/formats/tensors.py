@@ -1,6 +1,5 @@
-"""safetensors files with a JSON description in the header: features and weights."""
+"""safetensors files with metadata in the header, as JSON: features and weights."""
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -11,8 +10,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from abawcli.errors import InputError, explain_os_error
+from abawcli.formats.json_values import JsonObject, parse_object
 
-METADATA_KEY = "abaw"  # of the description in the header
+METADATA_KEY = "abaw"  # of the metadata in the header
 _OS_CODE = re.compile(r"\b(?:code:|os error) (\d+)")  # how safetensors words an error of the system
 
 
@@ -48,23 +48,8 @@ def saving_tensors() -> Iterator[None]:
         raise
 
 
-def parse_object(text: str | bytes) -> dict[str, Any]:
-    """Return a JSON object.
-
-    Raises:
-        ValueError: it is something else, or nested deeper than can be read.
-    """
-    try:
-        value = json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"it is a {type(value).__name__}, not an object")
-    return value
-
-
-def read_description(path: str | Path, file: Any) -> dict[str, Any] | None:
-    """Return the description in the header of an open file; None where there is none.
+def read_header(path: str | Path, file: Any) -> JsonObject | None:
+    """Return the metadata in the header of an open file; None where there is none.
 
     Raises:
         InputError: it is no JSON object.
@@ -74,4 +59,4 @@ def read_description(path: str | Path, file: Any) -> dict[str, Any] | None:
     try:
         return None if text is None else parse_object(text)
     except ValueError as error:
-        raise InputError(f"{path} has a damaged description: {error}") from error
+        raise InputError(f"{path} has damaged metadata: {error}") from error

@@ -7,6 +7,7 @@ Sound is heard in chunks of 20 s that overlap: of each chunk only the steps are 
 import logging
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from abawcli.config import (
 )
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.hashing import hash_file
-from abawcli.models.checkpoint import find_place
+from abawcli.formats.metadata import AudioBackboneMetadata
+from abawcli.models.checkpoint import find_path
 from abawcli.models.image_backbones import hash_pretrained, load_pretrained
 from abawcli.models.precision import cast_inputs, lower_weights
 from abawcli.models.recipes import find_weights
@@ -58,7 +60,7 @@ class AudioBackbone(nn.Module):
         self.step_s = step_samples / AUDIO_RATE_HZ
         self.context_s = 1.0  # of sound that a step should have on both sides
         self.sha256: str | None = None  # of the weights
-        self.place = name  # to load it from
+        self.path = name  # to load it from
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map sound (B, N), full scale 1.0, to features (B, S, dim)."""
@@ -80,15 +82,9 @@ class AudioBackbone(nn.Module):
         features: Tensor = self(noise.to(next(self.parameters()).device))[0]
         return features
 
-    def describe(self) -> dict[str, Any]:
-        """Return what features depend on, JSON-like."""
-        return {
-            "backbone": self.name,
-            "encoder": self.sha256,
-            "place": self.place,
-            "dim": self.dim,
-            "layers": None,
-        }
+    def describe(self) -> AudioBackboneMetadata:
+        """Return what features depend on."""
+        return AudioBackboneMetadata(self.name, self.dim, self.sha256, self.path)
 
 
 class CompactVoiceBackbone(AudioBackbone):
@@ -155,9 +151,9 @@ class TransformerBackbone(AudioBackbone):
         self.network.feature_extractor.float()
         self.network.feature_projection.register_forward_pre_hook(cast_inputs)
 
-    def describe(self) -> dict[str, Any]:
-        """Return what features depend on, JSON-like."""
-        return super().describe() | {"layers": self.layers, "normalise": self.normalise}
+    def describe(self) -> AudioBackboneMetadata:
+        """Return what features depend on."""
+        return replace(super().describe(), layers=self.layers, normalise=self.normalise)
 
 
 def choose_layers(layers: str, count: int) -> range:
@@ -184,7 +180,7 @@ def load_voice_backbone(path: str | Path) -> AudioBackbone:
     path = Path(path)
     encoder, _ = load_voice_encoder(path, CPU)
     backbone = CompactVoiceBackbone(encoder)
-    backbone.sha256, backbone.place = hash_file(path), find_place(str(path))
+    backbone.sha256, backbone.path = hash_file(path), find_path(str(path))
     return backbone
 
 
@@ -207,7 +203,7 @@ def build_audio_backbone(name: str, layers: str = AudioFeatures.layers) -> Audio
     """
     if name in AUDIO_BACKBONES:
         backbone = AUDIO_BACKBONES[name]()
-        backbone.place = name
+        backbone.path = name
         return backbone
     if Path(name).suffix == ".safetensors":
         return load_voice_backbone(Path(name))
@@ -216,5 +212,5 @@ def build_audio_backbone(name: str, layers: str = AudioFeatures.layers) -> Audio
         kind = network.config.model_type
         raise CheckpointError(f"{name!r} is no sound backbone that is known here but {kind!r}")
     backbone = TransformerBackbone(name, network, bool(processor.get("do_normalize", True)), layers)
-    backbone.sha256, backbone.place = hash_pretrained(name), find_place(name)
+    backbone.sha256, backbone.path = hash_pretrained(name), find_path(name)
     return backbone

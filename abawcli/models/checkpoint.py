@@ -1,7 +1,7 @@
-"""Self-describing weight files: safetensors with a JSON description in the header.
+"""Self-describing weight files: safetensors with metadata in the header, as JSON.
 
-The description says what the weights are (`kind`, `backbone`), how their input is prepared and
-where they come from, so that loading needs nothing but the file. No pickle.
+The metadata (`models.metadata`) says what the weights are, how their input is prepared and where
+they come from, so that loading needs nothing but the file. No pickle.
 """
 
 import json
@@ -17,27 +17,29 @@ from torch import nn
 
 from abawcli.errors import AbawError, CheckpointError, InputError
 from abawcli.formats.atomic import write_whole
-from abawcli.formats.tensors import METADATA_KEY, open_tensors, read_description, saving_tensors
+from abawcli.formats.json_values import JsonObject
+from abawcli.formats.tensors import METADATA_KEY, open_tensors, read_header, saving_tensors
+from abawcli.models.metadata import CheckpointMetadata
 
-FORMAT = 1  # raised when a reader of the older description would go wrong
+FORMAT = 1  # raised when a reader of the older metadata would go wrong
 Network = TypeVar("Network", bound=nn.Module)
+Metadata = TypeVar("Metadata", bound=CheckpointMetadata)
+Tensors = Mapping[str, torch.Tensor]
 
 
-def save_checkpoint(
-    path: str | Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]
-) -> None:
-    """Write tensors and their description to `path`, whole or not at all.
+def save_checkpoint(path: str | Path, tensors: Tensors, metadata: CheckpointMetadata) -> None:
+    """Write tensors and their metadata to `path`, whole or not at all.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the path cannot be written.
     """
     path = Path(path)
-    header = {METADATA_KEY: json.dumps({"format": FORMAT} | about)}
+    header = {METADATA_KEY: json.dumps({"format": FORMAT} | metadata.to_json())}
     with write_whole(path) as temporary, saving_tensors():
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, header)
 
 
-def halve_matrices(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def halve_matrices(tensors: Tensors) -> dict[str, torch.Tensor]:
     """Return weights with matrices in half precision: half the size, for less than a score tells.
 
     Vectors (biases, means, deviations) are few, and stay as they are.
@@ -45,19 +47,47 @@ def halve_matrices(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
     return {name: v.half() if v.ndim > 1 else v for name, v in tensors.items()}
 
 
-def load_checkpoint(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Return the tensors and the description of a checkpoint of the given kind.
+def load_checkpoint(
+    path: str | Path, record: type[Metadata]
+) -> tuple[dict[str, torch.Tensor], Metadata]:
+    """Return the tensors and the metadata of a checkpoint of the kind that a record is of.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint of abaw, of a newer format, or of
-            another kind than asked for.
+        CheckpointError: as `read_metadata`.
     """
     path = Path(path)
-    about = describe_checkpoint(path)
-    if about.get("kind") != kind:
-        raise CheckpointError(f"{path} holds {about.get('kind')!r} weights, {kind!r} is needed")
+    metadata = read_metadata(path, record)
     with _open_checkpoint(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+
+
+def read_metadata(path: str | Path, record: type[Metadata]) -> Metadata:
+    """Return a checkpoint's metadata without reading its weights.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint of abaw, of a newer format, of another
+            kind than asked for, or a value is missing or of another kind.
+    """
+    path = Path(path)
+    header = _read_header(path)
+    if header.get("kind") != record.kind:
+        raise CheckpointError(
+            f"{path} holds {header.get('kind')!r} weights, {record.kind!r} is needed"
+        )
+    try:
+        return record.from_json(header, path)
+    except InputError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def read_kind(path: str | Path) -> str | None:
+    """Return what a checkpoint holds: `encoder`, `head` and the like; None where it says nothing.
+
+    Raises:
+        CheckpointError: no such file, or not a checkpoint that this version can read.
+    """
+    kind = _read_header(Path(path)).get("kind")
+    return None if kind is None else str(kind)
 
 
 @contextmanager
@@ -69,58 +99,80 @@ def _open_checkpoint(path: Path) -> Iterator[Any]:
         raise CheckpointError(str(error)) from error
 
 
-def describe_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return a checkpoint's description without reading its weights.
-
-    Raises:
-        CheckpointError: no such file, or not a checkpoint that this version can read.
-    """
-    path = Path(path)
+def _read_header(path: Path) -> JsonObject:
     with _open_checkpoint(path) as file:
-        about = read_description(path, file)
-    if about is None:
+        header = read_header(path, file)
+    if header is None:
         raise CheckpointError(
-            f"{path} has no description of abaw in its header; "
+            f"{path} has no metadata of abaw in its header; "
             "checkpoints come from `abaw train`, backbones are given by folder or hub name"
         )
-    if not isinstance(about.get("format"), int) or about["format"] > FORMAT:
+    if not isinstance(header.get("format"), int) or header["format"] > FORMAT:
         raise CheckpointError(
-            f"{path} is of format {about.get('format')!r}, this version reads up to {FORMAT}: "
+            f"{path} is of format {header.get('format')!r}, this version reads up to {FORMAT}: "
             "upgrade abawcli"
         )
-    return about
+    return header
 
 
 def load_network(
     path: str | Path,
-    checkpoint: tuple[Mapping[str, torch.Tensor], Mapping[str, Any]],
+    tensors: Tensors,
+    shape: JsonObject,
     build: Callable[[], Network],
     what: str,
 ) -> Network:
     """Build the network that a loaded checkpoint describes, and give it the checkpoint's weights.
 
-    It is first built without memory: a description may claim any size, and is refused if the
-    file's weights are not of that size. `what` it is goes into messages.
+    It is first built without memory: metadata may claim any size, and is refused if the file's
+    weights are not of that size.
+
+    Args:
+        path: of the checkpoint.
+        tensors: its weights.
+        shape: what its metadata says of the network.
+        build: makes the network.
+        what: is built, for messages.
 
     Raises:
-        CheckpointError: the description is of nothing known here, or the weights do not fit it.
+        CheckpointError: the metadata is of nothing known here, or the weights do not fit it.
     """
     path = Path(path)
-    tensors, about = checkpoint
-    held, claimed = sum(v.numel() for v in tensors.values()), _find_largest(about.get("network"))
+    held, claimed = sum(v.numel() for v in tensors.values()), _find_largest(shape)
     if claimed > held:  # as a number of layers, these would take for ever even without memory
         raise CheckpointError(f"{path} describes a size of {claimed:,}, and holds {held:,} numbers")
     try:
         with torch.device("meta"):
-            build().load_state_dict(tensors, assign=True)
-        network = build()
-        network.load_state_dict(tensors)
-    except (AbawError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as e:
-        raise CheckpointError(f"{path} describes no {what} known here: {e!r}") from e
+            empty = build()
+    except (
+        AbawError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
+        raise CheckpointError(f"{path} describes no {what} known here: {error!r}") from error
+    load_into(empty, tensors, path, assign=True)
+    network = build()
+    load_into(network, tensors, path)
+    return network
+
+
+def load_into(
+    module: nn.Module, tensors: Tensors, path: str | Path, *, assign: bool = False
+) -> None:
+    """Give a module the weights of the file at `path`; with `assign` as they are, uncopied.
+
+    Raises:
+        CheckpointError: they are not those of such a module.
+    """
+    try:
+        module.load_state_dict(tensors, assign=assign)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(f"{path} does not fit the {what}: {reason}") from error
-    return network
+        raise CheckpointError(f"{path} does not fit its network: {reason}") from error
 
 
 def _find_largest(value: Any) -> int:
@@ -132,6 +184,6 @@ def _find_largest(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
-def find_place(name: str) -> str:
+def find_path(name: str) -> str:
     """Return a name by which weights are found again from anywhere: a path becomes absolute."""
     return os.path.abspath(name) if os.path.exists(name) else name

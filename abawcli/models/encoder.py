@@ -1,8 +1,6 @@
 """An image encoder: crops in, features out, and probabilities where it was trained for them."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +10,9 @@ from torch import Tensor, nn
 from abawcli.config import COMPACT_FACE
 from abawcli.errors import CheckpointError
 from abawcli.formats.hashing import hash_file
-from abawcli.labels import CLASSES, N_CLASSES
-from abawcli.models.checkpoint import find_place, load_checkpoint, load_network
+from abawcli.formats.metadata import ImageBackboneMetadata
+from abawcli.labels import N_CLASSES
+from abawcli.models.checkpoint import find_path, load_checkpoint, load_network
 from abawcli.models.compact import fold_batch_norm, pack_convolutions
 from abawcli.models.image_backbones import (
     BACKBONES,
@@ -22,7 +21,9 @@ from abawcli.models.image_backbones import (
     load_hub_backbone,
     rebuild_backbone,
 )
+from abawcli.models.metadata import FaceEncoderMetadata
 from abawcli.models.precision import reduce_precision
+from abawcli.models.preprocessing import prepare_crops
 from abawcli.models.recipes import find_weights
 
 
@@ -55,7 +56,8 @@ class FeatureEncoder:
                 weights are to blame.
         """
         batch, scales = crops.shape[:2]
-        pixels = self.preprocess.prepare(torch.from_numpy(crops.reshape(-1, *crops.shape[2:])))
+        flat = torch.from_numpy(crops.reshape(-1, *crops.shape[2:]))
+        pixels = prepare_crops(flat, self.preprocess)  # (B*K, C, S', S')
         pixels = pixels.to(self.device, memory_format=torch.channels_last)
         features: Tensor = self.backbone(pixels)  # (B*K, C, S', S') to (B*K, D)
         if not torch.isfinite(features).all():
@@ -84,43 +86,42 @@ class Encoder(FeatureEncoder):
         return self.read(self.encode(crops))
 
 
-def load_backbone(path: str | Path) -> tuple[Backbone, nn.Linear, dict[str, Any]]:
-    """Load the backbone, classifier and description that `abaw train face` wrote.
+def load_backbone(path: str | Path) -> tuple[Backbone, nn.Linear, FaceEncoderMetadata]:
+    """Load the backbone, classifier and metadata that `abaw train face` wrote.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
             weights do not fit the backbone that it names.
     """
     path = Path(path)
-    tensors, about = load_checkpoint(path, "encoder")
-    if about.get("classes") != list(CLASSES):
-        raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")
+    tensors, metadata = load_checkpoint(path, FaceEncoderMetadata)
 
     def build() -> nn.ModuleDict:
-        backbone = rebuild_backbone(about)
+        backbone = rebuild_backbone(metadata)
         classifier = nn.Linear(backbone.dim, N_CLASSES)
         return nn.ModuleDict({"backbone": backbone, "classifier": classifier})
 
-    network = load_network(path, (tensors, about), build, f"backbone {about.get('backbone')!r}")
+    what = f"backbone {metadata.backbone!r}"
+    network = load_network(path, tensors, metadata.network, build, what)
     backbone, classifier = network["backbone"], network["classifier"]
     assert isinstance(backbone, Backbone) and isinstance(classifier, nn.Linear)
-    return backbone, classifier, about
+    return backbone, classifier, metadata
 
 
-def load_encoder(path: str | Path, device: torch.device) -> tuple[Encoder, dict[str, Any]]:
-    """Load an encoder that `abaw train face` wrote, and its description.
+def load_encoder(path: str | Path, device: torch.device) -> tuple[Encoder, FaceEncoderMetadata]:
+    """Load an encoder that `abaw train face` wrote, and its metadata.
 
     Raises:
         CheckpointError: as `load_backbone`.
     """
-    backbone, classifier, about = load_backbone(path)
-    return Encoder(backbone, classifier, device), about
+    backbone, classifier, metadata = load_backbone(path)
+    return Encoder(backbone, classifier, device), metadata
 
 
-def load_feature_encoder(name: str, device: torch.device) -> tuple[FeatureEncoder, dict[str, Any]]:
-    """Load an image backbone, and a description of its features.
-
-    That is: backbone, sha256 of the weights, dim, preprocessing, and the place to load it from.
+def load_feature_encoder(
+    name: str, device: torch.device
+) -> tuple[FeatureEncoder, ImageBackboneMetadata]:
+    """Load an image backbone, and the metadata of its features.
 
     `name` is `compact-face`, the path of an `encoder.safetensors`, or a DINOv2, BEiT or ViT of
     transformers by hub name or folder.
@@ -132,10 +133,11 @@ def load_feature_encoder(name: str, device: torch.device) -> tuple[FeatureEncode
     encoder: FeatureEncoder
     sha256: str | None
     if path.suffix == ".safetensors":
-        encoder, about = load_encoder(path, device)
-        backbone, sha256 = about["backbone"], hash_file(path)
+        encoder, metadata = load_encoder(path, device)
+        backbone, sha256 = metadata.backbone, hash_file(path)
     else:
         encoder, sha256 = FeatureEncoder(load_hub_backbone(name), device), hash_pretrained(name)
         backbone = name
-    how = {"dim": encoder.dim, "preprocess": asdict(encoder.preprocess)}
-    return encoder, {"backbone": backbone, "encoder": sha256, "place": find_place(name)} | how
+    return encoder, ImageBackboneMetadata(
+        backbone, encoder.dim, sha256, find_path(name), encoder.preprocess
+    )

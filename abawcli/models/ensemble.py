@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawcli.formats.features import MODALITIES
+from abawcli.formats.metadata import MODALITIES
 from abawcli.fusion import average_probabilities
 from abawcli.labels import N_CLASSES
 from abawcli.models.heads import TrainedHead, find_finite, name_readings

@@ -1,7 +1,6 @@
 """Heads: features of face and voice in, probabilities out, frame by frame."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ from torch import Tensor
 
 from abawcli.config import DualBranchHead, GatedHead
 from abawcli.errors import CheckpointError, InputError, UsageError
-from abawcli.formats.features import identify_backbone, name_backbone
-from abawcli.labels import CLASSES
+from abawcli.formats.metadata import MODALITIES, Backbones
 from abawcli.models.checkpoint import (
     halve_matrices,
     load_checkpoint,
@@ -22,6 +20,7 @@ from abawcli.models.checkpoint import (
 )
 from abawcli.models.dualbranch import DualBranch
 from abawcli.models.gated import AudioOnly, Concatenation, GatedFusion, VisualOnly
+from abawcli.models.metadata import HeadMetadata
 from abawcli.models.windows import SoftVoting
 from abawcli.sources import name_sources
 
@@ -41,8 +40,8 @@ HEADS: dict[str, type[Head]] = {
 CHUNK_FRAMES = 4096  # that a head is given at once
 
 
-def build_head(name: str, features: Mapping[str, Any], settings: HeadSettings) -> Head:
-    """Return a fresh head for features of this description (their `about`).
+def build_head(name: str, backbones: Backbones, settings: HeadSettings) -> Head:
+    """Return a fresh head for features of some backbones.
 
     Raises:
         InputError: the head looks at a modality that the features do not have.
@@ -53,7 +52,11 @@ def build_head(name: str, features: Mapping[str, Any], settings: HeadSettings) -
             f"the head {name!r} has settings of its own, {HEADS[name].settings.__name__}; "
             f"these are {type(settings).__name__}"
         )
-    dims = {key: (features.get(key) or {}).get("dim", 0) for key in ("visual", "audio")}
+    dims = {
+        key: backbone.dim if backbone else 0
+        for key in MODALITIES
+        for backbone in [backbones.get(key)]
+    }
     missing = [key for key in HEADS[name].uses if not dims[key]]
     if missing:
         raise InputError(
@@ -63,20 +66,13 @@ def build_head(name: str, features: Mapping[str, Any], settings: HeadSettings) -
     return HEADS[name](dims["visual"], dims["audio"], settings)  # type: ignore[arg-type]
 
 
-def save_head(
-    path: str | Path, name: str, head: Head, settings: HeadSettings, about: dict[str, Any]
-) -> None:
-    """Write a head; `about` is the rest of its description, `visual` and `audio` among it.
+def save_head(path: str | Path, head: Head, metadata: HeadMetadata) -> None:
+    """Write a head.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the path cannot be written.
     """
-    path = Path(path)
-    description = {"kind": "head", "head": name, "network": asdict(settings)}
-    description |= {"classes": list(CLASSES)} | about
-    save_checkpoint(
-        path, halve_matrices(head.state_dict()), description | {"classes": list(CLASSES)} | about
-    )
+    save_checkpoint(path, halve_matrices(head.state_dict()), metadata)
 
 
 class TrainedHead:
@@ -118,7 +114,7 @@ class TrainedHead:
     def _classify_windows(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Map features (W, T, Dv), (W, T, Da) and masks (W, T) to probabilities (W, T, 8)."""
         values = dict(zip(("visual", "audio", "has_visual", "has_audio"), arrays, strict=True))
-        for name in ("visual", "audio"):
+        for name in MODALITIES:
             there = find_finite(values[name], values[f"has_{name}"])
             values[f"has_{name}"] = there
             values[name] = np.where(
@@ -152,52 +148,47 @@ def name_readings(
     return name_sources(seen, heard, ~np.isnan(p[:, 0]))
 
 
-def find_head(about: Mapping[str, Any], path: str | Path) -> type[Head]:
-    """Return the kind of head that a checkpoint's description names.
+def find_head(metadata: HeadMetadata, path: str | Path) -> type[Head]:
+    """Return the kind of head that the metadata of a checkpoint names.
 
     Raises:
         CheckpointError: none that is known here.
     """
-    path = Path(path)
-    if about.get("head") not in HEADS:
-        raise CheckpointError(f"{path} describes no head known here: {about.get('head')!r}")
-    return HEADS[about["head"]]
+    if metadata.head not in HEADS:
+        raise CheckpointError(f"{path} describes no head known here: {metadata.head!r}")
+    return HEADS[metadata.head]
 
 
-def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, dict[str, Any]]:
-    """Load a head that `abaw train head` wrote, and its description.
+def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, HeadMetadata]:
+    """Load a head that `abaw train head` wrote, and its metadata.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
             weights do not fit the head that it names.
     """
     path = Path(path)
-    tensors, about = load_checkpoint(path, "head")
-    if about.get("classes") != list(CLASSES):
-        raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")
-    kind = find_head(about, path)
+    tensors, metadata = load_checkpoint(path, HeadMetadata)
+    kind = find_head(metadata, path)
 
     def build() -> Head:
-        return build_head(about["head"], about, kind.settings(**about["network"]))
+        return build_head(metadata.head, metadata.backbones, kind.settings(**metadata.network))
 
-    head = load_network(path, (tensors, about), build, f"head {about['head']!r}")
-    return TrainedHead(head, device), about
+    head = load_network(path, tensors, metadata.network, build, f"head {metadata.head!r}")
+    return TrainedHead(head, device), metadata
 
 
-def check_features(head: Mapping[str, Any], features: Mapping[str, Any], name: str) -> None:
+def check_features(head: HeadMetadata, features: Backbones, name: str) -> None:
     """Make sure that features were made by the backbones that a head was trained with.
 
-    Both are given by their descriptions. Features without a modality fit: it is missing.
+    Features without a modality fit: it is missing.
 
     Raises:
         CheckpointError: they were not; the message names both backbones.
     """
-    for modality in HEADS[head["head"]].uses:
-        made = features.get(modality)
-        trained = head.get(modality)
-        if made and identify_backbone(trained) != identify_backbone(made):
-            raise CheckpointError(
-                f"{name}: {modality} features of {name_backbone(made)}, but the head was trained "
-                f"on those of {name_backbone(trained)}; extract them with that "
-                "backbone, or train a head on these"
-            )
+    there = [modality for modality in HEADS[head.head].uses if features.get(modality)]
+    if modality := head.backbones.find_difference(features, there):
+        raise CheckpointError(
+            f"{name}: {modality} features of {features.name(modality)}, but the head was trained "
+            f"on those of {head.backbones.name(modality)}; extract them with that "
+            "backbone, or train a head on these"
+        )

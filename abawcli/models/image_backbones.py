@@ -1,76 +1,24 @@
-"""What an image backbone is, the one way its input is prepared, and how one is loaded."""
+"""What an image backbone is, and how one is loaded."""
 
 import hashlib
 import inspect
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abawcli.config import COMPACT_FACE
 from abawcli.errors import CheckpointError
 from abawcli.formats.hashing import hash_file
+from abawcli.formats.json_values import JsonObject
+from abawcli.formats.metadata import Preprocess
 from abawcli.models.compact import CompactFace
+from abawcli.models.metadata import FaceEncoderMetadata
 from abawcli.models.precision import lower_weights
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """How a face crop becomes a backbone's input; a property of the weights.
-
-    `resize` is the side to which the crop is brought, `size` the side of the centre that is
-    kept, both in pixels; `mean` and `std` are of values in 0..1; one of them: grey input.
-    """
-
-    resize: int
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    crop_scales: tuple[float, ...] = (1.0,)  # side of the crop / larger side of the face box
-
-    @property
-    def channels(self) -> int:
-        """Return 1 for grey input, 3 for RGB."""
-        return len(self.mean)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Preprocess":
-        """Rebuild from JSON, where tuples are lists."""
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**fields)
-
-    def to_unit(self, crops: NDArray[np.uint8] | Tensor) -> Tensor:
-        """Turn RGB crops (B, S, S, 3) uint8 into (B, C, S, S) float in 0..1.
-
-        Grey is the luma of ITU-R BT.601, as in most image libraries.
-        """
-        pixels = torch.as_tensor(crops).permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
-        if self.channels == 1:
-            pixels = (pixels * pixels.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(
-                dim=1, keepdim=True
-            )  # (B, 1, S, S)
-        return pixels
-
-    def normalise(self, pixels: Tensor) -> Tensor:
-        """Normalise (B, C, H, W) in 0..1 with the backbone's mean and deviation."""
-        mean = pixels.new_tensor(self.mean).view(1, -1, 1, 1)
-        std = pixels.new_tensor(self.std).view(1, -1, 1, 1)
-        return (pixels - mean) / std
-
-    def prepare(self, crops: NDArray[np.uint8] | Tensor) -> Tensor:
-        """Turn RGB crops (B, resize, resize, 3) uint8 into the input (B, C, size, size)."""
-        edge = (self.resize - self.size) // 2
-        centre = torch.as_tensor(crops)[:, edge : edge + self.size, edge : edge + self.size]
-        return self.normalise(self.to_unit(centre))
 
 
 class Backbone(nn.Module):
@@ -132,14 +80,11 @@ class Backbone(nn.Module):
                 side.append(parameter)
         return [before, *(list(block.parameters()) for block in blocks), after]
 
-    def describe(self) -> dict[str, Any]:
-        """Return what `rebuild_backbone` needs, JSON-like."""
+    def describe(self) -> FaceEncoderMetadata:
+        """Return what `rebuild_backbone` needs."""
         network: Any = self.network
-        return {
-            "backbone": self.name,
-            "preprocess": asdict(self.preprocess),
-            "network": network.shape if self.name in BACKBONES else network.config.to_dict(),
-        }
+        shape = network.shape if self.name in BACKBONES else network.config.to_dict()
+        return FaceEncoderMetadata(self.name, self.preprocess, shape)
 
 
 # Mean and deviation of FER2013's training images, at their own 48 pixels. The centre of 44: random
@@ -155,7 +100,7 @@ def build_compact_face() -> Backbone:
 BACKBONES: dict[str, Callable[[], Backbone]] = {COMPACT_FACE: build_compact_face}
 
 
-def _hub_preprocess(processor: dict[str, Any], image_size: int) -> Preprocess:
+def _hub_preprocess(processor: JsonObject, image_size: int) -> Preprocess:
     """Read the published evaluation transform out of a model's own preprocessor settings."""
     crop = processor.get("crop_size") or processor.get("size") or {}
     crop = crop if isinstance(crop, dict) else {"height": crop}
@@ -173,7 +118,7 @@ def _hub_preprocess(processor: dict[str, Any], image_size: int) -> Preprocess:
 SPARE_WEIGHTS = ("mask_token", "masked_spec_embed", "pooler")
 
 
-def load_pretrained(name: str) -> tuple[Any, dict[str, Any]]:
+def load_pretrained(name: str) -> tuple[Any, JsonObject]:
     """Load a network of transformers by hub name or folder, with its preprocessor's settings.
 
     Raises:
@@ -271,13 +216,13 @@ def build_backbone(name: str) -> Backbone:
     return BACKBONES[name]() if name in BACKBONES else load_hub_backbone(name)
 
 
-def rebuild_backbone(about: dict[str, Any]) -> Backbone:
+def rebuild_backbone(metadata: FaceEncoderMetadata) -> Backbone:
     """Return the backbone that `Backbone.describe` described, without its weights."""
-    name, preprocess = about["backbone"], Preprocess.from_dict(about["preprocess"])
+    name, preprocess = metadata.backbone, metadata.preprocess
     if name in BACKBONES:
-        return Backbone(name, CompactFace(**about["network"]), CompactFace.dim, preprocess)
+        return Backbone(name, CompactFace(**metadata.network), CompactFace.dim, preprocess)
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.for_model(**about["network"])
+    config = AutoConfig.for_model(**metadata.network)
     network = AutoModel.from_config(config)
     return Backbone(name, network, int(config.hidden_size), preprocess)

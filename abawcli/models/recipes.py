@@ -5,16 +5,18 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import reduce
 from pathlib import Path
-from typing import Any
 
 from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Smoothing
 from abawcli.errors import CheckpointError, UsageError
-from abawcli.formats.features import identify_backbone, name_backbone
 from abawcli.formats.hashing import hash_file
-from abawcli.models.checkpoint import describe_checkpoint
+from abawcli.formats.json_values import JsonObject
+from abawcli.formats.metadata import MODALITIES, Backbones
+from abawcli.models.checkpoint import read_kind, read_metadata
 from abawcli.models.heads import find_head
 from abawcli.models.image_backbones import hash_pretrained
+from abawcli.models.metadata import FaceEncoderMetadata, HeadMetadata
 
 LOG = logging.getLogger(__name__)
 
@@ -28,19 +30,18 @@ SEARCHED_FOLDERS = 4  # above a head: as deep as a study is nested, and no furth
 class Recipe:
     """Backbones (which record their own preprocessing), heads, smoothing.
 
-    Of several heads the probabilities are averaged. Without a head, faces are read by the image
-    encoder's own classifier and sound is not heard.
+    Of several heads the probabilities are averaged. Without a head, faces are classified by the
+    image encoder's own classifier and audio is not used.
     """
 
     name: str
-    # Modality -> description of its backbone: `place`, as for `abaw extract --visual`, and of a
-    # head's what its features have to agree in. What is not looked at has none.
-    backbones: Mapping[str, Mapping[str, Any]]
+    encoder: Path | None = None  # of a recipe without a head
+    backbones: Backbones = Backbones()  # that the heads were trained with, of what they use
     heads: Mapping[str, Path] = field(default_factory=dict)  # by the names of their recipes
     smoothing: Smoothing = Smoothing()
 
-    def place_backbone(self, modality: str) -> str:
-        """Return where the backbone of a modality is now; nothing if there is none.
+    def find_backbone(self, modality: str) -> str:
+        """Return where to load the backbone of a modality from; nothing if there is none.
 
         A file or folder that is gone is looked for in the folders above the heads, under every end
         of its old path: beside the head, or where it was in a study that was moved as a whole.
@@ -49,23 +50,24 @@ class Recipe:
         Raises:
             CheckpointError: it is not there either.
         """
-        backbone = self.backbones.get(modality) or {}
-        place = Path(backbone.get("place") or "")
-        if not place.is_absolute() or place.exists():
-            return str(backbone.get("place") or "")
+        backbone = self.backbones.get(modality)
+        if backbone is None or not backbone.path:
+            return str(self.encoder) if self.encoder and modality == "visual" else ""
+        path = Path(backbone.path)
+        if not path.is_absolute() or path.exists():
+            return backbone.path
         for head in self.heads.values():
             for folder in head.absolute().parents[:SEARCHED_FOLDERS]:
-                for k in range(1, len(place.parts)):
-                    found = folder.joinpath(*place.parts[k:])
-                    if found.exists() and _hash_weights(found) == backbone.get("encoder"):
+                for k in range(1, len(path.parts)):
+                    found = folder.joinpath(*path.parts[k:])
+                    if found.exists() and _hash_weights(found) == backbone.sha256:
                         return str(found)
         raise CheckpointError(
-            f"the {modality} backbone of {self.name} is gone: {place}. Put it, or a link to it, "
-            f"beside the head, as {place.name}; it is told by its sha256, "
-            f"{name_backbone(backbone)}"
+            f"the {modality} backbone of {self.name} is gone: {path}. Put it, or a link to it, "
+            f"beside the head, as {path.name}; it is told by its sha256, {backbone}"
         )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """Return what a result depends on beside the features, JSON-like, for its provenance."""
         return {
             "recipe": ", ".join(Path(name).name for name in self.name.split(", ")),
@@ -74,8 +76,8 @@ class Recipe:
         }
 
 
-def _hash_weights(place: Path) -> str | None:
-    return hash_pretrained(str(place)) if place.is_dir() else hash_file(place)
+def _hash_weights(path: Path) -> str | None:
+    return hash_pretrained(str(path)) if path.is_dir() else hash_file(path)
 
 
 def find_weights(name: str) -> Path:
@@ -111,34 +113,32 @@ def find_recipe(name: str) -> Recipe:
     path = RECIPES.get(name, Path(name))
     if name not in RECIPES and not os.path.exists(path):
         raise UsageError(_explain_missing(name))
-    about = describe_checkpoint(path)
-    if about.get("kind") == "encoder":
-        return Recipe(name, {"visual": {"place": str(path)}})
-    if about.get("kind") != "head":
+    kind = read_kind(path)
+    if kind == FaceEncoderMetadata.kind:
+        return Recipe(name, path)
+    if kind != HeadMetadata.kind:
         raise CheckpointError(
-            f"{path} holds {about.get('kind')!r} weights; a recipe is a head or an image encoder"
+            f"{path} holds {kind!r} weights; a recipe is a head or an image encoder"
         )
-    backbones = {modality: about.get(modality) or {} for modality in find_head(about, path).uses}
-    return Recipe(name, backbones, {name: path}, _find_smoothing(path, about))
+    metadata = read_metadata(path, HeadMetadata)
+    backbones = metadata.backbones.select(find_head(metadata, path).uses)
+    smoothing = _find_smoothing(path, metadata)
+    return Recipe(name, backbones=backbones, heads={name: path}, smoothing=smoothing)
 
 
-def _find_smoothing(path: Path, about: Mapping[str, Any]) -> Smoothing:
+def _find_smoothing(path: Path, metadata: HeadMetadata) -> Smoothing:
     """Return how a head's predictions are smoothed: as it was trained for, if by a user.
 
     The heads that come with the package are smoothed by the default, whatever their files name.
 
     Raises:
-        CheckpointError: the file describes no smoothing.
+        CheckpointError: the metadata says nothing of it.
     """
     if path.resolve().parent == WEIGHTS.resolve():
         return Smoothing()
-    try:
-        given = dict(about["smoothing"])
-        if given["window_s"] is not None:  # files of older versions give frames beside seconds
-            given["window_frames"] = None
-        return Smoothing(**given)
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} describes no smoothing known here: {error!r}") from error
+    if metadata.smoothing is None:
+        raise CheckpointError(f"{path}: its metadata says nothing of smoothing; train it again")
+    return metadata.smoothing
 
 
 def join_recipes(names: Sequence[str]) -> Recipe:
@@ -164,11 +164,13 @@ def join_recipes(names: Sequence[str]) -> Recipe:
             "%s is to be smoothed otherwise than %s; their mean is smoothed as the latter",
             unlike[0], first.name,
         )  # fmt: skip
+    if not others:
+        return first
     return Recipe(
         ", ".join(recipe.name for recipe in recipes),
-        {key: value for recipe in recipes for key, value in recipe.backbones.items()},
-        {key: value for recipe in recipes for key, value in recipe.heads.items()},
-        first.smoothing,
+        backbones=reduce(Backbones.join, (recipe.backbones for recipe in recipes)),
+        heads={key: value for recipe in recipes for key, value in recipe.heads.items()},
+        smoothing=first.smoothing,
     )
 
 
@@ -178,13 +180,13 @@ def _check_pair(first: Recipe, other: Recipe) -> None:
     for recipe in (first, other):
         if not recipe.heads:
             raise UsageError(f"the recipe {recipe.name} has no head to average with; {way_out}")
-    for modality in sorted(first.backbones.keys() & other.backbones.keys()):
-        here, there = (recipe.backbones[modality] for recipe in (first, other))
-        if identify_backbone(here) != identify_backbone(there):
-            raise UsageError(
-                f"{first.name} was trained on {modality} features of {name_backbone(here)}, "
-                f"{other.name} on those of {name_backbone(there)}; {way_out}"
-            )
+    both = [key for key in MODALITIES if first.backbones.get(key) and other.backbones.get(key)]
+    if modality := first.backbones.find_difference(other.backbones, both):
+        raise UsageError(
+            f"{first.name} was trained on {modality} features of "
+            f"{first.backbones.name(modality)}, {other.name} on those of "
+            f"{other.backbones.name(modality)}; {way_out}"
+        )
 
 
 def _explain_missing(name: str) -> str:

@@ -9,7 +9,6 @@ heard in chunks, and no pass over all of the sound is needed first.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from abawcli.config import AUDIO_RATE_HZ
-from abawcli.errors import CheckpointError
-from abawcli.labels import CLASSES, N_CLASSES
+from abawcli.labels import N_CLASSES
 from abawcli.models.checkpoint import load_checkpoint, load_network
 from abawcli.models.compact import fold_batch_norm
 from abawcli.models.log_mel import BANDS, STEP_SAMPLES, LogMel
+from abawcli.models.metadata import VoiceEncoderMetadata
 
 
 def _conv(
@@ -178,20 +177,18 @@ class VoiceEncoder:
 
 def load_voice_encoder(
     path: str | Path, device: torch.device
-) -> tuple[VoiceEncoder, dict[str, Any]]:
-    """Load what `abaw train voice` wrote, and its description.
+) -> tuple[VoiceEncoder, VoiceEncoderMetadata]:
+    """Load what `abaw train voice` wrote, and its metadata.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
             weights do not fit the network that it describes.
     """
     path = Path(path)
-    tensors, about = load_checkpoint(path, "voice-encoder")
-    if about.get("classes") != list(CLASSES):
-        raise CheckpointError(f"{path} was trained for other classes: {about.get('classes')}")
+    tensors, metadata = load_checkpoint(path, VoiceEncoderMetadata)
 
     def build() -> VoiceNetwork:
-        return VoiceNetwork(CompactVoice(**about["network"]))
+        return VoiceNetwork(CompactVoice(**metadata.network))
 
-    network = load_network(path, (tensors, about), build, "voice network")
-    return VoiceEncoder(network, device), about
+    network = load_network(path, tensors, metadata.network, build, "voice network")
+    return VoiceEncoder(network, device), metadata

@@ -6,8 +6,7 @@ that have `context_s` of audio on both sides of them, or its own beginning or en
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 
 from abawcli.config import AUDIO_RATE_HZ, AudioFeatures
 from abawcli.errors import UsageError
+from abawcli.formats.metadata import AudioBackboneMetadata
 from abawcli.media.audio import Audio, fill_gaps
 from abawcli.models.audio_backbones import AUDIO_BACKBONES, AudioBackbone
 from abawcli.models.precision import reduce_precision
@@ -57,10 +57,10 @@ class AudioEncoder:
             least = 2 * backbone.context_s
             raise UsageError(f"chunks of {self.config.chunk_s} s are too short; more than {least}")
 
-    def describe(self) -> dict[str, Any]:
-        """Return what features depend on, JSON-like, for their description."""
-        about = self.backbone.describe()
-        return about | {"window_s": self.config.window_s, "chunk_s": self.config.chunk_s}
+    def describe(self) -> AudioBackboneMetadata:
+        """Return what features depend on."""
+        config = self.config
+        return replace(self.backbone.describe(), window_s=config.window_s, chunk_s=config.chunk_s)
 
     @torch.inference_mode()
     def encode(self, samples: Floats) -> tuple[Floats, NDArray[np.bool_]]:

@@ -6,12 +6,10 @@ batches in the caller's thread.
 
 import itertools
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,15 +31,15 @@ from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.pose import count_quarters
 from abawcli.faces.quality import rate_faces
 from abawcli.faces.track import TrackedFace, track_faces
-from abawcli.formats.features import drop_spelling
 from abawcli.formats.inputs import SOUND_SUFFIXES
+from abawcli.formats.json_values import JsonObject
+from abawcli.formats.metadata import Backbones, Preprocess
 from abawcli.media.audio import read_audio_blocks
 from abawcli.media.pictures import identify_picture
 from abawcli.media.streams import open_streams
 from abawcli.media.video import check_rotation, read_frames
 from abawcli.models.audio_backbones import build_audio_backbone
 from abawcli.models.encoder import load_feature_encoder
-from abawcli.models.image_backbones import Preprocess
 from abawcli.pipeline.audio_features import AudioEncoder, FrameAligner
 from abawcli.pipeline.batching import Crops, Encode, Rows, encode_in_batches
 
@@ -127,13 +125,14 @@ class Extractor:
         self.modality, self.rotate = modality, rotate
         self.config = config or Prediction()
         self.encoder, self.sound = None, None
-        self.about: dict[str, Any] = {"visual": None, "audio": None}
-        place = choose_device(device)
+        made_visual, made_audio = None, None
+        chosen = choose_device(device)
         if modality != "audio":
-            self.encoder, self.about["visual"] = load_feature_encoder(visual, place)
+            self.encoder, made_visual = load_feature_encoder(visual, chosen)
         if modality != "visual":
-            self.sound = AudioEncoder(build_audio_backbone(audio, layers), place)
-            self.about["audio"] = self.sound.describe()
+            self.sound = AudioEncoder(build_audio_backbone(audio, layers), chosen)
+            made_audio = self.sound.describe()
+        self.backbones = Backbones(made_visual, made_audio)
 
     @cached_property
     def detector(self) -> Detector:
@@ -209,22 +208,15 @@ class Extractor:
             return ((SeenFrame(frame.number, frame.time_s, []), []) for frame in read_frames(path))
         return ((SeenFrame(k, t, []), []) for k, t in enumerate(_tick(aligner), 1))
 
-    def describe(self, subject: str, crops: bool = False) -> dict[str, Any]:
+    def describe(self, subject: str, crops: bool = False) -> JsonObject:
         """Return what features depend on, of videos or of crops, for their provenance."""
-        about: dict[str, Any] = {name: _drop_path(part) for name, part in self.about.items()}
-        about["subject"] = subject
+        settings = self.backbones.to_settings() | {"subject": subject}
         if self.encoder and not crops:
-            about["detector"] = {"name": self.detector.name, "sha256": self.detector.sha256}
-            about["identity"] = {"name": self.identity.name, "sha256": self.identity.sha256}
-            about |= {"detection": asdict(Detection()), "tracking": asdict(Tracking())}
-            about["rotate"] = self.rotate
-        return about
-
-
-def _drop_path(described: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return a description that does not change with the folder that the weights are in."""
-    own_path = described and os.path.isabs(described["place"])
-    return drop_spelling(described) if own_path else described
+            settings["detector"] = {"name": self.detector.name, "sha256": self.detector.sha256}
+            settings["identity"] = {"name": self.identity.name, "sha256": self.identity.sha256}
+            settings |= {"detection": asdict(Detection()), "tracking": asdict(Tracking())}
+            settings["rotate"] = self.rotate
+        return settings
 
 
 def _has_video(path: Path) -> bool:

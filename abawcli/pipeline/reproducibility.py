@@ -19,6 +19,7 @@ from abawcli.models.encoder import FeatureEncoder, load_backbone
 from abawcli.models.heads import Head, load_head
 from abawcli.models.image_backbones import Backbone
 from abawcli.models.precision import compare_precision
+from abawcli.models.preprocessing import prepare_crops
 from abawcli.models.recipes import RECIPES, find_weights
 from abawcli.pipeline.audio_features import AudioEncoder
 
@@ -53,7 +54,7 @@ def measure_agreement(recipe: str, batch_sizes: Sequence[int], threads: Sequence
     head = load_head(RECIPES[recipe], CPU)[0].head
     faces = load_backbone(find_weights(COMPACT_FACE))[0].eval().double()
     with torch.inference_mode():
-        pixels = faces.preprocess.prepare(crops[:, 0])
+        pixels = prepare_crops(crops[:, 0], faces.preprocess)
         visual = faces(pixels)
         audio = build_audio_backbone(COMPACT_VOICE).eval().double()(torch.from_numpy(sound)[None])
         exact = _read(head.double(), visual.double(), audio[0].double())

@@ -180,9 +180,9 @@ def _find_hub_cache() -> str:
 
 def _read_weights(path: Path) -> str:
     from abawcli.formats.hashing import hash_file
-    from abawcli.models.checkpoint import describe_checkpoint
+    from abawcli.models.checkpoint import read_kind
 
-    kind = describe_checkpoint(path).get("kind")
+    kind = read_kind(path)
     if kind is None:
         raise CheckpointError(f"{path} does not say what kind of weights it holds")
     return f"{kind}, {os.path.getsize(path) / 1e6:.1f} MB, sha256 {hash_file(path)}"

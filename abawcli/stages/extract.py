@@ -7,9 +7,8 @@ face 56 bytes and its features, in half precision.
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +30,7 @@ from abawcli.formats.crops import (
 from abawcli.formats.faces import BOX, FACES_NAME, read_faces
 from abawcli.formats.features import FEATURES_SUFFIX, Features, round_features, write_features
 from abawcli.formats.folders import find_finished_folder, replace_folder
+from abawcli.formats.metadata import FeaturesMetadata, FeatureSource
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, describe_work, find_finished
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
@@ -107,9 +107,10 @@ def extract_video(
     )
     if problem := explain_no_track(subject, people[:, 1].astype(int)):
         raise InputError(f"{path} {problem}")
-    about = _tell(extractor, path, video, kind="recording", sound=None, scales=None)
+    source = FeatureSource("recording", decode_name(os.path.relpath(path)))
+    metadata = _make_metadata(extractor, video or name_video(path), source)
     return [
-        collected.lay_out(index, about | {"subject": name})
+        collected.lay_out(index, replace(metadata, subject=name))
         for name, index in _choose_people(collected.frame, people, subject)
     ]
 
@@ -147,11 +148,16 @@ def extract_crops(
     else:
         scales, people = None, [list_people(folder, sound)]
     kind = "official crops" if scales is None else "crops"
-    whence = decode_name(os.path.relpath(sound)) if sound else None
-    about = _tell(extractor, folder, video, kind=kind, sound=whence, scales=scales)
+    source = FeatureSource(
+        kind,
+        decode_name(os.path.relpath(folder)),
+        decode_name(os.path.relpath(sound)) if sound else None,
+        None if scales is None else tuple(scales),
+    )
+    metadata = _make_metadata(extractor, video or name_video(folder), source)
     heard = _hear(extractor, people[0].time_s, sound)  # the same for everybody
     return [
-        _encode_files(extractor, rows, about | {"subject": rows.subject}, heard, progress)
+        _encode_files(extractor, rows, replace(metadata, subject=rows.subject), heard, progress)
         for rows in people
     ]
 
@@ -187,7 +193,7 @@ def _hear(extractor: Extractor, times_s: NDArray[np.float64], sound: Path | None
 def _encode_files(
     extractor: Extractor,
     rows: CropRows,
-    about: dict[str, Any],
+    metadata: FeaturesMetadata,
     heard: Heard,
     progress: Progress,
 ) -> Features:
@@ -199,7 +205,7 @@ def _encode_files(
             visual[k], has_visual[k] = round_features(np.mean(seen, axis=0)), True
         progress(k + 1, count, "")
     return Features(
-        rows.frame, rows.time_s, visual, heard[0], has_visual, heard[1], *rows.place, about,
+        rows.frame, rows.time_s, visual, heard[0], has_visual, heard[1], *rows.place, metadata,
     )  # fmt: skip
 
 
@@ -217,14 +223,14 @@ def _encode_rows(extractor: Extractor, rows: CropRows) -> Iterator[tuple[int, li
     return encode_in_batches(read(), extractor.encode_crops, extractor.config)
 
 
-def _tell(extractor: Extractor, path: Path, video: str | None, **source: Any) -> dict[str, Any]:
-    """Return the description of features, but for whom they are of."""
+def _make_metadata(extractor: Extractor, video: str, source: FeatureSource) -> FeaturesMetadata:
+    """Return the metadata of features, but for whom they are of."""
     parts = {"visual": extractor.encoder, "audio": extractor.sound}
     computed = {
         name: str(part.dtype).removeprefix("torch.") for name, part in parts.items() if part
     }
-    source |= {"name": decode_name(os.path.relpath(path)), "computed_in": computed}
-    return {"video": decode_name(video or name_video(path))} | extractor.about | {"source": source}
+    source = replace(source, computed_in=computed)
+    return FeaturesMetadata(decode_name(video), "", extractor.backbones, source)
 
 
 @dataclass(frozen=True)
@@ -238,14 +244,14 @@ class _Collected:
     people: NDArray[np.float64]  # (N, 11) frame, track, x, y, w, h, score, quality
     visual: NDArray[np.float16]  # (N, Dv)
 
-    def lay_out(self, index: NDArray[np.int64], about: dict[str, Any]) -> Features:
+    def lay_out(self, index: NDArray[np.int64], metadata: FeaturesMetadata) -> Features:
         """Return the features of the faces `index` (F,), -1 where there is none."""
         there = index >= 0
         visual = np.zeros((len(index), self.visual.shape[1]), np.float16)
         visual[there] = self.visual[index[there]]
         return Features(
             self.frame, self.time_s, visual, self.audio, there, self.has_audio,
-            *_lay_places(self.people, index), about,
+            *_lay_places(self.people, index), metadata,
         )  # fmt: skip
 
 
@@ -411,7 +417,7 @@ def extract_features(
         else:
             with replace_folder(target, work) as folder:
                 for one in made:
-                    name = f"subject{one.about['subject']}{FEATURES_SUFFIX}"
+                    name = f"subject{one.metadata.subject}{FEATURES_SUFFIX}"
                     write_features(one, folder / name, work)
     return read_summary(work, ExtractSummary, made=True)
 

@@ -25,6 +25,7 @@ from abawcli.formats.features import (
     read_features,
     round_features,
 )
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, describe_work, find_finished
 from abawcli.formats.strategy import Stretch, Stretches, describe_choice
@@ -74,26 +75,27 @@ class Predictor:
                 recipe's head was trained with.
         """
         self.recipe = join_recipes([recipe] if isinstance(recipe, str) else recipe)
-        place = choose_device(device)
-        loaded = {name: load_head(path, place) for name, path in self.recipe.heads.items()}
+        chosen_device = choose_device(device)
+        loaded = {name: load_head(path, chosen_device) for name, path in self.recipe.heads.items()}
         self.head = Ensemble([head for head, _ in loaded.values()]) if loaded else None
-        self.about = {name: about for name, (_, about) in loaded.items()}
+        self.metadata = {name: metadata for name, (_, metadata) in loaded.items()}
         chosen = self._choose_modality(modality)
         visual, audio = (
-            self.recipe.place_backbone(key) if chosen in (key, "av") else ""
+            self.recipe.find_backbone(key) if chosen in (key, "av") else ""
             for key in ("visual", "audio")
         )
+        trained_audio = self.recipe.backbones.audio
         self.extractor = Extractor(
             visual,
             audio,
             chosen,
-            (self.recipe.backbones.get("audio") or {}).get("layers") or AudioFeatures.layers,
+            (trained_audio and trained_audio.layers) or AudioFeatures.layers,
             device,
             config,
             rotate,
         )
-        for name, about in self.about.items():
-            check_features(about, self.extractor.about, f"recipe {name}")
+        for name, metadata in self.metadata.items():
+            check_features(metadata, self.extractor.backbones, f"recipe {name}")
 
     def _choose_modality(self, modality: str) -> str:
         """Return what the recipe looks at of what was asked for."""
@@ -107,14 +109,14 @@ class Predictor:
 
     def describe(
         self, subject: str, smoothing: Smoothing | None, crops: bool = False
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Return what the results depend on, of videos or of crops, for their provenance.
 
         Without smoothing, that of the recipe is recorded as what `smooth` is to do by default.
         """
-        about = self.recipe.describe() | self.extractor.describe(subject, crops)
-        own = about | {"smoothing": smoothing and asdict(smoothing)}
-        return own if smoothing else own | {"to_smooth": about["smoothing"]}
+        settings = self.recipe.describe() | self.extractor.describe(subject, crops)
+        own = settings | {"smoothing": smoothing and asdict(smoothing)}
+        return own if smoothing else own | {"to_smooth": settings["smoothing"]}
 
     def predict_frames(self, path: str | Path) -> Iterator[FramePrediction]:
         """Yield every frame of a video with all its faces, unsmoothed, in order.
@@ -233,7 +235,7 @@ class Predictor:
     def _predict_file(self, path: Path) -> pd.DataFrame:
         if self.extractor.rotate:
             raise UsageError(f"{path} holds features; rotate the video they are made of")
-        if not self.about:
+        if not self.metadata:
             raise CheckpointError(f"the recipe {self.recipe.name} has no head to read {path} with")
         return self._predict_features([read_features(path)], str(path))
 
@@ -255,10 +257,10 @@ class Predictor:
         """Read the features of each subject, a row a frame; by frame, then subject."""
         tables = []
         for features in subjects:
-            for about in self.about.values():
-                check_features(about, features.about, name)
+            for metadata in self.metadata.values():
+                check_features(metadata, features.metadata.backbones, name)
             has_visual, has_audio = (
-                getattr(features, f"has_{key}") & bool(self.extractor.about[key])
+                getattr(features, f"has_{key}") & (self.extractor.backbones.get(key) is not None)
                 for key in ("visual", "audio")
             )
             p, source = self.read(features.visual, features.audio, has_visual, has_audio)
@@ -359,7 +361,7 @@ def _describe_work(
 ) -> Provenance:
     """Return the provenance of a table that is about to be made."""
     crops, companions = os.path.isdir(path), []
-    settings: dict[str, Any] = {"video": decode_name(name)}
+    settings: JsonObject = {"video": decode_name(name)}
     settings |= predictor.describe("", smoothing, crops)
     if crops:
         settings["subject"] = people if isinstance(people, str) else None

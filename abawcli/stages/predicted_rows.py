@@ -143,10 +143,10 @@ def lay_features(
     """
     place = np.column_stack([features.face_score, features.box, features.quality])  # (T, 9)
     return _lay_columns(
-        video=str(features.about["video"]),
+        video=features.metadata.video,
         frame=features.frame,
         time_s=features.time_s,
-        subject=str(features.about["subject"]),
+        subject=features.metadata.subject,
         found=found,
         place=np.where(found[:, None], place, np.nan),
         source=source,

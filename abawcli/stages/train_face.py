@@ -28,7 +28,7 @@ def train_face_encoder(
     overwrite: bool = False,
     progress: Progress = ignore_progress,
 ) -> History:
-    """Train a face encoder on labelled images; return one row of figures an epoch.
+    """Train a face encoder on labelled images; return the result of each epoch.
 
     Writes `encoder.safetensors` (best epoch by macro-F1 on the valid split), `metrics.jsonl`,
     `config.json` and, to go on after an interruption, `last.safetensors`. An interrupted run

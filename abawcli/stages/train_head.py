@@ -48,7 +48,7 @@ def train_fusion_head(
     overwrite: bool = False,
     progress: Progress = ignore_progress,
 ) -> History:
-    """Train a head on feature files and ABAW annotations; return one row of figures an epoch.
+    """Train a head on feature files and ABAW annotations; return the result of each epoch.
 
     Validated on `valid_files`, or on a fold of the source videos that is held out. Writes
     `head.safetensors` (best epoch by macro-F1), `metrics.jsonl`, `config.json` and, to go on
@@ -68,7 +68,7 @@ def train_fusion_head(
         train, valid = hold_out(data, config.folds)
     else:
         train, valid = data.everything(), read_annotated(*valid_files).everything()
-        check_alike(train.data.about, valid.data.about, "the features to validate on")
+        check_alike(train.data.backbones, valid.data.backbones, "the features to validate on")
         both = sorted(train.names & valid.names)
         if both:
             raise InputError(f"{both[0]} is to be trained on and to be validated on")

@@ -26,7 +26,7 @@ def train_voice_encoder(
     overwrite: bool = False,
     progress: Progress = ignore_progress,
 ) -> History:
-    """Train a voice encoder on labelled sounds; return one row of figures an epoch.
+    """Train a voice encoder on labelled sounds; return the result of each epoch.
 
     Writes `encoder.safetensors` (the epoch of the best macro-F1 on the valid split, over the
     classes that each corpus has, the mean of the corpora), `metrics.jsonl`, `config.json` and, to

@@ -5,7 +5,7 @@ beside it stays: epochs are compared by it, and it labels faces in recipes witho
 It is ours; the paper does not say how Stage I is evaluated without its head.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ from torch import Generator, Tensor, nn
 
 from abawcli import __version__
 from abawcli.config import EncoderTraining
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.manifest import LabelledImages
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.metrics import score_labels
 from abawcli.models.checkpoint import halve_matrices, save_checkpoint
 from abawcli.models.image_backbones import Backbone
+from abawcli.models.metadata import EpochResult, TrainingMetadata, Validation
 from abawcli.models.moe import MixtureOfExpertsHead
+from abawcli.models.preprocessing import normalise_pixels, prepare_crops, scale_to_unit
 from abawcli.progress import Progress
 from abawcli.training.image_augmentation import augment_images
 from abawcli.training.image_data import ImageDataset
@@ -87,10 +90,10 @@ class FaceTask:
         splits: dict[str, LabelledImages],
         config: EncoderTraining,
         device: torch.device,
-        settings: dict[str, Any],
-        data: dict[str, str],
+        settings: JsonObject,
+        data: JsonObject,
     ) -> None:
-        """Make the network; `settings` tell runs apart, `data` describes the checkpoint's."""
+        """Make the network; `settings` tell runs apart, `data` is for the checkpoint."""
         self.config, self.device = config, device
         self.settings, self.data = settings, data
         # channels last: what convolutions are fastest with, on CPUs and GPUs
@@ -107,7 +110,7 @@ class FaceTask:
         """Return AdamW's groups, each with its highest learning rate."""
         return self.network.parameter_groups(self.config)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """Return all that the run depends on."""
         return self.settings | {"training": asdict(self.config)}
 
@@ -135,16 +138,16 @@ class FaceTask:
         self, images: Tensor, targets: Tensor, generator: Generator
     ) -> tuple[Tensor, Tensor]:
         preprocess = self.preprocess
-        unit = preprocess.to_unit(images)  # (B, C, S, S)
+        unit = scale_to_unit(images, preprocess)  # (B, C, S, S)
         mean = unit.new_tensor(preprocess.mean).view(-1, 1, 1)
         unit = augment_images(unit, preprocess.size, mean, self.config.augmentation, generator)
         pixels, target = mix_up(
-            preprocess.normalise(unit), targets, self.config.mixup_alpha, generator
+            normalise_pixels(unit, preprocess), targets, self.config.mixup_alpha, generator
         )
         return pixels.contiguous(memory_format=torch.channels_last), target
 
     @torch.inference_mode()
-    def validate(self, network: FaceNetwork) -> dict[str, Any]:
+    def validate(self, network: FaceNetwork) -> Validation:
         """Score the linear classifier on the validation images."""
         network.eval()
         count = len(self.valid)
@@ -153,26 +156,19 @@ class FaceTask:
         ]
         predicted = []
         for images, _ in self.valid.load(batches):
-            pixels = self.preprocess.prepare(images.to(self.device))
+            pixels = prepare_crops(images.to(self.device), self.preprocess)
             logits = network.classifier(network.backbone(pixels))  # (B, 8)
             predicted.append(logits.argmax(dim=1).cpu().numpy())
         score = score_labels(self.valid.images.labels, np.concatenate(predicted))
         f1 = dict(zip(CLASSES, score.f1.tolist(), strict=True))
-        return {"accuracy": score.accuracy, "macro_f1": score.macro_f1, "f1": f1}
+        return Validation(score.macro_f1, score.accuracy, f1)
 
-    def save(self, network: FaceNetwork, out: str | Path, row: dict[str, Any]) -> None:
+    def save(self, network: FaceNetwork, out: str | Path, result: EpochResult) -> None:
         """Write backbone and classifier, without the training head."""
         out = Path(out)
         weights = network.state_dict().items()
         kept = halve_matrices({k: v for k, v in weights if not k.startswith("head.")})
-        metadata = {
-            "kind": "encoder",
-            **network.backbone.describe(),
-            "classes": list(CLASSES),
-            "command": "train face",
-            "data": self.data,
-            "training": asdict(self.config),
-            "result": row,
-            "version": __version__,
-        }
+        config = asdict(self.config)
+        training = TrainingMetadata("train face", self.data, config, result, __version__)
+        metadata = replace(network.backbone.describe(), training=training)
         save_checkpoint(out / ENCODER_NAME, kept, metadata)

@@ -14,9 +14,11 @@ from abawcli import __version__
 from abawcli.config import HeadTraining
 from abawcli.datasets.annotated import VideoSet
 from abawcli.errors import InputError, UsageError
+from abawcli.formats.json_values import JsonObject
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 from abawcli.metrics import score_labels
 from abawcli.models.heads import HEADS, Head, TrainedHead, build_head, save_head
+from abawcli.models.metadata import EpochResult, HeadMetadata, TrainingMetadata, Validation
 from abawcli.models.normalise import ModalityNorm, Moments
 from abawcli.progress import Progress
 from abawcli.training.loop import Batches, Part, TrainingLoop, start_accelerator
@@ -64,7 +66,7 @@ class HeadTask:
         self.name, self.config, self.device = name, config, device
         self.train, self.valid = train, valid
         torch.manual_seed(config.seed)
-        self.network: Head = build_head(name, train.data.about, config.network)
+        self.network: Head = build_head(name, train.data.backbones, config.network)
         self.samples = self._find_samples()
         self.weight = self._weigh_classes(self.samples.labels())
         self._set_moments()
@@ -74,15 +76,18 @@ class HeadTask:
         config, parameters = self.config, list(self.network.parameters())
         return [{"params": parameters, "lr": config.lr, "weight_decay": config.weight_decay}]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """Return what the run depends on."""
-        parts = {"train": self.train, "valid": self.valid}
         return {
             "head": self.name,
             "training": asdict(self.config),
-            "data": {key: part and part.describe() for key, part in parts.items()},
-            **self.train.data.about,
+            "data": self._describe_data(),
+            **self.train.data.backbones.to_json(),
         }
+
+    def _describe_data(self) -> JsonObject:
+        parts = {"train": self.train, "valid": self.valid}
+        return {key: part and part.describe() for key, part in parts.items()}
 
     def _find_samples(self) -> WindowSamples:
         samples = WindowSamples(
@@ -143,26 +148,29 @@ class HeadTask:
         logits = model(v.float(), a.float(), has_v, has_a)  # (B, T, 8)
         return focal_loss(logits.flatten(0, 1), y.flatten(), self.config.focal_gamma, self.weight)
 
-    def validate(self, network: Head) -> dict[str, Any]:
+    def validate(self, network: Head) -> Validation | None:
         """Score the validation videos, where there are any."""
         if self.valid is None:
-            return {}
+            return None
         head = TrainedHead(network, self.device)
         predicted = [predict_labels(p) for p in classify_videos(head, self.valid)]
         score = score_labels(self.valid.labels(), np.concatenate(predicted))
         f1 = dict(zip(CLASSES, score.f1.tolist(), strict=True))
-        return {"accuracy": score.accuracy, "macro_f1": score.macro_f1, "f1": f1}
+        return Validation(score.macro_f1, score.accuracy, f1)
 
-    def save(self, network: Head, out: str | Path, row: dict[str, Any]) -> None:
+    def save(self, network: Head, out: str | Path, result: EpochResult) -> None:
         """Write the head with what it was trained on and the smoothing of its predictions."""
         out = Path(out)
-        metadata = self.describe() | {
-            "command": "train head",
-            "smoothing": asdict(self.config.smoothing),
-            "result": row,
-            "version": __version__,
-        }
-        save_head(out / HEAD_NAME, self.name, network, self.config.network, metadata)
+        config, data = asdict(self.config), self._describe_data()
+        training = TrainingMetadata("train head", data, config, result, __version__)
+        metadata = HeadMetadata(
+            self.name,
+            asdict(self.config.network),
+            self.train.data.backbones,
+            self.config.smoothing,
+            training,
+        )
+        save_head(out / HEAD_NAME, network, metadata)
 
 
 def make_loop(task: HeadTask, out: str | Path) -> TrainingLoop[Head, Batch]:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from abawcli.errors import InputError
 from abawcli.faces.crop import read_image, resize_square
 from abawcli.formats.manifest import LabelledImages
-from abawcli.models.image_backbones import Preprocess
+from abawcli.formats.metadata import Preprocess
 
 CACHE_BYTES = 2 * 2**30  # decoded training images are kept in memory up to this
 

@@ -5,7 +5,6 @@ started again ends with the same weights as one that was not: every epoch draws 
 from a seed of its own.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Generator, Tensor, nn
 
+from abawcli.formats.json_values import JsonObject
+from abawcli.models.metadata import EpochResult, Validation
 from abawcli.progress import Progress
 from abawcli.training.ema import make_ema
 from abawcli.training.run_folder import History, load_state, open_run, save_state
@@ -53,7 +54,7 @@ class Task(Protocol[Network, Batch]):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return AdamW's groups, each with its highest learning rate `lr`."""
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """Return all that the run depends on: a run that differs in it is not continued."""
 
     def load_data(self, progress: Progress) -> None:
@@ -65,11 +66,11 @@ class Task(Protocol[Network, Batch]):
     def find_loss(self, model: nn.Module, batch: Batch, generator: Generator) -> Tensor:
         """Return the loss of a batch; `model` is the network, ready for several processes."""
 
-    def validate(self, network: Network) -> dict[str, Any]:
-        """Return figures of a network, with `macro_f1`; none if there is nothing to validate on."""
+    def validate(self, network: Network) -> Validation | None:
+        """Return figures of a network; None if there is nothing to validate on."""
 
-    def save(self, network: Network, out: str | Path, row: dict[str, Any]) -> None:
-        """Write the checkpoint of a network with the figures of its epoch."""
+    def save(self, network: Network, out: str | Path, result: EpochResult) -> None:
+        """Write the checkpoint of a network with the result of its epoch."""
 
 
 def start_accelerator(device: torch.device) -> Accelerator:
@@ -158,7 +159,7 @@ class TrainingLoop(Generic[Network, Batch]):
         return nn.ModuleDict({"network": self.network, "ema": self.ema})
 
     def run(self, overwrite: bool, progress: Progress) -> History:
-        """Train, or go on, to the last epoch; return a row of figures an epoch.
+        """Train, or go on, to the last epoch; return the result of each epoch.
 
         Raises:
             InputError: the data cannot be read.
@@ -211,11 +212,11 @@ class TrainingLoop(Generic[Network, Batch]):
         Without figures of validation every epoch counts as the best: the last one stays.
         """
         network = self.kept
-        row = {"epoch": len(self.history) + 1, "loss": loss, **self.task.validate(network)}
-        best = max((past["macro_f1"] for past in self.history if "macro_f1" in past), default=-1.0)
-        self.history.append(row)
+        result = EpochResult(len(self.history) + 1, loss, self.task.validate(network))
+        past = [each.macro_f1 for each in self.history if each.macro_f1 is not None]
+        self.history.append(result)
         if not self.accelerator.is_main_process:
             return
-        if row.get("macro_f1", math.inf) > best:
-            self.task.save(network, self.out, row)
+        if result.macro_f1 is None or result.macro_f1 > max(past, default=-1.0):
+            self.task.save(network, self.out, result)
         save_state(self.out, self.state, self.optimizer, self.history)

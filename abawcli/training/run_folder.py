@@ -12,24 +12,24 @@ epoch draws its random numbers from a seed of its own.
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from abawcli.errors import CheckpointError, OutputError
 from abawcli.formats.atomic import report_errors, write_whole
-from abawcli.formats.features import MODALITIES, drop_spelling
-from abawcli.formats.tensors import parse_object
-from abawcli.models.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint
+from abawcli.formats.json_values import JsonObject, parse_object
+from abawcli.formats.metadata import MODALITIES, drop_location
+from abawcli.models.checkpoint import load_checkpoint, load_into, read_kind, save_checkpoint
+from abawcli.models.metadata import EpochResult, TrainingState
 
 STATE_NAME = "last.safetensors"
 CONFIG_NAME = "config.json"
 METRICS_NAME = "metrics.jsonl"
-History = list[dict[str, Any]]  # a row of figures an epoch
+History = list[EpochResult]
 
 
-def open_run(out: str | Path, settings: dict[str, Any], result: str, overwrite: bool) -> None:
+def open_run(out: str | Path, settings: JsonObject, result: str, overwrite: bool) -> None:
     """Make or reopen a run's folder, whose outcome is the file `result`.
 
     With `overwrite` the run begins anew; the old outcome stays until there is a new one.
@@ -64,7 +64,7 @@ def _is_of_run(path: Path) -> bool:
     """Tell whether a file is what runs write under its name."""
     try:
         if path.suffix == ".safetensors":
-            return "kind" in describe_checkpoint(path)
+            return read_kind(path) is not None
         texts = [path.read_text()] if path.name == CONFIG_NAME else path.read_text().splitlines()
         key = "training" if path.name == CONFIG_NAME else "epoch"
         return all(key in parse_object(text) for text in texts)
@@ -81,8 +81,8 @@ def _are_alike(first: str, second: str) -> bool:
     for modality in MODALITIES:
         for settings in (one, other):
             if isinstance(settings.get(modality), dict):
-                settings[modality] = drop_spelling(settings[modality])
-    return drop_spelling(one) == drop_spelling(other)
+                settings[modality] = drop_location(settings[modality])
+    return drop_location(one) == drop_location(other)
 
 
 def save_state(out: str | Path, model: nn.Module, optimizer: Optimizer, history: History) -> None:
@@ -91,25 +91,29 @@ def save_state(out: str | Path, model: nn.Module, optimizer: Optimizer, history:
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-    about = {"kind": "training-state", "history": history}
-    save_checkpoint(out / STATE_NAME, tensors, about)
+    save_checkpoint(out / STATE_NAME, tensors, TrainingState(history))
     with write_whole(out / METRICS_NAME) as temporary:
         temporary.write_text(_list_figures(history))
 
 
 def _list_figures(history: History) -> str:
-    return "".join(json.dumps(row) + "\n" for row in history)
+    return "".join(json.dumps(result.to_json()) + "\n" for result in history)
 
 
 def load_state(out: str | Path, model: nn.Module, optimizer: Optimizer) -> History:
-    """Go on after the last finished epoch; return the figures so far, none if there is none."""
+    """Go on after the last finished epoch; return the results so far, none if there is none.
+
+    Raises:
+        CheckpointError: the state cannot be read, or is of another network.
+        OutputError: the figures were changed since they were written.
+    """
     out = Path(out)
-    if not (out / STATE_NAME).exists():
+    path = out / STATE_NAME
+    if not path.exists():
         return []
-    tensors, about = load_checkpoint(out / STATE_NAME, "training-state")
-    model.load_state_dict(
-        {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    )
+    tensors, metadata = load_checkpoint(path, TrainingState)
+    weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    load_into(model, weights, path)
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
@@ -117,12 +121,21 @@ def load_state(out: str | Path, model: nn.Module, optimizer: Optimizer) -> Histo
             state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    history: History = about["history"]
-    _check_metrics(out / METRICS_NAME, history)
-    return history
+    _check_metrics(out / METRICS_NAME, metadata.history)
+    return metadata.history
 
 
 def _check_metrics(path: Path, history: History) -> None:
     """Make sure that the figures so far are as they were written: the next epoch replaces them."""
-    if os.path.exists(path) and not _list_figures(history).startswith(path.read_text()):
+    if os.path.exists(path) and not _are_of(path.read_text(), history):
         raise OutputError(f"{path} was changed after it was written; move it, or use --overwrite")
+
+
+def _are_of(text: str, history: History) -> bool:
+    """Tell whether lines of figures are those of the first epochs, whatever order keys are in."""
+    try:
+        rows = [parse_object(line) for line in text.splitlines()]
+    except ValueError:
+        return False
+    known = [result.to_json() for result in history[: len(rows)]]
+    return json.dumps(rows, sort_keys=True) == json.dumps(known, sort_keys=True)

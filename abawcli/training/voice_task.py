@@ -18,12 +18,19 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from abawcli import __version__
-from abawcli.config import COMPACT_VOICE, VOICE_PRESENT, AudioFeatures, VoiceTraining
+from abawcli.config import VOICE_PRESENT, AudioFeatures, VoiceTraining
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.manifest import LabelledSounds
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.metrics import Score, score_labels
 from abawcli.models.checkpoint import save_checkpoint
 from abawcli.models.log_mel import HOP, STEP_FRAMES, STEP_SAMPLES, LogMel, mel_filters
+from abawcli.models.metadata import (
+    EpochResult,
+    TrainingMetadata,
+    Validation,
+    VoiceEncoderMetadata,
+)
 from abawcli.models.voice import CompactVoice, VoiceNetwork, average_around
 from abawcli.progress import Progress
 from abawcli.training.audio_augmentation import (
@@ -73,7 +80,7 @@ class VoiceTask:
         parameters = list(self.network.parameters())
         return split_decay(parameters, self.config.backbone_lr, self.config.weight_decay)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """Return all that the run depends on."""
         return self.settings | {"training": asdict(self.config)}
 
@@ -145,7 +152,7 @@ class VoiceTask:
         return speech & (near | ~local)
 
     @torch.inference_mode()
-    def validate(self, network: VoiceNetwork) -> dict[str, Any]:
+    def validate(self, network: VoiceNetwork) -> Validation:
         """Set the temperature of a network and return its figures on the valid split."""
         network.eval()
         data = self.valid
@@ -164,13 +171,13 @@ class VoiceTask:
             for name in sorted(set(data.sounds.corpora.tolist()))
             for rows in [data.sounds.corpora == name]
         }
-        return {
-            "macro_f1": float(np.mean(list(corpora.values()))),  # each corpus counts the same
-            "corpora": corpora,
-            "accuracy": score.accuracy,
-            "f1": dict(zip(CLASSES, score.f1.tolist(), strict=True)),
-            "temperature": temperature,
-        }
+        return Validation(
+            macro_f1=float(np.mean(list(corpora.values()))),  # each corpus counts the same
+            accuracy=score.accuracy,
+            f1=dict(zip(CLASSES, score.f1.tolist(), strict=True)),
+            corpora=corpora,
+            temperature=temperature,
+        )
 
     def _classify_frames(self, network: VoiceNetwork, samples: Tensor) -> Tensor:
         """Return the logits (S', 8) about each audio frame with speech near; else about all."""
@@ -181,20 +188,12 @@ class VoiceTask:
         logits: Tensor = network.classifier.expression(mean[valid])
         return logits.cpu()
 
-    def save(self, network: VoiceNetwork, out: str | Path, row: dict[str, Any]) -> None:
+    def save(self, network: VoiceNetwork, out: str | Path, result: EpochResult) -> None:
         """Write the weights in float16: what that loses is below what figures show."""
         out = Path(out)
-        metadata = {
-            "kind": "voice-encoder",
-            "backbone": COMPACT_VOICE,
-            "network": network.backbone.shape,
-            "classes": list(CLASSES),
-            "command": "train voice",
-            "data": self.data,
-            "training": asdict(self.config),
-            "result": row,
-            "version": __version__,
-        }
+        config = asdict(self.config)
+        training = TrainingMetadata("train voice", self.data, config, result, __version__)
+        metadata = VoiceEncoderMetadata(network.backbone.shape, training)
         tensors = {
             name: value.half() if value.is_floating_point() else value
             for name, value in network.state_dict().items()

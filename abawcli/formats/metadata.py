@@ -1,0 +1,311 @@
+"""Metadata in the headers of files, as records: backbones, and features of a video.
+
+A record becomes JSON by `to_json` and is made of it by `from_json`, which checks what is used and
+lets other keys pass. Names of keys stay as they were first written; a record may have better ones.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from abawcli.formats.json_values import JsonObject, read_numbers, read_optional, read_value
+
+MODALITIES = ("visual", "audio")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a face crop becomes a backbone's input; a property of the weights.
+
+    `resize` is the side to which the crop is brought, `size` the side of the centre that is
+    kept, both in pixels; `mean` and `std` are of values in 0..1; one of them: grey input.
+    """
+
+    resize: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_scales: tuple[float, ...] = (1.0,)  # side of the crop / larger side of the face box
+
+    @property
+    def channels(self) -> int:
+        """Return 1 for grey input, 3 for RGB."""
+        return len(self.mean)
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is missing or of another kind.
+        """
+        return cls(
+            resize=read_value(values, "resize", int, path),
+            size=read_value(values, "size", int, path),
+            mean=read_numbers(values, "mean", path),
+            std=read_numbers(values, "std", path),
+            crop_scales=read_numbers(values, "crop_scales", path),
+        )
+
+
+@dataclass(frozen=True)
+class BackboneMetadata:
+    """The backbone that makes features of a modality, and how they are made."""
+
+    name: str  # JSON: backbone
+    dim: int
+    sha256: str | None = None  # of the weights, where it is known; JSON: encoder
+    path: str | None = None  # to load it from: our own name, a hub's, or a path; JSON: place
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Return what has to agree for features of two backbones to fit each other.
+
+        A backbone is its weights, by their sha256, whatever the folder is called that they were
+        read from; by its name only where the hash is not known. Not the number format: a head's
+        probabilities differ by less than 0.02 between them (docs/models.md); a check at load
+        bounds that.
+        """
+        return self.sha256 or self.name, self.dim
+
+    def __str__(self) -> str:
+        """Return it for a message."""
+        return f"{self.name} ({self.dim} wide, {(self.sha256 or 'no encoder')[:12]})"
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON."""
+        return {
+            "backbone": self.name,
+            "encoder": self.sha256,
+            "place": self.path,
+            "dim": self.dim,
+        }
+
+    def to_settings(self) -> JsonObject:
+        """Return JSON that does not change with the folder that the weights are in."""
+        own_path = self.path is not None and os.path.isabs(self.path)
+        return drop_location(self.to_json()) if own_path else self.to_json()
+
+    @classmethod
+    def _read(cls, values: JsonObject, path: str | Path) -> JsonObject:
+        return {
+            "name": read_value(values, "backbone", str, path),
+            "dim": read_value(values, "dim", int, path),
+            "sha256": read_optional(values, "encoder", str, path),
+            "path": read_optional(values, "place", str, path),
+        }
+
+
+@dataclass(frozen=True)
+class ImageBackboneMetadata(BackboneMetadata):
+    """An image backbone with its preprocessing."""
+
+    preprocess: Preprocess | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON."""
+        return super().to_json() | {"preprocess": self.preprocess and self.preprocess.to_json()}
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is missing or of another kind.
+        """
+        how = read_optional(values, "preprocess", dict, path)
+        return cls(
+            **cls._read(values, path),
+            preprocess=None if how is None else Preprocess.from_json(how, path),
+        )
+
+
+@dataclass(frozen=True)
+class AudioBackboneMetadata(BackboneMetadata):
+    """An audio backbone, and how its features come to the frames."""
+
+    layers: str | None = None  # of a transformer: last4, first4 and the like
+    normalise: bool | None = None  # of a transformer: audio of mean 0 and deviation 1
+    window_s: float | None = None
+    chunk_s: float | None = None
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Return what has to agree: the layers too."""
+        return *super().identity, self.layers
+
+    def __str__(self) -> str:
+        """Return it for a message."""
+        layers = f", layers {self.layers})" if self.layers else ")"
+        return super().__str__().removesuffix(")") + layers
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON."""
+        values = super().to_json() | {"layers": self.layers}
+        if self.normalise is not None:
+            values["normalise"] = self.normalise
+        return values | {"window_s": self.window_s, "chunk_s": self.chunk_s}
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is missing or of another kind.
+        """
+        return cls(
+            **cls._read(values, path),
+            layers=read_optional(values, "layers", str, path),
+            normalise=read_optional(values, "normalise", bool, path),
+            window_s=read_optional(values, "window_s", float, path),
+            chunk_s=read_optional(values, "chunk_s", float, path),
+        )
+
+
+def drop_location(values: JsonObject) -> JsonObject:
+    """Return a backbone's JSON without the names by which it was found, if it has its sha256.
+
+    What is left tells whether work was done with the same backbone, wherever its folder stood.
+    """
+    names = ("backbone", "place") if values.get("encoder") else ()
+    return {key: value for key, value in values.items() if key not in names}
+
+
+@dataclass(frozen=True)
+class Backbones:
+    """What makes the features of a video; None for a modality that there is not."""
+
+    visual: ImageBackboneMetadata | None = None
+    audio: AudioBackboneMetadata | None = None
+
+    def get(self, modality: str) -> BackboneMetadata | None:
+        """Return the backbone of `visual` or `audio`."""
+        return {"visual": self.visual, "audio": self.audio}[modality]
+
+    def name(self, modality: str) -> str:
+        """Return a modality's backbone for a message."""
+        return str(self.get(modality) or "none")
+
+    def select(self, modalities: Sequence[str]) -> "Backbones":
+        """Return those of some modalities."""
+        return Backbones(
+            self.visual if "visual" in modalities else None,
+            self.audio if "audio" in modalities else None,
+        )
+
+    def join(self, other: "Backbones") -> "Backbones":
+        """Return those of two, of a modality that both have the other's."""
+        return Backbones(other.visual or self.visual, other.audio or self.audio)
+
+    def find_difference(
+        self, other: "Backbones", modalities: Sequence[str] = MODALITIES
+    ) -> str | None:
+        """Return the first of some modalities in which features of two do not fit each other."""
+        for modality in modalities:
+            one, two = self.get(modality), other.get(modality)
+            if (one and one.identity) != (two and two.identity):
+                return modality
+        return None
+
+    def to_settings(self) -> JsonObject:
+        """Return JSON that does not change with the folders that weights are in."""
+        return {
+            "visual": self.visual and self.visual.to_settings(),
+            "audio": self.audio and self.audio.to_settings(),
+        }
+
+    def to_json(self) -> JsonObject:
+        """Return them as JSON."""
+        return {
+            "visual": self.visual and self.visual.to_json(),
+            "audio": self.audio and self.audio.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is missing or of another kind.
+        """
+        visual, audio = (read_optional(values, key, dict, path) for key in MODALITIES)
+        return cls(
+            None if visual is None else ImageBackboneMetadata.from_json(visual, path),
+            None if audio is None else AudioBackboneMetadata.from_json(audio, path),
+        )
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """What features were read from; for people, nothing depends on it."""
+
+    kind: str | None  # recording, crops or official crops
+    name: str | None = None  # relative to where the command ran
+    audio: str | None = None  # the file that has the audio of crops, likewise; JSON: sound
+    scales: tuple[float, ...] | None = None  # of crops of our own
+    computed_in: Mapping[str, str] = field(default_factory=dict)  # modality -> number format
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON."""
+        return {
+            "kind": self.kind,
+            "sound": self.audio,
+            "scales": self.scales,
+            "name": self.name,
+            "computed_in": dict(self.computed_in),
+        }
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is of another kind.
+        """
+        return cls(
+            kind=read_optional(values, "kind", str, path),
+            name=read_optional(values, "name", str, path),
+            audio=read_optional(values, "sound", str, path),
+            scales=read_numbers(values, "scales", path) if values.get("scales") else None,
+            computed_in=read_optional(values, "computed_in", dict, path) or {},
+        )
+
+
+@dataclass(frozen=True)
+class FeaturesMetadata:
+    """Whose features they are, and what made them."""
+
+    video: str
+    subject: str  # what was asked for, or a track's number
+    backbones: Backbones
+    source: FeatureSource | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON."""
+        return {
+            "video": self.video,
+            **self.backbones.to_json(),
+            "source": self.source and self.source.to_json(),
+            "subject": self.subject,
+        }
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is missing or of another kind.
+        """
+        source = read_optional(values, "source", dict, path)
+        return cls(
+            video=read_value(values, "video", str, path),
+            subject=read_value(values, "subject", str, path),
+            backbones=Backbones.from_json(values, path),
+            source=None if source is None else FeatureSource.from_json(source, path),
+        )

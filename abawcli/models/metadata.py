@@ -1,0 +1,279 @@
+"""What checkpoints say of themselves, as records: encoders, heads, and the state of a training run.
+
+The keys are checked as in `formats.metadata`. How weights were trained is kept for people to read.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import ClassVar, Protocol, Self
+
+from abawcli.config import COMPACT_VOICE, Smoothing
+from abawcli.errors import InputError
+from abawcli.formats.json_values import JsonObject, read_objects, read_optional, read_value
+from abawcli.formats.metadata import Backbones, Preprocess
+from abawcli.labels import CLASSES
+
+
+class CheckpointMetadata(Protocol):
+    """The metadata of one kind of checkpoint."""
+
+    kind: ClassVar[str]  # stands in the file
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON, with its kind."""
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says; raises InputError."""
+
+
+def _check_classes(values: JsonObject, path: str | Path) -> None:
+    if values.get("classes") != list(CLASSES):
+        raise InputError(f"{path} was trained for other classes: {values.get('classes')}")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Figures of a network on the videos, images or recordings that it was validated on."""
+
+    macro_f1: float
+    accuracy: float
+    f1: dict[str, float]  # of each class
+    corpora: dict[str, float] | None = None  # of a voice encoder: macro-F1 of each corpus
+    temperature: float | None = None  # of a voice encoder
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON, without what is None."""
+        values = {"accuracy": self.accuracy, "macro_f1": self.macro_f1, "f1": self.f1}
+        values |= {"corpora": self.corpora, "temperature": self.temperature}
+        return {key: value for key, value in values.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is missing or of another kind.
+        """
+        return cls(
+            macro_f1=read_value(values, "macro_f1", float, path),
+            accuracy=read_value(values, "accuracy", float, path),
+            f1=read_value(values, "f1", dict, path),
+            corpora=read_optional(values, "corpora", dict, path),
+            temperature=read_optional(values, "temperature", float, path),
+        )
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What came of one epoch of training."""
+
+    epoch: int  # from 1
+    loss: float
+    validation: Validation | None = None  # None: there is nothing to validate on
+
+    @property
+    def macro_f1(self) -> float | None:
+        """Return the macro-F1 by which epochs are compared."""
+        return None if self.validation is None else self.validation.macro_f1
+
+    def to_json(self) -> JsonObject:
+        """Return it as one flat JSON object."""
+        figures = self.validation.to_json() if self.validation else {}
+        return {"epoch": self.epoch, "loss": self.loss} | figures
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is missing or of another kind.
+        """
+        return cls(
+            epoch=read_value(values, "epoch", int, path),
+            loss=read_value(values, "loss", float, path),
+            validation=Validation.from_json(values, path) if "macro_f1" in values else None,
+        )
+
+
+@dataclass(frozen=True)
+class TrainingMetadata:
+    """How weights were trained; for people, no reader needs it."""
+
+    command: str | None
+    data: JsonObject | None
+    config: JsonObject | None  # JSON: training
+    result: EpochResult | None  # of the epoch that was saved
+    version: str | None  # of abawcli
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON."""
+        return {
+            "command": self.command,
+            "data": self.data,
+            "training": self.config,
+            "result": self.result and self.result.to_json(),
+            "version": self.version,
+        }
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is of another kind.
+        """
+        result = read_optional(values, "result", dict, path)
+        return cls(
+            command=read_optional(values, "command", str, path),
+            data=read_optional(values, "data", dict, path),
+            config=read_optional(values, "training", dict, path),
+            result=None if result is None else EpochResult.from_json(result, path),
+            version=read_optional(values, "version", str, path),
+        )
+
+
+@dataclass(frozen=True)
+class FaceEncoderMetadata:
+    """An image backbone with a classifier."""
+
+    backbone: str
+    preprocess: Preprocess
+    network: JsonObject  # what builds it: the shape of our own, or transformers' configuration
+    training: TrainingMetadata | None = None
+    kind: ClassVar[str] = "encoder"
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON."""
+        return {
+            "kind": self.kind,
+            "backbone": self.backbone,
+            "preprocess": self.preprocess.to_json(),
+            "network": self.network,
+            "classes": list(CLASSES),
+            **(self.training.to_json() if self.training else {}),
+        }
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is missing or of another kind, or other classes.
+        """
+        _check_classes(values, path)
+        return cls(
+            backbone=read_value(values, "backbone", str, path),
+            preprocess=Preprocess.from_json(read_value(values, "preprocess", dict, path), path),
+            network=read_value(values, "network", dict, path),
+            training=TrainingMetadata.from_json(values, path),
+        )
+
+
+@dataclass(frozen=True)
+class VoiceEncoderMetadata:
+    """Our own audio backbone with its classifiers."""
+
+    network: JsonObject  # its shape
+    training: TrainingMetadata | None = None
+    kind: ClassVar[str] = "voice-encoder"
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON."""
+        return {
+            "kind": self.kind,
+            "backbone": COMPACT_VOICE,
+            "network": self.network,
+            "classes": list(CLASSES),
+            **(self.training.to_json() if self.training else {}),
+        }
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is missing or of another kind, or other classes.
+        """
+        _check_classes(values, path)
+        return cls(
+            network=read_value(values, "network", dict, path),
+            training=TrainingMetadata.from_json(values, path),
+        )
+
+
+@dataclass(frozen=True)
+class HeadMetadata:
+    """A head: its network, the features it was trained on, and how its predictions are smoothed."""
+
+    head: str  # one of `models.heads.HEADS`
+    network: JsonObject  # the head's settings
+    backbones: Backbones
+    smoothing: Smoothing | None = None
+    training: TrainingMetadata | None = None
+    kind: ClassVar[str] = "head"
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON."""
+        training = self.training.to_json() if self.training else {}
+        return {
+            "kind": self.kind,
+            "head": self.head,
+            "network": self.network,
+            "classes": list(CLASSES),
+            **self.backbones.to_json(),
+            "smoothing": self.smoothing and asdict(self.smoothing),
+            **training,
+        }
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is missing or of another kind, or other classes.
+        """
+        _check_classes(values, path)
+        return cls(
+            head=read_value(values, "head", str, path),
+            network=read_value(values, "network", dict, path),
+            backbones=Backbones.from_json(values, path),
+            smoothing=_read_smoothing(values, path),
+            training=TrainingMetadata.from_json(values, path),
+        )
+
+
+def _read_smoothing(values: JsonObject, path: str | Path) -> Smoothing | None:
+    given = read_optional(values, "smoothing", dict, path)
+    if given is None:
+        return None
+    window_s = read_optional(given, "window_s", float, path)
+    window_frames = read_optional(given, "window_frames", int, path)
+    return Smoothing(
+        method=read_value(given, "method", str, path),
+        window_frames=window_frames if window_s is None else None,  # older files may have both
+        window_s=window_s,
+        space=read_value(given, "space", str, path),
+    )
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """The state of a training run after its last finished epoch."""
+
+    history: list[EpochResult] = field(default_factory=list)
+    kind: ClassVar[str] = "training-state"
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON."""
+        return {"kind": self.kind, "history": [result.to_json() for result in self.history]}
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is missing or of another kind.
+        """
+        rows = read_objects(values, "history", path)
+        return cls([EpochResult.from_json(row, path) for row in rows])

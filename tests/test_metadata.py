@@ -1,0 +1,243 @@
+"""Metadata of files: what was written before is read, what is used is checked, the rest passes."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from raw_checkpoints import read_raw, write_raw
+from safetensors.numpy import save_file
+from sample_features import BACKBONES, make_features
+
+from abawcli.config import Smoothing
+from abawcli.errors import CheckpointError, InputError
+from abawcli.formats.features import TYPES, read_features, write_features
+from abawcli.formats.metadata import (
+    AudioBackboneMetadata,
+    Backbones,
+    FeaturesMetadata,
+    FeatureSource,
+    ImageBackboneMetadata,
+    Preprocess,
+)
+from abawcli.models.checkpoint import read_metadata
+from abawcli.models.metadata import (
+    EpochResult,
+    FaceEncoderMetadata,
+    HeadMetadata,
+    TrainingMetadata,
+    TrainingState,
+    Validation,
+    VoiceEncoderMetadata,
+)
+from abawcli.models.recipes import WEIGHTS
+
+# As version 0.1.0 first wrote them.
+FACE_SHA256 = "4f6b219590321b054a8e0a9be236db4e870ac71a574f8310a4ec73179238eeea"
+OLD_VISUAL = {
+    "backbone": "compact-face",
+    "encoder": FACE_SHA256,
+    "place": "compact-face",
+    "dim": 3,
+    "preprocess": {
+        "resize": 48,
+        "size": 44,
+        "mean": [0.508],
+        "std": [0.255],
+        "crop_scales": [1.0],
+    },
+}
+OLD_AUDIO = {
+    "backbone": "models/wavlm",
+    "encoder": None,
+    "place": "/home/a/models/wavlm",
+    "dim": 2,
+    "layers": "last4",
+    "normalise": True,
+    "window_s": 0.5,
+    "chunk_s": 20.0,
+}
+OLD_FEATURES = {
+    "format": 1,
+    "kind": "features",
+    "abawcli": "0.1.0",
+    "video": "v",
+    "visual": OLD_VISUAL,
+    "audio": OLD_AUDIO,
+    "source": {"kind": "recording", "path": "/home/a/v.mp4", "computed_in": {"visual": "float32"}},
+    "subject": "main",
+}
+CLASSES = ["Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other"]
+OLD_RESULT = {
+    "epoch": 4,
+    "loss": 0.78,
+    "accuracy": 0.75,
+    "macro_f1": 0.72,
+    "f1": dict.fromkeys(CLASSES, 0.72),
+}
+OLD_HEAD = {
+    "format": 1,
+    "kind": "head",
+    "head": "gated",
+    "network": {"hidden": 4, "dropout": 0.2, "visual_dropout": 0.2, "audio_dropout": 0.25},
+    "classes": CLASSES,
+    "training": {"epochs": 5, "sound_swap": 0.3},
+    "data": {"train": {"videos": 78}, "valid": None},
+    "visual": OLD_VISUAL,
+    "audio": OLD_AUDIO,
+    "command": "train head",
+    "smoothing": {"method": "median", "window_frames": 25, "window_s": 2.0, "space": "logits"},
+    "result": OLD_RESULT,
+    "version": "0.1.0",
+}
+VISUAL = ImageBackboneMetadata(
+    "compact-face", 3, FACE_SHA256, "compact-face", Preprocess(48, 44, (0.508,), (0.255,), (1.0,))
+)
+AUDIO = AudioBackboneMetadata(
+    "models/wavlm", 2, None, "/home/a/models/wavlm", "last4", True, 0.5, 20.0
+)
+WEIGHTS_SHA256 = {  # of what the package has always shipped
+    "compact-dual-branch": "bf7cb6302ca8345320d94c04aacc271a8cfbd81df086ed52d86953b2c4aad1f2",
+    "compact-face": FACE_SHA256,
+    "compact-gated": "2c7db77accd4d696663f4d04469b1a06947334edab1b2f65b621c9f4bbe453ce",
+    "compact-voice": "b3cc60a716458cda42456bcf996dabf408d0e18a92995ea4d070ee2901bec4fd",
+}
+
+
+def write_old_features(path: Path, metadata: dict[str, Any]) -> Path:
+    """Write a feature file without `quality`, which came later."""
+    shapes = {"visual": (4, 3), "audio": (4, 2), "box": (4, 4)}
+    arrays = {
+        name: np.zeros(shapes.get(name, (4,)), kind)
+        for name, kind in TYPES.items()
+        if name != "quality"
+    }
+    save_file(arrays | {"frame": np.arange(1, 5)}, path, {"abaw": json.dumps(metadata)})
+    return path
+
+
+def test_features_of_before_are_read(tmp_path: Path) -> None:
+    found = read_features(write_old_features(tmp_path / "v.safetensors", OLD_FEATURES)).metadata
+    source = FeatureSource("recording", computed_in={"visual": "float32"})
+    assert found == FeaturesMetadata("v", "main", Backbones(VISUAL, AUDIO), source)
+    assert found.backbones.to_json() == {  # and written as it was
+        "visual": OLD_VISUAL | {"preprocess": VISUAL.preprocess and VISUAL.preprocess.to_json()},
+        "audio": OLD_AUDIO,
+    }
+
+
+def test_a_head_of_before_is_read(tmp_path: Path) -> None:
+    write_raw(tmp_path / "h.safetensors", {}, OLD_HEAD)
+    found = read_metadata(tmp_path / "h.safetensors", HeadMetadata)
+    validation = Validation(0.72, 0.75, dict.fromkeys(CLASSES, 0.72))
+    assert found == HeadMetadata(
+        "gated",
+        OLD_HEAD["network"],  # type: ignore[arg-type]
+        Backbones(VISUAL, AUDIO),
+        Smoothing("median", None, 2.0, "logits"),  # seconds come before frames
+        TrainingMetadata(
+            "train head",
+            {"train": {"videos": 78}, "valid": None},
+            {"epochs": 5, "sound_swap": 0.3},
+            EpochResult(4, 0.78, validation),
+            "0.1.0",
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", sorted(WEIGHTS_SHA256))
+def test_the_weights_of_the_package_are_as_they_were(name: str) -> None:
+    path = WEIGHTS / f"{name}.safetensors"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == WEIGHTS_SHA256[name]
+    _, written = read_raw(path)
+    records = (FaceEncoderMetadata, VoiceEncoderMetadata, HeadMetadata)
+    (record,) = (record for record in records if record.kind == written["kind"])
+    found = json.loads(json.dumps(read_metadata(path, record).to_json()))
+    assert {"format": 1} | found == written  # nothing that stands in them is lost
+
+
+@given(st.sampled_from(["visual", "audio"]), st.integers(), st.booleans())
+def test_other_keys_pass(key: str, value: int, inside: bool) -> None:
+    changed: dict[str, Any] = json.loads(json.dumps(OLD_FEATURES))
+    (changed[key] if inside else changed)["later"] = value
+    assert FeaturesMetadata.from_json(changed, "v") == FeaturesMetadata.from_json(OLD_FEATURES, "v")
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "said"),
+    [
+        ("video", None, "says nothing of video, a text"),
+        ("subject", 3, "says 3 of subject, which is not a text"),
+        ("visual", [], r"says \[\] of visual, which is not an object"),
+        ("visual.dim", "3", "says '3' of dim, which is not a whole number"),
+        ("visual.dim", True, "says True of dim, which is not a whole number"),
+        ("visual.backbone", None, "says nothing of backbone"),
+        ("visual.preprocess.mean", 0.5, "says 0.5 of mean, which is not a list"),
+        ("visual.preprocess.std", ["x"], "says 'x' of std, which is not a number"),
+        ("audio.encoder", 7, "says 7 of encoder, which is not a text"),
+        ("audio.layers", "x" * 99, None),
+        ("audio.window_s", "long", "says 'long' of window_s, which is not a number"),
+        ("source.name", {}, r"says \{\} of name"),
+    ],
+)
+def test_what_is_used_is_checked(keys: str, value: Any, said: str | None, tmp_path: Path) -> None:
+    changed: dict[str, Any] = json.loads(json.dumps(OLD_FEATURES))
+    *outer, last = keys.split(".")
+    inner = changed
+    for key in outer:
+        inner = inner[key]
+    inner[last] = value
+    path = write_old_features(tmp_path / "v.safetensors", changed)
+    if said is None:
+        read_features(path)
+        return
+    with pytest.raises(InputError, match=rf"v\.safetensors: its metadata {said}"):
+        read_features(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"network": None}, "says nothing of network, an object"),
+        ({"smoothing": {"method": 3}}, "says 3 of method"),
+        ({"smoothing": {"method": "mean"}}, "says nothing of space"),
+        ({"audio": {"dim": 2}}, "says nothing of backbone"),
+        ({"result": {"epoch": "last"}}, "says 'last' of epoch"),
+    ],
+)
+def test_a_damaged_head_is_named(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    write_raw(tmp_path / "h.safetensors", {}, OLD_HEAD | change)
+    with pytest.raises(CheckpointError, match=rf"h\.safetensors: its metadata {said}"):
+        read_metadata(tmp_path / "h.safetensors", HeadMetadata)
+
+
+figures = st.floats(0, 1)
+validations = st.builds(
+    Validation, figures, figures, st.dictionaries(st.sampled_from(CLASSES), figures),
+    st.none() | st.dictionaries(st.text(), figures), st.none() | figures,
+)  # fmt: skip
+
+
+@given(st.lists(st.builds(EpochResult, st.integers(1), figures, st.none() | validations)))
+def test_results_are_read_as_they_were_written(history: list[EpochResult]) -> None:
+    state = TrainingState(history)
+    assert TrainingState.from_json(json.loads(json.dumps(state.to_json())), "last") == state
+
+
+def test_a_training_state_that_cannot_be() -> None:
+    for history in (None, 3, [3], [{"epoch": 1}]):
+        with pytest.raises(InputError, match="run/last: its metadata says"):
+            TrainingState.from_json({"history": history}, "run/last")
+
+
+def test_features_keep_their_metadata(tmp_path: Path) -> None:
+    source = FeatureSource("crops", "crops/v", "v.mp4", (0.9, 1.2), {"audio": "bfloat16"})
+    made = make_features(np.arange(4), backbones=BACKBONES)
+    made = replace(made, metadata=replace(made.metadata, source=source))
+    write_features(made, tmp_path / "v.safetensors", {})
+    assert read_features(tmp_path / "v.safetensors").metadata == made.metadata
