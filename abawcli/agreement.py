@@ -112,7 +112,7 @@ def count_matched_runs(one: Labels, other: Labels, min_iou: float = 0.5) -> tupl
     return matched, len(a.label)
 
 
-def draw_counts(matrices: Sequence[Matrix], draws: int, seed: int) -> Matrix:
+def bootstrap_counts(matrices: Sequence[Matrix], draws: int, seed: int) -> Matrix:
     """Return the sums (draws, 8, 8) of as many videos' matrices, drawn with replacement."""
     videos = len(matrices)
     times = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), draws)

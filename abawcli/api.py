@@ -13,7 +13,7 @@ import pandas as pd
 
 from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Segmentation, Smoothing
 from abawcli.datasets.pairing import LABEL_SUFFIXES
-from abawcli.formats.inputs import Places, expand_inputs
+from abawcli.formats.inputs import RelativePaths, expand_inputs
 from abawcli.formats.tables import read_table, write_table
 from abawcli.media.video import read_frames
 from abawcli.pipeline.feature_stream import Extractor
@@ -139,7 +139,7 @@ def _load(table: Table) -> pd.DataFrame:
 
 
 @contextmanager
-def _as_files(table: Table) -> Iterator[Places]:
+def _as_files(table: Table) -> Iterator[RelativePaths]:
     """Yield the files that are meant; a table is one while the block runs."""
     if not isinstance(table, pd.DataFrame):
         yield expand_inputs([str(table)], LABEL_SUFFIXES)

@@ -66,7 +66,7 @@ def explain_device(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads; {built}"
 
 
-def spare_a_core() -> None:
+def leave_one_core() -> None:
     """Let torch use all CPU cores that this process may run on but one.
 
     For work that runs beside another thread, which decodes and finds faces: with as many threads

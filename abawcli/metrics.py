@@ -117,7 +117,7 @@ def find_own_f1(counts: Counts) -> NDArray[np.float64]:
     return own_f1
 
 
-def redraw_macro_f1(counts: Counts, draws: int, seed: int) -> NDArray[np.float64]:
+def bootstrap_macro_f1(counts: Counts, draws: int, seed: int) -> NDArray[np.float64]:
     """Return the macro-F1 (draws,) of as many videos, drawn with replacement each time.
 
     `counts` (V, 8, 9) are those of each video. Whole videos are drawn and not frames: frames of

@@ -19,7 +19,7 @@ from scipy import ndimage, special
 from abawcli.config import SMOOTHING_SPACES, Media, Smoothing
 from abawcli.errors import UsageError
 from abawcli.labels import IGNORE, N_CLASSES
-from abawcli.sources import FILLED, NONE, SOUND, Names, has_face
+from abawcli.sources import AUDIO, FILLED, NONE, Names, has_face
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -237,7 +237,7 @@ def smooth_rows(
     seen = has_face(source)
     out = smooth_probabilities(p, seen, frame, time_s, config)
     named = np.where(seen, source, np.where(np.isnan(out[:, 0]), NONE, FILLED))
-    for kind in (SOUND, FILLED):
+    for kind in (AUDIO, FILLED):
         own = source == kind
         alone = own & (named == NONE)
         if alone.any():

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-BOTH, FACE, SOUND, FILLED, NONE = SOURCES = ("av", "visual", "audio", "filled", "none")
-FACE_SOURCES = (BOTH, FACE)
+AV, VISUAL, AUDIO, FILLED, NONE = SOURCES = ("av", "visual", "audio", "filled", "none")
+FACE_SOURCES = (AV, VISUAL)
 Names = NDArray[np.str_]
 Mask = NDArray[np.bool_]
 
 _SEEN, _HEARD = 1, 2  # bits
-_BITS = {BOTH: _SEEN | _HEARD, FACE: _SEEN, SOUND: _HEARD, FILLED: 0, NONE: 0}
-_BY_BITS = np.array([FILLED, FACE, SOUND, BOTH])
+_BITS = {AV: _SEEN | _HEARD, VISUAL: _SEEN, AUDIO: _HEARD, FILLED: 0, NONE: 0}
+_BY_BITS = np.array([FILLED, VISUAL, AUDIO, AV])
 
 
 def name_sources(seen: Mask, heard: Mask, known: Mask) -> Names:

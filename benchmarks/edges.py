@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from abawcli.device import spare_a_core
+from abawcli.device import leave_one_core
 from abawcli.formats.abaw import read_annotation
 from abawcli.labels import IGNORE
 from abawcli.metrics import score_labels
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--valid", type=Path, required=True, help="Of benchmarks/compose.py.")
     parser.add_argument("encoders", nargs="+", metavar="NAME=ENCODER[@SCALES]")
     options = parser.parse_args()
-    spare_a_core()
+    leave_one_core()
     print("| encoder | macro-F1, whole | accuracy | frames | macro-F1, edge | accuracy | frames |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:

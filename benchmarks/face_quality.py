@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from abawcli.config import FaceQuality
-from abawcli.device import spare_a_core
+from abawcli.device import leave_one_core
 from abawcli.faces import quality
 from abawcli.faces.quality import measure_sharpness
 from abawcli.stages.predict import Predictor
@@ -41,7 +41,7 @@ def rate_training(folder: Path) -> None:
 
 def time_quality(video: Path) -> None:
     """Print what share of the time of a prediction goes into the quality of faces."""
-    spare_a_core()
+    leave_one_core()
     predictor = Predictor()
     predictor.predict_video(video)  # loads what is loaded for the first video
     spent: list[float] = []

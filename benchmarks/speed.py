@@ -18,7 +18,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from abawcli.device import spare_a_core
+from abawcli.device import leave_one_core
 from abawcli.faces.crop import crop_frame
 from abawcli.faces.track import track_faces
 from abawcli.media.frame import Frame
@@ -117,7 +117,7 @@ def time_stages(predictor: Predictor, path: Path, limit: int = 200) -> Iterator[
 
 def report(path: Path, count: int, rounds: int, recipe: str) -> None:
     """Print both tables."""
-    spare_a_core()  # as the command does
+    leave_one_core()  # as the command does
     predictor = Predictor(recipe)
     predict(predictor, path, count)  # warm-up: allocators, thread pools, file cache
     rows = []

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, VOICE_PRESENT, AudioFeatures, Scores
-from abawcli.formats.manifest import LabelledSounds, read_sound_manifest
+from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, SPEECH_PRESENT, AudioFeatures, Scores
+from abawcli.formats.manifest import LabelledRecordings, read_audio_manifest
 from abawcli.labels import CLASSES
 from abawcli.media.audio import read_audio
 from abawcli.metrics import find_calibration_error, score_labels
@@ -49,7 +49,7 @@ def load_samples(file: Path) -> Samples:
 def read_clip(encoder: VoiceEncoder, samples: Samples) -> Clip:
     """Read a clip's frames; where none hears a voice, all of them."""
     features = encoder.encode(samples)
-    voiced = torch.from_numpy(encoder.has_voice(features) >= VOICE_PRESENT)
+    voiced = torch.from_numpy(encoder.has_voice(features) >= SPEECH_PRESENT)
     reach = int(AudioFeatures.window_s / encoder.step_s)
     mean, valid = average_around(features, voiced if voiced.any() else ~voiced, reach)
     logits = encoder.classifier.expression(mean[valid])  # (S, 8)
@@ -100,7 +100,7 @@ def print_answer(name: str, encoder: VoiceEncoder, sounds: list[Samples]) -> Non
     confidence = p.max(axis=1)
     usual = CLASSES[np.bincount(p.argmax(axis=1)).argmax()]
     print(
-        f"{name:32s}{(voice >= VOICE_PRESENT).mean():8.3f}{confidence.mean():9.3f}"
+        f"{name:32s}{(voice >= SPEECH_PRESENT).mean():8.3f}{confidence.mean():9.3f}"
         f"{np.quantile(confidence, 0.95):8.3f}  {usual}"
     )
 
@@ -129,7 +129,7 @@ def time_one_second(encoder: VoiceEncoder, seconds: int = 20, rounds: int = 15) 
     return float(np.median(times))
 
 
-def print_scores(encoder: VoiceEncoder, valid: LabelledSounds, voices: list[Samples]) -> None:
+def print_scores(encoder: VoiceEncoder, valid: LabelledRecordings, voices: list[Samples]) -> None:
     """Print the figures of each corpus."""
     clips = [read_clip(encoder, sound) for sound in voices]
     for name in sorted(set(valid.corpora.tolist())):
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--sounds", type=Path, nargs="*", default=[], help="files without a voice")
     arguments = parser.parse_args()
     encoder, metadata = load_voice_encoder(arguments.encoder, torch.device("cpu"))
-    valid = read_sound_manifest(arguments.manifest, arguments.audio)["valid"]
+    valid = read_audio_manifest(arguments.manifest, arguments.audio)["valid"]
     voices = [load_samples(file) for file in valid.files]
     print_scores(encoder, valid, voices)
     print_non_speech(encoder, voices, arguments.sounds)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from abawcli.config import NO_SOUND_AUGMENTATION, SoundAugmentation
+from abawcli.config import NO_AUDIO_AUGMENTATION, AudioAugmentation
 from abawcli.training.audio_augmentation import (
     add_noise,
     change_tempo,
@@ -14,7 +14,7 @@ from abawcli.training.audio_augmentation import (
     mask_bands,
 )
 
-ON, OFF = SoundAugmentation(), NO_SOUND_AUGMENTATION
+ON, OFF = AudioAugmentation(), NO_AUDIO_AUGMENTATION
 
 
 def seeded(seed: int = 0) -> torch.Generator:

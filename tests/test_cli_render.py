@@ -175,4 +175,4 @@ def test_a_place_for_the_sound_that_cannot_be_written() -> None:
     sound = Sound([(0.0, np.zeros((1, 9600), np.float32))], codec="pcm_s16le")
     write_media(Path("loud.mkv"), [counting_picture(1)], sound=sound)
     with pytest.raises(OutputError, match="cannot write the sound to gone/sound.mka: No such file"):
-        encoding.write_sound("loud.mkv", "gone/sound.mka", 0.0, 0.1)
+        encoding.write_audio("loud.mkv", "gone/sound.mka", 0.0, 0.1)

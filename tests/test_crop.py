@@ -18,7 +18,7 @@ from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.faces.detect import Face
 from abawcli.formats.faces import SCHEMA, read_faces, write_faces
 from abawcli.formats.provenance import describe_input, provenance_path
-from abawcli.formats.strategy import Stretch
+from abawcli.formats.strategy import SubjectSegment
 from abawcli.stages.crop import CropSummary, crop_folders, crop_video, describe_tracks
 
 ROOT = Path(__file__).parents[1]
@@ -153,8 +153,12 @@ def test_stretches_have_each_their_own_subject(
 ) -> None:
     found, original = [], stage.collect_faces
     monkeypatch.setattr(stage, "collect_faces", lambda *a: found.append(a) or original(*a))
-    several = (Stretch("left", 3, 9), Stretch("track 1", 12, 14), Stretch("main", 21))
-    folders = {tmp_path / "a": several, tmp_path / "b": (Stretch("top"),)}
+    several = (
+        SubjectSegment("left", 3, 9),
+        SubjectSegment("track 1", 12, 14),
+        SubjectSegment("main", 21),
+    )
+    folders = {tmp_path / "a": several, tmp_path / "b": (SubjectSegment("top"),)}
     done = crop_folders(clip, folders, detector=SquareFinder())
     assert len(found) == 1  # for two folders
     table, about = read_faces(tmp_path / "a" / "faces.parquet")
@@ -165,7 +169,7 @@ def test_stretches_have_each_their_own_subject(
     )
     assert (table["found"] == (table["subject"] >= 0)).all()
     assert about["settings"]["subject"] == "strategy"
-    assert about["settings"]["stretches"] == [
+    assert about["settings"]["segments"] == [
         ["left", 3, 9], ["track 1", 12, 14], ["main", 21, None],
     ]  # fmt: skip
     assert done[tmp_path / "a"].found == 20
@@ -174,7 +178,7 @@ def test_stretches_have_each_their_own_subject(
     table, _ = read_faces(tmp_path / "b" / "faces.parquet")
     assert table["subject"].tolist() == [0] * 7 + [1] * 23  # centres at 50 and at 48
     # Only what was edited is done again.
-    folders[tmp_path / "b"] = (Stretch("right"),)
+    folders[tmp_path / "b"] = (SubjectSegment("right"),)
     again = crop_folders(clip, folders, detector=SquareFinder())
     assert not again[tmp_path / "a"].made and again[tmp_path / "b"].made
 
@@ -182,13 +186,16 @@ def test_stretches_have_each_their_own_subject(
 @pytest.mark.parametrize(
     ("stretch", "message"),
     [
-        (Stretch("track 2"), "clip.mkv has no track 2; they are 0 to 1"),
-        (Stretch("main", 31), "clip.mkv has no frame 31; the last is 30"),
-        (Stretch("main", 31, 40, "s.csv, line 7"), "s.csv, line 7: .*clip.mkv has no frame 31"),
+        (SubjectSegment("track 2"), "clip.mkv has no track 2; they are 0 to 1"),
+        (SubjectSegment("main", 31), "clip.mkv has no frame 31; the last is 30"),
+        (
+            SubjectSegment("main", 31, 40, "s.csv, line 7"),
+            "s.csv, line 7: .*clip.mkv has no frame 31",
+        ),
     ],
 )
 def test_tracks_and_frames_that_are_not_there_write_nothing(
-    stretch: Stretch, message: str, clip: Path, tmp_path: Path
+    stretch: SubjectSegment, message: str, clip: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=message):
         crop_folders(clip, {tmp_path / "out": (stretch,)}, detector=SquareFinder())

@@ -10,7 +10,7 @@ from abawcli.device import (
     choose_precision,
     explain_device,
     inference_dtype,
-    spare_a_core,
+    leave_one_core,
 )
 from abawcli.errors import UsageError
 
@@ -91,7 +91,7 @@ def test_a_core_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(
                 os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False
             )
-            spare_a_core()
+            leave_one_core()
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

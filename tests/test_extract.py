@@ -20,7 +20,7 @@ from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.formats.features import Features, read_features
 from abawcli.formats.metadata import Backbones
 from abawcli.formats.provenance import describe_input, provenance_path
-from abawcli.formats.strategy import Stretch
+from abawcli.formats.strategy import SubjectSegment
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import Encoder
 from abawcli.models.recipes import find_weights
@@ -330,7 +330,7 @@ def test_crops_of_everybody_and_of_somebody(
 
 
 def test_crops_that_several_rows_chose(tmp_path: Path, extractor: Extractor, video: Path) -> None:
-    rows = (Stretch("left", 2, 10), Stretch("track 1", 21, 30))
+    rows = (SubjectSegment("left", 2, 10), SubjectSegment("track 1", 21, 30))
     crop_folders(video, {tmp_path / "v_left": rows}, detector=BlobDetector())
     found = extract(tmp_path / "v_left", extractor, tmp_path / "f.safetensors")
     assert found.metadata.subject == "strategy" and found.metadata.video == "v_left"

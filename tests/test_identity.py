@@ -105,14 +105,14 @@ def film(*parts: tuple[int, list[tuple[int, int, tuple[int, int, int]]]]) -> lis
 
 
 def test_the_pack_is_used_where_it_is(pack: Path) -> None:
-    identity = load_identity(Tracking(same_face=0.4))
+    identity = load_identity(Tracking(same_embedding=0.4))
     assert isinstance(identity, Embeddings) and identity.name == "insightface"
     assert identity.sha256 == hashlib.sha256(pack.read_bytes()).hexdigest()
-    assert identity.likeness == 0.4
+    assert identity.min_similarity == 0.4
     pack.unlink()
-    looks = load_identity(Tracking(same_look=0.8, same_colours=0.6))
+    looks = load_identity(Tracking(same_appearance=0.8, same_colours=0.6))
     assert isinstance(looks, Appearance) and (looks.name, looks.sha256) == ("appearance", None)
-    assert (looks.likeness, looks.colours) == (0.8, 0.6)
+    assert (looks.min_similarity, looks.colours) == (0.8, 0.6)
 
 
 def test_embeddings_have_length_one_and_see_rgb(pack: Path) -> None:
@@ -138,17 +138,17 @@ def test_faces_are_aligned_by_their_landmarks() -> None:
 
 
 def test_the_whole_frame_is_what_is_embedded(pack: Path) -> None:
-    memories = []
+    templates = []
     for colour in (RED, BLUE, RED):
         frame = Shown(1, [(100, 60, colour)])
-        memory = load_identity().begin()
+        template = load_identity().begin_template()
         small = Face((50, 20, 30, 30), 0.9, place_landmarks(50, 20, 30))
-        memory.see(frame.rgb(LONG_SIDE), small, frame.rgb)
-        (aligned,) = memory.waiting
+        template.update(frame.rgb(LONG_SIDE), small, frame.rgb)
+        (aligned,) = template.waiting
         assert np.abs(aligned[4:-4, 4:-4].astype(int) - colour).max() <= 1
-        memories.append(memory)
-    assert memories[0].compare(memories[2]) == pytest.approx(1, abs=1e-5)
-    assert memories[0].compare(memories[1]) < 0
+        templates.append(template)
+    assert templates[0].compare(templates[2]) == pytest.approx(1, abs=1e-5)
+    assert templates[0].compare(templates[1]) < 0
 
 
 def test_a_memory_keeps_few_faces_and_embeds_each_once(pack: Path) -> None:
@@ -158,11 +158,11 @@ def test_a_memory_keeps_few_faces_and_embeds_each_once(pack: Path) -> None:
     identity.embed = lambda faces: embedded.append(len(faces)) or embed(faces)  # type: ignore
     frame = Shown(1, [(100, 60, RED)])
     face = Face((50, 20, 30, 30), 0.9, place_landmarks(50, 20, 30))
-    first, second = identity.begin(), identity.begin()
+    first, second = identity.begin_template(), identity.begin_template()
     for _ in range(100):
-        first.see(frame.rgb(LONG_SIDE), face, frame.rgb)
+        first.update(frame.rgb(LONG_SIDE), face, frame.rgb)
     assert len(first.waiting) == 7 and embedded == []  # 1, 2, 4, ... 64
-    second.see(frame.rgb(LONG_SIDE), face, frame.rgb)
+    second.update(frame.rgb(LONG_SIDE), face, frame.rgb)
     for _ in range(3):
         assert first.compare(second) == pytest.approx(1, abs=1e-5)
     assert embedded == [7, 1] and first.waiting == []
@@ -174,7 +174,7 @@ def test_who_comes_back_is_known_and_others_are_not(pack: Path) -> None:
     other = film((12, [(40, 60, RED)]), away, (12, [(200, 60, BLUE)]))
     assert subjects(returns, load_identity())[-12:] == [[0]] * 12
     assert subjects(other, load_identity())[-12:] == [[1]] * 12
-    assert subjects(other, Embeddings(pack, likeness=-1.0))[-12:] == [[0]] * 12
+    assert subjects(other, Embeddings(pack, min_similarity=-1.0))[-12:] == [[0]] * 12
 
 
 def test_nothing_is_embedded_while_nobody_is_doubtful(
@@ -199,11 +199,11 @@ def test_it_is_recorded_and_other_work_is_done_again(pack: Path, tmp_path: Path)
     from media_files import write_media
 
     from abawcli.formats.provenance import read_provenance
-    from abawcli.formats.strategy import Stretch
+    from abawcli.formats.strategy import SubjectSegment
 
     clip = write_media(tmp_path / "clip.mkv", [picture(40)] * 5)
     out = tmp_path / "out"
-    folders = {out: (Stretch("main"),)}
+    folders = {out: (SubjectSegment("main"),)}
     assert crop_folders(clip, folders, detector=BlobDetector())[out].made
     identity = read_provenance(out)["settings"]["identity"]
     assert identity == {
@@ -310,10 +310,10 @@ def test_who_leaves_and_returns_is_known_by_appearance(detector: Detector) -> No
 
 
 def remember(identity: Appearance, detector: Detector, image: np.ndarray) -> Any:
-    memory = identity.begin()
+    template = identity.begin_template()
     (face,) = detector.detect([image])[0]
-    memory.see(image, face, lambda: image)
-    return memory
+    template.update(image, face, lambda: image)
+    return template
 
 
 def test_face_and_colours_both_have_to_agree(detector: Detector) -> None:
@@ -325,8 +325,9 @@ def test_face_and_colours_both_have_to_agree(detector: Detector) -> None:
         )
     )  # fmt: skip
     assert same.compare(same) == pytest.approx(1, abs=1e-5)
-    assert same.compare(darker) > identity.likeness
-    assert same.compare(other) < identity.likeness < Appearance(colours=0).likeness + 0.01
+    assert same.compare(darker) > identity.min_similarity
+    limit = identity.min_similarity
+    assert same.compare(other) < limit < Appearance(colours=0).min_similarity + 0.01
     assert same.compare(blue) == -1
 
 
@@ -339,16 +340,16 @@ def test_a_look_does_not_depend_on_light_and_hardly_on_size(detector: Detector) 
 
 def test_what_cannot_be_told_is_a_new_person(detector: Detector) -> None:
     """Too small a face, or one without any detail: nothing is like it."""
-    identity = Appearance(likeness=-0.9, colours=0.0)
+    identity = Appearance(min_similarity=-0.9, colours=0.0)
     for image, face in (
         (PERSON, Face((100, 60, 20, 23), 0.99, place_landmarks(100, 60, 23))),
         (EMPTY, Face((100, 60, 80, 80), 0.99, place_landmarks(100, 60, 80))),
     ):
         assert np.isnan(describe_face(image, face)).all()
-        memories = [identity.begin(), identity.begin()]
-        for memory in memories:
-            memory.see(image, face, lambda: PERSON)
-        assert memories[0].compare(memories[1]) < identity.likeness
+        templates = [identity.begin_template(), identity.begin_template()]
+        for template in templates:
+            template.update(image, face, lambda: PERSON)
+        assert templates[0].compare(templates[1]) < identity.min_similarity
 
 
 # Recordings of people: M and W of whom two clips are, and another man, all before one wall

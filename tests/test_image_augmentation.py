@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abawcli.config import NO_AUGMENTATION, Augmentation
+from abawcli.config import NO_IMAGE_AUGMENTATION, ImageAugmentation
 from abawcli.training import image_augmentation as augment
 from abawcli.training.image_augmentation import (
     PADAUG_PATTERNS,
@@ -86,15 +86,15 @@ def test_padaug_paints_bars_and_shifts_away_from_them(seed: int, side: int) -> N
 
 def test_nothing_changes_when_everything_is_off() -> None:
     images = torch.rand(4, 3, 20, 20)
-    out = augment_images(images, 20, MEAN, NO_AUGMENTATION, generator())
+    out = augment_images(images, 20, MEAN, NO_IMAGE_AUGMENTATION, generator())
     assert torch.allclose(out, images, atol=1e-5)
 
 
 def test_same_seed_same_images_and_other_seed_others() -> None:
     images = torch.rand(8, 3, 32, 32)
-    first = augment_images(images, 24, MEAN, Augmentation(), generator(3))
-    again = augment_images(images, 24, MEAN, Augmentation(), generator(3))
-    other = augment_images(images, 24, MEAN, Augmentation(), generator(4))
+    first = augment_images(images, 24, MEAN, ImageAugmentation(), generator(3))
+    again = augment_images(images, 24, MEAN, ImageAugmentation(), generator(3))
+    other = augment_images(images, 24, MEAN, ImageAugmentation(), generator(4))
     assert first.shape == (8, 3, 24, 24)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -103,7 +103,7 @@ def test_same_seed_same_images_and_other_seed_others() -> None:
 
 def test_share_of_padded_images_is_the_probability() -> None:
     images = torch.ones(4000, 1, 24, 24)
-    config = replace(NO_AUGMENTATION, padaug_p=0.6)
+    config = replace(NO_IMAGE_AUGMENTATION, padaug_p=0.6)
     out = augment_images(images, 24, MEAN[:1], config, generator(5))
     share = (out.flatten(1).min(dim=1).values < 0.5).float().mean().item()
     assert share == pytest.approx(0.6, abs=0.04)
@@ -111,41 +111,43 @@ def test_share_of_padded_images_is_the_probability() -> None:
 
 def test_flip_mirrors() -> None:
     images = torch.rand(3, 3, 16, 16)
-    out = augment_images(images, 16, MEAN, replace(NO_AUGMENTATION, flip_p=1.0), generator())
+    out = augment_images(images, 16, MEAN, replace(NO_IMAGE_AUGMENTATION, flip_p=1.0), generator())
     assert torch.allclose(out, images.flip(-1), atol=1e-5)
 
 
 def test_rotation_keeps_the_centre() -> None:
     images = torch.zeros(5, 1, 31, 31)
     images[:, :, 14:17, 14:17] = 1
-    config = replace(NO_AUGMENTATION, rotate_degrees=90.0)
+    config = replace(NO_IMAGE_AUGMENTATION, rotate_degrees=90.0)
     out = augment_images(images, 31, MEAN[:1], config, generator(6))
     assert (out[:, 0, 15, 15] > 0.9).all()
 
 
 def test_erased_area_is_filled_with_the_mean() -> None:
     images = torch.zeros(200, 3, 40, 40)
-    out = augment_images(images, 40, MEAN, replace(NO_AUGMENTATION, erase_p=1.0), generator(7))
+    out = augment_images(
+        images, 40, MEAN, replace(NO_IMAGE_AUGMENTATION, erase_p=1.0), generator(7)
+    )
     share = (out == 0.5).float().mean(dim=(1, 2, 3))
     assert (share > 0.01).all() and (share < 0.14).all()  # 0.02..0.12, whole pixels
 
 
 def test_grey_image_has_equal_channels() -> None:
     images = torch.rand(6, 3, 12, 12)
-    config = replace(NO_AUGMENTATION, grey_p=1.0)
+    config = replace(NO_IMAGE_AUGMENTATION, grey_p=1.0)
     out = augment_images(images, 12, MEAN, config, generator())
     assert torch.allclose(out[:, 0], out[:, 1]) and torch.allclose(out[:, 1], out[:, 2])
 
 
 def test_hue_turn_keeps_grey_pixels() -> None:
     images = torch.rand(4, 1, 10, 10).expand(4, 3, 10, 10) * 0.8
-    config = replace(NO_AUGMENTATION, jitter=(0.0, 0.0, 0.0, 0.3), jitter_p=1.0)
+    config = replace(NO_IMAGE_AUGMENTATION, jitter=(0.0, 0.0, 0.0, 0.3), jitter_p=1.0)
     out = augment_images(images, 10, MEAN, config, generator())
     assert torch.allclose(out, images, atol=1e-4)
 
 
 def test_blur_keeps_constant_images_and_smooths_others() -> None:
-    config = replace(NO_AUGMENTATION, blur_p=1.0, blur_sigma=(1.0, 1.0))
+    config = replace(NO_IMAGE_AUGMENTATION, blur_p=1.0, blur_sigma=(1.0, 1.0))
     flat = torch.full((2, 3, 12, 12), 0.3)
     assert torch.allclose(augment_images(flat, 12, MEAN, config, generator()), flat, atol=1e-5)
     noise = torch.rand(2, 3, 12, 12)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from abawcli.errors import InputError
-from abawcli.formats.manifest import read_manifest, read_sound_manifest
+from abawcli.formats.manifest import read_audio_manifest, read_manifest
 
 HEADER = "file,split,label,v_neutral,v_happiness,v_contempt,v_unknown,dup_of_train\n"
 
@@ -87,7 +87,7 @@ def test_missing_manifest(tmp_path: Path) -> None:
 def test_sounds_with_speakers_and_corpora(tmp_path: Path) -> None:
     header = "file,corpus,speaker,label,split\n"
     rows = ("a.wav,x,x1,Fear,Train", "b.wav,y,y1,,train", "c.wav,y,y2,calm,valid")
-    splits = read_sound_manifest(write(tmp_path, *rows, header=header), tmp_path)
+    splits = read_audio_manifest(write(tmp_path, *rows, header=header), tmp_path)
     assert splits["train"].files == [tmp_path / "a.wav"]  # one without a label is left out
     assert splits["train"].labels.tolist() == [3] and splits["valid"].labels.tolist() == [0]
     assert splits["valid"].speakers.tolist() == ["y2"] and splits["valid"].corpora.tolist() == ["y"]
@@ -95,9 +95,9 @@ def test_sounds_with_speakers_and_corpora(tmp_path: Path) -> None:
 
 def test_sounds_need_neither_speakers_nor_corpora(tmp_path: Path) -> None:
     manifest = write(tmp_path, "a.wav,train,Fear", "b.wav,valid,Anger", header="file,split,label\n")
-    assert read_sound_manifest(manifest, tmp_path)["train"].corpora.tolist() == [""]
+    assert read_audio_manifest(manifest, tmp_path)["train"].corpora.tolist() == [""]
     with pytest.raises(InputError, match="no labelled sound in split 'valid'"):
-        read_sound_manifest(
+        read_audio_manifest(
             write(tmp_path, "a.wav,train,Fear", header="file,split,label\n"), tmp_path
         )
 
@@ -106,7 +106,7 @@ def test_a_speaker_of_both_splits_is_an_error(tmp_path: Path) -> None:
     rows = ("a.wav,ann,Fear,train", "b.wav,ann,Anger,valid")
     manifest = write(tmp_path, *rows, header="file,speaker,label,split\n")
     with pytest.raises(InputError, match="'ann' in both splits"):
-        read_sound_manifest(manifest, tmp_path)
+        read_audio_manifest(manifest, tmp_path)
 
 
 def test_files_that_are_not_there_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_files_that_are_not_there_are_counted_and_the_first_is_named(tmp_path: P
     manifest = write(tmp_path, *rows, header="file,split,label\n")
     for name in "bc":
         (tmp_path / f"{name}.png").unlink()
-    for read in (read_manifest, read_sound_manifest):
+    for read in (read_manifest, read_audio_manifest):
         with pytest.raises(InputError, match=r"2 of 3 files are not there, the first is .*/b\.png"):
             read(manifest, tmp_path)
 

@@ -11,7 +11,7 @@ from abawcli.cli import main
 from abawcli.errors import OutputError, UsageError
 from abawcli.formats.inputs import expand_inputs
 from abawcli.formats.names import compose_name
-from abawcli.formats.outputs import check_places, name_outputs, name_videos
+from abawcli.formats.outputs import check_writable, name_outputs, name_videos
 from abawcli.formats.tables import TABLE_SUFFIXES
 
 VIDEOS = frozenset([".mp4", ".mov", ".avi"])
@@ -141,14 +141,14 @@ def test_the_longest_name_that_can_be_written_is_taken(
     for length in range(150, 256):
         path = Path("é" * 60 + "x" * (length - 124) + ".csv")
         try:
-            check_places([path])
+            check_writable([path])
         except OutputError as error:
             assert "File name too long" in str(error) and length > 200
             break
     else:
         pytest.fail("a name of 255 bytes leaves no room for its provenance")
     with pytest.raises(OutputError, match="File name too long"):
-        check_places([Path("x" * 256, "a.csv")])
+        check_writable([Path("x" * 256, "a.csv")])
 
 
 def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,12 +156,12 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     Path("file").touch()
     Path("dead.csv").symlink_to("gone/x.csv")
     with pytest.raises(OutputError, match=r"dead\.csv: it is a dead link \(to gone/x\.csv\)"):
-        check_places([Path("dead.csv")])
+        check_writable([Path("dead.csv")])
     with pytest.raises(OutputError, match=r"cannot write file/new/a\.csv: file is not a folder"):
-        check_places([Path("file/new/a.csv")])
+        check_writable([Path("file/new/a.csv")])
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(OutputError, match=r"new/a\.csv: \. must not be written to"):
-        check_places([Path("new/a.csv")])
+        check_writable([Path("new/a.csv")])
 
 
 @pytest.fixture

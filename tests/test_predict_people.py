@@ -72,7 +72,7 @@ def test_one_pass_makes_the_tables_of_a_strategy(
     assert np.flatnonzero(left["found"]).tolist() == list(range(6)) and right["found"].all()
     assert set(left["subject"]) == {"strategy"} and set(right["subject"]) == {"track 1"}
     about = read_provenance(Path("out/day/two_left.csv"))["settings"]
-    assert about["stretches"] == [["track 0", 1, 6]] and about["video"] == "day/two_left"
+    assert about["segments"] == [["track 0", 1, 6]] and about["video"] == "day/two_left"
     assert len(list(Path("out").rglob("*.csv"))) == 2
     refused = abaw("predict", "v/day/two.mkv", "--strategy", "s.csv", "-o", "one.csv")
     assert refused.exit_code == 0  # `two` alone has no row there: whoever is main

@@ -19,7 +19,7 @@ from abawcli.errors import InputError, OutputError
 from abawcli.formats.crops import find_recorded
 from abawcli.formats.faces import SCHEMA, TRACKS_NAME, read_faces, write_faces
 from abawcli.formats.provenance import describe_input, read_provenance
-from abawcli.formats.strategy import Stretch
+from abawcli.formats.strategy import SubjectSegment
 from abawcli.stages.crop import crop_folders, crop_video
 from abawcli.views.sheet import SheetSummary, make_sheet
 from abawcli.views.sheet_drawing import find_runs, format_time
@@ -161,10 +161,10 @@ def test_names_may_have_any_letters(crops: Path, tmp_path: Path) -> None:
 
 
 def test_the_head_says_whom_the_crops_show(clip: Path, tmp_path: Path) -> None:
-    rows = (Stretch("left", 3, 9), Stretch("track 1", 12))
+    rows = (SubjectSegment("left", 3, 9), SubjectSegment("track 1", 12))
     crop_folders(clip, {tmp_path / "out": rows}, detector=BlobDetector())
     assert read_tracks(tmp_path / "out")[0].whom == "left 3-9, track 1 12-"
-    many = tuple(Stretch("skip", k, k) for k in range(1, 9))
+    many = tuple(SubjectSegment("skip", k, k) for k in range(1, 9))
     crop_folders(clip, {tmp_path / "many": many}, detector=BlobDetector())
     assert read_tracks(tmp_path / "many")[0].whom.endswith(", skip 6-6, ...")
     crop_video(clip, tmp_path / "one", subject="top", detector=BlobDetector())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from abawcli.errors import InputError, OutputError
 from abawcli.formats.strategy import (
-    Stretch,
+    SubjectSegment,
     choose_by_name,
     plan_folders,
     propose,
@@ -38,9 +38,13 @@ def test_whole_videos_and_stretches(file: Path) -> None:
         "b,largest,51,100,\n",
     )
     assert read_strategy(file) == {
-        "a": (Stretch("left"),),
-        "b": (Stretch("main", 1, 50), Stretch("largest", 51, 100), Stretch("track 2", 101)),
-        "c": (Stretch("skip"),),
+        "a": (SubjectSegment("left"),),
+        "b": (
+            SubjectSegment("main", 1, 50),
+            SubjectSegment("largest", 51, 100),
+            SubjectSegment("track 2", 101),
+        ),
+        "c": (SubjectSegment("skip"),),
     }
     assert [s.source for s in read_strategy(file)["b"]] == [f"{file}, line {k}" for k in (5, 6, 3)]
 
@@ -53,7 +57,7 @@ def test_what_spreadsheets_and_hands_write_is_read(file: Path) -> None:
         ",,,\r\n\r\n,,LEFT,b",
     )
     found = read_strategy(file)
-    assert found == {"a": (Stretch("track 7"),), "b": (Stretch("left"),)}
+    assert found == {"a": (SubjectSegment("track 7"),), "b": (SubjectSegment("left"),)}
     assert found["b"][0].source.endswith("line 6")
 
 
@@ -109,12 +113,12 @@ def test_files_that_cannot_be_read(tmp_path: Path, file: Path) -> None:
 
 def test_folders_of_each_video() -> None:
     rows = {
-        "two_left": (Stretch("left"),),
-        "two_right": (Stretch("track 1"),),
-        "both": (Stretch("main"),),
-        "both_left": (Stretch("left"),),
-        "own_left": (Stretch("top"),),
-        "typo": (Stretch("skip"),),
+        "two_left": (SubjectSegment("left"),),
+        "two_right": (SubjectSegment("track 1"),),
+        "both": (SubjectSegment("main"),),
+        "both_left": (SubjectSegment("left"),),
+        "own_left": (SubjectSegment("top"),),
+        "typo": (SubjectSegment("skip"),),
     }
     videos = ["two", "both", "own_left", "own", "free", "free_right", "b/two"]
     plan = plan_folders(videos, rows)
@@ -122,18 +126,18 @@ def test_folders_of_each_video() -> None:
     assert plan["two"] == {"two_left": rows["two_left"], "two_right": rows["two_right"]}
     assert plan["both"] == {"both": rows["both"], "both_left": rows["both_left"]}
     assert plan["own_left"] == {"own_left": rows["own_left"]}
-    assert plan["own"] == {"own": (Stretch("main"),)}
-    assert plan["free_right"] == {"free_right": (Stretch("right"),)}
-    assert plan["b/two"] == {"b/two": (Stretch("main"),)}
+    assert plan["own"] == {"own": (SubjectSegment("main"),)}
+    assert plan["free_right"] == {"free_right": (SubjectSegment("right"),)}
+    assert plan["b/two"] == {"b/two": (SubjectSegment("main"),)}
     assert plan_folders(["free_right"], {}, "largest") == {
-        "free_right": {"free_right": (Stretch("largest"),)}
+        "free_right": {"free_right": (SubjectSegment("largest"),)}
     }
 
 
 def test_a_proposal_can_be_read_back(file: Path) -> None:
     used = {
-        "a, b": ((Stretch("main"),), "track 0: 3 of 4 frames"),
-        "c": ((Stretch("left", 1, 5), Stretch("track 3", 9)), 'say "no"'),
+        "a, b": ((SubjectSegment("main"),), "track 0: 3 of 4 frames"),
+        "c": ((SubjectSegment("left", 1, 5), SubjectSegment("track 3", 9)), 'say "no"'),
     }
     propose(file, used)
     assert read_strategy(file) == {name: stretches for name, (stretches, _) in used.items()}
@@ -144,12 +148,15 @@ def test_a_proposal_can_be_read_back(file: Path) -> None:
 
 def test_rows_that_are_there_stay_as_they_are(file: Path) -> None:
     write(file, "seen,strategy,video\nyes,left,a\n,track 1,gone\n")
-    propose(file, {"a": ((Stretch("main"),), "new"), "b": ((Stretch("top", 2),), "note b")})
+    propose(
+        file,
+        {"a": ((SubjectSegment("main"),), "new"), "b": ((SubjectSegment("top", 2),), "note b")},
+    )
     assert file.read_text().splitlines() == [
         "seen,strategy,video,from,to,note", "yes,left,a,,,", ",track 1,gone,,,", ",top,b,2,,note b",
     ]  # fmt: skip
     before = file.stat().st_mtime_ns
-    propose(file, {"a": ((Stretch("main"),), "new")})
+    propose(file, {"a": ((SubjectSegment("main"),), "new")})
     propose(file, {})
     assert file.stat().st_mtime_ns == before
 
@@ -157,14 +164,14 @@ def test_rows_that_are_there_stay_as_they_are(file: Path) -> None:
 def test_a_proposal_does_not_replace_what_it_cannot_read(file: Path) -> None:
     write(file, "dear diary\n")
     with pytest.raises(InputError, match="line 1: no column video, strategy"):
-        propose(file, {"a": ((Stretch("main"),), "")})
+        propose(file, {"a": ((SubjectSegment("main"),), "")})
     assert file.read_text() == "dear diary\n"
 
 
 def test_an_unwritable_place(tmp_path: Path) -> None:
     write(tmp_path / "file", "")
     with pytest.raises(OutputError, match="cannot write .*/file/s.csv: .*file is not a folder"):
-        propose(tmp_path / "file" / "s.csv", {"a": ((Stretch("main"),), "")})
+        propose(tmp_path / "file" / "s.csv", {"a": ((SubjectSegment("main"),), "")})
 
 
 names = st.text(
@@ -181,7 +188,7 @@ def test_any_rows_survive_a_round(
     for name, parts in drawn.items():
         stretches, first = [], 1
         for strategy, length in parts:
-            stretches.append(Stretch(strategy, first, first + length - 1))
+            stretches.append(SubjectSegment(strategy, first, first + length - 1))
             first += length
         used[name] = tuple(stretches), name
     file = tmp_path_factory.mktemp("s") / "s.csv"
@@ -198,7 +205,7 @@ odd_names = st.text(st.sampled_from("ab ,\"\n\r\t;é\u0301'"), min_size=1, max_s
 def test_names_with_blanks_quotes_commas_and_line_breaks_survive(
     tmp_path_factory: pytest.TempPathFactory, videos: list[str]
 ) -> None:
-    used = {video: ((Stretch("top"),), f"of {video}") for video in videos}
+    used = {video: ((SubjectSegment("top"),), f"of {video}") for video in videos}
     file = tmp_path_factory.mktemp("s") / "s.csv"
     propose(file, dict(list(used.items())[:1]))
     propose(file, used)
@@ -207,7 +214,7 @@ def test_names_with_blanks_quotes_commas_and_line_breaks_survive(
     propose(file, used)  # all are there
     assert file.read_bytes() == before
     assert plan_folders(videos, read_strategy(file, videos)) == {
-        video: {video: (Stretch("top"),)} for video in videos
+        video: {video: (SubjectSegment("top"),)} for video in videos
     }
 
 
@@ -215,7 +222,7 @@ def test_blanks_that_were_typed_and_other_spellings_mean_the_same(file: Path) ->
     write(file, "video,strategy\n caf\u00e9 ,top\n x_left,left\n \t ,\n")
     videos = ["cafe\u0301", "x", "bad\udcff"]
     assert read_strategy(file, videos) == {
-        "cafe\u0301": (Stretch("top"),), "x_left": (Stretch("left"),),
+        "cafe\u0301": (SubjectSegment("top"),), "x_left": (SubjectSegment("left"),),
     }  # fmt: skip
     write(file, "video,strategy\nbad\ufffd,top\n")
     assert list(read_strategy(file, videos)) == ["bad\udcff"]

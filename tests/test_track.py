@@ -1,4 +1,4 @@
-"""Tracking: exact moments, steady numbers, few detections, bounded memory."""
+"""Tracking: exact moments, steady numbers, few detections, bounded template."""
 
 import weakref
 from collections.abc import Iterator
@@ -63,20 +63,20 @@ def face_at(x: float, y: float, side: float, colour: object, score: float) -> Fa
 class ByColour:
     """Tells people apart by the colour of their square."""
 
-    name, sha256, likeness = "colour", None, 0.5
+    name, sha256, min_similarity = "colour", None, 0.5
 
-    def begin(self) -> "ColourMemory":
-        return ColourMemory()
+    def begin_template(self) -> "ColourTemplate":
+        return ColourTemplate()
 
 
-class ColourMemory:
+class ColourTemplate:
     colour = (0, 0, 0)
 
-    def see(self, image: np.ndarray, face: Face, whole: object) -> None:
+    def update(self, image: np.ndarray, face: Face, whole: object) -> None:
         x, y, side, _ = face.box
         self.colour = tuple(image[int(y + side / 2), int(x + side / 2)].tolist())
 
-    def compare(self, other: "ColourMemory") -> float:
+    def compare(self, other: "ColourTemplate") -> float:
         return float(self.colour == other.colour)
 
 

@@ -12,9 +12,9 @@ from media_files import counting_picture, write_media
 from raw_checkpoints import read_raw
 from sounds import make_bursts, save_sound_set
 
-from abawcli.config import NO_SOUND_AUGMENTATION, VoiceTraining
+from abawcli.config import NO_AUDIO_AUGMENTATION, VoiceTraining
 from abawcli.errors import InputError, OutputError, UsageError
-from abawcli.formats.manifest import LabelledSounds, read_sound_manifest
+from abawcli.formats.manifest import LabelledRecordings, read_audio_manifest
 from abawcli.models.voice import load_voice_encoder
 from abawcli.stages.train_voice import train_voice_encoder
 from abawcli.training import voice_task
@@ -92,7 +92,7 @@ def test_it_learns_classes_and_speech_detection(sounds: Path, tmp_path: Path) ->
     config = replace(
         FAST, epochs=1, epoch_batches=60, batch_size=8, dropout=0.0, non_speech=0.5,
         speech_weight=1.0,
-        augmentation=replace(NO_SOUND_AUGMENTATION, gain_db=(-10.0, 0.0)),
+        augmentation=replace(NO_AUDIO_AUGMENTATION, gain_db=(-10.0, 0.0)),
     )  # fmt: skip
     history = run(sounds, tmp_path / "run", config)
     assert history[-1].validation and history[-1].validation.accuracy == 1.0
@@ -106,8 +106,8 @@ def test_it_learns_classes_and_speech_detection(sounds: Path, tmp_path: Path) ->
 
 
 def test_pauses_and_non_speech_have_no_speech(sounds: Path) -> None:
-    splits = read_sound_manifest(sounds / "manifest.csv", sounds)
-    task = VoiceTask(splits, replace(FAST, augmentation=NO_SOUND_AUGMENTATION), CPU, {}, {})
+    splits = read_audio_manifest(sounds / "manifest.csv", sounds)
+    task = VoiceTask(splits, replace(FAST, augmentation=NO_AUDIO_AUGMENTATION), CPU, {}, {})
     task.load_data(quiet)
     bands, target, loudness = task._prepare([0, 1, 2, 3], torch.Generator())
     assert bands.shape == (5, 64, 64) and loudness.shape == (5, 8)  # one without a voice
@@ -124,7 +124,7 @@ def quiet(done: int, total: int | None, what: str) -> None:
 def test_corpora_and_their_classes_are_drawn_alike() -> None:
     data = AudioDataset.__new__(AudioDataset)
     labels, corpora = np.array([0, 0, 0, 1, 0, 1, 1]), np.array(["a"] * 4 + ["b"] * 3)
-    data.sounds = LabelledSounds([], labels, np.array([""] * 7), corpora)
+    data.sounds = LabelledRecordings([], labels, np.array([""] * 7), corpora)
     share = data.balance()
     expected = torch.tensor([1 / 6] * 3 + [1 / 2] + [1 / 2] + [1 / 4] * 2)
     torch.testing.assert_close(share, expected)

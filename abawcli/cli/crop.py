@@ -32,7 +32,7 @@ from abawcli.config import DETECTOR_NAMES, Cropping, Tracking
 from abawcli.errors import InputError
 
 if TYPE_CHECKING:
-    from abawcli.formats.strategy import Stretches
+    from abawcli.formats.strategy import SubjectSegments
 
 LOG = logging.getLogger(__name__)
 CROPPING, TRACKING = Cropping(), Tracking()
@@ -115,7 +115,7 @@ def command(
     from abawcli.faces.identity import load_identity
     from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.names import decode_name
-    from abawcli.formats.outputs import check_places, name_outputs, name_videos
+    from abawcli.formats.outputs import check_writable, name_outputs, name_videos
     from abawcli.formats.strategy import STRATEGY_NAME, propose
     from abawcli.media.estimate import estimate_frames
     from abawcli.stages.crop import crop_folders, describe_tracks
@@ -125,9 +125,9 @@ def command(
     names = name_videos(paths, keep_suffix)
     name_outputs(paths, output, "", keep_suffix=keep_suffix)
     plan, missing = _plan_folders(list(names.values()), output, strategy, subject)
-    check_places(output / name for folders in plan.values() for name in folders)
+    check_writable(output / name for folders in plan.values() for name in folders)
     loaded, identity = load_detector(detector), load_identity()
-    used: dict[str, tuple[Stretches, str]] = {}
+    used: dict[str, tuple[SubjectSegments, str]] = {}
     summaries = Summaries("video", COLUMNS)
 
     def work(path: Path) -> None:
@@ -152,7 +152,7 @@ def command(
 
 def _plan_folders(
     videos: list[str], output: Path, strategy: Path | None, subject: str | None
-) -> tuple[dict[str, dict[str, Stretches]], list[str]]:
+) -> tuple[dict[str, dict[str, SubjectSegments]], list[str]]:
     """Return the folders of each video with whom they show, and the rows about no video."""
     from abawcli.formats.strategy import STRATEGY_NAME, plan_folders, read_strategy
 
@@ -168,7 +168,7 @@ def _plan_folders(
 
 
 def _report_unknown(
-    edited: Mapping[str, Stretches], videos: Collection[str], output: Path
+    edited: Mapping[str, SubjectSegments], videos: Collection[str], output: Path
 ) -> list[str]:
     """Report and return the rows about no video: neither an input nor cropped before."""
     from abawcli.formats.faces import FACES_NAME
@@ -186,8 +186,8 @@ def _report_unknown(
 
 
 def _warn_if_ignored(
-    plan: Mapping[str, Mapping[str, Stretches]],
-    proposed: Mapping[str, Mapping[str, Stretches]],
+    plan: Mapping[str, Mapping[str, SubjectSegments]],
+    proposed: Mapping[str, Mapping[str, SubjectSegments]],
     proposal: Path,
 ) -> None:
     """Say so where the rows of an earlier run, which may have been edited, are not followed."""

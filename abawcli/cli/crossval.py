@@ -73,11 +73,11 @@ def command(
     Example: abaw crossval features/ --labels annotations/ -o cv/ --head gated --head visual
     """
     from abawcli.formats.inputs import expand_inputs
-    from abawcli.formats.outputs import check_places
+    from abawcli.formats.outputs import check_writable
     from abawcli.stages.crossval import cross_validate, describe_results
 
     check_shape(heads, tuned)
-    check_places([output / "config.json"])
+    check_writable([output / "config.json"])
     files = expand_inputs(features, FEATURES), expand_inputs([labels], ANNOTATIONS)
     configs = {head: read_training(head, window, tuned) for head in heads}
     with progress_bar("crossval", "batch", quiet) as update:

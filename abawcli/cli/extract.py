@@ -24,7 +24,7 @@ from abawcli.cli.summaries import Summaries
 from abawcli.config import (
     COMPACT_FACE,
     COMPACT_VOICE,
-    MODALITIES,
+    MODALITY_CHOICES,
     AudioFeatures,
     Prediction,
 )
@@ -50,7 +50,8 @@ COLUMNS = {
     "or folder.",
 )  # fmt: skip
 @click.option(
-    "--modality", type=click.Choice(MODALITIES), default=MODALITIES[0], show_default=True,
+    "--modality", type=click.Choice(MODALITY_CHOICES), default=MODALITY_CHOICES[0],
+    show_default=True,
     help="Faces and sound, or one of them.",
 )  # fmt: skip
 @click.option(
@@ -93,22 +94,22 @@ def command(
 
     Example: abaw extract crops/ -o features/ --audio-from interviews/
     """
-    from abawcli.device import spare_a_core
+    from abawcli.device import leave_one_core
     from abawcli.formats.crops import is_crops
     from abawcli.formats.features import FEATURES_SUFFIX
-    from abawcli.formats.inputs import SOUND_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
+    from abawcli.formats.inputs import AUDIO_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.outputs import name_outputs, name_videos
     from abawcli.media.estimate import estimate_frames
     from abawcli.pipeline.feature_stream import Extractor
     from abawcli.stages.extract import extract_features
 
-    suffixes = VIDEO_SUFFIXES | (SOUND_SUFFIXES if modality == "audio" else frozenset())
+    suffixes = VIDEO_SUFFIXES | (AUDIO_SUFFIXES if modality == "audio" else frozenset())
     paths = expand_inputs(inputs, suffixes, is_crops)
     names = name_videos(paths, keep_suffix)
     outputs = name_outputs(
         paths, output, FEATURES_SUFFIX, frozenset([FEATURES_SUFFIX]), keep_suffix
     )
-    spare_a_core()
+    leave_one_core()
     extractor = Extractor(visual, audio, modality, layers, device, Prediction(batch_size), rotate)
     summaries = Summaries("input", COLUMNS)
 

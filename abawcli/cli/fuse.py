@@ -21,7 +21,7 @@ from abawcli.cli.summaries import Summaries
 from abawcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from abawcli.formats.inputs import Places
+    from abawcli.formats.inputs import RelativePaths
 
 
 def _read_weights(
@@ -33,12 +33,12 @@ def _read_weights(
         raise click.BadParameter(f"{text!r} is not numbers with commas, such as 2,1") from None
 
 
-def _plan(members: Places, output: Path) -> tuple[Path, dict[Path, list[Path]], list[str]]:
+def _plan(members: RelativePaths, output: Path) -> tuple[Path, dict[Path, list[Path]], list[str]]:
     """Return the output folder, the tables of each output in it, and names that only some have.
 
     Those are reported.
     """
-    from abawcli.formats.outputs import check_apart, check_places, is_folder_name, name_outputs
+    from abawcli.formats.outputs import check_apart, check_writable, is_folder_name, name_outputs
     from abawcli.formats.tables import TABLE_SUFFIXES, check_table_name
     from abawcli.stages.fuse import match_tables
 
@@ -53,7 +53,7 @@ def _plan(members: Places, output: Path) -> tuple[Path, dict[Path, list[Path]], 
     if not is_folder_name(output, TABLE_SUFFIXES, len(members)):
         raise UsageError(f"folders need a folder as -o, not the file {output}")
     whole, partial = match_tables(list(members))
-    check_places(output / name for name in whole)
+    check_writable(output / name for name in whole)
     for reason in partial.values():
         report_error(InputError(reason))
     return output, whole, list(partial)

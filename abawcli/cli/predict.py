@@ -33,11 +33,11 @@ from abawcli.cli.options import (
     verbosity_options,
 )
 from abawcli.cli.summaries import Columns, Summaries
-from abawcli.config import MODALITIES, SUBJECTS, Prediction
+from abawcli.config import MODALITY_CHOICES, SUBJECTS, Prediction
 from abawcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from abawcli.formats.strategy import Stretches
+    from abawcli.formats.strategy import SubjectSegments
     from abawcli.stages.predict_summary import PredictSummary
 
 
@@ -71,7 +71,8 @@ COLUMNS: Columns = {
     "several times, as for the heads of all folds: their probabilities are averaged.",
 )  # fmt: skip
 @click.option(
-    "--modality", type=click.Choice(MODALITIES), default=MODALITIES[0], show_default=True,
+    "--modality", type=click.Choice(MODALITY_CHOICES), default=MODALITY_CHOICES[0],
+    show_default=True,
     help="Faces and sound together, or one of them.",
 )  # fmt: skip
 @choose_subject("main; of crops, whom they show")
@@ -122,17 +123,17 @@ def command(
 
     Example: abaw predict interviews/ -o labels/ --modality visual
     """
-    from abawcli.device import spare_a_core
+    from abawcli.device import leave_one_core
     from abawcli.formats import tables
     from abawcli.formats.crops import is_only_crops
     from abawcli.formats.features import FEATURES_SUFFIX
-    from abawcli.formats.inputs import IMAGE_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
+    from abawcli.formats.inputs import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.names import decode_name
-    from abawcli.formats.outputs import check_places, name_outputs, name_videos
+    from abawcli.formats.outputs import check_writable, name_outputs, name_videos
     from abawcli.media.estimate import estimate_frames
     from abawcli.stages.predict import Predictor, predict_files
 
-    suffixes = SOUND_SUFFIXES if modality == "audio" else IMAGE_SUFFIXES
+    suffixes = AUDIO_SUFFIXES if modality == "audio" else IMAGE_SUFFIXES
     suffixes |= VIDEO_SUFFIXES | {FEATURES_SUFFIX}
     paths = expand_inputs(inputs, suffixes, is_only_crops)
     if no_smooth and (method or window or space):
@@ -141,8 +142,8 @@ def command(
     outputs = name_outputs(paths, output, ".csv", tables.TABLE_SUFFIXES, keep_suffix)
     plan = _plan_tables(names, strategy, subject)
     targets = _name_tables(names, plan, outputs, output)
-    check_places(targets.values())
-    spare_a_core()
+    check_writable(targets.values())
+    leave_one_core()
     predictor = Predictor(recipes, device, Prediction(batch_size=batch_size), modality, rotate)
     smoothing = choose_smoothing(predictor.recipe.smoothing, method, window, space)
     summaries = Summaries("video", COLUMNS)
@@ -172,7 +173,7 @@ def command(
 
 def _plan_tables(
     names: Mapping[Path, str], strategy: Path | None, subject: str | None
-) -> dict[str, dict[str, Stretches]]:
+) -> dict[str, dict[str, SubjectSegments]]:
     """Return the tables of each video, by its name: their names, and whom they are about."""
     from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import warn_left_out
@@ -191,7 +192,7 @@ def _plan_tables(
 
 def _name_tables(
     names: Mapping[Path, str],
-    plan: Mapping[str, Mapping[str, Stretches]],
+    plan: Mapping[str, Mapping[str, SubjectSegments]],
     outputs: Mapping[Path, Path],
     given: Path,
 ) -> dict[tuple[Path, str], Path]:

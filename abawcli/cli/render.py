@@ -54,11 +54,11 @@ def command(
 
     Example: abaw render interview.mp4 labels.csv -o review.mp4 --from 0:10 --to 0:30
     """
-    from abawcli.formats.outputs import check_apart, check_places
+    from abawcli.formats.outputs import check_apart, check_writable
     from abawcli.views.render import RenderSettings, render_video
 
     check_apart([output], [video, table])
-    check_places([output])
+    check_writable([output])
     settings = RenderSettings(
         blur_faces, rotate, -math.inf if from_s is None else from_s,
         math.inf if to_s is None else to_s,

@@ -60,7 +60,7 @@ def command(
     """
     from abawcli.datasets.pairing import LABEL_SUFFIXES
     from abawcli.formats.inputs import expand_inputs
-    from abawcli.formats.outputs import check_apart, check_places, is_folder_name
+    from abawcli.formats.outputs import check_apart, check_writable, is_folder_name
     from abawcli.formats.participants import Groups
     from abawcli.formats.tables import TABLE_SUFFIXES
     from abawcli.views.report.pages import PAGE_SUFFIXES, ReportSettings, report_files
@@ -74,7 +74,7 @@ def command(
     tables = list(expand_inputs(inputs, TABLE_SUFFIXES))
     annotations = list(expand_inputs([labels], LABEL_SUFFIXES)) if labels else []
     check_apart([output], [*tables, *annotations, *([participants] if participants else [])])
-    check_places([output])
+    check_writable([output])
     summary = report_files(
         tables, output, annotations,
         videos=videos, groups=Groups(participants, columns) if participants else None,

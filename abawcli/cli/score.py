@@ -138,7 +138,7 @@ def _check_outputs(
     overwrite: bool,
 ) -> None:
     """Refuse, before any work, outputs that would replace what they should not."""
-    from abawcli.formats.outputs import check_apart, check_places
+    from abawcli.formats.outputs import check_apart, check_writable
     from abawcli.formats.provenance import find_finished
 
     if plot:
@@ -149,7 +149,7 @@ def _check_outputs(
         raise UsageError(f"-o and --plot are both {output}; give them different names")
     for path in filter(None, (output, plot)):
         check_apart([path], inputs)
-        check_places([path])
+        check_writable([path])
         find_finished(path, provenance, overwrite)  # the score is quick; only strangers matter
 
 

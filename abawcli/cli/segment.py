@@ -54,7 +54,7 @@ def command(
     Example: abaw segment labels.csv -o segments.csv
     """
     from abawcli.formats.inputs import expand_inputs
-    from abawcli.formats.outputs import check_apart, check_places
+    from abawcli.formats.outputs import check_apart, check_writable
     from abawcli.formats.tables import TABLE_SUFFIXES
     from abawcli.stages.segment import segment_files
 
@@ -62,7 +62,7 @@ def command(
         raise UsageError(f"{output} must end in .csv")
     tables = list(expand_inputs(inputs, TABLE_SUFFIXES))
     check_apart([output], tables)
-    check_places([output])
+    check_writable([output])
     config = Segmentation(min_duration, max_gap)
     summary = segment_files(tables, output, config, overwrite=overwrite)["summary"]
     if not quiet:

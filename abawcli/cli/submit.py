@@ -72,12 +72,12 @@ def _write(
 ) -> None:
     from abawcli.datasets.pairing import LABEL_SUFFIXES
     from abawcli.formats.inputs import expand_inputs
-    from abawcli.formats.outputs import check_apart, check_places
+    from abawcli.formats.outputs import check_apart, check_writable
     from abawcli.stages.submit import submit_files
 
     paths = list(expand_inputs(predictions, LABEL_SUFFIXES))
     check_apart([output], [*paths, sample])
-    check_places([output])
+    check_writable([output])
     done = submit_files(paths, sample, output, overwrite=overwrite)
     if not done.made:
         say(f"abaw: {output} is there already, made of these predictions")

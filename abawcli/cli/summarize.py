@@ -51,7 +51,7 @@ def command(
     Example: abaw summarize out/ -o summary.csv --by participants.csv:condition
     """
     from abawcli.formats.inputs import expand_inputs
-    from abawcli.formats.outputs import check_apart, check_places
+    from abawcli.formats.outputs import check_apart, check_writable
     from abawcli.formats.participants import Groups
     from abawcli.formats.tables import TABLE_SUFFIXES
     from abawcli.stages.summarize import name_companions, summarize_files
@@ -68,7 +68,7 @@ def command(
         groups = Groups(Path(file), tuple(columns.split(",")))
     outputs = [output, *name_companions(output).values()]
     check_apart(outputs, [*tables, *([groups.file] if groups else [])])
-    check_places(outputs)
+    check_writable(outputs)
     summary = summarize_files(
         tables, output, SummarySettings(all_frames, long),
         groups=groups, transitions=transitions, overwrite=overwrite,

@@ -20,16 +20,16 @@ from abawcli.cli.train_options import (
 )
 from abawcli.config import (
     COMPACT_FACE,
-    NO_AUGMENTATION,
+    NO_IMAGE_AUGMENTATION,
     PRECISIONS,
-    Augmentation,
     EncoderTraining,
+    ImageAugmentation,
     default_training,
 )
 from abawcli.errors import UsageError
 
 PUBLISHED, COMPACT = EncoderTraining(), default_training(COMPACT_FACE)
-AUGMENTATIONS = {field.name for field in fields(Augmentation)}
+AUGMENTATIONS = {field.name for field in fields(ImageAugmentation)}
 
 
 def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command], Command]:
@@ -48,7 +48,7 @@ def _read_config(backbone: str, tuned: dict[str, Any], augment: bool) -> Encoder
     changes = {k: given.pop(k) for k in AUGMENTATIONS & given.keys()}
     if changes and not augment:
         raise UsageError("--no-augment goes with no option of a single augmentation")
-    augmentation = replace(config.augmentation, **changes) if augment else NO_AUGMENTATION
+    augmentation = replace(config.augmentation, **changes) if augment else NO_IMAGE_AUGMENTATION
     return replace(config, augmentation=augmentation, **given)
 
 
@@ -122,7 +122,7 @@ def command(
 
     Example: abaw train face --images faces/ --manifest faces.csv -o run/
     """
-    from abawcli.formats.outputs import check_places
+    from abawcli.formats.outputs import check_writable
     from abawcli.stages.train_face import train_face_encoder
 
     config = _read_config(backbone, tuned, augment)
@@ -132,7 +132,7 @@ def command(
         moe=config.moe if moe else None,
         precision=precision,
     )
-    check_places([output / "config.json"])
+    check_writable([output / "config.json"])
     with progress_bar("train", "batch", quiet or is_silent()) as update:
         history = train_face_encoder(
             images, manifest, output, backbone, config, device, overwrite, update

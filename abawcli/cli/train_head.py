@@ -173,13 +173,13 @@ def command(
     Example: abaw train head features/ --labels annotations/ -o run/
     """
     from abawcli.formats.inputs import expand_inputs
-    from abawcli.formats.outputs import check_places
+    from abawcli.formats.outputs import check_writable
     from abawcli.stages.train_head import train_fusion_head
 
     if bool(valid_features) != bool(valid_labels):
         raise click.UsageError("--valid-features and --valid-labels need each other")
     check_shape([head], tuned)
-    check_places([output / "config.json"])
+    check_writable([output / "config.json"])
     files = expand_inputs(features, FEATURES), expand_inputs([labels], ANNOTATIONS)
     valid = None
     if valid_labels:

@@ -17,7 +17,7 @@ from abawcli.cli.train_options import (
     run_option,
     tunable,
 )
-from abawcli.config import NO_SOUND_AUGMENTATION, PRECISIONS, VoiceTraining
+from abawcli.config import NO_AUDIO_AUGMENTATION, PRECISIONS, VoiceTraining
 
 DEFAULT = VoiceTraining()
 
@@ -73,14 +73,14 @@ def command(
 
     Example: abaw train voice --recordings voices/ --manifest voices.csv -o run/
     """
-    from abawcli.formats.outputs import check_places
+    from abawcli.formats.outputs import check_writable
     from abawcli.stages.train_voice import train_voice_encoder
 
     given = {k: v for k, v in tuned.items() if v is not None}
     config = replace(DEFAULT, precision=precision, **given)
     if not augment:
-        config = replace(config, augmentation=NO_SOUND_AUGMENTATION)
-    check_places([output / "config.json"])
+        config = replace(config, augmentation=NO_AUDIO_AUGMENTATION)
+    check_writable([output / "config.json"])
     with progress_bar("train", "batch", quiet) as update:
         history = train_voice_encoder(
             recordings, manifest, output, config, device, overwrite, update

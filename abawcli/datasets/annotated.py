@@ -19,14 +19,14 @@ from abawcli.datasets.pairing import Annotation, Intervals, read_truth
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation
 from abawcli.formats.features import Features, read_features
-from abawcli.formats.inputs import check_input, place_inputs, warn_left_out
+from abawcli.formats.inputs import check_input, locate_inputs, warn_left_out
 from abawcli.formats.metadata import MODALITIES, Backbones
-from abawcli.formats.names import compose_name, name_place
+from abawcli.formats.names import compose_name, name_input
 from abawcli.formats.tables import TABLE_SUFFIXES
 from abawcli.labels import IGNORE
 
 LOG = logging.getLogger(__name__)
-Track = tuple[str, str]  # video, subject
+TrackKey = tuple[str, str]  # video, subject
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def read_annotated(
     )
 
 
-def _read_tracks(paths: Iterable[str | Path]) -> dict[Track, Features]:
-    tracks: dict[Track, Features] = {}
+def _read_tracks(paths: Iterable[str | Path]) -> dict[TrackKey, Features]:
+    tracks: dict[TrackKey, Features] = {}
     for path in map(Path, paths):
         check_input(path)
         features = read_features(path)
@@ -157,8 +157,8 @@ def _name_annotations(paths: Iterable[str | Path]) -> dict[str, Annotation | Pat
     """Return the annotations of tables by name, and text files, which are read when needed."""
     named: dict[str, Annotation | Path] = {}
     origin: dict[str, Path] = {}
-    for path, place in place_inputs(paths).items():
-        found: Mapping[str, Annotation | Path] = {compose_name(name_place(place)): path}
+    for path, place in locate_inputs(paths).items():
+        found: Mapping[str, Annotation | Path] = {compose_name(name_input(place)): path}
         if path.suffix.lower() in TABLE_SUFFIXES:
             found = read_truth(path, place)
         for name, annotation in found.items():
@@ -168,7 +168,7 @@ def _name_annotations(paths: Iterable[str | Path]) -> dict[str, Annotation | Pat
     return named
 
 
-def _match(tracks: dict[Track, Features], annotations: Iterable[str]) -> dict[str, Track]:
+def _match(tracks: dict[TrackKey, Features], annotations: Iterable[str]) -> dict[str, TrackKey]:
     """Return the track of every annotation that has features."""
     found, failed = match_tracks(annotations, tracks, "features")
     for reason in failed.values():

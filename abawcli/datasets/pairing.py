@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation, split_side
-from abawcli.formats.inputs import check_input, place_inputs
-from abawcli.formats.names import compose_name, find_names, name_place
+from abawcli.formats.inputs import check_input, locate_inputs
+from abawcli.formats.names import compose_name, find_names, name_input
 from abawcli.formats.submission import is_submission, read_submission
 from abawcli.formats.tables import (
     INTERVAL_ROUNDING_S,
@@ -39,7 +39,7 @@ LABEL_SUFFIXES = TABLE_SUFFIXES | {".txt"}
 
 
 @dataclass(frozen=True)
-class Track:
+class PredictedTrack:
     """What is predicted of one person in one video, a row a frame, from frame 1 to T.
 
     None: the file does not say. A frame without a row in the file has label -1, no face, and NaN.
@@ -57,11 +57,13 @@ class Pair:
     """An annotation and its predictions."""
 
     annotation: Labels  # (R,)
-    track: Track
+    track: PredictedTrack
     rows: NDArray[np.intp]  # (R,) index of the track's frame that each row is about
 
 
-Tracks = dict[tuple[str, str], Track]  # video, subject ("" where a file has no subjects)
+PredictedTracks = dict[
+    tuple[str, str], PredictedTrack
+]  # video, subject ("" where a file has no subjects)
 Key = TypeVar("Key", str, tuple[str, str])
 Value = TypeVar("Value")
 
@@ -89,7 +91,7 @@ def _split_videos(
         yield key, {n: _by_frame(v[rows], frames[rows], missing[n]) for n, v in columns.items()}
 
 
-def read_tracks(path: str | Path, place: str | Path | None = None) -> Tracks:
+def read_tracks(path: str | Path, place: str | Path | None = None) -> PredictedTracks:
     """Read predictions: a table, a submission, or the text file of one video.
 
     `place` is the path that the video of a text file is named after; by default the file's name.
@@ -105,15 +107,19 @@ def read_tracks(path: str | Path, place: str | Path | None = None) -> Tracks:
         missing = {"label": IGNORE, "found": False, "time_s": np.nan, "source": -1}
         parts = _split_videos(table, missing | {"probabilities": np.nan})
         return {
-            key: Track(
+            key: PredictedTrack(
                 part["label"], part["found"], part["probabilities"], part["time_s"], part["source"]
             )
             for key, part in parts
         }
     if is_submission(path):
         parts = _split_videos(read_submission(path), {"label": IGNORE})
-        return {key: Track(part["label"]) for key, part in parts}
-    return {(compose_name(name_place(place or Path(path.name))), ""): Track(read_annotation(path))}
+        return {key: PredictedTrack(part["label"]) for key, part in parts}
+    return {
+        (compose_name(name_input(place or Path(path.name))), ""): PredictedTrack(
+            read_annotation(path)
+        )
+    }
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ def read_truth(path: str | Path, place: str | Path | None = None) -> dict[str, A
     """
     path = Path(path)
     place = None if place is None else Path(place)
-    name = compose_name(name_place(place or Path(path.name)))
+    name = compose_name(name_input(place or Path(path.name)))
     if path.suffix.lower() in TABLE_SUFFIXES:
         table = read_labels(path, name)
         if "onset" in table:
@@ -180,7 +186,7 @@ def _gather(
 ) -> dict[Key, Value]:
     gathered: dict[Key, Value] = {}
     places: dict[Key, Path] = {}
-    for path, place in place_inputs(files).items():
+    for path, place in locate_inputs(files).items():
         try:
             check_input(path)
             items = read(path, place)
@@ -198,7 +204,7 @@ def _gather(
     return gathered
 
 
-def gather_tracks(files: Iterable[str | Path], failed: dict[str, str]) -> Tracks:
+def gather_tracks(files: Iterable[str | Path], failed: dict[str, str]) -> PredictedTracks:
     """Read all predictions; what cannot be read or comes twice is noted in `failed`."""
     return _gather(files, read_tracks, failed)
 
@@ -227,7 +233,7 @@ def summarise_failures(failed: Mapping[str, str]) -> str:
 
 
 def pair_tracks(
-    truth: Mapping[str, Annotation], tracks: Tracks, failed: dict[str, str]
+    truth: Mapping[str, Annotation], tracks: PredictedTracks, failed: dict[str, str]
 ) -> dict[str, Pair]:
     """Match annotations with predictions, and their rows with frames; note what fails.
 

@@ -101,7 +101,7 @@ def _measure_edges(grey: Floats) -> Floats:
 _WIDTH = (_CELLS - 1) ** 2 * 4 * _ANGLES + _SHADING_SIDE**2
 
 
-def compare_looks(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+def compare_appearances(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     """Return how much alike the most alike of two sets of looks (N, D) and (M, D) are, or NaN."""
     alike = one @ other.T
     return float(np.nanmax(alike)) if not np.isnan(alike).all() else float("nan")

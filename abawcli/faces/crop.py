@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 LOG = logging.getLogger(__name__)
 Image = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
-Box = Sequence[float] | NDArray[np.floating]
+BoxLike = Sequence[float] | NDArray[np.floating]
 _MARGIN = 2  # pixels beyond the square that bicubic interpolation looks at
 
 
@@ -50,7 +50,7 @@ def read_square(path: str | Path, side: int) -> Image | None:
     return resize_square(image, side)
 
 
-def square_around(box: Box, scale: float) -> tuple[float, float, float]:
+def square_around(box: BoxLike, scale: float) -> tuple[float, float, float]:
     """Return left, top and side of the square centred on a box (x, y, w, h): what a crop shows."""
     x, y, w, h = (float(value) for value in box)
     side = scale * max(w, h)
@@ -59,7 +59,7 @@ def square_around(box: Box, scale: float) -> tuple[float, float, float]:
 
 def crop_square(
     image: Image,
-    box: Box,
+    box: BoxLike,
     scale: float,
     side: int | None = None,
     origin: tuple[int, int] = (0, 0),
@@ -92,7 +92,7 @@ def crop_square(
 
 def crop_scales(
     image: Image,
-    box: Box,
+    box: BoxLike,
     scales: Sequence[float],
     side: int | None = None,
     origin: tuple[int, int] = (0, 0),
@@ -114,7 +114,7 @@ class Cuttable(Protocol):
 
 def crop_frame(
     frame: Cuttable,
-    box: Box,
+    box: BoxLike,
     scales: Sequence[float],
     side: int | None = None,
     quarters: int = 0,

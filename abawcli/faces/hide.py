@@ -30,7 +30,7 @@ class Sightings:
         return self.boxes[first:last]
 
 
-def load_wary_detector() -> Detector:
+def load_sensitive_detector() -> Detector:
     """Return the detector that works everywhere, set to miss little."""
     config = replace(
         Detection(), long_side=Rendering.hidden_long_side, min_score=Rendering.hidden_score

@@ -1,6 +1,6 @@
 """Whether two faces over time are one person: by appearance, or by embeddings of InsightFace.
 
-Each person who is followed has a memory of how he looks, and memories are compared. It costs
+Each person who is followed has a template of how he looks, and memories are compared. It costs
 next to nothing to see a face again; what does cost is put off until there is something to compare.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from abawcli.config import Tracking
 from abawcli.errors import CheckpointError
-from abawcli.faces.appearance import align_face, compare_looks, describe_face
+from abawcli.faces.appearance import align_face, compare_appearances, describe_face
 from abawcli.faces.crop import square_around
 from abawcli.faces.detect import (
     Face,
@@ -26,10 +26,10 @@ from abawcli.faces.detect import (
 )
 
 
-class Memory(Protocol):
+class AppearanceTemplate(Protocol):
     """How one person looks."""
 
-    def see(self, image: Image, face: Face, whole: Callable[[], Image]) -> None:
+    def update(self, image: Image, face: Face, whole: Callable[[], Image]) -> None:
         """Take note of a face in a picture (H, W, 3), of which `whole` returns the frame."""
 
     def compare(self, other: Self) -> float:
@@ -37,7 +37,7 @@ class Memory(Protocol):
 
 
 def _is_kept(seen: int) -> bool:
-    """Tell which faces a memory keeps: the first, second, fourth, eighth, and so on."""
+    """Tell which faces a template keeps: the first, second, fourth, eighth, and so on."""
     return seen & (seen - 1) == 0
 
 
@@ -46,10 +46,10 @@ class Identity(Protocol):
 
     name: str
     sha256: str | None  # of its weights, if it has any
-    likeness: float  # from which on two memories are of one person
+    min_similarity: float  # from which on two memories are of one person
 
-    def begin(self) -> Any:
-        """Return an empty Memory, to be compared with others of this object."""
+    def begin_template(self) -> Any:
+        """Return an empty AppearanceTemplate, to be compared with others of this object."""
 
 
 class Appearance:
@@ -63,20 +63,22 @@ class Appearance:
     sha256: str | None = None
 
     def __init__(
-        self, likeness: float = Tracking.same_look, colours: float = Tracking.same_colours
+        self,
+        min_similarity: float = Tracking.same_appearance,
+        colours: float = Tracking.same_colours,
     ) -> None:
         """Take what makes two people the same: by the looks of the face, and by colours."""
-        self.likeness, self.colours = likeness, colours
+        self.min_similarity, self.colours = min_similarity, colours
 
-    def begin(self) -> "_LookMemory":
-        """Return a memory of nothing."""
-        return _LookMemory(self.colours)
+    def begin_template(self) -> "_FaceTemplate":
+        """Return a template of nothing."""
+        return _FaceTemplate(self.colours)
 
 
 _BINS = (4, 12, 12)  # of L, a, b: colour counts for more than light
 
 
-class _LookMemory:
+class _FaceTemplate:
     """The looks of a few faces, and a running mean of how often each colour occurs."""
 
     def __init__(self, same_colours: float) -> None:
@@ -85,7 +87,7 @@ class _LookMemory:
         self.looks: list[Floats] = []
         self.mean = np.zeros(int(np.prod(_BINS)), np.float32)
 
-    def see(self, image: Image, face: Face, whole: Callable[[], Image]) -> None:
+    def update(self, image: Image, face: Face, whole: Callable[[], Image]) -> None:
         self.seen += 1
         if _is_kept(self.seen):
             self.looks.append(describe_face(image, face))
@@ -95,7 +97,7 @@ class _LookMemory:
     def compare(self, other: Self) -> float:
         if float(np.sqrt(self.mean * other.mean).sum()) < self.same_colours:
             return -1.0
-        alike = compare_looks(np.array(self.looks), np.array(other.looks))
+        alike = compare_appearances(np.array(self.looks), np.array(other.looks))
         return -1.0 if np.isnan(alike) else alike
 
 
@@ -117,7 +119,7 @@ class Embeddings:
     name = "insightface"
 
     def __init__(
-        self, path: str | Path, likeness: float = Tracking.same_face, threads: int = 0
+        self, path: str | Path, min_similarity: float = Tracking.same_embedding, threads: int = 0
     ) -> None:
         """Load the network; `threads` 0 means as many as there are cores.
 
@@ -127,7 +129,7 @@ class Embeddings:
         path = Path(path)
         from insightface.model_zoo import get_model
 
-        self.likeness = likeness
+        self.min_similarity = min_similarity
         self.sha256: str | None = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
             self._model: Any = get_model(
@@ -138,9 +140,9 @@ class Embeddings:
         if getattr(self._model, "taskname", "") != "recognition":
             raise CheckpointError(f"{path} does not recognise faces; get the pack buffalo_l anew")
 
-    def begin(self) -> "_FaceMemory":
-        """Return a memory without faces."""
-        return _FaceMemory(self.embed)
+    def begin_template(self) -> "_EmbeddingTemplate":
+        """Return a template without faces."""
+        return _EmbeddingTemplate(self.embed)
 
     def embed(self, faces: Sequence[Image]) -> Floats:
         """Return embeddings (N, D) of length 1 of aligned RGB faces (112, 112, 3)."""
@@ -148,7 +150,7 @@ class Embeddings:
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 
 
-class _FaceMemory:
+class _EmbeddingTemplate:
     """The mean of the embeddings of a few faces.
 
     The network sees them when memories are compared for the first time.
@@ -160,7 +162,7 @@ class _FaceMemory:
         self.total = np.zeros(1, np.float32)
         self.waiting: list[Image] = []
 
-    def see(self, image: Image, face: Face, whole: Callable[[], Image]) -> None:
+    def update(self, image: Image, face: Face, whole: Callable[[], Image]) -> None:
         self.seen += 1
         if _is_kept(self.seen):
             frame = whole()
@@ -187,5 +189,5 @@ def load_identity(config: Tracking | None = None, threads: int = 0) -> Identity:
     config = config or Tracking()
     path = find_pack_folder() / "w600k_r50.onnx"
     if path.is_file():
-        return Embeddings(path, config.same_face, threads)
-    return Appearance(config.same_look, config.same_colours)
+        return Embeddings(path, config.same_embedding, threads)
+    return Appearance(config.same_appearance, config.same_colours)

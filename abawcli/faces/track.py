@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from abawcli.config import Tracking
 from abawcli.faces.appearance import describe_face
 from abawcli.faces.detect import Box, Detector, Face, Floats, Image, enlarge_small, scale_faces
-from abawcli.faces.identity import Appearance, Identity, Memory
+from abawcli.faces.identity import Appearance, AppearanceTemplate, Identity
 
 _THUMB = (32, 18)  # pixels of the picture that shows whether the scene changed
 _FORBIDDEN = 1e6
@@ -94,7 +94,7 @@ class _Track:
     face: Face
     time_s: float
     look: Floats
-    memory: Memory
+    template: AppearanceTemplate
     born_s: float
     seen: int = 0
     subject: int | None = None
@@ -104,7 +104,7 @@ class _Track:
         """Go on with face `k` of a look."""
         self.face, self.time_s, self.seen = look.faces[k], look.scene.time_s, self.seen + 1
         self.look = look.looks[k]
-        self.memory.see(look.image, look.seen[k], look.whole)
+        self.template.update(look.image, look.seen[k], look.whole)
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def track_faces(
     """
     config = config or Tracking()
     tracker = _Tracker(
-        detector, config, identity or Appearance(config.same_look, config.same_colours)
+        detector, config, identity or Appearance(config.same_appearance, config.same_colours)
     )
     unseen: list[FrameT] = []
     waiting: deque[tuple[FrameT, list[_Sighting]]] = deque()
@@ -216,7 +216,7 @@ class _Tracker:
         change = 0.0 if last is None else float(np.abs(scene.thumb - last.thumb).mean())
         cut = last is not None and (scene.size != last.size or change > config.cut)
         # Nothing is like a look of NaN, nor unlike it: there, place alone decides.
-        unlike = config.same_look if change > config.shift else config.other_look
+        unlike = config.same_appearance if change > config.shift else config.other_appearance
         kept: list[tuple[_Track, int]] = []
         returned: list[tuple[_Track, int]] = []
         free = list(range(len(look.faces)))
@@ -255,7 +255,7 @@ class _Tracker:
 
     def _begin(self, look: _Look, k: int) -> _Track:
         time_s = look.scene.time_s
-        track = _Track(look.faces[k], time_s, look.looks[k], self.identity.begin(), time_s)
+        track = _Track(look.faces[k], time_s, look.looks[k], self.identity.begin_template(), time_s)
         track.see(look, k)
         return track
 
@@ -268,9 +268,9 @@ class _Tracker:
     def _recognise(self, track: _Track) -> int:
         """Return the number of the lost subject that looks most alike, or else the next one."""
         gone = [t for t in self.lost if t.time_s < track.born_s]  # not seen beside it
-        likeness = [track.memory.compare(other.memory) for other in gone]
-        if likeness and max(likeness) >= self.identity.likeness:
-            known = gone[int(np.argmax(likeness))]
+        similarity = [track.template.compare(other.template) for other in gone]
+        if similarity and max(similarity) >= self.identity.min_similarity:
+            known = gone[int(np.argmax(similarity))]
             self.lost.remove(known)
             assert known.subject is not None
             return known.subject

@@ -124,7 +124,7 @@ def read_subject(folder: str | Path) -> str:
     return str(about.get("settings", {}).get("subject", "main"))
 
 
-def find_sound(folder: str | Path, audio_from: str | Path | None, name: str) -> Path | None:
+def find_audio(folder: str | Path, audio_from: str | Path | None, name: str) -> Path | None:
     """Return the file that has the sound of crops: in `audio_from`, or what they were made from.
 
     `name` is that of the video, as in tables.

@@ -15,7 +15,7 @@ VIDEO_SUFFIXES = frozenset(
     | {".ts", ".mts", ".m2ts", ".vob", ".mxf", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2"}
     | {".ogv", ".gif", ".insv"}
 )
-SOUND_SUFFIXES = frozenset({".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus", ".wma"})
+AUDIO_SUFFIXES = frozenset({".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus", ".wma"})
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 )
@@ -24,7 +24,7 @@ LOG = logging.getLogger(__name__)
 
 # A file or folder -> where it stands below the argument that it was found by; what was named
 # itself has its own name.
-Places = dict[Path, Path]
+RelativePaths = dict[Path, Path]
 
 
 def _is_no_input(folder: Path) -> bool:
@@ -33,7 +33,7 @@ def _is_no_input(folder: Path) -> bool:
 
 def expand_inputs(
     inputs: Iterable[str], suffixes: frozenset[str], is_input: Test = _is_no_input
-) -> Places:
+) -> RelativePaths:
     """Return the files that the arguments mean, each once by its full path, in the order given.
 
     An argument is a file, a folder (its files with one of `suffixes`, all levels, sorted, none
@@ -53,7 +53,7 @@ def expand_inputs(
     return _expand_all(list(inputs), suffixes, is_input, ())
 
 
-def place_inputs(inputs: Iterable[str | Path]) -> Places:
+def locate_inputs(inputs: Iterable[str | Path]) -> RelativePaths:
     """Return inputs with their places, which of plain paths are their own names."""
     if isinstance(inputs, Mapping):
         return dict(inputs)
@@ -72,7 +72,7 @@ def _place_below(path: Path, root: Path | str) -> Path:
 
 def _expand_all(
     arguments: Sequence[str], suffixes: frozenset[str], is_input: Test, lists: tuple[str, ...]
-) -> Places:
+) -> RelativePaths:
     """Expand each argument; `lists` are the lists that these stand in, the innermost last."""
     found: dict[str, tuple[Path, Path]] = {}
     for argument in arguments:
@@ -81,7 +81,7 @@ def _expand_all(
         except InputError:
             if len(arguments) == 1:
                 raise
-            places = place_inputs([Path(argument)])
+            places = locate_inputs([Path(argument)])
         for path, place in places.items():
             found.setdefault(os.path.abspath(path), (path, place))
     return dict(found.values())
@@ -89,13 +89,13 @@ def _expand_all(
 
 def _expand(
     argument: str, suffixes: frozenset[str], is_input: Test, lists: tuple[str, ...]
-) -> Places:
+) -> RelativePaths:
     path = Path(argument)
     # `os.path` says no where `Path` raises (no permission, a name too long): readers report it.
     if os.path.isdir(path):
         return _expand_folder(path, suffixes, is_input)
     if os.path.exists(path):
-        return place_inputs([path])
+        return locate_inputs([path])
     if os.path.islink(path):
         check_input(path)
     if argument.startswith("@"):
@@ -115,12 +115,12 @@ def _expand(
         root = find_root(argument)
         matched = _expand_all(matches, suffixes, is_input, lists)
         return {path: _place_below(path, root) for path in matched}
-    return place_inputs([path])
+    return locate_inputs([path])
 
 
-def _expand_folder(folder: Path, suffixes: frozenset[str], is_input: Test) -> Places:
+def _expand_folder(folder: Path, suffixes: frozenset[str], is_input: Test) -> RelativePaths:
     if is_input(folder):
-        return place_inputs([folder])
+        return locate_inputs([folder])
     found = scan_folder(folder, suffixes, is_input)
     if not found:
         what = f"{' '.join(sorted(suffixes))} file" if suffixes else "input of this command"

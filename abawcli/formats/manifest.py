@@ -135,7 +135,7 @@ def read_manifest(
 
 
 @dataclass(frozen=True)
-class LabelledSounds:
+class LabelledRecordings:
     """Files, their `labels` (N,), and who speaks where: "" where the manifest does not say."""
 
     files: list[Path]
@@ -144,7 +144,7 @@ class LabelledSounds:
     corpora: NDArray[np.str_]
 
 
-def read_sound_manifest(manifest: str | Path, sounds: str | Path) -> dict[str, LabelledSounds]:
+def read_audio_manifest(manifest: str | Path, sounds: str | Path) -> dict[str, LabelledRecordings]:
     """Read a manifest of sounds into its two splits, `train` and `valid`.
 
     Raises:
@@ -165,7 +165,7 @@ def read_sound_manifest(manifest: str | Path, sounds: str | Path) -> dict[str, L
             raise InputError(f"{manifest} has no labelled sound in split {name!r}")
         files = _find_files(manifest, sounds, table["file"][rows])
         speakers, corpora = (table[c][rows].to_numpy(np.str_) for c in ("speaker", "corpus"))
-        out[name] = LabelledSounds(files, labels[rows], speakers, corpora)
+        out[name] = LabelledRecordings(files, labels[rows], speakers, corpora)
     both = set(out["train"].speakers) & set(out["valid"].speakers) - {""}
     if both:
         raise InputError(f"{manifest} has the speaker {str(min(both))!r} in both splits")

@@ -22,7 +22,7 @@ def decode_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def name_place(place: str | Path) -> str:
+def name_input(place: str | Path) -> str:
     """Return the name of a file by its place (`inputs.expand_inputs`)."""
     place = Path(place)
     return "/".join([*place.parts[:-1], place.stem])

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from abawcli.errors import OutputError, UsageError
 from abawcli.formats.atomic import NAME_BYTES
-from abawcli.formats.inputs import place_inputs
-from abawcli.formats.names import compose_name, decode_name, name_place
+from abawcli.formats.inputs import locate_inputs
+from abawcli.formats.names import compose_name, decode_name, name_input
 from abawcli.formats.provenance import provenance_path
 
 # Names that cannot be meant as a folder's: formats that people know, and abaw does not write there.
@@ -48,7 +48,7 @@ def check_outside(output: str | Path, inputs: Iterable[str]) -> None:
             raise UsageError(f"{output} is in the input {folder}; choose a folder beside it")
 
 
-def check_places(outputs: Iterable[str | Path]) -> None:
+def check_writable(outputs: Iterable[str | Path]) -> None:
     """Make sure, before any work is done, that outputs can be written where they are to go.
 
     Raises:
@@ -120,11 +120,11 @@ def name_videos(inputs: Iterable[str | Path], keep_suffix: bool = False) -> dict
         UsageError: two inputs would have one name; `keep_suffix` or the folder above both tells
             them apart.
     """
-    places = place_inputs(inputs)
+    places = locate_inputs(inputs)
     names: dict[Path, str] = {}
     for path, place in places.items():
         whole = keep_suffix or os.path.isdir(path)
-        names[path] = place.as_posix() if whole else name_place(place)
+        names[path] = place.as_posix() if whole else name_input(place)
         parts = names[path].split("/")
         if place.is_absolute() or set(parts) & {"", ".", ".."}:
             raise UsageError(f"{path}: no output can be named after {place}; rename it")
@@ -161,10 +161,10 @@ def name_outputs(
     Raises:
         UsageError: several inputs for one file, an output that is an input, or two inputs that
             would share an output, or of which one's would stand in the other's folder.
-        OutputError: as `check_places`.
+        OutputError: as `check_writable`.
     """
     output = Path(output)
-    places = place_inputs(inputs)
+    places = locate_inputs(inputs)
     if is_folder_name(output, suffixes, len(places)):
         names = name_videos(places, keep_suffix or suffix is None)
         outputs = {path: output / f"{name}{suffix or ''}" for path, name in names.items()}
@@ -173,7 +173,7 @@ def name_outputs(
     _check_nested(outputs)
     if suffix != "":  # folders replace no file
         check_apart(outputs.values(), places)
-    check_places(outputs.values())
+    check_writable(outputs.values())
     return outputs
 
 

@@ -32,7 +32,7 @@ COLUMNS = ("video", "strategy", "from", "to", "note")
 
 
 @dataclass(frozen=True)
-class Stretch:
+class SubjectSegment:
     """Who is meant in some frames of a video."""
 
     strategy: str
@@ -46,20 +46,20 @@ class Stretch:
         return self.first == 1 and self.last is None
 
 
-Stretches = tuple[Stretch, ...]  # of one folder of crops, by frame
+SubjectSegments = tuple[SubjectSegment, ...]  # of one folder of crops, by frame
 
 
-def describe_choice(stretches: Stretches) -> dict[str, Any]:
+def describe_choice(segments: SubjectSegments) -> dict[str, Any]:
     """Return whom crops show, JSON-like, for their provenance; `name_choice` reads it."""
-    if len(stretches) == 1 and stretches[0].is_whole:
-        return {"subject": stretches[0].strategy}
-    rows = [(stretch.strategy, stretch.first, stretch.last) for stretch in stretches]
-    return {"subject": "strategy", "stretches": rows}
+    if len(segments) == 1 and segments[0].is_whole:
+        return {"subject": segments[0].strategy}
+    rows = [(segment.strategy, segment.first, segment.last) for segment in segments]
+    return {"subject": "strategy", "segments": rows}
 
 
 def name_choice(settings: Mapping[str, Any], most: int) -> str:
-    """Return in words what `describe_choice` wrote, of at most so many stretches."""
-    rows = settings.get("stretches", [])
+    """Return in words what `describe_choice` wrote, of at most so many segments."""
+    rows = settings.get("segments", settings.get("stretches", []))  # the name until 0.7
     parts = [f"{strategy} {first}-{last or ''}" for strategy, first, last in rows]
     parts[most:] = ["..."] if len(parts) > most else []
     return ", ".join(parts) or str(settings.get("subject", "main"))
@@ -70,7 +70,7 @@ def choose_by_name(name: str) -> str:
     return split_side(name)[1] or "main"
 
 
-def read_strategy(path: str | Path, videos: Collection[str] = ()) -> dict[str, Stretches]:
+def read_strategy(path: str | Path, videos: Collection[str] = ()) -> dict[str, SubjectSegments]:
     """Return what a file says of each name.
 
     Names are spelled as in `videos` where they mean one of them, and are otherwise without blanks
@@ -82,11 +82,11 @@ def read_strategy(path: str | Path, videos: Collection[str] = ()) -> dict[str, S
     """
     path = Path(path)
     known = {compose_name(decode_name(video)): video for video in videos}
-    stretches: dict[str, list[Stretch]] = {}
+    segments: dict[str, list[SubjectSegment]] = {}
     for row in _read_rows(path).rows:
-        name, stretch = _parse_row(row, known)
-        stretches.setdefault(name, []).append(stretch)
-    return {name: _order(name, found) for name, found in stretches.items()}
+        name, segment = _parse_row(row, known)
+        segments.setdefault(name, []).append(segment)
+    return {name: _order(name, found) for name, found in segments.items()}
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _choose_name(cell: str, known: Mapping[str, str]) -> str:
     return cell.strip()
 
 
-def _parse_row(row: _Row, known: Mapping[str, str]) -> tuple[str, Stretch]:
+def _parse_row(row: _Row, known: Mapping[str, str]) -> tuple[str, SubjectSegment]:
     name = _choose_name(row.cells["video"], known)
     if not name:
         raise InputError(f"{row.source}: no video is named")
@@ -158,12 +158,12 @@ def _parse_row(row: _Row, known: Mapping[str, str]) -> tuple[str, Stretch]:
     if (number := parse_track(strategy)) is not None:
         strategy = f"track {number}"  # without zeros before it
     first, last = (_parse_frame(row, column) for column in ("from", "to"))
-    stretch = Stretch(strategy, first or 1, last, row.source)
-    if last is not None and last < stretch.first:
-        raise InputError(f"{row.source}: from frame {stretch.first} to {last}; swap the two")
-    if strategy == "all" and not stretch.is_whole:
+    segment = SubjectSegment(strategy, first or 1, last, row.source)
+    if last is not None and last < segment.first:
+        raise InputError(f"{row.source}: from frame {segment.first} to {last}; swap the two")
+    if strategy == "all" and not segment.is_whole:
         raise InputError(f"{row.source}: 'all' is for a whole video; leave out from and to")
-    return name, stretch
+    return name, segment
 
 
 def _parse_frame(row: _Row, column: str) -> int | None:
@@ -175,16 +175,16 @@ def _parse_frame(row: _Row, column: str) -> int | None:
     return int(text)
 
 
-def _order(name: str, stretches: list[Stretch]) -> Stretches:
-    """Return the stretches of a name by frame, which must not overlap."""
-    stretches = sorted(stretches, key=lambda stretch: stretch.first)
-    for before, after in zip(stretches, stretches[1:], strict=False):
+def _order(name: str, segments: list[SubjectSegment]) -> SubjectSegments:
+    """Return the segments of a name by frame, which must not overlap."""
+    segments = sorted(segments, key=lambda segment: segment.first)
+    for before, after in zip(segments, segments[1:], strict=False):
         if before.last is None or after.first <= before.last:
             raise InputError(
                 f"{after.source}: {name} has a row for frame {after.first} already "
                 f"({before.source}); let from and to keep them apart"
             )
-    return tuple(stretches)
+    return tuple(segments)
 
 
 def find_video_of(name: str, videos: Container[str]) -> str | None:
@@ -193,18 +193,18 @@ def find_video_of(name: str, videos: Container[str]) -> str | None:
 
 
 def plan_folders(
-    videos: Iterable[str], rows: Mapping[str, Stretches], default: str | None = None
-) -> dict[str, dict[str, Stretches]]:
+    videos: Iterable[str], rows: Mapping[str, SubjectSegments], default: str | None = None
+) -> dict[str, dict[str, SubjectSegments]]:
     """Return, for each video, the names of its folders of crops and whom they show.
 
     A video that has no row has one folder, with `default` or what its name tells.
     """
-    plan: dict[str, dict[str, Stretches]] = {video: {} for video in videos}
-    for name, stretches in rows.items():
+    plan: dict[str, dict[str, SubjectSegments]] = {video: {} for video in videos}
+    for name, segments in rows.items():
         if video := find_video_of(name, plan):
-            plan[video][name] = stretches
+            plan[video][name] = segments
     return {
-        video: folders or {video: (Stretch(default or choose_by_name(video)),)}
+        video: folders or {video: (SubjectSegment(default or choose_by_name(video)),)}
         for video, folders in plan.items()
     }
 
@@ -215,7 +215,7 @@ def suggest_names(name: str, known: Iterable[str]) -> str:
     return f"; is it {' or '.join(alike)}?" if alike else ""
 
 
-def propose(path: str | Path, used: Mapping[str, tuple[Stretches, str]]) -> None:
+def propose(path: str | Path, used: Mapping[str, tuple[SubjectSegments, str]]) -> None:
     """Add rows to `path` for the names that it has none for; all others stay as they are.
 
     Args:
@@ -245,14 +245,14 @@ def propose(path: str | Path, used: Mapping[str, tuple[Stretches, str]]) -> None
         writer.writerows(lines)
 
 
-def _lay_rows(name: str, stretches: Stretches, note: str) -> list[dict[str, str]]:
+def _lay_rows(name: str, segments: SubjectSegments, note: str) -> list[dict[str, str]]:
     return [
         {
             "video": name,
-            "strategy": stretch.strategy,
-            "from": "" if stretch.first == 1 else str(stretch.first),
-            "to": "" if stretch.last is None else str(stretch.last),
+            "strategy": segment.strategy,
+            "from": "" if segment.first == 1 else str(segment.first),
+            "to": "" if segment.last is None else str(segment.last),
             "note": note,
         }
-        for stretch in stretches
+        for segment in segments
     ]

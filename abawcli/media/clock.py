@@ -82,7 +82,7 @@ class Clock:
             stamp, item = ahead.popleft()
             if self._is_doubtful(stamp):
                 size = sum(other.size for other, _ in ahead)
-                while len(ahead) < Media.look_ahead and size < Media.look_ahead_bytes:
+                while len(ahead) < Media.lookahead_packets and size < Media.lookahead_bytes:
                     if (more := next(source, None)) is None:
                         break
                     ahead.append(more)

@@ -137,7 +137,7 @@ def _explain(log: IO[str], process: "subprocess.Popen[bytes]") -> str:
     return f"it ended with status {process.returncode}"
 
 
-def write_sound(source: str | Path, path: str | Path, start_s: float, end_s: float) -> bool:
+def write_audio(source: str | Path, path: str | Path, start_s: float, end_s: float) -> bool:
     """Write the sound of a media file between two times to `path`, a Matroska file of FLAC.
 
     It begins at `start_s` on the container's clock, with silence where there is none. Returns

@@ -9,7 +9,7 @@ from typing import cast
 import av
 import numpy as np
 
-from abawcli.media.pixels import Box, Image, can_cut, region_to_rgb, to_rgb
+from abawcli.media.pixels import Image, Region, can_cut, region_to_rgb, to_rgb
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Orientation:
             pixels[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
         )
 
-    def find_stored(self, box: Box, size: tuple[int, int]) -> Box:
+    def find_stored(self, box: Region, size: tuple[int, int]) -> Region:
         """Return where a box of the displayed frame, `size` wide and high, is stored."""
         x0, y0, x1, y1 = box
         if self.flip_x:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from abawcli.media.tone import BT2020, HDR_NAMES, tone_map
 
 Image = NDArray[np.uint8]
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1; x1 and y1 are the first pixels outside
+Region = tuple[int, int, int, int]  # x0, y0, x1, y1; x1 and y1 are the first pixels outside
 
 PLANAR_420 = {"yuv420p": "u1", "yuvj420p": "u1", "yuv420p10le": "<u2"}  # type of their samples
 INTERPOLATED = {"yuv420p10le": 2}  # formats whose colours FFmpeg interpolates, from how far around
@@ -95,7 +95,7 @@ def _plane(frame: av.VideoFrame, index: int) -> NDArray[np.uint8] | NDArray[np.u
     return rows.view(PLANAR_420[frame.format.name])[:, : plane.width]
 
 
-def region_to_rgb(native: av.VideoFrame, box: Box) -> Image:
+def region_to_rgb(native: av.VideoFrame, box: Region) -> Image:
     """Convert a box of the stored 4:2:0 picture: cut the planes at even pixels, convert, trim."""
     x0, y0, x1, y1 = box
     margin = INTERPOLATED.get(native.format.name, 0)  # in chroma pixels, as are left and top

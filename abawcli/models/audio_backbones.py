@@ -20,10 +20,10 @@ from torch.nn import functional as F
 from abawcli.config import (
     AUDIO_RATE_HZ,
     COMPACT_VOICE,
-    VOICE_CERTAIN,
-    VOICE_PRESENT,
-    VOICE_REACH,
-    VOICE_STRETCH,
+    SPEECH_CERTAIN,
+    SPEECH_PRESENT,
+    SPEECH_REACH_FRAMES,
+    SPEECH_SEGMENT_FRAMES,
     AudioFeatures,
 )
 from abawcli.errors import CheckpointError, UsageError
@@ -111,10 +111,10 @@ class CompactVoiceBackbone(AudioBackbone):
         a voice now and then, as music is, says nothing of anybody.
         """
         voice: Tensor = self.classifier.has_voice(features)  # (S,)
-        stretch = F.avg_pool1d(voice[None], VOICE_STRETCH, 1, VOICE_STRETCH // 2)
-        certain = (stretch >= VOICE_CERTAIN).to(voice.dtype)  # (1, S)
-        near = F.max_pool1d(certain, 2 * VOICE_REACH + 1, 1, VOICE_REACH)[0] > 0
-        return (voice >= VOICE_PRESENT) & near
+        stretch = F.avg_pool1d(voice[None], SPEECH_SEGMENT_FRAMES, 1, SPEECH_SEGMENT_FRAMES // 2)
+        certain = (stretch >= SPEECH_CERTAIN).to(voice.dtype)  # (1, S)
+        near = F.max_pool1d(certain, 2 * SPEECH_REACH_FRAMES + 1, 1, SPEECH_REACH_FRAMES)[0] > 0
+        return (voice >= SPEECH_PRESENT) & near
 
 
 class TransformerBackbone(AudioBackbone):

@@ -16,7 +16,7 @@ import numpy as np
 from abawcli.config import (
     COMPACT_FACE,
     COMPACT_VOICE,
-    MODALITIES,
+    MODALITY_CHOICES,
     AudioFeatures,
     Detection,
     Media,
@@ -31,7 +31,7 @@ from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.pose import count_quarters
 from abawcli.faces.quality import rate_faces
 from abawcli.faces.track import TrackedFace, track_faces
-from abawcli.formats.inputs import SOUND_SUFFIXES
+from abawcli.formats.inputs import AUDIO_SUFFIXES
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import Backbones, Preprocess
 from abawcli.media.audio import read_audio_blocks
@@ -119,8 +119,8 @@ class Extractor:
             UsageError: no such modality, layers, device or rotation.
             CheckpointError: weights are missing or are no such backbone.
         """
-        if modality not in MODALITIES:
-            raise UsageError(f"unknown modality {modality!r}; choose {', '.join(MODALITIES)}")
+        if modality not in MODALITY_CHOICES:
+            raise UsageError(f"unknown modality {modality!r}; choose {', '.join(MODALITY_CHOICES)}")
         check_rotation(rotate)
         self.modality, self.rotate = modality, rotate
         self.config = config or Prediction()
@@ -196,7 +196,7 @@ class Extractor:
 
     def _see(self, path: Path, aligner: FrameAligner) -> Iterator[tuple[SeenFrame, list[Rows]]]:
         has_video = _has_video(path)
-        if not has_video and self.modality == "av" and path.suffix.lower() not in SOUND_SUFFIXES:
+        if not has_video and self.modality == "av" and path.suffix.lower() not in AUDIO_SUFFIXES:
             LOG.warning("%s has no video: only its sound is labelled, 25 rows a second", path)
         if self.encoder and (has_video or not self.sound):
             how = self.encoder.preprocess

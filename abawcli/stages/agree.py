@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from abawcli.agreement import (
     Matrix,
+    bootstrap_counts,
     count_coincidences,
     count_matched_runs,
     count_pairs,
-    draw_counts,
     find_alpha,
     find_class_agreement,
     find_kappa,
@@ -172,7 +172,7 @@ def _find_interval(matrices: Mapping[str, Matrix], find: Any, config: Scores) ->
             sources[source] = sources[source] + matrix if source in sources else matrix
     if len(sources) < 2:
         return None
-    drawn = draw_counts(list(sources.values()), config.draws, config.seed)
+    drawn = bootstrap_counts(list(sources.values()), config.bootstrap_draws, config.seed)
     values = np.array([find(matrix) for matrix in drawn])
     low, high = np.nanpercentile(values, [2.5, 97.5]).tolist()
     return low, high

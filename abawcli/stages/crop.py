@@ -34,7 +34,7 @@ from abawcli.formats.faces import (
 )
 from abawcli.formats.folders import find_finished_folder, replace_folder
 from abawcli.formats.provenance import describe_work
-from abawcli.formats.strategy import Stretch, Stretches, describe_choice
+from abawcli.formats.strategy import SubjectSegment, SubjectSegments, describe_choice
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
 from abawcli.media.frame import Frame
 from abawcli.media.video import check_rotation, read_frames
@@ -90,7 +90,7 @@ def collect_faces(
     )  # fmt: skip
 
 
-def tabulate_faces(faces: FaceColumns, stretches: Stretches) -> pd.DataFrame:
+def tabulate_faces(faces: FaceColumns, stretches: SubjectSegments) -> pd.DataFrame:
     """Return the table of `formats.faces`: in each stretch those whom its strategy means.
 
     Frames outside of all stretches show nobody. `main` is who is main within the stretch.
@@ -98,7 +98,7 @@ def tabulate_faces(faces: FaceColumns, stretches: Stretches) -> pd.DataFrame:
     Raises:
         UsageError: no such strategy.
     """
-    frame, subject, index = lay_stretches(
+    frame, subject, index = lay_segments(
         faces.frames, faces.frame, faces.subject, faces.boxes, stretches
     )
     found = index >= 0
@@ -112,12 +112,12 @@ def tabulate_faces(faces: FaceColumns, stretches: Stretches) -> pd.DataFrame:
     return pd.DataFrame(lead | {"detected": detected} | columns)
 
 
-def lay_stretches(
+def lay_segments(
     frames: NDArray[np.int64],
     frame: NDArray[np.int64],
     subject: NDArray[np.int64],
     boxes: NDArray[np.float64],
-    stretches: Stretches,
+    stretches: SubjectSegments,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows of a table as `faces.subjects.lay_rows`, in each stretch by its strategy.
 
@@ -139,7 +139,7 @@ def lay_stretches(
     return found, who, index
 
 
-def _fill_gaps(stretches: Stretches, frames: int) -> Iterator[tuple[str, int, int]]:
+def _fill_gaps(stretches: SubjectSegments, frames: int) -> Iterator[tuple[str, int, int]]:
     """Yield strategy, first and last frame of each stretch and of the gaps, for all frames."""
     after = 1
     for stretch in stretches:
@@ -152,8 +152,8 @@ def _fill_gaps(stretches: Stretches, frames: int) -> Iterator[tuple[str, int, in
         yield "skip", after, frames
 
 
-def check_stretches(
-    stretches: Stretches, subject: NDArray[np.int64], frames: int, path: str | Path
+def check_segments(
+    stretches: SubjectSegments, subject: NDArray[np.int64], frames: int, path: str | Path
 ) -> None:
     """Make sure that a video has the tracks and frames that are asked for.
 
@@ -200,14 +200,14 @@ def crop_video(
     path = Path(path)
     output = Path(output)
     return crop_folders(
-        path, {output: (Stretch(subject),)}, detector=detector, identity=identity,
+        path, {output: (SubjectSegment(subject),)}, detector=detector, identity=identity,
         tracking=tracking, cropping=cropping, rotate=rotate, overwrite=overwrite, progress=progress,
     )[output]  # fmt: skip
 
 
 def crop_folders(
     path: str | Path,
-    folders: Mapping[Path, Stretches],
+    folders: Mapping[Path, SubjectSegments],
     *,
     detector: Detector | None = None,
     identity: Identity | None = None,
@@ -247,7 +247,7 @@ def crop_folders(
             tracked = track_faces(read_frames(path, rotate), detector, tracking, identity)
             faces = collect_faces(rate_faces(tracked), progress)
             for output in todo:
-                check_stretches(folders[output], faces.subject, int(faces.frames[-1]), path)
+                check_segments(folders[output], faces.subject, int(faces.frames[-1]), path)
             tables = {output: tabulate_faces(faces, folders[output]) for output in todo}
             for output, work in todo.items():
                 note_summary(work, _summarise(tables[output]))

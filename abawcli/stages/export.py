@@ -9,7 +9,7 @@ from typing import Any
 from abawcli.config import Segmentation
 from abawcli.errors import UsageError
 from abawcli.formats.exports import EXPORTERS, Exporter, VideoLabels
-from abawcli.formats.outputs import check_places
+from abawcli.formats.outputs import check_writable
 from abawcli.formats.provenance import (
     Provenance,
     describe_work,
@@ -64,7 +64,7 @@ def export_table(
     table, made = read_table(path), read_provenance(path)
     videos: list[str] = table["video"].unique().tolist()
     outputs = name_exports(videos, output, exporter)
-    check_places(outputs.values())
+    check_writable(outputs.values())
     segments = segment_table(table, config)
     for video, target in outputs.items():
         labels = VideoLabels(

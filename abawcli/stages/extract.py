@@ -19,8 +19,8 @@ from abawcli.faces.crop import read_square
 from abawcli.faces.subjects import explain_no_track, lay_rows
 from abawcli.formats.abaw import ROW_TOLERANCE
 from abawcli.formats.crops import (
+    find_audio,
     find_scales,
-    find_sound,
     is_own_crops,
     list_companions,
     list_images,
@@ -396,7 +396,7 @@ def extract_features(
     output = Path(output)
     audio_from = None if audio_from is None else Path(audio_from)
     crops = os.path.isdir(path)
-    sound = find_sound(path, audio_from, video or name_video(path)) if crops else None
+    sound = find_audio(path, audio_from, video or name_video(path)) if crops else None
     meant = subject or (read_subject(path) if crops else SUBJECTS[0])
     if not crops and (not is_strategy(meant) or meant == "skip"):
         raise UsageError(f"unknown subject {meant!r}; choose one of {', '.join(SUBJECTS)}")

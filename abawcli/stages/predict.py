@@ -15,10 +15,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from abawcli.config import MODALITIES, SUBJECTS, AudioFeatures, Prediction, Smoothing
+from abawcli.config import MODALITY_CHOICES, SUBJECTS, AudioFeatures, Prediction, Smoothing
 from abawcli.device import choose_device
 from abawcli.errors import CheckpointError, UsageError
-from abawcli.formats.crops import find_sound, list_companions
+from abawcli.formats.crops import find_audio, list_companions
 from abawcli.formats.features import (
     FEATURES_SUFFIX,
     Features,
@@ -28,7 +28,7 @@ from abawcli.formats.features import (
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, describe_work, find_finished
-from abawcli.formats.strategy import Stretch, Stretches, describe_choice
+from abawcli.formats.strategy import SubjectSegment, SubjectSegments, describe_choice
 from abawcli.formats.summary import keep_warnings, note_summary, read_summary
 from abawcli.formats.tables import write_table
 from abawcli.labels import N_CLASSES
@@ -39,7 +39,7 @@ from abawcli.models.recipes import join_recipes
 from abawcli.pipeline.feature_stream import Extractor, FrameFeatures
 from abawcli.pipeline.subject_stream import FrameReading, SubjectStream
 from abawcli.progress import Progress, ignore_progress
-from abawcli.stages.crop import check_stretches, lay_stretches
+from abawcli.stages.crop import check_segments, lay_segments
 from abawcli.stages.extract import extract_crops
 from abawcli.stages.predict_summary import PredictSummary, summarise_predictions
 from abawcli.stages.predicted_rows import (
@@ -99,8 +99,8 @@ class Predictor:
 
     def _choose_modality(self, modality: str) -> str:
         """Return what the recipe looks at of what was asked for."""
-        if modality not in MODALITIES:
-            raise UsageError(f"unknown modality {modality!r}; choose {', '.join(MODALITIES)}")
+        if modality not in MODALITY_CHOICES:
+            raise UsageError(f"unknown modality {modality!r}; choose {', '.join(MODALITY_CHOICES)}")
         uses = self.head.uses if self.head else ("visual",)
         known = "av" if len(uses) == 2 else uses[0]
         if modality not in (known, "av") and known != "av":
@@ -188,7 +188,7 @@ class Predictor:
     def predict_video(
         self,
         path: str | Path,
-        subject: str | Stretches | None = None,
+        subject: str | SubjectSegments | None = None,
         smooth: bool | Smoothing = True,
         progress: Progress = ignore_progress,
         video: str | None = None,
@@ -226,7 +226,7 @@ class Predictor:
         else:
             name, people = video or path.stem, subject or SUBJECTS[0]
             if isinstance(people, str):
-                people = (Stretch(people),)
+                people = (SubjectSegment(people),)
             table = self.predict_people(path, {name: people}, progress)[name]
         if not smooth:
             return table
@@ -242,14 +242,14 @@ class Predictor:
     def _predict_crops(
         self,
         folder: Path,
-        subject: str | Stretches | None,
+        subject: str | SubjectSegments | None,
         progress: Progress,
         video: str | None,
         audio_from: Path | None,
     ) -> pd.DataFrame:
         if not (subject is None or isinstance(subject, str)):
             raise UsageError(f"{folder} shows whom it was cropped for; leave out the strategy")
-        sound = find_sound(folder, audio_from, video or folder.name)
+        sound = find_audio(folder, audio_from, video or folder.name)
         made = extract_crops(self.extractor, folder, subject, sound, progress, video)
         return self._predict_features(made, str(folder))
 
@@ -272,7 +272,7 @@ class Predictor:
     def predict_people(
         self,
         path: str | Path,
-        people: Mapping[str, Stretches],
+        people: Mapping[str, SubjectSegments],
         progress: Progress = ignore_progress,
     ) -> dict[str, pd.DataFrame]:
         """Return a table of a video for each choice of people, by its name, without smoothing.
@@ -285,10 +285,10 @@ class Predictor:
         path = Path(path)
         reading = collect_reading(self.predict_frames(path), progress)
         for stretches in people.values():
-            check_stretches(stretches, reading.subject, int(reading.frames[-1]), path)
+            check_segments(stretches, reading.subject, int(reading.frames[-1]), path)
         tables = {
             name: reading.lay_table(
-                decode_name(name), lay_stretches(*reading.columns(), stretches), stretches
+                decode_name(name), lay_segments(*reading.columns(), stretches), stretches
             )
             for name, stretches in people.items()
         }
@@ -301,7 +301,7 @@ def predict_files(
     predictor: Predictor,
     path: str | Path,
     outputs: Mapping[str, Path],
-    people: str | Mapping[str, Stretches] | None = None,
+    people: str | Mapping[str, SubjectSegments] | None = None,
     smoothing: Smoothing | None = None,
     *,
     audio_from: str | Path | None = None,
@@ -347,15 +347,17 @@ def predict_files(
     }
 
 
-def _choose_people(people: str | Mapping[str, Stretches] | None, name: str) -> Stretches:
-    return people[name] if isinstance(people, Mapping) else (Stretch(people or SUBJECTS[0]),)
+def _choose_people(
+    people: str | Mapping[str, SubjectSegments] | None, name: str
+) -> SubjectSegments:
+    return people[name] if isinstance(people, Mapping) else (SubjectSegment(people or SUBJECTS[0]),)
 
 
 def _describe_work(
     predictor: Predictor,
     path: Path,
     name: str,
-    people: str | Mapping[str, Stretches] | None,
+    people: str | Mapping[str, SubjectSegments] | None,
     smoothing: Smoothing | None,
     audio_from: Path | None,
 ) -> Provenance:
@@ -365,7 +367,7 @@ def _describe_work(
     settings |= predictor.describe("", smoothing, crops)
     if crops:
         settings["subject"] = people if isinstance(people, str) else None
-        companions = list_companions(path, find_sound(path, audio_from, name))
+        companions = list_companions(path, find_audio(path, audio_from, name))
     else:
         settings |= describe_choice(_choose_people(people, name))
     return describe_work("predict", [path], settings, companions)
@@ -375,7 +377,7 @@ def _predict_raw(
     predictor: Predictor,
     path: Path,
     names: Sequence[str],
-    people: str | Mapping[str, Stretches] | None,
+    people: str | Mapping[str, SubjectSegments] | None,
     audio_from: Path | None,
     progress: Progress,
 ) -> dict[str, pd.DataFrame]:
@@ -391,7 +393,7 @@ def _predict_raw(
 def predict_video(
     path: str | Path,
     recipe: str | Sequence[str] = "compact",
-    subject: str | Stretches | None = None,
+    subject: str | SubjectSegments | None = None,
     smooth: bool | Smoothing = True,
     modality: str = "av",
     rotate: int = 0,

@@ -15,12 +15,12 @@ from abawcli.faces.quality import explain_poor
 from abawcli.faces.subjects import NOBODY
 from abawcli.faces.track import Quality
 from abawcli.formats.features import Features
-from abawcli.formats.strategy import Stretches, describe_choice
+from abawcli.formats.strategy import SubjectSegments, describe_choice
 from abawcli.formats.tables import COLUMNS, set_probabilities
 from abawcli.labels import N_CLASSES
 from abawcli.pipeline.subject_stream import FrameReading
 from abawcli.progress import Progress
-from abawcli.sources import BOTH, FACE, name_sources
+from abawcli.sources import AV, VISUAL, name_sources
 
 LOG = logging.getLogger(__name__)
 Probabilities = NDArray[np.float32]
@@ -56,7 +56,7 @@ class FramePrediction:
 def combine_reading(reading: FrameReading) -> FramePrediction:
     """Return a frame with all faces that were followed in it."""
     found, people = reading.features, dict(reading.subjects)
-    source = BOTH if found.has_audio else FACE
+    source = AV if found.has_audio else VISUAL
     faces = [
         FacePrediction(
             f.subject, f.box, f.score, f.detected, people.pop(f.subject), source, f.quality
@@ -93,8 +93,8 @@ class Reading:
         """Return all frames (F,), and of each face frame, subject (N,) and box (N, 4)."""
         return self.frames, self.faces[:, 0].astype(np.int64), self.subject, self.faces[:, 2:6]
 
-    def lay_table(self, video: str, laid: Columns, stretches: Stretches) -> pd.DataFrame:
-        """Return one row a frame and subject, from what `stages.crop.lay_stretches` laid out."""
+    def lay_table(self, video: str, laid: Columns, stretches: SubjectSegments) -> pd.DataFrame:
+        """Return one row a frame and subject, from what `stages.crop.lay_segments` laid out."""
         frame, subject, index = laid  # each (R,)
         by_subject = stretches[0].strategy == "all"
         found = index >= 0
@@ -184,7 +184,7 @@ def collect_reading(stream: Iterable[FramePrediction], progress: Progress) -> Re
         sound = silent if found.sound is None else found.sound
         clock.extend(map(float, (found.frame, found.time_s, found.has_audio, *sound)))
         for face in found.faces:
-            row = (found.frame, face.subject, *face.box, face.score, face.source == BOTH)
+            row = (found.frame, face.subject, *face.box, face.score, face.source == AV)
             faces.extend(map(float, (*row, *face.quality, *face.probabilities)))
         for who, p in found.absent.items():
             absent.extend(map(float, (found.frame, who, *p)))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from abawcli.config import Scores
 from abawcli.datasets.pairing import (
     Pair,
-    Track,
+    PredictedTrack,
     gather_tracks,
     gather_truth,
     pair_tracks,
@@ -24,16 +24,16 @@ from abawcli.datasets.pairing import (
 )
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, split_side
-from abawcli.formats.inputs import place_inputs
+from abawcli.formats.inputs import locate_inputs
 from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import (
     Counts,
     Score,
+    bootstrap_macro_f1,
     count_confusion,
     find_calibration_error,
     find_macro_f1,
     find_own_f1,
-    redraw_macro_f1,
     score_labels,
 )
 
@@ -79,7 +79,7 @@ def score_files(
     Raises:
         InputError: nothing can be scored.
     """
-    predictions, annotations = place_inputs(predictions), place_inputs(annotations)
+    predictions, annotations = locate_inputs(predictions), locate_inputs(annotations)
     failed: dict[str, str] = {}
     tracks = gather_tracks(predictions, failed)
     truth = gather_truth(annotations, failed)
@@ -109,7 +109,7 @@ def score_files(
 
 
 def _join(
-    pairs: Iterable[Pair], choose: Callable[[Track], NDArray[Any] | None]
+    pairs: Iterable[Pair], choose: Callable[[PredictedTrack], NDArray[Any] | None]
 ) -> NDArray[Any] | None:
     """Return a column of the predictions for the rows of all annotations; None: not known."""
     parts = [(choose(pair.track), pair.rows) for pair in pairs]
@@ -142,7 +142,9 @@ def _join_sources(names: Sequence[str], counts: Counts) -> Counts:
 def _find_interval(counts: Counts, config: Scores) -> tuple[float, float] | None:
     if len(counts) < 2:
         return None
-    low, high = np.percentile(redraw_macro_f1(counts, config.draws, config.seed), (2.5, 97.5))
+    low, high = np.percentile(
+        bootstrap_macro_f1(counts, config.bootstrap_draws, config.seed), (2.5, 97.5)
+    )
     return float(low), float(high)
 
 
@@ -156,7 +158,9 @@ def _find_better_shift(counts: Mapping[int, Counts], config: Scores) -> int | No
     gain = scores[best] - scores[0]
     if gain < config.clear_gain or len(counts[0]) < 2:
         return None
-    moved, still = (redraw_macro_f1(counts[s], config.draws, config.seed) for s in (best, 0))
+    moved, still = (
+        bootstrap_macro_f1(counts[s], config.bootstrap_draws, config.seed) for s in (best, 0)
+    )
     if np.percentile(moved - still, 2.5) <= 0:
         return None
     LOG.warning(

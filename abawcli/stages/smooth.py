@@ -35,7 +35,7 @@ class SmoothSummary(Summary):
     removed_runs: int  # of these, those of which nothing is left
 
 
-Rows = NDArray[np.intp]
+RowIndex = NDArray[np.intp]
 
 
 def name_window(config: Smoothing) -> str:
@@ -78,7 +78,7 @@ def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
     return set_probabilities(table, out, named)
 
 
-def _split_subjects(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], Rows]]:
+def _split_subjects(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], RowIndex]]:
     """Yield each video and subject with its rows, in the order of their frames."""
     keys = table[["video", "subject", "frame"]].reset_index(drop=True)
     for (video, subject), group in keys.groupby(["video", "subject"], sort=False):

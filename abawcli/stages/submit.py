@@ -17,10 +17,10 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from abawcli.config import Submission
-from abawcli.datasets.pairing import Tracks, gather_tracks, summarise_failures
+from abawcli.datasets.pairing import PredictedTracks, gather_tracks, summarise_failures
 from abawcli.errors import InputError
 from abawcli.formats.abaw import ROW_TOLERANCE, Labels, match_tracks
-from abawcli.formats.inputs import place_inputs, warn_left_out
+from abawcli.formats.inputs import locate_inputs, warn_left_out
 from abawcli.formats.lines import read_text, strip_header
 from abawcli.formats.provenance import describe_work, find_finished
 from abawcli.formats.submission import (
@@ -68,7 +68,7 @@ def submit_files(
         InputError: as `fill_sample`.
         OutputError: something else is in the way, or the place cannot be written.
     """
-    places = place_inputs(predictions)
+    places = locate_inputs(predictions)
     sample = Path(sample)
     output = Path(output)
     work = describe_work("submit", [*places, sample], {})
@@ -116,7 +116,9 @@ def fill_sample(
     return Filled(rows.assign(label=label), len(chosen), borrowed)
 
 
-def _choose_tracks(videos: pd.Series, tracks: Tracks, sample: Path) -> dict[str, tuple[str, str]]:
+def _choose_tracks(
+    videos: pd.Series, tracks: PredictedTracks, sample: Path
+) -> dict[str, tuple[str, str]]:
     """Return the track of every video of the sample's rows (N,), or name all that have none."""
     names = videos.drop_duplicates()
     chosen, failed = match_tracks(names, tracks, "predictions")

@@ -20,7 +20,7 @@ from abawcli.config import SMOOTHING_METHODS, SMOOTHING_SPACES, Smoothing, Sweep
 from abawcli.datasets.folds import Folds, make_folds
 from abawcli.datasets.pairing import (
     Pair,
-    Track,
+    PredictedTrack,
     gather_tracks,
     gather_truth,
     pair_tracks,
@@ -85,7 +85,7 @@ def list_candidates(windows: Iterable[int]) -> list[Smoothing]:
     return [Smoothing(window_frames=1), *smoothings]
 
 
-def smooth_labels(track: Track, smoothing: Smoothing) -> Labels:
+def smooth_labels(track: PredictedTrack, smoothing: Smoothing) -> Labels:
     """Return the labels (T,) that `smooth` gives a track with probabilities.
 
     Frames without a row have no part in it.

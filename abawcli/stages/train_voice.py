@@ -9,7 +9,7 @@ from abawcli.config import COMPACT_VOICE, VoiceTraining
 from abawcli.device import choose_device, choose_precision
 from abawcli.errors import UsageError
 from abawcli.formats.hashing import hash_file
-from abawcli.formats.manifest import read_sound_manifest
+from abawcli.formats.manifest import read_audio_manifest
 from abawcli.progress import Progress, ignore_progress
 from abawcli.training.loop import TrainingLoop, start_accelerator
 from abawcli.training.run_folder import History
@@ -49,7 +49,7 @@ def train_voice_encoder(
     accelerator = start_accelerator(chosen)
     if accelerator.num_processes > 1:
         raise UsageError("a voice encoder trains in one process; start it without a launcher")
-    splits = read_sound_manifest(manifest, audio)
+    splits = read_audio_manifest(manifest, audio)
     settings = {"backbone": COMPACT_VOICE, "audio": str(audio), "manifest": str(manifest)}
     data = {"manifest": manifest.name, "sha256": hash_file(manifest)}
     torch.manual_seed(config.seed)

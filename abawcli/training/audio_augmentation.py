@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from abawcli.config import AUDIO_RATE_HZ, SoundAugmentation
+from abawcli.config import AUDIO_RATE_HZ, AudioAugmentation
 
 
 def _uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
@@ -28,7 +28,7 @@ def draw_ratios(count: int, spread: float, generator: Generator) -> Tensor:
     return _uniform(count, -edge, edge, generator).exp()
 
 
-def add_noise(samples: Tensor, config: SoundAugmentation, generator: Generator) -> Tensor:
+def add_noise(samples: Tensor, config: AudioAugmentation, generator: Generator) -> Tensor:
     """Change the gain and, of a share of the sounds, add coloured noise."""
     count, length = samples.shape
     low, high = config.gain_db
@@ -58,7 +58,7 @@ def change_tempo(rows: Tensor, frames: int, spread: float, generator: Generator)
     return cut
 
 
-def colour_bands(energies: Tensor, config: SoundAugmentation, generator: Generator) -> Tensor:
+def colour_bands(energies: Tensor, config: AudioAugmentation, generator: Generator) -> Tensor:
     """Filter band energies (B, M, T) as rooms and microphones do, and some to a telephone's."""
     count, bands, _ = energies.shape
     points = torch.randn(count, 1, 7, generator=generator) * config.filter_db
@@ -72,7 +72,7 @@ def colour_bands(energies: Tensor, config: SoundAugmentation, generator: Generat
     return energies * 10 ** ((filter_db - steep) / 10)[..., None]
 
 
-def mask_bands(bands: Tensor, config: SoundAugmentation, generator: Generator) -> Tensor:
+def mask_bands(bands: Tensor, config: AudioAugmentation, generator: Generator) -> Tensor:
     """Set stretches of bands and of frames of normalised (B, M, T) to 0 (SpecAugment)."""
     count = len(bands)
     for _ in range(config.masks):

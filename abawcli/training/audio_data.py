@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from abawcli.errors import InputError
-from abawcli.formats.manifest import LabelledSounds
+from abawcli.formats.manifest import LabelledRecordings
 from abawcli.media.audio import read_audio
 from abawcli.progress import Progress
 from abawcli.training.non_speech import NON_SPEECH, make_non_speech
@@ -18,7 +18,7 @@ NON_SPEECH_SOUNDS = 140  # made once a run and drawn from, each time in another 
 class AudioDataset:
     """Recordings of a manifest in memory, as 16-bit samples, and crops of them."""
 
-    def __init__(self, sounds: LabelledSounds, progress: Progress) -> None:
+    def __init__(self, sounds: LabelledRecordings, progress: Progress) -> None:
         self.sounds = sounds
         self.samples: list[NDArray[np.int16]] = []
         for file in sounds.files:

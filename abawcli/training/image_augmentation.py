@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from abawcli.config import Augmentation
+from abawcli.config import ImageAugmentation
 
 # PadAug. Bars: left, right, top, bottom as (dx, dy); a corner is two bars.
 PADAUG_PATTERNS = (
@@ -39,7 +39,7 @@ def _chosen(p: float, size: int, generator: Generator) -> Tensor:
 
 
 def random_resized_crop(
-    images: Tensor, size: int, config: Augmentation, generator: Generator
+    images: Tensor, size: int, config: ImageAugmentation, generator: Generator
 ) -> Tensor:
     """Crop, rotate and flip each image with one bicubic resampling, to (B, C, size, size)."""
     n = len(images)
@@ -85,7 +85,7 @@ def _rotate_hue(images: Tensor, turns: Tensor) -> Tensor:
     return torch.einsum("bij,bjhw->bihw", matrix, images)
 
 
-def jitter_colour(images: Tensor, config: Augmentation, generator: Generator) -> Tensor:
+def jitter_colour(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
     """Change brightness, contrast, saturation and hue of some images, and grey some.
 
     On one-channel images, saturation, hue and greying have nothing to change.
@@ -105,7 +105,7 @@ def jitter_colour(images: Tensor, config: Augmentation, generator: Generator) ->
     return images
 
 
-def blur(images: Tensor, config: Augmentation, generator: Generator) -> Tensor:
+def blur(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
     """Smooth some images with a 3-tap Gaussian of a random sigma."""
     n, channels, height, width = images.shape
     sigma = _uniform(*config.blur_sigma, n, generator)
@@ -150,7 +150,7 @@ def pad_augment(image: Tensor, generator: Generator) -> Tensor:
     return image
 
 
-def erase(image: Tensor, fill: Tensor, config: Augmentation, generator: Generator) -> Tensor:
+def erase(image: Tensor, fill: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
     """Paint a random rectangle of the image (C, H, W) in the colour `fill` (C, 1, 1)."""
     height, width = image.shape[1:]
     area = float(_uniform(*config.erase_scale, 1, generator)) * height * width
@@ -165,7 +165,7 @@ def erase(image: Tensor, fill: Tensor, config: Augmentation, generator: Generato
 
 
 def augment_images(
-    images: Tensor, size: int, mean: Tensor, config: Augmentation, generator: Generator
+    images: Tensor, size: int, mean: Tensor, config: ImageAugmentation, generator: Generator
 ) -> Tensor:
     """Apply all of Stage I's changes: (B, C, H, W) in 0..1 to (B, C, size, size) in 0..1.
 

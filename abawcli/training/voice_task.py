@@ -18,9 +18,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from abawcli import __version__
-from abawcli.config import VOICE_PRESENT, AudioFeatures, VoiceTraining
+from abawcli.config import SPEECH_PRESENT, AudioFeatures, VoiceTraining
 from abawcli.formats.json_values import JsonObject
-from abawcli.formats.manifest import LabelledSounds
+from abawcli.formats.manifest import LabelledRecordings
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.metrics import Score, score_labels
 from abawcli.models.checkpoint import save_checkpoint
@@ -56,7 +56,7 @@ class VoiceTask:
 
     def __init__(
         self,
-        splits: dict[str, LabelledSounds],
+        splits: dict[str, LabelledRecordings],
         config: VoiceTraining,
         device: torch.device,
         settings: dict[str, Any],
@@ -182,7 +182,7 @@ class VoiceTask:
     def _classify_frames(self, network: VoiceNetwork, samples: Tensor) -> Tensor:
         """Return the logits (S', 8) about each audio frame with speech near; else about all."""
         features = network.backbone(samples[None].to(self.device))[0]  # (S, D)
-        speech = network.classifier.has_voice(features) >= VOICE_PRESENT
+        speech = network.classifier.has_voice(features) >= SPEECH_PRESENT
         reach = int(AudioFeatures.window_s / CompactVoice.step_s)
         mean, valid = average_around(features, speech if speech.any() else ~speech, reach)
         logits: Tensor = network.classifier.expression(mean[valid])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from abawcli.config import Rendering
 from abawcli.errors import InputError, OutputError, UsageError
-from abawcli.faces.hide import Sightings, find_sightings, hide_faces, load_wary_detector
+from abawcli.faces.hide import Sightings, find_sightings, hide_faces, load_sensitive_detector
 from abawcli.formats.inputs import check_input
 from abawcli.formats.provenance import (
     Provenance,
@@ -30,7 +30,7 @@ from abawcli.formats.provenance import (
 )
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
 from abawcli.formats.tables import read_table
-from abawcli.media.encoding import check_video_name, write_sound, write_video
+from abawcli.media.encoding import check_video_name, write_audio, write_video
 from abawcli.media.frame import Frame
 from abawcli.media.pixels import Image
 from abawcli.media.video import check_rotation, read_frames
@@ -135,7 +135,7 @@ def _describe(settings: RenderSettings, rotate: int) -> dict[str, Any]:
 def _copy_sound(video: Path, path: Path, span_s: tuple[float, float]) -> bool:
     """Write the sound of a span; a sound that cannot be decoded is left out with a warning."""
     try:
-        return write_sound(video, path, *span_s)
+        return write_audio(video, path, *span_s)
     except InputError as error:
         LOG.warning("%s; the result is silent", error)
         return False
@@ -187,7 +187,7 @@ def _see_faces(film: Film, frames: Iterator[Frame], progress: Progress) -> Sight
     last = int(film.labels.frames[-1])
     until = takewhile(lambda frame: frame.time_s <= stop_s, frames)
     near = (frame for frame, next_s in _show_until(until) if next_s > start_s)
-    return find_sightings(near, load_wary_detector(), last, progress)
+    return find_sightings(near, load_sensitive_detector(), last, progress)
 
 
 def render_frames(film: Film, frames: Iterable[Frame], progress: Progress) -> Iterator[Image]:
