@@ -59,7 +59,7 @@ def describe_choice(segments: SubjectSegments) -> dict[str, Any]:
 
 def name_choice(settings: Mapping[str, Any], most: int) -> str:
     """Return in words what `describe_choice` wrote, of at most so many segments."""
-    rows = settings.get("segments", settings.get("stretches", []))  # the name until 0.7
+    rows = settings.get("segments", settings.get("stretches", []))  # in older files
     parts = [f"{strategy} {first}-{last or ''}" for strategy, first, last in rows]
     parts[most:] = ["..."] if len(parts) > most else []
     return ", ".join(parts) or str(settings.get("subject", "main"))
