@@ -16,6 +16,7 @@ from sample_features import BACKBONES, make_features
 
 from abawcli.config import Smoothing
 from abawcli.errors import CheckpointError, InputError
+from abawcli.formats.crops import CropsMetadata
 from abawcli.formats.features import TYPES, read_features, write_features
 from abawcli.formats.metadata import (
     AudioBackboneMetadata,
@@ -25,6 +26,7 @@ from abawcli.formats.metadata import (
     ImageBackboneMetadata,
     Preprocess,
 )
+from abawcli.formats.strategy import SubjectSegment, describe_choice
 from abawcli.models.checkpoint import read_metadata
 from abawcli.models.metadata import (
     EpochResult,
@@ -233,6 +235,56 @@ def test_a_training_state_that_cannot_be() -> None:
     for history in (None, 3, [3], [{"epoch": 1}]):
         with pytest.raises(InputError, match="run/last: its metadata says"):
             TrainingState.from_json({"history": history}, "run/last")
+
+
+# Provenance of crops as version 0.1.0 first wrote it: inputs were paths alone.
+OLD_CROPS = {
+    "command": "crop",
+    "inputs": ["/home/a/v.mp4"],
+    "files": {"/home/a/v.mp4": [1, 2]},
+    "settings": {"subject": "strategy", "scales": [1.0], "stretches": [["left", 3, None]]},
+}
+
+
+def test_crops_of_before_are_read() -> None:
+    expected = CropsMetadata("strategy", (("left", 3, None),))
+    assert CropsMetadata.from_json(OLD_CROPS, "faces.parquet") == expected
+    assert CropsMetadata.from_json({}, "faces.parquet") == CropsMetadata("main")
+
+
+@pytest.mark.parametrize(
+    ("choice", "named", "shortened"),
+    [
+        ((SubjectSegment("track 1"),), "track 1", "track 1"),
+        (
+            (SubjectSegment("left", 3, 9), SubjectSegment("top", 12)),
+            "left 3-9, top 12-",
+            "left 3-9, ...",
+        ),
+    ],
+)
+def test_what_crops_show_is_read_as_it_was_written(
+    choice: tuple[SubjectSegment, ...], named: str, shortened: str
+) -> None:
+    settings = json.loads(json.dumps(describe_choice(choice)))
+    found = CropsMetadata.from_json({"settings": settings | {"rotate": 90}}, "faces.parquet")
+    assert found.rotate == 90
+    assert (found.name_subject(9), found.name_subject(1)) == (named, shortened)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"settings": {"subject": 3}}, "says 3 of subject"),
+        ({"settings": {"rotate": "left"}}, "says 'left' of rotate"),
+        ({"settings": {"segments": [["left"]]}}, "says nothing of from"),
+        ({"settings": {"segments": [7]}}, "says 7 of segments"),
+        ({"inputs": "v.mp4"}, "says 'v.mp4' of inputs"),
+    ],
+)
+def test_damaged_provenance_of_crops_is_named(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=f"faces.parquet: its metadata {said}"):
+        CropsMetadata.from_json(values, "faces.parquet")
 
 
 def test_features_keep_their_metadata(tmp_path: Path) -> None:

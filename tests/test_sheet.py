@@ -16,7 +16,7 @@ from media_files import write_media
 
 from abawcli.config import ContactSheet
 from abawcli.errors import InputError, OutputError
-from abawcli.formats.crops import find_recorded
+from abawcli.formats.crops import CropsMetadata, find_recorded
 from abawcli.formats.faces import SCHEMA, TRACKS_NAME, read_faces, write_faces
 from abawcli.formats.provenance import describe_input, read_provenance
 from abawcli.formats.strategy import SubjectSegment
@@ -108,8 +108,10 @@ def test_finished_sheets_are_kept_until_the_crops_change(
 
 
 def test_crops_of_earlier_versions_have_lost_their_video(clip: Path, crops: Path) -> None:
-    assert find_recorded(crops, {"inputs": [str(clip)], "files": {str(clip): [1, 2]}}) is None
-    assert find_recorded(crops, {"inputs": [describe_input(clip)]}) is not None
+    old = {"inputs": [str(clip)], "files": {str(clip): [1, 2]}}
+    assert find_recorded(crops, CropsMetadata.from_json(old, crops)) is None
+    made = {"inputs": [describe_input(clip)]}
+    assert find_recorded(crops, CropsMetadata.from_json(made, crops)) is not None
 
 
 @pytest.mark.parametrize("change", ["gone", "other"])

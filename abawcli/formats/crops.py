@@ -7,18 +7,74 @@ face have no file, and the numbers keep their gaps. `<name>` may end in `_left` 
 
 import os
 import re
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
 from abawcli.formats.faces import FACES_NAME, read_faces
 from abawcli.formats.inputs import VIDEO_SUFFIXES
+from abawcli.formats.json_values import JsonObject, read_optional, read_value
 from abawcli.formats.names import compose_name
 from abawcli.formats.provenance import find_input
 
+Segment = tuple[str, int, int | None]  # strategy, first and last frame; None: the video's last
 _NUMBERED = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class CropsMetadata:
+    """What is read of the provenance of our crops: whom they show, of which video."""
+
+    subject: str = "main"  # what was asked for; strategy: what the segments say
+    segments: tuple[Segment, ...] = ()  # of a strategy, by frame
+    rotate: int = 0  # degrees by which frames were turned
+    inputs: tuple[JsonObject, ...] = ()  # as `provenance.describe_input` describes them
+
+    def name_subject(self, most: int) -> str:
+        """Return in words whom crops show, naming at most so many segments."""
+        parts = [f"{strategy} {first}-{last or ''}" for strategy, first, last in self.segments]
+        parts[most:] = ["..."] if len(parts) > most else []
+        return ", ".join(parts) or self.subject
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what the provenance in the file at `path` says.
+
+        Raises:
+            InputError: a value is of another kind.
+        """
+        settings = read_optional(values, "settings", dict, path) or {}
+        key = "segments" if "segments" in settings else "stretches"  # in older files
+        rows = read_optional(settings, key, list, path) or []
+        inputs = read_optional(values, "inputs", list, path) or []
+        return cls(
+            subject=read_optional(settings, "subject", str, path) or "main",
+            segments=tuple(_read_segment(row, path) for row in rows),
+            rotate=read_optional(settings, "rotate", int, path) or 0,
+            inputs=tuple(each for each in inputs if isinstance(each, dict)),  # once paths alone
+        )
+
+
+def _read_segment(row: Any, path: str | Path) -> Segment:
+    cells: list[Any] = read_value({"segments": row}, "segments", list, path)
+    values = dict(zip(("strategy", "from", "to"), cells, strict=False))
+    return (
+        read_value(values, "strategy", str, path),
+        read_value(values, "from", int, path),
+        read_optional(values, "to", int, path),
+    )
+
+
+def read_crops_metadata(folder: str | Path) -> CropsMetadata:
+    """Return whom crops that `abaw crop` wrote show, and of which video.
+
+    Raises:
+        InputError: their table cannot be read.
+    """
+    path = Path(folder) / FACES_NAME
+    return CropsMetadata.from_json(read_faces(path)[1], path)
 
 
 def is_own_crops(folder: str | Path) -> bool:
@@ -120,8 +176,7 @@ def read_subject(folder: str | Path) -> str:
     folder = Path(folder)
     if not is_own_crops(folder):
         return split_side(folder.name)[1] or "main"
-    _, about = read_faces(folder / FACES_NAME)
-    return str(about.get("settings", {}).get("subject", "main"))
+    return read_crops_metadata(folder).subject
 
 
 def find_audio(folder: str | Path, audio_from: str | Path | None, name: str) -> Path | None:
@@ -138,14 +193,13 @@ def find_audio(folder: str | Path, audio_from: str | Path | None, name: str) -> 
         return find_recording(audio_from, name)
     if not is_own_crops(folder):
         return None
-    return find_recorded(folder, read_faces(folder / FACES_NAME)[1])
+    return find_recorded(folder, read_crops_metadata(folder))
 
 
-def find_recorded(folder: str | Path, about: Mapping[str, Any]) -> Path | None:
-    """Return the video that crops were made from, unchanged, by the provenance `about`."""
+def find_recorded(folder: str | Path, metadata: CropsMetadata) -> Path | None:
+    """Return the video that crops were made from, unchanged."""
     folder = Path(folder)
-    inputs = [each for each in about.get("inputs", []) if isinstance(each, dict)]
-    found = (find_input(each, folder) for each in inputs)  # earlier versions had paths alone
+    found = (find_input(each, folder) for each in metadata.inputs)
     return next(filter(None, found), None)
 
 

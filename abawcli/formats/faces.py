@@ -30,6 +30,7 @@ from abawcli.config import QUALITY
 from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.atomic import write_whole
 from abawcli.formats.json_values import parse_object
+from abawcli.formats.provenance import Provenance
 
 FACES_NAME = "faces.parquet"
 TRACKS_NAME = "tracks.parquet"
@@ -62,7 +63,7 @@ def write_faces(table: pd.DataFrame, path: str | Path, provenance: Mapping[str, 
         pa.parquet.write_table(rows, file, compression="zstd")
 
 
-def read_faces(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_faces(path: str | Path) -> tuple[pd.DataFrame, Provenance]:
     """Return the table, NaN where nothing was found, and its provenance.
 
     Raises:
@@ -80,7 +81,7 @@ def read_faces(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         missing = [name for name in SCHEMA.names if name not in rows.column_names]
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}")
-        about = parse_object((rows.schema.metadata or {}).get(b"abaw", b"{}"))
+        provenance = parse_object((rows.schema.metadata or {}).get(b"abaw", b"{}"))
         rows = rows.select(SCHEMA.names).cast(SCHEMA)
         empty = [name for name in ALWAYS_PRESENT if rows[name].null_count]
         table: pd.DataFrame = rows.to_pandas()
@@ -90,10 +91,10 @@ def read_faces(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise InputError(f"cannot read the faces {path}: {error}") from error
     if empty:
         raise InputError(f"{path}: {empty[0]} is empty in a row")
-    if not isinstance(about.get("settings", {}), dict):
+    if not isinstance(provenance.get("settings", {}), dict):
         raise InputError(f"{path}: its provenance has no settings; crop again")
     _check_values(path, table)
-    return table, about
+    return table, provenance
 
 
 def _check_values(path: Path, table: pd.DataFrame) -> None:

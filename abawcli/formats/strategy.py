@@ -18,12 +18,12 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from abawcli.config import STRATEGIES, is_strategy, parse_track
 from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.abaw import split_side
 from abawcli.formats.atomic import write_whole
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.lines import check_commas
 from abawcli.formats.names import compose_name, decode_name
 
@@ -49,20 +49,12 @@ class SubjectSegment:
 SubjectSegments = tuple[SubjectSegment, ...]  # of one folder of crops, by frame
 
 
-def describe_choice(segments: SubjectSegments) -> dict[str, Any]:
-    """Return whom crops show, JSON-like, for their provenance; `name_choice` reads it."""
+def describe_choice(segments: SubjectSegments) -> JsonObject:
+    """Return whom crops show, JSON-like, for their provenance; `CropsMetadata` reads it."""
     if len(segments) == 1 and segments[0].is_whole:
         return {"subject": segments[0].strategy}
     rows = [(segment.strategy, segment.first, segment.last) for segment in segments]
     return {"subject": "strategy", "segments": rows}
-
-
-def name_choice(settings: Mapping[str, Any], most: int) -> str:
-    """Return in words what `describe_choice` wrote, of at most so many segments."""
-    rows = settings.get("segments", settings.get("stretches", []))  # in older files
-    parts = [f"{strategy} {first}-{last or ''}" for strategy, first, last in rows]
-    parts[most:] = ["..."] if len(parts) > most else []
-    return ", ".join(parts) or str(settings.get("subject", "main"))
 
 
 def choose_by_name(name: str) -> str:

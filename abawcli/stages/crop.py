@@ -230,8 +230,8 @@ def crop_folders(
     detector = detector or load_detector("retinaface")
     tracking, cropping = tracking or Tracking(), cropping or Cropping()
     identity = identity or load_identity(tracking)
-    about = {"name": detector.name, "sha256": detector.sha256, **asdict(detector.config)}
-    settings = {"detector": about, "tracking": asdict(tracking), **asdict(cropping)}
+    found_by = {"name": detector.name, "sha256": detector.sha256, **asdict(detector.config)}
+    settings = {"detector": found_by, "tracking": asdict(tracking), **asdict(cropping)}
     settings["rotate"] = rotate
     settings["identity"] = {"name": identity.name, "sha256": identity.sha256}
     works = {

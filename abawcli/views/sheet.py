@@ -99,8 +99,8 @@ def make_sheet(
     folder = Path(folder)
     output = Path(output)
     config = config or ContactSheet()
-    tracks, about = read_tracks(folder)
-    video = find_recorded(folder, about)
+    tracks, metadata = read_tracks(folder)
+    video = find_recorded(folder, metadata)
     settings = asdict(config) | {"pictures_from": "video" if video else "crops"}
     tables = [folder / FACES_NAME, folder / TRACKS_NAME]
     work = describe_work("sheet", [folder], settings, tables)
@@ -109,8 +109,7 @@ def make_sheet(
     with keep_warnings(work):
         cells = choose_cells(tracks, config)
         if video:
-            rotate = about.get("settings", {}).get("rotate", 0)
-            pictures = cut_pictures(cells, video, config, progress, rotate)
+            pictures = cut_pictures(cells, video, config, progress, metadata.rotate)
         else:
             LOG.warning(
                 "%s: its video is gone or has changed; the sheet shows only its crops", folder

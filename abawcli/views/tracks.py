@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,10 +9,9 @@ from numpy.typing import NDArray
 
 from abawcli.config import ContactSheet
 from abawcli.errors import InputError
-from abawcli.formats.crops import is_own_crops
+from abawcli.formats.crops import CropsMetadata, is_own_crops
 from abawcli.formats.faces import FACES_NAME, TRACKS_NAME, read_faces
 from abawcli.formats.names import decode_name
-from abawcli.formats.strategy import name_choice
 
 _NAMED = 6  # stretches in the head of a sheet, which is a line of text
 
@@ -40,8 +38,8 @@ class Tracks:
         return np.asarray((times_s - self.times_s[0]) / (self.end_s - self.times_s[0]))
 
 
-def read_tracks(folder: str | Path) -> tuple[Tracks, dict[str, Any]]:
-    """Return the tracks of the video of a folder of crops, and the crops' provenance.
+def read_tracks(folder: str | Path) -> tuple[Tracks, CropsMetadata]:
+    """Return the tracks of the video of a folder of crops, and the crops' metadata.
 
     Raises:
         InputError: `abaw crop` did not write the folder, or a table in it cannot be read.
@@ -49,7 +47,8 @@ def read_tracks(folder: str | Path) -> tuple[Tracks, dict[str, Any]]:
     folder = Path(folder)
     if not is_own_crops(folder):
         raise InputError(f"{folder} is no folder that `abaw crop` wrote for a video")
-    crops, about = read_faces(folder / FACES_NAME)
+    crops, provenance = read_faces(folder / FACES_NAME)
+    metadata = CropsMetadata.from_json(provenance, folder / FACES_NAME)
     faces, _ = read_faces(folder / TRACKS_NAME)
     frames, first = np.unique(crops["frame"].to_numpy(), return_index=True)
     key = ["frame", "subject"]
@@ -57,10 +56,10 @@ def read_tracks(folder: str | Path) -> tuple[Tracks, dict[str, Any]]:
     faces["cropped"] = pd.MultiIndex.from_frame(faces[key]).isin(shown)
     numbers, counts = np.unique(faces["subject"].to_numpy(), return_counts=True)
     tracks = Tracks(
-        decode_name(folder.name), name_choice(about.get("settings", {}), _NAMED), frames,
+        decode_name(folder.name), metadata.name_subject(_NAMED), frames,
         crops["time_s"].to_numpy()[first], faces, numbers[np.lexsort((numbers, -counts))].tolist(),
     )  # fmt: skip
-    return tracks, about
+    return tracks, metadata
 
 
 def choose_cells(tracks: Tracks, config: ContactSheet) -> pd.DataFrame:
