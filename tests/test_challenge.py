@@ -103,7 +103,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("challenge")
     run = run_script(write_root(work / "Aff Wild2"), work / "out")
     assert run.returncode == 0, run.stderr
-    assert "has all that" in run.stdout
+    assert "has every row of" in run.stdout
     assert "macro-F1" in run.stdout
     return work / "out"
 

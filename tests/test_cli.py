@@ -207,7 +207,7 @@ def test_an_interrupted_batch_says_what_is_kept() -> None:
     status, stdout, stderr = invoke(failing(KeyboardInterrupt(), ["b", "c", "a", "d"]))  # type: ignore[arg-type]
     assert (status, stdout) == (130, "b is done\nc is done\n")
     assert stderr == (
-        "abaw: interrupted; 2 of 4 inputs are done and kept, and the same command goes on from "
+        "abaw: interrupted; 2 of 4 inputs are done and kept, and the same command continues from "
         "there\n"
     )
 

@@ -58,7 +58,7 @@ def test_one_bad_input_does_not_stop_the_others(dark: Path, tmp_path: Path) -> N
 def test_finished_work_is_said_to_be_done(dark: Path, tmp_path: Path) -> None:
     assert crop(dark, "-o", tmp_path / "crops").exit_code == 0
     again = crop(dark, "-o", tmp_path / "crops")
-    assert again.exit_code == 0 and "is there already, made with these settings" in again.stderr
+    assert again.exit_code == 0 and "is already made with these settings" in again.stderr
     assert crop(dark, "-o", tmp_path / "crops", "-q").stderr == ""
 
 
@@ -162,7 +162,7 @@ def test_an_edited_row_does_that_video_again_and_no_other(work: Path) -> None:
     assert [name for name in before if before[name] != after[name]] == ["two"]
     table, _ = read_faces(Path("crops/two/faces.parquet"))
     assert table["subject"].tolist() == [0] * 6 + [-1] * 6
-    assert "3 of 3 outputs are there already" in crop("v", "-o", "crops", "--strategy", file).stderr
+    assert "3 of 3 outputs are already made" in crop("v", "-o", "crops", "--strategy", file).stderr
 
 
 def whom_and_when(name: str) -> tuple[str, int]:
@@ -185,14 +185,14 @@ def test_edited_rows_that_are_not_followed_are_said(work: Path) -> None:
     Path("crops/strategy.csv").write_text("video,strategy\ntwo,left\nempty,\n")
     result = crop("v", "-o", "crops")
     warning = (
-        "abaw: warning: crops/strategy.csv says otherwise of two (1 of 3 videos); "
-        "give it as --strategy to follow it"
+        "abaw: warning: crops/strategy.csv has other rows for two (1 of 3 videos); "
+        "give it as --strategy to use it"
     )
     assert warning in result.stderr.splitlines()
     assert whom("two") == "main"
     assert strategy_lines()[:3] == ["video,strategy,from,to,note", "two,left,,,", "empty,,,,"]
     again = crop("v", "-o", "crops", "--strategy", "crops/strategy.csv")
-    assert "says otherwise" not in again.stderr
+    assert "has other rows" not in again.stderr
 
 
 def test_a_row_about_no_video_fails_and_the_others_are_done(work: Path) -> None:

@@ -90,7 +90,7 @@ def test_versions_come_from_the_declared_dependencies(monkeypatch: pytest.Monkey
     status, checks, said = run_doctor()
     assert status == 1
     assert checks["click"]["found"] == metadata.version("click")
-    assert "no-such-package: missing; to mend it: pip install 'no-such-package>=1'" in said
+    assert "no-such-package: missing; to fix it: pip install 'no-such-package>=1'" in said
     assert "nor-this" not in checks
 
 

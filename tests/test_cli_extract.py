@@ -45,7 +45,7 @@ def test_features_of_a_video(tmp_path: Path) -> None:
     assert len(found.frame) == 120 and found.has_visual.mean() > 0.9
     assert result.stdout == "" and "120" in result.stderr and "with a face" in result.stderr
     again = extract(SAMPLE, "-o", out, "--modality", "visual")  # batches of another size
-    assert again.exit_code == 0 and "is there already, made with these settings" in again.stderr
+    assert again.exit_code == 0 and "is already made with these settings" in again.stderr
 
 
 def test_a_folder_of_official_crops_and_dots_in_names(tmp_path: Path) -> None:

@@ -253,10 +253,10 @@ def test_the_summary_keeps_faces_apart_from_voices_and_filled_rows() -> None:
     removed, runs = count_runs(raw, smooth)
     summary = summarise_predictions(smooth, runs, removed)
     row = {heading: value(summary) for heading, value in COLUMNS.items()}
-    assert row["frames with a face say"] == "Happiness 100%"
-    assert row["without one"] == "audio 6 (Sadness 100%), filled 3 (Happiness 100%)"
+    assert row["labels of faces"] == "Happiness 100%"
+    assert row["labels without a face"] == "audio 6 (Sadness 100%), filled 3 (Happiness 100%)"
     assert row["labelled"] == "88%"  # 21 of 24
-    assert row["runs smoothed away"] == "1 of 4"
+    assert row["segments smoothed away"] == "1 of 4"
 
 
 def test_summaries_as_json_are_those_of_the_run_that_made_the_table(

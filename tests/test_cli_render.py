@@ -37,7 +37,9 @@ def render(*arguments: str, table: str = "clip.csv", output: str = "out.mp4") ->
 
 def test_a_finished_video_is_kept_and_other_settings_make_it_anew() -> None:
     first = render()
-    assert first.exit_code == 0 and "out.mp4: 6 frames, 25 a second, without sound" in first.stderr
+    assert (
+        first.exit_code == 0 and "out.mp4: 6 frames, 25 per second, without audio" in first.stderr
+    )
     time_ns = os.stat("out.mp4").st_mtime_ns
     assert render().exit_code == 0 and os.stat("out.mp4").st_mtime_ns == time_ns
     assert render("--to", "0.1").exit_code == 0 and os.stat("out.mp4").st_mtime_ns != time_ns

@@ -35,7 +35,7 @@ def test_a_sheet_for_each_video(crops: Path) -> None:
     assert status == 0 and "sheets in sheets" in said and "tracks" in said
     assert listed("sheets") == ["a.jpg", "b.c.jpg"]
     status, said = sheet("crops", "-o", "sheets")
-    assert status == 0 and "2 of 2 outputs are there already" in said
+    assert status == 0 and "2 of 2 outputs are already made" in said
     assert sheet("crops", "-o", "sheets", "--overwrite", "-q") == (0, "")
 
 

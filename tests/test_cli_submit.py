@@ -39,7 +39,7 @@ def test_a_submission_is_written_with_its_provenance(folder: Path) -> None:
     assert stderr.splitlines() == [
         "abaw: warning: a: 1 of 3 rows have no prediction of their own and take the nearest",
         "abaw: new/predictions.txt: 4 rows of 2 videos; "
-        "1 rows take the prediction of the nearest frame",
+        "1 rows have the prediction of the nearest frame",
     ]
     rows = "b/00001.jpg,2\na/00001.jpg,0\na/00002.jpg,3\na/00003.jpg,3\n"
     assert Path("new/predictions.txt").read_bytes() == f"{HEADER}\n{rows}".encode()
@@ -47,7 +47,11 @@ def test_a_submission_is_written_with_its_provenance(folder: Path) -> None:
     assert provenance["command"] == "submit"
     names = [each["name"] for each in provenance["inputs"]]
     assert names == ["preds/a.csv", "preds/b.txt", "sample.txt"]
-    assert submit(*CHECK) == (0, "new/predictions.txt has all that sample.txt asks for\n", "")
+    assert submit(*CHECK) == (
+        0,
+        "new/predictions.txt has every row of sample.txt and would be accepted\n",
+        "",
+    )
 
 
 def test_quiet_says_nothing(folder: Path) -> None:
@@ -58,7 +62,7 @@ def test_finished_work_is_skipped_until_something_changes(folder: Path) -> None:
     submit(*WRITE)
     before = Path("new/predictions.txt").stat().st_mtime_ns
     status, _, stderr = submit(*WRITE)
-    assert (status, "is there already" in stderr) == (0, True)
+    assert (status, "is already made" in stderr) == (0, True)
     assert Path("new/predictions.txt").stat().st_mtime_ns == before
     write_annotation(np.array([6, 6]), Path("preds/b.txt"))
     assert submit(*WRITE)[0] == 0

@@ -75,7 +75,7 @@ def test_the_old_name_of_both_still_works(tmp_path: Path) -> None:
         arguments = ["train", "encoder", *given, *small, *more, "-o", str(out)]
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, result.output
-        assert f"`train encoder` is called `train {name}` now" in result.stderr
+        assert f"`train encoder` is now called `train {name}`" in result.stderr
         assert key in json.loads((out / "config.json").read_text())
     training = json.loads((tmp_path / "face/config.json").read_text())["training"]
     assert training["soft_labels"] is False

@@ -90,7 +90,7 @@ def test_files_by_name_and_a_held_out_fold() -> None:
         (
             ["features", "--labels", "labels", "-o", "run", "--layers", "2"],
             2,
-            "--layers is of --head dual-branch only",
+            "--layers is only for --head dual-branch",
         ),
         (["nothing", "--labels", "labels", "-o", "run"], 1, "no such file: nothing"),
         (["features", "--labels", "features", "-o", "run"], 1, "no .csv .parquet .txt file"),

@@ -50,7 +50,7 @@ def test_the_way_for_several_people_goes_to_the_end(study: Path) -> None:
     names = ["two.csv", "two_left.csv", "two_right.csv"]
     assert sorted(path.name for path in Path("all/day").glob("*.csv")) == names
     assert set(read_table(Path("all/day/two_left.csv"))["video"]) == {"day/two_left"}
-    assert "3 of 3 outputs are there already" in abaw("predict", "crops", "-o", "all").stderr
+    assert "3 of 3 outputs are already made" in abaw("predict", "crops", "-o", "all").stderr
 
 
 def test_one_pass_makes_the_tables_of_a_strategy(
@@ -67,7 +67,7 @@ def test_one_pass_makes_the_tables_of_a_strategy(
     result = abaw(*run, "-o", "out")
     assert result.exit_code == 0, result.stderr
     assert len(passes) == 1
-    assert "1 rows of s.csv are about no input and are left out: other" in result.stderr
+    assert "1 rows of s.csv match no input and are left out: other" in result.stderr
     left, right = (read_table(Path(f"out/day/two_{side}.csv")) for side in ("left", "right"))
     assert np.flatnonzero(left["found"]).tolist() == list(range(6)) and right["found"].all()
     assert set(left["subject"]) == {"strategy"} and set(right["subject"]) == {"track 1"}

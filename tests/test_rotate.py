@@ -79,7 +79,7 @@ def test_another_rotation_is_other_work(clips: dict[int, Path], tmp_path: Path) 
     calls = [("predict", clips[180], "-o", out, "--rotate", degrees) for degrees in (90, 180, 180)]
     first, second, third = (abaw(*call) for call in calls)
     assert first.exit_code == second.exit_code == third.exit_code == 0
-    assert "there already" not in second.stderr and "there already" in third.stderr
+    assert "already made" not in second.stderr and "already made" in third.stderr
     assert read_provenance(out)["settings"]["rotate"] == 180
 
 

@@ -83,7 +83,9 @@ def test_a_signal_ends_a_run_tidily(
     assert run.returncode == status
     assert seconds < LIMIT_S
     assert "Traceback" not in stderr and "Exception ignored" not in stderr
-    last = f"abaw: {said}; 1 of 2 inputs are done and kept, and the same command goes on from there"
+    last = (
+        f"abaw: {said}; 1 of 2 inputs are done and kept, and the same command continues from there"
+    )
     assert stderr.splitlines()[-1] == last
     there = sorted(str(path.relative_to(sounds)) for path in (sounds / "out").rglob("*"))
     assert there == [first, f"{first}.provenance.json"]

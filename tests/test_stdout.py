@@ -74,7 +74,7 @@ def test_videos_are_labelled_to_stdout(folder: Path) -> None:
         write_media(Path(f"{name}.mp4"), [EMPTY] * 3)
     result = run(folder, "predict", "x.mp4", "y.mp4", "-o", "-", "--modality", "visual")
     assert read(result)["video"].tolist() == ["x"] * 3 + ["y"] * 3
-    assert "Labelled" in result.stderr
+    assert "Predictions" in result.stderr
 
 
 def test_a_submission_goes_to_stdout(folder: Path) -> None:

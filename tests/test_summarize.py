@@ -131,7 +131,7 @@ def test_a_video_that_is_missing_or_twice_among_the_participants_is_named(study:
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--by", "people.csv"], 2, "must be FILE.csv:COLUMN"),
+        (["--by", "people.csv"], 2, "--by people.csv needs --participants"),
         (["--by", "people.csv:age"], 1, "people.csv has no column age; it has video, condition"),
         (["--by", "nobody.csv:age"], 1, "no such file: nobody.csv"),
         (["-o", "summary.xlsx"], 2, "summary.xlsx must end in .csv"),

@@ -1,4 +1,4 @@
-"""The command `abaw`: one thin file a command, loaded when it is called."""
+"""The command `abaw`: one module per command, imported when the command runs."""
 
 import importlib
 from typing import Any
@@ -11,37 +11,36 @@ from abawcli.cli.boundary import error_boundary
 from abawcli.cli.groups import HintingGroup
 from abawcli.cli.signals import stop_on_signals
 
-# Command -> (module below this package, one line of help). Help lines stand here so that
-# `abaw --help` imports no command.
+# Command -> one line of help. The lines are here so that `abaw --help` imports no command.
 COMMANDS = {
     "crop": "Find faces and write square crops and faces.parquet.",
-    "sheet": "Draw who is in a video when, to choose whose face is cropped.",
-    "extract": "Extract features of faces and sound, a row a frame.",
-    "predict": "Label every frame of videos with one of eight expressions.",
+    "sheet": "Draw a contact sheet of the tracks in a video, to choose whose face is cropped.",
+    "extract": "Extract visual and audio features, one row per frame.",
+    "predict": "Predict one of eight expressions for every frame of videos.",
     "smooth": "Smooth a prediction table over time.",
-    "segment": "Turn prediction tables into segments of one label.",
-    "summarize": "Summarize prediction tables: shares, segments, groups, for a paper.",
-    "report": "Make a report in HTML: player, timeline, shares, quality, groups.",
-    "plot": "Draw the timeline of prediction tables.",
-    "render": "Draw the labels of a prediction table into its video, with a timeline.",
+    "segment": "Turn prediction tables into segments with one label each.",
+    "summarize": "Summarize prediction tables for a paper: shares, segments, groups.",
+    "report": "Make an HTML report: player, timeline, shares, quality, groups.",
+    "plot": "Draw timelines of prediction tables.",
+    "render": "Render a video with the labels and a timeline drawn in.",
     "export": "Export labels to ELAN, Praat, BORIS, BIDS, subtitles and other formats.",
-    "import": "Import labels that people made in ELAN, Praat, BORIS and other programs.",
+    "import": "Import annotations from ELAN, Praat, BORIS and other programs.",
     "fuse": "Fuse prediction tables of the same frames into one.",
     "score": "Score predictions against annotations.",
     "agree": "Measure the agreement between coders: kappa, alpha, segments.",
     "submit": "Write the submission file of the ABAW EXPR challenge, or check one.",
-    "train": "Train an encoder on labelled images, or a head on features.",
+    "train": "Train a face encoder, a voice encoder or a fusion head.",
     "crossval": "Cross-validate heads on folds of annotated videos.",
-    "probe": "Show what is in a media file: streams, frames, times.",
-    "models": "List recipes and backbones, their weights and licences.",
+    "probe": "Show the streams, frames and timestamps of media files.",
+    "models": "List recipes and backbones with their weights and licences.",
     "doctor": "Check the installation: versions, device, weights.",
 }
 
-MODULES = {"import": "import_labels"}  # of commands that Python has another use for
+MODULES = {"import": "import_labels"}  # `import` is a keyword and cannot name a module
 
 
 class LazyGroup(HintingGroup):
-    """A group whose commands are imported when they are used."""
+    """A command group that imports a command when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the command names in pipeline order."""
@@ -61,7 +60,7 @@ class LazyGroup(HintingGroup):
             formatter.write_dl(list(COMMANDS.items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete a command's name without importing it, or an option."""
+        """Complete the names of commands, without importing them, and options."""
         names = [
             CompletionItem(name, help=text)
             for name, text in COMMANDS.items()
@@ -70,17 +69,17 @@ class LazyGroup(HintingGroup):
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse what stands before the command; --help and --version print here."""
+        """Parse the arguments before the command; --help and --version print here."""
         with error_boundary(ctx):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; say what went wrong in one line, with -v after the traceback."""
+        """Run a command; report an error in one line, with -v after the traceback."""
         with error_boundary(ctx):
             return super().invoke(ctx)
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run the program; signals end it tidily."""
+        """Run the program; on a signal, clean up and exit."""
         with stop_on_signals():
             return super().main(*args, **extra)
 
@@ -88,9 +87,9 @@ class LazyGroup(HintingGroup):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="abaw")
 def main() -> None:
-    """Frame-level facial expressions of videos: crop, extract, train, predict, smooth, score.
+    """Annotate facial expressions in videos, frame by frame.
 
-    Inputs are files, folders, globs or @list.txt. Data goes to stdout or -o, talk to stderr.
-    Exit status: 0 all well, 1 some inputs failed (the others are done), 2 wrong usage, 130
-    interrupted.
+    Inputs are files, folders, globs, or @list.txt (a file with one input per line). Data goes to
+    stdout or -o, log messages go to stderr. Exit status: 0 success, 1 some inputs failed (the
+    others are done), 2 wrong usage, 130 interrupted.
     """

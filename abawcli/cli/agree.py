@@ -22,11 +22,13 @@ from abawcli.labels import CLASSES
 def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Measure the agreement between two or more coders: people, or predictions.
 
-    A CODER is a file or a folder of labels: annotations, or prediction tables with one subject a
-    video. Videos are matched by name. Printed are Krippendorff's alpha (nominal) over all coders,
-    and of each pair Cohen's kappa, the share of frames with the same label, and the share of
-    segments that the other has too (intersection over union of 0.5 or more). Intervals are of 95 %,
-    by drawing videos with replacement.
+    A CODER is a file or a folder of labels: annotations, or prediction tables with one subject per
+    video. Videos are matched by name.
+
+    The output has Krippendorff's alpha (nominal) over all coders. For each pair of coders it has
+    Cohen's kappa, the share of frames with the same label, and the share of segments that match
+    (intersection over union of 0.5 or more). The intervals are 95 % bootstrap intervals over
+    videos.
 
     Example: abaw agree anna/ ben/ predictions/
     """
@@ -35,10 +37,10 @@ def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     from abawcli.stages.agree import agree_files, describe_agreement
 
     if len(coders) < 2:
-        raise UsageError("agreement needs two coders or more")
+        raise UsageError("agreement needs at least two coders")
     twice = [name for name in coders if coders.count(name) > 1]
     if twice:
-        raise UsageError(f"{twice[0]} is given twice; a coder agrees with itself")
+        raise UsageError(f"{twice[0]} is given twice; name each coder once")
     files = {name: list(expand_inputs([name], LABEL_SUFFIXES)) for name in coders}
     found = agree_files(files)
     if as_json:
@@ -56,7 +58,7 @@ def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:
         columns = ["coders", "videos", "frames", "same label", "kappa", "95 %", "segments"]
         print_table("Agreement of each pair of coders", columns, rows)
         print_table(
-            "Agreement about each class (share of its frames that another coder gives it too)",
+            "Agreement by class (share of its frames to which another coder gives the same class)",
             list(CLASSES),
             [[_show(found.classes[name]) for name in CLASSES]],
         )
@@ -75,6 +77,6 @@ def _show_interval(interval: tuple[float, float] | None) -> str:
 
 
 def _shorten(coders: tuple[str, ...]) -> dict[str, str]:
-    """Return the last part of each coder's path, or all of it where two would be the same."""
+    """Return the last part of each coder's path, or the whole path if two would be the same."""
     short = {name: Path(os.path.normpath(name)).name for name in coders}
     return short if len(set(short.values())) == len(coders) else {name: name for name in coders}

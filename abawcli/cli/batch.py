@@ -1,4 +1,4 @@
-"""Several inputs one after the other: a failure is reported and the others go on."""
+"""Runs over several inputs: an input that fails does not stop the others."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from abawcli.formats.inputs import check_input
 
 
 def exit_if_failed(failed: Sequence[str], total: int) -> None:
-    """Name what failed on stderr and exit with 1, if anything did."""
+    """Name the failed inputs on stderr and exit with 1, if there are any."""
     if failed:
         say(f"abaw: {len(failed)} of {total} inputs failed: {', '.join(failed)}")
         click.get_current_context().exit(1)
@@ -21,9 +21,9 @@ def exit_if_failed(failed: Sequence[str], total: int) -> None:
 def run_each(
     inputs: Iterable[Path], work: Callable[[Path], None], missing: Sequence[str] = ()
 ) -> None:
-    """Call `work` on every input; report each failure on stderr; exit 1 if there was one.
+    """Call `work` on every input; report each failure on stderr; exit with 1 if there was one.
 
-    `missing` is what is no input at all, and was reported already: it has failed.
+    `missing` are names without an input; they are already reported and count as failed.
     """
     paths = list(inputs)
     failed = list(missing)
@@ -44,7 +44,7 @@ def run_each(
 
 
 def report_failures(failed: Mapping[str, str], done: int) -> None:
-    """Name the inputs that failed, of several that went into one output; exit 1 if any did."""
+    """Report the inputs that failed where several make one output; exit with 1 if any did."""
     for reason in failed.values():
         say(f"abaw: error: {reason}")
     exit_if_failed(list(failed), done + len(failed))

@@ -1,4 +1,4 @@
-"""Where errors end: in one line on stderr, with -v after the traceback, and an exit status."""
+"""Error boundary: an error becomes one line on stderr and an exit status; -v adds the traceback."""
 
 import os
 import signal
@@ -15,60 +15,60 @@ from abawcli.cli.options import is_verbose
 from abawcli.cli.signals import find_signal, tell_stop
 from abawcli.errors import AbawError
 
-CLOSED = 128 + 13  # what a shell shows for a program that SIGPIPE ended
+CLOSED = 128 + 13  # the exit status that a shell shows after SIGPIPE
 CLICKS_OWN = (click.ClickException, click.exceptions.Exit, click.Abort)
 
 
 def describe_error(error: Exception) -> str:
-    """Return what to say of an error: of one that nobody expected, that it is ours."""
+    """Return the message of an error; an unexpected one is called an internal error."""
     if isinstance(error, AbawError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
     if isinstance(error, MemoryError):
-        return "not enough memory for this"
+        return "not enough memory for this input"
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return f"internal error: {what}; run with -v and report it"
 
 
 def report_error(error: Exception) -> None:
-    """Say on stderr what went wrong, in one line; with -v after the traceback."""
+    """Report an error on stderr in one line; with -v after the traceback."""
     if is_verbose():
         say("".join(traceback.format_exception(error)).rstrip(), multiline=True)
     say(f"abaw: error: {describe_error(error)}")
 
 
 def _drop_output() -> None:
-    """Let nothing be written to stdout any more: what waits there would fail again at the end."""
-    with suppress(OSError, ValueError):  # no file, as in tests
-        place = sys.stdout.fileno()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), place)
+    """Discard everything written to stdout from now on; flushing it at exit would fail again."""
+    with suppress(OSError, ValueError):  # stdout has no file descriptor, as in tests
+        descriptor = sys.stdout.fileno()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _end_stopped(context: click.Context, number: int) -> NoReturn:
-    """Say what a signal leaves, and end with its status."""
+    """Report what is kept after a signal, and exit with its status."""
     tell_stop(number)
     context.exit(128 + number)
 
 
 @contextmanager
 def error_boundary(context: click.Context) -> Iterator[None]:
-    """Turn errors of the block into a line and an exit status."""
+    """Turn an error in the block into a message of one line and an exit status."""
     try:
         yield
     except click.ClickException as error:
-        error.message = show(error.message)  # type: ignore[misc]  # final: but click shows it
+        error.message = show(error.message)  # type: ignore[misc]  # declared final, but click prints it
         raise
     except CLICKS_OWN:
         raise
-    except BrokenPipeError:  # the reader has had enough, as `head`
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         _drop_output()
         context.exit(CLOSED)
     except KeyboardInterrupt:
         _end_stopped(context, find_signal() or signal.SIGINT)
     except Exception as error:
-        if number := find_signal():  # it is what became of `Stopped` in a library
+        if number := find_signal():  # a library turned `Stopped` into its own error
             _end_stopped(context, number)
         report_error(error)
-        _drop_output()  # it may be what is full
+        _drop_output()  # stdout may be full
         context.exit(error.exit_code if isinstance(error, AbawError) else 1)

@@ -1,4 +1,4 @@
-"""What a person sees: tables, messages, progress. The only user of rich and tqdm."""
+"""Terminal output: tables, log messages, progress bars. Only this module uses rich and tqdm."""
 
 import logging
 import re
@@ -14,8 +14,8 @@ from abawcli.errors import OutputError
 from abawcli.progress import Progress
 
 LOG = logging.getLogger("abawcli")
-# What a terminal would obey and not show: controls, what turns the direction of text around, line
-# separators; and what no terminal can be sent: bytes of names that are no UTF-8.
+# Characters that a terminal interprets instead of showing (control characters, changes of text
+# direction, line separators), and bytes of names that are not UTF-8.
 _UNSHOWN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -23,18 +23,18 @@ _UNSHOWN = re.compile(
 
 def _escape(unshown: re.Match[str]) -> str:
     code = ord(unshown[0])
-    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps the byte 80..ff of a name
+    if 0xDC80 <= code <= 0xDCFF:  # Python's surrogate escape of a byte 80..ff
         return f"\\x{code - 0xDC00:02x}"
     return unshown[0].encode("unicode_escape").decode()
 
 
 def show(text: str) -> str:
-    """Return text in one line with what cannot be seen as escapes, as names may hold anything."""
+    """Return text in one line with invisible characters escaped; file names may contain any."""
     return _UNSHOWN.sub(_escape, text)
 
 
 def say(text: str, *, multiline: bool = False) -> None:
-    """Print a message to stderr, above a progress bar that may be there."""
+    """Print a log message to stderr, above the progress bar if one is shown."""
     lines = text.split("\n") if multiline else [text]
     message = "\n".join(map(show, lines))
     tqdm = sys.modules.get("tqdm")
@@ -46,11 +46,11 @@ def say(text: str, *, multiline: bool = False) -> None:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Tell what is wrong with stdout, which has no name that an error could show.
+    """Name stdout in errors of writing to it; the operating system's error has no file name.
 
     Raises:
-        OutputError: it is full, or cannot be written for another reason.
-        BrokenPipeError: nobody reads it any more.
+        OutputError: stdout is full, or cannot be written for another reason.
+        BrokenPipeError: the reader has closed the pipe.
     """
     try:
         yield
@@ -71,7 +71,7 @@ def write_line(text: str) -> None:
 
 
 class _StderrHandler(logging.Handler):
-    """Messages of the library, a line each."""
+    """Prints the library's log messages, one line each."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(f"abaw: {record.levelname.lower()}: {record.getMessage()}")
@@ -81,15 +81,15 @@ def set_verbosity(verbose: bool, quiet: bool) -> None:
     """Send the library's messages to stderr: warnings, with -v all, with -q errors only."""
     handler = _StderrHandler(logging.ERROR if quiet else logging.NOTSET)
     LOG.handlers, LOG.propagate = [handler], False
-    LOG.setLevel(logging.DEBUG if verbose else logging.WARNING)  # what is kept in provenance
+    LOG.setLevel(logging.DEBUG if verbose else logging.WARNING)  # recorded in provenance
 
 
-_FILES: ContextVar[str] = ContextVar("which file of how many", default="")
+_FILES: ContextVar[str] = ContextVar("file number of total", default="")
 
 
 @contextmanager
 def count_files(number: int, total: int) -> Iterator[None]:
-    """Let progress bars in the block begin with "file 3 of 30"; not if there is only one."""
+    """Prefix progress bars in the block with "file 3 of 30", if there are several files."""
     token = _FILES.set(f"file {number} of {total}, " if total > 1 else "")
     try:
         yield
@@ -104,9 +104,9 @@ _BAR = "{l_bar}{bar}| {n_fmt}/~{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{po
 def progress_bar(
     label: str, unit: str, quiet: bool = False, expected: int | None = None
 ) -> Iterator[Progress]:
-    """Show a bar with a rate on a terminal; nothing in a pipe or with `quiet`.
+    """Show a progress bar with a rate on a terminal; nothing in a pipe or with `quiet`.
 
-    `expected` is about how many there will be, marked `~`, until the total is known.
+    `expected` is an estimate of the total, shown with `~`, until the total is known.
     """
     from tqdm import tqdm
 
@@ -126,8 +126,8 @@ def progress_bar(
         yield update
 
 
-PIPE_WIDTH = 140  # characters of a table that goes to no terminal
-Cell = str | tuple[str, ...]  # one line, or several
+PIPE_WIDTH = 140  # characters; width of a table that is not printed to a terminal
+Cell = str | tuple[str, ...]  # one line, or several lines
 
 
 def _show_cell(cell: Cell) -> str:
@@ -145,9 +145,9 @@ def print_table(
     *,
     stderr: bool = False,
 ) -> None:
-    """Print a table; columns of numbers stand to the right.
+    """Print a table with columns of numbers aligned to the right.
 
-    Data goes to stdout; a summary of work done goes to stderr.
+    Data goes to stdout; a summary of finished work goes to stderr.
 
     Raises:
         OutputError, BrokenPipeError: as `writing`.
@@ -162,15 +162,15 @@ def print_table(
         table.add_column(show(name), justify=justify, overflow="fold")
     for row in shown:
         table.add_row(*row)
-    # What stands in brackets or between colons is a name like any other.
+    # Brackets and colons in names are not markup or emoji.
     console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     with writing(), console.capture() as captured:
-        if title:  # not the table's own, which wraps at the table's width
+        if title:  # rich would wrap the table's own title at the table's width
             console.print(show(title), soft_wrap=True)
         console.print(table)
-    with writing():  # not by rich, which ends the program when nobody reads
+    with writing():  # rich would end the program when the pipe is closed
         click.echo(captured.get(), nl=False, err=stderr)
 
 

@@ -41,17 +41,17 @@ CROPPING, TRACKING = Cropping(), Tracking()
 def _check_finite(
     ctx: click.Context, option: click.Parameter, scales: tuple[float, ...]
 ) -> tuple[float, ...]:
-    # A range of click's lets infinity and not-a-number pass.
+    # click's FloatRange accepts infinity and not-a-number.
     for scale in scales:
         if not math.isfinite(scale):
-            raise click.BadParameter(f"{scale} is no finite number; the usual is 1 to 2.")
+            raise click.BadParameter(f"{scale} is not a finite number; usual values are 1 to 2")
     return scales
 
 
 COLUMNS = {
     "frames": attrgetter("frames"),
     "with a face": attrgetter("found"),
-    "looked at": attrgetter("detected"),
+    "detected": attrgetter("detected"),
     "subjects": attrgetter("subjects"),
 }
 
@@ -62,21 +62,22 @@ COLUMNS = {
 @click.option(
     "--scale", "scales", type=click.FloatRange(min=0, min_open=True), multiple=True,
     default=CROPPING.scales, show_default=True, callback=_check_finite,
-    help="Side of a crop over the longer side of the face's box; may be given several times.",
+    help="Side of a crop, as a multiple of the longer side of the face's box. If given several "
+    "times, each scale is written.",
 )  # fmt: skip
 @click.option(
     "--size", "side", type=click.IntRange(min=1),
-    help="Pixels that crops are resized to.  [default: as in the video]",
+    help="Side in pixels that crops are resized to.  [default: not resized]",
 )  # fmt: skip
-@choose_subject("left or right by a name that ends in _left or _right; else main")
+@choose_subject("left or right if the name ends in _left or _right, else main")
 @strategy_option
 @click.option(
     "--detector", type=click.Choice(DETECTOR_NAMES), default="retinaface", show_default=True,
-    help="What finds faces; insightface needs a model pack.",
+    help="Face detector; insightface needs a model pack.",
 )  # fmt: skip
 @click.option(
     "--stride", type=click.IntRange(min=1), default=TRACKING.stride, show_default=True,
-    help="Frames from one detection to the next while nothing is doubtful; 1: every frame.",
+    help="Frames between detection steps while tracking is certain; 1: every frame.",
 )  # fmt: skip
 @rotate_option
 @keep_suffix_option
@@ -100,14 +101,15 @@ def command(
 ) -> None:
     """Find the faces in videos and write square crops of them.
 
-    OUTPUT/<video>/<scale>/00001.jpg is the face in frame 1, black outside the frame; a frame
-    without a face has no file. OUTPUT/<video>/faces.parquet has a row for every frame: time,
-    box, landmarks. With --subject all the crops are in <video>/subject0/<scale>/ and so on.
+    OUTPUT/<video>/<scale>/00001.jpg is the face in frame 1, black outside the frame. A frame
+    without a face has no file. OUTPUT/<video>/faces.parquet has a row for every frame with
+    timestamp, box and landmarks. With --subject all, the crops are in <video>/subject0/<scale>/
+    and so on.
 
-    OUTPUT/strategy.csv gets a row for each video: whose face it was, and who else there is, as
-    `abaw sheet` shows. Edit it and give it as --strategy: main, largest, left, right, top,
-    all, track N or skip, of the frames from..to if not of all; a row <video>_left or
-    <video>_right makes one more folder.
+    OUTPUT/strategy.csv gets a row for each video. It names the subject that was cropped and the
+    other tracks. To choose another subject, edit the file and give it as --strategy: main,
+    largest, left, right, top, all, track N or skip, for the frames from..to or the whole video. A
+    row <video>_left or <video>_right adds a folder for a second person.
 
     Example: abaw crop interviews/ -o crops/ --size 112
     """
@@ -153,14 +155,14 @@ def command(
 def _plan_folders(
     videos: list[str], output: Path, strategy: Path | None, subject: str | None
 ) -> tuple[dict[str, dict[str, SubjectSegments]], list[str]]:
-    """Return the folders of each video with whom they show, and the rows about no video."""
+    """Return the folders of each video with their subjects, and the rows that match no video."""
     from abawcli.formats.strategy import STRATEGY_NAME, plan_folders, read_strategy
 
     edited = read_strategy(strategy, videos) if strategy else {}
     proposal = output / STRATEGY_NAME
     plan = plan_folders(videos, edited, subject)
     missing = _report_unknown(edited, plan, output)
-    if os.path.isfile(proposal):  # what is wrong with it is said before hours of work
+    if os.path.isfile(proposal):  # its errors are reported before hours of work
         proposed = plan_folders(plan, read_strategy(proposal, videos), subject)
         if not strategy or os.path.realpath(strategy) != os.path.realpath(proposal):
             _warn_if_ignored(plan, proposed, proposal)
@@ -170,7 +172,7 @@ def _plan_folders(
 def _report_unknown(
     edited: Mapping[str, SubjectSegments], videos: Collection[str], output: Path
 ) -> list[str]:
-    """Report and return the rows about no video: neither an input nor cropped before."""
+    """Report and return the rows whose video is neither an input nor cropped before."""
     from abawcli.formats.faces import FACES_NAME
     from abawcli.formats.strategy import find_video_of, suggest_names
 
@@ -190,11 +192,11 @@ def _warn_if_ignored(
     proposed: Mapping[str, Mapping[str, SubjectSegments]],
     proposal: Path,
 ) -> None:
-    """Say so where the rows of an earlier run, which may have been edited, are not followed."""
+    """Warn if this run differs from the strategy file of an earlier run, which may be edited."""
     others = [video for video, folders in plan.items() if folders != proposed[video]]
     if others:
         more = ", ..." if len(others) > 3 else ""
         LOG.warning(
-            "%s says otherwise of %s%s (%d of %d videos); give it as --strategy to follow it",
+            "%s has other rows for %s%s (%d of %d videos); give it as --strategy to use it",
             proposal, ", ".join(others[:3]), more, len(others), len(plan),
         )  # fmt: skip

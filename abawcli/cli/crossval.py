@@ -1,4 +1,4 @@
-"""`abaw crossval`: heads on the same folds."""
+"""`abaw crossval`: cross-validation of heads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from abawcli.cli.options import (
     Window,
     device_option,
     json_option,
+    labels_option,
     overwrite_option,
     verbosity_options,
 )
@@ -21,7 +22,6 @@ from abawcli.cli.train_head import (
     FEATURES,
     check_shape,
     features_argument,
-    labels_option,
     read_training,
     training_options,
 )
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
 @click.command(name="crossval")
 @features_argument
-@labels_option
+@labels_option(required=True)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, callback=refuse_stdout,
     help="Run folder.",
 )  # fmt: skip
 @click.option(
     "--head", "heads", type=click.Choice(HEAD_NAMES), multiple=True, default=[HEAD_NAMES[0]],
-    show_default=True, help="May be given several times, to compare.",
+    show_default=True, help="Fusion head. If given several times, the heads are compared.",
 )  # fmt: skip
 @click.option(
     "--folds", type=click.IntRange(min=2), default=HeadTraining().folds, show_default=True,
-    help="Parts; the tracks of one source video are in one part.",
+    help="Number of folds. All tracks of one source video are in the same fold.",
 )  # fmt: skip
 @training_options
 @device_option
@@ -64,11 +64,12 @@ def command(
     quiet: bool,
     **tuned: Any,
 ) -> None:
-    """Cross-validate heads: train on all folds but one, score on that one, in turn.
+    """Cross-validate heads: train on all folds but one, score on the held-out fold.
 
     FEATURES are files of `abaw extract`, or folders of them. Folds are balanced by class and
-    kept in folds.csv of the run folder, for further heads. Started again, it trains what is not
-    trained yet. Scores are of the last epoch: the held-out fold chooses nothing.
+    written to folds.csv in the run folder; a later run with other heads uses the same folds. An
+    interrupted run continues with the folds that are not trained yet. Scores are those of the last
+    epoch: the held-out fold does not choose the epoch.
 
     Example: abaw crossval features/ --labels annotations/ -o cv/ --head gated --head visual
     """
@@ -89,7 +90,7 @@ def command(
 
 
 def _print_results(results: Results) -> None:
-    """Print a table a figure: folds in rows, heads side by side."""
+    """Print one table per measure: folds in rows, heads in columns."""
     from abawcli.stages.crossval import describe_results
 
     described = describe_results(results)

@@ -1,4 +1,4 @@
-"""`abaw doctor`: is the installation whole?"""
+"""`abaw doctor`: check the installation."""
 
 from dataclasses import asdict
 
@@ -14,9 +14,9 @@ from abawcli.cli.options import json_option
 def command(ctx: click.Context, as_json: bool) -> None:
     """Check the installation: versions, device, weights.
 
-    Shows what is installed and what loads, where networks will run and why, the weights with
-    their sha256, and where models of others are looked for. Ends with 1 if something that is
-    needed is broken, and says what to do.
+    Shows the installed packages and whether they load, the device that networks run on and why,
+    the embedded weights with their sha256, and the folders that are searched for other models. The
+    exit status is 1 if a required part is broken; the message says how to fix it.
 
     Example: abaw doctor
     """
@@ -29,5 +29,5 @@ def command(ctx: click.Context, as_json: bool) -> None:
     else:
         print_table("abaw doctor", ["part", "found"], [(c.name, c.found) for c in checks])
     for check in broken:
-        say(f"abaw: error: {check.name}: {check.found}; to mend it: {check.fix}")
+        say(f"abaw: error: {check.name}: {check.found}; to fix it: {check.fix}")
     ctx.exit(1 if broken else 0)

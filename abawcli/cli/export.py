@@ -7,6 +7,7 @@ import click
 from abawcli.cli.batch import run_each
 from abawcli.cli.console import say
 from abawcli.cli.options import (
+    RenamedOption,
     inputs_argument,
     output_option,
     overwrite_option,
@@ -19,7 +20,10 @@ from abawcli.config import EXPORT_FORMATS, Segmentation
 @click.command(name="export")
 @inputs_argument
 @output_option
-@click.option("--to", "kind", type=click.Choice(EXPORT_FORMATS), required=True, help="The format.")
+@click.option(
+    "--format", "kind", type=click.Choice(EXPORT_FORMATS), required=True, cls=RenamedOption,
+    old="--to", help="Format of the output.",
+)  # fmt: skip
 @segment_options
 @overwrite_option
 @verbosity_options
@@ -34,12 +38,12 @@ def command(
 ) -> None:
     """Export the labels of prediction tables to another program.
 
-    One table to a file, or any number to a folder, a file for each video. Programs for
-    annotation get segments: elan (.eaf), textgrid (Praat), vtt and srt (subtitles), audacity,
-    boris, bids (_events.tsv and .json), labelstudio. Tables have frames: openface, abaw, wide,
-    long (csv with label names, and NA where there is no label).
+    One table is written to a file, any number to a folder with one file per video. Formats of
+    segments: elan (.eaf), textgrid (Praat), vtt and srt (subtitles), audacity, boris, bids
+    (_events.tsv and .json), labelstudio. Formats of frames: openface, abaw, and wide and long (csv
+    with label names, and NA where there is no label).
 
-    Example: abaw export labels.csv --to elan -o labels.eaf
+    Example: abaw export labels.csv --format elan -o labels.eaf
     """
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart

@@ -1,4 +1,4 @@
-"""`abaw extract`: features of faces and sound."""
+"""`abaw extract`: visual and audio features."""
 
 from operator import attrgetter
 from pathlib import Path
@@ -32,7 +32,7 @@ from abawcli.config import (
 COLUMNS = {
     "frames": attrgetter("frames"),
     "with a face": attrgetter("visual"),
-    "with sound": attrgetter("audio"),
+    "with audio": attrgetter("audio"),
     "subjects": attrgetter("subjects"),
 }
 
@@ -42,25 +42,26 @@ COLUMNS = {
 @output_option
 @click.option(
     "--visual", default=COMPACT_FACE, show_default=True, metavar="NAME|PATH",
-    help="compact-face, an encoder.safetensors, or a DINOv2, BEiT or ViT by hub name or folder.",
+    help="Visual backbone: compact-face, an encoder.safetensors, or a DINOv2, BEiT or ViT by hub "
+    "name or folder.",
 )  # fmt: skip
 @click.option(
     "--audio", default=COMPACT_VOICE, show_default=True, metavar="NAME|PATH",
-    help="compact-voice, a trained .safetensors, or a Wav2Vec 2.0, WavLM or HuBERT by hub name "
-    "or folder.",
+    help="Audio backbone: compact-voice, an encoder.safetensors, or a Wav2Vec 2.0, WavLM or HuBERT "
+    "by hub name or folder.",
 )  # fmt: skip
 @click.option(
     "--modality", type=click.Choice(MODALITY_CHOICES), default=MODALITY_CHOICES[0],
     show_default=True,
-    help="Faces and sound, or one of them.",
+    help="Use faces and audio, or one of them.",
 )  # fmt: skip
 @click.option(
     "--audio-layers", "layers", default=AudioFeatures.layers, show_default=True,
     metavar="lastN|firstN",
-    help="Blocks of a sound transformer whose mean is the feature.",
+    help="Blocks of an audio transformer whose mean output is the feature.",
 )  # fmt: skip
 @audio_from_option
-@choose_subject("main; of crops, whom they show")
+@choose_subject("main; for crops, the subject they were made of")
 @rotate_option
 @batch_size_option
 @device_option
@@ -85,12 +86,12 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Extract features of faces and sound, a row a frame, to train and run heads on.
+    """Extract visual and audio features, one row per frame, to train and run heads on.
 
-    An input is a video, a folder that `abaw crop` wrote, or one of official crops
-    (cropped_aligned/<name>/00001.jpg). OUTPUT/<name>.safetensors has a row for every frame; with
-    --subject all, OUTPUT/<name>/subject0.safetensors and so on. A sound file has 25 rows a second;
-    in folders, sound files are looked for with --modality audio.
+    An input is a video, a folder that `abaw crop` wrote, or a folder of official crops
+    (cropped_aligned/<name>/00001.jpg). OUTPUT/<name>.safetensors has a row for every frame. With
+    --subject all, the files are OUTPUT/<name>/subject0.safetensors and so on. An audio file has 25
+    rows per second; folders are searched for audio files with --modality audio.
 
     Example: abaw extract crops/ -o features/ --audio-from interviews/
     """

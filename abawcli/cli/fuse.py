@@ -1,4 +1,4 @@
-"""`abaw fuse`: several prediction tables to one."""
+"""`abaw fuse`: ensembles of prediction tables."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def _read_weights(
     try:
         return None if text is None else [float(part) for part in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not numbers with commas, such as 2,1") from None
+        raise click.BadParameter(f"{text!r} is not a list of numbers, such as 2,1") from None
 
 
 def _plan(members: RelativePaths, output: Path) -> tuple[Path, dict[Path, list[Path]], list[str]]:
-    """Return the output folder, the tables of each output in it, and names that only some have.
+    """Return the output folder, the tables of each output in it, and incomplete names.
 
-    Those are reported.
+    A name is incomplete, and reported, if only some of the input folders have it.
     """
     from abawcli.formats.outputs import check_apart, check_writable, is_folder_name, name_outputs
     from abawcli.formats.tables import TABLE_SUFFIXES, check_table_name
@@ -49,7 +49,7 @@ def _plan(members: RelativePaths, output: Path) -> tuple[Path, dict[Path, list[P
         check_apart([target], members)
         return target.parent, {Path(target.name): list(members)}, []
     if other := [path for path in members if not os.path.isdir(path)]:
-        raise UsageError(f"{other[0]} is no folder, and others are; fuse tables or folders")
+        raise UsageError(f"{other[0]} is not a folder, but others are; fuse tables or folders")
     if not is_folder_name(output, TABLE_SUFFIXES, len(members)):
         raise UsageError(f"folders need a folder as -o, not the file {output}")
     whole, partial = match_tables(list(members))
@@ -79,9 +79,9 @@ def command(
 ) -> None:
     """Fuse prediction tables of the same frames: the weighted mean of their probabilities.
 
-    Two or more tables are written to the table -o, two or more folders of tables, matched by
-    file name, into the folder -o. In each row those take part that have a label; rows are
-    matched by video, subject and frame.
+    Two or more tables are written to the table -o. Two or more folders of tables, matched by file
+    name, are written to the folder -o. Rows are matched by video, subject and frame. A table
+    without a label in a row does not count in that row.
 
     Example: abaw fuse gated.csv dual-branch.csv -o fused.csv --weights 2,1
     """

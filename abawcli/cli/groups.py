@@ -1,4 +1,4 @@
-"""Groups of commands that say which one is meant."""
+"""Command groups that suggest a command for a mistyped one."""
 
 import difflib
 
@@ -6,12 +6,12 @@ import click
 
 
 class HintingGroup(click.Group):
-    """A group that knows what is like a mistyped command."""
+    """A command group that suggests similar names for a mistyped command."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is meant; of one that is not there, say what is like it."""
+        """Find the command; for an unknown one, suggest commands with similar names."""
         name, command = args[0], self.get_command(ctx, args[0])
         if command is None and not name.startswith("-") and not ctx.resilient_parsing:
             near = difflib.get_close_matches(name, self.list_commands(ctx))

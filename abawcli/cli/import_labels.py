@@ -1,11 +1,11 @@
-"""`abaw import`: labels that people made or corrected in other programs."""
+"""`abaw import`: annotations made or corrected in other programs."""
 
 from pathlib import Path
 
 import click
 
 from abawcli.cli.console import say
-from abawcli.cli.options import output_option, overwrite_option, verbosity_options
+from abawcli.cli.options import RenamedOption, output_option, overwrite_option, verbosity_options
 from abawcli.config import IMPORT_FORMATS
 from abawcli.errors import UsageError
 
@@ -15,19 +15,22 @@ PATH = click.Path(path_type=Path)
 @click.command(name="import")
 @click.argument("file", type=PATH)
 @click.option(
-    "--from", "kind", type=click.Choice(IMPORT_FORMATS), required=True, help="The format."
-)
+    "--format", "kind", type=click.Choice(IMPORT_FORMATS), required=True, cls=RenamedOption,
+    old="--from", help="Format of the file.",
+)  # fmt: skip
 @output_option
 @click.option(
-    "--video", type=PATH, help="The video, or its prediction table: the times of its frames."
+    "--video", type=PATH, help="The video, or its prediction table, for the timestamps of frames."
 )
 @click.option(
-    "--frames", type=click.IntRange(min=1), help="Number of frames, for labels that count frames."
+    "--frames",
+    type=click.IntRange(min=1),
+    help="Number of frames of the video, for labels by frame number.",
 )
-@click.option("--tier", help="Which tier or subject of the file, if it has several.")
+@click.option("--tier", help="Tier or subject to read, if the file has several.")
 @click.option(
     "--map", "names", multiple=True, metavar="NAME=CLASS",
-    help="What a further name means; may be given several times.",
+    help="Class of another label name; may be given several times.",
 )  # fmt: skip
 @overwrite_option
 @verbosity_options
@@ -42,13 +45,13 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Import labels from another program, for train, score and plot.
+    """Import annotations from another program, for train, score and plot.
 
-    The output is an ABAW annotation (.txt) or a csv with the columns video, frame and label.
-    Frames without a label get -1. Names of labels are those of the eight classes, in any case,
-    or numbers.
+    The output is an ABAW annotation (.txt), or a csv with the columns video, frame and label.
+    Frames without a label get -1. Label names are those of the eight classes, in upper or lower
+    case, or numbers; --map adds other names.
 
-    Example: abaw import corrected.eaf --from elan --video clip.mp4 -o clip.txt
+    Example: abaw import corrected.eaf --format elan --video clip.mp4 -o clip.txt
     """
     from abawcli.stages.import_labels import import_file
 

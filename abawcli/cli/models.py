@@ -1,4 +1,4 @@
-"""`abaw models`: what can be used, where it is, under which licence."""
+"""`abaw models`: recipes and backbones."""
 
 import click
 
@@ -10,10 +10,10 @@ from abawcli.cli.options import json_option, verbosity_options
 @json_option
 @verbosity_options
 def command(as_json: bool, quiet: bool) -> None:
-    """List recipes and backbones: where their weights are, licence, size.
+    """List recipes and backbones with their weights, licences and sizes.
 
-    A recipe labels faces (`predict --recipe`); a backbone is what an encoder is trained from
-    (`train face --backbone`).
+    A recipe is a complete configuration for `predict --recipe`. A backbone is a network that
+    `extract --visual` and `--audio` use and that `train face --backbone` starts from.
 
     Example: abaw models --json
     """

@@ -1,4 +1,4 @@
-"""Options that several commands share, once."""
+"""Options that several commands share."""
 
 import re
 from collections.abc import Callable
@@ -25,17 +25,31 @@ from abawcli.config import (
 Command = Callable[..., Any]
 
 
+class RenamedOption(click.Option):
+    """An option that also accepts the name it had before version 0.2; help shows the new name."""
+
+    def __init__(self, *args: Any, old: str, **settings: Any) -> None:
+        """Prepare the option; `old` is the old flag, such as `--sound-swap`."""
+        super().__init__(*args, **settings)
+        self.old = old
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Let the parser read both names."""
+        super().add_to_parser(parser, ctx)
+        parser.add_option(self, [self.old], dest=self.name, nargs=self.nargs)
+
+
 def complete_files(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Let the shell complete names of files, for what may also be a glob or a list."""
+    """Complete file names, for arguments that may also be globs or lists."""
     return [CompletionItem(incomplete, type="file")]
 
 
 def complete_recipes(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete names of recipes, and where none begins so, of files."""
+    """Complete names of recipes; where none matches, names of files."""
     names = [CompletionItem(name) for name in RECIPE_NAMES if name.startswith(incomplete)]
     return names or complete_files(ctx, parameter, incomplete)
 
@@ -48,7 +62,7 @@ def _verbosity(ctx: click.Context, parameter: click.Parameter, value: bool) -> b
 
 
 def is_verbose() -> bool:
-    """Tell whether the command that runs was given -v."""
+    """Tell whether the running command was given -v."""
     context = click.get_current_context(silent=True)
     return bool(context and context.meta.get("abaw.verbosity", {}).get("verbose"))
 
@@ -57,22 +71,28 @@ def verbosity_options(command: Command) -> Command:
     """Add -v and -q; the command receives `quiet`."""
     command = click.option(
         "-v", "--verbose", is_flag=True, expose_value=False, callback=_verbosity,
-        help="Say more, and show tracebacks.",
+        help="Show more log messages, and tracebacks.",
     )(command)  # fmt: skip
     return click.option(
-        "-q", "--quiet", is_flag=True, callback=_verbosity, help="Errors only, no progress bar."
+        "-q",
+        "--quiet",
+        is_flag=True,
+        callback=_verbosity,
+        help="Show errors only, and no progress bar.",
     )(command)
 
 
-Window = tuple[int | None, float | None]  # frames or seconds, the other is None
+Window = tuple[int | None, float | None]  # (frames, None) or (None, seconds)
 
 
 def _read_window(ctx: click.Context, parameter: click.Parameter, text: str | None) -> Window | None:
     if text is None:
         return None
-    if re.fullmatch(r"\d{1,15}", text):  # more digits than any video has frames
+    if re.fullmatch(r"\d{1,15}", text):  # 15 digits are enough for any number of frames
         if int(text) % 2 == 0:
-            raise click.BadParameter(f"{text} is even; a window has a middle frame")
+            raise click.BadParameter(
+                f"{text} is even; a window needs a middle frame, such as {int(text) + 1}"
+            )
         return int(text), None
     if re.fullmatch(r"(\d{1,15}(\.\d*)?|\.\d+)s", text) and float(text[:-1]) > 0:
         return None, float(text[:-1])
@@ -80,32 +100,32 @@ def _read_window(ctx: click.Context, parameter: click.Parameter, text: str | Non
 
 
 def window_option(default: str) -> Callable[[Command], Command]:
-    """Add --window; the command receives frames and seconds, or None where it is not given."""
+    """Add --window; the command receives frames and seconds, or None if it is not given."""
     return click.option(
         "--window", callback=_read_window, show_default=default,
-        help="Width of smoothing: seconds, such as 1.0s, or an odd number of frames.",
+        help="Width of the smoothing window: seconds (1.0s), or an odd number of frames (25).",
     )  # fmt: skip
 
 
 def smoothing_options(default: str) -> Callable[[Command], Command]:
-    """Add --smoothing, --window and --space; each is None where it is not given.
+    """Add --smoothing, --window and --space; each is None if it is not given.
 
-    `default` names whose smoothing it is then.
+    `default` says where the value comes from then.
     """
 
     def add(command: Command) -> Command:
         standard = Smoothing()
         options: list[Callable[[Command], Command]] = [
             click.option(
-                "--smoothing", "method", type=click.Choice(SMOOTHING_METHODS),
-                show_default=f"{standard.method}; {default}",
-                help="What a frame becomes of its window.",
+                "--smoothing", "method", type=click.Choice(SMOOTHING_METHODS), cls=RenamedOption,
+                old="--method", show_default=f"{standard.method}, {default}",
+                help="Statistic of the window that a frame gets.",
             ),
-            window_option(f"{standard.window_s}s; {default}"),
+            window_option(f"{standard.window_s}s, {default}"),
             click.option(
                 "--space", type=click.Choice(SMOOTHING_SPACES),
-                show_default=f"{standard.space}; {default}",
-                help="What the statistic is of; logits are what softmax made probabilities of.",
+                show_default=f"{standard.space}, {default}",
+                help="Smooth the probabilities, or their logits (centred logarithms).",
             ),
         ]  # fmt: skip
         for option in reversed(options):
@@ -140,52 +160,58 @@ def choose_subject(default: str) -> Callable[[Command], Command]:
     """Add --subject; the command receives None where it is not given, which means `default`."""
     return click.option(
         "--subject", type=SubjectChoice(SUBJECTS), metavar=f"{'|'.join(SUBJECTS)}|track N",
-        help="Whose face: the person on screen longest and largest; in each frame the largest or "
-        "the outermost; everybody's; or the track with a number that `abaw sheet` shows.  "
+        help="Whose face. main: the person on screen longest and largest. largest, left, right, "
+        "top: chosen in each frame. all: everybody. track N: the track with this number in "
+        "`abaw sheet`.  "
         f"[default: {default}]",
     )  # fmt: skip
 
 
 strategy_option = click.option(
     "--strategy", type=click.Path(path_type=Path), metavar="FILE",
-    help="csv that says whose face for each video, as `abaw crop` writes strategy.csv.",
+    help="Strategy file (csv): whose face to use in each video. `abaw crop` writes one.",
 )  # fmt: skip
 audio_from_option = click.option(
     "--audio-from", type=click.Path(path_type=Path), metavar="DIR",
-    help="Where the videos of crops are: their sound, and the times of official crops.",
+    help="Folder of the videos that crops were made from: the source of audio, and of timestamps "
+    "for official crops.",
 )  # fmt: skip
+
+
+def labels_option(required: bool = False) -> Callable[[Command], Command]:
+    """Add --labels, the annotations; the command receives None if it is not given."""
+    return click.option(
+        "--labels", required=required, metavar="DIR|FILE", shell_complete=complete_files,
+        help="Annotations, named like the videos: ABAW text files, or tables of frames or of "
+        "intervals.",
+    )  # fmt: skip
+
+
 inputs_argument = click.argument(
     "inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=complete_files
 )
 output_option = click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, callback=refuse_stdout,
-    help="Where to write.",
+    help="Output file or folder.",
 )  # fmt: skip
-table_output_option = text_output_option(None, True, "Where to write")
+table_output_option = text_output_option(None, True, "Output file or folder")
 keep_suffix_option = click.option(
     "--keep-suffix", is_flag=True,
-    help="Keep inputs' suffixes in names, as in a.mov.csv: for a.mov and a.mp4 in one folder.",
+    help="Keep the input's suffix in output names (a.mov.csv), if a folder has a.mov and a.mp4.",
 )  # fmt: skip
-overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace outputs that are there; without it they are kept."
-)
-subject_option = click.option(
-    "--subject", type=click.Choice(SUBJECTS), default="main", show_default=True,
-    help="Whose face: the person on screen longest and largest; in each frame the largest or "
-    "the outermost; or everybody's.",
-)  # fmt: skip
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 batch_size_option = click.option(
     "--batch-size", type=click.IntRange(min=1), default=Prediction().batch_size,
-    show_default=True, help="Faces that the network takes at once.",
+    show_default=True, help="Faces per batch.",
 )  # fmt: skip
 device_option = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cuda|mps|cpu",
-    help="Where networks run.",
+    help="Device that networks run on.",
 )  # fmt: skip
 rotate_option = click.option(
     "--rotate", type=click.Choice(ROTATIONS), default=0, metavar="90|180|270",
-    help="Turn frames clockwise by so many degrees, beyond what the file itself says: for cameras "
-    "that do not record how they were held.",
+    help="Rotate frames clockwise by this angle, in addition to the rotation that the file states; "
+    "for cameras that do not record their orientation.",
 )  # fmt: skip
 json_option = click.option(
     "--json", "as_json", is_flag=True, callback=read_json_flag, help="Print JSON to stdout."
@@ -204,7 +230,7 @@ class Seconds(click.ParamType[float]):
         if isinstance(value, float):
             return value
         if not re.fullmatch(r"(\d{1,6}:){0,2}\d{1,9}(\.\d*)?", value):
-            self.fail(f"{value!r} is no time; give seconds (83.5) or m:ss (1:23.5)", param, ctx)
+            self.fail(f"{value!r} is not a time; give seconds (83.5) or m:ss (1:23.5)", param, ctx)
         seconds = 0.0
         for part in value.split(":"):
             seconds = 60 * seconds + float(part)
@@ -212,8 +238,12 @@ class Seconds(click.ParamType[float]):
 
 
 from_option = click.option(
-    "--from", "from_s", type=Seconds(), metavar="TIME", help="Begin here: seconds, or m:ss."
+    "--from",
+    "from_s",
+    type=Seconds(),
+    metavar="TIME",
+    help="First time to include: seconds, or m:ss.",
 )
 to_option = click.option(
-    "--to", "to_s", type=Seconds(), metavar="TIME", help="End before this time."
+    "--to", "to_s", type=Seconds(), metavar="TIME", help="Time to end before: seconds, or m:ss."
 )

@@ -1,4 +1,4 @@
-"""The option -o, and `-` for stdout where what is written is text."""
+"""The option -o; `-` is stdout for text outputs."""
 
 import shutil
 import sys
@@ -18,28 +18,28 @@ _META = "abaw.stdout"
 def refuse_stdout(
     ctx: click.Context, parameter: click.Parameter, output: Path | None
 ) -> Path | None:
-    """Refuse `-` where folders or binary files are written."""
+    """Refuse `-` for outputs that are folders or binary files."""
     if output == STDOUT:
-        raise click.BadParameter("what this command writes is no text for stdout; give it a name")
+        raise click.BadParameter("this command writes no text that could go to stdout; give a name")
     return output
 
 
 def is_to_stdout() -> bool:
-    """Tell whether the command that runs was given `-o -`."""
+    """Tell whether the running command was given `-o -`."""
     return bool(click.get_current_context().meta.get(_META))
 
 
 def read_json_flag(ctx: click.Context, parameter: click.Parameter, as_json: bool) -> bool:
-    """Return whether JSON is asked for; not beside a table on stdout, in whichever order."""
+    """Return whether --json is given; refuse it together with `-o -`, in either order."""
     if as_json and ctx.meta.get(_META):
         raise click.UsageError("-o - and --json both write to stdout; give -o a name")
     return as_json
 
 
 def text_output_option(name: str | None, required: bool, text: str) -> Callable[[Any], Any]:
-    """Add -o; for `-` the command writes to a temporary place, which is printed when it ends.
+    """Add -o; for `-` the command writes to a temporary path, which is printed when it ends.
 
-    That is a file called `name`, or a folder for prediction tables. Nothing else is left of it.
+    The path is a file called `name`, or without a name a folder for prediction tables.
     """
 
     def read(ctx: click.Context, parameter: click.Parameter, output: Path | None) -> Path | None:
@@ -47,10 +47,10 @@ def text_output_option(name: str | None, required: bool, text: str) -> Callable[
             return output
         ctx.meta[_META] = True
         read_json_flag(ctx, parameter, bool(ctx.params.get("as_json")))
-        # The program's: it is closed even when what follows -o is wrong usage.
-        place = Path(ctx.find_root().with_resource(TemporaryDirectory(prefix="abaw-")))
-        ctx.call_on_close(lambda: _print_file(place / name) if name else _print_tables(place))
-        return place / name if name else place
+        # The root context owns it, so it is removed even if an option after -o is wrong.
+        folder = Path(ctx.find_root().with_resource(TemporaryDirectory(prefix="abaw-")))
+        ctx.call_on_close(lambda: _print_file(folder / name) if name else _print_tables(folder))
+        return folder / name if name else folder
 
     return click.option(
         "-o", "--output", type=click.Path(path_type=Path), required=required, callback=read,
@@ -59,7 +59,7 @@ def text_output_option(name: str | None, required: bool, text: str) -> Callable[
 
 
 def _print_file(path: Path) -> None:
-    if path.is_file():  # not where the command failed
+    if path.is_file():  # missing if the command failed
         _print_from(path, 0)
 
 

@@ -10,6 +10,7 @@ from abawcli.cli.console import say
 from abawcli.cli.options import (
     from_option,
     inputs_argument,
+    labels_option,
     output_option,
     overwrite_option,
     to_option,
@@ -20,10 +21,8 @@ from abawcli.cli.options import (
 @click.command(name="plot")
 @inputs_argument
 @output_option
-@click.option(
-    "--labels", metavar="DIR|FILE", help="Annotations, named like the videos: a band beside."
-)
-@click.option("--lines", is_flag=True, help="Draw probabilities as lines, not as stacked areas.")
+@labels_option()
+@click.option("--lines", is_flag=True, help="Draw probabilities as lines instead of stacked areas.")
 @from_option
 @to_option
 @overwrite_option
@@ -38,11 +37,11 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Draw the timeline of prediction tables as png, pdf or svg.
+    """Draw timelines of prediction tables as png, pdf or svg.
 
-    A panel for each subject of each video shows the eight probabilities, the label, what the
-    label rests on (face, audio, neighbouring frames), and annotations if they are given.
-    Unlabelled frames are hatched.
+    Each subject of each video has a panel with the eight probabilities, the label, the source of
+    the label (face, audio, neighbouring frames), and the annotations if --labels gives them.
+    Frames without a label are hatched.
 
     Example: abaw plot labels.csv -o timeline.png --from 0:10 --to 0:30
     """

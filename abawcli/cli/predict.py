@@ -1,4 +1,4 @@
-"""`abaw predict`: one label a frame."""
+"""`abaw predict`: one label per frame."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _list_shares(summary: PredictSummary, kind: str) -> str:
 
 
 def _describe_others(summary: PredictSummary) -> str:
-    """Say what rests on voices and on neighbours."""
+    """Describe the labels that come from audio and from neighbouring frames."""
     kinds = [kind for kind, count in summary.rows.items() if count and kind != "face"]
     return ", ".join(f"{k} {summary.rows[k]} ({_list_shares(summary, k)})" for k in kinds)
 
@@ -54,10 +54,10 @@ def _describe_others(summary: PredictSummary) -> str:
 COLUMNS: Columns = {
     "frames": attrgetter("frames"),
     "faces": attrgetter("faces"),
-    "frames with a face say": lambda summary: _list_shares(summary, "face"),
-    "without one": _describe_others,
+    "labels of faces": lambda summary: _list_shares(summary, "face"),
+    "labels without a face": _describe_others,
     "labelled": lambda summary: f"{summary.labelled:.0%}",
-    "runs smoothed away": lambda summary: f"{summary.removed_runs} of {summary.runs}",
+    "segments smoothed away": lambda summary: f"{summary.removed_runs} of {summary.runs}",
 }
 
 
@@ -67,19 +67,21 @@ COLUMNS: Columns = {
 @click.option(
     "--recipe", "recipes", multiple=True, default=["compact"], show_default=True,
     metavar="NAME|PATH", shell_complete=complete_recipes,
-    help="What labels the faces: a name of `abaw models`, or a trained checkpoint. May be given "
-    "several times, as for the heads of all folds: their probabilities are averaged.",
+    help="Model: a name that `abaw models` lists, or a checkpoint that you trained. If given "
+    "several times, as for the heads of all folds, the probabilities are averaged.",
 )  # fmt: skip
 @click.option(
     "--modality", type=click.Choice(MODALITY_CHOICES), default=MODALITY_CHOICES[0],
     show_default=True,
-    help="Faces and sound together, or one of them.",
+    help="Use faces and audio, or one of them.",
 )  # fmt: skip
-@choose_subject("main; of crops, whom they show")
+@choose_subject("main; for crops, the subject they were made of")
 @strategy_option
 @audio_from_option
-@smoothing_options("or as the recipe has it")
-@click.option("--no-smooth", is_flag=True, help="Leave each frame's own probabilities.")
+@smoothing_options("unless the recipe sets it")
+@click.option(
+    "--no-smooth", is_flag=True, help="Keep the probabilities of each frame, without smoothing."
+)
 @rotate_option
 @batch_size_option
 @device_option
@@ -107,19 +109,22 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Label every frame of videos with one of eight expressions.
+    """Predict one of eight expressions for every frame of videos.
 
-    They are Neutral, Anger, Disgust, Fear, Happiness, Sadness, Surprise and Other: 0 to 7 in
-    tables.
+    The classes are Neutral, Anger, Disgust, Fear, Happiness, Sadness, Surprise and Other, which
+    tables number from 0 to 7.
 
-    An input is a video, a picture, a sound (25 rows a second), features of `abaw extract`, or a
-    folder of crops: of `abaw crop`, or official ones (00001.jpg and so on, and nothing else). One
-    is written to the table -o (.csv or .parquet); several, or a folder, into the folder -o, a
-    csv each: study/control/P01.mp4 of the folder study becomes control/P01.csv. Every decoded
-    frame has a row, whether it shows a face or not. Labels are smoothed over time: of an
-    expression that lasts less than half a window nothing is left.
+    An input is a video, an image, an audio file (25 rows per second), a feature file of `abaw
+    extract`, or a folder of crops (of `abaw crop`, or official crops: 00001.jpg and so on).
 
-    With --strategy, rows <video>_left and <video>_right make two tables of one video.
+    One input is written to the table -o (.csv or .parquet). Several inputs, or a folder, are
+    written to the folder -o, one csv per input: study/control/P01.mp4 of the folder study becomes
+    control/P01.csv. Every decoded frame has a row, with or without a face.
+
+    Probabilities are smoothed over time. An expression that lasts less than half the smoothing
+    window disappears; --no-smooth keeps it.
+
+    With --strategy, the rows <video>_left and <video>_right make two tables of one video.
 
     Example: abaw predict interviews/ -o labels/ --modality visual
     """
@@ -137,7 +142,7 @@ def command(
     suffixes |= VIDEO_SUFFIXES | {FEATURES_SUFFIX}
     paths = expand_inputs(inputs, suffixes, is_only_crops)
     if no_smooth and (method or window or space):
-        raise click.UsageError("--no-smooth leaves nothing to --smoothing, --window and --space")
+        raise click.UsageError("--no-smooth excludes --smoothing, --window and --space")
     names = name_videos(paths, keep_suffix)
     outputs = name_outputs(paths, output, ".csv", tables.TABLE_SUFFIXES, keep_suffix)
     plan = _plan_tables(names, strategy, subject)
@@ -162,19 +167,19 @@ def command(
             shown = path.name if name == names[path] else decode_name(name)
             summaries.add(shown, tables[name], summary)
 
-    with summaries.show_at_end("Labelled", as_json, quiet):
+    with summaries.show_at_end("Predictions", as_json, quiet):
         run_each(paths, label)
     made = [summary for _, _, summary in summaries.rows if summary.made]
     frames = sum(asdict(summary)["frames"] for summary in made)
     if frames and not quiet:
         seconds = time.perf_counter() - start
-        say(f"abaw: {frames:,} frames in {seconds:.1f} s, {frames / seconds:.0f} a second")
+        say(f"abaw: {frames:,} frames in {seconds:.1f} s ({frames / seconds:.0f} per second)")
 
 
 def _plan_tables(
     names: Mapping[Path, str], strategy: Path | None, subject: str | None
 ) -> dict[str, dict[str, SubjectSegments]]:
-    """Return the tables of each video, by its name: their names, and whom they are about."""
+    """Return the tables of each video: their names, and the subjects that each one is about."""
     from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import warn_left_out
     from abawcli.formats.strategy import find_video_of, plan_folders, read_strategy
@@ -184,9 +189,9 @@ def _plan_tables(
     plan = plan_folders(videos, rows, subject or SUBJECTS[0])
     made = [path for path in names if os.path.isdir(path) or path.suffix == FEATURES_SUFFIX]
     if strategy and made:
-        raise UsageError(f"{made[0]} is of whom it was made for; leave out --strategy")
+        raise UsageError(f"the subject of {made[0]} is already chosen; leave out --strategy")
     unknown = [name for name in rows if not find_video_of(name, plan)]
-    warn_left_out(f"rows of {strategy} are about no input", unknown)
+    warn_left_out(f"rows of {strategy} match no input", unknown)
     return plan
 
 
@@ -196,9 +201,9 @@ def _name_tables(
     outputs: Mapping[Path, Path],
     given: Path,
 ) -> dict[tuple[Path, str], Path]:
-    """Return where each table of each input goes: beside the input's own, if it has another name.
+    """Return the path of each table of each input; tables of one input are in the same folder.
 
-    `given` is -o itself.
+    `given` is the path that -o names.
 
     Raises:
         UsageError: several tables would go to one file.

@@ -1,4 +1,4 @@
-"""`abaw probe`: what is in media files."""
+"""`abaw probe`: streams, frames and timestamps of media files."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from abawcli.cli.options import inputs_argument, json_option, verbosity_options
 if TYPE_CHECKING:
     from abawcli.media.probe import ProbeReport, VideoReport
 
-COLUMNS = ("file", "video", "frames", "frame rate", "sound", "clock")
+COLUMNS = ("file", "video", "frames", "frame rate", "audio", "clock")
 SHOWN_JOINS = 3
 
 
@@ -40,7 +40,7 @@ def _format_video(video: "VideoReport | None") -> list[Cell]:
 
 
 def _format_clock(report: "ProbeReport") -> Cell:
-    """Return the cell clock: where parts are joined, and how many times do not fit in."""
+    """Return the cell clock: where parts are joined, and the number of stray timestamps."""
     lines = [f"{join.jump_s:+.2f} s at {join.time_s:.2f} s" for join in report.joins[:SHOWN_JOINS]]
     if len(report.joins) > SHOWN_JOINS:
         lines.append(f"{len(report.joins) - SHOWN_JOINS} more jumps")
@@ -50,7 +50,7 @@ def _format_clock(report: "ProbeReport") -> Cell:
 
 
 def _format_audio(report: "ProbeReport") -> Cell:
-    """Return the cell sound; an offset under a millisecond is none."""
+    """Return the cell audio; an offset below one millisecond is not shown."""
     audio, offset_s = report.audio, report.audio_offset_s
     if audio is None:
         return "none"
@@ -64,13 +64,13 @@ def _format_audio(report: "ProbeReport") -> Cell:
 @json_option
 @verbosity_options
 def command(inputs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
-    """Show what is in media files: streams, decoded frames, times.
+    """Show the streams, decoded frames and timestamps of media files.
 
-    Everything is decoded; only what the table calls header is taken from there. Under the frame
-    rate stand the shortest, median and longest interval, under the sound its times on the
-    frames' clock, and how much later it begins than the video. Under clock stand the jumps of
-    the file's own times, whose parts are joined, and the number of packets whose times do not
-    fit in.
+    The whole file is decoded; only the values marked `header` come from the file's header. The
+    column frame rate has the nominal rate, and the shortest, median and longest interval between
+    frames. The column audio has the audio's first and last time on the video's clock, and its
+    offset: how much later than the video it begins. The column clock has the jumps of the file's
+    timestamps, where parts are joined, and the number of packets with stray timestamps.
 
     Example: abaw probe interview.mp4
     """
@@ -86,7 +86,7 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
         run_each(
             expand_inputs(inputs, VIDEO_SUFFIXES), lambda path: reports.append(probe_media(path))
         )
-    finally:  # what could be read is shown before the command ends for what could not
+    finally:  # reports of readable files are shown even if others failed
         if as_json:
             print_json([asdict(report) for report in reports])
         elif reports:

@@ -1,4 +1,4 @@
-"""`abaw render`: review videos, with the labels drawn in."""
+"""`abaw render`: review videos with labels and a timeline."""
 
 import math
 from pathlib import Path
@@ -22,13 +22,13 @@ from abawcli.config import ROTATIONS
 @output_option
 @click.option(
     "--blur-faces", is_flag=True,
-    help="Make every face in the picture unrecognisable, also of people without a label.",
+    help="Blur every face in the video, also those of people without a label.",
 )  # fmt: skip
 @from_option
 @to_option
 @click.option(
     "--rotate", type=click.Choice(ROTATIONS), metavar="0|90|180|270",
-    help="Turn frames clockwise by so many degrees.  [default: as for the table]",
+    help="Rotate frames clockwise by this angle.  [default: as for the table]",
 )  # fmt: skip
 @overwrite_option
 @verbosity_options
@@ -43,14 +43,14 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Draw the labels of a prediction table into its video, with a timeline below.
+    """Render a video with the labels of its prediction table and a timeline below.
 
-    Each face gets a box in the colour of its class, the label with its confidence, and a bar for
-    each of the eight probabilities; a cursor moves along the timeline. A table of
-    `predict --subject all` shows everybody. The sound stays. OUTPUT is .mp4, .mov, .mkv or .webm.
+    Each face has a box in the colour of its class, the label with its confidence, and a bar for
+    each of the eight probabilities. A cursor moves along the timeline. A table of
+    `predict --subject all` shows everybody. The audio is kept. OUTPUT is .mp4, .mov, .mkv or .webm.
 
-    With --blur-faces, faces are looked for in every frame, and hidden; voices, clothes and
-    whatever else tells who somebody is stay. Look at the result before you share it.
+    With --blur-faces, faces are detected in every frame and hidden. The audio, clothes and
+    everything else that can identify a person are kept. Check the result before you share it.
 
     Example: abaw render interview.mp4 labels.csv -o review.mp4 --from 0:10 --to 0:30
     """
@@ -66,5 +66,5 @@ def command(
     with progress_bar(video.name, "frames", quiet) as update:
         done = render_video(video, table, output, settings, overwrite=overwrite, progress=update)
     if not quiet:
-        sound = "with" if done.sound else "without"
-        say(f"abaw: {output}: {done.frames} frames, {done.fps:g} a second, {sound} sound")
+        audio = "with" if done.sound else "without"
+        say(f"abaw: {output}: {done.frames} frames, {done.fps:g} per second, {audio} audio")

@@ -1,4 +1,4 @@
-"""`abaw score`: predictions against annotations."""
+"""`abaw score`: scores of predictions against annotations."""
 
 from __future__ import annotations
 
@@ -37,39 +37,47 @@ def _print_scoring(scoring: Scoring) -> None:
     rows = [[name, f"{p:.3f}", f"{r:.3f}", f"{f:.3f}", f"{n:,}"] for name, p, r, f, n in figures]
     rows.append(["macro-F1", "", "", f"{score.macro_f1:.4f}", f"{score.frames:,}"])
     if score.absent:
-        row = ["mean of classes that occur", "", "", f"{score.occurring_f1:.4f}", ""]
+        row = ["mean F1, classes that occur", "", "", f"{score.occurring_f1:.4f}", ""]
         rows.append(row)
     if scoring.interval:
         low, high = scoring.interval
-        rows.append(["95 % of redrawn videos", "", "", f"{low:.3f}-{high:.3f}", ""])
+        rows.append(["95 % bootstrap interval", "", "", f"{low:.3f}-{high:.3f}", ""])
     if face:
-        rows.append(["macro-F1, face found", "", "", f"{face.macro_f1:.4f}", f"{face.frames:,}"])
+        rows.append(
+            ["macro-F1, frames with a face", "", "", f"{face.macro_f1:.4f}", f"{face.frames:,}"]
+        )
     rows.append(["accuracy", "", "", f"{score.accuracy:.4f}", f"{score.frames:,}"])
     if scoring.calibration_error is not None:
         rows.append(["calibration error", "", "", f"{scoring.calibration_error:.4f}", ""])
     title = f"score, annotations: {len(scoring.videos)}"
     print_table(title, ["class", "precision", "recall", "F1", "frames"], rows)
     if score.absent:
-        write_line(f"absent, counted 0: {', '.join(score.absent)}")
+        write_line(f"classes that do not occur, F1 counted as 0: {', '.join(score.absent)}")
     matrix = [
         [name, *map(str, counts)] for name, counts in zip(CLASSES, score.confusion, strict=True)
     ]
     short = [name[:3] for name in CLASSES]
-    print_table("annotated (rows) against predicted, frames", ["", *short], matrix)
+    print_table(
+        "confusion matrix in frames: annotated (rows), predicted (columns)", ["", *short], matrix
+    )
     _print_shifts(scoring)
     _print_videos(scoring)
     if scoring.unlabelled:
-        write_line(f"{scoring.unlabelled:,} annotated frames have no prediction: they are wrong")
+        write_line(
+            f"{scoring.unlabelled:,} annotated frames have no prediction; they count as wrong"
+        )
 
 
 def _print_shifts(scoring: Scoring) -> None:
     columns = [f"{shift:+d}" if shift else "0" for shift in scoring.shifts]
     cells = [f"{macro_f1:.4f}" for macro_f1 in scoring.shifts.values()]
-    print_table("macro-F1 of predictions that many frames later", columns, [cells])
+    print_table(
+        "macro-F1 when predictions are shifted by k frames", ["k", *columns], [["", *cells]]
+    )
 
 
 def _print_videos(scoring: Scoring) -> None:
-    """Print the videos that score lowest in accuracy, with -v all; all of them are in the JSON."""
+    """Print the videos with the lowest accuracy, with -v all videos; the JSON has all of them."""
     annotated = [video for video in scoring.videos if video.frames]
     if len(annotated) < 2:
         return
@@ -80,13 +88,15 @@ def _print_videos(scoring: Scoring) -> None:
         some = f"the {len(worst)} worst of {len(annotated)} (-v: all)"
     rows = [[v.name, f"{v.frames:,}", f"{v.macro_f1:.4f}", f"{v.accuracy:.4f}"] for v in worst]
     print_table(
-        f"videos, {some}, by accuracy", ["video", "frames", "F1 of its classes", "accuracy"], rows
+        f"videos, {some}, by accuracy",
+        ["video", "frames", "mean F1 of its classes", "accuracy"],
+        rows,
     )
 
 
 @dataclass(frozen=True)
 class _Result:
-    """What a score and a sweep have in common."""
+    """The result of a score or a sweep."""
 
     described: dict[str, Any]  # as JSON
     show: Callable[[], None]
@@ -137,7 +147,7 @@ def _check_outputs(
     provenance: dict[str, Any],
     overwrite: bool,
 ) -> None:
-    """Refuse, before any work, outputs that would replace what they should not."""
+    """Refuse outputs that would replace other files, before any work."""
     from abawcli.formats.outputs import check_apart, check_writable
     from abawcli.formats.provenance import find_finished
 
@@ -150,20 +160,21 @@ def _check_outputs(
     for path in filter(None, (output, plot)):
         check_apart([path], inputs)
         check_writable([path])
-        find_finished(path, provenance, overwrite)  # the score is quick; only strangers matter
+        # Raises if the file is not a result of this command. Scoring itself is fast.
+        find_finished(path, provenance, overwrite)
 
 
 @click.command(name="score")
 @click.argument("predictions", metavar="PREDICTIONS", shell_complete=complete_files)
 @click.argument("annotations", metavar="ANNOTATIONS", shell_complete=complete_files)
-@text_output_option("score.json", False, "Write the score as JSON")
+@text_output_option("score.json", False, "JSON file with the score")
 @click.option(
     "--sweep", is_flag=True,
-    help="Compare smoothings of prediction tables, and say how to smooth them best.",
+    help="Score every smoothing method with several windows, and print the best one.",
 )  # fmt: skip
 @click.option(
     "--plot", type=click.Path(path_type=Path), metavar="FILE.png|pdf|svg",
-    help="Draw the confusion matrix, or the sweep's macro-F1 by window.",
+    help="Plot of the confusion matrix, or with --sweep of macro-F1 by window.",
 )  # fmt: skip
 @json_option
 @overwrite_option
@@ -178,19 +189,19 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Score predictions against annotations, all videos pooled: the challenge's macro-F1.
+    """Score predictions against annotations with the challenge's measure: macro-F1 over all frames.
 
-    PREDICTIONS are tables (csv, parquet), ABAW text files or a submission, ANNOTATIONS ABAW text
-    files or tables with the columns video, frame and label; each a file, a folder or a glob.
-    Frames annotated -1 are left out. Videos are matched by name.
+    PREDICTIONS are tables (csv, parquet), ABAW text files or a submission. ANNOTATIONS are ABAW
+    text files, or tables with the columns video, frame and label. Each is a file, a folder or a
+    glob. Videos are matched by name. Frames annotated with -1 are left out.
 
-    The interval is that of the macro-F1 if other videos of the kind had been taken: source videos
-    are drawn with replacement. Predictions are also scored a frame or two earlier and later, and a
-    warning says if that is clearly better. Single videos: the worst, or all with -v or in the JSON.
+    The 95 % interval is a bootstrap over source videos. Macro-F1 is also computed with predictions
+    shifted by one and two frames; a warning says if a shift is clearly better. The table of videos
+    shows the worst ones; -v and the JSON show all.
 
-    With --sweep every smoothing method is tried with several windows. What the choice is worth
-    is cross-validated: the videos of each fold are scored with what wins on the other folds.
-    The last line printed is the `abaw smooth` command that wins on all videos.
+    --sweep scores every smoothing method with several windows. The gain is cross-validated: each
+    fold is scored with the smoothing that is best on the other folds. The last line is the
+    `abaw smooth` command that is best on all videos.
 
     Example: abaw score labels/ annotations/ --plot confusion.png
     """

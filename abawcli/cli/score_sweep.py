@@ -1,4 +1,4 @@
-"""`abaw score --sweep`: what a person sees of it."""
+"""`abaw score --sweep`: the printed tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def _print_candidates(sweep: Sweep) -> None:
-    """Print a table a space: windows in rows, methods side by side, the best with a star."""
+    """Print one table per space: windows in rows, methods in columns, the best with a star."""
     scores = dict(zip(sweep.candidates, sweep.macro_f1.tolist(), strict=True))
     best = sweep.candidates[sweep.best]
     for space in SMOOTHING_SPACES:
@@ -21,7 +21,7 @@ def _print_candidates(sweep: Sweep) -> None:
         for window in sweep.windows:
             row = [Smoothing(method, window, None, space) for method in methods]
             rows.append([str(window), *(f"{scores[s]:.4f}{' *' * (s == best)}" for s in row)])
-        print_table(f"macro-F1, {space} smoothed", ["window, frames", *methods], rows)
+        print_table(f"macro-F1 with smoothed {space}", ["window, frames", *methods], rows)
 
 
 def _name(smoothing: Smoothing) -> str:
@@ -36,19 +36,19 @@ def _print_folds(sweep: Sweep) -> None:
          f"{choice.as_predicted:.4f}", f"{choice.macro_f1:.4f}"]
         for choice in sweep.folds
     ]  # fmt: skip
-    columns = ["fold", "videos", "wins on the others", "as predicted", "smoothed so"]
+    columns = ["fold", "videos", "best on the other folds", "as predicted", "smoothed"]
     print_table("macro-F1 of each fold", columns, rows)
 
 
 def print_sweep(sweep: Sweep, command: str | None) -> None:
-    """Print candidates, folds, what smoothing is worth, and last the line to smooth with."""
+    """Print candidates, folds, the gain of smoothing, and last the `abaw smooth` command."""
     _print_candidates(sweep)
     _print_folds(sweep)
     raw, best = sweep.macro_f1[0], sweep.macro_f1[sweep.best]
     rows = [
         ["as predicted", f"{raw:.4f}", ""],
         ["cross-validated", f"{sweep.cross_validated:.4f}", f"{sweep.cross_validated - raw:+.4f}"],
-        ["best, tuned on itself", f"{best:.4f}", f"{best - raw:+.4f}"],
+        ["best on these videos", f"{best:.4f}", f"{best - raw:+.4f}"],
     ]
     title = f"sweep, annotations: {len(sweep.videos)}, annotated frames: {sweep.frames:,}"
     print_table(title, ["", "macro-F1", "gain"], rows)
@@ -56,5 +56,5 @@ def print_sweep(sweep: Sweep, command: str | None) -> None:
         write_line("no smoothing scores better than the predictions as they are")
         return
     if sweep.cross_validated <= raw:
-        write_line("cross-validated, smoothing gains nothing: what wins here need not elsewhere")
+        write_line("smoothing has no cross-validated gain: expect none on other videos")
     write_line(command)

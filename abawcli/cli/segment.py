@@ -1,4 +1,4 @@
-"""`abaw segment`: from a label a frame to segments in seconds."""
+"""`abaw segment`: segments in seconds."""
 
 from pathlib import Path
 
@@ -24,11 +24,11 @@ def segment_options(command: Command) -> Command:
     """Add --min-duration and --max-gap, both in seconds."""
     command = click.option(
         "--max-gap", type=DURATION, default=DEFAULT.max_gap_s, show_default=True,
-        metavar="SECONDS", help="Segments of one label join over unlabelled time up to this long.",
+        metavar="SECONDS", help="Join segments of one label over a gap of at most this length.",
     )(command)  # fmt: skip
     return click.option(
         "--min-duration", type=DURATION, default=DEFAULT.min_duration_s, show_default=True,
-        metavar="SECONDS", help="Shorter segments become gaps.",
+        metavar="SECONDS", help="Remove segments shorter than this; their time is unlabelled.",
     )(command)  # fmt: skip
 
 
@@ -46,10 +46,10 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Turn prediction tables into segments: one label, its start and its end in seconds.
+    """Turn prediction tables into segments with one label, a start and an end in seconds.
 
-    All tables go into one csv with the columns video, subject, label, start_s, end_s, duration_s,
-    mean_confidence and share_with_face. Frames without a label lie between segments.
+    All tables are written to one csv with the columns video, subject, label, start_s, end_s,
+    duration_s, mean_confidence and share_with_face. Frames without a label belong to no segment.
 
     Example: abaw segment labels.csv -o segments.csv
     """

@@ -1,4 +1,4 @@
-"""`abaw sheet`: contact sheets of the people in videos."""
+"""`abaw sheet`: contact sheets of the tracks in videos."""
 
 from operator import attrgetter
 from pathlib import Path
@@ -17,8 +17,6 @@ from abawcli.cli.options import (
 from abawcli.cli.summaries import Summaries
 
 SUFFIXES = (".jpg", ".png")
-
-
 COLUMNS = {name: attrgetter(name) for name in ("frames", "tracks", "shown")}
 
 
@@ -31,12 +29,12 @@ COLUMNS = {name: attrgetter(name) for name in ("frames", "tracks", "shown")}
 def command(
     inputs: tuple[str, ...], output: Path, overwrite: bool, as_json: bool, quiet: bool
 ) -> None:
-    """Draw who is in a video when: a picture of the tracks in a folder of crops.
+    """Draw a contact sheet of the tracks in a video: who is in the video, and when.
 
-    An input is a folder that `abaw crop` wrote, or one of many. OUTPUT/<video>.jpg has a row for
-    each track: its number, faces from the whole time with their frames, gaps, low scores, and
-    what was cropped. With it a person edits strategy.csv for `abaw crop --strategy`. The faces are
-    cut out of the video; where it is gone, only what was cropped is shown.
+    An input is a folder that `abaw crop` wrote, or a folder of such folders. OUTPUT/<video>.jpg
+    has a row for each track: its number, faces with their frame numbers, gaps, low scores, and
+    the cropped frames. Use it to edit strategy.csv for `abaw crop --strategy`. Faces are cut from
+    the video; if the video is missing, only the cropped faces are shown.
 
     Example: abaw sheet crops/ -o sheets/
     """

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP end a run alike: nothing half-written is left, status 128 + signal."""
+"""SIGINT, SIGTERM and SIGHUP end a run: unfinished files are removed, exit status 128 + signal."""
 
 import os
 import signal
@@ -12,26 +12,27 @@ from types import FrameType
 from abawcli.cli.console import say
 from abawcli.formats.atomic import remove_temporaries
 
-GRACE_S = 1.0  # for the main thread to end by itself: it may be in a network for longer
+FINISHED = "finished outputs are kept"
+GRACE_S = 1.0  # for the main thread to end by itself; running a network may take longer
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised in the main thread by one of `SIGNALS`, so that all that is open is tidied up."""
+    """Raised in the main thread by one of `SIGNALS`, so that open resources are closed."""
 
 
 class _Watch:
-    """Handlers of the signals, and a thread that ends the process where they cannot."""
+    """Signal handlers, and a thread that ends the process if the main thread does not."""
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.kept = "what is finished is kept"
+        self.kept = FINISHED
         self.told = False
         self.source, self.sink = os.pipe()
         os.set_blocking(self.sink, False)  # `set_wakeup_fd` wants it
-        # One that is ignored, as by nohup or in a shell's background, stays so.
+        # An ignored signal (nohup, background jobs of a shell) stays ignored.
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self.before = {k: old for k, old in handlers.items() if old != signal.SIG_IGN}
 
@@ -42,26 +43,26 @@ class _Watch:
         threading.Thread(target=self._wait, name="abaw-signals", daemon=True).start()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        """Run in the main thread, as soon as it is in Python code."""
-        if self.received is None:  # another one must not cut the tidying up short
+        """Run in the main thread, as soon as it executes Python code."""
+        if self.received is None:  # a second signal must not interrupt the cleanup
             self.received = number
             raise Stopped(number)
 
     def _wait(self) -> None:
-        """Run in a thread of its own, whatever the main thread is in."""
+        """Run in a thread of its own, also while the main thread is in native code."""
         read = os.read(self.source, 1)
         while read and read[0] not in self.before:
             read = os.read(self.source, 1)
         os.close(self.source)
         if read:
             time.sleep(GRACE_S)
-            if not self.told:  # not by `say`: the main thread may hold its locks
+            if not self.told:  # `say` takes locks that the main thread may hold
                 os.write(2, f"{_describe_stop(read[0], self.kept)}\n".encode())
             remove_temporaries()
             os._exit(128 + read[0])
 
     def stop(self) -> None:
-        """Leave signals as they were before, and end the thread."""
+        """Restore the previous handlers, and end the thread."""
         self.restore()
         os.close(self.sink)
 
@@ -71,11 +72,11 @@ class _Watch:
             signal.signal(number, old)
 
 
-_watches: list[_Watch] = []  # the one that runs, if there is one
+_watches: list[_Watch] = []  # the active one, if any
 
 
 def _restore_in_worker() -> None:
-    """Let signals end a forked worker as they end any process; this one's are not its own."""
+    """Restore the default handlers in a forked worker process."""
     if _watches and threading.current_thread() is threading.main_thread():
         _watches[-1].restore()
 
@@ -86,23 +87,23 @@ if hasattr(os, "register_at_fork"):
 
 def _describe_stop(number: int, kept: str) -> str:
     how = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
-    return f"abaw: {how}; {kept}, and the same command goes on from there"
+    return f"abaw: {how}; {kept}, and the same command continues from there"
 
 
 def find_signal() -> int | None:
-    """Return the signal that ends this run, if there was one."""
+    """Return the signal that was received, if any."""
     return _watches[-1].received if _watches else None
 
 
 def note_kept(done: int, total: int) -> None:
-    """Note what is to be said when a signal comes now."""
+    """Record the progress, for the message that a signal prints."""
     if _watches and total > 1:
         _watches[-1].kept = f"{done} of {total} inputs are done and kept"
 
 
 def tell_stop(number: int) -> None:
-    """Say what happened, and what is kept."""
-    kept = "what is finished is kept"
+    """Report the signal, and which outputs are kept."""
+    kept = FINISHED
     if _watches:
         kept, _watches[-1].told = _watches[-1].kept, True
     say(_describe_stop(number, kept))
@@ -110,12 +111,13 @@ def tell_stop(number: int) -> None:
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Raise `Stopped` in the block on a signal; then the process ends when the block does.
+    """Raise `Stopped` in the block on a signal; the process ends when the block ends.
 
-    It does not wait for threads of networks; and it ends, `GRACE_S` later, if the block does not.
+    The process does not wait for threads that run networks. It ends `GRACE_S` after the signal even
+    if the block has not ended.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # only that one can handle signals
+        yield  # only the main thread can handle signals
         return
     watch = _Watch()
     _watches.append(watch)

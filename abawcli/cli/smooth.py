@@ -1,4 +1,4 @@
-"""`abaw smooth`: prediction tables over time."""
+"""`abaw smooth`: smoothing over time."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from abawcli.cli.summaries import Summaries
 @click.command(name="smooth")
 @inputs_argument
 @table_output_option
-@smoothing_options("or as the table's recipe has it")
+@smoothing_options("unless the table's recipe sets it")
 @overwrite_option
 @json_option
 @verbosity_options
@@ -37,9 +37,10 @@ def command(
 ) -> None:
     """Smooth prediction tables over time and fill frames without a face.
 
-    One table to a file that ends in .csv or .parquet, or any number to a folder. Rows without a
-    face within half a window of one have the source `filled`; others keep what their voice says,
-    or stay `none`. Of a table of `abaw predict --no-smooth`, the result is that of `abaw predict`.
+    One table is written to a file that ends in .csv or .parquet, any number to a folder. A row
+    without a face gets the source `filled` if a row with a face is at most half a window away.
+    Otherwise it keeps the prediction from audio, or stays `none`. `abaw predict --no-smooth`
+    followed by `abaw smooth` gives the table of `abaw predict`.
 
     Example: abaw smooth raw.csv -o labels.csv --window 1s
     """

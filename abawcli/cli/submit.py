@@ -1,4 +1,4 @@
-"""`abaw submit`: predictions as the challenge takes them."""
+"""`abaw submit`: the challenge's submission file."""
 
 from itertools import islice
 from pathlib import Path
@@ -17,11 +17,11 @@ FILE = click.Path(path_type=Path)
 @click.argument("predictions", nargs=-1, metavar="[PREDICTIONS...]", shell_complete=complete_files)
 @click.option(
     "--template", type=FILE, required=True, metavar="SAMPLE",
-    help="The organisers' sample: the rows that a submission must have.",
+    help="Sample submission of the organisers: the rows that a submission must have.",
 )  # fmt: skip
-@text_output_option("predictions.txt", False, "Where to write")
+@text_output_option("predictions.txt", False, "Output file")
 @click.option(
-    "--check", type=FILE, metavar="FILE", help="Say whether this submission would be accepted."
+    "--check", type=FILE, metavar="FILE", help="Check whether this submission would be accepted."
 )
 @overwrite_option
 @verbosity_options
@@ -35,10 +35,12 @@ def command(
 ) -> None:
     """Write the submission file of the ABAW EXPR challenge, or check one.
 
-    PREDICTIONS are tables (csv, parquet) or ABAW text files of all test videos; files, folders or
+    PREDICTIONS are tables (csv, parquet) or ABAW text files of all test videos: files, folders or
     globs. Every row of the sample gets the prediction of its frame, or of the nearest frame that
-    has one. With --check nothing is written: the exit status is 0 if FILE has the rows of the
-    sample, in its order, each with a class from 0 to 7, and 1 if it has not.
+    has one.
+
+    With --check nothing is written. The exit status is 0 if FILE has the rows of the sample, in
+    the same order, each with a class from 0 to 7; otherwise it is 1.
 
     Example: abaw submit labels/ --template sample.txt -o predictions.txt
     """
@@ -64,7 +66,7 @@ def _check(submission: Path, sample: Path) -> None:
     if shown:
         write_line(f"{submission} would not be accepted")
         click.get_current_context().exit(1)
-    write_line(f"{submission} has all that {sample} asks for")
+    write_line(f"{submission} has every row of {sample} and would be accepted")
 
 
 def _write(
@@ -80,9 +82,9 @@ def _write(
     check_writable([output])
     done = submit_files(paths, sample, output, overwrite=overwrite)
     if not done.made:
-        say(f"abaw: {output} is there already, made of these predictions")
+        say(f"abaw: {output} is already made from these predictions; skipped")
     if not quiet:
         say(
             f"abaw: {output}: {done.rows:,} rows of {done.videos} videos; "
-            f"{done.borrowed:,} rows take the prediction of the nearest frame"
+            f"{done.borrowed:,} rows have the prediction of the nearest frame"
         )

@@ -1,4 +1,4 @@
-"""What came of each input: a table on stderr, or JSON on stdout."""
+"""Summaries of outputs: a table on stderr, or JSON on stdout."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,20 +15,20 @@ Columns = Mapping[str, Callable[[Any], object]]  # heading -> value of a summary
 
 
 class Summaries:
-    """Summaries of a command's outputs, in the order in which they come."""
+    """Summaries of a command's outputs, in the order of processing."""
 
     def __init__(self, what: str, columns: Columns) -> None:
-        """Prepare a table whose first column is headed by `what` inputs are."""
+        """Prepare a table whose first column has the heading `what`."""
         self.what, self.columns = what, columns
         self.rows: list[tuple[str, Path, Summary]] = []
 
     def add(self, name: str, output: Path, summary: "Summary") -> None:
-        """Add what came of one input."""
+        """Add the summary of one output."""
         self.rows.append((name, output, summary))
 
     @contextmanager
     def show_at_end(self, title: str, as_json: bool, quiet: bool) -> Iterator[None]:
-        """Show all that was added when the block ends, also if it ends early."""
+        """Show all summaries when the block ends, also if it ends with an error."""
         try:
             yield
         finally:
@@ -47,7 +47,7 @@ class Summaries:
         which = str(kept[0]) if len(kept) == 1 else f"{len(kept)} of {len(self.rows)} outputs"
         if kept:
             verb = "is" if len(kept) == 1 else "are"
-            say(f"abaw: {which} {verb} there already, made with these settings")
+            say(f"abaw: {which} {verb} already made with these settings; skipped")
 
 
 def _describe(name: str, output: Path, summary: "Summary") -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`abaw summarize`: the table that goes into a paper."""
+"""`abaw summarize`: summary statistics for a paper."""
 
 from pathlib import Path
 
@@ -12,27 +12,33 @@ from abawcli.cli.options import (
     overwrite_option,
     verbosity_options,
 )
+from abawcli.cli.participants import by_option, choose_groups, participants_option
 from abawcli.errors import UsageError
 
 
 @click.command(name="summarize")
 @inputs_argument
 @output_option
-@click.option(
-    "--by", metavar="FILE.csv:COLUMN,...",
-    help="Compare groups: columns of a participants file, whose first column names the videos.",
-)  # fmt: skip
+@participants_option
+@by_option
 @click.option(
     "--all-frames", is_flag=True,
-    help="Shares of all labelled frames, also of those labelled from audio or neighbours.",
+    help="Compute shares over all labelled frames, also those labelled from audio or neighbours.",
 )  # fmt: skip
-@click.option("--transitions", is_flag=True, help="Also count which label follows which.")
-@click.option("--long", is_flag=True, help="A row a measure, for R, instead of a row a subject.")
+@click.option(
+    "--transitions", is_flag=True, help="Also count transitions from one label to the next."
+)
+@click.option(
+    "--long",
+    is_flag=True,
+    help="Long format, for R: one row per measure instead of one row per subject.",
+)
 @overwrite_option
 @verbosity_options
 def command(
     inputs: tuple[str, ...],
     output: Path,
+    participants: Path | None,
     by: str | None,
     all_frames: bool,
     transitions: bool,
@@ -40,19 +46,18 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Summarize prediction tables: a row for each subject of each video.
+    """Summarize prediction tables: one row for each subject of each video.
 
-    It has the duration, the share of time with a face, and for each class the share of the labelled
-    time, the number of segments, their mean and longest duration, and the mean probability. Shares
-    are of frames with a face. Beside summary.csv stands summary.json, which explains the columns;
-    with --by also summary.groups.csv, with n, mean and standard deviation of each group; with
-    --transitions also summary.transitions.csv.
+    A row has the duration, the share of time with a face, and for each class the share of the
+    labelled time, the number of segments, their mean and longest duration, and the mean
+    probability. Shares are over frames with a face. summary.json, beside summary.csv, explains the
+    columns. --by adds summary.groups.csv with n, mean and standard deviation of each group;
+    --transitions adds summary.transitions.csv.
 
-    Example: abaw summarize out/ -o summary.csv --by participants.csv:condition
+    Example: abaw summarize out/ -o summary.csv --participants people.csv --by condition
     """
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart, check_writable
-    from abawcli.formats.participants import Groups
     from abawcli.formats.tables import TABLE_SUFFIXES
     from abawcli.stages.summarize import name_companions, summarize_files
     from abawcli.summary import SummarySettings
@@ -60,12 +65,9 @@ def command(
     if output.suffix.lower() != ".csv":
         raise UsageError(f"{output} must end in .csv")
     tables = list(expand_inputs(inputs, TABLE_SUFFIXES))
-    groups = None
-    if by is not None:
-        file, colon, columns = by.rpartition(":")
-        if not colon or not all(columns.split(",")):
-            raise UsageError(f"--by {by} must be FILE.csv:COLUMN, or FILE.csv:COLUMN,COLUMN")
-        groups = Groups(Path(file), tuple(columns.split(",")))
+    if participants and by is None:
+        raise UsageError("--participants needs --by, the columns to compare groups by")
+    groups = choose_groups(participants, by)
     outputs = [output, *name_companions(output).values()]
     check_apart(outputs, [*tables, *([groups.file] if groups else [])])
     check_writable(outputs)

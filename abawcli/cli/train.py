@@ -1,4 +1,4 @@
-"""`abaw train`: the group of what can be trained: face encoders, voice encoders, heads."""
+"""`abaw train`: the group of the training commands: face, voice, head."""
 
 import click
 
@@ -8,12 +8,13 @@ from abawcli.cli.train_face import command as face
 from abawcli.cli.train_head import command as head
 from abawcli.cli.train_voice import command as voice
 
-RENAMED = {"--audio": "--recordings", "--labels": "--targets"}  # options of `train encoder`
+# Old option of `train encoder` -> its name in `train face` or `train voice`.
+RENAMED = {"--audio": "--recordings", "--labels": "--targets"}
 
 
 @click.group(name="train", cls=HintingGroup)
 def command() -> None:
-    """Train on your own data."""
+    """Train a face encoder, a voice encoder or a fusion head on your own data."""
 
 
 @command.command(
@@ -25,9 +26,9 @@ def command() -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def encoder(ctx: click.Context, arguments: tuple[str, ...]) -> None:
-    """Run `train face` or `train voice`: their common name until version 0.3."""
+    """Run `train face` or `train voice` under their common old name, until version 0.3."""
     target = voice if "--audio" in arguments else face
-    say(f"abaw: note: `train encoder` is called `train {target.name}` now")
+    say(f"abaw: note: `train encoder` is now called `train {target.name}`")
     renamed = [RENAMED.get(argument, argument) for argument in arguments]
     with target.make_context(str(target.name), renamed, parent=ctx.parent) as inner:
         target.invoke(inner)

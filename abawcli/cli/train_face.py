@@ -1,4 +1,4 @@
-"""`abaw train face`: encoders of face images."""
+"""`abaw train face`: face encoders."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -32,22 +32,24 @@ PUBLISHED, COMPACT = EncoderTraining(), default_training(COMPACT_FACE)
 AUGMENTATIONS = {field.name for field in fields(ImageAugmentation)}
 
 
-def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command], Command]:
-    """Make an option of a field of `EncoderTraining` or of its `augmentation`."""
+def _tunable(
+    flag: str, field: str, kind: Any, text: str, old: str | None = None
+) -> Callable[[Command], Command]:
+    """Make an option that sets a field of `EncoderTraining` or of its `augmentation`."""
     published, compact = (
         getattr(config.augmentation if field in AUGMENTATIONS else config, field)
         for config in (PUBLISHED, COMPACT)
     )
-    return tunable(flag, field, kind, text, {"": published, COMPACT_FACE: compact})
+    return tunable(flag, field, kind, text, {"": published, COMPACT_FACE: compact}, old)
 
 
 def _read_config(backbone: str, tuned: dict[str, Any], augment: bool) -> EncoderTraining:
-    """Return the settings with what was given on the command line."""
+    """Return the settings with the values of the command line."""
     config = default_training(backbone)
     given = {k: v for k, v in tuned.items() if v is not None}
     changes = {k: given.pop(k) for k in AUGMENTATIONS & given.keys()}
     if changes and not augment:
-        raise UsageError("--no-augment goes with no option of a single augmentation")
+        raise UsageError("--no-augment excludes the options of single augmentations")
     augmentation = replace(config.augmentation, **changes) if augment else NO_IMAGE_AUGMENTATION
     return replace(config, augmentation=augmentation, **given)
 
@@ -60,43 +62,78 @@ def _read_config(backbone: str, tuned: dict[str, Any], augment: bool) -> Encoder
 @run_option
 @click.option(
     "--backbone", default=COMPACT_FACE, show_default=True,
-    help="compact-face, or a DINOv2, BEiT or ViT by hub name or folder.",
+    help="Backbone to start from: compact-face, or a DINOv2, BEiT or ViT by hub name or folder.",
 )  # fmt: skip
 @click.option(
     "--targets", type=click.Choice(["soft", "hard"]), default="soft", show_default=True,
-    help="Learn the distribution of the votes where there are votes, or the label alone.",
+    help="soft: train on the distribution of the annotators' votes. hard: train on the label.",
 )  # fmt: skip
-@click.option("--moe/--no-moe", default=True, show_default=True, help="Mixture-of-experts head.")
+@click.option(
+    "--moe/--no-moe",
+    default=True,
+    show_default=True,
+    help="Train with a mixture-of-experts head beside the linear classifier.",
+)
 @click.option(
     "--augment/--no-augment", default=True, show_default=True,
-    help="All of the random changes below, or none.",
+    help="Augment images as the options below say, or not at all.",
 )  # fmt: skip
-@_tunable("--epochs", "epochs", click.IntRange(min=1), "Passes over the images.")
-@_tunable("--batch-size", "batch_size", click.IntRange(min=2), "Images per step and process.")
-@_tunable("--backbone-lr", "backbone_lr", RATE, "Learning rate of the deepest block.")
+@_tunable("--epochs", "epochs", click.IntRange(min=1), "Passes over the training images.")
+@_tunable("--batch-size", "batch_size", click.IntRange(min=2), "Images per batch and process.")
+@_tunable("--backbone-lr", "backbone_lr", RATE, "Learning rate of the last block.")
 @_tunable("--head-lr", "head_lr", RATE, "Learning rate of the heads.")
-@_tunable("--layer-decay", "layer_decay", SHARE, "Rate of a block / rate of the next deeper.")
-@_tunable("--frozen-blocks", "frozen_blocks", click.IntRange(min=0), "First blocks not trained.")
-@_tunable("--weight-decay", "weight_decay", RATE, "AdamW's, not on biases and norms.")
-@_tunable("--clip-norm", "clip_norm", RATE, "Largest gradient norm.")
-@_tunable("--mixup", "mixup_alpha", RATE, "Beta parameter of mixup; 0: none.")
-@_tunable("--label-smoothing", "label_smoothing", SHARE, "Share given to all classes.")
-@_tunable("--class-weights", "class_weight_power", SHARE, "Power of inverse frequency; 0: none.")
-@_tunable("--warmup-steps", "warmup_steps", click.IntRange(min=0), "Steps of rising rates.")
-@_tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA of the "
-          "weights that is kept; 0: the last weights.")  # fmt: skip
-@_tunable("--crop-area", "crop_scale", (SHARE, SHARE), "Share of the area a random crop has.")
-@_tunable("--rotate", "rotate_degrees", click.FloatRange(0, 180), "Largest random rotation.")
-@_tunable("--flip", "flip_p", SHARE, "Share of images mirrored.")
-@_tunable("--jitter", "jitter_p", SHARE, "Share of images with changed colours.")
-@_tunable("--grey", "grey_p", SHARE, "Share of images made grey.")
-@_tunable("--blur", "blur_p", SHARE, "Share of images blurred.")
-@_tunable("--padaug", "padaug_p", SHARE, "Share of images given a black border.")
-@_tunable("--erase", "erase_p", SHARE, "Share of images with a patch erased.")
-@_tunable("--seed", "seed", click.IntRange(min=0), "Seed of all randomness.")
+@_tunable(
+    "--layer-decay",
+    "layer_decay",
+    SHARE,
+    "Learning rate of a block, as a factor of that of the next block.",
+)
+@_tunable(
+    "--frozen-blocks",
+    "frozen_blocks",
+    click.IntRange(min=0),
+    "Number of first blocks that are not trained.",
+)
+@_tunable(
+    "--weight-decay", "weight_decay", RATE, "Weight decay of AdamW; none on biases and norms."
+)
+@_tunable("--clip-norm", "clip_norm", RATE, "Maximum norm of the gradient.")
+@_tunable("--mixup", "mixup_alpha", RATE, "Parameter of mixup's Beta distribution; 0: no mixup.")
+@_tunable(
+    "--label-smoothing",
+    "label_smoothing",
+    SHARE,
+    "Share of the target that is spread over all classes.",
+)
+@_tunable(
+    "--class-weights",
+    "class_weight_power",
+    SHARE,
+    "Power of the inverse class frequency; 0: no weights.",
+)
+@_tunable(
+    "--warmup-steps", "warmup_steps", click.IntRange(min=0), "Optimizer steps of linear warm-up."
+)
+@_tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA of "
+          "the weights; 0: no EMA.")  # fmt: skip
+@_tunable(
+    "--crop-area",
+    "crop_scale",
+    (SHARE, SHARE),
+    "Smallest and largest area of a random crop, as shares of the image.",
+)
+@_tunable("--max-rotation", "rotate_degrees", click.FloatRange(0, 180), "Largest angle of random "
+          "rotation, in degrees.", "--rotate")  # fmt: skip
+@_tunable("--flip", "flip_p", SHARE, "Share of images that are mirrored.")
+@_tunable("--jitter", "jitter_p", SHARE, "Share of images whose colours are jittered.")
+@_tunable("--grey", "grey_p", SHARE, "Share of images that are made grey.")
+@_tunable("--blur", "blur_p", SHARE, "Share of images that are blurred.")
+@_tunable("--padaug", "padaug_p", SHARE, "Share of images that get a black border (PadAug).")
+@_tunable("--erase", "erase_p", SHARE, "Share of images from which a patch is erased.")
+@_tunable("--seed", "seed", click.IntRange(min=0), "Seed of the random numbers.")
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default=PUBLISHED.precision, show_default=True,
-    help="Number format; auto: bfloat16 where the device has it.",
+    help="Number format; auto: bfloat16 if the device supports it.",
 )  # fmt: skip
 @device_option
 @overwrite_option
@@ -117,8 +154,8 @@ def command(
 ) -> None:
     """Train a face encoder on labelled images: Stage I of arXiv 2603.12221.
 
-    Several GPUs: `accelerate launch -m abawcli train face`. Started again after an interruption,
-    it goes on with the next epoch and ends with the same weights.
+    For several GPUs, run `accelerate launch -m abawcli train face`. The same command resumes an
+    interrupted run at the next epoch and gives the same weights.
 
     Example: abaw train face --images faces/ --manifest faces.csv -o run/
     """

@@ -14,6 +14,7 @@ from abawcli.cli.options import (
     choose_smoothing,
     complete_files,
     device_option,
+    labels_option,
     overwrite_option,
     verbosity_options,
     window_option,
@@ -22,13 +23,13 @@ from abawcli.cli.train_options import RATE, SHARE, print_best, run_option, tunab
 from abawcli.config import HEAD_NAMES, DualBranchHead, HeadTraining, default_head_training
 
 DUAL_NAME = "dual-branch"
-# Options of the dual branch's own shape, and the fields of `DualBranchHead` that they set.
+# Options of the dual-branch network -> the fields of `DualBranchHead` that they set.
 BRANCH_SHAPE = {
     "--hidden": "hidden",
     "--layers": "layers",
     "--dropout": "dropout",
     "--attention-window": "window_frames",
-    "--stride": "stride_frames",
+    "--attention-stride": "stride_frames",
 }
 PUBLISHED, DUAL_BRANCH = HeadTraining(), default_head_training(DUAL_NAME)
 FEATURES = frozenset([".safetensors"])
@@ -37,69 +38,66 @@ ANNOTATIONS = frozenset([".txt", ".csv", ".parquet"])
 features_argument = click.argument(
     "features", nargs=-1, required=True, metavar="FEATURES...", shell_complete=complete_files
 )
-labels_option = click.option(
-    "--labels",
-    required=True,
-    metavar="DIR",
-    shell_complete=complete_files,
-    help="Annotations, named like the videos: ABAW text files, or tables of frames or of "
-    "intervals.",
-)
 
 
-def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command], Command]:
-    """Make an option of a field of `HeadTraining`; the default depends on the head."""
+def _tunable(
+    flag: str, field: str, kind: Any, text: str, old: str | None = None
+) -> Callable[[Command], Command]:
+    """Make an option that sets a field of `HeadTraining`; the default depends on the head."""
     defaults = {"": getattr(PUBLISHED, field), DUAL_NAME: getattr(DUAL_BRANCH, field)}
-    return tunable(flag, field, kind, text, defaults)
+    return tunable(flag, field, kind, text, defaults, old)
 
 
 def _branch_options() -> list[Callable[[Command], Command]]:
-    """Return the options of the dual branch's own shape."""
+    """Return the options of the dual-branch network."""
     count = click.IntRange(min=1)
     kinds = {
-        "--hidden": (count, "Width"),
-        "--layers": (count, "Layers"),
-        "--dropout": (click.FloatRange(0, 1, max_open=True), "Dropout"),
-        "--attention-window": (count, "Frames that attend to each other in a window"),
-        "--stride": (count, "Frames from one window to the next"),
+        "--hidden": (count, "Width of the Transformers"),
+        "--layers": (count, "Layers of each Transformer"),
+        "--dropout": (click.FloatRange(0, 1, max_open=True), "Dropout rate"),
+        "--attention-window": (count, "Window of self-attention, in frames"),
+        "--attention-stride": (count, "Frames from one attention window to the next"),
     }
     return [
         tunable(
-            flag, BRANCH_SHAPE[flag], kind, f"{what}; of {DUAL_NAME} only.",
+            flag, BRANCH_SHAPE[flag], kind, f"{what}; only for {DUAL_NAME}.",
             {"": getattr(DualBranchHead(), BRANCH_SHAPE[flag])},
+            "--stride" if flag == "--attention-stride" else None,
         )
         for flag, (kind, what) in kinds.items()
     ]  # fmt: skip
 
 
 def training_options(command: Command) -> Command:
-    """Add what every head's training can be told; the command receives the fields' names."""
+    """Add the options of head training; the command receives them by the names of the fields."""
     options: list[Callable[[Command], Command]] = [
         _tunable("--epochs", "epochs", click.IntRange(min=1), "Passes over the annotated frames."),
-        _tunable("--batch-size", "batch_frames", click.IntRange(min=1), "Frames a step."),
-        _tunable("--lr", "lr", RATE, "AdamW's highest learning rate."),
-        _tunable("--last-lr", "last_lr", RATE, "And of the last step; a cosine leads there."),
-        _tunable("--warmup", "warmup", SHARE, "Share of the steps in which the rate rises from 0."),
-        _tunable("--weight-decay", "weight_decay", RATE, "AdamW's."),
+        _tunable("--batch-size", "batch_frames", click.IntRange(min=1), "Frames per batch."),
+        _tunable("--lr", "lr", RATE, "Highest learning rate of AdamW."),
+        _tunable("--last-lr", "last_lr", RATE, "Learning rate at the end of the cosine schedule."),
+        _tunable("--warmup", "warmup", SHARE, "Share of the steps that are linear warm-up."),
+        _tunable("--weight-decay", "weight_decay", RATE, "Weight decay of AdamW."),
         click.option(
             "--class-weights", "class_weight_power", type=SHARE,
-            help="Power of inverse frequency; 0: none.  [default: "
+            help="Power of the inverse class frequency; 0: no weights.  [default: "
             f"{PUBLISHED.class_weight_power:g}; {DUAL_NAME} by effective number of samples]",
         ),
-        _tunable("--focal", "focal_gamma", RATE, "Focal loss's gamma; 0: cross-entropy."),
+        _tunable("--focal", "focal_gamma", RATE, "Gamma of the focal loss; 0: cross-entropy."),
         _tunable(
             "--modality-dropout", "modality_dropout", SHARE,
-            "Share of samples that lose one of their two modalities.",
+            "Share of samples from which one of two modalities is removed.",
         ),
-        _tunable("--audio-swap", "audio_swap", SHARE, "Share of samples that get another's audio."),
-        click.option("--sound-swap", type=SHARE, hidden=True),  # its name until version 0.2
+        _tunable(
+            "--audio-swap", "audio_swap", SHARE,
+            "Share of samples that get the audio of another sample.", "--sound-swap",
+        ),
         _tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA "
-                 "of the weights that is kept; 0: the last weights."),
+                 "of the weights; 0: no EMA."),
         window_option(
             f"{PUBLISHED.smoothing.window_frames}; {DUAL_NAME} {DUAL_BRANCH.smoothing.window_s}s"
         ),
         *_branch_options(),
-        _tunable("--seed", "seed", click.IntRange(min=0), "Seed of all randomness."),
+        _tunable("--seed", "seed", click.IntRange(min=0), "Seed of the random numbers."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -107,11 +105,9 @@ def training_options(command: Command) -> Command:
 
 
 def read_training(head: str, window: Window | None, tuned: dict[str, Any]) -> HeadTraining:
-    """Return a head's settings with what was given on the command line."""
+    """Return the settings of a head with the values of the command line."""
     config = default_head_training(head)
     given = {k: v for k, v in tuned.items() if v is not None}
-    if "sound_swap" in given:
-        given["audio_swap"] = given.pop("sound_swap")
     shape = {field: given.pop(field) for field in BRANCH_SHAPE.values() if field in given}
     if head == DUAL_NAME:
         given["network"] = replace(config.network, **shape)
@@ -122,28 +118,31 @@ def read_training(head: str, window: Window | None, tuned: dict[str, Any]) -> He
 
 
 def check_shape(heads: Iterable[str], tuned: dict[str, Any]) -> None:
-    """Refuse the dual branch's own options for other heads only."""
+    """Refuse options of the dual-branch network if only other heads are trained."""
     for flag, field in BRANCH_SHAPE.items():
         if tuned[field] is not None and DUAL_NAME not in heads:
-            raise click.UsageError(f"{flag} is of --head {DUAL_NAME} only")
+            raise click.UsageError(f"{flag} is only for --head {DUAL_NAME}")
 
 
 @click.command(name="head")
 @features_argument
-@labels_option
+@labels_option(required=True)
 @run_option
 @click.option(
     "--head", type=click.Choice(HEAD_NAMES), default=HEAD_NAMES[0], show_default=True,
-    help="Gated fusion; what it is compared with: one modality, or both without a gate; or the "
-    "dual-branch Transformer over windows of frames.",
+    help="gated: gated fusion. visual, audio: one modality. concat: both without a gate. "
+    "dual-branch: Transformer over windows of frames.",
 )  # fmt: skip
 @click.option(
     "--valid-features", multiple=True, metavar="FEATURES",
-    help="Features to choose the best epoch by.  "
+    help="Features of the videos that choose the best epoch.  "
     f"[default: one of {PUBLISHED.folds} folds of the videos, held out]",
 )  # fmt: skip
 @click.option(
-    "--valid-labels", metavar="DIR", shell_complete=complete_files, help="Their annotations."
+    "--valid-labels",
+    metavar="DIR",
+    shell_complete=complete_files,
+    help="Annotations of these videos.",
 )
 @training_options
 @device_option
@@ -164,11 +163,12 @@ def command(
 ) -> None:
     """Train a fusion head on features and annotations.
 
-    Gated fusion is Stage II of arXiv 2603.12221, dual-branch is of arXiv 2603.08034.
+    Gated fusion is Stage II of arXiv 2603.12221; dual-branch is the system of arXiv 2603.08034.
 
-    FEATURES are files of `abaw extract`, or folders of them. Annotations and features are
-    matched by name; what has no partner is left out. Started again after an interruption, it
-    goes on with the next epoch and ends with the same weights.
+    FEATURES are files of `abaw extract`, or folders of them. Features and annotations are matched
+    by name; those without a match are left out. --window is the smoothing that the head's file
+    records for `abaw predict`. The same command resumes an interrupted run at the next epoch and
+    gives the same weights.
 
     Example: abaw train head features/ --labels annotations/ -o run/
     """

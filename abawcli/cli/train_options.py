@@ -1,4 +1,4 @@
-"""What the commands of `abaw train` share: options of a configuration's fields, the result."""
+"""Options that the commands of `abaw train` share, and the table of their result."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from abawcli.cli.console import print_table
-from abawcli.cli.options import Command
+from abawcli.cli.options import Command, RenamedOption
 from abawcli.cli.outputs import refuse_stdout
 from abawcli.models.metadata import EpochResult
 
@@ -16,8 +16,9 @@ RATE = click.FloatRange(min=0)
 SHARE = click.FloatRange(0, 1)
 
 manifest_option = click.option(
-    "--manifest", type=click.Path(path_type=Path), required=True, help="csv: file, label, split "
-    "(train, valid); of images also votes v_<expression>; of recordings speaker and corpus.",
+    "--manifest", type=click.Path(path_type=Path), required=True,
+    help="csv with the columns file, label and split (train, valid); for images also votes "
+    "v_<expression>, for recordings also speaker and corpus.",
 )  # fmt: skip
 run_option = click.option(
     "-o",
@@ -30,31 +31,37 @@ run_option = click.option(
 
 
 def show_value(value: Any) -> str:
-    """Return a default as it is written on the command line."""
+    """Return a default in the form of the command line."""
     return " ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value:g}"
 
 
 def tunable(
-    flag: str, field: str, kind: Any, text: str, defaults: dict[str, Any]
+    flag: str,
+    field: str,
+    kind: Any,
+    text: str,
+    defaults: dict[str, Any],
+    old: str | None = None,
 ) -> Callable[[Command], Command]:
-    """Make an option of a configuration's field that is None where it is not given.
+    """Make an option that sets a field of a configuration; it is None if it is not given.
 
-    `defaults` are the values that it stands for, by the name of what they are for; the first one
-    has no name.
+    `defaults` are the field's default values by the backbone or head that they apply to; the first
+    has no name. `old` is the flag's name before version 0.2, which is still read.
     """
     (_, first), *others = defaults.items()
     shown = show_value(first)
     shown += "".join(f"; {name} {show_value(other)}" for name, other in others if other != first)
-    return click.option(flag, field, type=kind, help=f"{text}  [default: {shown}]")
+    renamed: dict[str, Any] = {"cls": RenamedOption, "old": old} if old else {}
+    return click.option(flag, field, type=kind, help=f"{text}  [default: {shown}]", **renamed)
 
 
 def is_silent() -> bool:
-    """Tell whether this is one of several processes, of which the first one reports."""
+    """Tell whether this is a process of distributed training other than the first."""
     return os.environ.get("RANK", "0") != "0"
 
 
 def print_best(history: Sequence[EpochResult], checkpoint: Path) -> None:
-    """Print the figures of the best epoch to stderr."""
+    """Print the scores of the best epoch to stderr."""
     validated = [(result.epoch, result.validation) for result in history if result.validation]
     epoch, best = max(validated, key=lambda pair: pair[1].macro_f1)
     corpora = best.corpora or {}

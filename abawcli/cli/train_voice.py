@@ -1,4 +1,4 @@
-"""`abaw train voice`: encoders of speech."""
+"""`abaw train voice`: voice encoders."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +23,7 @@ DEFAULT = VoiceTraining()
 
 
 def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command], Command]:
-    """Make an option of a field of `VoiceTraining`."""
+    """Make an option that sets a field of `VoiceTraining`."""
     return tunable(flag, field, kind, text, {"": getattr(DEFAULT, field)})
 
 
@@ -34,23 +34,32 @@ def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command],
 @manifest_option
 @run_option
 @click.option(
-    "--augment/--no-augment", default=True, show_default=True, help="Random changes of the audio."
+    "--augment/--no-augment", default=True, show_default=True, help="Augment recordings, or not."
 )
-@_tunable("--epochs", "epochs", click.IntRange(min=1), "Epochs.")
-@_tunable("--epoch-batches", "epoch_batches", click.IntRange(min=1), "Steps of an epoch.")
-@_tunable("--batch-size", "batch_size", click.IntRange(min=2), "Recordings per step.")
-@_tunable("--backbone-lr", "backbone_lr", RATE, "Learning rate.")
-@_tunable("--weight-decay", "weight_decay", RATE, "AdamW's, not on biases and norms.")
-@_tunable("--clip-norm", "clip_norm", RATE, "Largest gradient norm.")
-@_tunable("--mixup", "mixup_alpha", RATE, "Beta parameter of mixup; 0: none.")
-@_tunable("--label-smoothing", "label_smoothing", SHARE, "Share given to all classes.")
-@_tunable("--warmup-steps", "warmup_steps", click.IntRange(min=0), "Steps of rising rates.")
-@_tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA of the "
-          "weights that is kept; 0: the last weights.")  # fmt: skip
-@_tunable("--seed", "seed", click.IntRange(min=0), "Seed of all randomness.")
+@_tunable("--epochs", "epochs", click.IntRange(min=1), "Number of epochs.")
+@_tunable("--epoch-batches", "epoch_batches", click.IntRange(min=1), "Batches per epoch.")
+@_tunable("--batch-size", "batch_size", click.IntRange(min=2), "Recordings per batch.")
+@_tunable("--backbone-lr", "backbone_lr", RATE, "Learning rate of the encoder.")
+@_tunable(
+    "--weight-decay", "weight_decay", RATE, "Weight decay of AdamW; none on biases and norms."
+)
+@_tunable("--clip-norm", "clip_norm", RATE, "Maximum norm of the gradient.")
+@_tunable("--mixup", "mixup_alpha", RATE, "Parameter of mixup's Beta distribution; 0: no mixup.")
+@_tunable(
+    "--label-smoothing",
+    "label_smoothing",
+    SHARE,
+    "Share of the target that is spread over all classes.",
+)
+@_tunable(
+    "--warmup-steps", "warmup_steps", click.IntRange(min=0), "Optimizer steps of linear warm-up."
+)
+@_tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA of "
+          "the weights; 0: no EMA.")  # fmt: skip
+@_tunable("--seed", "seed", click.IntRange(min=0), "Seed of the random numbers.")
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default=DEFAULT.precision, show_default=True,
-    help="Number format; auto: bfloat16 where the device has it.",
+    help="Number format; auto: bfloat16 if the device supports it.",
 )  # fmt: skip
 @device_option
 @overwrite_option
@@ -66,10 +75,9 @@ def command(
     quiet: bool,
     **tuned: Any,
 ) -> None:
-    """Train a voice encoder on speech with one label a recording.
+    """Train a voice encoder on recordings of speech with one label per recording.
 
-    Started again after an interruption, it goes on with the next epoch and ends with the same
-    weights.
+    The same command resumes an interrupted run at the next epoch and gives the same weights.
 
     Example: abaw train voice --recordings voices/ --manifest voices.csv -o run/
     """
