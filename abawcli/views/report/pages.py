@@ -59,6 +59,7 @@ class Page:
     videos: list[Video]  # with a section each
     inputs: list[Path]
     index: bool  # with a table of all videos
+    home: str  # where that table is, as seen from here; nowhere if there is none
     links: dict[str, str]  # video -> where its section is, as seen from here
 
 
@@ -120,13 +121,15 @@ def list_pages(study: Study, output: Path, tables: Sequence[Path]) -> list[Page]
     videos = study.videos
     if not is_folder_name(output, PAGE_SUFFIXES, 1):
         links = {video.name: f"#video-{k}" for k, video in enumerate(videos, 1)}
-        return [Page(output, videos, list(tables), len(videos) > 1, links)]
-    names = {video.name: f"{PAGES_FOLDER}/{name_page(video.name)}" for video in videos}
-    links = {video: quote(name) for video, name in names.items()}
-    pages = [Page(output / INDEX_NAME, [], list(tables), True, links)]
-    beside = {video: quote(Path(name).name) for video, name in names.items()}
-    return pages + [
-        Page(output / names[video.name], [video], video.tables, False, beside) for video in videos
+        several = len(videos) > 1
+        return [Page(output, videos, list(tables), several, "#index" if several else "", links)]
+    names = {video.name: name_page(video.name) for video in videos}
+    below = {video: f"{PAGES_FOLDER}/{quote(name)}" for video, name in names.items()}
+    beside = {video: quote(name) for video, name in names.items()}
+    home, folder = f"../{INDEX_NAME}", output / PAGES_FOLDER
+    return [Page(output / INDEX_NAME, [], list(tables), True, "", below)] + [
+        Page(folder / names[video.name], [video], video.tables, False, home, beside)
+        for video in videos
     ]
 
 
@@ -182,6 +185,14 @@ def _cut(
         return None
 
 
+def _list_neighbours(video: str, links: Mapping[str, str]) -> dict[str, str]:
+    """Return the links from one video to the one before and the one after."""
+    names = list(links)
+    k = names.index(video)
+    before = {f"Before: {name}": links[name] for name in names[max(k - 1, 0) : k]}
+    return before | {f"Next: {name}": links[name] for name in names[k + 1 : k + 2]}
+
+
 def _render_page(
     page: Page,
     study: Study,
@@ -198,7 +209,8 @@ def _render_page(
         if recording and cut:
             place = recording.path
             link = embed_file(place) if settings.embed else link_file(place, page.path)
-        sections.append(describe_video(video, recording, cut, link, settings.segmentation))
+        described = describe_video(video, recording, cut, link, settings.segmentation)
+        sections.append(described | {"links": _list_neighbours(video.name, page.links)})
     package = files(__package__)
     script = package.joinpath("script.js").read_text(encoding="utf-8")
     shown = page.videos or study.videos
@@ -214,7 +226,7 @@ def _render_page(
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         index=describe_index(study, page.links, max_groups) if page.index else None,
-        home="" if page.index or page.path.parent.name != PAGES_FOLDER else f"../{INDEX_NAME}",
+        home=page.home,
         sections=sections,
         colours=COLOURS,
         source_colours=SOURCE_COLOURS,

@@ -48,8 +48,7 @@ const compareText = new Intl.Collator(undefined, { numeric: true }).compare;
 const compare = (a, b) => (Number.isNaN(a - b) ? compareText(a, b) : a - b);
 
 function sortTable(head) {
-  const table = head.closest("table");
-  const down = head.getAttribute("aria-sort") === "ascending";
+  const table = head.closest("table"), down = head.getAttribute("aria-sort") === "ascending";
   const read = (row) => row.cells[head.cellIndex].dataset.value;
   const rows = [...table.tBodies[0].rows].sort((one, other) => {
     const [a, b] = [read(one), read(other)];
@@ -105,27 +104,28 @@ function drawGroups(section, data, by) {
     body.append(row);
   }
   table.replaceChildren(table.caption, top, body);
-  find("#group-plots", section).replaceChildren(...CLASSES.map((name, k) => drawClass(name, k, groups)));
+  const most = [0.1, 0.25, 0.5].find((end) => data.every((row) => row.shares.every((share) => share <= end))) ?? 1;
+  find("#group-plots", section).replaceChildren(...CLASSES.map((name, k) => drawClass(name, k, groups, most)));
 }
 
-function drawClass(name, k, groups) {
-  const left = 84, width = 250, step = 24, height = groups.length * step + 22;
-  const x = (share) => left + share * (width - left - 24);
+function drawClass(name, k, groups, most) {
+  const left = 110, width = 280, step = 24, height = groups.length * step + 22;
+  const x = (share) => left + share / most * (width - left - 24);
   const title = `Share of ${name}; the table below has the numbers`;
   const svg = make("svg", null, { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title });
-  for (const share of [0, 0.5, 1]) {
+  for (const share of [0, most / 2, most]) {
     svg.append(make("line", null, { class: "axis", x1: x(share), x2: x(share), y1: 0, y2: height - 18 }));
     svg.append(make("text", `${100 * share} %`, { x: x(share), y: height - 5, "text-anchor": "middle" }));
   }
   groups.forEach(([key, rows], g) => {
     const { values, n, mean, sd } = measure(rows, k), y = g * step + step / 2;
-    const short = key.length > 9 ? `${key.slice(0, 8)}…` : key;
-    svg.append(make("text", `${short} (${n})`, { x: left - 6, y: y + 4, "text-anchor": "end" }));
+    const called = `${key.length > 12 ? `${key.slice(0, 11)}…` : key} (${n})`;
+    svg.append(make("text", called, { x: left - 6, y: y + 4, "text-anchor": "end" }));
     const line = (kind, x1, x2, reach, thick) => svg.append(make("line", null,
       { class: kind, x1: x(x1), x2: x(x2), y1: y - reach, y2: y + reach, "stroke-width": thick }));
     values.forEach((value, i) => svg.append(make("circle", null,
       { cx: x(value), cy: y + ((i * 7) % 11) - 5, r: 2.5, fill: COLOURS[k], class: "dot" })));
-    if (n > 1) line("spread", clamp(mean - sd, 0, 1), clamp(mean + sd, 0, 1), 0, 1.5);
+    if (n > 1) line("spread", clamp(mean - sd, 0, 1), clamp(mean + sd, 0, most), 0, 1.5);
     if (n) line("mean", mean, mean, 9, 3);
   });
   const figure = make("figure", null), caption = make("figcaption", ` ${name}`);

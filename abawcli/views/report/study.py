@@ -19,6 +19,7 @@ from abawcli.formats.tables import read_each_table
 from abawcli.labels import IGNORE
 from abawcli.metrics import Score, score_labels
 from abawcli.segments import segment_table
+from abawcli.sources import SOURCES
 from abawcli.summary import KEYS, summarize_table
 from abawcli.views.timeline import Track, find_spans, split_tracks
 
@@ -182,8 +183,8 @@ def _share_sources(track: Track) -> dict[str, float]:
     """Return the share of the time of each source that occurs; of rows where they last no time."""
     lasts = track.end_s - track.start_s  # (T,)
     weights = lasts if lasts.sum() > 0 else np.ones(len(lasts))
-    names = dict.fromkeys(track.source.tolist())
-    return {name: float(weights[track.source == name].sum() / weights.sum()) for name in names}
+    shares = {name: float(weights[track.source == name].sum() / weights.sum()) for name in SOURCES}
+    return {name: share for name, share in shares.items() if share > 0}
 
 
 def _find_gaps(track: Track) -> Gaps:
