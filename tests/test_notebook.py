@@ -28,4 +28,4 @@ def test_the_notebook_runs_and_shows_what_is_checked_in() -> None:
     assert list_outputs(again) == list_outputs(kept)
     assert any(list_outputs(kept))
     frames = [cell.outputs for cell in (kept.cells[3], again.cells[3])]
-    assert frames[0][0]["data"]["text/plain"] == frames[1][0]["data"]["text/plain"]
+    assert frames[0][-1]["data"] == frames[1][-1]["data"]
