@@ -30,6 +30,11 @@ def name_sources(seen: Mask, heard: Mask, known: Mask) -> Names:
     return np.where(known, own, NONE)
 
 
+def name_source(seen: bool, heard: bool, known: bool) -> str:
+    """Name what one row rests on, as `name_sources`."""
+    return str(name_sources(np.array(seen), np.array(heard), np.array(known)))
+
+
 def join_sources(parts: Sequence[Names], known: Mask) -> Names:
     """Name what means of several tables' rows rest on: each (N,), together.
 

@@ -300,10 +300,10 @@ def find_faces(video: Video, path: Path, detector: Detector) -> pd.DataFrame:
     """Look at some frames: for each person, what is drawn there and whether a face is found."""
     rows = []
     for frame in read_frames(path):
-        if frame.number % CHECK_EVERY:
+        if frame.frame % CHECK_EVERY:
             continue
         (faces,) = detector.detect([frame.rgb()])
-        k = frame.number - 1
+        k = frame.frame - 1
         for track in video.tracks.values():
             far = [
                 np.hypot(x + w / 2 - track.centre[k, 0], y + h / 2 - track.centre[k, 1])

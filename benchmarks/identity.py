@@ -31,7 +31,7 @@ FPS = 25
 class Shown:
     """A frame of a film that is not in a file."""
 
-    number: int
+    frame: int
     time_s: float
     picture: Image
 
@@ -61,9 +61,9 @@ def find_most(film: list[Image], cut: int, detector: Detector, identity: Identit
     frames = (Shown(k + 1, k / FPS, picture) for k, picture in enumerate(film))
     before: Counter[int] = Counter({-1: 0})
     after: Counter[int] = Counter({-1: 0})
-    for item in track_faces(frames, detector, identity=identity):
-        counts = before if item.frame.number <= cut else after
-        counts.update(face.subject for face in item.faces)
+    for _, found in track_faces(frames, detector, identity=identity):
+        counts = before if found.frame <= cut else after
+        counts.update(face.subject for face in found.faces)
     return [counts.most_common(1)[0][0] for counts in (before, after)]
 
 

@@ -102,7 +102,7 @@ def time_stages(predictor: Predictor, path: Path, limit: int = 200) -> Iterator[
     tracked = list(track_faces(iter(frames), predictor.extractor.detector))
     yield "detect and follow, a frame", (time.perf_counter() - start) / limit * 1e3
     how = encoder.preprocess
-    pairs = [(t.frame, face.box) for t in tracked for face in t.faces]
+    pairs = [(frame, face.box) for frame, found in tracked for face in found.faces]
     start = time.perf_counter()
     crops = [np.stack(crop_frame(f, box, how.crop_scales, how.resize)) for f, box in pairs]
     yield "crop one face", (time.perf_counter() - start) / len(pairs) * 1e3

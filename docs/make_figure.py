@@ -33,8 +33,8 @@ def main() -> None:
     )
     chosen = {int(k) for k in (np.arange(SHOWN) + 0.5) * len(table) / SHOWN}
     boxes = table[["x", "y", "w", "h"]].to_numpy()
-    frames = (f for f in read_frames(CLIP) if f.number - 1 in chosen)
-    faces = [crop_square(f.rgb(), boxes[f.number - 1], 1.3, 160) for f in frames]
+    frames = (f for f in read_frames(CLIP) if f.frame - 1 in chosen)
+    faces = [crop_square(f.rgb(), boxes[f.frame - 1], 1.3, 160) for f in frames]
     strip.imshow(np.concatenate(faces, axis=1))
     strip.axis("off")
     plot.stackplot(time_s, table[PROBABILITIES].to_numpy().T, colors=COLOURS, labels=CLASSES)

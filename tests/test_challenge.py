@@ -31,7 +31,7 @@ def cut_pictures(start: int, count: int) -> list[Image]:
     pictures = [
         np.ascontiguousarray(frame.rgb()[::2, ::2])
         for frame in read_frames(SAMPLES / "expressions.mp4")
-        if start <= frame.number < start + count
+        if start <= frame.frame < start + count
     ]
     assert len(pictures) == count
     return pictures

@@ -123,7 +123,7 @@ def test_faces_of_the_own_split_are_where_and_when_the_plan_says(composed) -> No
             plans = [pd.read_csv(out / "plan" / f"{name}.csv") for name in video.tracks]
             for frame in read_frames(out / "videos" / f"{video.name}.mp4"):
                 picture = cv2.cvtColor(frame.rgb(), cv2.COLOR_RGB2GRAY).astype(float)
-                rows = [plan.iloc[frame.number - 1] for plan in plans]
+                rows = [plan.iloc[frame.frame - 1] for plan in plans]
                 if not any(row["face"] for row in rows):
                     assert abs(picture - room).mean() < 8
                     seen["none"] += 1

@@ -54,7 +54,7 @@ class Still:
     """A picture as tracking sees it."""
 
     picture: np.ndarray
-    number: int = 1
+    frame: int = 1
     time_s: float = 0.0
 
     @property
@@ -72,7 +72,7 @@ def test_faces_that_fill_small_pictures_are_found_where_they_are(group: np.ndarr
     as_stored = sum(bool(faces) and faces[0].score >= 0.9 for faces in detector.detect(small))
     assert as_stored < len(people)
     for picture in small:
-        (tracked,) = track_faces([Still(picture)], detector)
+        ((_, tracked),) = track_faces([Still(picture)], detector)
         (face,) = tracked.faces
         x, y, w, h = face.box
         assert (x + w / 2, y + h / 2) == pytest.approx((24, 24), abs=4)

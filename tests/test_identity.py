@@ -57,17 +57,17 @@ def place_landmarks(x: float, y: float, side: float) -> np.ndarray:
 class Shown:
     """A frame of 320x180 with faces: x, side and colour of squares; surroundings all alike."""
 
-    number: int
+    frame: int
     faces: list[tuple[int, int, tuple[int, int, int]]]
     size: tuple[int, int] = (320, 180)
 
     @property
     def time_s(self) -> float:
-        return self.number / 25
+        return self.frame / 25
 
     def rgb(self, long_side: int | None = None) -> np.ndarray:
         image = np.full((180, 320, 3), GREY, np.uint8)
-        image[:2] = self.number  # as the detector sees it
+        image[:2] = self.frame  # as the detector sees it
         for x, side, colour in self.faces:
             image[40 : 40 + side, x : x + side] = colour
         if long_side is None:
@@ -81,7 +81,7 @@ class Squares:
     name, sha256, config = "squares", "", Detection(long_side=LONG_SIDE)
 
     def __init__(self, frames: Sequence[Shown]) -> None:
-        self.frames = {frame.number: frame.faces for frame in frames}
+        self.frames = {frame.frame: frame.faces for frame in frames}
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
         return [list(self._find(int(image[0, 0, 0]))) for image in images]
@@ -95,7 +95,7 @@ class Squares:
 
 def subjects(frames: Sequence[Shown], identity: Identity | None) -> list[list[int]]:
     tracked = track_faces(frames, Squares(frames), Tracking(), identity)
-    return [[face.subject for face in item.faces] for item in tracked]
+    return [[face.subject for face in found.faces] for _, found in tracked]
 
 
 def film(*parts: tuple[int, list[tuple[int, int, tuple[int, int, int]]]]) -> list[Shown]:
@@ -250,12 +250,12 @@ def place(portrait: np.ndarray, x: int = 80, side: int = 320) -> np.ndarray:
 
 @dataclass(eq=False)
 class Picture:
-    number: int
+    frame: int
     image: np.ndarray
 
     @property
     def time_s(self) -> float:
-        return self.number / 25
+        return self.frame / 25
 
     @property
     def size(self) -> tuple[int, int]:
@@ -276,7 +276,7 @@ def follow(detector: Detector, *parts: tuple[int, np.ndarray]) -> list[list[int]
     """Return who is in each part of a film, of which each picture is shown so many times."""
     images = [image for count, image in parts for _ in range(count)]
     frames = [Picture(k, image) for k, image in enumerate(images, 1)]
-    found = [[face.subject for face in item.faces] for item in track_faces(frames, detector)]
+    found = [[face.subject for face in item.faces] for _, item in track_faces(frames, detector)]
     ends = np.cumsum([count for count, _ in parts])
     return [
         sorted({who for frame in found[end - count : end] for who in frame})
@@ -362,7 +362,7 @@ def join(folder: Path, *names: str) -> list[list[int]]:
         parts.append([frame.rgb() for frame in islice(read_frames(folder / name), 20)])
     size = parts[0][0].shape[1::-1]
     frames = [Picture(k, cv2.resize(i, size)) for k, i in enumerate(chain(*parts), 1)]
-    found = [[face.subject for face in item.faces] for item in track_faces(frames, detector)]
+    found = [[face.subject for face in item.faces] for _, item in track_faces(frames, detector)]
     ends = np.cumsum([len(part) for part in parts])
     return [
         sorted({who for frame in found[end - len(part) : end] for who in frame})
@@ -391,7 +391,7 @@ def test_a_person_who_leaves_a_recording_and_returns_is_one(shared_data: Path) -
     clips = [islice(read_frames(shared_data / "videos" / name), 0, None, 3) for name in names]
     images = [frame.rgb(384) for frame in chain(*clips)]
     found = track_faces([Picture(k, image) for k, image in enumerate(images, 1)], detector)
-    people = [[face.subject for face in item.faces] for item in found]
+    people = [[face.subject for face in item.faces] for _, item in found]
     first = people.index([])  # he is away for 2.6 s of this film
     assert [0] in people[:first] and [0] in people[first + 60 :]
     assert people.count([0]) + people.count([]) == len(people)

@@ -54,7 +54,7 @@ def test_each_frame_comes_out_once_with_its_time(tmp_path, suffix, count):
     assert all(native.interlaced_frame for native in decode(path))
     assert not any(frame.native.interlaced_frame for frame in frames)
     assert [read_count(frame.rgb()) for frame in frames] == list(range(count))
-    assert [frame.number for frame in frames] == list(range(1, count + 1))
+    assert [frame.frame for frame in frames] == list(range(1, count + 1))
     times_s = [frame.time_s - frames[0].time_s for frame in frames]
     assert times_s == pytest.approx([k / 25 for k in range(count)], abs=0.001)
 

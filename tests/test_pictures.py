@@ -30,7 +30,7 @@ def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
 
 def read_one(path: Path, rotate: int = 0) -> np.ndarray:
     (frame,) = read_frames(path, rotate)
-    assert (frame.number, frame.time_s) == (1, 0.0)
+    assert (frame.frame, frame.time_s) == (1, 0.0)
     assert frame.rgb().shape[:2] == frame.size[::-1]
     return frame.rgb()
 
@@ -75,7 +75,7 @@ def test_animated_pictures_have_all_frames_with_their_times(tmp_path, suffix):
     first.save(path, save_all=True, append_images=others, duration=durations)
     frames = list(read_frames(path))
     assert [read_count(frame.rgb()) for frame in frames] == list(range(5))
-    assert [frame.number for frame in frames] == [1, 2, 3, 4, 5]
+    assert [frame.frame for frame in frames] == [1, 2, 3, 4, 5]
     assert [frame.time_s for frame in frames] == pytest.approx([0, 0.2, 0.24, 0.74, 0.86])
 
 

@@ -20,7 +20,7 @@ from skimage import data
 from abawcli.config import QUALITY, FaceQuality, Smoothing
 from abawcli.faces.pose import find_roll, find_yaw
 from abawcli.faces.quality import explain_poor, measure_sharpness, rate_faces
-from abawcli.faces.track import TrackedFace, TrackedFrame
+from abawcli.faces.track import FrameFaces, TrackedFace
 from abawcli.formats.faces import FACES_NAME, TRACKS_NAME, read_faces
 from abawcli.formats.features import read_features
 from abawcli.formats.tables import COLUMNS, read_table, write_table
@@ -49,7 +49,7 @@ class Still:
 def rate(image: np.ndarray, box: tuple[float, ...] = BOX, points: np.ndarray = LANDMARKS) -> dict:
     """Return the quality of a face that is detected in a picture."""
     face = TrackedFace(0, box, 0.99, points, True)  # type: ignore[arg-type]
-    (item,) = rate_faces([TrackedFrame(Still(image), [face])])  # type: ignore[type-var]
+    ((_, item),) = rate_faces([(Still(image), FrameFaces(1, 0.0, [face]))])  # type: ignore[type-var]
     return dict(zip(QUALITY, item.faces[0].quality, strict=True))
 
 
@@ -96,10 +96,10 @@ def test_between_detections_sharpness_holds_and_the_head_turns() -> None:
     aside[2, 0] += 20  # the nose
     frames = [(PERSON, LANDMARKS, True), (blurred, aside, False), (blurred, LANDMARKS, True)]
     tracked = [
-        TrackedFrame(Still(image), [TrackedFace(7, BOX, 0.99, points, detected)])
+        (Still(image), FrameFaces(1, 0.0, [TrackedFace(7, BOX, 0.99, points, detected)]))
         for image, points, detected in frames
     ]
-    found = [item.faces[0].quality for item in rate_faces(tracked)]  # type: ignore[type-var]
+    found = [item.faces[0].quality for _, item in rate_faces(tracked)]  # type: ignore[type-var]
     assert found[0][0] == found[1][0] > 1.5 * found[2][0]
     assert found[1][1] > found[0][1] + 15 and found[0][1] == found[2][1]
 

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from abawcli.config import DualBranchHead, GatedHead
-from abawcli.faces.track import TrackedFace
 from abawcli.formats.features import round_features
+from abawcli.labels import N_CLASSES
 from abawcli.models.dualbranch import DualBranch
 from abawcli.models.ensemble import Ensemble
 from abawcli.models.gated import GatedFusion
 from abawcli.models.heads import TrainedHead
-from abawcli.pipeline.feature_stream import FrameFeatures
-from abawcli.pipeline.subject_stream import FrameReading, SubjectStream
+from abawcli.pipeline.feature_stream import FaceFeatures, FrameFeatures
+from abawcli.pipeline.subject_stream import FramePrediction, SubjectStream
 
 VISUAL, AUDIO = 5, 3
 
@@ -35,23 +35,29 @@ MIXED = Ensemble([SINGLE, make_head(4, 4), HEAD])
 Reader = TrainedHead | Ensemble
 
 
+BOX, POINTS = (0.0, 0.0, 9.0, 9.0), np.zeros((5, 2), np.float32)
+
+
+def make_row(width: int, rng: np.random.Generator) -> NDArray[np.float16]:
+    return round_features(rng.normal(size=width).astype(np.float32))
+
+
 def make_frames(present: Sequence[set[int]], voice: Sequence[bool]) -> list[FrameFeatures]:
     rng = np.random.default_rng(len(present))
     frames = []
     for number, (who, heard) in enumerate(zip(present, voice, strict=True), 1):
         faces = [
-            TrackedFace(subject, (0.0, 0.0, 9.0, 9.0), 1.0, np.zeros((5, 2)), True)
+            FaceFeatures(subject, BOX, 1.0, POINTS, True, visual=make_row(VISUAL, rng))
             for subject in sorted(who)
         ]
-        rows = [rng.normal(size=VISUAL).astype(np.float32) for _ in faces]
-        sound = rng.normal(size=AUDIO).astype(np.float32) * heard
-        frames.append(FrameFeatures(number, number / 25, faces, rows, sound, heard))
+        audio = make_row(AUDIO, rng) * np.float16(heard)
+        frames.append(FrameFeatures(number, number / 25, faces, audio, heard))
     return frames
 
 
 def run(
     head: Reader, frames: Sequence[FrameFeatures], chunk: int
-) -> tuple[SubjectStream, list[FrameReading]]:
+) -> tuple[SubjectStream, list[FramePrediction]]:
     stream, out = SubjectStream(head, VISUAL), []
     for start in range(0, len(frames), chunk):
         out += stream.push(frames[start : start + chunk])
@@ -65,10 +71,10 @@ def read_alone(
     visual = np.zeros((len(frames), VISUAL), np.float16)
     has = np.zeros(len(frames), bool)
     for k, frame in enumerate(frames):
-        for face, row in zip(frame.faces, frame.visual, strict=True):
+        for face in frame.faces:
             if face.subject == subject:
-                visual[k], has[k] = round_features(row), True
-    audio = round_features(np.stack([frame.audio for frame in frames]))
+                visual[k], has[k] = face.visual, True
+    audio = np.stack([frame.audio for frame in frames])
     heard = np.array([frame.has_audio for frame in frames])
     return head.classify(visual, audio, has, heard)[0]
 
@@ -86,20 +92,23 @@ def test_everybody_at_once_is_everybody_alone(
 ) -> None:
     present = [who for length, who, _ in plan for _ in range(length)]
     frames = make_frames(present, [heard for length, _, heard in plan for _ in range(length)])
-    _, readings = run(head, frames, chunk)
-    assert [reading.features.frame for reading in readings] == list(range(1, len(frames) + 1))
+    _, predictions = run(head, frames, chunk)
+    assert [found.frame for found in predictions] == list(range(1, len(frames) + 1))
     if not frames:
         return
     sound = read_alone(head, frames, None)
-    np.testing.assert_allclose([r.sound for r in readings], sound, atol=1e-6)
+    nothing = np.full(N_CLASSES, np.nan, np.float32)
+    own = [nothing if found.sound is None else found.sound for found in predictions]
+    np.testing.assert_allclose(own, sound, atol=1e-6)
     for subject in set().union(*present):
         alone = read_alone(head, frames, subject)
-        for k, reading in enumerate(readings):
-            # Who is nobody at that time reads what the sound alone says.
-            found = reading.subjects.get(subject, reading.sound)
-            np.testing.assert_allclose(found, alone[k], atol=1e-6)
+        for k, found in enumerate(predictions):
+            people = {face.subject: face.probabilities for face in found.faces} | found.absent
+            # Who is nobody at that time has the prediction of the audio alone.
+            np.testing.assert_allclose(people.get(subject, own[k]), alone[k], atol=1e-6)
             near = any(subject in who for who in present[max(k - 5, 0) : k + 6])
-            assert (subject in reading.subjects) == near  # however the frames are cut into chunks
+            known = near and not np.isnan(alone[k][0])
+            assert (subject in people) == known  # however the frames are cut into chunks
 
 
 @pytest.mark.parametrize("head", [HEAD, MIXED], ids=["head", "ensemble"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from abawcli.config import Detection, Tracking
 from abawcli.faces.detect import Face
-from abawcli.faces.track import TrackedFrame, track_faces
+from abawcli.faces.track import FrameFaces, track_faces
 
 RED, GREEN, BLUE = (200, 40, 40), (40, 200, 40), (40, 40, 200)
 GREY, BRIGHT = 90, 200
@@ -22,7 +22,7 @@ Scene = list[tuple[float, float, float, tuple[int, int, int], float]]  # x, y, s
 class Drawn:
     """A frame of coloured squares; the detector reads what it shows from its first row."""
 
-    number: int
+    frame: int
     time_s: float
     scene: Scene
     background: int = GREY
@@ -34,7 +34,7 @@ class Drawn:
         for x, y, side, colour, _ in self.scene:
             x0, y0 = max(0, int(x - side / 2)), max(0, int(y - side / 2))
             image[y0 : int(y + 1.5 * side), x0 : int(x + 1.5 * side)] = colour
-        image[0, 0] = self.number % 256, self.number // 256, 0
+        image[0, 0] = self.frame % 256, self.frame // 256, 0
         return image
 
 
@@ -85,16 +85,17 @@ def run(
     config: Tracking | None = None,
     fps: float = 25.0,
     backgrounds: dict[int, int] | None = None,
-) -> tuple[list[TrackedFrame[Drawn]], Script]:
+) -> tuple[list[FrameFaces], Script]:
     script = Script(dict(enumerate(scenes, 1)))
     frames = [
         Drawn(k, (k - 1) / fps, scene, (backgrounds or {}).get(k, GREY))
         for k, scene in enumerate(scenes, 1)
     ]
-    return list(track_faces(frames, script, config or Tracking(), ByColour())), script
+    tracked = track_faces(frames, script, config or Tracking(), ByColour())
+    return [found for _, found in tracked], script
 
 
-def subjects_of(tracked: list[TrackedFrame[Drawn]]) -> list[list[int]]:
+def subjects_of(tracked: list[FrameFaces]) -> list[list[int]]:
     return [[face.subject for face in item.faces] for item in tracked]
 
 
@@ -109,7 +110,7 @@ def test_calm_face_is_detected_every_stride_frames_and_interpolated_by_time() ->
     assert subjects_of(tracked) == [[0]] * 43
     for k, item in enumerate(tracked):
         (face,) = item.faces
-        assert face.detected == (item.frame.number in script.looked)
+        assert face.detected == (item.frame in script.looked)
         assert face.box == pytest.approx((20 + 0.5 * k, 20, 16, 16), abs=1e-5)
         assert face.landmarks[1] == pytest.approx((21 + 0.5 * k, 22), abs=1e-4)
 
@@ -117,12 +118,12 @@ def test_calm_face_is_detected_every_stride_frames_and_interpolated_by_time() ->
 def test_interpolation_follows_the_clock_not_the_count() -> None:
     times = [0, 0.02, 0.04, 0.06, 0.1, 0.11, 0.12, 0.18]
     frames = [Drawn(k + 1, t, [(20 + 30 * t, 20, 16, RED, 0.99)]) for k, t in enumerate(times)]
-    script = Script({frame.number: frame.scene for frame in frames})
-    tracked = list(track_faces(frames, script))
+    script = Script({frame.frame: frame.scene for frame in frames})
+    tracked = [found for _, found in track_faces(frames, script)]
     assert [item.faces[0].box[0] for item in tracked] == pytest.approx(
         [20 + 30 * t for t in times], abs=1e-5
     )
-    assert [item.frame.number for item in tracked if not item.faces[0].detected] == [5, 6, 7]
+    assert [item.frame for item in tracked if not item.faces[0].detected] == [5, 6, 7]
 
 
 def test_slow_frames_are_looked_at_more_often() -> None:
@@ -136,7 +137,7 @@ def test_a_face_comes_and_goes_in_the_exact_frames(start: int, length: int) -> N
     scenes: list[Scene] = [[] for _ in range(60)]
     scenes[start - 1 : start - 1 + length] = still(length)
     tracked, _ = run(scenes)
-    there = [item.frame.number for item in tracked if item.faces]
+    there = [item.frame for item in tracked if item.faces]
     assert there == list(range(start, start + length))
     assert subjects_of(tracked)[start - 1] == [0]
 
@@ -146,7 +147,7 @@ def test_a_short_flicker_is_no_subject_but_three_frames_are() -> None:
     for k in (4, 5, 11, 12, 13):
         scenes[k] = [*scenes[k], (90, 20, 16, BLUE, 0.95)]
     tracked, script = run(scenes, Tracking(stride=1))
-    assert [item.frame.number for item in tracked if len(item.faces) > 1] == [12, 13, 14]
+    assert [item.frame for item in tracked if len(item.faces) > 1] == [12, 13, 14]
     assert len(script.looked) == 40
 
 
@@ -222,7 +223,7 @@ def test_a_newcomer_never_shares_the_number_of_someone_seen_beside_him() -> None
 
 def test_boxes_are_scaled_to_the_frame() -> None:
     frames = [Drawn(k, k / 25, scene, size=(1280, 720)) for k, scene in enumerate(still(5), 1)]
-    script = Script({frame.number: frame.scene for frame in frames})
+    script = Script({frame.frame: frame.scene for frame in frames})
     boxes = [item.faces[0].box for item in track_faces(frames, script)]
     assert boxes == [pytest.approx((400, 200, 160, 160))] * 5
 
@@ -236,8 +237,8 @@ def test_another_picture_size_is_a_cut_in_the_exact_frame(parts: list[int]) -> N
         Drawn(k, k / 25, [(20 if size == lying else 40, 20, 16, RED, 0.99)], size=size)
         for k, size in enumerate(sizes, 1)
     ]
-    script = Script({frame.number: frame.scene for frame in frames})
-    tracked = list(track_faces(frames, script))
+    script = Script({frame.frame: frame.scene for frame in frames})
+    tracked = [found for _, found in track_faces(frames, script)]
     assert [item.frame for item in tracked] == frames
     for item in tracked:  # no box lies between those of different sizes
         x = item.frame.scene[0][0]
@@ -253,9 +254,8 @@ def test_after_a_change_of_size_place_means_nothing() -> None:
         Drawn(k, k / 25, [(40, 20, 16, colour, 0.99)], size=size)
         for k, (size, colour) in enumerate(zip(sizes, colours, strict=True), 1)
     ]
-    tracked = list(
-        track_faces(frames, Script({f.number: f.scene for f in frames}), identity=ByColour())
-    )
+    script = Script({f.frame: f.scene for f in frames})
+    tracked = [found for _, found in track_faces(frames, script, identity=ByColour())]
     assert subjects_of(tracked) == [[0]] * 10 + [[1]] * 5 + [[0]] * 10
 
 
@@ -290,8 +290,8 @@ def test_every_frame_comes_out_once_in_order_from_a_bounded_buffer(
 
     order = []
     for item in track_faces(read(), Script(scenes), config):
-        order.append(item.frame.number)
-        numbers = [face.subject for face in item.faces]
+        order.append(item[1].frame)
+        numbers = [face.subject for face in item[1].faces]
         assert numbers == sorted(set(numbers))
         del item
     assert order == list(scenes)

@@ -68,7 +68,7 @@ def pictures(count: int) -> list[np.ndarray]:
 
 def times_and_counts(path: Path) -> tuple[list[float], list[int]]:
     frames = list(read_frames(path))
-    assert [frame.number for frame in frames] == list(range(1, len(frames) + 1))
+    assert [frame.frame for frame in frames] == list(range(1, len(frames) + 1))
     return [frame.time_s for frame in frames], [read_count(frame.rgb()) for frame in frames]
 
 
@@ -137,7 +137,7 @@ def test_picture_is_a_video_of_one_frame(tmp_path, suffix):
     path = tmp_path / f"00001 a:b %03d.{suffix}"
     PillowImage.fromarray(corner_picture()).save(path)
     (frame,) = read_frames(path)
-    assert (frame.number, frame.time_s, frame.size) == (1, 0.0, (96, 64))
+    assert (frame.frame, frame.time_s, frame.size) == (1, 0.0, (96, 64))
     assert np.abs(frame.rgb().astype(int) - corner_picture()).mean() < 6
 
 

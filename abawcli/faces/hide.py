@@ -49,7 +49,7 @@ def find_sightings(
         (faces,) = detector.detect([enlarged])
         for face in scale_faces(faces, max(frame.size) / max(enlarged.shape[:2])):
             seen.extend((frame.time_s, *face.box))
-        progress(frame.number, count, "faces")
+        progress(frame.frame, count, "faces")
     rows = np.frombuffer(seen).reshape(-1, 5)
     return Sightings(rows[:, 0], rows[:, 1:])
 

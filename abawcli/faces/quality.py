@@ -13,7 +13,7 @@ from abawcli.config import FaceQuality
 from abawcli.faces.crop import Cuttable
 from abawcli.faces.detect import Box, Floats, Image
 from abawcli.faces.pose import find_roll, find_yaw
-from abawcli.faces.track import Picture, Quality, TrackedFrame
+from abawcli.faces.track import FrameFaces, Picture, Quality
 
 
 class Shown(Picture, Cuttable, Protocol):
@@ -23,7 +23,9 @@ class Shown(Picture, Cuttable, Protocol):
 ShownT = TypeVar("ShownT", bound=Shown)
 
 
-def rate_faces(tracked: Iterable[TrackedFrame[ShownT]]) -> Iterator[TrackedFrame[ShownT]]:
+def rate_faces(
+    tracked: Iterable[tuple[ShownT, FrameFaces]],
+) -> Iterator[tuple[ShownT, FrameFaces]]:
     """Yield frames with the quality of each face in them.
 
     Sharpness is measured where a face was detected, and holds until it is detected again: all that
@@ -31,15 +33,15 @@ def rate_faces(tracked: Iterable[TrackedFrame[ShownT]]) -> Iterator[TrackedFrame
     """
     sharpness: dict[int, float] = {}  # of each subject
     side = FaceQuality().side
-    for item in tracked:
-        for face in item.faces:
+    for frame, found in tracked:
+        for face in found.faces:
             if face.detected or face.subject not in sharpness:
-                sharpness[face.subject] = measure_sharpness(_cut_box(item.frame, face.box), side)
+                sharpness[face.subject] = measure_sharpness(_cut_box(frame, face.box), side)
         faces = [
             replace(face, quality=rate_face(face.box, face.landmarks, sharpness[face.subject]))
-            for face in item.faces
+            for face in found.faces
         ]
-        yield replace(item, faces=faces)
+        yield frame, replace(found, faces=faces)
 
 
 def rate_face(

@@ -1,15 +1,15 @@
-"""Faces over time: who is where in each frame, as a stream that looks a few frames ahead.
+"""Faces over time: who is where in each frame, as a stream that reads a few frames ahead.
 
-While nothing is doubtful, only every few frames are looked at, and boxes in between lie on the
-line between two detections. Where two detections disagree (a face came, went, jumped or grew
-weak, or the scene or the size of the picture changed), every frame in between is looked at as
-well, so that the moment is exact, and so is every further frame until two in a row agree.
+While nothing is doubtful, faces are detected only in every few frames, and boxes in between lie on
+the line between two detections. Where two detection steps disagree (a face came, went, jumped or
+grew weak, or the scene or the size of the picture changed), faces are detected in every frame in
+between as well, so that the moment is exact, and in every further frame until two in a row agree.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ _FORBIDDEN = 1e6
 class Picture(Protocol):
     """What tracking needs of a frame; `media.frame.Frame` is one."""
 
-    number: int
+    frame: int  # number, from 1
     time_s: float
 
     @property
@@ -59,16 +59,17 @@ class TrackedFace:
 
 
 @dataclass(frozen=True)
-class TrackedFrame(Generic[FrameT]):
-    """A frame and the subjects in it, by number."""
+class FrameFaces:
+    """The subjects in one frame, by number, without its pixels."""
 
-    frame: FrameT
+    frame: int  # number, from 1
+    time_s: float
     faces: list[TrackedFace]
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """What one look is compared with at the next."""
+    """What one detection step is compared with at the next."""
 
     time_s: float
     size: tuple[int, int]  # of the frame
@@ -76,14 +77,14 @@ class _Scene:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one detection found."""
+class _Detection:
+    """What one detection step found."""
 
     scene: _Scene
     faces: list[Face]  # in pixels of the frame
-    image: Image  # that was looked at
-    seen: list[Face]  # the same faces in its pixels
-    looks: list[Floats]  # of each face
+    image: Image  # in which they were detected
+    in_image: list[Face]  # the same faces in its pixels
+    appearances: list[Floats]  # of each face
     whole: Callable[[], Image]  # the frame
 
 
@@ -93,23 +94,24 @@ class _Track:
 
     face: Face
     time_s: float
-    look: Floats
+    appearance: Floats
     template: AppearanceTemplate
     born_s: float
     seen: int = 0
     subject: int | None = None
     flicker: bool = False
 
-    def see(self, look: _Look, k: int) -> None:
-        """Go on with face `k` of a look."""
-        self.face, self.time_s, self.seen = look.faces[k], look.scene.time_s, self.seen + 1
-        self.look = look.looks[k]
-        self.template.update(look.image, look.seen[k], look.whole)
+    def see(self, detection: _Detection, k: int) -> None:
+        """Go on with face `k` of a detection step."""
+        self.face, self.time_s = detection.faces[k], detection.scene.time_s
+        self.seen += 1
+        self.appearance = detection.appearances[k]
+        self.template.update(detection.image, detection.in_image[k], detection.whole)
 
 
 @dataclass(frozen=True)
 class _Match:
-    """How the faces of a look fit the tracks; `steady`: nothing to doubt."""
+    """How the faces of a detection step fit the tracks; `steady`: nothing to doubt."""
 
     kept: list[tuple[_Track, int]]
     returned: list[tuple[_Track, int]]
@@ -126,8 +128,8 @@ def track_faces(
     detector: Detector,
     config: Tracking | None = None,
     identity: Identity | None = None,
-) -> Iterator[TrackedFrame[FrameT]]:
-    """Yield every frame, in order, with its subjects.
+) -> Iterator[tuple[FrameT, FrameFaces]]:
+    """Yield every frame, in order, and the subjects in it.
 
     At most `stride + confirm` frames are held. A face that is there for fewer than `stride`
     frames may be missed, for fewer than `confirm` it is no subject. A subject keeps its number
@@ -154,7 +156,7 @@ def track_faces(
 
 def _release(
     waiting: deque[tuple[FrameT, list[_Sighting]]],
-) -> Iterator[TrackedFrame[FrameT]]:
+) -> Iterator[tuple[FrameT, FrameFaces]]:
     """Yield the frames whose tracks are all decided: a subject or a flicker."""
     while waiting and all(t.subject is not None or t.flicker for t, _, _ in waiting[0][1]):
         frame, sightings = waiting.popleft()
@@ -163,7 +165,8 @@ def _release(
             for track, face, detected in sightings
             if track.subject is not None
         ]
-        yield TrackedFrame(frame, sorted(faces, key=lambda face: face.subject))
+        faces.sort(key=lambda face: face.subject)
+        yield frame, FrameFaces(frame.frame, frame.time_s, faces)
 
 
 class _Tracker:
@@ -176,7 +179,7 @@ class _Tracker:
         self.steady = False
 
     def is_due(self, unseen: Sequence[Picture]) -> bool:
-        """Tell whether the last of the frames since the last look must be looked at."""
+        """Tell whether faces must be detected in the last of the frames since the last step."""
         if not self.steady or self.last is None or len(unseen) >= self.config.stride:
             return True
         if unseen[-1].size != self.last.size:  # so that those before it are all of one size
@@ -184,21 +187,21 @@ class _Tracker:
         return unseen[-1].time_s - self.last.time_s >= self.config.stride_s
 
     def follow(self, frames: Sequence[Picture]) -> list[list[_Sighting]]:
-        """Return what is in each frame: look at the last, and at the others if need be."""
-        (look,) = self._look(frames[-1:])
-        match = self._match(look)
+        """Return what is in each frame: detect in the last, and in the others if need be."""
+        (detection,) = self._detect(frames[-1:])
+        match = self._match(detection)
         if match.steady:
-            between = [self._interpolate(frame.time_s, look, match) for frame in frames[:-1]]
-            return [*between, self._apply(look, match)]
-        looks = [*self._look(frames[:-1]), look]
-        return [self._apply(look, self._match(look)) for look in looks]
+            between = [self._interpolate(frame.time_s, detection, match) for frame in frames[:-1]]
+            return [*between, self._apply(detection, match)]
+        detections = [*self._detect(frames[:-1]), detection]
+        return [self._apply(detection, self._match(detection)) for detection in detections]
 
-    def _look(self, frames: Sequence[Picture]) -> list[_Look]:
+    def _detect(self, frames: Sequence[Picture]) -> list[_Detection]:
         config = self.detector.config
         pictures = [frame.rgb(config.long_side) for frame in frames]
         small_side = min(config.small_side, config.long_side)
         images = [enlarge_small(picture, small_side) for picture in pictures]
-        looks = []
+        detections = []
         for frame, image, faces in zip(frames, images, self.detector.detect(images), strict=True):
             grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
             small = cv2.resize(grey, _THUMB, interpolation=cv2.INTER_AREA)
@@ -206,40 +209,40 @@ class _Tracker:
             scene = _Scene(frame.time_s, frame.size, thumb)
             factor = max(frame.size) / max(image.shape[:2])
             described = [describe_face(image, face) for face in faces]
-            looks.append(
-                _Look(scene, scale_faces(faces, factor), image, faces, described, frame.rgb)
+            detections.append(
+                _Detection(scene, scale_faces(faces, factor), image, faces, described, frame.rgb)
             )
-        return looks
+        return detections
 
-    def _match(self, look: _Look) -> _Match:
-        config, last, scene = self.config, self.last, look.scene
+    def _match(self, detection: _Detection) -> _Match:
+        config, last, scene = self.config, self.last, detection.scene
         change = 0.0 if last is None else float(np.abs(scene.thumb - last.thumb).mean())
         cut = last is not None and (scene.size != last.size or change > config.cut)
-        # Nothing is like a look of NaN, nor unlike it: there, place alone decides.
+        # An appearance of NaN is like nothing, nor unlike it: there, position alone decides.
         unlike = config.same_appearance if change > config.shift else config.other_appearance
         kept: list[tuple[_Track, int]] = []
         returned: list[tuple[_Track, int]] = []
-        free = list(range(len(look.faces)))
+        free = list(range(len(detection.faces)))
         if not cut:
             recent = [t for t in self.lost if scene.time_s - t.time_s <= config.gap_s]
-            kept = _assign(self.active, look, free, unlike, config)
+            kept = _assign(self.active, detection, free, unlike, config)
             free = [k for k in free if k not in {k for _, k in kept}]
-            returned = _assign(recent, look, free, unlike, config)
+            returned = _assign(recent, detection, free, unlike, config)
             free = [k for k in free if k not in {k for _, k in returned}]
-        new = [k for k in free if look.faces[k].score >= config.sure_score]
+        new = [k for k in free if detection.faces[k].score >= config.sure_score]
         sure = len(kept) == len(self.active) and all(
             track.subject is not None
-            and look.faces[k].score >= config.sure_score
-            and _overlap(track.face.box, look.faces[k].box) >= config.sure_iou
+            and detection.faces[k].score >= config.sure_score
+            and _overlap(track.face.box, detection.faces[k].box) >= config.sure_iou
             for track, k in kept
         )
         return _Match(kept, returned, new, cut, sure and not (cut or returned or new))
 
-    def _apply(self, look: _Look, match: _Match) -> list[_Sighting]:
+    def _apply(self, detection: _Detection, match: _Match) -> list[_Sighting]:
         seen = match.kept + match.returned
         for track, k in seen:
-            track.see(look, k)
-        born = [(self._begin(look, k), k) for k in match.new]
+            track.see(detection, k)
+        born = [(self._begin(detection, k), k) for k in match.new]
         there = {id(track) for track, _ in seen}
         for track in self.active:
             track.flicker = track.subject is None and id(track) not in there
@@ -249,14 +252,20 @@ class _Tracker:
             for track in self.lost:
                 track.time_s = -np.inf  # where it was means nothing any more
         self.active = [track for track, _ in seen + born]
-        self.last, self.steady = look.scene, match.steady
+        self.last, self.steady = detection.scene, match.steady
         self.confirm_tracks(self.config.confirm)
-        return [(track, look.faces[k], True) for track, k in seen + born]
+        return [(track, detection.faces[k], True) for track, k in seen + born]
 
-    def _begin(self, look: _Look, k: int) -> _Track:
-        time_s = look.scene.time_s
-        track = _Track(look.faces[k], time_s, look.looks[k], self.identity.begin_template(), time_s)
-        track.see(look, k)
+    def _begin(self, detection: _Detection, k: int) -> _Track:
+        time_s = detection.scene.time_s
+        track = _Track(
+            detection.faces[k],
+            time_s,
+            detection.appearances[k],
+            self.identity.begin_template(),
+            time_s,
+        )
+        track.see(detection, k)
         return track
 
     def confirm_tracks(self, confirm: int) -> None:
@@ -266,7 +275,7 @@ class _Tracker:
                 track.subject = self._recognise(track)
 
     def _recognise(self, track: _Track) -> int:
-        """Return the number of the lost subject that looks most alike, or else the next one."""
+        """Return the number of the lost subject that is most similar, or else the next one."""
         gone = [t for t in self.lost if t.time_s < track.born_s]  # not seen beside it
         similarity = [track.template.compare(other.template) for other in gone]
         if similarity and max(similarity) >= self.identity.min_similarity:
@@ -277,11 +286,11 @@ class _Tracker:
         self.subjects += 1
         return self.subjects - 1
 
-    def _interpolate(self, time_s: float, look: _Look, match: _Match) -> list[_Sighting]:
+    def _interpolate(self, time_s: float, detection: _Detection, match: _Match) -> list[_Sighting]:
         sightings = []
         for track, k in match.kept:
-            a, b = track.face, look.faces[k]
-            span = look.scene.time_s - track.time_s
+            a, b = track.face, detection.faces[k]
+            span = detection.scene.time_s - track.time_s
             share = (time_s - track.time_s) / span if span > 0 else 0.0
             x, y, w, h = (p + share * (q - p) for p, q in zip(a.box, b.box, strict=True))
             landmarks = a.landmarks + np.float32(share) * (b.landmarks - a.landmarks)
@@ -308,13 +317,17 @@ def _cost(a: Sequence[float], b: Sequence[float], config: Tracking) -> float:
 
 
 def _assign(
-    tracks: Sequence[_Track], look: _Look, free: Sequence[int], unlike: float, config: Tracking
+    tracks: Sequence[_Track],
+    detection: _Detection,
+    free: Sequence[int],
+    unlike: float,
+    config: Tracking,
 ) -> list[tuple[_Track, int]]:
     """Pair tracks with the free faces so that all together fit best.
 
     A face that is less like the track's last one than `unlike` is no face of that track.
     """
-    faces = [look.faces[k].box for k in free]
+    faces = [detection.faces[k].box for k in free]
     cost = np.array([[_cost(track.face.box, box, config) for box in faces] for track in tracks])
     if cost.size == 0:
         return []
@@ -323,4 +336,6 @@ def _assign(
     near = [
         (tracks[r], free[c]) for r, c in zip(rows, columns, strict=True) if cost[r, c] < _FORBIDDEN
     ]
-    return [(track, k) for track, k in near if not track.look @ look.looks[k] < unlike]
+    return [
+        (track, k) for track, k in near if not track.appearance @ detection.appearances[k] < unlike
+    ]

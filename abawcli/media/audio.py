@@ -129,12 +129,19 @@ def read_audio_blocks(
     """
     path = Path(path)
     with open_streams(path) as media:
-        if media.audio is None:
-            if media.is_unknown("audio"):
-                raise InputError(media.explain_lack("audio"))
-            return
-        report_choice(media, "audio")
-        yield from decode_blocks(media, media.audio, rate_hz, layout)
+        yield from read_blocks(media, rate_hz, layout)
+
+
+def read_blocks(
+    media: OpenMedia, rate_hz: int = AUDIO_RATE_HZ, layout: str = "mono"
+) -> Iterator[Audio]:
+    """Yield the audio of an open file as `read_audio_blocks`."""
+    if media.audio is None:
+        if media.is_unknown("audio"):
+            raise InputError(media.explain_lack("audio"))
+        return
+    report_choice(media, "audio")
+    yield from decode_blocks(media, media.audio, rate_hz, layout)
 
 
 def decode_blocks(

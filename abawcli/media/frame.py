@@ -89,7 +89,7 @@ class Orientation:
 class Frame:
     """One decoded frame. Pixels are converted when they are asked for, and no sooner."""
 
-    number: int  # from 1
+    frame: int  # number, from 1
     time_s: float
     native: av.VideoFrame = field(repr=False)
     orientation: Orientation = Orientation()  # how the stored picture is to be shown

@@ -1,6 +1,6 @@
 """Frames of a video, each with its number, its true time and its pixels.
 
-The frame contract: `number` counts decoded frames from 1, `time_s` is the frame's presentation
+The frame contract: `frame` counts decoded frames from 1, `time_s` is the frame's presentation
 time on the container's clock, the display matrix is applied, and header counts are not trusted.
 """
 
@@ -115,8 +115,13 @@ def read_frames(path: str | Path, rotate: int = 0) -> Iterator[Frame]:
         yield from read_pictures(path, kind, rotate)
         return
     with open_streams(path) as media:
-        if media.video is None:
-            sound_only = " (sound only)" if media.audio else ""
-            raise InputError(media.explain_lack("video") + sound_only)
-        report_choice(media, "video")
-        yield from decode_frames(media, media.video, rotate)
+        yield from read_video(media, rotate)
+
+
+def read_video(media: OpenMedia, rotate: int = 0) -> Iterator[Frame]:
+    """Yield the frames of an open file as `read_frames`."""
+    if media.video is None:
+        sound_only = " (sound only)" if media.audio else ""
+        raise InputError(media.explain_lack("video") + sound_only)
+    report_choice(media, "video")
+    yield from decode_frames(media, media.video, rotate)

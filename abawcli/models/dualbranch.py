@@ -141,6 +141,10 @@ class DualBranch(nn.Module):
         )
         self.classifier = Classifier(config.hidden, config.dropout)
 
+    def width(self, modality: str) -> int:
+        """Return the width of the features of a modality that is used."""
+        return len(self.get_submodule(f"{modality}.norm").get_buffer("mean"))
+
     def forward(
         self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
     ) -> Tensor:

@@ -7,13 +7,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from abawcli.config import COMPACT_FACE
+from abawcli.config import COMPACT_FACE, Smoothing
 from abawcli.errors import CheckpointError
 from abawcli.formats.hashing import hash_file
-from abawcli.formats.metadata import ImageBackboneMetadata
+from abawcli.formats.metadata import Backbones, ImageBackboneMetadata
 from abawcli.labels import N_CLASSES
 from abawcli.models.checkpoint import find_path, load_checkpoint, load_network
+from abawcli.models.classifier import EncoderClassifier
 from abawcli.models.compact import fold_batch_norm, pack_convolutions
+from abawcli.models.heads import TrainedHead
 from abawcli.models.image_backbones import (
     BACKBONES,
     Backbone,
@@ -21,7 +23,7 @@ from abawcli.models.image_backbones import (
     load_hub_backbone,
     rebuild_backbone,
 )
-from abawcli.models.metadata import FaceEncoderMetadata
+from abawcli.models.metadata import FaceEncoderMetadata, HeadMetadata
 from abawcli.models.precision import reduce_precision
 from abawcli.models.preprocessing import prepare_crops
 from abawcli.models.recipes import find_weights
@@ -141,3 +143,17 @@ def load_feature_encoder(
     return encoder, ImageBackboneMetadata(
         backbone, encoder.dim, sha256, find_path(name), encoder.preprocess
     )
+
+
+def load_classifier(path: str | Path, device: torch.device) -> tuple[TrainedHead, HeadMetadata]:
+    """Load the classifier of an encoder that `abaw train face` wrote, as a head on its features.
+
+    Raises:
+        CheckpointError: as `load_backbone`.
+    """
+    backbone, linear, metadata = load_backbone(path)
+    features = ImageBackboneMetadata(
+        metadata.backbone, backbone.dim, hash_file(path), find_path(str(path)), backbone.preprocess
+    )
+    head = TrainedHead(EncoderClassifier(linear), device)
+    return head, HeadMetadata("visual", {}, Backbones(features, None), Smoothing())

@@ -53,6 +53,10 @@ class FrameHead(nn.Module):
     settings = GatedHead
     window = stride = 1
 
+    def width(self, modality: str) -> int:
+        """Return the width of the features of a modality that is used."""
+        return len(self.get_submodule(f"{modality}.norm").get_buffer("mean"))
+
 
 class GatedFusion(FrameHead):
     """z = g * Wv v + (1 - g) * Wa a, with an element-wise gate g that looks at both.

@@ -18,6 +18,7 @@ from abawcli.models.checkpoint import (
     load_network,
     save_checkpoint,
 )
+from abawcli.models.classifier import EncoderClassifier
 from abawcli.models.dualbranch import DualBranch
 from abawcli.models.gated import AudioOnly, Concatenation, GatedFusion, VisualOnly
 from abawcli.models.metadata import HeadMetadata
@@ -78,7 +79,7 @@ def save_head(path: str | Path, head: Head, metadata: HeadMetadata) -> None:
 class TrainedHead:
     """A head in inference form, on one device."""
 
-    def __init__(self, head: Head, device: torch.device) -> None:
+    def __init__(self, head: Head | EncoderClassifier, device: torch.device) -> None:
         self.device = device
         self.head = head.eval().to(device)
 
@@ -121,7 +122,7 @@ class TrainedHead:
                 there[..., None], values[name], np.zeros((), values[name].dtype)
             )
         for name in self.head.uses:
-            dim = self.head.get_submodule(f"{name}.norm").get_buffer("mean").shape[0]
+            dim = self.head.width(name)
             if values[name].shape[-1] != dim and not values[f"has_{name}"].any():
                 values[name] = np.zeros((*values[name].shape[:-1], dim), np.float16)
         v, a, has_v, has_a = (torch.from_numpy(x).to(self.device) for x in values.values())

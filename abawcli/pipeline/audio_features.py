@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from abawcli.config import AUDIO_RATE_HZ, AudioFeatures
 from abawcli.errors import UsageError
+from abawcli.formats.features import round_features
 from abawcli.formats.metadata import AudioBackboneMetadata
 from abawcli.media.audio import Audio, fill_gaps
 from abawcli.models.audio_backbones import AUDIO_BACKBONES, AudioBackbone
@@ -141,28 +142,33 @@ class FrameAligner:
         self._features = np.empty((0, dim), np.float32)
         self._heard = np.empty(0, bool)
 
-    def at(self, time_s: float) -> tuple[Floats, bool]:
-        """Return the feature (D,) of a frame, and whether there is sound.
+    def at(self, time_s: float) -> tuple[NDArray[np.float16], bool]:
+        """Return the feature (D,) of a frame in half precision, and whether there is one.
 
-        It is the mean over the heard steps within `window_s` of the frame, or where there is no
-        step the nearest. Frames further than `window_s` from the sound, in a gap so long that its
-        silence was not encoded, or with nothing heard around them, have none: zeros and False.
+        It is the mean over the audio frames with speech within `window_s` of the frame, or where
+        there is no audio frame the nearest. Frames further than `window_s` from the audio, in a
+        gap so long that its silence was not encoded, or without speech around them, have none:
+        zeros and False.
         """
+        feature = self._average(time_s)
+        if feature is None:
+            return np.zeros(self.dim, np.float16), False
+        return round_features(feature), True
+
+    def _average(self, time_s: float) -> Floats | None:
         low_s, high_s = time_s - self.window_s, time_s + self.window_s
         while not self.is_exhausted and not (len(self._times_s) and self._times_s[-1] > high_s):
             self._pull(low_s)
         if not self.start_s <= high_s or not low_s <= self.end_s:
-            return np.zeros(self.dim, np.float32), False
+            return None
         first, end = np.searchsorted(self._times_s, (low_s, np.nextafter(high_s, np.inf)))
         if first == end:
             first = int(np.abs(self._times_s - time_s).argmin())
             end = first + 1
             if abs(self._times_s[first] - time_s) > self.window_s + LONGEST_STEP_S:
-                return np.zeros(self.dim, np.float32), False
+                return None
         heeded = self._features[first:end][self._heard[first:end]]  # (S', D)
-        if len(heeded) == 0:
-            return np.zeros(self.dim, np.float32), False
-        return np.asarray(heeded.mean(axis=0), np.float32), True
+        return np.asarray(heeded.mean(axis=0), np.float32) if len(heeded) else None
 
     def _pull(self, low_s: float) -> None:
         """Take the next chunk of steps, and let go of those before `low_s` but the last."""

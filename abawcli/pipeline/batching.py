@@ -3,7 +3,8 @@
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ Rows = NDArray[np.float32]
 Encode = Callable[[Crops], Rows]
 
 
-def run_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
+def run_ahead(items: Iterator[T], depth: int) -> Generator[T]:
     """Yield `items` while a thread makes up to `depth` of the next ones.
 
     An error in the thread is raised here, after the items before it. When the caller stops
@@ -81,12 +82,14 @@ def encode_in_batches(
             item, count = waiting.popleft()
             yield item, [rows.popleft() for _ in range(count)]
 
-    for item, own in run_ahead(items, config.queue_frames):
-        waiting.append((item, len(own)))
-        crops += own
-        while len(crops) >= size or (crops and len(waiting) >= config.queue_frames):
-            encode_some()
-        yield from release()
+    # Closed whatever happens: the thread must not outlive what it reads from.
+    with closing(run_ahead(items, config.queue_frames)) as ahead:
+        for item, own in ahead:
+            waiting.append((item, len(own)))
+            crops += own
+            while len(crops) >= size or (crops and len(waiting) >= config.queue_frames):
+                encode_some()
+            yield from release()
     while crops:
         encode_some()
     yield from release()

@@ -1,4 +1,4 @@
-"""Backbones on a stream of frames and sound: features of every face as they come.
+"""Backbones on a stream of frames and audio: features of every face as they come.
 
 One thread decodes, follows and crops a bounded number of frames ahead; the networks work on
 batches in the caller's thread.
@@ -6,12 +6,14 @@ batches in the caller's thread.
 
 import itertools
 import logging
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from abawcli.config import (
     COMPACT_FACE,
@@ -30,73 +32,40 @@ from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.pose import count_quarters
 from abawcli.faces.quality import rate_faces
-from abawcli.faces.track import TrackedFace, track_faces
+from abawcli.faces.track import FrameFaces, TrackedFace, track_faces
+from abawcli.formats.features import round_features
 from abawcli.formats.inputs import AUDIO_SUFFIXES
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import Backbones, Preprocess
-from abawcli.media.audio import read_audio_blocks
-from abawcli.media.pictures import identify_picture
-from abawcli.media.streams import open_streams
-from abawcli.media.video import check_rotation, read_frames
+from abawcli.media.recording import Recording, open_recording
+from abawcli.media.video import check_rotation
 from abawcli.models.audio_backbones import build_audio_backbone
 from abawcli.models.encoder import load_feature_encoder
 from abawcli.pipeline.audio_features import AudioEncoder, FrameAligner
-from abawcli.pipeline.batching import Crops, Encode, Rows, encode_in_batches
+from abawcli.pipeline.batching import Crops, Rows, encode_in_batches
 
 LOG = logging.getLogger(__name__)
+Halves = NDArray[np.float16]
 
 
 @dataclass(frozen=True)
-class SeenFrame:
-    """A frame whose faces have been cut out."""
+class FaceFeatures(TrackedFace):
+    """A subject in one frame, with the features of the face."""
 
-    number: int  # from 1
-    time_s: float
-    faces: list[TrackedFace]
-
-
-def encode_faces(
-    path: str | Path,
-    detector: Detector,
-    identity: Identity,
-    how: Preprocess,
-    encode: Encode,
-    config: Prediction,
-    rotate: int = 0,
-) -> Iterator[tuple[SeenFrame, list[Rows]]]:
-    """Yield every frame of a video with a row for each face that was followed in it, in order.
-
-    `rotate` is as in `read_frames`.
-
-    Raises:
-        InputError: the file cannot be read or holds no frame.
-    """
-
-    path = Path(path)
-
-    def cut() -> Iterator[tuple[SeenFrame, list[Crops]]]:
-        followed = track_faces(read_frames(path, rotate), detector, identity=identity)
-        for tracked in rate_faces(followed):
-            frame = tracked.frame
-            crops = [
-                np.stack(crop_frame(frame, face.box, how.crop_scales, how.resize, turn))
-                for face in tracked.faces
-                for turn in [count_quarters(face.landmarks)]
-            ]
-            yield SeenFrame(frame.number, frame.time_s, tracked.faces), crops
-
-    return encode_in_batches(cut(), encode, config)
+    visual: Halves = field(kw_only=True)  # (Dv,)
 
 
 @dataclass(frozen=True)
 class FrameFeatures:
-    """One frame, with features of all faces that were followed in it and of the sound."""
+    """One frame, with the features of all subjects in it and of the audio around it.
 
-    frame: int  # from 1
+    Features are in half precision from here on, as in files, so that these give the same.
+    """
+
+    frame: int  # number, from 1
     time_s: float
-    faces: list[TrackedFace]
-    visual: list[Rows]  # of each face (Dv,)
-    audio: Rows  # (Da,) 0 where not has_audio
+    faces: list[FaceFeatures]
+    audio: Halves  # (Da,) 0 where not has_audio
     has_audio: bool
 
 
@@ -154,30 +123,27 @@ class Extractor:
         assert self.encoder is not None
         return np.asarray(self.encoder.encode(crops).cpu().numpy(), np.float32)
 
-    def listen(self, path: str | Path) -> FrameAligner:
-        """Return the features of a file's sound, to be asked for at the times of frames.
+    def encode_audio(self, recording: Recording) -> FrameAligner:
+        """Return the features of a recording's audio, to be asked for at the times of frames.
 
         Raises:
-            InputError: there is no sound, and nothing but sound was asked for.
+            InputError: there is no audio, and nothing else was asked for.
         """
-        path = Path(path)
         if self.sound is None:
             return FrameAligner(iter(()), 0)
-        if identify_picture(path):
-            if self.modality == "audio":
-                raise InputError(f"{path} is a picture, without sound; use --modality visual")
+        if not recording.has_audio:
+            self._report_no_audio(recording)
             return FrameAligner(iter(()), self.sound.dim)
-        with open_streams(path) as media:
-            if media.audio is None:
-                why, level = media.explain_lack("audio"), logging.INFO
-                if self.modality == "audio":
-                    raise InputError(f"{why}; use --modality visual")
-                if media.is_unknown("audio"):
-                    level = logging.WARNING
-                LOG.log(level, "%s", why)
-                return FrameAligner(iter(()), self.sound.dim)
-        steps = self.sound.encode_blocks(read_audio_blocks(path))
-        return FrameAligner(steps, self.sound.dim, self.sound.config.window_s)
+        audio_frames = self.sound.encode_blocks(recording.read_audio())
+        return FrameAligner(audio_frames, self.sound.dim, self.sound.config.window_s)
+
+    def _report_no_audio(self, recording: Recording) -> None:
+        why = recording.explain_lack("audio")
+        if self.modality == "audio":
+            raise InputError(f"{why}; use --modality visual")
+        if recording.media is not None:  # of a picture nobody expects any
+            unknown = recording.is_unknown("audio")
+            LOG.log(logging.WARNING if unknown else logging.INFO, "%s", why)
 
     def extract_frames(self, path: str | Path) -> Iterator[FrameFeatures]:
         """Yield every frame of a video, or 25 a second of a sound without one, in order.
@@ -185,28 +151,54 @@ class Extractor:
         Raises:
             InputError: the file cannot be read, or lacks what was asked for.
         """
-        path = Path(path)
-        aligner, is_empty = self.listen(path), True
-        for seen, rows in self._see(path, aligner):
-            audio, there = aligner.at(seen.time_s)
-            yield FrameFeatures(seen.number, seen.time_s, seen.faces, rows, audio, there)
-            is_empty = False
+        is_empty = True
+        with open_recording(path) as recording:
+            aligner = self.encode_audio(recording)
+            with closing(self._encode_video(recording, aligner)) as stream:
+                for found, rows in stream:
+                    faces = [
+                        FaceFeatures(**vars(face), visual=round_features(row))
+                        for face, row in zip(found.faces, rows, strict=True)
+                    ]
+                    audio = aligner.at(found.time_s)
+                    yield FrameFeatures(found.frame, found.time_s, faces, *audio)
+                    is_empty = False
         if is_empty:
             raise InputError(f"{path} holds neither a frame nor a sample of sound")
 
-    def _see(self, path: Path, aligner: FrameAligner) -> Iterator[tuple[SeenFrame, list[Rows]]]:
-        has_video = _has_video(path)
+    def _encode_video(
+        self, recording: Recording, aligner: FrameAligner
+    ) -> Generator[tuple[FrameFaces, list[Rows]]]:
+        """Yield every frame's faces, if they are asked for, with a row of features for each."""
+        if recording.is_unknown("video"):
+            raise InputError(recording.explain_lack("video"))
+        path, has_video = recording.path, recording.has_video
         if not has_video and self.modality == "av" and path.suffix.lower() not in AUDIO_SUFFIXES:
             LOG.warning("%s has no video: only its sound is labelled, 25 rows a second", path)
         if self.encoder and (has_video or not self.sound):
-            how = self.encoder.preprocess
-            return encode_faces(
-                path, self.detector, self.identity, how, self.encode_crops, self.config,
-                self.rotate,
-            )  # fmt: skip
-        if has_video:
-            return ((SeenFrame(frame.number, frame.time_s, []), []) for frame in read_frames(path))
-        return ((SeenFrame(k, t, []), []) for k, t in enumerate(_tick(aligner), 1))
+            yield from encode_in_batches(
+                self._cut_faces(recording, self.encoder.preprocess), self.encode_crops, self.config
+            )
+        elif has_video:
+            for frame in recording.read_frames():
+                yield FrameFaces(frame.frame, frame.time_s, []), []
+        else:
+            for number, time_s in enumerate(_tick(aligner), 1):
+                yield FrameFaces(number, time_s, []), []
+
+    def _cut_faces(
+        self, recording: Recording, how: Preprocess
+    ) -> Iterator[tuple[FrameFaces, list[Crops]]]:
+        """Yield every frame's faces and their crops."""
+        frames = recording.read_frames(self.rotate)
+        tracked = track_faces(frames, self.detector, identity=self.identity)
+        for frame, found in rate_faces(tracked):
+            crops = [
+                np.stack(crop_frame(frame, face.box, how.crop_scales, how.resize, turn))
+                for face in found.faces
+                for turn in [count_quarters(face.landmarks)]
+            ]
+            yield found, crops
 
     def describe(self, subject: str, crops: bool = False) -> JsonObject:
         """Return what features depend on, of videos or of crops, for their provenance."""
@@ -219,22 +211,8 @@ class Extractor:
         return settings
 
 
-def _has_video(path: Path) -> bool:
-    """Tell whether a file has frames.
-
-    Raises:
-        InputError: it cannot be opened, or has some that cannot be decoded.
-    """
-    if identify_picture(path):
-        return True
-    with open_streams(path) as media:
-        if media.is_unknown("video"):
-            raise InputError(media.explain_lack("video"))
-        return media.video is not None
-
-
 def _tick(aligner: FrameAligner) -> Iterator[float]:
-    """Yield the times of rows for a sound without a video, from its beginning to its end."""
+    """Yield the times of rows for audio without a video, from its beginning to its end."""
     aligner.at(-np.inf)  # reads the beginning
     for k in itertools.count():
         time_s = aligner.start_s + k / Media.fallback_fps

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from abawcli.config import AUDIO_RATE_HZ, COMPACT_FACE, COMPACT_VOICE
 from abawcli.models.audio_backbones import AudioBackbone, build_audio_backbone
 from abawcli.models.encoder import FeatureEncoder, load_backbone
-from abawcli.models.heads import Head, load_head
+from abawcli.models.heads import load_head
 from abawcli.models.image_backbones import Backbone
 from abawcli.models.precision import compare_precision
 from abawcli.models.preprocessing import prepare_crops
@@ -90,7 +90,7 @@ def make_probe() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     return crops, np.asarray(sound * (np.sin(2 * np.pi * 3 * time_s) > -0.5), np.float64)
 
 
-def _read(head: Head, visual: Tensor, audio: Tensor) -> Tensor:
+def _read(head: nn.Module, visual: Tensor, audio: Tensor) -> Tensor:
     """Map features (T, Dv) and of the sound's steps (S, Da) to probabilities (T, 8)."""
     audio = audio.repeat_interleave(STEP_FRAMES, dim=0)[: len(visual)]
     there = torch.ones(1, len(visual), dtype=torch.bool)

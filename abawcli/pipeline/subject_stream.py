@@ -1,33 +1,68 @@
-"""Heads that look at windows of frames, for everybody in a video at once and in one pass.
+"""Features to predictions: heads on windows of frames, for everybody in a video in one pass.
 
-Each person is a stream of frames: the face where it is there, and the sound. What is kept of a
+A head that reads single frames has windows of one. Each person is a stream of frames: the face
+where it is there, and the audio. What is kept of a
 video of any length is two windows of every stream, and of those there are no more than people
-who were seen lately, and one of nobody: the sound alone.
+who were seen lately, and one of nobody: the audio alone.
 """
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from abawcli.formats.features import round_features
+from abawcli.faces.track import TrackedFace
 from abawcli.models.ensemble import Ensemble, JointVoting
 from abawcli.models.heads import TrainedHead
 from abawcli.models.windows import SoftVoting
 from abawcli.pipeline.feature_stream import FrameFeatures
+from abawcli.sources import name_source
 
 Probabilities = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class FrameReading:
-    """One frame and what a head makes of it."""
+class FacePrediction(TrackedFace):
+    """A subject in one frame and what is predicted, before smoothing."""
 
-    features: FrameFeatures
-    subjects: dict[int, Probabilities]  # (8,) of who is seen less than a window before or after
-    sound: Probabilities  # (8,) of nobody in particular; NaN where nothing is known
+    probabilities: Probabilities = field(kw_only=True)  # (8,) of the face, and the audio if any
+    source: str = field(kw_only=True)  # what they rest on, of `sources`
+
+
+@dataclass(frozen=True)
+class FramePrediction:
+    """One frame and what is predicted of all subjects in it."""
+
+    frame: int  # number, from 1
+    time_s: float
+    faces: list[FacePrediction]
+    # (8,) of subjects who are not in it, but in the window of frames that the head reads
+    absent: dict[int, Probabilities]
+    sound: Probabilities | None  # (8,) what the audio by itself says; None: nothing
+    has_audio: bool  # False: `absent` and `sound` rest on the frames around it
+
+
+def predict_frame(
+    found: FrameFeatures, subjects: Mapping[int, Probabilities], sound: Probabilities
+) -> FramePrediction:
+    """Return the prediction of a frame.
+
+    Args:
+        found: the frame.
+        subjects: (8,) of everybody in it or near it; NaN where nothing is known.
+        sound: (8,) of the audio by itself; likewise.
+    """
+    absent = {subject: p for subject, p in subjects.items() if not np.isnan(p[0])}
+    faces = []
+    for face in found.faces:
+        own = subjects[face.subject]
+        source = name_source(True, found.has_audio, absent.pop(face.subject, None) is not None)
+        own_fields = {f.name: getattr(face, f.name) for f in fields(TrackedFace)}
+        faces.append(FacePrediction(**own_fields, probabilities=own, source=source))
+    known = None if np.isnan(sound[0]) else sound
+    return FramePrediction(found.frame, found.time_s, faces, absent, known, found.has_audio)
 
 
 class SubjectStream:
@@ -45,9 +80,9 @@ class SubjectStream:
         self.seen_at: dict[int, NDArray[np.int64]] = {}  # frames (from 0) with the face, lately
         self.waiting: deque[FrameFeatures] = deque()  # frames that are not final
 
-    def push(self, chunk: Sequence[FrameFeatures]) -> list[FrameReading]:
+    def push(self, chunk: Sequence[FrameFeatures]) -> list[FramePrediction]:
         """Take in the next frames; return those that are final, in order."""
-        audio = round_features(np.stack([frame.audio for frame in chunk]))  # (n, Da)
+        audio = np.stack([frame.audio for frame in chunk])  # (n, Da)
         has_audio = np.array([frame.has_audio for frame in chunk])  # (n,)
         faces = self._gather(chunk)
         for subject in faces.keys() - self.subjects.keys():
@@ -61,11 +96,11 @@ class SubjectStream:
             self.seen_at[subject] = np.append(self.seen_at.get(subject, seen[:0]), seen)
         sound = self.nobody.push(unseen[0], audio, unseen[1], has_audio)
         self.waiting.extend(chunk)
-        readings = self._give(first, given, sound)
+        predictions = self._give(first, given, sound)
         self._drop_unseen()
-        return readings
+        return predictions
 
-    def finish(self) -> list[FrameReading]:
+    def finish(self) -> list[FramePrediction]:
         """Return what is left after the last frame."""
         first = self.nobody.given
         given = {subject: stream.finish() for subject, stream in self.subjects.items()}
@@ -77,9 +112,9 @@ class SubjectStream:
         """Return the features (n, Dv) and mask (n,) of everybody who is seen in a chunk."""
         found: dict[int, tuple[NDArray[np.float16], NDArray[np.bool_]]] = {}
         for k, frame in enumerate(chunk):
-            for face, row in zip(frame.faces, frame.visual, strict=True):
+            for face in frame.faces:
                 visual, has = found.setdefault(face.subject, self._lay_nothing(len(chunk)))
-                visual[k], has[k] = round_features(row), True
+                visual[k], has[k] = face.visual, True
         return found
 
     def _lay_nothing(self, count: int) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
@@ -96,12 +131,12 @@ class SubjectStream:
 
     def _give(
         self, first: int, given: dict[int, Probabilities], sound: Probabilities
-    ) -> list[FrameReading]:
+    ) -> list[FramePrediction]:
         """Return final frames, which begin with number `first` from 0, for those who are near."""
         frames = np.arange(first, first + len(sound))
         near = {subject: self._is_near(subject, frames) for subject in given}
         return [
-            FrameReading(
+            predict_frame(
                 self.waiting.popleft(), {s: p[k] for s, p in given.items() if near[s][k]}, row
             )
             for k, row in enumerate(sound)

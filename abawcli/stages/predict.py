@@ -1,189 +1,37 @@
-"""From pixels and sound to labels, as a stream: features of each frame, a head, smoothing.
+"""Stage predict: from videos, crops or features to prediction tables."""
 
-What is kept of a whole video is numbers: about 150 bytes a face and frame.
-"""
-
-import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
-from numpy.typing import NDArray
 
-from abawcli.config import MODALITY_CHOICES, SUBJECTS, AudioFeatures, Prediction, Smoothing
-from abawcli.device import choose_device
-from abawcli.errors import CheckpointError, UsageError
+from abawcli.config import SUBJECTS, Smoothing
+from abawcli.errors import UsageError
 from abawcli.formats.crops import find_audio, list_companions
-from abawcli.formats.features import (
-    FEATURES_SUFFIX,
-    Features,
-    read_features,
-    round_features,
-)
+from abawcli.formats.features import FEATURES_SUFFIX, Features, read_features
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, describe_work, find_finished
 from abawcli.formats.strategy import SubjectSegment, SubjectSegments, describe_choice
 from abawcli.formats.summary import keep_warnings, note_summary, read_summary
 from abawcli.formats.tables import write_table
-from abawcli.labels import N_CLASSES
-from abawcli.models.encoder import Encoder
-from abawcli.models.ensemble import Ensemble
-from abawcli.models.heads import check_features, load_head, name_readings
-from abawcli.models.recipes import join_recipes
-from abawcli.pipeline.feature_stream import Extractor, FrameFeatures
-from abawcli.pipeline.subject_stream import FrameReading, SubjectStream
-from abawcli.progress import Progress, ignore_progress
-from abawcli.stages.crop import check_segments, lay_segments
-from abawcli.stages.extract import extract_crops
-from abawcli.stages.predict_summary import PredictSummary, summarise_predictions
-from abawcli.stages.predicted_rows import (
-    FramePrediction,
-    Probabilities,
-    collect_reading,
-    combine_reading,
-    lay_features,
+from abawcli.models.heads import check_features
+from abawcli.pipeline.frame_predictor import FramePredictor
+from abawcli.pipeline.prediction_columns import (
+    PredictionColumns,
+    tabulate_features,
     warn_of_poor,
 )
+from abawcli.pipeline.subject_stream import FramePrediction
+from abawcli.pipeline.video_features import extract_crops
+from abawcli.progress import Progress, ignore_progress
+from abawcli.stages.predict_summary import PredictSummary, summarise_predictions
 from abawcli.stages.smooth import count_runs, smooth_table
 
 
-class Predictor:
-    """A recipe's networks, loaded once for any number of inputs."""
-
-    def __init__(
-        self,
-        recipe: str | Sequence[str] = "compact",
-        device: str = "auto",
-        config: Prediction | None = None,
-        modality: str = "av",
-        rotate: int = 0,
-    ) -> None:
-        """Load the networks; of several recipes, whose heads' probabilities are averaged.
-
-        Frames are turned by `rotate` degrees (0, 90, 180, 270) clockwise.
-
-        Raises:
-            UsageError: no such recipe, device, rotation or modality, or one that the recipe does
-                not know; or several recipes that do not read the same features.
-            CheckpointError: its weights are missing, do not fit, or are not those that the
-                recipe's head was trained with.
-        """
-        self.recipe = join_recipes([recipe] if isinstance(recipe, str) else recipe)
-        chosen_device = choose_device(device)
-        loaded = {name: load_head(path, chosen_device) for name, path in self.recipe.heads.items()}
-        self.head = Ensemble([head for head, _ in loaded.values()]) if loaded else None
-        self.metadata = {name: metadata for name, (_, metadata) in loaded.items()}
-        chosen = self._choose_modality(modality)
-        visual, audio = (
-            self.recipe.find_backbone(key) if chosen in (key, "av") else ""
-            for key in ("visual", "audio")
-        )
-        trained_audio = self.recipe.backbones.audio
-        self.extractor = Extractor(
-            visual,
-            audio,
-            chosen,
-            (trained_audio and trained_audio.layers) or AudioFeatures.layers,
-            device,
-            config,
-            rotate,
-        )
-        for name, metadata in self.metadata.items():
-            check_features(metadata, self.extractor.backbones, f"recipe {name}")
-
-    def _choose_modality(self, modality: str) -> str:
-        """Return what the recipe looks at of what was asked for."""
-        if modality not in MODALITY_CHOICES:
-            raise UsageError(f"unknown modality {modality!r}; choose {', '.join(MODALITY_CHOICES)}")
-        uses = self.head.uses if self.head else ("visual",)
-        known = "av" if len(uses) == 2 else uses[0]
-        if modality not in (known, "av") and known != "av":
-            raise UsageError(f"the recipe {self.recipe.name} is {known} only, not {modality}")
-        return known if modality == "av" else modality
-
-    def describe(
-        self, subject: str, smoothing: Smoothing | None, crops: bool = False
-    ) -> JsonObject:
-        """Return what the results depend on, of videos or of crops, for their provenance.
-
-        Without smoothing, that of the recipe is recorded as what `smooth` is to do by default.
-        """
-        settings = self.recipe.describe() | self.extractor.describe(subject, crops)
-        own = settings | {"smoothing": smoothing and asdict(smoothing)}
-        return own if smoothing else own | {"to_smooth": settings["smoothing"]}
-
-    def predict_frames(self, path: str | Path) -> Iterator[FramePrediction]:
-        """Yield every frame of a video with all its faces, unsmoothed, in order.
-
-        With a head that looks at windows of frames, each comes a window later.
-
-        Raises:
-            InputError: the file cannot be read or holds no frame.
-        """
-        path = Path(path)
-        stream = self.extractor.extract_frames(path)
-        count = self.extractor.config.queue_frames
-        chunks = iter(lambda: list(itertools.islice(stream, count)), [])
-        if self.head and self.head.window > 1:
-            read = self._read_windows(self.head, chunks)
-        else:
-            read = itertools.chain.from_iterable(map(self._read_chunk, chunks))
-        for reading in read:
-            yield combine_reading(reading)
-
-    def _read_windows(
-        self, head: Ensemble, chunks: Iterator[list[FrameFeatures]]
-    ) -> Iterator[FrameReading]:
-        stream = SubjectStream(head, self.extractor.widths[0])
-        for chunk in chunks:
-            yield from stream.push(chunk)
-        yield from stream.finish()
-
-    def _read_chunk(self, chunk: list[FrameFeatures]) -> Iterator[FrameReading]:
-        """Read each face of some frames, and the sound of each by itself."""
-        wide, _ = self.extractor.widths
-        count = [len(frame.faces) for frame in chunk]
-        faces = np.array([row for frame in chunk for row in frame.visual])
-        faces = faces.reshape(sum(count), wide)
-        audio = np.array([frame.audio for frame in chunk])  # (F, Da)
-        has_audio = np.array([frame.has_audio for frame in chunk])  # (F,)
-        p, _ = self.read(  # (N + F, 8): first the faces, then the sound of each frame
-            np.concatenate([faces, np.zeros((len(chunk), wide))]),
-            np.concatenate([np.repeat(audio, count, axis=0), audio]),
-            np.arange(len(faces) + len(chunk)) < len(faces),
-            np.concatenate([np.repeat(has_audio, count), has_audio]),
-        )
-        rows = iter(p)
-        for frame, sound in zip(chunk, p[len(faces) :], strict=True):
-            subjects = {face.subject: next(rows) for face in frame.faces}
-            yield FrameReading(frame, subjects, sound)
-
-    def read(
-        self,
-        visual: NDArray[np.floating[Any]],
-        audio: NDArray[np.floating[Any]],
-        has_visual: NDArray[np.bool_],
-        has_audio: NDArray[np.bool_],
-    ) -> tuple[Probabilities, NDArray[np.str_]]:
-        """Turn features (T, Dv), (T, Da) and their masks (T,) into probabilities (T, 8).
-
-        Also returns what each row rests on: av, visual, audio, or none, where they are NaN.
-        Features are rounded as they are in files, so that these give the same.
-        """
-        v, a = round_features(visual), round_features(audio)
-        if self.head:
-            return self.head.classify(v, a, has_visual, has_audio)  # of consecutive frames
-        assert isinstance(self.extractor.encoder, Encoder)
-        p = np.full((len(v), N_CLASSES), np.nan, np.float32)
-        if has_visual.any():
-            p[has_visual] = self.extractor.encoder.read(torch.from_numpy(v[has_visual]).float())
-        return p, name_readings(("visual",), has_visual, has_audio, p)
+class Predictor(FramePredictor):
+    """A recipe's networks, loaded once for any number of inputs, and the tables that they give."""
 
     def predict_video(
         self,
@@ -203,7 +51,7 @@ class Predictor:
 
         Args:
             path: what to label.
-            subject: one of SUBJECTS, `track N`, or the stretches of a strategy file; None: the
+            subject: one of SUBJECTS, `track N`, or the segments of a strategy file; None: the
                 main one, or whom crops show. Features have theirs.
             smooth: as the recipe has it, in another way, or not at all.
             progress: called as frames are done.
@@ -235,8 +83,6 @@ class Predictor:
     def _predict_file(self, path: Path) -> pd.DataFrame:
         if self.extractor.rotate:
             raise UsageError(f"{path} holds features; rotate the video they are made of")
-        if not self.metadata:
-            raise CheckpointError(f"the recipe {self.recipe.name} has no head to read {path} with")
         return self._predict_features([read_features(path)], str(path))
 
     def _predict_crops(
@@ -263,8 +109,8 @@ class Predictor:
                 getattr(features, f"has_{key}") & (self.extractor.backbones.get(key) is not None)
                 for key in ("visual", "audio")
             )
-            p, source = self.read(features.visual, features.audio, has_visual, has_audio)
-            tables.append(lay_features(features, has_visual, p, source))
+            p, source = self.head.classify(features.visual, features.audio, has_visual, has_audio)
+            tables.append(tabulate_features(features, has_visual, p, source))
         table = pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
         warn_of_poor(table, name)
         return table
@@ -282,15 +128,10 @@ class Predictor:
         Raises:
             InputError, UsageError: as `predict_video`.
         """
-        path = Path(path)
-        reading = collect_reading(self.predict_frames(path), progress)
-        for stretches in people.values():
-            check_segments(stretches, reading.subject, int(reading.frames[-1]), path)
+        columns = PredictionColumns().collect(self.predict_frames(path), progress)
         tables = {
-            name: reading.lay_table(
-                decode_name(name), lay_segments(*reading.columns(), stretches), stretches
-            )
-            for name, stretches in people.items()
+            name: columns.tabulate(decode_name(name), columns.select(chosen, path), chosen)
+            for name, chosen in people.items()
         }
         for name, table in tables.items():
             warn_of_poor(table, str(path) if len(tables) == 1 else name)

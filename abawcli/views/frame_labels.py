@@ -104,7 +104,7 @@ class FrameLabels:
         loose_s = max(_LOOSE_S, float(np.median(intervals)) if len(intervals) else 0.0)
         last, number, wrong = int(self.frames[-1]), 0, ""
         for frame in frames:
-            number = frame.number
+            number = frame.frame
             k = int(np.searchsorted(self.frames, number))
             known = k < len(self.frames) and self.frames[k] == number
             if not wrong and known and abs(self.time_s[k] - frame.time_s) > loose_s:

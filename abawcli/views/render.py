@@ -236,7 +236,7 @@ class Painter:
 
     def draw_frame(self, frame: Frame) -> Image:
         """Return a frame (H, W, 3) with its people drawn in."""
-        picture, people = frame.rgb(), self.film.labels.list_people(frame.number)
+        picture, people = frame.rgb(), self.film.labels.list_people(frame.frame)
         if self.film.sightings is not None:
             picture = hide_faces(picture, self._find_hidden(frame, people))
         picture, people = fit_picture(picture, people, self.size)

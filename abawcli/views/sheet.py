@@ -52,14 +52,14 @@ def cut_pictures(
     wanted = dict(iter(cells.groupby("frame")))
     pictures: Pictures = {}
     for frame in read_frames(video, rotate) if wanted else ():
-        rows = wanted.pop(frame.number, cells[:0])
+        rows = wanted.pop(frame.frame, cells[:0])
         landmarks = rows[list(LANDMARKS)].to_numpy(np.float32).reshape(-1, 5, 2)
         boxes = rows[list(BOX)].to_numpy()
         for subject, box, points in zip(rows["subject"], boxes, landmarks, strict=True):
             quarters = count_quarters(points)
             (picture,) = crop_frame(frame, box, [config.scale], config.side, quarters)
-            pictures[int(subject), frame.number] = picture
-        progress(frame.number, None, "pictures")
+            pictures[int(subject), frame.frame] = picture
+        progress(frame.frame, None, "pictures")
         if not wanted:
             break
     return pictures

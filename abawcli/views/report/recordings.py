@@ -114,7 +114,7 @@ def cut_pictures(video: Video, recording: Recording, config: Report) -> Cut:
     pictures: Pictures = {}
     number, size = 0, (0, 0)
     for frame in read_frames(recording.path, recording.rotate):
-        number, size = frame.number, frame.size
+        number, size = frame.frame, frame.size
         for key, box in wanted.pop(number, []):
             pictures[key] = encode_picture(_cut(frame, box, config), config.quality)
         if recording.known and not wanted:

@@ -1,0 +1,100 @@
+"""A recipe's networks: from a video to predictions, frame by frame, as a stream."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from abawcli.config import MODALITY_CHOICES, AudioFeatures, Prediction, Smoothing
+from abawcli.device import choose_device
+from abawcli.errors import UsageError
+from abawcli.formats.json_values import JsonObject
+from abawcli.models.encoder import load_classifier
+from abawcli.models.ensemble import Ensemble
+from abawcli.models.heads import TrainedHead, check_features, load_head
+from abawcli.models.metadata import HeadMetadata
+from abawcli.models.recipes import Recipe, join_recipes
+from abawcli.pipeline.feature_stream import Extractor
+from abawcli.pipeline.subject_stream import FramePrediction, SubjectStream
+
+
+class FramePredictor:
+    """A recipe's networks, loaded once for any number of inputs."""
+
+    def __init__(
+        self,
+        recipe: str | Sequence[str] = "compact",
+        device: str = "auto",
+        config: Prediction | None = None,
+        modality: str = "av",
+        rotate: int = 0,
+    ) -> None:
+        """Load the networks; of several recipes, whose heads' probabilities are averaged.
+
+        Frames are turned by `rotate` degrees (0, 90, 180, 270) clockwise.
+
+        Raises:
+            UsageError: no such recipe, device, rotation or modality, or one that the recipe does
+                not know; or several recipes that do not read the same features.
+            CheckpointError: its weights are missing, do not fit, or are not those that the
+                recipe's head was trained with.
+        """
+        self.recipe = join_recipes([recipe] if isinstance(recipe, str) else recipe)
+        loaded = _load_heads(self.recipe, choose_device(device))
+        self.head = Ensemble([head for head, _ in loaded.values()])
+        self.metadata = {name: metadata for name, (_, metadata) in loaded.items()}
+        chosen = self._choose_modality(modality)
+        visual, audio = (
+            self.recipe.find_backbone(key) if chosen in (key, "av") else ""
+            for key in ("visual", "audio")
+        )
+        trained = self.recipe.backbones.audio
+        layers = (trained and trained.layers) or AudioFeatures.layers
+        self.extractor = Extractor(visual, audio, chosen, layers, device, config, rotate)
+        for name, metadata in self.metadata.items():
+            check_features(metadata, self.extractor.backbones, f"recipe {name}")
+
+    def _choose_modality(self, modality: str) -> str:
+        """Return what the recipe uses of what was asked for."""
+        if modality not in MODALITY_CHOICES:
+            raise UsageError(f"unknown modality {modality!r}; choose {', '.join(MODALITY_CHOICES)}")
+        known = "av" if len(self.head.uses) == 2 else self.head.uses[0]
+        if modality not in (known, "av") and known != "av":
+            raise UsageError(f"the recipe {self.recipe.name} is {known} only, not {modality}")
+        return known if modality == "av" else modality
+
+    def describe(
+        self, subject: str, smoothing: Smoothing | None, crops: bool = False
+    ) -> JsonObject:
+        """Return what the results depend on, of videos or of crops, for their provenance.
+
+        Without smoothing, that of the recipe is recorded as what `smooth` is to do by default.
+        """
+        settings = self.recipe.describe() | self.extractor.describe(subject, crops)
+        own = settings | {"smoothing": smoothing and asdict(smoothing)}
+        return own if smoothing else own | {"to_smooth": settings["smoothing"]}
+
+    def predict_frames(self, path: str | Path) -> Iterator[FramePrediction]:
+        """Yield every frame of a video with all its faces, unsmoothed, in order.
+
+        With a head that reads windows of frames, each comes a window later.
+
+        Raises:
+            InputError: the file cannot be read or holds no frame.
+        """
+        frames = self.extractor.extract_frames(path)
+        stream = SubjectStream(self.head, self.extractor.widths[0])
+        while chunk := list(itertools.islice(frames, self.extractor.config.queue_frames)):
+            yield from stream.push(chunk)
+        yield from stream.finish()
+
+
+def _load_heads(
+    recipe: Recipe, device: torch.device
+) -> dict[str, tuple[TrainedHead, HeadMetadata]]:
+    """Return a recipe's heads and their metadata; of none, the classifier of its image encoder."""
+    if not recipe.heads:
+        return {recipe.name: load_classifier(recipe.find_backbone("visual"), device)}
+    return {name: load_head(path, device) for name, path in recipe.heads.items()}

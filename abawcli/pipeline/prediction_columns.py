@@ -1,0 +1,132 @@
+"""Predictions of a whole video, and features, laid out as the rows of a prediction table."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abawcli.config import QUALITY
+from abawcli.faces.quality import explain_poor
+from abawcli.faces.subjects import NOBODY
+from abawcli.formats.features import Features
+from abawcli.formats.strategy import SubjectSegments, describe_choice
+from abawcli.formats.tables import COLUMNS, set_probabilities
+from abawcli.labels import N_CLASSES
+from abawcli.pipeline.subject_stream import FramePrediction
+from abawcli.pipeline.video_columns import GrowingTable, Selection, Table, VideoColumns
+from abawcli.sources import name_sources
+
+LOG = logging.getLogger(__name__)
+Probabilities = NDArray[np.float32]
+_P = (N_CLASSES,)
+_UNKNOWN = np.full(N_CLASSES, np.nan, np.float32)
+
+
+class PredictionColumns(VideoColumns[FramePrediction]):
+    """All that is predicted of a video, whoever is meant: about 140 bytes a face and frame."""
+
+    def __init__(self) -> None:
+        super().__init__([("has_audio", "?"), ("sound", "f4", _P)], [("probabilities", "f4", _P)])
+        self._absent = GrowingTable(
+            [("frame", "i8"), ("subject", "i8"), ("probabilities", "f4", _P)]
+        )
+
+    def append(self, record: FramePrediction) -> None:
+        """Keep the numbers of the next frame."""
+        sound = _UNKNOWN if record.sound is None else record.sound
+        super().append(replace(record, sound=sound))
+        for subject, p in record.absent.items():
+            self._absent.append(record.frame, subject, p)
+
+    @property
+    def absent(self) -> Table:
+        """Return the rows of subjects who are not in a frame, but near it."""
+        return self._absent.rows
+
+    def tabulate(self, video: str, rows: Selection, segments: SubjectSegments) -> pd.DataFrame:
+        """Return the table of those who were selected, a row a frame and subject.
+
+        Rows without a face rest on the frames around them, or on the audio alone. With `all`
+        speech cannot be attributed to a subject, but where there is nobody else.
+        """
+        by_subject = segments[0].strategy == "all"
+        found, has_audio = rows.found, rows.of_frames("has_audio")
+        sound, around = rows.of_frames("sound"), self._look_up_absent(rows)  # (R, 8)
+        if by_subject:
+            nobody = rows.subject == NOBODY
+            around[nobody] = sound[nobody]
+            has_audio &= found | nobody
+        else:
+            around = np.where(np.isnan(around), sound, around)
+        p = np.where(found[:, None], rows.of_faces("probabilities"), around)  # (R, 8)
+        subject = rows.subject.astype(str) if by_subject else describe_choice(segments)["subject"]
+        return _lay_columns(
+            video=video,
+            frame=rows.frame,
+            time_s=rows.of_frames("time_s"),
+            subject=subject,
+            found=found,
+            face={name: rows.of_faces(name) for name in ("score", "box", "quality")},
+            source=name_sources(found, has_audio, ~np.isnan(p[:, 0])),
+            p=p,
+        )
+
+    def _look_up_absent(self, rows: Selection) -> Probabilities:
+        """Return the probabilities (R, 8) of subjects who are not in the frame, NaN if unknown."""
+        known = self.absent
+        index = pd.MultiIndex.from_arrays([known["frame"], known["subject"]])
+        wanted = index.get_indexer(pd.MultiIndex.from_arrays([rows.frame, rows.subject]))
+        return np.concatenate([known["probabilities"], _UNKNOWN[None]])[wanted]
+
+
+def tabulate_features(
+    features: Features,
+    found: NDArray[np.bool_],
+    p: Probabilities,
+    source: NDArray[np.str_],
+) -> pd.DataFrame:
+    """Return the table of one subject's features: probabilities (T, 8) and sources (T,) of rows.
+
+    `found` (T,) says which rows have a face.
+    """
+    face = {"score": features.face_score, "box": features.box, "quality": features.quality}
+    return _lay_columns(
+        video=features.metadata.video,
+        frame=features.frame,
+        time_s=features.time_s,
+        subject=features.metadata.subject,
+        found=found,
+        face={
+            name: np.where(found.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
+            for name, values in face.items()
+        },
+        source=source,
+        p=p,
+    )
+
+
+def warn_of_poor(table: pd.DataFrame, name: str) -> None:
+    """Say so where most faces of a table are poorer than those that were learned from."""
+    faces = table[table["found"]]
+    problem = explain_poor(faces[["w", "h"]].max(axis=1), faces["sharpness"])
+    if problem:
+        LOG.warning("%s: %s", name, problem)
+
+
+def _lay_columns(
+    face: dict[str, NDArray[np.floating[Any]]],
+    source: NDArray[np.str_],
+    p: Probabilities,
+    **columns: Any,
+) -> pd.DataFrame:
+    """Return a table of faces, sources (R,), probabilities (R, 8) and the rest.
+
+    `face` has `score` (R,), `box` (R, 4) and `quality` (R, 4). Tables hold 64-bit numbers.
+    """
+    columns["face_score"] = face["score"].astype(np.float64)
+    for names, name in (("xywh", "box"), (QUALITY, "quality")):
+        columns |= dict(zip(names, face[name].astype(np.float64).T, strict=True))
+    return set_probabilities(pd.DataFrame(columns), p.astype(np.float64), source)[COLUMNS]

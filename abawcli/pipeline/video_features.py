@@ -1,0 +1,188 @@
+"""Features of a whole video, sound or folder of crops, for each subject that is meant."""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawcli.errors import InputError, UsageError
+from abawcli.faces.crop import read_square
+from abawcli.formats.crops import is_own_crops, name_video
+from abawcli.formats.features import Features, round_features
+from abawcli.formats.metadata import FeaturesMetadata, FeatureSource
+from abawcli.formats.names import decode_name
+from abawcli.formats.strategy import SubjectSegment
+from abawcli.media.recording import open_recording
+from abawcli.pipeline.batching import Crops, Rows, encode_in_batches
+from abawcli.pipeline.crop_rows import (
+    CropRows,
+    choose_scales,
+    read_official_rows,
+    read_own_rows,
+)
+from abawcli.pipeline.feature_stream import Extractor, FrameFeatures
+from abawcli.pipeline.video_columns import VideoColumns
+from abawcli.progress import Progress, ignore_progress
+
+LOG = logging.getLogger(__name__)
+AudioRows = tuple[NDArray[np.float16], NDArray[np.bool_]]  # (T, Da), and where there are some (T,)
+
+
+def extract_video(
+    extractor: Extractor,
+    path: str | Path,
+    subject: str = "main",
+    progress: Progress = ignore_progress,
+    video: str | None = None,
+) -> list[Features]:
+    """Return the features of each subject that is meant, of a video or a sound.
+
+    They say that they are of `video`; by default the file's name without suffix.
+
+    Raises:
+        InputError: as `Extractor.extract_frames`; or there is no such track.
+        UsageError: no such way to choose a subject.
+    """
+    path = Path(path)
+    visual_dim, audio_dim = extractor.widths
+    columns: VideoColumns[FrameFeatures] = VideoColumns(
+        [("has_audio", "?"), ("audio", "f2", (audio_dim,))], [("visual", "f2", (visual_dim,))]
+    )
+    columns.collect(extractor.extract_frames(path), progress)
+    if extractor.modality == "audio" and not columns.frames["has_audio"].any():
+        LOG.warning("%s: nothing that is listened for is heard in its sound", path)
+    rows = columns.select((SubjectSegment(subject),), path)
+    source = FeatureSource("recording", decode_name(os.path.relpath(path)))
+    metadata = _make_metadata(extractor, video or name_video(path), source)
+    subjects = rows.split_subjects() if subject == "all" else [(subject, rows)]
+    return [
+        Features(
+            frame=own.frame,
+            time_s=own.of_frames("time_s"),
+            visual=own.of_faces("visual", missing=0),
+            audio=own.of_frames("audio"),
+            has_visual=own.found,
+            has_audio=own.of_frames("has_audio"),
+            **own.describe_faces(),
+            metadata=replace(metadata, subject=str(name)),
+        )
+        for name, own in subjects
+    ]
+
+
+def extract_crops(
+    extractor: Extractor,
+    folder: str | Path,
+    subject: str | None = None,
+    sound: str | Path | None = None,
+    progress: Progress = ignore_progress,
+    video: str | None = None,
+) -> list[Features]:
+    """Return the features of each subject in a folder of crops, with the audio of a file.
+
+    They say that they are of `video`; by default the folder's name.
+
+    Raises:
+        InputError: the folder lacks crops that are needed, or is about another subject.
+        UsageError: a subject of official crops, or crops are to be rotated.
+    """
+    folder = Path(folder)
+    if not is_own_crops(folder) and subject:
+        raise UsageError(f"{folder} shows one person only; leave out the subject {subject!r}")
+    if extractor.rotate:
+        raise UsageError(f"{folder} holds crops; rotate the video when they are cut")
+    if sound is None and extractor.sound:
+        problem = f"{folder}: the video that has its sound is not found; give --audio-from DIR"
+        if extractor.modality == "audio":
+            raise InputError(problem)
+        LOG.warning("%s", problem)
+    if is_own_crops(folder):
+        wanted = extractor.encoder.preprocess.crop_scales if extractor.encoder else ()
+        kind, scales = "crops", choose_scales(folder, wanted)
+        people = read_own_rows(folder, subject, scales)
+    else:
+        kind, scales, people = "official crops", None, [read_official_rows(folder, sound)]
+    source = FeatureSource(
+        kind,
+        decode_name(os.path.relpath(folder)),
+        decode_name(os.path.relpath(sound)) if sound else None,
+        None if scales is None else tuple(scales),
+    )
+    metadata = _make_metadata(extractor, video or name_video(folder), source)
+    times_s = people[0].rows.of_frames("time_s")
+    audio = _encode_audio(extractor, times_s, sound)  # the same for everybody
+    return [
+        _encode_crops(extractor, crops, replace(metadata, subject=crops.subject), audio, progress)
+        for crops in people
+    ]
+
+
+def _encode_audio(
+    extractor: Extractor, times_s: NDArray[np.float64], sound: str | Path | None
+) -> AudioRows:
+    """Return the features of audio at times (T,)."""
+    audio = np.zeros((len(times_s), extractor.widths[1]), np.float16)
+    there = np.zeros(len(times_s), bool)
+    if sound and not np.isnan(times_s).any():
+        with open_recording(sound) as recording:
+            aligner = extractor.encode_audio(recording)
+            for k, time_s in enumerate(times_s.tolist()):
+                audio[k], there[k] = aligner.at(time_s)
+    return audio, there
+
+
+def _encode_crops(
+    extractor: Extractor,
+    crops: CropRows,
+    metadata: FeaturesMetadata,
+    audio: AudioRows,
+    progress: Progress,
+) -> Features:
+    """Return the features of one subject's crops; those of several scales are averaged."""
+    rows, count = crops.rows, len(crops.files)
+    visual = np.zeros((count, extractor.widths[0]), np.float16)
+    has_visual = np.zeros(count, bool)
+    for k, encoded in _encode_files(extractor, crops.files):
+        if encoded:
+            visual[k], has_visual[k] = round_features(np.mean(encoded, axis=0)), True
+        progress(k + 1, count, "")
+    return Features(
+        frame=rows.frame,
+        time_s=rows.of_frames("time_s"),
+        visual=visual,
+        audio=audio[0],
+        has_visual=has_visual,
+        has_audio=audio[1],
+        **rows.describe_faces(),
+        metadata=metadata,
+    )
+
+
+def _encode_files(
+    extractor: Extractor, files: list[list[Path]]
+) -> Iterator[tuple[int, list[Rows]]]:
+    """Yield each row's index with the features of its crops, one a scale."""
+    if extractor.encoder is None:
+        return ((k, []) for k in range(len(files)))
+    side = extractor.encoder.preprocess.resize
+
+    def read() -> Iterator[tuple[int, list[Crops]]]:
+        for k, own in enumerate(files):
+            images = [read_square(file, side) for file in own]
+            yield k, [image[None] for image in images if image is not None]  # (1, S, S, 3)
+
+    return encode_in_batches(read(), extractor.encode_crops, extractor.config)
+
+
+def _make_metadata(extractor: Extractor, video: str, source: FeatureSource) -> FeaturesMetadata:
+    """Return the metadata of features, but for whom they are of."""
+    parts = {"visual": extractor.encoder, "audio": extractor.sound}
+    computed = {
+        name: str(part.dtype).removeprefix("torch.") for name, part in parts.items() if part
+    }
+    source = replace(source, computed_in=computed)
+    return FeaturesMetadata(decode_name(video), "", extractor.backbones, source)
