@@ -1,6 +1,7 @@
 """A backbone is its weights: how its folder is spelled, and where it stands, changes nothing."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from abawcli.errors import CheckpointError, OutputError
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.features import read_features
 from abawcli.formats.provenance import read_provenance
+from abawcli.media.audio import Audio
+from abawcli.media.recording import Recording
 from abawcli.models.recipes import join_recipes
 from abawcli.pipeline.feature_stream import Extractor
 from abawcli.stages.extract import extract_features
@@ -122,18 +125,16 @@ def test_a_sound_that_is_no_number_costs_neither_the_features_nor_the_face(
     study: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A transformer spreads one NaN over all that it hears at once."""
-    from abawcli.pipeline import feature_stream as module
-
     head = train([extract("models/w2v", name) for name in "ab"], "run")
-    blocks = module.read_audio_blocks
+    blocks = Recording.read_audio
 
-    def spoil(path: Path, *rest: object) -> object:
-        for block in blocks(path):
+    def spoil(recording: Recording) -> Iterator[Audio]:
+        for block in blocks(recording):
             yield replace(
                 block, samples=np.where(np.arange(len(block.samples)), block.samples, np.nan)
             )
 
-    monkeypatch.setattr(module, "read_audio_blocks", spoil)
+    monkeypatch.setattr(Recording, "read_audio", spoil)
     features = read_features(extract("models/w2v", "a", "spoilt"))
     assert not features.has_audio.any() and not features.audio.any()
     assert "49 steps of sound gave features that are no finite numbers" in caplog.text

@@ -118,7 +118,7 @@ def test_equal_expressions_have_equal_shares_at_any_frame_rate(
 ) -> None:
     """Two expressions of 1.5 s and 2.5 s, filmed at 10, 24 and 60 frames a second."""
     numbers = [find_middle(4), find_middle(6)]
-    frames = {f.number: f.rgb() for f in read_frames(SAMPLES / "expressions.mp4")}
+    frames = {f.frame: f.rgb() for f in read_frames(SAMPLES / "expressions.mp4")}
     happy, surprised = (frames[number] for number in numbers)
     shares = []
     for rate in (10, 24, 60):

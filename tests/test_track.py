@@ -224,7 +224,7 @@ def test_a_newcomer_never_shares_the_number_of_someone_seen_beside_him() -> None
 def test_boxes_are_scaled_to_the_frame() -> None:
     frames = [Drawn(k, k / 25, scene, size=(1280, 720)) for k, scene in enumerate(still(5), 1)]
     script = Script({frame.frame: frame.scene for frame in frames})
-    boxes = [item.faces[0].box for item in track_faces(frames, script)]
+    boxes = [item.faces[0].box for _, item in track_faces(frames, script)]
     assert boxes == [pytest.approx((400, 200, 160, 160))] * 5
 
 
@@ -238,8 +238,10 @@ def test_another_picture_size_is_a_cut_in_the_exact_frame(parts: list[int]) -> N
         for k, size in enumerate(sizes, 1)
     ]
     script = Script({frame.frame: frame.scene for frame in frames})
-    tracked = [found for _, found in track_faces(frames, script)]
-    assert [item.frame for item in tracked] == frames
+    pairs = list(track_faces(frames, script))
+    assert [frame for frame, _ in pairs] == frames
+    tracked = [found for _, found in pairs]
+    assert [item.frame for item in tracked] == [frame.frame for frame in frames]
     for item in tracked:  # no box lies between those of different sizes
         x = item.frame.scene[0][0]
         assert all(face.box == pytest.approx((x, 20, 16, 16)) for face in item.faces)
