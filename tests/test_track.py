@@ -240,10 +240,9 @@ def test_another_picture_size_is_a_cut_in_the_exact_frame(parts: list[int]) -> N
     script = Script({frame.frame: frame.scene for frame in frames})
     pairs = list(track_faces(frames, script))
     assert [frame for frame, _ in pairs] == frames
-    tracked = [found for _, found in pairs]
-    assert [item.frame for item in tracked] == [frame.frame for frame in frames]
-    for item in tracked:  # no box lies between those of different sizes
-        x = item.frame.scene[0][0]
+    assert [item.frame for _, item in pairs] == [frame.frame for frame in frames]
+    for frame, item in pairs:  # no box lies between those of different sizes
+        x = frame.scene[0][0]
         assert all(face.box == pytest.approx((x, 20, 16, 16)) for face in item.faces)
     changes = {k for k, size in enumerate(sizes[1:], 2) if size != sizes[k - 2]}
     assert changes | {k - 1 for k in changes} <= set(script.looked)

@@ -257,14 +257,8 @@ class _Tracker:
         return [(track, detection.faces[k], True) for track, k in seen + born]
 
     def _begin(self, detection: _Detection, k: int) -> _Track:
-        time_s = detection.scene.time_s
-        track = _Track(
-            detection.faces[k],
-            time_s,
-            detection.appearances[k],
-            self.identity.begin_template(),
-            time_s,
-        )
+        time_s, template = detection.scene.time_s, self.identity.begin_template()
+        track = _Track(detection.faces[k], time_s, detection.appearances[k], template, time_s)
         track.see(detection, k)
         return track
 
