@@ -261,6 +261,17 @@ def test_participants_that_are_twice_or_missing_are_named(study: Path) -> None:
     assert len(data[0]["shares"]) == len(CLASSES)
 
 
+def test_columns_of_few_values_or_chosen_ones_can_be_compared(study: Path) -> None:
+    names = [f"P{k:02d}" for k in range(14)]
+    write_table(pd.concat([make_table([0, 4], name) for name in names]), Path("all.csv"), {})
+    people = {"video": names, "age": range(20, 34), "sex": ["f", "m"] * 7, "site": ["x"] * 14}
+    pd.DataFrame(people).to_csv("people.csv", index=False)
+    for by, offered in ([], ["sex"]), (["--by", "age,site"], ["age", "site"]):
+        report("all.csv", "--participants", "people.csv", *by, "-o", "report.html", "--overwrite")
+        text = Path("report.html").read_text(encoding="utf-8")
+        assert re.findall(r'class="filter" data-column="(\w+)"', text) == offered
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
