@@ -71,9 +71,7 @@ def _print_scoring(scoring: Scoring) -> None:
 def _print_shifts(scoring: Scoring) -> None:
     columns = [f"{shift:+d}" if shift else "0" for shift in scoring.shifts]
     cells = [f"{macro_f1:.4f}" for macro_f1 in scoring.shifts.values()]
-    print_table(
-        "macro-F1 when predictions are shifted by k frames", ["k", *columns], [["", *cells]]
-    )
+    print_table("macro-F1 when predictions are shifted by k frames", columns, [cells])
 
 
 def _print_videos(scoring: Scoring) -> None:

@@ -66,6 +66,6 @@ def command(
     config = Segmentation(min_duration, max_gap)
     summary = segment_files(tables, output, config, overwrite=overwrite)["summary"]
     if not quiet:
-        counts = f"{summary['segments']} segments of {summary['videos']} videos"
-        say(f"abaw: {output}: {counts}")
+        videos = f"{summary['videos']} video{'' if summary['videos'] == 1 else 's'}"
+        say(f"abaw: {output}: {summary['segments']} segments of {videos}")
     report_failures(summary["failed"], len(tables) - len(summary["failed"]))
