@@ -241,7 +241,7 @@ def test_a_recipes_own_smoothing_is_what_smooth_does_by_default(
 def test_no_smoothing_and_how_to_smooth_exclude_each_other(video: Path, tmp_path: Path) -> None:
     result = predict(video, "-o", tmp_path / "x.csv", "--no-smooth", "--window", "1s")
     assert result.exit_code == 2
-    assert "--no-smooth leaves nothing to --smoothing, --window and --space" in result.stderr
+    assert "--no-smooth excludes --smoothing, --window and --space" in result.stderr
 
 
 def test_the_summary_keeps_faces_apart_from_voices_and_filled_rows() -> None:

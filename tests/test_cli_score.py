@@ -43,7 +43,7 @@ def test_a_folder_against_a_folder(folders: Path) -> None:
     assert find_row(stdout, "Neutral") == ["Neutral", "0.500", "1.000", "0.667", "1"]
     assert find_row(stdout, "Anger") == ["Anger", "1.000", "0.333", "0.500", "3"]
     assert find_row(stdout, "macro-F1")[3:] == [f"{(2 / 3 + 1 / 2 + 1) / 8:.4f}", "5"]
-    assert find_row(stdout, "macro-F1, frames with a face")[3:] == [
+    assert find_row(stdout, "macro-F1, face found")[3:] == [
         f"{(2 / 3 + 2 / 3 + 1) / 8:.4f}",
         "4",
     ]
@@ -266,8 +266,8 @@ def test_perfect_agreement_with_names_says_which_classes_are_absent(
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
     absent = ["Anger", "Disgust", "Fear", "Sadness", "Surprise", "Other"]
-    assert f"classes that do not occur, F1 counted as 0: {', '.join(absent)}\n" in result.stdout
-    assert find_row(result.stdout, "mean of classes that occur")[-1] == "1.0000"
+    assert f"absent classes, F1 = 0: {', '.join(absent)}\n" in result.stdout
+    assert find_row(result.stdout, "F1 of occurring classes")[-1] == "1.0000"
     described = json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)
     assert (described["macro_f1"], described["occurring_f1"]) == (0.25, 1.0)
     assert described["absent_classes"] == absent

@@ -246,4 +246,4 @@ def test_everything_is_in_the_json_and_the_worst_videos_on_the_terminal(tmp_path
     assert "the 10 worst of 12 (-v: all)" in shown and "v11" in shown and "v00" not in shown
     shown = CliRunner().invoke(main, [*arguments, "-v"]).stdout
     assert "videos, all, by accuracy" in shown and "v11" in shown and "v00" in shown
-    assert "95 % bootstrap interval" in shown
+    assert "95 % bootstrap CI" in shown

@@ -37,22 +37,20 @@ def _print_scoring(scoring: Scoring) -> None:
     rows = [[name, f"{p:.3f}", f"{r:.3f}", f"{f:.3f}", f"{n:,}"] for name, p, r, f, n in figures]
     rows.append(["macro-F1", "", "", f"{score.macro_f1:.4f}", f"{score.frames:,}"])
     if score.absent:
-        row = ["mean F1, classes that occur", "", "", f"{score.occurring_f1:.4f}", ""]
+        row = ["F1 of occurring classes", "", "", f"{score.occurring_f1:.4f}", ""]
         rows.append(row)
     if scoring.interval:
         low, high = scoring.interval
-        rows.append(["95 % bootstrap interval", "", "", f"{low:.3f}-{high:.3f}", ""])
+        rows.append(["95 % bootstrap CI", "", "", f"{low:.3f}-{high:.3f}", ""])
     if face:
-        rows.append(
-            ["macro-F1, frames with a face", "", "", f"{face.macro_f1:.4f}", f"{face.frames:,}"]
-        )
+        rows.append(["macro-F1, face found", "", "", f"{face.macro_f1:.4f}", f"{face.frames:,}"])
     rows.append(["accuracy", "", "", f"{score.accuracy:.4f}", f"{score.frames:,}"])
     if scoring.calibration_error is not None:
         rows.append(["calibration error", "", "", f"{scoring.calibration_error:.4f}", ""])
     title = f"score, annotations: {len(scoring.videos)}"
     print_table(title, ["class", "precision", "recall", "F1", "frames"], rows)
     if score.absent:
-        write_line(f"classes that do not occur, F1 counted as 0: {', '.join(score.absent)}")
+        write_line(f"absent classes, F1 = 0: {', '.join(score.absent)}")
     matrix = [
         [name, *map(str, counts)] for name, counts in zip(CLASSES, score.confusion, strict=True)
     ]
