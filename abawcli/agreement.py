@@ -1,7 +1,8 @@
-"""Agreement between coders: arrays in, numbers out.
+"""Agreement between coders, from arrays of labels.
 
-Everything is made of coincidence matrices (8, 8), which count pairs of labels that two coders gave
-the same frame. Those of several videos add up, so that videos can be drawn again and again.
+Agreement is computed from matrices (8, 8) that count the pairs of labels of one frame by two
+coders. The matrix of a set of videos is the sum of those of its videos, which makes bootstrap
+samples cheap.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,10 @@ Matrix = NDArray[np.float64]
 
 
 def count_pairs(one: Labels, other: Labels) -> Matrix:
-    """Count the frames (T,) that both coders labelled, (8, 8): label of one, label of the other."""
+    """Return the confusion matrix (8, 8) of two coders' labels (T,): rows `one`, columns `other`.
+
+    Frames that one of them did not label are left out.
+    """
     both = (one != IGNORE) & (other != IGNORE)
     cells = one[both] * N_CLASSES + other[both]
     counts = np.bincount(cells, minlength=N_CLASSES**2).reshape(N_CLASSES, N_CLASSES)
@@ -52,9 +56,10 @@ def count_coincidences(labels: Labels) -> Matrix:
 
 
 def find_alpha(coincidences: Matrix) -> float:
-    """Return Krippendorff's alpha for nominal labels; NaN where only one class occurs.
+    """Return Krippendorff's alpha of a coincidence matrix (8, 8); NaN if only one class occurs.
 
-    Source: Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section C.
+    Labels are nominal. Source: Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability",
+    section C.
     """
     totals = coincidences.sum(axis=1)  # (8,)
     n = totals.sum()
@@ -65,9 +70,10 @@ def find_alpha(coincidences: Matrix) -> float:
 
 
 def find_class_agreement(coincidences: Matrix) -> Matrix:
-    """Return each class's specific agreement (8,), NaN for a class that nobody gave.
+    """Return the specific agreement of each class (8,) from a coincidence matrix (8, 8).
 
-    That is the share of the labels of a class that another coder gave the same frame too.
+    It is the share of the labels of a class that another coder gave the same frame, too; NaN for a
+    class without labels.
     """
     totals = coincidences.sum(axis=1)  # (8,)
     with np.errstate(invalid="ignore"):
@@ -77,7 +83,7 @@ def find_class_agreement(coincidences: Matrix) -> Matrix:
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs of one label: first frame and the frame after the last one, from 0."""
+    """Runs of one label: index of the first frame and of the frame after the last one."""
 
     label: Labels  # (R,)
     start: Labels  # (R,)
@@ -85,7 +91,7 @@ class Runs:
 
 
 def find_label_runs(labels: Labels) -> Runs:
-    """Return the runs of equal labels (T,), without unlabelled ones."""
+    """Return the runs of equal labels (T,), without unlabelled frames."""
     if len(labels) == 0:
         return Runs(labels, labels, labels)
     start = np.flatnonzero(np.append(True, labels[1:] != labels[:-1]))
@@ -95,10 +101,10 @@ def find_label_runs(labels: Labels) -> Runs:
 
 
 def count_matched_runs(one: Labels, other: Labels, min_iou: float = 0.5) -> tuple[int, int]:
-    """Return how many runs of `one` have a run of the same label in `other`, and how many it has.
+    """Return how many runs of `one` (T,) match a run of `other` (T,), and how many runs it has.
 
-    Two runs match if their intersection over union is `min_iou` or more. From 0.5 on a run has at
-    most one match, so that none is counted for two.
+    Two runs of one label match if their intersection over union is `min_iou` or more. From 0.5 on,
+    a run has at most one match.
     """
     a, b = find_label_runs(one), find_label_runs(other)
     matched = 0
@@ -113,7 +119,11 @@ def count_matched_runs(one: Labels, other: Labels, min_iou: float = 0.5) -> tupl
 
 
 def bootstrap_counts(matrices: Sequence[Matrix], draws: int, seed: int) -> Matrix:
-    """Return the sums (draws, 8, 8) of as many videos' matrices, drawn with replacement."""
+    """Return the summed matrices (draws, 8, 8) of bootstrap samples of videos.
+
+    Each sample has V videos, drawn with replacement from the V `matrices` (8, 8). The same seed
+    gives the same samples.
+    """
     videos = len(matrices)
     times = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), draws)
     drawn: Matrix = np.tensordot(times.astype(np.float64), np.stack(matrices), axes=1)

@@ -1,4 +1,4 @@
-"""Where networks run: CUDA, Apple's MPS or the CPU, chosen by themselves or by name."""
+"""The device that networks run on: CUDA, Apple's MPS or the CPU, and its number formats."""
 
 import os
 
@@ -14,7 +14,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """Return the device for `name`: `auto` takes CUDA, else MPS, else the CPU.
 
     Raises:
-        UsageError: the device asked for is not there, or no such device is known.
+        UsageError: the device is unknown or not available.
     """
     kind = name.split(":")[0]
     if kind not in DEVICES:
@@ -30,11 +30,11 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_precision(name: str, device: torch.device) -> str:
     """Return the number format to train in: `auto` takes bfloat16 where the device has it.
 
-    A CPU has it with AVX-512 BF16 or AMX, CUDA since Ampere; others emulate it, slower than
-    float32.
+    CPUs with AVX-512 BF16 or AMX have it, and CUDA devices since Ampere. Others emulate it and
+    are slower than with float32.
 
     Raises:
-        UsageError: no such format is known.
+        UsageError: the format is unknown.
     """
     if name not in PRECISIONS:
         raise UsageError(f"unknown precision {name!r}; choose one of {', '.join(PRECISIONS)}")
@@ -47,17 +47,17 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def find_capabilities() -> dict[str, object]:
-    """Return what the CPU can do, as torch tells since 2.10; nothing of an older torch."""
+    """Return the CPU's capabilities as reported by torch 2.10 or newer; empty before."""
     return dict(getattr(torch.cpu, "get_capabilities", dict)())
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Tell whether a CUDA device multiplies bfloat16 itself: since Ampere; before, it is slow."""
+    """Tell whether a CUDA device supports bfloat16 in hardware, which began with Ampere."""
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def explain_device(device: torch.device) -> str:
-    """Return one sentence on what was chosen and why."""
+    """Return a phrase that says which device was chosen and why."""
     if device.type == "cuda":
         return f"CUDA device {torch.cuda.get_device_name(device)}"
     if device.type == "mps":
@@ -67,20 +67,20 @@ def explain_device(device: torch.device) -> str:
 
 
 def leave_one_core() -> None:
-    """Let torch use all CPU cores that this process may run on but one.
+    """Limit torch to one thread less than the CPU cores that this process may use.
 
-    For work that runs beside another thread, which decodes and finds faces: with as many threads
-    as cores, both wait for each other, and a prediction on two cores takes twice the CPU time.
+    A second thread decodes and detects faces. With as many torch threads as cores, both wait for
+    each other, and a prediction on two cores takes twice the CPU time.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     torch.set_num_threads(max(1, (cores or 2) - 1))
 
 
 def inference_dtype(device: torch.device) -> torch.dtype:
-    """Return the number format for the weights of a large network that is not trained further.
+    """Return the number format for the weights of a large network in inference.
 
-    On a CPU that multiplies bfloat16 itself that is four times as fast as float32 there. CUDA
-    devices before Ampere multiply float16 only.
+    On a CPU that supports bfloat16, it is four times as fast as float32. CUDA devices before Ampere
+    support float16 only.
     """
     if device.type == "cuda":
         return torch.bfloat16 if _has_bfloat16(device) else torch.float16

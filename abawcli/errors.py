@@ -1,41 +1,41 @@
-"""What abaw raises on purpose.
+"""The errors that abaw raises.
 
-    AbawError             anything a user can act on; one line, exit 1
-    ├── UsageError        the call itself is wrong (options, names); exit 2
-    ├── InputError        an input file is missing, unreadable or not what it should be
-    ├── OutputError       an output exists or cannot be written
-    └── CheckpointError   weights are missing, damaged, or made for something else
+    AbawError             any error that a user can resolve; one line, exit 1
+    ├── UsageError        the call is wrong (options, names); exit 2
+    ├── InputError        an input file is missing, unreadable or invalid
+    ├── OutputError       an output exists already or cannot be written
+    └── CheckpointError   weights are missing, damaged, or of another model
 
-Every message says what is wrong, names the value, and where there is one, the way out.
+Every message says what is wrong, names the value, and suggests a solution where there is one.
 """
 
 
 class AbawError(Exception):
-    """Root of the tree; `exit_code` is what the command line ends with."""
+    """Base class; `exit_code` is the exit status of the command line."""
 
     exit_code = 1
 
 
 class UsageError(AbawError):
-    """The call cannot be carried out as it was written."""
+    """The call is wrong: an option, a name or a combination of them."""
 
     exit_code = 2
 
 
 class InputError(AbawError):
-    """An input cannot be read, or holds something else than it should."""
+    """An input cannot be read or is invalid."""
 
 
 class OutputError(AbawError):
-    """An output is in the way or cannot be written."""
+    """An output exists already or cannot be written."""
 
 
 class CheckpointError(AbawError):
-    """A weights file is missing, damaged, or belongs to another model."""
+    """A file of weights is missing, damaged, or of another model."""
 
 
 def explain_os_error(path: object, error: OSError) -> str:
-    """Say why a file could not be read, by the name that a person knows it by."""
+    """Return the message for a file that cannot be read; `path` is the name that the user gave."""
     if isinstance(error, FileNotFoundError):
         return f"no such file: {path}"
     if isinstance(error, PermissionError):

@@ -1,6 +1,6 @@
-"""Probabilities of several tables or networks: the mean of those that say something.
+"""Late fusion: the mean of the predictions of several tables or networks.
 
-Arrays in, arrays out. Who says nothing of a row takes no part in it.
+A table or network without a prediction for a row is left out of that row's mean.
 """
 
 from collections.abc import Sequence
@@ -11,18 +11,22 @@ from numpy.typing import NDArray
 
 
 def average_probabilities(
-    opinions: Sequence[NDArray[np.floating[Any]]], weights: Sequence[float] | None = None
+    predictions: Sequence[NDArray[np.floating[Any]]], weights: Sequence[float] | None = None
 ) -> NDArray[np.float64]:
-    """Return the mean (N, 8), each row with the sum 1, of opinions (N, 8) with NaN for none.
+    """Return the weighted mean of predictions, (N, 8), each row with the sum 1.
 
-    Weights are positive, and by default equal; only their ratio counts. Rows of which nobody
-    says anything are NaN.
+    Args:
+        predictions: K arrays of probabilities (N, 8); rows of NaN are not predicted.
+        weights: K positive numbers, of which only the ratio counts; None: all equal.
+
+    Returns:
+        (N, 8); NaN in rows without any prediction.
     """
-    p = np.stack(opinions).astype(np.float64)  # (K, N, 8)
+    p = np.stack(predictions).astype(np.float64)  # (K, N, 8)
     known = ~np.isnan(p[..., 0])  # (K, N)
     share = known * np.array(weights or [1] * len(p), np.float64)[:, None]  # (K, N)
-    with np.errstate(invalid="ignore"):  # nobody: 0 / 0 is NaN
-        share /= share.max(axis=0)  # the largest is 1: no weights are too large to add
+    with np.errstate(invalid="ignore"):  # without any prediction, 0 / 0 is NaN
+        share /= share.max(axis=0)  # the largest weight is 1, so that sums do not overflow
         total = np.einsum("kn,knc->nc", share, np.where(known[..., None], p, 0))  # (N, 8)
         mean: NDArray[np.float64] = total / total.sum(axis=1, keepdims=True)
     return mean

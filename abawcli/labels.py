@@ -7,10 +7,10 @@ from abawcli.errors import InputError
 
 CLASSES = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
 N_CLASSES = len(CLASSES)
-IGNORE = -1  # not annotated: no part of any score or loss
+IGNORE = -1  # not annotated; left out of scores and losses
 PROBABILITY_COLUMNS = tuple(f"p_{name.lower()}" for name in CLASSES)
 
-# Names of other label sets that mean one of ours. Contempt has no class of its own in EXPR.
+# Names of other label sets for the same classes. EXPR has no class for contempt.
 SYNONYMS = {
     "angry": "Anger",
     "disgusted": "Disgust",
@@ -27,10 +27,10 @@ _INDEX = {name.lower(): k for k, name in enumerate(CLASSES)} | {
 
 
 def index_of(name: str) -> int:
-    """Return the class number of a class name, in any case and any known synonym.
+    """Return the class number of a class name or a synonym, in upper or lower case.
 
     Raises:
-        InputError: the name belongs to no class.
+        InputError: the name is unknown.
     """
     try:
         return _INDEX[name.strip().lower()]
@@ -42,9 +42,9 @@ def index_of(name: str) -> int:
 
 
 def parse_label(text: str) -> int:
-    """Return the class number that a text means: a number, such as 4 or 4.0, or a class name.
+    """Return the class number of a text: a number, such as 4 or 4.0, or a class name.
 
-    Numbers may be any; whether there is such a class is for the reader of a whole file to say.
+    The range of numbers is not checked; readers of files check it and name the line.
 
     Raises:
         InputError: the text is neither.
@@ -55,5 +55,5 @@ def parse_label(text: str) -> int:
 
 
 def known_names(names: Iterable[str]) -> list[str]:
-    """Return those of `names` that mean one of the eight classes, in their order."""
+    """Return the items of `names` that are names or synonyms of a class, in their order."""
     return [name for name in names if name.strip().lower() in _INDEX]

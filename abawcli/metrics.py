@@ -1,9 +1,9 @@
-"""The challenge's score and its relatives: arrays in, numbers out.
+"""The challenge's score and related metrics, from arrays of labels.
 
-Scores are made of counts (..., 8, 9) of annotated frames: row = annotated class, column = predicted
-class, the last of them for none. Counts of videos add up to those of all, so that videos can be
-scored alone, together, and drawn again and again. (scikit-learn would count each time anew, and
-takes longer to import than a million frames to score; tests hold that the figures are its own.)
+Scores are computed from counts (..., 8, 9) of annotated frames: row = annotated class, column =
+predicted class, and the last column frames without a prediction. The counts of a set of videos are
+the sum of those of its videos, which makes bootstrap samples cheap. scikit-learn would count anew
+for each sample, and its import takes longer than scoring a million frames; tests compare with it.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Counts = NDArray[np.int64]  # (..., 8, 9): annotated class, predicted class or n
 
 @dataclass(frozen=True)
 class Score:
-    """What `score_labels` found; per-class arrays (8,) in the order of `labels.CLASSES`."""
+    """The result of `score_labels`; per-class arrays (8,) in the order of `labels.CLASSES`."""
 
     macro_f1: float
     occurring_f1: float  # the mean of the classes that occur, annotated or predicted
@@ -44,14 +44,14 @@ class Score:
 
 
 def score_labels(truth: ArrayLike, predicted: ArrayLike) -> Score:
-    """Score predicted labels (N,) against annotations (N,).
+    """Score predicted labels (N,) against annotations `truth` (N,), both -1 to 7.
 
-    Frames annotated -1 are left out. A predicted -1 counts as wrong for its true class. The
-    macro-F1 is the plain mean over all eight classes; one that is absent from both sides
-    counts 0, as the challenge's scorer has it.
+    Frames annotated -1 are left out. A predicted -1 is an error of the annotated class. The
+    macro-F1 is the mean over all eight classes; a class that is neither annotated nor predicted
+    counts 0, as in the challenge's scorer.
 
     Raises:
-        InputError: the lengths differ, a label is none of -1 to 7, or no frame is annotated.
+        InputError: the lengths differ, a label is not -1 to 7, or no frame is annotated.
     """
     counts = count_confusion(truth, predicted)
     support, confusion = counts.sum(axis=1), counts[:, :N_CLASSES]
@@ -72,10 +72,12 @@ def score_labels(truth: ArrayLike, predicted: ArrayLike) -> Score:
 
 
 def count_confusion(truth: ArrayLike, predicted: ArrayLike) -> Counts:
-    """Count annotated frames (N,) by class and prediction, (8, 9); the last column is none.
+    """Count frames by annotated class (N,) and predicted class (N,), (8, 9).
+
+    The last column counts frames without a prediction. Frames annotated -1 are left out.
 
     Raises:
-        InputError: the lengths differ, or a label is none of -1 to 7.
+        InputError: the lengths differ, or a label is not -1 to 7.
     """
     y, p = np.asarray(truth, np.int64), np.asarray(predicted, np.int64)
     if y.shape != p.shape:
@@ -93,7 +95,7 @@ def count_confusion(truth: ArrayLike, predicted: ArrayLike) -> Counts:
 def _find_f1(
     counts: NDArray[np.number[Any]],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return each class's F1 in counts (..., 8, 9), (..., 8), and whether it occurs at all."""
+    """Return the F1 (..., 8) of each class from counts (..., 8, 9), and whether it occurs."""
     confusion = counts[..., :N_CLASSES]
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     both = counts.sum(axis=-1) + confusion.sum(axis=-2)  # annotated frames and predicted ones
@@ -101,16 +103,16 @@ def _find_f1(
 
 
 def find_macro_f1(counts: NDArray[np.number[Any]]) -> NDArray[np.float64]:
-    """Return the macro-F1 of counts (..., 8, 9), (...): that of `score_labels`."""
+    """Return the macro-F1 (...) from counts (..., 8, 9), as in `score_labels`."""
     macro_f1: NDArray[np.float64] = _find_f1(counts)[0].mean(axis=-1)
     return macro_f1
 
 
 def find_own_f1(counts: Counts) -> NDArray[np.float64]:
-    """Return the mean F1 of the classes that occur in counts (..., 8, 9), (...); 0 if none does.
+    """Return the mean F1 (...) of the classes that occur in counts (..., 8, 9); 0 if none does.
 
-    That is what a single video is judged by: few have all classes, and the mean over all eight
-    would rate it by how many it has.
+    It is the score of a single video: few videos have all classes, and a mean over all eight would
+    mainly depend on their number.
     """
     f1, occurs = _find_f1(counts)
     own_f1: NDArray[np.float64] = f1.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1)
@@ -118,11 +120,16 @@ def find_own_f1(counts: Counts) -> NDArray[np.float64]:
 
 
 def bootstrap_macro_f1(counts: Counts, draws: int, seed: int) -> NDArray[np.float64]:
-    """Return the macro-F1 (draws,) of as many videos, drawn with replacement each time.
+    """Return the macro-F1 of bootstrap samples of videos, (draws,).
 
-    `counts` (V, 8, 9) are those of each video. Whole videos are drawn and not frames: frames of
-    one video resemble each other, and would make every difference look certain. The same seed
-    draws the same videos, so that two predictions of them can be compared draw by draw.
+    Each sample has V videos, drawn with replacement. Videos are drawn and not frames, because
+    frames of one video are dependent and would give intervals that are too narrow.
+
+    Args:
+        counts: (V, 8, 9) counts of each video.
+        draws: number of samples.
+        seed: the same seed gives the same samples, so that two predictions can be compared in
+            pairs.
     """
     videos = len(counts)
     times = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), draws)
@@ -134,11 +141,16 @@ def bootstrap_macro_f1(counts: Counts, draws: int, seed: int) -> NDArray[np.floa
 def find_calibration_error(
     confidence: NDArray[np.floating[Any]], right: NDArray[np.bool_], bins: int
 ) -> float:
-    """Return the expected calibration error of confidences (N,), from 0 (none) to 1.
+    """Return the expected calibration error, from 0 to 1.
 
-    Frames are put into bins of equal width by their confidence; the error is how far share of
-    right answers and mean confidence are apart, averaged over the frames.
+    It is the difference of accuracy and mean confidence in `bins` bins of equal width, averaged
+    over the frames.
+
+    Args:
+        confidence: (N,) probability of the predicted class.
+        right: (N,) whether the prediction is correct.
+        bins: number of bins.
     """
-    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)  # (N,)
-    gap = np.bincount(place, confidence - right, bins)  # (bins,) sums
+    index = np.minimum((confidence * bins).astype(np.int64), bins - 1)  # (N,)
+    gap = np.bincount(index, confidence - right, bins)  # (bins,) sums
     return float(np.abs(gap).sum() / len(confidence))

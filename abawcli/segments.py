@@ -1,10 +1,10 @@
-"""Segments: from a prediction table, a label a frame, to stretches of one label in seconds.
+"""Segments: from a prediction table, with one label per frame, to intervals of one label.
 
 A segment is a run of frames of one label of one video and subject. It lasts from the time of its
 first frame to the time of the frame after its last one; the last frame of a video, and the last
-one before rows that were left out, lasts the median interval. Unlabelled frames are gaps between
-segments. In this order: runs of one label join over gaps that are short enough; segments that are
-too short become gaps; runs of one label join once more over what has become a gap.
+one before missing rows, lasts the median interval. Unlabelled frames are gaps between segments.
+First, runs of one label join over short gaps. Then segments that are too short become gaps. Then
+runs of one label join over these gaps as well.
 """
 
 from collections.abc import Iterator
@@ -29,9 +29,9 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Run:
-    """A run of rows of one label: `first` to `last`, rows of its video and subject from 0.
+    """A run of one label: from row `first` to row `last` of its video and subject, from 0.
 
-    Rows that a join bridges lie within it; the rows that carry its label are its own.
+    Rows between joined runs lie within it and may have another label or none.
     """
 
     label: int
@@ -40,10 +40,14 @@ class Run:
 
 
 def find_ends(frame: Labels, time_s: Floats) -> Floats:
-    """Return when each frame (T,) ends: at the time of the next one, if that is the next number.
+    """Return the end of each frame in seconds, (T,).
 
-    Other frames last the median interval, but not beyond the next row. It is of consecutive
-    frames; where there are none, the frame lasts no time at all.
+    A frame ends at the time of the next row if that has the next number. Other frames last the
+    median interval of consecutive frames, 0 if there are none, but not beyond the next row.
+
+    Args:
+        frame: (T,) frame numbers, ascending.
+        time_s: (T,) times in seconds.
     """
     if len(time_s) == 0:
         return time_s
@@ -55,9 +59,9 @@ def find_ends(frame: Labels, time_s: Floats) -> Floats:
 
 
 def find_runs(label: Labels, joined: NDArray[np.bool_]) -> list[Run]:
-    """Return the runs of one label in rows (T,), without unlabelled ones.
+    """Return the runs of one label in rows `label` (T,), without unlabelled rows.
 
-    `joined` (T,) says of each row whether it follows the one before without rows left out.
+    `joined` (T,) tells which rows follow the row before without missing frames.
     """
     if len(label) == 0:
         return []
@@ -71,7 +75,10 @@ def find_runs(label: Labels, joined: NDArray[np.bool_]) -> list[Run]:
 
 
 def join_runs(runs: list[Run], start_s: Floats, end_s: Floats, max_gap_s: float) -> list[Run]:
-    """Join neighbours of one label with at most `max_gap_s` between them."""
+    """Join neighbouring runs of one label with at most `max_gap_s` between them.
+
+    `start_s` and `end_s` (T,) are the start and end of each row in seconds.
+    """
     out: list[Run] = []
     for run in runs:
         before = out[-1] if out else None
@@ -89,7 +96,10 @@ def join_runs(runs: list[Run], start_s: Floats, end_s: Floats, max_gap_s: float)
 def segment_rows(
     label: Labels, frame: Labels, time_s: Floats, config: Segmentation
 ) -> tuple[list[Run], Floats]:
-    """Return the runs of one video and subject, in order, and when each of its frames ends (T,)."""
+    """Return the segments of one video and subject as runs, in order, and each frame's end (T,).
+
+    `label`, `frame` and `time_s` (T,) are the columns of its rows, by frame.
+    """
     end_s = find_ends(frame, time_s)
     joined = np.append(True, np.diff(frame) == 1)
     runs = join_runs(find_runs(label, joined), time_s, end_s, config.max_gap_s)
@@ -125,7 +135,7 @@ def _segment_group(
     if np.isnan(time_s).any():
         raise InputError(
             f"{video}: its frames have no times; predict from the video, or extract the crops "
-            "with --audio-from, so that they have"
+            "with --audio-from"
         )
     confidence = group["confidence"].to_numpy(np.float64)  # (T,)
     found = group["found"].to_numpy(np.bool_)  # (T,)

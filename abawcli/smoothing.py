@@ -1,12 +1,12 @@
-"""Probabilities over time: each row becomes a statistic of a window around it.
+"""Smoothing over time: the probabilities of each row become a statistic of a window around it.
 
-Arrays in, arrays out, one subject of one video at a time. Rows stand at positions, in seconds or
-in frame numbers. Evidence is the rows that take part in windows; every row receives one.
+All functions take arrays of one subject of one video. Rows have positions, in seconds or in frame
+numbers. Evidence is the rows whose probabilities are used; every row gets a result.
 
-The window of a row of evidence is symmetric: as many rows of evidence before it as after it, at
-most half a window away. At an edge, where evidence begins or ends, it shrinks to the row itself:
-if it were cut off on one side only, the longer expression would swallow the shorter one there. The
-window of any other row holds all evidence within half a window.
+The window of a row of evidence is symmetric: it holds as many rows of evidence before it as after
+it, at most half a window away. Where evidence begins or ends, it shrinks to the row itself: a
+window that is cut on one side would replace a short expression there by the longer one beside it.
+The window of any other row holds all evidence within half a window.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,38 +24,40 @@ from abawcli.sources import AUDIO, FILLED, NONE, Names, has_face
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
-LEAST = 1e-7  # a probability whose logarithm still counts; csv tables have six digits
-GATHERED = 1 << 16  # values that are copied at once, for windows of unusual size: 512 kB, as caches
-# are; twice as fast as 32 MB
-ROUNDING_S = 1.5e-3  # by which a row may be outside of a window: many containers round both times
-# to milliseconds, and no frames are that close to each other
+LEAST = 1e-7  # lower limit of a probability before its logarithm; csv tables have six digits
+# Values copied at once for windows of unusual size: 512 kB fit into caches, and are twice as fast
+# as 32 MB.
+GATHERED = 1 << 16
+# Tolerance at the edge of a window: many containers round both times to milliseconds, and no two
+# frames are that close to each other.
+ROUNDING_S = 1.5e-3
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Which rows of evidence (E,) each of the rows (T,) has in its window: first <= k < end."""
+    """The window of each row (T,): the rows k of evidence (E,) with first <= k < end."""
 
     first: Index  # (T,)
     end: Index  # (T,)
     at: Array  # (T,) positions of the rows
     evidence_at: Array  # (E,) positions of the evidence
-    width: float  # of a whole window
+    width: float  # of a whole window, in the unit of the positions
 
     @property
     def size(self) -> Index:
-        """Return how many rows of evidence each window holds, (T,)."""
+        """Return the number of rows of evidence in each window, (T,)."""
         return self.end - self.first
 
     def select(self, rows: Mask) -> "Windows":
-        """Return the windows of some of the rows."""
+        """Return the windows of the rows that the mask `rows` (T,) selects."""
         return Windows(
             self.first[rows], self.end[rows], self.at[rows], self.evidence_at, self.width
         )
 
     def gather(self, rows: Index) -> Iterator[tuple[Index, Index, Mask]]:
-        """Yield some rows at a time (n,), with the evidence in their windows (n, W).
+        """Yield rows (n,), indices of evidence (n, W), and which of it is in their window (n, W).
 
-        Also yields which of it is inside of each window: they differ in size.
+        `rows` are row indices. Windows differ in size; W is the widest of each batch.
         """
         rows = rows[np.argsort(-self.size[rows], kind="stable")]  # widest first
         while len(rows):
@@ -67,45 +69,48 @@ class Windows:
 
 
 def place_windows(at: Array, valid: Mask, reach: float, width: float) -> Windows:
-    """Return the windows of rows at ascending positions (T,), of which `valid` are evidence."""
+    """Return the windows of rows at ascending positions `at` (T,); `valid` (T,) is the evidence.
+
+    `reach` is half a window, with its tolerance, and `width` a whole one, in the positions' unit.
+    """
     there = at[valid]
     first = np.searchsorted(there, at - reach, "left")
     end = np.searchsorted(there, at + reach, "right")
-    own = np.arange(len(there))  # (E,) place of a row of evidence among them
+    own = np.arange(len(there))  # (E,) index of each row of evidence
     either = np.minimum(own - first[valid], end[valid] - 1 - own)
     first[valid], end[valid] = own - either, own + either + 1
     return Windows(first, end, at, there, width)
 
 
 def smooth_mean(p: Array, windows: Windows) -> Array:
-    """Average the evidence (E, 8) of each window."""
+    """Return the mean of the evidence (E, 8) of each window, (T, 8)."""
     total = np.concatenate([np.zeros((1, p.shape[1])), p.cumsum(axis=0)])
     mean: Array = (total[windows.end] - total[windows.first]) / windows.size[:, None]
     return mean
 
 
 def smooth_gaussian(p: Array, windows: Windows) -> Array:
-    """Average with weights of a bell curve; sigma is a quarter of the window."""
+    """Return the Gaussian-weighted mean (T, 8) of the evidence (E, 8); sigma: 1/4 of the window."""
     out = np.empty((len(windows.at), p.shape[1]))
     for rows, index, inside in windows.gather(np.arange(len(windows.at))):
-        away = windows.evidence_at[index] - windows.at[rows, None]  # (n, W)
-        weight = np.where(inside, np.exp(-0.5 * (away / (windows.width / 4)) ** 2), 0.0)
+        distance = windows.evidence_at[index] - windows.at[rows, None]  # (n, W)
+        weight = np.where(inside, np.exp(-0.5 * (distance / (windows.width / 4)) ** 2), 0.0)
         weight /= weight.sum(axis=1, keepdims=True)
         out[rows] = (weight[:, None] @ p[index])[:, 0]
     return out
 
 
 def smooth_vote(p: Array, windows: Windows) -> Array:
-    """Give each class the share of the window's rows in which it is the likeliest."""
+    """Return the share of rows (E, 8) of each window in which a class is the likeliest, (T, 8)."""
     votes = np.eye(N_CLASSES)[p.argmax(axis=1)]
-    # A millionth of the probabilities themselves: enough to break ties, too little to outvote.
+    # A millionth of the mean probabilities breaks ties and changes nothing else.
     return smooth_mean(votes, windows) + 1e-6 * smooth_mean(p, windows)
 
 
 def smooth_median(p: Array, windows: Windows) -> Array:
-    """Take each class's median.
+    """Return each class's median of the evidence (E, 8) of each window, (T, 8).
 
-    Most windows hold the same odd number of rows, which a filter takes in a tenth of the time.
+    Most windows hold the same odd number of rows; for those a median filter is ten times as fast.
     """
     out = np.empty((len(windows.at), p.shape[1]))
     counts = np.bincount(windows.size)
@@ -137,9 +142,9 @@ SMOOTHERS: dict[str, Callable[[Array, Windows], Array]] = {
 
 
 def to_logits(p: Array) -> Array:
-    """Return the logarithms of probabilities (T, 8), each row less its mean.
+    """Return the logarithms of probabilities (T, 8), less the mean of each row, (T, 8).
 
-    That is what softmax made them of, but for a constant a row, which nobody recorded.
+    They are the logits, up to a constant per row.
     """
     logs = np.log(np.maximum(p, LEAST))
     centred: Array = logs - logs.mean(axis=1, keepdims=True)
@@ -147,7 +152,7 @@ def to_logits(p: Array) -> Array:
 
 
 def check_smoothing(config: Smoothing) -> None:
-    """Make sure that a smoothing is one.
+    """Check the settings of a smoothing.
 
     Raises:
         UsageError: an unknown method or space, or a window that is neither longer than 0 s nor an
@@ -167,10 +172,13 @@ def check_smoothing(config: Smoothing) -> None:
 def find_positions(
     frame: NDArray[np.int64], time_s: Array, config: Smoothing
 ) -> tuple[Array, float, float]:
-    """Return positions (T,), how far a window reaches to either side, and its whole width.
+    """Return the positions (T,) of rows, half a window with its tolerance, and a whole window.
 
-    A window in frames counts frame numbers, one in seconds time. Frames without times are taken as
-    25 a second.
+    Args:
+        frame: (T,) frame numbers, the positions for a window in frames.
+        time_s: (T,) times, the positions for a window in seconds. If one of them is NaN, a rate of
+            25 frames a second is assumed.
+        config: the smoothing.
     """
     if config.window_frames is not None:
         return frame.astype(np.float64), config.window_frames // 2, config.window_frames
@@ -183,11 +191,18 @@ def find_positions(
 def smooth_probabilities(
     p: Array, valid: Mask, frame: NDArray[np.int64], time_s: Array, config: Smoothing
 ) -> Array:
-    """Smooth the probabilities (T, 8) of one subject's rows, in whatever order they are.
+    """Smooth the probabilities (T, 8) of one subject's rows, which may be in any order.
 
-    Rows outside `valid` (T,) are not looked at. Frame numbers and times (T,) say where each row
-    stands. Returns (T, 8), rows summing to 1, and NaN where no valid row is within half a window.
-    A median that is 0 for all classes becomes the mean.
+    Args:
+        p: (T, 8) probabilities.
+        valid: (T,) the rows that are evidence. The others are ignored.
+        frame: (T,) frame numbers.
+        time_s: (T,) times in seconds.
+        config: the smoothing.
+
+    Returns:
+        (T, 8), rows with the sum 1; NaN where no valid row is within half a window. A median that
+        is 0 for all classes is replaced by the mean.
 
     Raises:
         UsageError: as `check_smoothing`.
@@ -224,19 +239,29 @@ def smooth_rows(
     time_s: Array,
     config: Smoothing,
 ) -> tuple[Array, Names]:
-    """Smooth one subject's probabilities (T, 8) by what each row rests on, (T,).
+    """Smooth one subject's probabilities by their sources; return both, smoothed.
 
-    Faces decide every window that holds one: a row without a face of its own is `filled` there,
-    even if there is a voice in it. Elsewhere rows with a voice are smoothed among themselves and
-    keep their source, and so do rows that were `filled` before. Neither fills other rows, so that
-    smoothing again takes what is known no further. Rows that nothing decides are `none`, NaN.
+    A window with faces uses faces only: a row without a face is `filled` there, even if it has
+    speech. In other windows, rows with speech are smoothed among themselves and keep their source;
+    so are rows that were `filled` before. Neither of these fills other rows, so that repeated
+    smoothing does not extend predictions. All other rows become `none`, with NaN.
+
+    Args:
+        p: (T, 8) probabilities.
+        source: (T,) names of `sources`.
+        frame: (T,) frame numbers.
+        time_s: (T,) times in seconds.
+        config: the smoothing.
+
+    Returns:
+        probabilities (T, 8) and sources (T,).
 
     Raises:
         UsageError: as `check_smoothing`.
     """
-    seen = has_face(source)
-    out = smooth_probabilities(p, seen, frame, time_s, config)
-    named = np.where(seen, source, np.where(np.isnan(out[:, 0]), NONE, FILLED))
+    face = has_face(source)
+    out = smooth_probabilities(p, face, frame, time_s, config)
+    named = np.where(face, source, np.where(np.isnan(out[:, 0]), NONE, FILLED))
     for kind in (AUDIO, FILLED):
         own = source == kind
         alone = own & (named == NONE)
@@ -251,8 +276,12 @@ def count_removed_runs(
 ) -> tuple[int, int]:
     """Return how many runs of one label smoothing removed, and how many there were.
 
-    Labels (T,) are of one subject's rows in order, before and after; a run is of consecutive rows
-    among the `known` (T,). It is removed if none of its rows keeps its label.
+    A run is removed if none of its rows keeps its label.
+
+    Args:
+        raw: (T,) labels of one subject's rows before smoothing, in order.
+        smooth: (T,) labels after smoothing.
+        known: (T,) the rows that count; runs are consecutive among them.
     """
     raw, smooth = raw[known], smooth[known]
     if not len(raw):

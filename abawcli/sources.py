@@ -1,8 +1,8 @@
-"""What a label rests on, and how that combines: the vocabulary of the column `source`.
+"""What a label is based on, and how sources combine: the vocabulary of the column `source`.
 
-av, visual   a face in that very frame, with or without a voice
-audio        a voice alone
-filled       frames around it: by smoothing, or by a head that looks at several frames
+av, visual   a face in this frame, with or without speech
+audio        speech without a face
+filled       neighbouring frames only, by smoothing or by a head that reads windows of frames
 none         nothing: there is no label
 """
 
@@ -16,17 +16,20 @@ FACE_SOURCES = (AV, VISUAL)
 Names = NDArray[np.str_]
 Mask = NDArray[np.bool_]
 
-_SEEN, _HEARD = 1, 2  # bits
-_BITS = {AV: _SEEN | _HEARD, VISUAL: _SEEN, AUDIO: _HEARD, FILLED: 0, NONE: 0}
+_FACE, _SPEECH = 1, 2  # bits
+_BITS = {AV: _FACE | _SPEECH, VISUAL: _FACE, AUDIO: _SPEECH, FILLED: 0, NONE: 0}
 _BY_BITS = np.array([FILLED, VISUAL, AUDIO, AV])
 
 
-def name_sources(seen: Mask, heard: Mask, known: Mask) -> Names:
-    """Name what rows rest on, of any shape: their own face and voice, or frames around them.
+def name_sources(face: Mask, speech: Mask, known: Mask) -> Names:
+    """Return the source of each row, from masks (...) of one shape; the result has that shape.
 
-    `known` tells which rows have probabilities. The others rest on nothing.
+    Args:
+        face: the row has a face of its own.
+        speech: the row has speech of its own.
+        known: the row has probabilities. The source of the others is `none`.
     """
-    own = _BY_BITS[seen * _SEEN + heard * _HEARD]
+    own = _BY_BITS[face * _FACE + speech * _SPEECH]
     return np.where(known, own, NONE)
 
 
@@ -36,9 +39,10 @@ def name_source(seen: bool, heard: bool, known: bool) -> str:
 
 
 def join_sources(parts: Sequence[Names], known: Mask) -> Names:
-    """Name what means of several tables' rows rest on: each (N,), together.
+    """Return the source (N,) of the mean of several tables' rows, given each table's sources (N,).
 
-    A face here and a voice there are both. `known` (N,) tells which rows have probabilities.
+    A face in one table and speech in another give `av`. `known` (N,) tells which rows have
+    probabilities.
     """
     bits = np.zeros(len(known), np.int64)
     for part in parts:
@@ -48,5 +52,5 @@ def join_sources(parts: Sequence[Names], known: Mask) -> Names:
 
 
 def has_face(source: Names) -> Mask:
-    """Tell which rows rest on a face of their own."""
+    """Return which rows (N,) are based on a face in their own frame, (N,)."""
     return np.isin(source, FACE_SOURCES)

@@ -1,7 +1,7 @@
-"""The table for a paper: what each subject of each video shows, in one row.
+"""Summary of prediction tables: one row of measures per subject and video.
 
-Shares are of time, not of rows: on a variable frame rate the two differ. They are of labelled
-frames with a face, unless all labelled frames are asked for.
+Shares are of time, not of rows: at a variable frame rate the two differ. They are of labelled
+frames with a face, or of all labelled frames if requested.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from abawcli.segments import find_ends, segment_table
 
 Floats = NDArray[np.float64]
 KEYS = ["video", "subject"]
-# Measures of a subject of a video, with the text of the column dictionary.
+# Measures of a subject of a video, with their descriptions in the column dictionary.
 MEASURES = {
     "seconds": "duration of the frames of the table, in seconds",
     "frames": "number of frames",
@@ -40,10 +40,10 @@ CLASS_MEASURES = {
 
 @dataclass(frozen=True)
 class SummarySettings:
-    """What is summarised, and how."""
+    """Settings of a summary."""
 
     all_frames: bool = False  # also frames without a face, labelled from audio or neighbours
-    long: bool = False  # a row a measure, as R's tidyverse expects, instead of a row a subject
+    long: bool = False  # one row per measure, as R's tidyverse expects, not one per subject
     segmentation: Segmentation = Segmentation()
 
 
@@ -54,10 +54,11 @@ def summarize_table(
 ) -> pd.DataFrame:
     """Return a row of measures for each subject of each video of a prediction table.
 
-    `segments` are the table's, where they are known already.
+    `segments` are those of the table; None: they are computed.
 
     Raises:
         InputError: a row has no time.
+        UsageError: a duration of the segmentation is negative or not finite.
     """
     settings = settings or SummarySettings()
     if segments is None:
@@ -76,40 +77,39 @@ def _measure_subject(
 ) -> Iterator[tuple[str, Any]]:
     """Yield the measures of one subject of one video in order."""
     time_s = group["time_s"].to_numpy(np.float64)  # (T,)
-    lasts = find_ends(group["frame"].to_numpy(np.int64), time_s) - time_s  # (T,) seconds
+    duration_s = find_ends(group["frame"].to_numpy(np.int64), time_s) - time_s  # (T,)
     label = group["label"].to_numpy(np.int64)  # (T,)
     found = group["found"].to_numpy(np.bool_)  # (T,)
     used = (label != IGNORE) & (found | all_frames)  # (T,)
-    yield "seconds", lasts.sum()
+    yield "seconds", duration_s.sum()
     yield "frames", len(group)
-    yield "share_with_face", _average(found, lasts)
-    yield "share_labelled", _average(label != IGNORE, lasts)
+    yield "share_with_face", _average(found, duration_s)
+    yield "share_labelled", _average(label != IGNORE, duration_s)
     yield "mean_face_score", group["face_score"][found].mean()
     yield "mean_face_height", group["h"][found].mean()
-    yield "mean_confidence", _average(group["confidence"].to_numpy()[used], lasts[used])
+    yield "mean_confidence", _average(group["confidence"].to_numpy()[used], duration_s[used])
     p = group[list(PROBABILITY_COLUMNS)].to_numpy(np.float64)[used]  # (U, 8)
     for k, name in enumerate(CLASSES):
         durations = segments.loc[segments["label"] == name, "duration_s"]
         suffix = name.lower()
-        yield f"share_{suffix}", _average(label[used] == k, lasts[used])
+        yield f"share_{suffix}", _average(label[used] == k, duration_s[used])
         yield f"segments_{suffix}", len(durations)
         yield f"mean_segment_s_{suffix}", durations.mean()
         yield f"longest_segment_s_{suffix}", durations.max()
-        yield f"mean_p_{suffix}", _average(p[:, k], lasts[used])
+        yield f"mean_p_{suffix}", _average(p[:, k], duration_s[used])
 
 
 def _average(values: NDArray[Any], weights: Floats) -> float:
-    """Return the mean over time; over rows where they last no time, NaN where there is none."""
+    """Return the weighted mean; the plain mean if all weights are 0, NaN without rows."""
     if len(values) == 0:
         return float("nan")
     return float(np.average(values, weights=weights if weights.sum() > 0 else None))
 
 
 def count_transitions(segments: pd.DataFrame) -> pd.DataFrame:
-    """Return how often a segment of each label is followed by one of each other label, (8, 8).
+    """Count the transitions between successive segments of a subject of a video, (8, 8).
 
-    Rows are the label before, columns the label after; within one subject of one video, whatever
-    time lies between them.
+    Rows are the label before, columns the label after. The time between the segments is ignored.
     """
     counts = pd.DataFrame(0, index=pd.Index(CLASSES, name="from"), columns=list(CLASSES))
     for _, group in segments.groupby(KEYS, sort=False):
@@ -156,7 +156,7 @@ def summarize_groups(summary: pd.DataFrame, columns: Sequence[str]) -> pd.DataFr
 
 
 def _split_measure(column: str) -> tuple[str, str]:
-    """Split a column's name into the measure and the class, `` where it is of none."""
+    """Split a column's name into measure and class; the class is empty where it has none."""
     for measure in CLASS_MEASURES:
         for name in CLASSES:
             if column == f"{measure}_{name.lower()}":

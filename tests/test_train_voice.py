@@ -50,7 +50,7 @@ def test_run_writes_encoder_metrics_and_config(sounds: Path, tmp_path: Path) -> 
     assert about["data"]["manifest"] == "manifest.csv"
     assert tensors["backbone.stem.0.weight"].dtype == torch.float16
     assert json.loads((tmp_path / "run/config.json").read_text())["training"]["epochs"] == 3
-    assert "read sounds" in said and any(what.startswith("epoch 3/3, loss") for what in said)
+    assert "read recordings" in said and any(what.startswith("epoch 3/3, loss") for what in said)
 
 
 def test_interrupted_run_ends_with_the_same_weights(
@@ -124,7 +124,7 @@ def quiet(done: int, total: int | None, what: str) -> None:
 def test_corpora_and_their_classes_are_drawn_alike() -> None:
     data = AudioDataset.__new__(AudioDataset)
     labels, corpora = np.array([0, 0, 0, 1, 0, 1, 1]), np.array(["a"] * 4 + ["b"] * 3)
-    data.sounds = LabelledRecordings([], labels, np.array([""] * 7), corpora)
+    data.recordings = LabelledRecordings([], labels, np.array([""] * 7), corpora)
     share = data.balance()
     expected = torch.tensor([1 / 6] * 3 + [1 / 2] + [1 / 2] + [1 / 4] * 2)
     torch.testing.assert_close(share, expected)

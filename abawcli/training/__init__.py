@@ -1,1 +1,1 @@
-"""How networks learn: losses, augmentation, and one training loop with three tasks."""
+"""Training: losses, augmentation, and one training loop with three tasks."""

@@ -1,8 +1,9 @@
-"""Random changes of training sounds: other speakers, rooms, microphones and noises.
+"""Augmentation of training audio: other speakers, rooms, microphones and noise.
 
-Samples are (B, N), band energies (B, M, T). Every draw comes from the generator given, one a
-sound, so that a run repeats. New speakers come from warped frequencies and another tempo, both
-done on the spectrum: there they cost little and are independent of each other.
+Samples are (B, N), band energies (B, M, T). All random numbers are drawn from the given generator,
+separately for each recording, so that a run is reproducible. Other speakers are simulated by
+warped frequencies and another tempo, both applied to the spectrum, where they are cheap and
+independent of each other.
 """
 
 import math
@@ -23,13 +24,13 @@ def _chosen(count: int, share: float, generator: Generator) -> Tensor:
 
 
 def draw_ratios(count: int, spread: float, generator: Generator) -> Tensor:
-    """Return ratios (B,) between 1 - spread and 1 / (1 - spread), as many below 1 as above."""
+    """Return random ratios (B,) between 1 - spread and 1 / (1 - spread), log-uniform."""
     edge = -math.log(1 - spread)
     return _uniform(count, -edge, edge, generator).exp()
 
 
 def add_noise(samples: Tensor, config: AudioAugmentation, generator: Generator) -> Tensor:
-    """Change the gain and, of a share of the sounds, add coloured noise."""
+    """Change the gain of samples (B, N) and add coloured noise to a share of them, (B, N)."""
     count, length = samples.shape
     low, high = config.gain_db
     samples = samples * 10 ** (_uniform(count, low, high, generator) / 20)[:, None]
@@ -47,7 +48,10 @@ def add_noise(samples: Tensor, config: AudioAugmentation, generator: Generator) 
 
 
 def change_tempo(rows: Tensor, frames: int, spread: float, generator: Generator) -> Tensor:
-    """Cut `frames` out of rows (B, M, T) at a random place, played faster or slower."""
+    """Return a random crop (B, M, frames) of rows (B, M, T), played faster or slower.
+
+    `spread` is the largest relative change of tempo.
+    """
     count, bands, there = rows.shape
     ratio = draw_ratios(count, spread, generator).clamp_max((there - 1) / frames)  # (B,)
     start = torch.rand(count, generator=generator) * (there - 1 - ratio * frames)
@@ -59,7 +63,10 @@ def change_tempo(rows: Tensor, frames: int, spread: float, generator: Generator)
 
 
 def colour_bands(energies: Tensor, config: AudioAugmentation, generator: Generator) -> Tensor:
-    """Filter band energies (B, M, T) as rooms and microphones do, and some to a telephone's."""
+    """Apply a random filter to band energies (B, M, T), and limit the bands of some; (B, M, T).
+
+    It simulates rooms, microphones and telephones.
+    """
     count, bands, _ = energies.shape
     points = torch.randn(count, 1, 7, generator=generator) * config.filter_db
     filter_db = F.interpolate(points, size=bands, mode="linear", align_corners=True)[:, 0]
@@ -73,13 +80,16 @@ def colour_bands(energies: Tensor, config: AudioAugmentation, generator: Generat
 
 
 def mask_bands(bands: Tensor, config: AudioAugmentation, generator: Generator) -> Tensor:
-    """Set stretches of bands and of frames of normalised (B, M, T) to 0 (SpecAugment)."""
+    """Set random ranges of bands and frames of normalised energies (B, M, T) to 0, (B, M, T).
+
+    Source: SpecAugment, arXiv 1904.08779.
+    """
     count = len(bands)
     for _ in range(config.masks):
         for axis, longest in ((1, config.mask_bands), (2, config.mask_frames)):
-            place = torch.arange(bands.shape[axis])
+            index = torch.arange(bands.shape[axis])
             width = _uniform(count, 0, longest, generator)[:, None]
-            first = torch.rand(count, 1, generator=generator) * (len(place) - width)
-            hidden = (place >= first) & (place < first + width)  # (B, M or T)
+            first = torch.rand(count, 1, generator=generator) * (len(index) - width)
+            hidden = (index >= first) & (index < first + width)  # (B, M or T)
             bands = bands.masked_fill(hidden.unsqueeze(3 - axis), 0)
     return bands

@@ -1,4 +1,4 @@
-"""Labelled recordings to train on, in memory, and sounds without speech beside them."""
+"""Labelled recordings to train on, in memory, and non-speech audio."""
 
 import numpy as np
 import torch
@@ -12,41 +12,47 @@ from abawcli.media.audio import read_audio
 from abawcli.progress import Progress
 from abawcli.training.non_speech import NON_SPEECH, make_non_speech
 
-NON_SPEECH_SOUNDS = 140  # made once a run and drawn from, each time in another part and changed
+NON_SPEECH_SAMPLES = 140  # made once per run; batches draw from them and augment them
 
 
 class AudioDataset:
-    """Recordings of a manifest in memory, as 16-bit samples, and crops of them."""
+    """The recordings of a manifest in memory, as 16-bit samples, and crops of them."""
 
-    def __init__(self, sounds: LabelledRecordings, progress: Progress) -> None:
-        self.sounds = sounds
+    def __init__(self, recordings: LabelledRecordings, progress: Progress) -> None:
+        """Decode all recordings.
+
+        Raises:
+            InputError: a recording cannot be read or has no audio.
+        """
+        self.recordings = recordings
         self.samples: list[NDArray[np.int16]] = []
-        for file in sounds.files:
+        for file in recordings.files:
             audio = read_audio(file)
             if audio is None:
-                raise InputError(f"{file} has no sound; correct or remove its manifest row")
+                raise InputError(f"{file} has no audio; correct or remove its manifest row")
             self.samples.append((audio.samples.clip(-1, 1) * 32767).astype(np.int16))
-            progress(len(self.samples), len(sounds.files), "read sounds")
+            progress(len(self.samples), len(recordings.files), "read recordings")
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Tensor:
-        """Return one recording (N,), full scale 1."""
+        """Return the samples of one recording, (N,), full scale 1."""
         return torch.from_numpy(self.samples[index].astype(np.float32) / 32767)
 
     def balance(self) -> Tensor:
-        """Return the weight (N,) of each recording in random draws.
+        """Return the sampling weight of each recording, (R,).
 
-        All corpora weigh the same, and so do the classes of one corpus.
+        All corpora have the same total weight, and so have the classes of one corpus.
         """
-        groups = list(zip(self.sounds.corpora.tolist(), self.sounds.labels.tolist(), strict=True))
+        recordings = self.recordings
+        groups = list(zip(recordings.corpora.tolist(), recordings.labels.tolist(), strict=True))
         sizes = {group: groups.count(group) for group in set(groups)}
         classes = {c: sum(corpus == c for corpus, _ in sizes) for c, _ in groups}
         return torch.tensor([1 / (classes[group[0]] * sizes[group]) for group in groups])
 
     def crop(self, index: int, count: int, generator: Generator) -> Tensor:
-        """Return `count` samples from a random place; silence around a shorter recording."""
+        """Return a random crop (count,) of a recording; a shorter one is padded with silence."""
         whole = self[index]
         spare = len(whole) - count
         first = int(torch.randint(abs(spare) + 1, (), generator=generator))
@@ -56,7 +62,7 @@ class AudioDataset:
 
 
 def make_non_speech_bank(count: int, seed: int) -> Tensor:
-    """Return sounds without speech (NON_SPEECH_SOUNDS, count), as many of each kind."""
+    """Return non-speech audio (NON_SPEECH_SAMPLES, count), equally many of each kind."""
     rng = np.random.default_rng(seed)
-    kinds = list(NON_SPEECH) * (NON_SPEECH_SOUNDS // len(NON_SPEECH))
+    kinds = list(NON_SPEECH) * (NON_SPEECH_SAMPLES // len(NON_SPEECH))
     return torch.from_numpy(np.stack([make_non_speech(kind, count, rng) for kind in kinds]))

@@ -6,10 +6,10 @@ from torch.optim.swa_utils import AveragedModel
 
 
 def make_ema(network: nn.Module, decay: float) -> AveragedModel:
-    """Return the EMA of a network's weights and buffers, to be updated after every step.
+    """Return the EMA of a network's weights and buffers, which is updated after every step.
 
-    The decay of step n is (1 + n) / (10 + n) until that exceeds `decay`: so the random weights of
-    the start are soon forgotten, in a short run too.
+    The decay of step n is (1 + n) / (10 + n) until that exceeds `decay`, so that even in a short
+    run the initial random weights have little influence.
     """
 
     def average(mean: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:

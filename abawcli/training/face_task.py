@@ -1,8 +1,8 @@
 """The training task of face encoders: Stage I of arXiv 2603.12221, at any size.
 
-The backbone learns through the mixture-of-experts head, which is thrown away. A linear classifier
-beside it stays: epochs are compared by it, and it labels faces in recipes without a fusion head.
-It is ours; the paper does not say how Stage I is evaluated without its head.
+The mixture-of-experts head trains the backbone and is then dropped. A linear classifier beside it
+is saved: it decides which epoch is the best, and labels faces in recipes without a fusion head. The
+paper does not define this classifier, nor how Stage I is evaluated without its head.
 """
 
 from dataclasses import asdict, replace
@@ -31,12 +31,12 @@ from abawcli.training.loop import Batches, Part, cast, split_decay
 from abawcli.training.losses import class_weights, mix_up, soft_cross_entropy
 
 ENCODER_NAME = "encoder.safetensors"
-VALID_BATCH = 256  # images of a validation step; their gradient is not kept
+VALID_BATCH = 256  # images of a validation batch, which needs no gradients
 Batch = tuple[Tensor, Tensor]  # images (B, S, S, 3) uint8, targets (B, 8)
 
 
 class FaceNetwork(nn.Module):
-    """Backbone, training head and the linear classifier that stays."""
+    """Backbone, training head, and the linear classifier that is saved."""
 
     def __init__(self, backbone: Backbone, config: EncoderTraining) -> None:
         super().__init__()
@@ -46,15 +46,15 @@ class FaceNetwork(nn.Module):
         self.joint = config.joint_classifier
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """Map prepared images (B, C, S, S) to the logits (B, 8) of each head to be trained."""
+        """Return the logits (B, 8) of each head in training, for prepared images (B, C, S, S)."""
         features = self.backbone(pixels)  # (B, D)
         if self.head is None:
             return [self.classifier(features)]
-        seen = features if self.joint else features.detach()
-        return [self.head(features), self.classifier(seen)]
+        shared = features if self.joint else features.detach()
+        return [self.head(features), self.classifier(shared)]
 
     def parameter_groups(self, config: EncoderTraining) -> list[dict[str, Any]]:
-        """Return AdamW's groups: decayed learning rates by depth, no weight decay on vectors."""
+        """Return AdamW's groups: learning rates by depth, no weight decay on biases and norms."""
         groups = []
         depth = self.backbone.depth_groups()
         for level, parameters in enumerate(depth):
@@ -72,7 +72,7 @@ class FaceNetwork(nn.Module):
 def make_epoch_batches(
     count: int, batch_size: int, part: Part, generator: Generator
 ) -> list[list[int]]:
-    """Return a process's batches of an epoch; the rest that fills no batch is left out."""
+    """Return the batches of indices of one process and epoch; an incomplete batch is dropped."""
     order = torch.randperm(count, generator=generator).tolist()
     size = min(batch_size, count // part.count)
     whole = [order[k : k + size] for k in range(0, count - size + 1, size)]
@@ -80,7 +80,7 @@ def make_epoch_batches(
 
 
 class FaceTask:
-    """A face encoder, the images that it learns from, and those that it is validated on."""
+    """A face encoder with its training and validation images."""
 
     result_name = ENCODER_NAME
 
@@ -93,10 +93,10 @@ class FaceTask:
         settings: JsonObject,
         data: JsonObject,
     ) -> None:
-        """Make the network; `settings` tell runs apart, `data` is for the checkpoint."""
+        """Make the network; `settings` identify the run, `data` goes into the checkpoint."""
         self.config, self.device = config, device
         self.settings, self.data = settings, data
-        # channels last: what convolutions are fastest with, on CPUs and GPUs
+        # Convolutions are fastest with channels last, on CPUs and GPUs.
         self.network = FaceNetwork(backbone, config)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = backbone.preprocess
@@ -111,11 +111,11 @@ class FaceTask:
         return self.network.parameter_groups(self.config)
 
     def describe(self) -> JsonObject:
-        """Return all that the run depends on."""
+        """Return everything that the result of the run depends on."""
         return self.settings | {"training": asdict(self.config)}
 
     def load_data(self, progress: Progress) -> None:
-        """Do nothing: images are read when they are first needed."""
+        """Do nothing: images are read when they are needed."""
 
     def make_batches(self, generator: Generator, part: Part) -> Batches[Batch]:
         """Return the batches of an epoch."""

@@ -1,4 +1,4 @@
-"""The training task of heads: single frames or windows of them, drawn from all videos alike."""
+"""The training task of heads, on single frames or windows of frames of all videos."""
 
 import logging
 from dataclasses import asdict
@@ -32,15 +32,15 @@ Batch = Tensor  # numbers of windows (B,)
 
 
 def predict_labels(p: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-    """Return the likeliest class of each row of probabilities (T, 8), -1 where they are NaN."""
+    """Return the most likely class (T,) of probabilities (T, 8), -1 where they are NaN."""
     none = np.isnan(p[:, 0])
     return np.where(none, IGNORE, np.where(none[:, None], 0, p).argmax(axis=1))
 
 
 class HeadTask:
-    """A head, the videos that it learns from, and those that it is validated on.
+    """A head with its training and validation videos.
 
-    Without videos to validate on, the head that is kept is the last epoch's.
+    Without validation videos, the last epoch's head is saved.
     """
 
     result_name = HEAD_NAME
@@ -53,11 +53,11 @@ class HeadTask:
         valid: VideoSet | None,
         device: torch.device,
     ) -> None:
-        """Build the head; features are normalised by those of the training videos.
+        """Build the head, which normalises features by the moments of the training videos.
 
         Raises:
-            InputError: nothing to learn from.
-            UsageError: no such head, or settings that cannot be.
+            InputError: no annotated frame has features that the head uses.
+            UsageError: the head is unknown, or epochs or batches are smaller than 1.
         """
         if name not in HEADS:
             raise UsageError(f"unknown head {name!r}; known are {', '.join(HEADS)}")
@@ -72,12 +72,12 @@ class HeadTask:
         self._set_moments()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return AdamW's one group: weight decay on all parameters, as published."""
+        """Return one group for AdamW: weight decay on all parameters, as published."""
         config, parameters = self.config, list(self.network.parameters())
         return [{"params": parameters, "lr": config.lr, "weight_decay": config.weight_decay}]
 
     def describe(self) -> JsonObject:
-        """Return what the run depends on."""
+        """Return everything that the result of the run depends on."""
         return {
             "head": self.name,
             "training": asdict(self.config),
@@ -96,17 +96,17 @@ class HeadTask:
         if len(samples) == 0:
             raise InputError(
                 f"no annotated frame of {len(self.train.names)} videos has features that the "
-                f"head {self.name!r} looks at"
+                f"head {self.name!r} uses"
             )
         return samples
 
     def _weigh_classes(self, labels: Tensor) -> Tensor:
-        """Return the weight of each class in the loss, (8,); name those that never occur."""
+        """Return the weight of each class in the loss, (8,); warn of classes without a frame."""
         counts = torch.bincount(labels, minlength=N_CLASSES)  # (8,)
         absent = [name for name, count in zip(CLASSES, counts, strict=True) if count == 0]
         if absent:
             LOG.warning(
-                "no training frame is annotated %s: the head will hardly ever say so",
+                "no training frame is annotated %s: the head will hardly ever predict it",
                 " or ".join(absent),
             )
         if self.config.effective_beta is not None:
@@ -130,7 +130,7 @@ class HeadTask:
             norm.set_moments(moments)
 
     def load_data(self, progress: Progress) -> None:
-        """Do nothing: the features are in memory."""
+        """Do nothing: features are in memory already."""
 
     def make_batches(self, generator: Generator, part: Part) -> Batches[Batch]:
         """Return the batches of an epoch."""
@@ -149,7 +149,7 @@ class HeadTask:
         return focal_loss(logits.flatten(0, 1), y.flatten(), self.config.focal_gamma, self.weight)
 
     def validate(self, network: Head) -> Validation | None:
-        """Score the validation videos, where there are any."""
+        """Return the scores of the validation videos; empty if there are none."""
         if self.valid is None:
             return None
         head = TrainedHead(network, self.device)
@@ -159,7 +159,7 @@ class HeadTask:
         return Validation(score.macro_f1, score.accuracy, f1)
 
     def save(self, network: Head, out: str | Path, result: EpochResult) -> None:
-        """Write the head with what it was trained on and the smoothing of its predictions."""
+        """Write the head with a description of its training and the smoothing of its output."""
         out = Path(out)
         config, data = asdict(self.config), self._describe_data()
         training = TrainingMetadata("train head", data, config, result, __version__)
@@ -174,7 +174,7 @@ class HeadTask:
 
 
 def make_loop(task: HeadTask, out: str | Path) -> TrainingLoop[Head, Batch]:
-    """Return the training loop of a head, with the run's folder `out`."""
+    """Return the training loop of a head; `out` is the folder of the run."""
     out = Path(out)
     config = task.config
     schedule = Schedule(
@@ -187,7 +187,7 @@ def make_loop(task: HeadTask, out: str | Path) -> TrainingLoop[Head, Batch]:
 
 
 def classify_videos(head: TrainedHead, videos: VideoSet) -> list[NDArray[np.float32]]:
-    """Return the probabilities (T, 8) of every video of a set."""
+    """Return the probabilities (T, 8) of each video of a set."""
     data = videos.data
     return [
         head.classify(data.visual[r], data.audio[r], data.has_visual[r], data.has_audio[r])[0]

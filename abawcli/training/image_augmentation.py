@@ -1,8 +1,8 @@
-"""Random changes of training images, in batches of tensors, on whatever device they are.
+"""Augmentation of training images in batches of tensors, on any device.
 
-Stage I of arXiv 2603.12221. Images are float tensors (B, C, H, W) in 0..1, before
-normalisation, so that black is 0. Every function draws from the generator it is given (a CPU
-generator, so that the draw does not depend on the device).
+It follows Stage I of arXiv 2603.12221. Images are float tensors (B, C, H, W) in 0..1, before
+normalisation, so that black is 0. Random numbers are drawn from the given generator, on the CPU,
+so that they do not depend on the device.
 """
 
 import math
@@ -26,8 +26,8 @@ PADAUG_PATTERNS = (
 )
 PADAUG_THICKNESS = (0.03, 0.20)  # share of the side
 PADAUG_MAX_AREA = 0.20  # of the two bars of a corner together
-PADAUG_FALLBACK = 0.12  # thickness of both bars when no draw fits
-PADAUG_DRAWS = 20
+PADAUG_FALLBACK = 0.12  # thickness of both bars if no draw is small enough
+PADAUG_DRAWS = 20  # attempts
 
 
 def _uniform(low: float, high: float, size: int, generator: Generator) -> Tensor:
@@ -41,7 +41,7 @@ def _chosen(p: float, size: int, generator: Generator) -> Tensor:
 def random_resized_crop(
     images: Tensor, size: int, config: ImageAugmentation, generator: Generator
 ) -> Tensor:
-    """Crop, rotate and flip each image with one bicubic resampling, to (B, C, size, size)."""
+    """Crop, rotate and flip images (B, C, H, W) in one bicubic resampling, (B, C, size, size)."""
     n = len(images)
     area = _uniform(*config.crop_scale, n, generator)  # (B,)
     low, high = config.crop_ratio
@@ -72,7 +72,7 @@ def _luma(images: Tensor) -> Tensor:
 
 
 def _rotate_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn the colour plane around the grey axis by `turns` (B,) of a circle."""
+    """Rotate the colours (B, 3, H, W) around the grey axis by `turns` (B,) of a circle."""
     angle = 2 * math.pi * turns
     cos, sin = angle.cos(), angle.sin() / math.sqrt(3)
     third = (1 - cos) / 3
@@ -86,9 +86,9 @@ def _rotate_hue(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def jitter_colour(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
-    """Change brightness, contrast, saturation and hue of some images, and grey some.
+    """Change brightness, contrast, saturation and hue of some images (B, C, H, W), and grey some.
 
-    On one-channel images, saturation, hue and greying have nothing to change.
+    Saturation, hue and greying do not change one-channel images.
     """
     n, channels = images.shape[:2]
     on = _chosen(config.jitter_p, n, generator)
@@ -106,10 +106,10 @@ def jitter_colour(images: Tensor, config: ImageAugmentation, generator: Generato
 
 
 def blur(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
-    """Smooth some images with a 3-tap Gaussian of a random sigma."""
+    """Blur some of the images (B, C, H, W) with a 3-tap Gaussian of a random sigma."""
     n, channels, height, width = images.shape
     sigma = _uniform(*config.blur_sigma, n, generator)
-    side = (-0.5 / sigma**2).exp() * _chosen(config.blur_p, n, generator)  # (B,) 0: no blur
+    side = (-0.5 / sigma**2).exp() * _chosen(config.blur_p, n, generator)  # (B,), 0: no blur
     taps = torch.stack([side, torch.ones(n), side], dim=1)
     taps = (taps / taps.sum(dim=1, keepdim=True)).to(images.device)  # (B, 3)
     kernel = taps.repeat_interleave(channels, dim=0)  # (B*C, 3)
@@ -120,7 +120,7 @@ def blur(images: Tensor, config: ImageAugmentation, generator: Generator) -> Ten
 
 
 def draw_bars(generator: Generator) -> list[tuple[tuple[int, int], float]]:
-    """Draw PadAug's pattern: one or two ((dx, dy), thickness as a share of the side)."""
+    """Return a random PadAug pattern: one or two ((dx, dy), thickness as a share of the side)."""
     pattern = PADAUG_PATTERNS[int(torch.randint(len(PADAUG_PATTERNS), (), generator=generator))]
     if len(pattern) == 1:
         return [(pattern[0], float(_uniform(*PADAUG_THICKNESS, 1, generator)))]
@@ -132,11 +132,11 @@ def draw_bars(generator: Generator) -> list[tuple[tuple[int, int], float]]:
 
 
 def pad_augment(image: Tensor, generator: Generator) -> Tensor:
-    """Imitate the black border that a crop box gets at the frame's edge (PadAug).
+    """Simulate the black border of a crop at the frame's edge (PadAug).
 
-    For each bar of the pattern, the image (C, H, W) moves away from the bar's side by
-    1..clip(round(0.02 * side), 1, 10) pixels, filled with black, and the bar is painted black
-    over it. The size does not change. Source: arXiv 2603.12221, Stage I.
+    For each bar of the pattern, the image (C, H, W) is shifted away from the bar's side by
+    1..clip(round(0.02 * side), 1, 10) pixels and filled with black; the bar is then painted black.
+    The result has the same shape. Source: arXiv 2603.12221, Stage I.
     """
     image = image.clone()
     for (dx, dy), thickness in draw_bars(generator):
@@ -151,7 +151,7 @@ def pad_augment(image: Tensor, generator: Generator) -> Tensor:
 
 
 def erase(image: Tensor, fill: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
-    """Paint a random rectangle of the image (C, H, W) in the colour `fill` (C, 1, 1)."""
+    """Fill a random rectangle of the image (C, H, W) with the colour `fill` (C, 1, 1)."""
     height, width = image.shape[1:]
     area = float(_uniform(*config.erase_scale, 1, generator)) * height * width
     ratio = math.exp(float(_uniform(math.log(0.3), math.log(3.3), 1, generator)))
@@ -167,10 +167,10 @@ def erase(image: Tensor, fill: Tensor, config: ImageAugmentation, generator: Gen
 def augment_images(
     images: Tensor, size: int, mean: Tensor, config: ImageAugmentation, generator: Generator
 ) -> Tensor:
-    """Apply all of Stage I's changes: (B, C, H, W) in 0..1 to (B, C, size, size) in 0..1.
+    """Apply the augmentation of Stage I: (B, C, H, W) in 0..1 to (B, C, size, size) in 0..1.
 
-    `mean` (C, 1, 1) is the colour that normalisation turns into 0, with which the published
-    recipe erases.
+    `mean` (C, 1, 1) is the colour that normalisation maps to 0; erased rectangles have it, as
+    published.
     """
     images = random_resized_crop(images, size, config, generator)
     images = blur(jitter_colour(images, config, generator), config, generator)

@@ -1,4 +1,4 @@
-"""Labelled images to train on, brought to the size that a backbone expects."""
+"""Labelled images to train on, resized for a backbone."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from abawcli.faces.crop import read_image, resize_square
 from abawcli.formats.manifest import LabelledImages
 from abawcli.formats.metadata import Preprocess
 
-CACHE_BYTES = 2 * 2**30  # decoded training images are kept in memory up to this
+CACHE_BYTES = 2 * 2**30  # limit up to which all decoded training images are cached in memory
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images of a manifest, brought to the backbone's `resize`, with their targets."""
+    """Images of a manifest, resized to the backbone's `resize`, with their targets."""
 
     def __init__(self, images: LabelledImages, preprocess: Preprocess) -> None:
         self.images = images
@@ -29,7 +29,11 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.images.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return one image (S, S, 3) uint8 RGB and its target (8,)."""
+        """Return one image (S, S, 3), uint8 RGB, and its target (8,).
+
+        Raises:
+            InputError: the image cannot be read.
+        """
         image = self.cache.get(index)
         if image is None:
             image = self._read(self.images.files[index])
@@ -44,6 +48,6 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return resize_square(image, self.side)
 
     def load(self, batches: list[list[int]]) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Return a loader of the given batches; workers only where images are not kept."""
+        """Return a loader of batches of indices; it has workers only if images are not cached."""
         workers = 0 if self.cached else min(8, torch.get_num_threads())
         return DataLoader(self, batch_sampler=batches, num_workers=workers)

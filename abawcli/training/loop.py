@@ -1,8 +1,7 @@
 """The training loop: epochs, steps, learning rate, EMA, validation, resume and the metrics log.
 
-What is trained is a `Task`: a face encoder, a voice encoder or a head. An interrupted run that is
-started again ends with the same weights as one that was not: every epoch draws its random numbers
-from a seed of its own.
+It trains a `Task`: a face encoder, a voice encoder or a head. A run that is interrupted and resumed
+ends with the same weights as one that is not, because every epoch has its own random seed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +28,7 @@ BatchOut = TypeVar("BatchOut", covariant=True)
 
 @dataclass(frozen=True)
 class Part:
-    """Which of several processes this is, each with its share of every epoch's batches."""
+    """The index of this process among several, which share every epoch's batches."""
 
     index: int = 0
     count: int = 1
@@ -39,14 +38,14 @@ class Batches(Protocol[BatchOut]):
     """The batches of one epoch, of one process."""
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of batches."""
 
     def __iter__(self) -> Iterator[BatchOut]:
-        """Yield them in order."""
+        """Yield the batches in order."""
 
 
 class Task(Protocol[Network, Batch]):
-    """What the loop trains: a network with its data, loss and validation."""
+    """A network with its data, loss and validation, which the loop trains."""
 
     result_name: str  # of the checkpoint in the run's folder
     network: Network
@@ -55,33 +54,33 @@ class Task(Protocol[Network, Batch]):
         """Return AdamW's groups, each with its highest learning rate `lr`."""
 
     def describe(self) -> JsonObject:
-        """Return all that the run depends on: a run that differs in it is not continued."""
+        """Return everything that the result depends on; a run is resumed only if it is equal."""
 
     def load_data(self, progress: Progress) -> None:
-        """Read what the epochs need; not called for a run that is finished."""
+        """Read the data of the epochs; not called for a finished run."""
 
     def make_batches(self, generator: Generator, part: Part) -> Batches[Batch]:
-        """Return the batches of an epoch; `generator` is alike in all processes."""
+        """Return the batches of an epoch; `generator` has the same state in all processes."""
 
     def find_loss(self, model: nn.Module, batch: Batch, generator: Generator) -> Tensor:
-        """Return the loss of a batch; `model` is the network, ready for several processes."""
+        """Return the loss of a batch; `model` is the network, wrapped for several processes."""
 
     def validate(self, network: Network) -> Validation | None:
-        """Return figures of a network; None if there is nothing to validate on."""
+        """Return the metrics of a network; None without validation data."""
 
     def save(self, network: Network, out: str | Path, result: EpochResult) -> None:
         """Write the checkpoint of a network with the result of its epoch."""
 
 
 def start_accelerator(device: torch.device) -> Accelerator:
-    """Start what trains on one device, or on one a process where a launcher started several.
+    """Return an accelerator for one device, or one per process if a launcher started several.
 
-    It knows no mixed precision: that is one setting of the whole process, and a process may train
+    Its mixed precision stays off: that is a setting of the whole process, and a process may train
     several networks.
     """
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    # Not every weight has a part in the class token: a mask token, a pooler.
+    # The class token does not depend on all weights: not on a mask token or a pooler.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=[unused])
 
@@ -92,7 +91,7 @@ def cast(device: torch.device, precision: str) -> AbstractContextManager[object]
 
 
 def split_decay(parameters: Sequence[Tensor], lr: float, decay: float) -> list[dict[str, Any]]:
-    """Return AdamW's groups of some parameters: no weight decay on biases and norms."""
+    """Return groups of parameters for AdamW, without weight decay on biases and norms."""
     groups = (
         {"params": [p for p in parameters if p.ndim > 1], "lr": lr, "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim <= 1], "lr": lr, "weight_decay": 0.0},
@@ -101,9 +100,9 @@ def split_decay(parameters: Sequence[Tensor], lr: float, decay: float) -> list[d
 
 
 def make_generator(seed: int, epoch: int, process: int) -> Generator:
-    """Seed by run, epoch and process, so that a resumed run draws what the first would have.
+    """Return a generator seeded by run, epoch and process, so that a resumed run is identical.
 
-    The process -1 stands for what all processes draw alike.
+    Process -1 is for numbers that are the same in all processes.
     """
     return Generator().manual_seed((seed * 10_007 + epoch) * 1_009 + process + 1)
 
@@ -130,9 +129,8 @@ class TrainingLoop(Generic[Network, Batch]):
             schedule: number of epochs and learning rate.
             accelerator: of `start_accelerator`.
             seed: of all random numbers.
-            ema_decay: decay of the EMA of the weights that is validated and saved; 0: the last
-                weights are.
-            clip_norm: largest norm of the gradient; None: it is not clipped.
+            ema_decay: decay of the EMA of the weights, which is validated and saved; 0: no EMA.
+            clip_norm: largest norm of the gradient; None: no clipping.
         """
         out = Path(out)
         self.task, self.out, self.schedule = task, out, schedule
@@ -146,20 +144,20 @@ class TrainingLoop(Generic[Network, Batch]):
         self.history: History = []
 
     @property
-    def kept(self) -> Network:
-        """Return the network that is validated and saved: the trained one, or its EMA."""
-        kept: Network = self.ema.module if self.ema else self.network  # type: ignore[assignment]
-        return kept
+    def result(self) -> Network:
+        """Return the network that is validated and saved: the EMA, if there is one."""
+        result: Network = self.ema.module if self.ema else self.network  # type: ignore[assignment]
+        return result
 
     @property
     def state(self) -> nn.Module:
-        """Return all weights that the next epoch needs."""
+        """Return the weights that are saved to resume the run, with the EMA."""
         if self.ema is None:
             return self.network
         return nn.ModuleDict({"network": self.network, "ema": self.ema})
 
     def run(self, overwrite: bool, progress: Progress) -> History:
-        """Train, or go on, to the last epoch; return the result of each epoch.
+        """Train, or resume training, to the last epoch; return the result of each epoch.
 
         Raises:
             InputError: the data cannot be read.
@@ -207,11 +205,11 @@ class TrainingLoop(Generic[Network, Batch]):
             group["lr"] = group["initial_lr"] * share
 
     def _finish_epoch(self, loss: float) -> None:
-        """Validate and record an epoch; save its network if it is the best so far.
+        """Validate an epoch, log its metrics, and save its network if it is the best so far.
 
-        Without figures of validation every epoch counts as the best: the last one stays.
+        Without validation, every epoch's network is saved, so that the last one remains.
         """
-        network = self.kept
+        network = self.result
         result = EpochResult(len(self.history) + 1, loss, self.task.validate(network))
         past = [each.macro_f1 for each in self.history if each.macro_f1 is not None]
         self.history.append(result)

@@ -1,4 +1,4 @@
-"""Losses and the class weights that go with them."""
+"""Losses, class weights, and mixup."""
 
 import math
 
@@ -11,11 +11,14 @@ from abawcli.labels import IGNORE, N_CLASSES
 
 
 def class_weights(mass: Tensor, power: float) -> Tensor:
-    """Return weights (8,) of mean 1: w_c = (N / (8 n_c)) ** power over the mean of all w.
+    """Return class weights (8,) of mean 1: (N / (8 n_c)) ** power, over their mean.
 
-    `mass` (8,) is the count of each class, or the sum of soft labels. `power` 1 is the
-    published choice (arXiv 2603.12221), 0 is no weighting. A class that never occurs gets the
-    largest weight of the others: it takes no part in the loss, and must not blow up the mean.
+    A class without samples gets the largest weight of the others: it does not enter the loss, and
+    must not dominate the mean.
+
+    Args:
+        mass: (8,) number of samples n_c of each class, or the sum of soft labels; N is its sum.
+        power: 1 as published (arXiv 2603.12221); 0: no weighting.
     """
     present = mass > 0
     raw = torch.where(present, mass.sum() / (N_CLASSES * mass.clamp_min(1e-12)), 0.0) ** power
@@ -23,11 +26,15 @@ def class_weights(mass: Tensor, power: float) -> Tensor:
 
 
 def effective_weights(counts: Tensor, beta: float) -> Tensor:
-    """Return weights (8,) of mean 1 that fall with each class's effective number of samples.
+    """Return class weights (8,) of mean 1: the inverse of the effective number of samples.
 
-    That is (1 - beta ** n) / (1 - beta): n while it is small, and never more than 1 / (1 - beta),
-    as a further sample is likely to resemble one that is there (arXiv 1901.05555). `beta` 0 is no
-    weighting. A class that never occurs is treated as in `class_weights`.
+    That number is (1 - beta ** n) / (1 - beta): about n while n is small, and at most
+    1 / (1 - beta), because new samples resemble those that exist (arXiv 1901.05555). A class
+    without samples is treated as in `class_weights`.
+
+    Args:
+        counts: (8,) number of samples n of each class.
+        beta: from 0 (no weighting) to below 1.
     """
     present = counts > 0
     log_beta = math.log(beta) if beta > 0 else -math.inf
@@ -44,16 +51,22 @@ def _complete_weights(raw: Tensor, present: Tensor) -> Tensor:
 def focal_loss(
     logits: Tensor, labels: Tensor, gamma: float = 0.0, weight: Tensor | None = None
 ) -> Tensor:
-    """Return the mean of -w_y (1 - p_y) ** gamma log p_y over logits (N, 8) and labels (N,).
+    """Return the focal loss, the weighted mean of -(1 - p_y) ** gamma log p_y.
 
-    Rows labelled -1 take no part. Weighted as torch's cross-entropy, over the sum of weights,
-    which it is for `gamma` 0. With nothing labelled it is 0.
+    With `gamma` 0 it is the cross-entropy.
+
+    Args:
+        logits: (N, 8).
+        labels: (N,), -1 for rows that are ignored. The loss is 0 if all are.
+        gamma: focusing parameter.
+        weight: (8,) class weights w_y; None: all 1. The mean is over the sum of weights, as in
+            torch's cross-entropy.
     """
     known = labels != IGNORE
     labels = labels[known]  # (M,)
     log_p = logits[known].log_softmax(dim=-1).gather(1, labels[:, None])[:, 0]  # (M,)
     each = torch.ones_like(log_p) if weight is None else weight[labels]  # (M,)
-    # 1 - p, accurate where p is almost 1, and not 0: the power's slope there may be infinite
+    # 1 - p, accurate where p is almost 1, and never 0, where the power may have infinite slope
     miss = -torch.expm1(log_p.clamp_max(-1e-7))  # (M,)
     return -(each * miss**gamma * log_p).sum() / each.sum().clamp_min(1e-12)
 
@@ -61,21 +74,31 @@ def focal_loss(
 def soft_cross_entropy(
     logits: Tensor, target: Tensor, weight: Tensor | None = None, smoothing: float = 0.0
 ) -> Tensor:
-    """Return the mean weighted cross-entropy of logits (B, 8) with distributions (B, 8)."""
+    """Return the mean cross-entropy of logits (B, 8) and target distributions (B, 8).
+
+    `weight` (8,) are class weights, `smoothing` the share of label smoothing.
+    """
     return F.cross_entropy(logits, target, weight=weight, label_smoothing=smoothing)
 
 
 def mix_up(
-    images: Tensor, target: Tensor, alpha: float, generator: torch.Generator
+    inputs: Tensor, target: Tensor, alpha: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Blend each image (B, C, H, W) and target (B, 8) with another of the batch.
+    """Blend each input and target with those of another sample of the batch (mixup).
 
-    One blend share per batch, drawn from Beta(alpha, alpha). `alpha` 0 changes nothing.
+    Args:
+        inputs: (B, ...), such as images (B, C, H, W) or features (B, D).
+        target: (B, 8) distributions.
+        alpha: the share of the blend is drawn from Beta(alpha, alpha), once per batch; 0: no mixup.
+        generator: of the random numbers, on the CPU.
+
+    Returns:
+        blended inputs (B, ...) and targets (B, 8).
     """
     if alpha <= 0:
-        return images, target
-    # torch's Beta takes no generator; NumPy's draws from a seed that the generator gives.
+        return inputs, target
+    # torch's Beta takes no generator, so NumPy's is seeded by the generator.
     seed = int(torch.randint(2**63 - 1, (), generator=generator))
     share = float(np.random.default_rng(seed).beta(alpha, alpha))
-    other = torch.randperm(len(images), generator=generator).to(images.device)  # (B,)
-    return torch.lerp(images[other], images, share), torch.lerp(target[other], target, share)
+    other = torch.randperm(len(inputs), generator=generator).to(inputs.device)  # (B,)
+    return torch.lerp(inputs[other], inputs, share), torch.lerp(target[other], target, share)

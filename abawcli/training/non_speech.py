@@ -1,4 +1,4 @@
-"""Synthetic sounds without speech: a voice encoder must not label an emotion in them."""
+"""Synthetic non-speech audio, in which the voice encoder must detect no speech."""
 
 from collections.abc import Callable
 from typing import Any
@@ -101,7 +101,10 @@ NON_SPEECH: dict[str, Callable[[int, np.random.Generator], Wave]] = {
 
 
 def make_non_speech(kind: str, count: int, rng: np.random.Generator) -> Samples:
-    """Return `count` samples of a kind of `NON_SPEECH`, at a random level, over faint noise."""
+    """Return non-speech samples (count,) of a kind of `NON_SPEECH`, full scale 1.
+
+    The level is random; faint noise is added.
+    """
     wave = NON_SPEECH[kind](count, rng)
     loud = 10 ** (rng.uniform(-45, 0) / 20) / max(float(np.abs(wave).max()), 1e-9)
     faint = 10 ** (rng.uniform(-100, -50) / 20)

@@ -1,12 +1,12 @@
-"""A training run's folder: its settings, its state between epochs, and its figures.
+"""The folder of a training run: its settings, its state between epochs, and its metrics.
 
-    config.json          what the run depends on; a run with other settings is not continued
-    last.safetensors     weights, optimizer and figures after the last finished epoch
-    metrics.jsonl        a line of figures an epoch
-    <result>.safetensors what the run is for
+    config.json          what the result depends on; a run with other settings is not resumed
+    last.safetensors     weights, optimizer and metrics after the last finished epoch
+    metrics.jsonl        one line of metrics per epoch
+    <result>.safetensors the result of the run
 
-All that a stage needs to go on after an interruption as if there had been none, as long as each
-epoch draws its random numbers from a seed of its own.
+An interrupted run that is resumed from it gives the same result as one that is not interrupted, if
+each epoch has its own random seed.
 """
 
 import json
@@ -30,13 +30,13 @@ History = list[EpochResult]
 
 
 def open_run(out: str | Path, settings: JsonObject, result: str, overwrite: bool) -> None:
-    """Make or reopen a run's folder, whose outcome is the file `result`.
+    """Create or reopen the folder of a run; `result` is the name of its result file.
 
-    With `overwrite` the run begins anew; the old outcome stays until there is a new one.
+    With `overwrite` the run starts again; the old result remains until there is a new one.
 
     Raises:
-        OutputError: the folder holds a run with other settings, or files in the way that no run
-            wrote, which no option replaces; or it cannot be written.
+        OutputError: the folder has a run with other settings, or files of these names that no run
+            wrote, which are never replaced; or it cannot be written.
     """
     out = Path(out)
     path = out / CONFIG_NAME
@@ -61,7 +61,7 @@ def open_run(out: str | Path, settings: JsonObject, result: str, overwrite: bool
 
 
 def _is_of_run(path: Path) -> bool:
-    """Tell whether a file is what runs write under its name."""
+    """Tell whether a file was written by a run, judged by its content."""
     try:
         if path.suffix == ".safetensors":
             return read_kind(path) is not None
@@ -73,7 +73,7 @@ def _is_of_run(path: Path) -> bool:
 
 
 def _are_alike(first: str, second: str) -> bool:
-    """Tell whether two runs' settings are the same but for where their backbones stand."""
+    """Tell whether the settings of two runs are equal, apart from the paths of backbones."""
     try:
         one, other = ({**json.loads(text)} for text in (first, second))
     except (ValueError, TypeError):
@@ -86,26 +86,30 @@ def _are_alike(first: str, second: str) -> bool:
 
 
 def save_state(out: str | Path, model: nn.Module, optimizer: Optimizer, history: History) -> None:
-    """Write everything that the next epoch needs, as tensors and JSON, and the figures."""
+    """Write the state that the next epoch needs, as tensors and JSON, and the metrics.
+
+    Raises:
+        OutputError: the files cannot be written.
+    """
     out = Path(out)
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
     save_checkpoint(out / STATE_NAME, tensors, TrainingState(history))
     with write_whole(out / METRICS_NAME) as temporary:
-        temporary.write_text(_list_figures(history))
+        temporary.write_text(_list_metrics(history))
 
 
-def _list_figures(history: History) -> str:
+def _list_metrics(history: History) -> str:
     return "".join(json.dumps(result.to_json()) + "\n" for result in history)
 
 
 def load_state(out: str | Path, model: nn.Module, optimizer: Optimizer) -> History:
-    """Go on after the last finished epoch; return the results so far, none if there is none.
+    """Load the state after the last finished epoch; return the results so far, if any.
 
     Raises:
         CheckpointError: the state cannot be read, or is of another network.
-        OutputError: the figures were changed since they were written.
+        OutputError: the metrics were changed since they were written.
     """
     out = Path(out)
     path = out / STATE_NAME
@@ -126,13 +130,13 @@ def load_state(out: str | Path, model: nn.Module, optimizer: Optimizer) -> Histo
 
 
 def _check_metrics(path: Path, history: History) -> None:
-    """Make sure that the figures so far are as they were written: the next epoch replaces them."""
+    """Check that the log of metrics is unchanged, because the next epoch replaces it."""
     if os.path.exists(path) and not _are_of(path.read_text(), history):
         raise OutputError(f"{path} was changed after it was written; move it, or use --overwrite")
 
 
 def _are_of(text: str, history: History) -> bool:
-    """Tell whether lines of figures are those of the first epochs, whatever order keys are in."""
+    """Tell whether lines of metrics are those of the first epochs, in any order of keys."""
     try:
         rows = [parse_object(line) for line in text.splitlines()]
     except ValueError:

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long a run is and how its learning rate changes."""
+    """The length of a run and the course of its learning rate."""
 
     epochs: int
-    warmup_steps: int = 0  # steps in which the rate rises from 0
-    warmup_share: float = 0.0  # likewise, as a share of all steps; both add up
-    last_share: float = 0.0  # rate of the end over the highest rate
+    warmup_steps: int = 0  # steps in which the learning rate rises from 0
+    warmup_share: float = 0.0  # likewise, as a share of all steps; added to `warmup_steps`
+    last_share: float = 0.0  # last learning rate over the highest one
 
     def find_share(self, step: int, steps: int) -> float:
-        """Return the learning rate of a step, counted from 0, over the highest rate."""
+        """Return the learning rate of a step, from 0, of `steps` steps, over the highest rate."""
         warmup = self.warmup_steps + round(self.warmup_share * steps)
         done = max(step - warmup, 0) / max(steps - warmup, 1)
         cosine = self.last_share + (1 - self.last_share) * 0.5 * (1 + math.cos(math.pi * done))

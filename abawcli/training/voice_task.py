@@ -1,9 +1,9 @@
-"""The training task of voice encoders: log-mel, convolutional in time, one label a recording.
+"""The training task of voice encoders: log-mel input, convolutions over time, one label each.
 
-The network learns the label of a crop from the mean feature of its audio frames with speech, or of
-those about one moment, as the encoder is used; and, of each audio frame, whether it holds speech:
-loud frames of a recording do, its pauses, synthetic noise and music do not. Noise that is added
-changes neither target.
+The network learns two targets. The label of a recording is predicted from the mean feature of the
+audio frames with speech of a crop, or of those around one moment, as the encoder is used. Speech is
+predicted for each audio frame: loud frames of a recording are speech; pauses, synthetic noise and
+music are not. Added noise does not change the targets.
 """
 
 import math
@@ -45,12 +45,13 @@ from abawcli.training.loop import Batches, Part, cast, split_decay
 from abawcli.training.losses import mix_up
 
 ENCODER_NAME = "encoder.safetensors"
-SPEECH_DB, PAUSE_DB = 30.0, 42.0  # below the loudest frame: surely speech, surely none
-Batch = Tensor  # numbers of recordings (B,)
+# Level below the loudest frame: up to the first it is speech, from the second on a pause.
+SPEECH_DB, PAUSE_DB = 30.0, 42.0
+Batch = Tensor  # indices of recordings (B,)
 
 
 class VoiceTask:
-    """A voice encoder, the recordings that it learns from, and those that it is validated on."""
+    """A voice encoder with its training and validation recordings."""
 
     result_name = ENCODER_NAME
 
@@ -62,15 +63,15 @@ class VoiceTask:
         settings: dict[str, Any],
         data: dict[str, str],
     ) -> None:
-        """Make the network; `settings` tell runs apart, `data` describes the checkpoint's."""
+        """Make the network; `settings` identify the run, `data` goes into the checkpoint."""
         self.config, self.device = config, device
         self.splits, self.settings, self.data = splits, settings, data
-        # channels last: what convolutions are fastest with, on CPUs and GPUs
+        # Convolutions are fastest with channels last, on CPUs and GPUs.
         self.network = VoiceNetwork(CompactVoice())
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.front = LogMel()  # audio is prepared on the CPU
         self.frames = round(config.crop_s / CompactVoice.step_s) * STEP_FRAMES
-        # so many samples that the fastest tempo still fills a crop
+        # At the fastest tempo, the samples still fill a crop.
         needed = self.frames * HOP / (1 - config.augmentation.tempo)
         self.count = math.ceil(needed / STEP_SAMPLES) * STEP_SAMPLES
         self.bank = make_non_speech_bank(self.count, config.seed)
@@ -81,7 +82,7 @@ class VoiceTask:
         return split_decay(parameters, self.config.backbone_lr, self.config.weight_decay)
 
     def describe(self) -> JsonObject:
-        """Return all that the run depends on."""
+        """Return everything that the result of the run depends on."""
         return self.settings | {"training": asdict(self.config)}
 
     def load_data(self, progress: Progress) -> None:
@@ -90,14 +91,14 @@ class VoiceTask:
         self.valid = AudioDataset(self.splits["valid"], progress)
 
     def make_batches(self, generator: Generator, part: Part) -> Batches[Batch]:
-        """Return the batches of an epoch, drawn alike from each corpus and its classes."""
+        """Return the batches of an epoch; corpora and their classes are drawn equally often."""
         config = self.config
         draws = config.epoch_batches * config.batch_size
         order = torch.multinomial(self.train.balance(), draws, True, generator=generator)
         return order.view(-1, config.batch_size).unbind()
 
     def find_loss(self, model: nn.Module, batch: Batch, generator: Generator) -> Tensor:
-        """Return the loss of the labels plus the weighted loss of the speech detection."""
+        """Return the loss of the labels plus the weighted loss of speech detection."""
         bands, target, loudness = self._prepare(batch.tolist(), generator)
         config, classifier = self.config, self.network.classifier
         with cast(self.device, config.precision):
@@ -117,10 +118,10 @@ class VoiceTask:
 
     @torch.no_grad()
     def _prepare(self, chosen: list[int], generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Return normalised bands (B, M, T), targets (B, 8), loudness (B, S).
+        """Return normalised bands (B, M, T), targets (B, 8) and loudness (B, S) of recordings.
 
-        Non-speech has the target 0. Loudness is the level of an audio frame in dB before noise,
-        relative to the loudest; -inf in non-speech.
+        Non-speech samples are appended; their target is 0. Loudness is the level of each audio
+        frame in dB before noise is added, relative to the loudest one; -inf in non-speech.
         """
         config, front = self.config.augmentation, self.front
         speech = torch.stack([self.train.crop(k, self.count, generator) for k in chosen])
@@ -136,13 +137,16 @@ class VoiceTask:
         level = 10 * torch.log10(F.avg_pool1d(rows[:, -1:], STEP_FRAMES)[:, 0] + 1e-9)  # (B, S)
         loudness = level - level.amax(dim=1, keepdim=True)
         loudness[len(speech) :] = -torch.inf
-        labels = torch.from_numpy(self.train.sounds.labels)[chosen]
+        labels = torch.from_numpy(self.train.recordings.labels)[chosen]
         target = F.pad(F.one_hot(labels, N_CLASSES).float(), (0, 0, 0, others))  # (B, 8)
         bands = mask_bands(bands, config, generator)
         return bands.to(self.device), target.to(self.device), loudness.to(self.device)
 
     def _choose_frames(self, speech: Tensor, generator: Generator) -> Tensor:
-        """Of a share of the crops, keep only the speech frames (B, S) about a random one."""
+        """Return the audio frames (B, S) to average: those with speech, (B, S).
+
+        In a share `local_p` of the crops, only those around a random one of them.
+        """
         count, steps = speech.shape
         reach = int(AudioFeatures.window_s / CompactVoice.step_s)
         draws = torch.rand(count, steps, generator=generator).to(speech.device)
@@ -153,11 +157,11 @@ class VoiceTask:
 
     @torch.inference_mode()
     def validate(self, network: VoiceNetwork) -> Validation:
-        """Set the temperature of a network and return its figures on the valid split."""
+        """Fit the temperature of a network and return its metrics on the validation split."""
         network.eval()
         data = self.valid
         frames = [self._classify_frames(network, data[k]) for k in range(len(data))]  # (S, 8) each
-        labels = data.sounds.labels
+        labels = data.recordings.labels
         logits = torch.cat(frames)
         truth = torch.from_numpy(np.repeat(labels, [len(part) for part in frames]))
         temperature = fit_temperature(logits, truth)
@@ -168,8 +172,8 @@ class VoiceTask:
         score = score_labels(labels, clips)
         corpora = {
             name: mean_f1(score_labels(labels[rows], clips[rows]))
-            for name in sorted(set(data.sounds.corpora.tolist()))
-            for rows in [data.sounds.corpora == name]
+            for name in sorted(set(data.recordings.corpora.tolist()))
+            for rows in [data.recordings.corpora == name]
         }
         return Validation(
             macro_f1=float(np.mean(list(corpora.values()))),  # each corpus counts the same
@@ -189,7 +193,7 @@ class VoiceTask:
         return logits.cpu()
 
     def save(self, network: VoiceNetwork, out: str | Path, result: EpochResult) -> None:
-        """Write the weights in float16: what that loses is below what figures show."""
+        """Write the weights in float16, whose rounding does not change the metrics visibly."""
         out = Path(out)
         config = asdict(self.config)
         training = TrainingMetadata("train voice", self.data, config, result, __version__)
@@ -202,14 +206,14 @@ class VoiceTask:
 
 
 def mean_f1(score: Score) -> float:
-    """Return the macro-F1 over the classes that occur; a corpus need not have all eight."""
+    """Return the mean F1 of the annotated classes; a corpus need not have all eight."""
     return float(score.f1[score.support > 0].mean())
 
 
 def fit_temperature(logits: Tensor, truth: Tensor) -> float:
-    """Return by what to divide logits (N, 8) so that their probabilities fit the truth (N,) best.
+    """Return the temperature, the divisor of logits (N, 8), that fits labels `truth` (N,) best.
 
-    Best: of the lowest cross-entropy, sought between 1/10 and 10.
+    It has the lowest cross-entropy between 1/10 and 10.
     """
 
     def miss(power: float) -> float:

@@ -1,4 +1,4 @@
-"""What heads learn from: windows of frames of annotated videos, drawn from all videos alike."""
+"""Training samples of heads: windows of frames of annotated videos."""
 
 import numpy as np
 import torch
@@ -13,16 +13,16 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # visual, audio, has_visu
 
 
 class WindowSamples:
-    """The windows of a set of videos in which something is annotated and something is there."""
+    """The windows of a set of videos that have an annotated frame and a frame with features."""
 
     def __init__(self, videos: VideoSet, uses: tuple[str, ...], window: int, stride: int) -> None:
         self.data, self.window = videos.data, window
-        seen = np.zeros(len(self.data.labels), bool)
+        valid = np.zeros(len(self.data.labels), bool)
         for modality in uses:
-            seen |= getattr(self.data, f"has_{modality}")
+            valid |= getattr(self.data, f"has_{modality}")
         parts = [_list_windows(rows, window, stride) for rows in videos.slices()]
         bounds = np.concatenate([np.zeros((0, 2), np.int64), *parts])  # (N, 2)
-        useful = _find_any(seen, bounds) & _find_any(self.data.labels != IGNORE, bounds)
+        useful = _find_any(valid, bounds) & _find_any(self.data.labels != IGNORE, bounds)
         self.bounds = torch.from_numpy(bounds[useful])  # first row of each, and the one after
         self.arrays = [
             torch.from_numpy(array)
@@ -39,7 +39,7 @@ class WindowSamples:
         return len(self.bounds)
 
     def labels(self) -> Tensor:
-        """Return the labels (N,) of all annotated frames in them, each frame once."""
+        """Return the labels (N,) of all annotated frames of the windows, each frame once."""
         edges = torch.zeros(len(self.data.labels) + 1, dtype=torch.int64)
         for column, step in enumerate((1, -1)):
             edges.index_add_(0, self.bounds[:, column], torch.full((len(self),), step))
@@ -47,16 +47,21 @@ class WindowSamples:
         return labels[labels != IGNORE]
 
     def batches(self, frames: int, generator: torch.Generator) -> list[Tensor]:
-        """Return the numbers of the windows of each batch of an epoch, in random order.
+        """Return the indices of windows (B,) of each batch of an epoch, in random order.
 
-        A batch has about that many frames, and at least one window.
+        A batch has about `frames` frames, and at least one window.
         """
         order = torch.randperm(len(self), generator=generator)  # (N,)
         size = max(frames // self.window, 1)
         return list(order.tensor_split(-(-len(self) // size)))
 
     def gather(self, batch: Tensor) -> Batch:
-        """Return the windows (B,) as arrays (B, window, ...), padded with nothing."""
+        """Return the windows of the indices (B,).
+
+        Returns:
+            visual (B, window, Dv), audio (B, window, Da), and has_visual, has_audio and labels
+            (B, window). Frames after the end of a video have no features and the label -1.
+        """
         start, end = self.bounds[batch, :1], self.bounds[batch, 1:]  # (B, 1)
         rows = start + torch.arange(self.window)  # (B, window)
         inside = rows < end  # (B, window)
@@ -65,13 +70,13 @@ class WindowSamples:
 
 
 def _list_windows(rows: slice, window: int, stride: int) -> NDArray[np.int64]:
-    """Return first row and end of each window of one video, (N, 2)."""
+    """Return first row and end (exclusive) of each window of one video, (N, 2)."""
     starts = rows.start + place_windows(rows.stop - rows.start, window, stride)
     return np.stack([starts, np.minimum(starts + window, rows.stop)], axis=1)
 
 
 def _find_any(flags: NDArray[np.bool_], bounds: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Say which spans of rows (N, 2) hold a flag."""
+    """Return which ranges of rows (N, 2) contain a true flag (T,), (N,)."""
     before = np.append(0, np.cumsum(flags))
     found: NDArray[np.bool_] = before[bounds[:, 1]] > before[bounds[:, 0]]
     return found
@@ -80,9 +85,10 @@ def _find_any(flags: NDArray[np.bool_], bounds: NDArray[np.int64]) -> NDArray[np
 def drop_modalities(
     has_visual: Tensor, has_audio: Tensor, p: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Make one whole modality invalid in a share `p` of the samples: masks (B, T) to masks.
+    """Drop one modality in a share `p` of the samples; return both masks (B, T), changed.
 
-    Which one is a coin's toss, and never the only one that a sample has.
+    Each is dropped equally often, and never the only one of a sample. `has_visual` and `has_audio`
+    (B, T) are the frames with features.
     """
     chance, coin = torch.rand(2, len(has_visual), generator=generator)  # (B,)
     both = has_visual.any(dim=1) & has_audio.any(dim=1)  # (B,)
@@ -93,9 +99,18 @@ def drop_modalities(
 def swap_audio(
     audio: Tensor, has_visual: Tensor, has_audio: Tensor, p: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Give a share `p` of the samples the audio (B, T, Da) of another one, with its mask (B, T).
+    """Replace the audio of a share `p` of the samples by that of another one.
 
-    Only samples with a face: others might be left with nothing.
+    Only samples with a face are changed, because others could be left without any features.
+
+    Args:
+        audio: (B, T, Da) features.
+        has_visual, has_audio: (B, T) frames with features.
+        p: share of the samples.
+        generator: of the random numbers.
+
+    Returns:
+        audio (B, T, Da) and has_audio (B, T).
     """
     count = len(audio)
     chosen = torch.rand(count, generator=generator) < p  # (B,)
