@@ -176,7 +176,7 @@ def test_layout_that_changes_inside_the_stream(tmp_path):
 def test_sound_without_a_decoder(tmp_path):
     path = write_media(tmp_path / "v.mkv", sound=make_sound("flac", 48_000))
     path.write_bytes(path.read_bytes().replace(b"A_FLAC", b"A_XLAC"))
-    with pytest.raises(InputError, match=r"v\.mkv: its sound is in a format"):
+    with pytest.raises(InputError, match=r"v\.mkv: its audio is in a format"):
         read_audio(path)
 
 

@@ -82,7 +82,7 @@ def write_tables() -> None:
         ("two.csv", "out.mp4", [], 1, "two.csv has no rows that are surely about clip.mp4, but of"),
         ("none.csv", "out.mp4", [], 1, "no such file: none.csv"),
         ("clip.mp4", "out.mp4", [], 1, "clip.mp4 is not a table file"),
-        ("clip.csv", "out.avi", [], 2, "out.avi is no video name; end it in .mp4, .mov, .mkv"),
+        ("clip.csv", "out.avi", [], 2, "out.avi is no video name; it must end in .mp4, .mov, .mkv"),
         ("clip.csv", "-", [], 2, "stdout"),
         ("clip.csv", "clip.mp4", [], 2, "clip.mp4 is an input and would be replaced"),
         ("clip.csv", "clip.csv/out.mp4", [], 1, "clip.csv is not a folder"),
@@ -176,5 +176,5 @@ def test_sound_that_cannot_be_decoded_is_left_out_with_a_warning() -> None:
 def test_a_place_for_the_sound_that_cannot_be_written() -> None:
     sound = Sound([(0.0, np.zeros((1, 9600), np.float32))], codec="pcm_s16le")
     write_media(Path("loud.mkv"), [counting_picture(1)], sound=sound)
-    with pytest.raises(OutputError, match="cannot write the sound to gone/sound.mka: No such file"):
+    with pytest.raises(OutputError, match="cannot write the audio to gone/sound.mka: No such file"):
         encoding.write_audio("loud.mkv", "gone/sound.mka", 0.0, 0.1)

@@ -190,8 +190,8 @@ def test_a_sound_that_no_decoder_knows_costs_only_the_sound(
     path = write_mov(tmp_path / "v.mov", b"sowt")
     found = extract(path, extractor, tmp_path / "f.safetensors")
     assert found.has_visual.all() and not found.has_audio.any()
-    assert f"{path}: its sound is in a format that FFmpeg cannot decode" in caplog.messages
-    with pytest.raises(InputError, match="its sound is in a format.*; use --modality visual"):
+    assert f"{path}: its audio is in a format that FFmpeg cannot decode" in caplog.messages
+    with pytest.raises(InputError, match="its audio is in a format.*; use --modality visual"):
         extract_features(path, tmp_path / "g.safetensors", make_extractor(tmp_path, "audio"))
 
 
@@ -230,9 +230,9 @@ def test_a_video_without_sound(
     path = write_media(tmp_path / "mute.mp4", [picture(30)] * 12)
     with caplog.at_level(logging.INFO, "abawcli"):
         found = extract(path, extractor, tmp_path / "f.safetensors")
-    assert caplog.messages == [f"{path} has no sound"]
+    assert caplog.messages == [f"{path} has no audio"]
     assert found.audio.shape == (12, 8) and not found.has_audio.any() and found.has_visual.all()
-    with pytest.raises(InputError, match=r"mute\.mp4 has no sound; use --modality visual"):
+    with pytest.raises(InputError, match=r"mute.mp4 has no audio; use --modality visual"):
         extract_features(path, tmp_path / "g.safetensors", make_extractor(tmp_path, "audio"))
 
 

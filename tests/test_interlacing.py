@@ -157,4 +157,4 @@ def test_without_the_filter_frames_stay_as_they_are_with_a_warning(tmp_path, mon
     frames = natives("iiii", tmp_path)
     with caplog.at_level(logging.WARNING):
         assert all(out is native for (_, out), native in zip(run(frames), frames, strict=True))
-    assert caplog.text.count("interlaced frames of 128x96 yuv420p stay as they are") == 1
+    assert caplog.text.count("interlaced frames of 128x96 yuv420p are not deinterlaced") == 1

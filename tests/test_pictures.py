@@ -347,7 +347,7 @@ def test_of_a_damaged_animation_the_frames_before_are_kept(tmp_path, caplog):
     path.write_bytes(data)
     frames = list(read_frames(path))
     assert [(frame.rgb() == noise[k]).all() for k, frame in enumerate(frames)] == [True, True]
-    assert "p.tif is damaged: it is read up to its frame 2" in caplog.text
+    assert "p.tif is damaged: it is read up to frame 2" in caplog.text
 
 
 def test_pages_before_a_damaged_one_are_kept_where_they_cannot_be_counted(tmp_path, caplog):
@@ -361,7 +361,7 @@ def test_pages_before_a_damaged_one_are_kept_where_they_cannot_be_counted(tmp_pa
     data[place : place + 40] = bytes(40)  # its directory
     path.write_bytes(data)
     assert [read_count(frame.rgb()) for frame in read_frames(path)] == [0, 1]
-    assert "p.tif is damaged: it is read up to its frame 2" in caplog.text
+    assert "p.tif is damaged: it is read up to frame 2" in caplog.text
 
 
 def test_damaged_tags_are_no_warnings_of_python(tmp_path):

@@ -82,7 +82,7 @@ def test_sound_only(tmp_path):
 def test_subtitles_only(tmp_path):
     subtitles = tmp_path / "s.srt"
     subtitles.write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
-    with pytest.raises(InputError, match="holds neither video nor sound"):
+    with pytest.raises(InputError, match="has neither video nor audio"):
         probe_media(subtitles)
 
 

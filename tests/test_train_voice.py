@@ -151,7 +151,7 @@ def test_bad_input(sounds: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.wav"):
         train_on(file="nothing.wav")
     write_media(sounds / "mute.mp4", [counting_picture(k) for k in range(3)])
-    with pytest.raises(InputError, match="mute.mp4 has no sound"):
+    with pytest.raises(InputError, match="mute.mp4 has no audio"):
         train_on(file="mute.mp4")
     with pytest.raises(InputError, match="unknown expression"):
         train_on(label="bored")

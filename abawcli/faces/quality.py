@@ -1,4 +1,4 @@
-"""How well a face can be read: its sharpness, how the head is held, and both with size in one."""
+"""Face quality: sharpness, head pose, and a combination of both with size."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from abawcli.faces.track import FrameFaces, Picture, Quality
 
 
 class Shown(Picture, Cuttable, Protocol):
-    """A frame that was followed and can be cut; `media.video.Frame` is one."""
+    """A frame that can be tracked and cropped; `media.frame.Frame` is one."""
 
 
 ShownT = TypeVar("ShownT", bound=Shown)
@@ -28,8 +28,8 @@ def rate_faces(
 ) -> Iterator[tuple[ShownT, FrameFaces]]:
     """Yield frames with the quality of each face in them.
 
-    Sharpness is measured where a face was detected, and holds until it is detected again: all that
-    is known of a face in between is where it should be.
+    Sharpness is measured where a face is detected, and used until the next detection, because in
+    between only an interpolated position is known.
     """
     sharpness: dict[int, float] = {}  # of each subject
     side = FaceQuality().side
@@ -49,8 +49,8 @@ def rate_face(
 ) -> Quality:
     """Return sharpness, yaw, roll and `face_quality` of a face, in the order of `config.QUALITY`.
 
-    `face_quality` is the product of size / 48, sharpness / 0.46, neither counted beyond 1, the
-    cosine of the yaw, and the cosine of the roll that quarter turns leave.
+    `face_quality` is the product of size / 48 and sharpness / 0.46, each at most 1, the cosine of
+    the yaw, and the cosine of the roll that remains after quarter turns. `landmarks` are (5, 2).
     """
     config = config or FaceQuality()
     yaw, roll = find_yaw(landmarks), find_roll(landmarks)
@@ -61,10 +61,10 @@ def rate_face(
 
 
 def measure_sharpness(image: Image, side: int) -> float:
-    """Return how sharp a picture (H, W, 3) is: the deviation of its Laplacian over that of itself.
+    """Return the sharpness of a picture (H, W, 3), 0 without any detail.
 
-    A longer side of more than `side` pixels is brought down to that, as a network sees it. 0 is
-    one without any detail.
+    It is the standard deviation of the Laplacian over that of the brightness, after scaling a
+    larger picture down to a longer side of `side` pixels, the input size of the network.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     scale = side / max(grey.shape)
@@ -78,9 +78,10 @@ def measure_sharpness(image: Image, side: int) -> float:
 
 
 def explain_poor(side: ArrayLike, sharpness: ArrayLike) -> str | None:
-    """Say so where most faces, of these longer sides (N,) and sharpness (N,), are poor.
+    """Return a warning if most faces are of poor quality, or None.
 
-    Faces whose sharpness is not known, NaN, do not count.
+    `side` (N,) are the longer sides of their boxes in pixels, `sharpness` (N,) may be NaN for faces
+    that are not counted.
     """
     limits = FaceQuality()
     side, sharpness = np.asarray(side), np.asarray(sharpness)
@@ -90,12 +91,12 @@ def explain_poor(side: ArrayLike, sharpness: ArrayLike) -> str | None:
         return None
     return (
         f"{poor} of {known.sum()} faces are smaller than {limits.side} pixels or less sharp than "
-        "those that the face encoder learned from; their labels are less sure (face_quality)"
+        "the face encoder's training images; their labels are less certain (face_quality)"
     )
 
 
 def _cut_box(frame: Cuttable, box: Box) -> Image:
-    """Return the pixels of a face's box, as far as it is in the frame, and at least one."""
+    """Return the pixels (H, W, 3) of a face's box within the frame, at least one."""
     width, height = frame.size
     x, y, w, h = box
     x0, y0 = min(max(0, int(x)), width - 1), min(max(0, int(y)), height - 1)

@@ -1,7 +1,7 @@
-"""Which of the faces in a video are meant.
+"""The choice of subjects among the faces of a video.
 
-A strategy works on columns collected over the whole video, one entry a face: who has been on
-screen longest is known only at its end. What strategies there are says `config`.
+A strategy, one of `config.STRATEGIES`, is applied to columns of the whole video, one row per face,
+because the subject that is on screen longest is known only at the end.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,18 @@ from abawcli.errors import UsageError
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.floating]
-NOBODY = -1  # the subject of a row that no face stands behind
+NOBODY = -1  # the subject of a row without a face
 
 
 def find_main(subject: Ints, boxes: Floats) -> int:
-    """Return the subject with the largest sum over its faces of the root of the area.
+    """Return the subject with the largest sum of the square roots of its faces' areas.
 
-    The root keeps a short close-up from outweighing someone who is there throughout. The lower
-    number wins a tie; NOBODY when there is no face.
+    With the areas themselves, a short close-up would count more than a face that is there all the
+    time. Of equal subjects, the lower number is returned; NOBODY if there is no face.
+
+    Args:
+        subject: (N,) track number of each face.
+        boxes: (N, 4) x, y, w, h in pixels.
     """
     if len(subject) == 0:
         return NOBODY
@@ -55,7 +59,7 @@ _FIRST_BY: dict[str, Callable[[Floats], Floats]] = {
 
 
 def _find_one(subject: Ints, boxes: Floats, strategy: str) -> int:
-    """Return the subject that a strategy is about all the time; NOBODY for `skip`."""
+    """Return the subject of a strategy for the whole video; NOBODY for `skip`."""
     if strategy == "main":
         return find_main(subject, boxes)
     number = parse_track(strategy)
@@ -63,18 +67,18 @@ def _find_one(subject: Ints, boxes: Floats, strategy: str) -> int:
 
 
 def choose_rows(frame: Ints, subject: Ints, boxes: Floats, strategy: str) -> NDArray[np.intp]:
-    """Return the indices of the faces that a strategy means, by frame, then subject.
+    """Return the indices (M,) of the faces that a strategy chooses, by frame, then subject.
 
     Args:
-        frame: (N,) number of the frame of each face.
-        subject: (N,) track number, at most one face of a subject in a frame.
+        frame: (N,) frame number of each face.
+        subject: (N,) track number, with at most one face of a subject in a frame.
         boxes: (N, 4) x, y, w, h in pixels.
-        strategy: `main`: the subject on screen longest and largest; `largest`, `left` (in the
-            picture, by the centre), `right`, `top`: one face a frame, whoever it is; `all`:
-            every face; `track N`: that subject; `skip`: none.
+        strategy: `main`: the subject of `find_main`; `largest`, `left` (of the picture, by the
+            centre), `right`, `top`: one face per frame, of any subject; `all`: every face;
+            `track N`: that subject; `skip`: none.
 
     Raises:
-        UsageError: no such strategy.
+        UsageError: the strategy is unknown.
     """
     if not is_strategy(strategy):
         raise UsageError(f"unknown subject {strategy!r}; choose one of {', '.join(SUBJECTS)}")
@@ -89,9 +93,9 @@ def choose_rows(frame: Ints, subject: Ints, boxes: Floats, strategy: str) -> NDA
 
 
 def explain_no_track(strategy: str, subject: Ints) -> str | None:
-    """Say that no face has the number of a strategy `track N`, and which there are; or None.
+    """Return a message if the track of a strategy `track N` does not exist, or None.
 
-    `subject` (N,) are the track numbers of all faces of a video.
+    `subject` (N,) are the track numbers of all faces of the video.
     """
     number, tracks = parse_track(strategy), int(subject.max(initial=-1)) + 1
     if number is None or number < tracks:
@@ -103,16 +107,16 @@ def explain_no_track(strategy: str, subject: Ints) -> str | None:
 def lay_rows(
     frames: Ints, frame: Ints, subject: Ints, boxes: Floats, strategy: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of a whole table: every frame has one row for each subject asked for.
+    """Return the rows of a table in which every frame has one row for each requested subject.
 
     Args:
         frames: (F,) numbers of all decoded frames, ascending.
         frame, subject, boxes, strategy: as for `choose_rows`.
 
     Returns:
-        frame, subject and index into the faces, each (R,): R is F, or for `all` F times the
-        number of subjects. Where there is no face, the index is -1 and the subject the one
-        that is absent, or NOBODY where none in particular was asked for or none exists.
+        frame, subject and index of the face, each (R,); R is F, or for `all` F times the number of
+        subjects. In rows without a face, the index is -1 and the subject is the absent one, or
+        NOBODY if the strategy is about no particular subject or there is none.
     """
     chosen = choose_rows(frame, subject, boxes, strategy)
     everyone = np.array([]) if strategy in _FIRST_BY else np.unique(subject[chosen])

@@ -21,7 +21,7 @@ from abawcli.faces.appearance import describe_face
 from abawcli.faces.detect import Box, Detector, Face, Floats, Image, enlarge_small, scale_faces
 from abawcli.faces.identity import Appearance, AppearanceTemplate, Identity
 
-_THUMB = (32, 18)  # pixels of the picture that shows whether the scene changed
+_THUMB = (32, 18)  # pixels of the thumbnail that is compared to detect cuts
 _FORBIDDEN = 1e6
 
 

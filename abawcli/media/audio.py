@@ -1,4 +1,4 @@
-"""Sound of a media file on the same clock as its frames: 16 kHz, mono, if not told otherwise."""
+"""The audio of a media file on the same clock as its frames, by default as 16 kHz mono."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -18,12 +18,12 @@ from abawcli.media.streams import OpenMedia, decode_stream, open_streams, report
 
 LOG = logging.getLogger(__name__)
 Samples = NDArray[np.float32]
-LATE_FRAMES = 1024  # of sound, without a time before the first that has one
+LATE_FRAMES = 1024  # audio frames without a time before the first that has one, at most
 
 
 @dataclass(frozen=True)
 class Audio:
-    """Sound from `start_s` on the container's clock: sample k is heard at start_s + k / rate_hz."""
+    """Audio samples on the container's clock: sample k has the time start_s + k / rate_hz."""
 
     samples: Samples  # (N,) mono, (N, 2) stereo; full scale 1.0
     start_s: float
@@ -36,15 +36,15 @@ class Audio:
 
 
 def _make_resampler(rate_hz: int, layout: str) -> AudioResampler:
-    # rematrix_maxval: channels are averaged. Without it they are summed, beyond full scale.
+    # With rematrix_maxval, channels are averaged; otherwise their sum may exceed full scale.
     options = {"rematrix_maxval": "1.0"}
     return AudioResampler("flt", layout, rate_hz, options=options)
 
 
 def _split_runs(natives: Iterator[av.AudioFrame]) -> Iterator[tuple[bool, float, av.AudioFrame]]:
-    """Tell of each frame whether a new run begins with it, and the time that its run has then.
+    """Yield for each frame whether a new run begins with it, its time within the run, and itself.
 
-    A run has one format and no jump in its times. A frame without time goes on with the run.
+    A run has one format and no jump in its times. A frame without a time continues the run.
     """
     due_s, form = None, None
     timed = ((native.time, native.samples / native.sample_rate, native) for native in natives)
@@ -61,7 +61,7 @@ def _split_runs(natives: Iterator[av.AudioFrame]) -> Iterator[tuple[bool, float,
 def _resample_runs(
     natives: Iterator[av.AudioFrame], rate_hz: int, layout: str
 ) -> Iterator[tuple[float | None, Samples]]:
-    """Yield sound of a rate and layout; with the first block of a run when it begins."""
+    """Yield samples at a rate and layout; a run starts with its time and an empty block."""
     resampler = _make_resampler(rate_hz, layout)
     for begins, at_s, native in _split_runs(natives):
         if begins:
@@ -83,9 +83,9 @@ def _shape(interleaved: NDArray[np.floating], channels: int) -> Samples:
 
 
 def _clean(media: OpenMedia, natives: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
-    """Silence the samples that are no numbers or absurdly loud, with one warning for all.
+    """Replace samples that are NaN, infinite or absurdly large by silence, with one warning.
 
-    Left in, one of them spreads over all that is computed from the sound.
+    Otherwise a single one of them would make all features of the audio invalid.
     """
     silenced, first_s = 0, 0.0
     for native in natives:
@@ -99,8 +99,8 @@ def _clean(media: OpenMedia, natives: Iterator[av.AudioFrame]) -> Iterator[av.Au
         yield native
     if silenced:
         LOG.warning(
-            "%s: its sound has samples that are no numbers (%d, the first at %.2f s); "
-            "they are silenced", media.path, silenced, first_s,
+            "%s: its audio has samples that are no finite numbers (%d, the first at %.2f s); "
+            "they are replaced by silence", media.path, silenced, first_s,
         )  # fmt: skip
 
 
@@ -115,17 +115,19 @@ def _replace_samples(native: av.AudioFrame, samples: NDArray[np.floating]) -> av
 def read_audio_blocks(
     path: str | Path, rate_hz: int = AUDIO_RATE_HZ, layout: str = "mono"
 ) -> Iterator[Audio]:
-    """Yield the sound in blocks in order of time; nothing where there is none.
+    """Yield the audio in blocks in order of time; no block if the file has no audio.
 
-    `layout` is "mono" or "stereo".
+    Blocks never overlap: where times do, the first samples are used. A gap in the audio is a gap
+    between blocks; every block begins a whole number of samples after the first one. Encoder delay
+    is removed as in FFmpeg. A damaged tail ends the audio with a warning.
 
-    Blocks never overlap: where times do, the first sound stays. A gap in the sound is a gap
-    between blocks, by which no sample is rounded: all begin a whole number of samples after the
-    first. Encoder delay is taken off as FFmpeg does. A damaged tail ends the sound with a
-    warning.
+    Args:
+        path: the media file.
+        rate_hz: sampling rate of the result.
+        layout: "mono" or "stereo".
 
     Raises:
-        InputError: the file cannot be opened, or there is no decoder for its sound.
+        InputError: the file cannot be opened, or there is no decoder for its audio.
     """
     path = Path(path)
     with open_streams(path) as media:
@@ -147,14 +149,14 @@ def read_blocks(
 def decode_blocks(
     media: OpenMedia, stream: AudioStream, rate_hz: int = AUDIO_RATE_HZ, layout: str = "mono"
 ) -> Iterator[Audio]:
-    """Yield the sound of a stream as `read_audio_blocks` does."""
+    """Yield the audio of a stream as `read_audio_blocks` does."""
     start_s, passed, overlap = None, 0, 0
     natives = _clean(media, decode_stream(media, stream))
     for at_s, samples in _resample_runs(natives, rate_hz, layout):
         if at_s is not None:
             start_s = at_s if start_s is None else start_s
-            place = round((at_s - start_s) * rate_hz)
-            overlap, passed = max(0, passed - place), max(passed, place)
+            first = round((at_s - start_s) * rate_hz)
+            overlap, passed = max(0, passed - first), max(passed, first)
         kept = samples[overlap:]
         overlap -= len(samples) - len(kept)
         if start_s is not None and len(kept):
@@ -163,10 +165,10 @@ def decode_blocks(
 
 
 def fill_gaps(blocks: Iterable[Audio], edge_s: float) -> Iterator[Audio]:
-    """Yield blocks that adjoin, with silence between them; long gaps are not filled.
+    """Yield the blocks, with gaps between them filled with silence.
 
-    Of a gap longer than twice `edge_s`, only as much next to the sound on either side becomes
-    silence, so that a gap of hours costs no more than one of seconds.
+    Of a gap longer than twice `edge_s`, only `edge_s` at either end are filled, so that a gap of
+    hours costs no more than one of seconds.
     """
     edge = round(edge_s * AUDIO_RATE_HZ)
     before: Audio | None = None
@@ -182,7 +184,7 @@ def fill_gaps(blocks: Iterable[Audio], edge_s: float) -> Iterator[Audio]:
 
 
 def read_audio(path: str | Path) -> Audio | None:
-    """Return the whole sound, with silence in its gaps; None where the file has none.
+    """Return the whole audio, with silence in its gaps; None if the file has no audio.
 
     Raises:
         InputError: as `read_audio_blocks`.

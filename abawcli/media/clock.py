@@ -1,10 +1,10 @@
-"""One clock for the picture and the sound of a file: times that ascend, whatever the stamps say.
+"""One ascending clock for the video and audio of a file, also if its time stamps are broken.
 
-Packets of all streams that are read come in file order. Where their times are fine, they stay.
-Where the clock restarts or jumps too far, the parts are joined: the same offset is added to all
-streams, so that picture and sound stay together. A few packets that leave the line of their
-stream and come back are strays: their times are dropped, and what has no time follows what is
-before it.
+Packets of all streams come in file order. Valid times are not changed. Where a file's clock
+restarts or jumps too far, its parts are joined: the same offset is added to all streams, so that
+video and audio stay synchronous. A part with one offset is called a line. A few packets whose times
+leave the line and come back are strays: their times are dropped, and a packet without a time
+follows the one before it.
 """
 
 import math
@@ -17,15 +17,15 @@ from typing import TypeVar
 from abawcli.config import Media
 
 Item = TypeVar("Item")
-Timed = tuple[float | None, float, Item]  # time in seconds, length in seconds, what has them
+Timed = tuple[float | None, float, Item]  # time and duration in seconds, item
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """The times of a packet in seconds, as the file has them."""
+    """The times of a packet in seconds, as stored in the file."""
 
     stream: int
-    order_s: float | None  # of decoding: they ascend within a stream
+    order_s: float | None  # of decoding: ascending within a stream
     shown_s: float | None  # of presentation
     length_s: float = 0.0
     size: int = 0  # bytes
@@ -36,46 +36,46 @@ class Join:
     """Where two parts of a file are joined."""
 
     time_s: float  # on the joined clock
-    jump_s: float  # of the file's own clock; below 0: it goes back
+    jump_s: float  # of the file's own clock; negative: it goes back
 
 
 @dataclass
 class _Line:
-    """Stamps that belong together, and what brings them onto the joined clock."""
+    """A part of the file with one offset from its clock to the joined clock."""
 
     offset_s: float
     latest_s: float  # of its stamps
 
 
 @dataclass
-class _Place:
-    """Where a stream is: its line, and where its next packet is due by the file's clock."""
+class _Position:
+    """The position of a stream: its line, and the time of its next packet on the file's clock."""
 
     line: int
     due_s: float
-    end_s: float  # of what is shown
+    end_s: float  # of presentation
 
 
 class Clock:
-    """Follows the stamps of a file's streams and says what is to be added to them."""
+    """Follows the time stamps of a file's streams and returns their offsets."""
 
     def __init__(self, intervals_s: dict[int, float] | None = None) -> None:
-        """Begin with `intervals_s`, the nominal time from packet to packet of each stream."""
+        """Start a clock; `intervals_s` is the nominal interval of packets of each stream."""
         self.joins: list[Join] = []
         self.strays = 0
         self._intervals_s = intervals_s or {}
         self._lines = [_Line(0.0, 0.0)]
-        self._places: dict[int, _Place] = {}
+        self._positions: dict[int, _Position] = {}
 
     def offset_s(self, stream: int) -> float:
-        """Return what is added to the times of a stream now."""
-        place = self._places.get(stream)
-        return self._lines[place.line].offset_s if place else 0.0
+        """Return the current offset of a stream's times."""
+        position = self._positions.get(stream)
+        return self._lines[position.line].offset_s if position else 0.0
 
     def follow(
         self, packets: Iterable[tuple[Stamp, Item]]
     ) -> Iterator[tuple[float | None, Stamp, Item]]:
-        """Yield packets with the offset of their times; None where the times mean nothing."""
+        """Yield the offset of each packet's times, its stamp and item; None: ignore its times."""
         source = iter(packets)
         ahead: deque[tuple[Stamp, Item]] = deque()
         while ahead or (ahead := deque(islice(source, 1))):
@@ -90,21 +90,21 @@ class Clock:
             yield self._settle(stamp, [other for other, _ in ahead]), stamp, item
 
     def _back_s(self, stream: int) -> float:
-        """Return by how much stamps may go back: packets are not stored in the order of show."""
+        """Return the largest valid step back: packets are not stored in order of presentation."""
         return max(Media.restart_s, 8 * self._intervals_s.get(stream, 0.0))
 
     def _far_s(self, stream: int) -> float:
-        """Return by how much stamps may go ahead: a series of a picture an hour has no jumps."""
+        """Return the largest valid step ahead: time-lapse files have long intervals."""
         return max(Media.jump_s, 16 * self._intervals_s.get(stream, 0.0))
 
     def _is_doubtful(self, stamp: Stamp) -> bool:
-        """Tell whether what comes after is needed to judge a stamp."""
+        """Tell whether the packets after a stamp are needed to judge it."""
         if stamp.order_s is None:
             return False
-        place = self._places.get(stamp.stream)
-        if place is None:
+        position = self._positions.get(stamp.stream)
+        if position is None:
             return True
-        step_s = stamp.order_s - place.due_s
+        step_s = stamp.order_s - position.due_s
         return step_s > Media.stray_s or step_s < -self._back_s(stamp.stream)
 
     def _settle(self, stamp: Stamp, ahead: list[Stamp]) -> float | None:
@@ -112,90 +112,92 @@ class Clock:
         order_s = stamp.order_s
         if order_s is None:
             return self.offset_s(stamp.stream)
-        place = self._places.get(stamp.stream)
+        position = self._positions.get(stamp.stream)
         own = [s.order_s for s in ahead if s.stream == stamp.stream and s.order_s is not None]
-        if place is None:
+        if position is None:
             if self._is_stray_first(stamp, own):
                 self.strays += 1
                 return None
             far_s = [abs(order_s - line.latest_s) for line in self._lines]
-            place = _Place(far_s.index(min(far_s)), order_s, order_s)
-            self._places[stamp.stream] = place
-        elif self._is_doubtful(stamp) and self._is_stray(stamp, place, own):
-            # What follows is due after it.
-            place.due_s += stamp.length_s or self._intervals_s.get(stamp.stream, 0.0)
+            position = _Position(far_s.index(min(far_s)), order_s, order_s)
+            self._positions[stamp.stream] = position
+        elif self._is_doubtful(stamp) and self._is_stray(stamp, position, own):
+            # The next packet is due after it.
+            position.due_s += stamp.length_s or self._intervals_s.get(stamp.stream, 0.0)
             self.strays += 1
             return None
-        self._choose_line(stamp, order_s, place, ahead)
-        return self._accept(stamp, order_s, place)
+        self._choose_line(stamp, order_s, position, ahead)
+        return self._accept(stamp, order_s, position)
 
     def _is_stray_first(self, stamp: Stamp, own: list[float]) -> bool:
-        """Tell whether a stream begins with a few stamps that are later than what follows."""
+        """Tell whether a stream begins with a few stamps that are later than the next ones."""
         times_s = [stamp.order_s or 0.0, *own]
         back_s = self._back_s(stamp.stream)
         first = next((k for k in range(1, len(times_s)) if times_s[k] < times_s[k - 1] - back_s), 0)
         is_later = times_s[first] < times_s[0] - back_s
         return is_later and first <= Media.stray_first and len(times_s) > 2 * first
 
-    def _is_stray(self, stamp: Stamp, place: _Place, own: list[float]) -> bool:
+    def _is_stray(self, stamp: Stamp, position: _Position, own: list[float]) -> bool:
         """Tell whether a stream leaves its line with a stamp and comes back to it."""
         assert stamp.order_s is not None
-        back_s, due_s = self._back_s(stamp.stream), place.due_s
-        if stamp.order_s > due_s:  # then the order is broken where it comes back
+        back_s, due_s = self._back_s(stamp.stream), position.due_s
+        if stamp.order_s > due_s:  # then its stamps decrease where it comes back
             return any(due_s - back_s <= time_s < stamp.order_s - Media.stray_s for time_s in own)
         length_s = stamp.length_s or self._intervals_s.get(stamp.stream, 0.0)
         expected_s = ((due_s + k * length_s, time_s) for k, time_s in enumerate(own, 1))
         return any(abs(time_s - expected) <= back_s / 2 for expected, time_s in expected_s)
 
-    def _choose_line(self, stamp: Stamp, order_s: float, place: _Place, ahead: list[Stamp]) -> None:
-        """Move a stream onto the newest line where it is nearer, or onto a new one."""
-        newest, step_s = len(self._lines) - 1, order_s - place.due_s
-        if place.line < newest and abs(order_s - self._lines[-1].latest_s) < abs(step_s):
-            place.line, place.end_s = newest, order_s
+    def _choose_line(
+        self, stamp: Stamp, order_s: float, position: _Position, ahead: list[Stamp]
+    ) -> None:
+        """Move a stream to the newest line if that is nearer, or to a new one."""
+        newest, step_s = len(self._lines) - 1, order_s - position.due_s
+        if position.line < newest and abs(order_s - self._lines[-1].latest_s) < abs(step_s):
+            position.line, position.end_s = newest, order_s
             return
-        # Another stream may have got there without a jump: then the gap is in this one only.
-        ahead_s = order_s - max(place.due_s, self._lines[place.line].latest_s)
+        # If another stream got there without a jump, the gap is in this stream only.
+        ahead_s = order_s - max(position.due_s, self._lines[position.line].latest_s)
         if step_s >= -self._back_s(stamp.stream) and ahead_s <= self._far_s(stamp.stream):
             return
         start_s, end_s = self._find_seam(order_s, [stamp, *ahead])
         self.joins.append(Join(end_s, step_s))
         self._lines.append(_Line(end_s - start_s, order_s))
-        place.line, place.end_s = newest + 1, order_s
+        position.line, position.end_s = newest + 1, order_s
 
     def _find_seam(self, order_s: float, stamps: list[Stamp]) -> tuple[float, float]:
-        """Return where the new line starts by the file's clock, and the old ends by the joined.
+        """Return the new line's start on the file's clock and the old one's end on the joined one.
 
-        Streams do not end together. The new line starts where the last of them ends, with the
-        first of them that goes on, so that nothing overlaps.
+        Streams do not end together. The first stream of the new line starts where the last stream
+        of the old line ends, so that nothing overlaps.
         """
         starts_s: dict[int, float] = {}  # of the streams that are on the new line
-        ends_s = [place.end_s + self.offset_s(k) for k, place in self._places.items()]
+        ends_s = [position.end_s + self.offset_s(k) for k, position in self._positions.items()]
         for stamp in stamps:
             time_s = stamp.order_s if stamp.shown_s is None else stamp.shown_s
-            if time_s is None or (place := self._places.get(stamp.stream)) is None:
+            if time_s is None or (position := self._positions.get(stamp.stream)) is None:
                 continue
-            new_s, old_s = abs(time_s - order_s), abs(time_s - place.due_s)
+            new_s, old_s = abs(time_s - order_s), abs(time_s - position.due_s)
             if new_s < Media.skew_s and (stamp.stream in starts_s or new_s < old_s):
                 starts_s[stamp.stream] = min(time_s, starts_s.get(stamp.stream, time_s))
             elif old_s < Media.skew_s and stamp.stream not in starts_s:
                 ends_s.append(time_s + stamp.length_s + self.offset_s(stamp.stream))
         return min(starts_s.values(), default=order_s), max(ends_s)
 
-    def _accept(self, stamp: Stamp, order_s: float, place: _Place) -> float:
+    def _accept(self, stamp: Stamp, order_s: float, position: _Position) -> float:
         length_s = stamp.length_s or self._intervals_s.get(stamp.stream, 0.0)
-        line = self._lines[place.line]
-        place.due_s = order_s + length_s
+        line = self._lines[position.line]
+        position.due_s = order_s + length_s
         shown_s = order_s if stamp.shown_s is None else stamp.shown_s
         if abs(shown_s - order_s) <= self._far_s(stamp.stream):
-            place.end_s = max(place.end_s, shown_s + length_s)
+            position.end_s = max(position.end_s, shown_s + length_s)
         line.latest_s = order_s
         return line.offset_s
 
 
 def count_back(items: Iterable[Timed[Item]], most: int) -> Iterator[Timed[Item]]:
-    """Give the first items, which have no time, the times that lead to the first known one.
+    """Yield the items; the first ones without a time get times that lead to the first known one.
 
-    With more than `most` of them, or none known at all, they are counted from 0.
+    If more than `most` have no time, or all of them, their times start at 0.
     """
     source, held = iter(items), list[Timed[Item]]()
     for timed in source:
@@ -212,11 +214,11 @@ def count_back(items: Iterable[Timed[Item]], most: int) -> Iterator[Timed[Item]]
 
 
 def ascend(items: Iterable[Timed[Item]], most: int) -> Iterator[tuple[float, Item]]:
-    """Yield items with times that ascend strictly; those that do already are not changed.
+    """Yield times that ascend strictly, with their items; valid times are not changed.
 
-    An item without a time, or with one that is not after those before it, follows the one before
-    at its length, or closer where the next known time leaves less room. At most `most` of them
-    are held back to wait for that.
+    An item without a time, or with a time that is not later than those before it, follows the one
+    before after its duration, or sooner if the next known time requires it. At most `most` items
+    are held back to wait for that time.
     """
     held: list[tuple[float, Item]] = []
     last_s = -math.inf

@@ -1,4 +1,4 @@
-"""Pictures and sound become a video file: moviepy starts FFmpeg and feeds it."""
+"""Encoding of pictures and audio into a video file, by FFmpeg through moviepy."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from abawcli.media.pixels import Image
 
 @dataclass(frozen=True)
 class Codecs:
-    """What a kind of video file holds."""
+    """The codecs of a kind of video file."""
 
     video: str
     audio: str
@@ -36,39 +36,42 @@ _VP9 = Codecs(
     ("-crf", "30", "-b:v", "0", "-deadline", "realtime", "-cpu-used", "6", "-row-mt", "1"),
 )
 CODECS = {".mp4": _H264, ".mov": _H264, ".mkv": _H264, ".webm": _VP9}
-# Untagged, one player takes the colours for BT.601, and another for BT.709.
+# Without these tags, some players assume BT.601 and others BT.709.
 _COLOURS = (
     "-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709",
     "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
 )  # fmt: skip
 # Without random numbers: the same work gives the same bytes.
 _SAME_BYTES = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact")
-_SOUND_HZ = 48_000  # which all players and all codecs take
+_AUDIO_HZ = 48_000  # supported by all players and codecs
 _PRESET = "veryfast"  # of x264: half the time of its default for a tenth more bytes
 _FAULT = re.compile(r"error|no space left|unknown encoder|not found|permission denied", re.I)
 
 
 def check_video_name(path: str | Path) -> None:
-    """Make sure, before any work is done, that `path` can name a video to be written.
+    """Check, before any work is done, that `path` is a valid name of a video to write.
 
     Raises:
-        UsageError: the suffix belongs to no format that is written.
+        UsageError: the suffix belongs to no format that can be written.
     """
     path = Path(path)
     if path.suffix.lower() not in CODECS:
-        raise UsageError(f"{path} is no video name; end it in {', '.join(CODECS)}")
+        raise UsageError(f"{path} is no video name; it must end in {', '.join(CODECS)}")
 
 
 def write_video(
-    path: str | Path, images: Iterable[Image], fps: float, sound: str | Path | None = None
+    path: str | Path, images: Iterable[Image], fps: float, audio: str | Path | None = None
 ) -> None:
-    """Write a video of RGB pictures (H, W, 3), at least one, all of one size, H and W even.
+    """Write a video file.
 
-    `fps` has two decimals at most, which is what moviepy passes on. `sound` is a file that begins
-    with the first picture.
+    Args:
+        path: the file; its suffix selects the format.
+        images: at least one RGB picture (H, W, 3), all of one size, H and W even.
+        fps: frames a second, with at most two decimals, which is what moviepy passes on.
+        audio: a media file whose audio begins with the first picture; None: no audio.
 
     Raises:
-        UsageError: the suffix belongs to no format that is written.
+        UsageError: the suffix belongs to no format that can be written.
         OutputError: FFmpeg is missing, has no such encoder, or fails, as on a full disk.
     """
     path = Path(path)
@@ -76,11 +79,11 @@ def write_video(
     rest = iter(images)
     first = next(rest)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        writer = _start_writer(path, (first.shape[1], first.shape[0]), fps, sound, log)
+        writer = _start_writer(path, (first.shape[1], first.shape[0]), fps, audio, log)
         process = writer.proc
         try:
             fed = all(_feed(writer, image) for image in chain([first], rest))
-            with suppress(OSError):  # its status tells
+            with suppress(OSError):  # the exit status reports errors
                 process.stdin.close()
             process.wait()
         finally:
@@ -90,16 +93,16 @@ def write_video(
 
 
 def _start_writer(
-    path: Path, size: tuple[int, int], fps: float, sound: str | Path | None, log: IO[str]
+    path: Path, size: tuple[int, int], fps: float, audio: str | Path | None, log: IO[str]
 ) -> Any:
-    """Start FFmpeg; its messages go to `log`, which never fills up as a pipe does."""
+    """Start FFmpeg; its messages go to the file `log`, because a pipe could fill up."""
     codecs = CODECS[path.suffix.lower()]
     try:
         from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
 
         return FFMPEG_VideoWriter(
             os.path.abspath(path), size, fps, codecs.video,
-            audiofile=sound and os.path.abspath(sound), audio_codec=codecs.audio,
+            audiofile=audio and os.path.abspath(audio), audio_codec=codecs.audio,
             preset=_PRESET, logfile=log,
             ffmpeg_params=["-nostats", *_SAME_BYTES, *_COLOURS, *codecs.options],
         )  # fmt: skip
@@ -111,7 +114,7 @@ def _start_writer(
 
 
 def _feed(writer: Any, image: Image) -> bool:
-    """Pass on a picture; tell whether FFmpeg took it."""
+    """Send a picture to FFmpeg; return whether it was accepted."""
     try:
         writer.write_frame(image)
     except OSError:
@@ -120,7 +123,7 @@ def _feed(writer: Any, image: Image) -> bool:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Leave no FFmpeg behind, whatever went wrong."""
+    """End FFmpeg if it still runs."""
     if process.poll() is None:
         process.kill()
         process.wait()
@@ -129,7 +132,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _explain(log: IO[str], process: "subprocess.Popen[bytes]") -> str:
-    """Return the first line in which FFmpeg says what is wrong."""
+    """Return the first line of the log that reports an error."""
     log.seek(0)
     for line in log:
         if _FAULT.search(line):
@@ -138,19 +141,19 @@ def _explain(log: IO[str], process: "subprocess.Popen[bytes]") -> str:
 
 
 def write_audio(source: str | Path, path: str | Path, start_s: float, end_s: float) -> bool:
-    """Write the sound of a media file between two times to `path`, a Matroska file of FLAC.
+    """Write the audio of a media file between two times to `path`, a Matroska file of FLAC.
 
-    It begins at `start_s` on the container's clock, with silence where there is none. Returns
-    False, without a file, where the source has no sound at all.
+    It begins at `start_s` on the container's clock; gaps are filled with silence. Returns False,
+    and writes no file, if the source has no audio.
 
     Raises:
-        InputError: the source cannot be opened, or there is no decoder for its sound.
+        InputError: the source cannot be opened, or there is no decoder for its audio.
         OutputError: the place cannot be written.
     """
     source, path = Path(source), Path(path)
     picture = identify_picture(source)
-    blocks = iter(()) if picture else read_audio_blocks(source, _SOUND_HZ, "stereo")
-    parts = _cut_sound(blocks, start_s, end_s)
+    blocks = iter(()) if picture else read_audio_blocks(source, _AUDIO_HZ, "stereo")
+    parts = _cut_audio(blocks, start_s, end_s)
     first = next(parts, None)
     if first is None:
         return False
@@ -158,32 +161,32 @@ def write_audio(source: str | Path, path: str | Path, start_s: float, end_s: flo
         _encode_flac(path, chain([first], parts))
     except (av.error.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"cannot write the sound to {path}: {reason}") from error
+        raise OutputError(f"cannot write the audio to {path}: {reason}") from error
     return True
 
 
 def _encode_flac(path: Path, parts: Iterable[Samples]) -> None:
     with av.open(str(path), "w", format="matroska") as out:
-        stream, passed = out.add_stream("flac", rate=_SOUND_HZ, layout="stereo"), 0
+        stream, passed = out.add_stream("flac", rate=_AUDIO_HZ, layout="stereo"), 0
         for samples in parts:
             whole = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
             frame = av.AudioFrame.from_ndarray(whole.reshape(1, -1), "s16", "stereo")
-            frame.sample_rate, frame.pts = _SOUND_HZ, passed
+            frame.sample_rate, frame.pts = _AUDIO_HZ, passed
             out.mux(stream.encode(frame))
             passed += len(samples)
         out.mux(stream.encode())
 
 
-def _cut_sound(blocks: Iterable[Audio], start_s: float, end_s: float) -> Iterator[Samples]:
+def _cut_audio(blocks: Iterable[Audio], start_s: float, end_s: float) -> Iterator[Samples]:
     """Yield samples (N, 2) without a gap from `start_s`, up to `end_s` at most."""
-    passed, total = 0, round((end_s - start_s) * _SOUND_HZ)
+    passed, total = 0, round((end_s - start_s) * _AUDIO_HZ)
     for block in blocks:
-        place = round((block.start_s - start_s) * _SOUND_HZ)
-        while passed < min(place, total):
-            silence = np.zeros((min(_SOUND_HZ, place - passed, total - passed), 2), np.float32)
+        first = round((block.start_s - start_s) * _AUDIO_HZ)
+        while passed < min(first, total):
+            silence = np.zeros((min(_AUDIO_HZ, first - passed, total - passed), 2), np.float32)
             yield silence
             passed += len(silence)
-        samples = block.samples[max(0, passed - place) :][: total - passed]
+        samples = block.samples[max(0, passed - first) :][: total - passed]
         if len(samples):
             yield samples
             passed += len(samples)

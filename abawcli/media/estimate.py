@@ -1,4 +1,4 @@
-"""About how many frames a file has, from its header: for progress, and never for results."""
+"""Estimated number of frames of a file, from its header: for progress only, never for results."""
 
 import os
 from pathlib import Path
@@ -11,9 +11,9 @@ from abawcli.media.streams import choose_audio, choose_video, open_media, read_r
 
 
 def estimate_frames(path: str | Path) -> int | None:
-    """Return the rows that a video or sound seems to give; None where its header does not say.
+    """Return the estimated rows of a media file; None if its header does not say or is unreadable.
 
-    Headers may be wrong, and what cannot be read is left to the reader to report.
+    Headers may be wrong. Errors are reported when the file is read.
     """
     path = Path(path)
     if not os.path.isfile(path):
@@ -24,7 +24,7 @@ def estimate_frames(path: str | Path) -> int | None:
             if video and video.frames:
                 return int(video.frames)
             rate = read_rate(video) if video else Media.fallback_fps
-            sound = video or choose_audio(container)
-            return round(seconds * rate) or None if sound else None
+            stream = video or choose_audio(container)
+            return round(seconds * rate) or None if stream else None
     except (InputError, av.error.FFmpegError):
         return None

@@ -1,4 +1,4 @@
-"""One decoded frame and its pixels: turned, coloured and shaped as they are displayed."""
+"""One decoded frame and its pixels, with orientation, colours and aspect as displayed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from abawcli.media.pixels import Image, Region, can_cut, region_to_rgb, to_rgb
 
 @dataclass(frozen=True)
 class Orientation:
-    """How stored pixels become displayed ones: transpose first, then flip."""
+    """The transformation from stored to displayed pixels: transpose first, then flip."""
 
     transpose: bool = False
     flip_x: bool = False
@@ -22,12 +22,12 @@ class Orientation:
 
     @classmethod
     def of(cls, native: av.VideoFrame) -> "Orientation":
-        """Read the display matrix; one that is no quarter turn counts as the nearest."""
+        """Return the orientation of a frame's display matrix, rounded to quarter turns."""
         try:
             side_data = cast(Mapping[str, bytes], native.side_data)
         except ValueError:
-            # PyAV 18 fails on kinds of side data that it does not know, as Exif in a JPEG, and
-            # then tells the angle only; a mirrored picture passes for a turned one.
+            # PyAV 18 fails on unknown kinds of side data, such as Exif in a JPEG. Then only the
+            # angle is known, and mirroring is lost.
             return cls.turned(round(native.rotation / 90) % 4)
         if "DISPLAYMATRIX" not in side_data:
             return cls()
@@ -44,12 +44,12 @@ class Orientation:
 
     @classmethod
     def of_exif(cls, value: int) -> "Orientation":
-        """Return what EXIF's orientation, 1 to 8, means; any other value means nothing."""
+        """Return the orientation of EXIF's values 1 to 8; other values are the identity."""
         transpose, flip_x, flip_y = 5 <= value <= 8, value in (2, 3, 6, 7), value in (3, 4, 7, 8)
         return cls(transpose, flip_x, flip_y)
 
     def then(self, after: "Orientation") -> "Orientation":
-        """Return what `after` makes of a picture that is shown in this orientation."""
+        """Return the orientation that applies this one and then `after`."""
         flip_x, flip_y = self.flip_x, self.flip_y
         if after.transpose:
             flip_x, flip_y = flip_y, flip_x
@@ -68,16 +68,16 @@ class Orientation:
         return (90 if self.flip_y else 270) if self.transpose else (180 if self.flip_y else 0)
 
     def show(self, pixels: Image) -> Image:
-        """Bring stored pixels (H, W, 3) into the displayed position, contiguous in memory."""
+        """Return stored pixels (H, W, 3) as displayed, contiguous: (H, W, 3), or (W, H, 3)."""
         if self.transpose:
             pixels = pixels.swapaxes(0, 1)
         return np.ascontiguousarray(
             pixels[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
         )
 
-    def find_stored(self, box: Region, size: tuple[int, int]) -> Region:
-        """Return where a box of the displayed frame, `size` wide and high, is stored."""
-        x0, y0, x1, y1 = box
+    def find_stored(self, region: Region, size: tuple[int, int]) -> Region:
+        """Return the stored region of a region of the displayed frame of `size` (width, height)."""
+        x0, y0, x1, y1 = region
         if self.flip_x:
             x0, x1 = size[0] - x1, size[0] - x0
         if self.flip_y:
@@ -87,7 +87,7 @@ class Orientation:
 
 @dataclass
 class Frame:
-    """One decoded frame. Pixels are converted when they are asked for, and no sooner."""
+    """One decoded frame. Its pixels are converted to RGB on request only."""
 
     frame: int  # number, from 1
     time_s: float
@@ -97,7 +97,7 @@ class Frame:
 
     @property
     def _upright(self) -> tuple[int, int]:
-        """Return width and height as displayed but for the orientation: its pixels are square."""
+        """Return width and height in square pixels, before the orientation is applied."""
         return max(1, round(self.native.width * self.pixel_aspect)), self.native.height
 
     @property
@@ -112,10 +112,10 @@ class Frame:
         return self.orientation.show(to_rgb(self.native, size))
 
     def rgb(self, long_side: int | None = None) -> Image:
-        """Return the pixels (H, W, 3) as RGB; the whole picture is converted once and shared.
+        """Return the pixels (H, W, 3) as RGB; the whole picture is converted once and cached.
 
-        With `long_side`, the picture is scaled down so that its longer side has that many
-        pixels; one that is smaller already keeps its size.
+        With `long_side`, a larger picture is scaled down so that its longer side has that many
+        pixels.
         """
         width, height = self._upright
         if long_side is None or long_side >= max(width, height):
@@ -126,10 +126,10 @@ class Frame:
         )
 
     def region_rgb(self, x0: int, y0: int, x1: int, y1: int) -> Image:
-        """Return `rgb()[y0:y1, x0:x1]` at the cost of the region's size where that is possible.
+        """Return `rgb()[y0:y1, x0:x1]` (y1 - y0, x1 - x0, 3); if possible, only this is converted.
 
         Raises:
-            ValueError: the rectangle is empty or reaches out of the displayed frame.
+            ValueError: the region is empty or exceeds the displayed frame.
         """
         width, height = self.size
         if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):

@@ -1,8 +1,8 @@
-"""Interlaced frames made progressive: one for each, at its own time.
+"""Deinterlacing: one progressive frame for each interlaced frame, at the same time.
 
-Both fields of a frame are of different moments: a face that moves has combed edges. FFmpeg's
-bwdif makes a picture of the first field, and takes from the frames before and after what
-does not move. Progressive frames in between pass as they are.
+The two fields of a frame have different times, so that a moving face has combed edges. FFmpeg's
+bwdif interpolates the first field, and uses the frames before and after where nothing moves.
+Progressive frames in between are not changed.
 """
 
 import logging
@@ -18,14 +18,14 @@ _FILTER = "mode=send_frame:parity=auto:deint=interlaced"
 
 
 class _Graph:
-    """FFmpeg's filter for frames of one size and format. It holds one frame back."""
+    """FFmpeg's filter for frames of one size and format. It delays its output by one frame."""
 
     def __init__(self, native: av.VideoFrame) -> None:
         self.form = _describe(native)
         self.waiting: deque[Timed] = deque()
         self._graph = av.filter.Graph()
         self._graph.threads = 1
-        # Times stay here: the filter gives as many frames as it is given, in order.
+        # Times are kept here: the filter returns one frame for each frame, in order.
         source = self._graph.add_buffer(
             width=native.width,
             height=native.height,
@@ -36,16 +36,16 @@ class _Graph:
         self._graph.link_nodes(*nodes).configure()
 
     def push(self, time_s: float, native: av.VideoFrame) -> Iterator[Timed]:
-        """Give the filter a frame and yield what comes out."""
+        """Pass a frame to the filter and yield its output."""
         self.waiting.append((time_s, native))
         self._graph.vpush(native)
         yield from self._pull()
 
     def finish(self) -> Iterator[Timed]:
-        """Yield what the filter holds."""
+        """Yield the remaining frames."""
         self._graph.vpush(None)
         yield from self._pull()
-        yield from self.waiting  # none is lost, whatever the filter does
+        yield from self.waiting  # frames that the filter did not return
         self.waiting.clear()
 
     def _pull(self) -> Iterator[Timed]:
@@ -65,17 +65,17 @@ def _describe(native: av.VideoFrame) -> tuple[int, int, str]:
 
 
 def _make_graph(native: av.VideoFrame) -> _Graph | None:
-    """Return a filter for frames like this one, None, with a warning, where there can be none."""
+    """Return a filter for frames like this one; None, with a warning, if that is impossible."""
     try:
         return _Graph(native)
     except (av.error.FFmpegError, ValueError) as error:
         form = "{}x{} {}".format(*_describe(native))
-        LOG.warning("interlaced frames of %s stay as they are: %s", form, error)
+        LOG.warning("interlaced frames of %s are not deinterlaced: %s", form, error)
         return None
 
 
 def deinterlace(frames: Iterator[Timed]) -> Iterator[Timed]:
-    """Yield all frames with their times; from the first interlaced one on they are filtered."""
+    """Yield all frames with their times; from the first interlaced one on, they are filtered."""
     graph, failed = None, None
     for time_s, native in frames:
         if graph and graph.form != _describe(native):

@@ -1,7 +1,7 @@
-"""Still and animated pictures, read by Pillow: all their frames, as they are displayed.
+"""Still and animated pictures, read by Pillow: all their frames, as displayed.
 
-FFmpeg shows of a tiled picture the first tile and of an animated one the first frame, and does not
-know JPEG in TIFF; GIF stays with it, as a video.
+FFmpeg reads only the first tile of tiled pictures and the first frame of animated ones, and cannot
+read JPEG in TIFF. GIF is read by FFmpeg, as a video.
 """
 
 import itertools
@@ -36,13 +36,13 @@ from abawcli.media.tone import HDR_NAMES, SIGNAL_ONE, tone_map
 LOG = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
 
-# Of damaged tags, which do not keep a picture from being read. For these modules alone, and once:
-# `catch_warnings` would change the filters of other threads.
+# Warnings of damaged tags, with which a picture can still be read. The filter is global, for Pillow
+# only, because `catch_warnings` would change the filters of other threads.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 HEIF = "HEIF"
-# Not `Image.open`: it warns of large pictures, for the whole process or not at all. The first
-# picture of a JPEG is the photograph, whatever else is in the file (depth, a second lens).
+# `Image.open` is not used: its warning of large pictures can only be set for the whole process. The
+# first picture of a JPEG is the photograph; others are depth, a second lens and the like.
 _READERS: dict[str, Callable[[IO[bytes], str], ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
@@ -56,16 +56,16 @@ _SIGNATURES |= dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "TIFF")
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _HEIF_BRANDS |= {b"mif1", b"mif2", b"msf1", b"avci", b"avcs", b"heif"}
-_MOTION_JPEG = (".mjpg", ".mjpeg")  # JPEGs one after the other: a video
-_HEAD = 64  # bytes, in which a signature is
-_COLOUR_HEAD = 1 << 16  # likewise what says that a picture is HDR
+_MOTION_JPEG = (".mjpg", ".mjpeg")  # a sequence of JPEGs: a video
+_HEAD = 64  # bytes that contain the signature
+_COLOUR_HEAD = 1 << 16  # bytes that contain the tags of HDR
 _ORIENTATION, _SUBFILE = 0x0112, 0x00FE  # tags of EXIF and TIFF
-_REDUCED_OR_MASK = 5  # bits of a page that only serves another one
-_SHOWN_UNDER_ALPHA = "white"  # as on a page
+_REDUCED_OR_MASK = 5  # bits of a page that belongs to another one
+_BACKGROUND = "white"  # under alpha, as on paper
 
 
 def identify_picture(path: str | Path) -> str | None:
-    """Return the format of a picture by its first bytes; None of what is none or is not there."""
+    """Return the format of a picture by its first bytes; None if it is no picture or missing."""
     path = Path(path)
     if not os.path.isfile(path) or path.suffix.lower() in _MOTION_JPEG:
         return None
@@ -82,7 +82,7 @@ def identify_picture(path: str | Path) -> str | None:
 
 
 def _identify_brands(head: bytes) -> str | None:
-    """Return the format of an ISO file whose first box is `ftyp`: its brands say it."""
+    """Return the picture format of an ISO file by the brands in its first box, `ftyp`, or None."""
     end = min(int.from_bytes(head[:4]), len(head))
     major, others = head[8:12], {head[k : k + 4] for k in range(16, end, 4)}
     if major in _AVIF_BRANDS or (major in _HEIF_BRANDS and others & _AVIF_BRANDS):
@@ -91,13 +91,14 @@ def _identify_brands(head: bytes) -> str | None:
 
 
 def read_pictures(path: str | Path, kind: str, rotate: int = 0) -> Iterator[Frame]:
-    """Yield every frame of a picture of the format `kind`, which `identify_picture` tells.
+    """Yield every frame of a picture; `kind` is the result of `identify_picture`.
 
-    Animated pictures have their own times. Pages of a TIFF have none and come 25 a second.
-    Alpha is shown over white. `rotate` is as in `read_frames`.
+    Animated pictures have their own times. Pages of a TIFF have no times and get a rate of 25 a
+    second. Transparent pixels are shown over white. `rotate` is as in `read_frames`.
 
     Raises:
-        InputError: nothing can be decoded, it is too large, or what reads HEIC is missing.
+        InputError: no frame can be decoded, the picture is too large, or the package that reads
+            HEIC is missing.
     """
     path = Path(path)
     turn = Orientation.turned(-rotate // 90 % 4)
@@ -116,14 +117,14 @@ def _open(file: IO[bytes], path: Path, kind: str) -> ImageFile:
     reader = _find_heif_reader(path) if kind == HEIF else _READERS[kind]
     try:
         return reader(file, str(path))
-    except Exception as error:  # Pillow's readers raise of every kind on damaged files
+    except Exception as error:  # Pillow's readers raise any kind of error on damaged files
         raise InputError(f"{path} is damaged, or no {kind} picture: {error}") from error
 
 
 def _find_hdr(head: bytes, kind: str) -> tuple[int, int] | None:
-    """Return the tags of transfer and primaries of an HDR picture; None of any other.
+    """Return the tags of transfer and primaries of an HDR picture; None for other pictures.
 
-    They stand in a box of AVIF and HEIC (ISO 23000-22) and in a chunk of PNG, which Pillow skips.
+    They are in a box of AVIF and HEIC (ISO 23000-22) and in a chunk of PNG, which Pillow skips.
     """
     if kind == "PNG":
         primaries, transfer = _read_after(head, b"cICP", 2)
@@ -135,7 +136,7 @@ def _find_hdr(head: bytes, kind: str) -> tuple[int, int] | None:
 
 
 def _read_after(head: bytes, mark: bytes, count: int) -> bytes:
-    """Return the bytes that follow a mark, zeros where it is not."""
+    """Return the bytes that follow a mark, zeros if it is missing."""
     return head.partition(mark)[2][:count].ljust(count, b"\0")
 
 
@@ -143,7 +144,7 @@ def _find_heif_reader(path: Path) -> Callable[[IO[bytes], str], ImageFile]:
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
-        message = "is a HEIC picture: install what reads it (pip install pillow-heif)"
+        message = "is a HEIC picture: install pillow-heif (pip install pillow-heif)"
         raise InputError(f"{path} {message}, or save it as JPEG") from None
     reader: Callable[[IO[bytes], str], ImageFile] = HeifImageFile
     return reader
@@ -165,17 +166,17 @@ def _decode(image: ImageFile, path: Path) -> Iterator[tuple[float, Pixels, Orien
         except Exception as error:  # as above
             if k == first:
                 raise InputError(f"{path} holds no picture that can be decoded: {error}") from error
-            LOG.warning("%s is damaged: it is read up to its frame %d", path, k - first)
+            LOG.warning("%s is damaged: it is read up to frame %d", path, k - first)
             return
         yield image.info.get("timestamp", time_ms) / 1e3, _to_rgb(image), _read_orientation(image)
         time_ms += image.info.get("duration") or 1e3 / Media.fallback_fps
 
 
 def _find_frames(image: ImageFile) -> tuple[int, int | None]:
-    """Return the index of the first frame and that after the last, None where damage hides it."""
-    if image.format == HEIF:  # other pictures in the file are no later ones
+    """Return the index of the first frame and of the end, which is None if damage hides it."""
+    if image.format == HEIF:  # other pictures in the file are not later frames
         return image.tell(), image.tell() + 1
-    # An APNG may have one to be shown by what cannot show the others.
+    # The first frame of an APNG may be one for programs that cannot show animations.
     first = int(bool(image.info.get("default_image")))
     try:
         return first, getattr(image, "n_frames", 1)
@@ -185,7 +186,7 @@ def _find_frames(image: ImageFile) -> tuple[int, int | None]:
 
 
 def _is_auxiliary(image: ImageFile) -> bool:
-    """Tell whether a page of a TIFF is a smaller version, or the mask, of another one."""
+    """Tell whether a page of a TIFF is a reduced version or a mask of another one."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return False
     return bool(image.tag_v2.get(_SUBFILE, 0) & _REDUCED_OR_MASK)
@@ -199,24 +200,24 @@ def _check_size(image: ImageFile, path: Path) -> None:
 
 
 def _load(image: ImageFile, path: Path, is_first: bool) -> None:
-    """Decode a frame. Of the first one of a damaged file, what can be decoded is kept.
+    """Decode a frame. If the first frame is damaged, its decoded part is used.
 
-    Later ones could show what is left of those before.
+    A damaged later frame is not used, because it may contain parts of frames before it.
     """
     try:
         image.load()
     except (OSError, SyntaxError) as error:
         if not is_first:
             raise
-        image.tile = []  # nothing is left to be decoded; `load` raises where nothing was
+        image.tile = []  # stop decoding; `load` raises if nothing was decoded
         image.load()
-        LOG.warning("%s is damaged: %s; what was decoded is kept", path, error)
+        LOG.warning("%s is damaged: %s; its decoded part is used", path, error)
 
 
 def _read_orientation(image: ImageFile) -> Orientation:
     try:
         return Orientation.of_exif(image.getexif().get(_ORIENTATION, 1))
-    except Exception as error:  # the tags are damaged, of whatever kind
+    except Exception as error:  # damaged tags raise any kind of error
         LOG.debug("no orientation: %s", error)
         return Orientation()
 
@@ -225,13 +226,13 @@ def _read_orientation(image: ImageFile) -> Orientation:
 
 
 def _to_rgb(image: Image.Image) -> Pixels:
-    """Return RGB (H, W, 3) of any mode, by the ICC profile where there is one."""
+    """Return a picture of any mode as RGB (H, W, 3), converted by its ICC profile if it has one."""
     if image.mode == "F" or image.mode.startswith("I"):
         return _scale_to_8_bits(np.asarray(image))
     profile = image.info.get("icc_profile")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        image = Image.new("RGBA", rgba.size, _SHOWN_UNDER_ALPHA)
+        image = Image.new("RGBA", rgba.size, _BACKGROUND)
         image.alpha_composite(rgba)
         image = image.convert("RGB")
     if profile and image.mode in ("RGB", "CMYK"):
@@ -240,7 +241,10 @@ def _to_rgb(image: Image.Image) -> Pixels:
 
 
 def _scale_to_8_bits(grey: NDArray[np.generic]) -> Pixels:
-    """Return RGB of deep greys: integers are of 16 bits, or of more, floats go to 1 or to 255."""
+    """Return deep greys (H, W) as RGB (H, W, 3).
+
+    The maximum of integers is that of 16 or 31 bits, that of floats 1 or 255, by their values.
+    """
     values = np.nan_to_num(grey.astype(np.float64))
     ranges = (1.0, 255.0) if grey.dtype.kind == "f" else (2.0**16 - 1, 2.0**31 - 1)
     top = ranges[bool(values.max(initial=0) > ranges[0])]
@@ -249,7 +253,7 @@ def _scale_to_8_bits(grey: NDArray[np.generic]) -> Pixels:
 
 
 def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return an image in sRGB; as it is where it is sRGB, or its profile is of no use."""
+    """Return an image converted to sRGB; unchanged if it is sRGB or its profile is unusable."""
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         if "sRGB" in ImageCms.getProfileDescription(source):

@@ -1,4 +1,4 @@
-"""Decoded pictures become RGB: matrix, range, size and, of HDR, transfer."""
+"""Conversion of decoded pictures to RGB: matrix, range, size, and tone mapping of HDR."""
 
 import av
 import numpy as np
@@ -10,20 +10,21 @@ Image = NDArray[np.uint8]
 Region = tuple[int, int, int, int]  # x0, y0, x1, y1; x1 and y1 are the first pixels outside
 
 PLANAR_420 = {"yuv420p": "u1", "yuvj420p": "u1", "yuv420p10le": "<u2"}  # type of their samples
-INTERPOLATED = {"yuv420p10le": 2}  # formats whose colours FFmpeg interpolates, from how far around
+# Formats whose colours FFmpeg interpolates, with the reach of that in chroma pixels.
+INTERPOLATED = {"yuv420p10le": 2}
 # AVCOL_SPC_*: RGB, BT.709, unspecified (FFmpeg: BT.601), FCC, BT.601 twice, SMPTE 240M, BT.2020.
 # With any other matrix tag the conversion fails.
 KNOWN_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
 UNSPECIFIED_MATRIX, RESERVED_MATRIX = 2, 3
 BT2020_MATRIX, BT2020_CONSTANT_MATRIX = 9, 10
-# Of a matrix that follows from the primaries (12, and 13 with constant luminance): that of these.
+# Matrices that are derived from the primaries: 12, and 13 with constant luminance.
 DERIVED_MATRICES = frozenset({12, 13})
 MATRIX_OF_PRIMARIES = {1: 1, 5: 5, 6: 6, 7: 7, BT2020: BT2020_MATRIX}
 UNKNOWN_MATRICES = {8: "YCgCo", 11: "Y'D'zD'x", 14: "ICtCp", 15: "IPT", 16: "YCgCo", 17: "YCgCo"}
 
 
 def find_matrix(native: av.VideoFrame) -> int:
-    """Return the matrix to convert with: the one of the frame, or the nearest that is known."""
+    """Return the matrix for the conversion: the frame's own, or the nearest supported one."""
     matrix = native.colorspace
     if matrix == BT2020_CONSTANT_MATRIX:
         return BT2020_MATRIX
@@ -33,34 +34,34 @@ def find_matrix(native: av.VideoFrame) -> int:
 
 
 def explain_colours(native: av.VideoFrame) -> str | None:
-    """Say what is wrong with the colours that will be made of a frame; None if they are right."""
+    """Return why a frame's colours are converted inexactly; None if they are exact."""
     matrix = native.colorspace
     if matrix in (BT2020_CONSTANT_MATRIX, 13):
-        return "its luminance is constant, and is read as if it was not: strong colours are off"
+        return "constant luminance is not supported: saturated colours are inexact"
     if matrix in UNKNOWN_MATRICES:
-        return f"its colours are coded as {UNKNOWN_MATRICES[matrix]}, and are read as BT.601"
+        return f"its colour matrix {UNKNOWN_MATRICES[matrix]} is not supported; read as BT.601"
     return None
 
 
 def describe_hdr(native: av.VideoFrame) -> str | None:
-    """Return PQ or HLG, None of a frame that is not HDR."""
+    """Return PQ or HLG; None if the frame is not HDR."""
     return HDR_NAMES.get(native.color_trc)
 
 
 def to_rgb(native: av.VideoFrame, size: tuple[int, int] | None = None) -> Image:
-    """Return the stored pixels (H, W, 3) as RGB, brought to `size`, width and height.
+    """Return the stored pixels as RGB (H, W, 3), scaled to `size` (width, height) if given.
 
-    The matrix and the range are those that the frame is tagged with; untagged is BT.601, limited.
-    HDR is tone-mapped. One thread: FFmpeg would start several for every frame, which costs more
-    than it saves.
+    Matrix and range are those of the frame's tags, by default BT.601 and limited. HDR is
+    tone-mapped. FFmpeg uses one thread, because starting several for each frame costs more than it
+    saves.
     """
     transfer, primaries = native.color_trc, native.color_primaries
     native.colorspace = find_matrix(native)
     width = size[0] if size else native.width
     rgb = _choose_rgb(transfer in HDR_NAMES, width)
     if size:
-        # Scaling the planes and then converting the few pixels left takes half the time of
-        # doing both at once. Other formats cannot all be scaled as they are (palettes).
+        # Scaling the planes first and then converting the fewer pixels takes half the time of
+        # doing both at once. Other formats, such as palettes, cannot be scaled directly.
         between = None if native.format.name in PLANAR_420 else rgb
         native = native.reformat(*size, format=between, interpolation="AREA", threads=1)
     pixels = native.reformat(format=rgb, threads=1).to_ndarray()
@@ -70,17 +71,17 @@ def to_rgb(native: av.VideoFrame, size: tuple[int, int] | None = None) -> Image:
 
 
 def _choose_rgb(hdr: bool, width: int) -> str:
-    """Return the format to convert to; FFmpeg's packed one of 16 bits is wrong at odd widths."""
+    """Return the format to convert to; FFmpeg's packed 16-bit format is wrong at odd widths."""
     if not hdr:
         return "rgb24"
     return "gbrp16le" if width % 2 else "rgb48le"
 
 
 def can_cut(native: av.VideoFrame) -> bool:
-    """Tell whether a part of the picture gives the same pixels as the whole does.
+    """Tell whether the conversion of a region gives the same pixels as that of the whole picture.
 
-    FFmpeg interpolates the colours of pictures of odd height, and of 10 bits or HDR at odd width,
-    and converts the two fields of an interlaced one each by itself: a part would differ.
+    It does not where FFmpeg interpolates colours (odd heights, and odd widths of 10 bits or HDR) or
+    converts the two fields of an interlaced picture separately.
     """
     form = native.format.name
     even_width = form in INTERPOLATED or native.color_trc in HDR_NAMES
@@ -95,9 +96,12 @@ def _plane(frame: av.VideoFrame, index: int) -> NDArray[np.uint8] | NDArray[np.u
     return rows.view(PLANAR_420[frame.format.name])[:, : plane.width]
 
 
-def region_to_rgb(native: av.VideoFrame, box: Region) -> Image:
-    """Convert a box of the stored 4:2:0 picture: cut the planes at even pixels, convert, trim."""
-    x0, y0, x1, y1 = box
+def region_to_rgb(native: av.VideoFrame, region: Region) -> Image:
+    """Return a region of the stored 4:2:0 picture as RGB (H, W, 3).
+
+    The planes are cut at even pixels, converted and trimmed.
+    """
+    x0, y0, x1, y1 = region
     margin = INTERPOLATED.get(native.format.name, 0)  # in chroma pixels, as are left and top
     left, top = max(0, x0 // 2 - margin), max(0, y0 // 2 - margin)
     right = min(x1 + x1 % 2 + 2 * margin, native.width)

@@ -1,4 +1,4 @@
-"""What is in a media file, by decoding it: headers are reported, not trusted."""
+"""The content of a media file, by decoding it; header values are reported beside it."""
 
 import logging
 from collections.abc import Iterator
@@ -33,8 +33,8 @@ class VideoReport:
     pixel_format: str
     pixel_aspect: float  # width of a stored pixel over its height
     hdr: str | None  # PQ or HLG, which is tone-mapped
-    rotation: int  # degrees counterclockwise that the display matrix asks for
-    mirrored: bool  # and then left to right
+    rotation: int  # degrees counterclockwise, of the display matrix
+    mirrored: bool  # left and right are exchanged after the rotation
     header_frames: int  # 0: the header does not say
     decoded_frames: int
     nominal_fps: float | None
@@ -46,7 +46,7 @@ class VideoReport:
 
 @dataclass(frozen=True)
 class AudioReport:
-    """The sound stream that abaw reads."""
+    """The audio stream that abaw reads."""
 
     codec: str
     rate_hz: int
@@ -57,17 +57,17 @@ class AudioReport:
 
 @dataclass(frozen=True)
 class ProbeReport:
-    """A media file. `dataclasses.asdict` of it is JSON."""
+    """A media file; `dataclasses.asdict` converts it to JSON values."""
 
     path: str
     container: str
     header_duration_s: float | None
     video: VideoReport | None
     audio: AudioReport | None
-    audio_offset_s: float | None  # how much later sound begins than video; None: one is missing
-    other_streams: tuple[str, ...]  # such as "subtitle subrip", not read
-    joins: tuple[Join, ...]  # where the file's clock jumps and its parts are joined
-    stray_times: int  # of packets that do not fit in, and are dropped
+    audio_offset_s: float | None  # start of the audio minus that of the video; None: one is missing
+    other_streams: tuple[str, ...]  # that are not read, such as "subtitle subrip"
+    joins: tuple[Join, ...]  # jumps of the file's clock, where its parts are joined
+    stray_times: int  # packets whose times are invalid and ignored
 
 
 def _probe_video(media: OpenMedia, stream: VideoStream) -> VideoReport:
@@ -87,12 +87,12 @@ def _report_frames(
     nominal_fps: float | None = None,
     tick_s: float = 0.0,
 ) -> VideoReport:
-    """Report frames, of which there is at least one, and what a header says of them."""
+    """Return the report of the frames, at least one, with the values of their header."""
     times_s = []
     for frame in frames:
         times_s.append(frame.time_s)
     intervals_s = np.diff(times_s)
-    # Times are whole ticks, so that intervals of a constant rate differ by one.
+    # Times are whole ticks, so that intervals of a constant rate may differ by one tick.
     tolerance_s = max(Media.constant_rate_s, tick_s) * 1.001
     spread_s = np.quantile(intervals_s, (0, 0.5, 1)) if len(intervals_s) else np.zeros(3)
     low, middle, high = (float(value) for value in spread_s)
@@ -137,7 +137,7 @@ def _probe_audio(media: OpenMedia, stream: AudioStream) -> AudioReport | None:
         return None
     return AudioReport(
         codec=stream.codec_context.codec.canonical_name,
-        rate_hz=stream.rate,  # as decoded: what the header says is set right by then
+        rate_hz=stream.rate,  # as decoded, which corrects the header
         channels=stream.channels,
         start_s=first.start_s,
         duration_s=end_s - first.start_s,
@@ -145,12 +145,12 @@ def _probe_audio(media: OpenMedia, stream: AudioStream) -> AudioReport | None:
 
 
 def probe_media(path: str | Path) -> ProbeReport:
-    """Decode the video and the sound stream that abaw reads and report what came out.
+    """Decode the video and the audio stream that abaw reads, and report their content.
 
-    What cannot be decoded of the sound costs only the sound.
+    Audio that cannot be decoded is not reported; the video still is.
 
     Raises:
-        InputError: the file cannot be opened, holds neither video nor sound, or cannot be decoded.
+        InputError: the file cannot be opened, has neither video nor audio, or cannot be decoded.
     """
     path = Path(path)
     if kind := identify_picture(path):
@@ -171,7 +171,7 @@ def probe_media(path: str | Path) -> ProbeReport:
             audio = _probe_audio(media, media.audio)
             clock = clock if video else media.clock
     if not (video or audio):
-        raise InputError(f"{path} holds neither video nor sound that can be decoded")
+        raise InputError(f"{path} has neither video nor audio that can be decoded")
     return ProbeReport(
         path=str(path),
         container=name,

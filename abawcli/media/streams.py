@@ -1,4 +1,4 @@
-"""A media file that is open: which of its streams are read, and their packets on one clock."""
+"""An open media file: the choice of its streams, and their packets on one clock."""
 
 import logging
 import re
@@ -24,7 +24,7 @@ LOG = logging.getLogger(__name__)
 AnyPacket = Any  # av.Packet is generic for type checkers only
 Decoded = list[Any] | None  # the frames of a packet; None: it is damaged
 
-# Containers whose header states the duration. In others FFmpeg guesses it.
+# Containers whose header states the duration. For others FFmpeg estimates it.
 STATES_DURATION = ("mov", "matroska", "flac", "asf")
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 PICTURE_CODECS = frozenset({"mjpeg", "png", "bmp", "tiff", "webp", "jpeg2000"})
@@ -32,11 +32,11 @@ PICTURE_CODECS = frozenset({"mjpeg", "png", "bmp", "tiff", "webp", "jpeg2000"})
 
 @dataclass
 class OpenMedia:
-    """An open file, the streams of it that are read, and their clock. It can be read once."""
+    """An open file, its streams that are read, and their clock. It can be read only once."""
 
     path: Path
     container: InputContainer
-    video: VideoStream | None  # of those that can be decoded; None: there is none
+    video: VideoStream | None  # None: there is none that can be decoded
     audio: AudioStream | None
     clock: Clock = field(default_factory=Clock)
 
@@ -46,18 +46,15 @@ class OpenMedia:
         return [s for s in self.container.streams if s not in (self.video, self.audio)]
 
     def is_unknown(self, kind: str) -> bool:
-        """Tell whether there are streams of a kind ("video", "audio"), and none can be decoded."""
+        """Tell whether there are streams of a kind, "video" or "audio", but none is decodable."""
         streams = (s for s in self.container.streams if s.type == kind and not is_cover(s))
         return getattr(self, kind) is None and any(True for _ in streams)
 
     def explain_lack(self, kind: str) -> str:
-        """Return the message that says why there is no `kind`."""
+        """Return the message that says why no stream of a kind is read."""
         if self.is_unknown(kind):
-            return f"{self.path}: its {_WORDS[kind]} is in a format that FFmpeg cannot decode"
-        return f"{self.path} has no {_WORDS[kind]}"
-
-
-_WORDS = {"video": "video", "audio": "sound"}
+            return f"{self.path}: its {kind} is in a format that FFmpeg cannot decode"
+        return f"{self.path} has no {kind}"
 
 
 @contextmanager
@@ -78,7 +75,7 @@ def open_media(path: str | Path) -> InputContainer:
     """Open a media file for reading.
 
     Raises:
-        InputError: no such file, not readable, empty, a folder, or nothing that FFmpeg knows.
+        InputError: the file is missing, unreadable, empty, a folder, or unknown to FFmpeg.
     """
     path = Path(path)
     try:
@@ -86,8 +83,8 @@ def open_media(path: str | Path) -> InputContainer:
             raise InputError(f"{path} is a folder, not a media file")
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes)")
-        # With "file:" a colon in the name is no protocol, and without patterns a %d in the name
-        # of a picture does not mean other files.
+        # With "file:", a colon in the name does not mean a protocol; without patterns, %d in the
+        # name of a picture does not mean a series of files.
         options = {"pattern_type": "none"}
         return av.open(f"file:{path}", options=options, metadata_errors="replace")
     except FileNotFoundError:
@@ -103,19 +100,19 @@ def open_media(path: str | Path) -> InputContainer:
 
 
 def choose_video(container: InputContainer) -> VideoStream | None:
-    """Return the video stream that is read, None where there is none that can be decoded.
+    """Return the video stream that is read; None if there is none that can be decoded.
 
-    A moving picture goes before a still one, then the default one, then the largest, then the
-    first. A cover is no video: it is marked as one, or a single picture beside other streams.
+    Moving pictures are preferred, then the default stream, then the largest, then the first. Covers
+    are ignored: pictures marked as such, and single pictures beside other streams.
     """
     streams = [s for s in container.streams.video if s.codec_context and not is_cover(s)]
     return max(streams, key=_rank_video, default=None)  # of equals the first
 
 
 def choose_audio(container: InputContainer) -> AudioStream | None:
-    """Return the sound stream that is read, None where there is none that can be decoded.
+    """Return the audio stream that is read; None if there is none that can be decoded.
 
-    The default one goes first, then the one with most channels, then the first.
+    The default stream is preferred, then the one with most channels, then the first.
     """
     streams = [s for s in container.streams.audio if s.codec_context]
     return max(streams, key=_rank_audio, default=None)
@@ -153,9 +150,9 @@ def describe_stream(stream: Stream) -> str:
 
 
 def report_choice(media: OpenMedia, kind: str) -> None:
-    """Say which streams of a kind are passed over: a warning where it may be the wrong choice.
+    """Log which streams of a kind are not read; warn if another choice may have been meant.
 
-    Covers and further sounds, such as other languages, are noted only.
+    Covers and other audio streams, such as languages, give no warning.
     """
     chosen = getattr(media, kind)
     for stream in media.others:
@@ -164,7 +161,7 @@ def report_choice(media: OpenMedia, kind: str) -> None:
         harmless = is_cover(stream) or (kind == "audio" and stream.codec_context is not None)
         LOG.log(
             logging.INFO if harmless else logging.WARNING,
-            "%s: stream %d (%s) is passed over; stream %d (%s) is read",
+            "%s: stream %d (%s) is not read; stream %d (%s) is read",
             media.path, stream.index, describe_stream(stream),
             chosen.index, describe_stream(chosen),
         )  # fmt: skip
@@ -174,7 +171,7 @@ def report_choice(media: OpenMedia, kind: str) -> None:
 
 
 def read_rate(stream: VideoStream) -> Fraction:
-    """Return the nominal frames a second of a stream, FFmpeg's own choice where it has none."""
+    """Return the nominal frame rate of a stream, or FFmpeg's default if it has none."""
     return stream.average_rate or stream.guessed_rate or Fraction(Media.fallback_fps)
 
 
@@ -186,7 +183,7 @@ def _read_packets(media: OpenMedia) -> Iterator[tuple[Stamp, AnyPacket]]:
             if packet.size:
                 yield _stamp_packet(packet), packet
     except (av.error.FFmpegError, OSError) as error:
-        LOG.warning("%s breaks off: %s; what was decoded is kept", media.path, error)
+        LOG.warning("%s ends early: %s; its decoded part is used", media.path, error)
 
 
 def _stamp_packet(packet: AnyPacket) -> Stamp:
@@ -200,7 +197,7 @@ def _stamp_packet(packet: AnyPacket) -> Stamp:
 
 
 def _read_stream(media: OpenMedia, stream: VideoStream | AudioStream) -> Iterator[AnyPacket]:
-    """Yield a stream's packets on the joined clock, and an empty one that empties the decoder."""
+    """Yield a stream's packets on the joined clock, then an empty one that flushes the decoder."""
     for offset_s, stamp, packet in media.clock.follow(_read_packets(media)):
         if stamp.stream != stream.index:
             continue
@@ -215,12 +212,12 @@ def _read_stream(media: OpenMedia, stream: VideoStream | AudioStream) -> Iterato
         yield packet
     last: av.Packet[Any] = av.Packet()
     if stream.time_base:
-        last.time_base = stream.time_base  # the last frames get theirs from here
+        last.time_base = stream.time_base  # which the decoder gives to the last frames
     yield last
 
 
 def _is_far(stamp: Stamp) -> bool:
-    """Tell whether a packet is to be shown on another line than it is decoded on."""
+    """Tell whether a packet's times of presentation and decoding are on different lines."""
     if stamp.order_s is None or stamp.shown_s is None:
         return False
     return abs(stamp.shown_s - stamp.order_s) > Media.jump_s
@@ -233,10 +230,10 @@ def decode_stream(media: OpenMedia, stream: AudioStream) -> Iterator[av.AudioFra
 def decode_stream(
     media: OpenMedia, stream: VideoStream | AudioStream
 ) -> Iterator[av.VideoFrame] | Iterator[av.AudioFrame]:
-    """Decode to the end or to where the file breaks off; warn of damage, lose nothing else.
+    """Yield the decoded frames of a stream, up to the end or to damage, with a warning.
 
-    One thread: with several, PyAV drops the good frames that are still in the decoder when a
-    bad one is at the end of a file, as it is in a file that was cut.
+    It uses one thread: with several, PyAV drops valid frames in the decoder if the last packet is
+    damaged, as in a file that was cut.
     """
     stream.codec_context.thread_count = 1
     damaged, end_s = 0, 0.0
@@ -263,14 +260,14 @@ def _decode_packets(media: OpenMedia, stream: VideoStream | AudioStream) -> Iter
 
 
 def _drop_garbage(decoded: Iterator[Decoded]) -> Iterator[Decoded]:
-    """Drop what comes out of packets most of which cannot be decoded: noise, taken for sound."""
+    """Drop the audio of packets of which most cannot be decoded: it is noise."""
     while batch := list(islice(decoded, Media.garbage_packets)):
         failed = sum(natives is None for natives in batch)
         yield from batch if 2 * failed <= len(batch) else [None] * len(batch)
 
 
 def _measure(native: av.VideoFrame | av.AudioFrame) -> float:
-    """Return how long a frame lasts in seconds, 0 where it does not say."""
+    """Return the duration of a frame in seconds, 0 if it is unknown."""
     if isinstance(native, av.AudioFrame):
         return native.samples / native.sample_rate
     return float(native.duration * (native.time_base or 0))
@@ -280,7 +277,7 @@ def _report_cut(media: OpenMedia, stream: VideoStream | AudioStream, end_s: floa
     stated_s = _read_stated_end(media.container, stream)
     if stated_s is not None and stated_s - end_s > Media.cut_tolerance_s:
         LOG.warning(
-            "%s seems to be cut: its %s ends at %.2f s, the header says %.2f s",
+            "%s seems to be cut: its %s ends at %.2f s, its header says %.2f s",
             media.path, stream.type, end_s, stated_s,
         )  # fmt: skip
 
@@ -295,14 +292,14 @@ def _report_clock(media: OpenMedia) -> None:
         )  # fmt: skip
     if strays:
         LOG.warning(
-            "%s: some of its times do not fit in (packets: %d); these follow what is before them",
+            "%s: some times are invalid (packets: %d); these packets follow those before them",
             media.path, strays,
         )  # fmt: skip
 
 
 def _read_stated_end(container: InputContainer, stream: VideoStream | AudioStream) -> float | None:
-    """Return the time in seconds at which a stream ends by its header, None where it says none."""
-    if container.format.name == "avi":  # its duration is what FFmpeg found, its count is stated
+    """Return the end of a stream in seconds according to its header; None if it does not say."""
+    if container.format.name == "avi":  # FFmpeg measures the duration; the header has the count
         rate = stream.average_rate if isinstance(stream, VideoStream) else None
         return float(stream.frames / rate) if rate else None
     if not container.format.name.startswith(STATES_DURATION):

@@ -1,4 +1,4 @@
-"""Frames of a video, each with its number, its true time and its pixels.
+"""The frames of a video, each with its number, its presentation time and its pixels.
 
 The frame contract: `frame` counts decoded frames from 1, `time_s` is the frame's presentation
 time on the container's clock, the display matrix is applied, and header counts are not trusted.
@@ -27,11 +27,10 @@ LOG = logging.getLogger(__name__)
 def _stamp_frames(
     media: OpenMedia, stream: VideoStream
 ) -> Iterator[tuple[float | None, float, av.VideoFrame]]:
-    """Yield frames, each with its presentation time in seconds, if it has one, and its length.
+    """Yield frames with their presentation time in seconds, or None, and their duration.
 
-    AVI stores the times at which packets are decoded. With B-frames they do not fit the frames
-    that come out; the time of the packet that brought a frame out, less the decoder's constant
-    delay, does.
+    AVI stores times of decoding. With B-frames, a frame has the time of the packet with which
+    the decoder returned it, minus the decoder's constant delay.
     """
     interval_s = float(1 / read_rate(stream))
     tick_s, delay = stream.time_base or interval_s, None
@@ -46,19 +45,19 @@ def _stamp_frames(
 
 
 def read_pixel_aspect(stream: VideoStream, path: str | Path) -> Fraction:
-    """Return the width of a pixel over its height; 1 where that is so, or nearly, or not said."""
+    """Return the width of a pixel over its height; 1 if that is nearly so, unknown or absurd."""
     path = Path(path)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if abs(aspect - 1) < Media.square_pixels:
         return Fraction(1)
     if not 1 / Media.widest_pixels <= aspect <= Media.widest_pixels:
-        LOG.warning("%s: its pixels cannot be %s as wide as high; taken as square", path, aspect)
+        LOG.warning("%s: the pixel aspect ratio %s is invalid; read as 1", path, aspect)
         return Fraction(1)
     return aspect
 
 
 def report_colours(native: av.VideoFrame, path: str | Path) -> None:
-    """Warn of colours that are not those of the recording; note what is made of HDR."""
+    """Warn if colours are converted inexactly; log that HDR is tone-mapped."""
     path = Path(path)
     if fault := explain_colours(native):
         LOG.warning("%s: %s", path, fault)
@@ -67,10 +66,10 @@ def report_colours(native: av.VideoFrame, path: str | Path) -> None:
 
 
 def check_rotation(degrees: int) -> None:
-    """Make sure, before any work is done, that frames can be turned by so many degrees.
+    """Check, before any work is done, that frames can be rotated by so many degrees.
 
     Raises:
-        UsageError: they cannot.
+        UsageError: it is not one of `config.ROTATIONS`.
     """
     if degrees not in ROTATIONS:
         raise UsageError(f"cannot rotate by {degrees!r}; choose 90, 180 or 270")
@@ -79,7 +78,7 @@ def check_rotation(degrees: int) -> None:
 def decode_frames(media: OpenMedia, stream: VideoStream, rotate: int = 0) -> Iterator[Frame]:
     """Yield every frame of a stream in presentation order; times ascend.
 
-    `rotate` degrees (0, 90, 180, 270) clockwise come on top of the rotation that the file states.
+    `rotate` degrees (0, 90, 180, 270) clockwise are added to the rotation that the file states.
 
     Raises:
         InputError: no frame can be decoded.
@@ -92,23 +91,23 @@ def decode_frames(media: OpenMedia, stream: VideoStream, rotate: int = 0) -> Ite
     for number, (time_s, native) in enumerate(frames, 1):
         if number == 1:
             report_colours(native, media.path)
-        # A frame whose side data was read refers to itself and stays until the next garbage
-        # collection, with its pixels. The angle costs nothing, and changes with the matrix.
+        # Reading a frame's side data makes it refer to itself, so that its pixels stay in memory
+        # until the next garbage collection. The angle is cheap and changes with the matrix.
         if native.rotation != angle:
             angle, orientation = native.rotation, Orientation.of(native).then(turn)
         yield Frame(number, time_s, native, orientation, pixel_aspect)
     if number == 0:
-        raise InputError(f"{media.path} holds no frame that can be decoded")
+        raise InputError(f"{media.path} has no frame that can be decoded")
 
 
 def read_frames(path: str | Path, rotate: int = 0) -> Iterator[Frame]:
     """Yield every frame of a video or a picture in presentation order.
 
-    `rotate` degrees (0, 90, 180, 270) clockwise come on top of the rotation that the file states.
-    Damage ends or thins the video with a warning; what can be decoded is kept.
+    `rotate` degrees (0, 90, 180, 270) clockwise are added to the rotation that the file states.
+    Damage ends the video or removes frames, with a warning; all others are returned.
 
     Raises:
-        InputError: the file cannot be opened, holds no video, or no frame of it can be decoded.
+        InputError: the file cannot be opened, has no video, or no frame of it can be decoded.
     """
     path = Path(path)
     if kind := identify_picture(path):
