@@ -108,7 +108,7 @@ def test_a_picture_has_no_sound(tmp_path: Path) -> None:
     Image.fromarray(EMPTY).save(tmp_path / "p.webp")
     result = predict(tmp_path / "p.webp", "--modality", "audio", "-o", tmp_path / "t.csv")
     assert result.exit_code == 1
-    assert "p.webp is a picture, without sound; use --modality visual" in one_line(result)
+    assert "p.webp is a picture, without audio; use --modality visual" in one_line(result)
 
 
 def test_a_damaged_picture_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A video, picture or sound that is open, and what is read of it: frames and audio blocks."""
+"""An open media file, of which frames and audio blocks are read."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ class Recording:
     def explain_lack(self, kind: str) -> str:
         """Return the message that says why there is no `kind`."""
         if self.media is None:
-            return f"{self.path} is a picture, without sound"
+            return f"{self.path} is a picture, without audio"
         return self.media.explain_lack(kind)
 
     def read_frames(self, rotate: int = 0) -> Iterator[Frame]:

@@ -120,7 +120,7 @@ def read_frames(path: str | Path, rotate: int = 0) -> Iterator[Frame]:
 def read_video(media: OpenMedia, rotate: int = 0) -> Iterator[Frame]:
     """Yield the frames of an open file as `read_frames`."""
     if media.video is None:
-        sound_only = " (sound only)" if media.audio else ""
-        raise InputError(media.explain_lack("video") + sound_only)
+        audio_only = " (audio only)" if media.audio else ""
+        raise InputError(media.explain_lack("video") + audio_only)
     report_choice(media, "video")
     yield from decode_frames(media, media.video, rotate)
