@@ -19,7 +19,7 @@ from scipy import ndimage, special
 from abawcli.config import SMOOTHING_SPACES, Media, Smoothing
 from abawcli.errors import UsageError
 from abawcli.labels import IGNORE, N_CLASSES
-from abawcli.sources import AUDIO, FILLED, NONE, Names, has_face
+from abawcli.sources import FACELESS_SOURCES, NONE, Names, has_face, name_smoothed
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -261,8 +261,8 @@ def smooth_rows(
     """
     face = has_face(source)
     out = smooth_probabilities(p, face, frame, time_s, config)
-    named = np.where(face, source, np.where(np.isnan(out[:, 0]), NONE, FILLED))
-    for kind in (AUDIO, FILLED):
+    named = name_smoothed(source, ~np.isnan(out[:, 0]))
+    for kind in FACELESS_SOURCES:
         own = source == kind
         alone = own & (named == NONE)
         if alone.any():

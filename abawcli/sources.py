@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 AV, VISUAL, AUDIO, FILLED, NONE = SOURCES = ("av", "visual", "audio", "filled", "none")
 FACE_SOURCES = (AV, VISUAL)
+FACELESS_SOURCES = (AUDIO, FILLED)  # of rows that have probabilities without a face
 Names = NDArray[np.str_]
 Mask = NDArray[np.bool_]
 
@@ -49,6 +50,14 @@ def join_sources(parts: Sequence[Names], known: Mask) -> Names:
         for name, value in _BITS.items():
             bits[part == name] |= value
     return np.where(known, _BY_BITS[bits], NONE)
+
+
+def name_smoothed(source: Names, known: Mask) -> Names:
+    """Name what rows rest on after smoothing: faces still on themselves, others on frames around.
+
+    `known` (N,) tells which rows have probabilities now.
+    """
+    return np.where(has_face(source), source, np.where(known, FILLED, NONE))
 
 
 def has_face(source: Names) -> Mask:

@@ -137,5 +137,5 @@ def test_a_sound_that_is_no_number_costs_neither_the_features_nor_the_face(
     monkeypatch.setattr(Recording, "read_audio", spoil)
     features = read_features(extract("models/w2v", "a", "spoilt"))
     assert not features.has_audio.any() and not features.audio.any()
-    assert "49 steps of sound gave features that are no finite numbers" in caplog.text
+    assert "49 audio frames gave features that are no finite numbers" in caplog.text
     assert set(listen(head).predict_video(Path("a.wav"))["source"]) == {"none"}

@@ -151,8 +151,8 @@ def test_a_track_by_number_and_nobody(clip: Path, tmp_path: Path) -> None:
 def test_stretches_have_each_their_own_subject(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, original = [], stage.collect_faces
-    monkeypatch.setattr(stage, "collect_faces", lambda *a: found.append(a) or original(*a))
+    passes, original = [], stage.read_frames
+    monkeypatch.setattr(stage, "read_frames", lambda *a: passes.append(a) or original(*a))
     several = (
         SubjectSegment("left", 3, 9),
         SubjectSegment("track 1", 12, 14),
@@ -160,7 +160,7 @@ def test_stretches_have_each_their_own_subject(
     )
     folders = {tmp_path / "a": several, tmp_path / "b": (SubjectSegment("top"),)}
     done = crop_folders(clip, folders, detector=SquareFinder())
-    assert len(found) == 1  # for two folders
+    assert len(passes) == 2  # one to find faces, one to cut them, for both folders
     table, about = read_faces(tmp_path / "a" / "faces.parquet")
     nobody = [-1] * 2
     assert table["frame"].tolist() == list(range(1, 31))

@@ -349,6 +349,16 @@ def test_features_give_what_the_video_gives(tmp_path: Path) -> None:
         predictor.predict_video(features)
 
 
+def test_the_face_encoder_alone_reads_features(tmp_path: Path) -> None:
+    clip, features = SAMPLES / "leaves_and_returns_vfr.mp4", tmp_path / "f.safetensors"
+    extract_features(clip, features, Predictor(device="cpu").extractor)
+    predictor = Predictor("compact-face", device="cpu")
+    columns = ["frame", "time_s", "found", "source", "label", *PROBABILITIES]
+    direct, later = (predictor.predict_video(path)[columns] for path in (clip, features))
+    assert {"visual", "none"} <= set(direct["source"])
+    pd.testing.assert_frame_equal(direct, later, atol=1e-5)
+
+
 def test_features_read_for_their_sound_show_no_face(tmp_path: Path) -> None:
     clip, features = SAMPLES / "leaves_and_returns_vfr.mp4", tmp_path / "f.safetensors"
     predictor = Predictor(device="cpu", modality="audio")

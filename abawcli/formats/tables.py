@@ -46,7 +46,7 @@ from abawcli.labels import (
     SYNONYMS,
     parse_label,
 )
-from abawcli.sources import SOURCES
+from abawcli.sources import NONE, SOURCES
 
 PROBABILITIES = list(PROBABILITY_COLUMNS)
 SCHEMA = pa.schema(
@@ -300,7 +300,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     table = _complete(_load(path, COLUMNS, QUALITY))[COLUMNS]
     _check_numbers(path, table)
     p = table[PROBABILITIES].to_numpy()  # (N, 8)
-    none = (table["source"] == "none").to_numpy()
+    none = (table["source"] == NONE).to_numpy()
     given = ~np.isnan(p)
     known = table["source"].isin(SOURCES).to_numpy()
     _refuse(path, ~known, f"source must be one of {', '.join(SOURCES)}", table["source"])

@@ -5,12 +5,15 @@ time on the container's clock, the display matrix is applied, and header counts 
 """
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from abawcli.config import ROTATIONS, Media
 from abawcli.errors import InputError, UsageError
@@ -22,6 +25,7 @@ from abawcli.media.pixels import describe_hdr, explain_colours
 from abawcli.media.streams import OpenMedia, decode_stream, open_streams, read_rate, report_choice
 
 LOG = logging.getLogger(__name__)
+TimedImage = tuple[float, NDArray[np.uint8]]  # time in seconds; RGB (H, W, 3)
 
 
 def _stamp_frames(
@@ -124,3 +128,23 @@ def read_video(media: OpenMedia, rotate: int = 0) -> Iterator[Frame]:
         raise InputError(media.explain_lack("video") + audio_only)
     report_choice(media, "video")
     yield from decode_frames(media, media.video, rotate)
+
+
+def wrap_images(images: Iterable[TimedImage], rotate: int = 0) -> Iterator[Frame]:
+    """Yield images with their times, as of a camera, as frames; `rotate` as in `read_frames`.
+
+    Raises:
+        InputError: there is none, one is not RGB of 8 bits, or a time is not after the one before.
+    """
+    frame, last_s = 0, -math.inf
+    orientation = Orientation.turned(-rotate // 90 % 4)
+    for frame, (time_s, image) in enumerate(images, 1):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise InputError(f"image {frame} is {image.dtype} {image.shape}, not uint8 (H, W, 3)")
+        if not last_s < time_s < math.inf:
+            raise InputError(f"image {frame} is at {time_s} s, the one before it at {last_s} s")
+        last_s = time_s
+        native = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
+        yield Frame(frame, time_s, native, orientation)
+    if frame == 0:
+        raise InputError("there is no image")

@@ -67,8 +67,8 @@ class AudioBackbone(nn.Module):
         features: Tensor = self.network(samples)
         return features
 
-    def hears(self, features: Tensor) -> Tensor:
-        """Tell of features (S, dim) which come from something that was listened for, (S,)."""
+    def detect_speech(self, features: Tensor) -> Tensor:
+        """Tell of features (S, dim) in which speech is detected, (S,)."""
         return torch.ones(len(features), dtype=torch.bool, device=features.device)
 
     def lower_precision(self, dtype: torch.dtype) -> None:
@@ -95,7 +95,8 @@ class CompactVoiceBackbone(AudioBackbone):
         step = network.step_samples
         super().__init__(COMPACT_VOICE, network, network.dim, step, step)
         self.classifier = encoder.classifier
-        # All that a step depends on: 0.75 s, the level of 1.5 s around, and 8 steps of `hears`.
+        # All that an audio frame depends on: 0.75 s, the level of 1.5 s around, and 8 audio frames
+        # of `detect_speech`.
         self.context_s = 3.04
 
     def lower_precision(self, dtype: torch.dtype) -> None:
@@ -104,7 +105,7 @@ class CompactVoiceBackbone(AudioBackbone):
         self.network.front.float()
         self.network.stem.register_forward_pre_hook(cast_inputs)
 
-    def hears(self, features: Tensor) -> Tensor:
+    def detect_speech(self, features: Tensor) -> Tensor:
         """Tell of features (S, dim) which come from a voice, (S,).
 
         A step that might be one counts only beside a stretch that certainly is: what is taken for

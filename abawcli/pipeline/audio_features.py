@@ -29,17 +29,17 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AudioFrames:
-    """Some steps of a sound, in order, and how far the sound that was read for them reaches."""
+    """Some audio frames, in order, and how far the audio that was read for them reaches."""
 
     times_s: NDArray[np.float64]  # (S,) centres, on the container's clock
     features: Floats  # (S, D)
-    heard: NDArray[np.bool_]  # (S,) whether there is anything to go by
-    start_s: float  # where the whole sound begins
+    speech: NDArray[np.bool_]  # (S,) whether speech is detected
+    start_s: float  # where the whole audio begins
     end_s: float  # up to here it is known to go
 
 
 class AudioEncoder:
-    """A sound backbone in inference form, on one device."""
+    """An audio backbone in inference form, on one device."""
 
     def __init__(
         self, backbone: AudioBackbone, device: torch.device, config: AudioFeatures | None = None
@@ -51,7 +51,7 @@ class AudioEncoder:
         self.backbone = backbone.eval().to(device)
         own = backbone.name in AUDIO_BACKBONES
         self.dtype = torch.float32 if own else reduce_precision(backbone, device)
-        step = backbone.step_samples  # chunks begin on the same grid of steps
+        step = backbone.step_samples  # chunks begin on the grid of audio frames
         self._context = round(backbone.context_s * AUDIO_RATE_HZ / step) * step
         self._hop = int(self.config.chunk_s * AUDIO_RATE_HZ - 2 * self._context) // step * step
         if self._hop <= 0:
@@ -65,82 +65,84 @@ class AudioEncoder:
 
     @torch.inference_mode()
     def encode(self, samples: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """Turn sound (N,) into features (S, D), at least one, and which are to be heeded (S,).
+        """Turn samples (N,) into features (S, D), at least one, and where speech is detected (S,).
 
-        What is not finite is 0 and not heeded: a face must not be lost to its sound.
+        What is not finite is 0 and no speech: a face must not be lost to its audio.
         """
         missing = max(0, self.backbone.field_samples - len(samples))
-        sound = F.pad(torch.from_numpy(samples), (0, missing)).to(self.device)
-        features: Tensor = self.backbone(sound[None])[0].float()  # (S, D)
+        padded = F.pad(torch.from_numpy(samples), (0, missing)).to(self.device)
+        features: Tensor = self.backbone(padded[None])[0].float()  # (S, D)
         finite = torch.isfinite(features).all(dim=1)  # (S,)
         features = features.where(finite[:, None], 0)
         self._lost += int((~finite).sum())
-        heard = (self.backbone.hears(features) & finite).cpu().numpy()  # (S,)
-        return np.asarray(features.cpu().numpy(), np.float32), heard
+        speech = (self.backbone.detect_speech(features) & finite).cpu().numpy()  # (S,)
+        return np.asarray(features.cpu().numpy(), np.float32), speech
 
     def encode_blocks(self, blocks: Iterable[Audio]) -> Iterator[AudioFrames]:
-        """Yield the steps of a sound that comes in blocks, a chunk at a time.
+        """Yield the audio frames of audio that comes in blocks, a chunk at a time.
 
-        In a gap between blocks, only as much silence is encoded as frames near the sound need.
+        In a gap between blocks, only as much silence is encoded as frames near the audio need.
         """
         edge_s = self.backbone.context_s + self.config.window_s
         parts: list[Floats] = []
-        self._lost = 0  # steps whose features are not finite
+        self._lost = 0  # audio frames whose features are not finite
         start_s, held, passed = None, 0, 0  # samples in `parts`, and gone before them
         chunk = self._hop + 2 * self._context
         for block in fill_gaps(blocks, edge_s):
             start_s = block.start_s if start_s is None else start_s
-            place = round((block.start_s - start_s) * AUDIO_RATE_HZ)
-            if place > passed + held:  # a long gap: what follows begins on the same grid of steps
-                yield self._take_steps(np.concatenate(parts), start_s, passed, last=True)
-                held = place % self.backbone.step_samples
-                parts, passed = [np.zeros(held, np.float32)], place - held
+            at = round((block.start_s - start_s) * AUDIO_RATE_HZ)
+            if at > passed + held:  # a long gap: what follows begins on the same grid
+                yield self._encode_chunk(np.concatenate(parts), start_s, passed, last=True)
+                held = at % self.backbone.step_samples
+                parts, passed = [np.zeros(held, np.float32)], at - held
             parts.append(block.samples)
             held += len(block.samples)
             while held > chunk:
-                sound = np.concatenate(parts)
-                yield self._take_steps(sound[:chunk], start_s, passed, last=False)
-                parts, held, passed = [sound[self._hop :]], held - self._hop, passed + self._hop
+                samples = np.concatenate(parts)
+                yield self._encode_chunk(samples[:chunk], start_s, passed, last=False)
+                parts, held, passed = [samples[self._hop :]], held - self._hop, passed + self._hop
         if start_s is not None:
-            yield self._take_steps(np.concatenate(parts), start_s, passed, last=True)
+            yield self._encode_chunk(np.concatenate(parts), start_s, passed, last=True)
         if self._lost:
             LOG.warning(
-                "%d steps of sound gave features that are no finite numbers; they are left out",
+                "%d audio frames gave features that are no finite numbers; they are left out",
                 self._lost,
             )
 
-    def _take_steps(self, sound: Floats, start_s: float, passed: int, last: bool) -> AudioFrames:
-        """Encode a chunk that begins `passed` samples after the sound and keep its own steps."""
+    def _encode_chunk(
+        self, samples: Floats, start_s: float, passed: int, last: bool
+    ) -> AudioFrames:
+        """Encode a chunk that begins `passed` samples after the audio, and keep its own frames."""
         step = self.backbone.step_samples
         first = self._context // step if passed else 0
         end = None if last else (self._hop + self._context) // step
-        features, heard = self.encode(sound)  # (S', D), (S',)
-        features, heard = features[first:end], heard[first:end]  # (S, D), (S,)
+        features, speech = self.encode(samples)  # (S', D), (S',)
+        features, speech = features[first:end], speech[first:end]  # (S, D), (S,)
         centres = (first + np.arange(len(features))) * step + self.backbone.field_samples / 2
         times_s = start_s + (passed + centres) / AUDIO_RATE_HZ
         return AudioFrames(
-            times_s, features, heard, start_s, start_s + (passed + len(sound)) / AUDIO_RATE_HZ
+            times_s, features, speech, start_s, start_s + (passed + len(samples)) / AUDIO_RATE_HZ
         )
 
 
 class FrameAligner:
-    """Features of sound at the times of frames, which only go forward.
+    """Features of audio at the times of frames, which only go forward.
 
     What lies behind is let go, so that memory does not grow with the length. A time that goes
     back is answered from what is still there.
     """
 
     def __init__(
-        self, steps: Iterator[AudioFrames], dim: int, window_s: float = AudioFeatures.window_s
+        self, chunks: Iterator[AudioFrames], dim: int, window_s: float = AudioFeatures.window_s
     ):
         self.dim = dim
         self.window_s = window_s
         self.is_exhausted = False
-        self.start_s, self.end_s = np.inf, -np.inf  # of the sound, as far as it was read
-        self._steps = steps
+        self.start_s, self.end_s = np.inf, -np.inf  # of the audio, as far as it was read
+        self._chunks = chunks
         self._times_s = np.empty(0)
         self._features = np.empty((0, dim), np.float32)
-        self._heard = np.empty(0, bool)
+        self._speech = np.empty(0, bool)
 
     def at(self, time_s: float) -> tuple[NDArray[np.float16], bool]:
         """Return the feature (D,) of a frame in half precision, and whether there is one.
@@ -167,12 +169,12 @@ class FrameAligner:
             end = first + 1
             if abs(self._times_s[first] - time_s) > self.window_s + LONGEST_STEP_S:
                 return None
-        heeded = self._features[first:end][self._heard[first:end]]  # (S', D)
-        return np.asarray(heeded.mean(axis=0), np.float32) if len(heeded) else None
+        spoken = self._features[first:end][self._speech[first:end]]  # (S', D)
+        return np.asarray(spoken.mean(axis=0), np.float32) if len(spoken) else None
 
     def _pull(self, low_s: float) -> None:
-        """Take the next chunk of steps, and let go of those before `low_s` but the last."""
-        chunk = next(self._steps, None)
+        """Take the next chunk, and let go of those before `low_s` but the last."""
+        chunk = next(self._chunks, None)
         if chunk is None:
             self.is_exhausted = True
             return
@@ -180,4 +182,4 @@ class FrameAligner:
         kept = min(int(np.searchsorted(self._times_s, low_s)), max(0, len(self._times_s) - 1))
         self._times_s = np.concatenate([self._times_s[kept:], chunk.times_s])
         self._features = np.concatenate([self._features[kept:], chunk.features])
-        self._heard = np.concatenate([self._heard[kept:], chunk.heard])
+        self._speech = np.concatenate([self._speech[kept:], chunk.speech])

@@ -6,7 +6,7 @@ batches in the caller's thread.
 
 import itertools
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -38,7 +38,7 @@ from abawcli.formats.inputs import AUDIO_SUFFIXES
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import Backbones, Preprocess
 from abawcli.media.recording import Recording, open_recording
-from abawcli.media.video import check_rotation
+from abawcli.media.video import TimedImage, check_rotation
 from abawcli.models.audio_backbones import build_audio_backbone
 from abawcli.models.encoder import load_feature_encoder
 from abawcli.pipeline.audio_features import AudioEncoder, FrameAligner
@@ -141,18 +141,20 @@ class Extractor:
         why = recording.explain_lack("audio")
         if self.modality == "audio":
             raise InputError(f"{why}; use --modality visual")
-        if recording.media is not None:  # of a picture nobody expects any
+        if recording.media:  # nobody expects any of pictures
             unknown = recording.is_unknown("audio")
             LOG.log(logging.WARNING if unknown else logging.INFO, "%s", why)
 
-    def extract_frames(self, path: str | Path) -> Iterator[FrameFeatures]:
+    def extract_frames(self, source: str | Path | Iterable[TimedImage]) -> Iterator[FrameFeatures]:
         """Yield every frame of a video, or 25 a second of a sound without one, in order.
+
+        `source` is a file, or images (H, W, 3), RGB, with their times in seconds.
 
         Raises:
             InputError: the file cannot be read, or lacks what was asked for.
         """
         is_empty = True
-        with open_recording(path) as recording:
+        with open_recording(source) as recording:
             aligner = self.encode_audio(recording)
             with closing(self._encode_video(recording, aligner)) as stream:
                 for found, rows in stream:
@@ -164,7 +166,7 @@ class Extractor:
                     yield FrameFeatures(found.frame, found.time_s, faces, *audio)
                     is_empty = False
         if is_empty:
-            raise InputError(f"{path} holds neither a frame nor a sample of sound")
+            raise InputError(f"{source} holds neither a frame nor a sample of sound")
 
     def _encode_video(
         self, recording: Recording, aligner: FrameAligner
@@ -172,9 +174,9 @@ class Extractor:
         """Yield every frame's faces, if they are asked for, with a row of features for each."""
         if recording.is_unknown("video"):
             raise InputError(recording.explain_lack("video"))
-        path, has_video = recording.path, recording.has_video
-        if not has_video and self.modality == "av" and path.suffix.lower() not in AUDIO_SUFFIXES:
-            LOG.warning("%s has no video: only its sound is labelled, 25 rows a second", path)
+        has_video = recording.has_video
+        if not has_video and self.modality == "av":
+            _report_no_video(recording)
         if self.encoder and (has_video or not self.sound):
             yield from encode_in_batches(
                 self._cut_faces(recording, self.encoder.preprocess), self.encode_crops, self.config
@@ -209,6 +211,13 @@ class Extractor:
             settings |= {"detection": asdict(Detection()), "tracking": asdict(Tracking())}
             settings["rotate"] = self.rotate
         return settings
+
+
+def _report_no_video(recording: Recording) -> None:
+    """Warn of a file without video, unless its name says that it is a sound."""
+    path = recording.path
+    if path and path.suffix.lower() not in AUDIO_SUFFIXES:
+        LOG.warning("%s has no video: only its sound is labelled, 25 rows a second", path)
 
 
 def _tick(aligner: FrameAligner) -> Iterator[float]:

@@ -1,7 +1,7 @@
 """A recipe's networks: from a video to predictions, frame by frame, as a stream."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from abawcli.config import MODALITY_CHOICES, AudioFeatures, Prediction, Smoothin
 from abawcli.device import choose_device
 from abawcli.errors import UsageError
 from abawcli.formats.json_values import JsonObject
+from abawcli.media.video import TimedImage
 from abawcli.models.encoder import load_classifier
 from abawcli.models.ensemble import Ensemble
 from abawcli.models.heads import TrainedHead, check_features, load_head
@@ -76,15 +77,19 @@ class FramePredictor:
         own = settings | {"smoothing": smoothing and asdict(smoothing)}
         return own if smoothing else own | {"to_smooth": settings["smoothing"]}
 
-    def predict_frames(self, path: str | Path) -> Iterator[FramePrediction]:
+    def predict_frames(
+        self, source: str | Path | Iterable[TimedImage]
+    ) -> Iterator[FramePrediction]:
         """Yield every frame of a video with all its faces, unsmoothed, in order.
+
+        `source` is a file, or images (H, W, 3), RGB, with their times in seconds, as of a camera.
 
         With a head that reads windows of frames, each comes a window later.
 
         Raises:
-            InputError: the file cannot be read or holds no frame.
+            InputError: the file cannot be read or holds no frame; or as `video.wrap_images`.
         """
-        frames = self.extractor.extract_frames(path)
+        frames = self.extractor.extract_frames(source)
         stream = SubjectStream(self.head, self.extractor.widths[0])
         while chunk := list(itertools.islice(frames, self.extractor.config.queue_frames)):
             yield from stream.push(chunk)

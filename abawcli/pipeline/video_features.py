@@ -54,7 +54,7 @@ def extract_video(
     )
     columns.collect(extractor.extract_frames(path), progress)
     if extractor.modality == "audio" and not columns.frames["has_audio"].any():
-        LOG.warning("%s: nothing that is listened for is heard in its sound", path)
+        LOG.warning("%s: no speech detected in the audio", path)
     rows = columns.select((SubjectSegment(subject),), path)
     source = FeatureSource("recording", decode_name(os.path.relpath(path)))
     metadata = _make_metadata(extractor, video or name_video(path), source)

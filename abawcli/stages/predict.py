@@ -1,7 +1,7 @@
 """Stage predict: from videos, crops or features to prediction tables."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +16,7 @@ from abawcli.formats.provenance import Provenance, describe_work, find_finished
 from abawcli.formats.strategy import SubjectSegment, SubjectSegments, describe_choice
 from abawcli.formats.summary import keep_warnings, note_summary, read_summary
 from abawcli.formats.tables import write_table
+from abawcli.media.video import TimedImage
 from abawcli.models.heads import check_features
 from abawcli.pipeline.frame_predictor import FramePredictor
 from abawcli.pipeline.prediction_columns import (
@@ -249,8 +250,10 @@ def predict_video(
 
 
 def predict_frames(
-    path: str | Path, recipe: str | Sequence[str] = "compact"
+    source: str | Path | Iterable[TimedImage], recipe: str | Sequence[str] = "compact"
 ) -> Iterator[FramePrediction]:
-    """Yield every frame of a video with all its faces as it is done; see `Predictor`."""
-    path = Path(path)
-    return Predictor(recipe).predict_frames(Path(path))
+    """Yield every frame of a video, or image of a camera, with all its faces as it is done.
+
+    See `Predictor.predict_frames`.
+    """
+    return Predictor(recipe).predict_frames(source)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from abawcli.formats.summary import Summary
 from abawcli.labels import CLASSES
-from abawcli.sources import AUDIO, FILLED, has_face
+from abawcli.sources import FACELESS_SOURCES, has_face
 
 FACE = "face"
 
@@ -28,7 +28,7 @@ def summarise_predictions(table: pd.DataFrame, runs: int, removed_runs: int) -> 
     """Summarise a prediction table."""
     source = table["source"].to_numpy().astype(str)
     parts = {FACE: table[has_face(source)]}
-    parts |= {kind: table[source == kind] for kind in (AUDIO, FILLED)}
+    parts |= {kind: table[source == kind] for kind in FACELESS_SOURCES}
     return PredictSummary(
         frames=table["frame"].nunique(),
         faces=int(table["found"].sum()),
