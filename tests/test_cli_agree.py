@@ -79,7 +79,7 @@ def test_a_video_of_one_coder_is_named_and_the_others_are_compared(coders: Path)
 
 def test_bad_input(coders: Path) -> None:
     for arguments, code, message in (
-        ([coders / "anna"], 2, "two coders or more"),
+        ([coders / "anna"], 2, "at least two coders"),
         ([coders / "anna", coders / "anna"], 2, "given twice"),
         ([coders / "anna", coders / "nobody"], 1, "no such file"),
     ):

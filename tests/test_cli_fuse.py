@@ -110,7 +110,7 @@ def test_finished_work_is_kept_until_something_changes() -> None:
         (["A/one.csv", "A/../A/one.csv", "-o", "x.csv"], "two different tables or folders, not 1"),
         (["A/one.csv", "B/one.csv", "-o", "x.csv", "--weights", "1"], "1 weights for 2 inputs"),
         (["A", "B", "-o", "x", "--weights", "1,-1"], "the weight -1 is no positive number"),
-        (["A", "B", "-o", "x", "--weights", "1;2"], "'1;2' is not numbers with commas"),
+        (["A", "B", "-o", "x", "--weights", "1;2"], "'1;2' is not a list of numbers"),
         (["A", "B/one.csv", "-o", "x"], "B/one.csv is not a folder, but others are"),
         (["A", "gone", "-o", "x"], "gone is not a folder, but others are"),
         (["A", "B", "-o", "x.csv"], "2 inputs need a folder as -o, not the file x.csv"),

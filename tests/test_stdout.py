@@ -108,4 +108,6 @@ def test_two_things_do_not_both_go_to_stdout(
     ],
 )
 def test_what_is_no_text_needs_a_name(call: list[str], folder: Path) -> None:
-    assert "no text for stdout" in run(folder, *call, "-o", "-", status=2).stderr
+    assert (
+        "writes no text that could go to stdout" in run(folder, *call, "-o", "-", status=2).stderr
+    )

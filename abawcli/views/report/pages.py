@@ -116,18 +116,19 @@ def _write_page(
             temporary.write_bytes(text.encode("utf-8", "replace"))
 
 
-def list_pages(study: Study, output: Path, tables: Sequence[Path]) -> list[Page]:
+def list_pages(study: Study, output: str | Path, tables: Sequence[str | Path]) -> list[Page]:
     """Return the pages of a report, the index first."""
+    output, files = Path(output), list(map(Path, tables))
     videos = study.videos
     if not is_folder_name(output, PAGE_SUFFIXES, 1):
         links = {video.name: f"#video-{k}" for k, video in enumerate(videos, 1)}
         several = len(videos) > 1
-        return [Page(output, videos, list(tables), several, "#index" if several else "", links)]
+        return [Page(output, videos, files, several, "#index" if several else "", links)]
     names = {video.name: name_page(video.name) for video in videos}
     below = {video: f"{PAGES_FOLDER}/{quote(name)}" for video, name in names.items()}
     beside = {video: quote(name) for video, name in names.items()}
     home, folder = f"../{INDEX_NAME}", output / PAGES_FOLDER
-    return [Page(output / INDEX_NAME, [], list(tables), True, "", below)] + [
+    return [Page(output / INDEX_NAME, [], files, True, "", below)] + [
         Page(folder / names[video.name], [video], video.tables, False, home, beside)
         for video in videos
     ]
@@ -163,13 +164,14 @@ def _describe_settings(
     }
 
 
-def link_file(path: Path, page: Path) -> str:
+def link_file(path: str | Path, page: str | Path) -> str:
     """Return the URL of a file as seen from a page, relative."""
-    return quote(os.fsencode(os.path.relpath(path, page.parent)).replace(b"\\", b"/"))
+    return quote(os.fsencode(os.path.relpath(path, Path(page).parent)).replace(b"\\", b"/"))
 
 
-def embed_file(path: Path) -> str:
+def embed_file(path: str | Path) -> str:
     """Return a file as a data URI."""
+    path = Path(path)
     kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 

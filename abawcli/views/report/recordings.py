@@ -54,7 +54,7 @@ def walk_origins(made_by: Sequence[Provenance]) -> Iterator[Provenance]:
         yield from walk_origins([each for each in made.get("made_from", []) if each])
 
 
-def find_recordings(videos: Sequence[Video], folder: Path | None) -> dict[str, Recording]:
+def find_recordings(videos: Sequence[Video], folder: str | Path | None) -> dict[str, Recording]:
     """Return the recordings of videos by name; warn of those that are not found.
 
     In `folder` a recording is called as its video; without, it is where the table's provenance
@@ -63,7 +63,7 @@ def find_recordings(videos: Sequence[Video], folder: Path | None) -> dict[str, R
     Raises:
         InputError: there is no such folder, or it holds no video.
     """
-    if folder and not folder.exists():
+    if folder and not Path(folder).exists():
         raise InputError(f"no such folder: {folder}")
     places = expand_inputs([str(folder)], VIDEO_SUFFIXES) if folder else {}
     named = {place.as_posix(): path for path, place in places.items()}

@@ -76,8 +76,8 @@ class Study:
 
 
 def read_study(
-    tables: Sequence[Path],
-    labels: Sequence[Path],
+    tables: Sequence[str | Path],
+    labels: Sequence[str | Path],
     groups: Groups | None,
     failed: dict[str, str],
     config: Segmentation,
@@ -89,7 +89,7 @@ def read_study(
     """
     read = read_each_table(tables, failed)
     frame = _keep_timed(pd.concat(read.values(), ignore_index=True), failed)
-    pairs = _pair_labels(list(read), labels, failed) if labels else {}
+    pairs = _pair_labels(list(read), list(map(Path, labels)), failed) if labels else {}
     people = pd.DataFrame()
     if groups:
         people = read_groups(groups, frame["video"].unique().tolist(), failed)
