@@ -1,5 +1,6 @@
 """Faces whose place is known: bright squares, and a detector of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ class BlobDetector:
     name: str = "blobs"
     sha256: str = "0" * 64
 
-    def detect(self, images: list[Image]) -> list[list[Face]]:
+    def detect(self, images: Sequence[Image]) -> list[list[Face]]:
         """Return a face around what is bright in the left and in the right half."""
         return [self._find(image[..., 1]) for image in images]
 

@@ -6,6 +6,7 @@ the differences of networks in a reduced number format.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def label(clip: str) -> dict[str, np.ndarray]:
 
 def check_formats(backbone: str) -> dict[str, float]:
     """Return the changes of features by bfloat16, as it is used after the check at load."""
-    precision.inference_dtype = lambda device: torch.bfloat16
+    precision.inference_dtype = lambda device: torch.bfloat16  # type: ignore[attr-defined]
     torch.manual_seed(0)
     # Eight channels and a kernel of eight: what AMX computes wrong in torch 2.13.
     convolution = torch.nn.Conv2d(8, 8, (1, 8))
@@ -58,5 +59,5 @@ def check_formats(backbone: str) -> dict[str, float]:
 
 if __name__ == "__main__":
     out, clip, backbone = sys.argv[1:]
-    found = label(clip) | check_formats(backbone)
+    found: dict[str, Any] = label(clip) | check_formats(backbone)
     np.savez(out, numbers=measure_agreement("compact", (16,), (1,)), **found)

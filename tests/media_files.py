@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -90,7 +91,9 @@ def write_media(
     with av.open(str(path), "w", format=container, options=dict(container_options or {})) as out:
         packets: list[av.Packet] = []
         if len(pictures):
-            video = out.add_stream(codec, rate=round(1 / time_base), options=dict(options or {}))
+            video: Any = out.add_stream(
+                codec, rate=round(1 / time_base), options=dict(options or {})
+            )
             video.height, video.width = pictures[0].shape[:2]
             video.pix_fmt, video.codec_context.time_base = pixel_format, time_base
             if colorspace is not None:
@@ -102,7 +105,7 @@ def write_media(
             if matrix is not None:
                 video.set_display_matrix(matrix)
         if sound:
-            audio = out.add_stream(sound.codec, rate=sound.rate_hz, layout=sound.layout)
+            audio: Any = out.add_stream(sound.codec, rate=sound.rate_hz, layout=sound.layout)
             if sound.bit_rate:
                 audio.bit_rate = sound.bit_rate
         out.start_encoding()

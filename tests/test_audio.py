@@ -110,7 +110,9 @@ def test_overlap_keeps_the_clock(tmp_path):
 
 def test_rounded_times_are_no_gaps(tmp_path):
     # Matroska counts milliseconds: blocks of 1024 at 44.1 kHz never begin on one.
-    tone = np.sin(2 * np.pi * 200 * np.arange(44_100) / 44_100).astype(np.float32)[None] / 2
+    tone = np.sin(2 * np.pi * 200 * np.arange(44_100) / 44_100).astype(np.float32)[
+        None
+    ] / np.float32(2)
     path = tmp_path / "v.mkv"
     write_media(path, PICTURES, sound=Sound([(0.0, tone)], 44_100, "pcm_f32le"))
     samples = read_audio(path).samples

@@ -55,7 +55,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
         ),
     ],
 )
-def test_errors_say_what_is_wrong(tmp_path: Path, make, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_errors_say_what_is_wrong(tmp_path: Path, make, message: str) -> None:
     path = tmp_path / "x.safetensors"
     make(path)
     with pytest.raises(CheckpointError, match=message):

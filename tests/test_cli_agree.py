@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def coders(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def agree(*arguments: object) -> dict[str, object]:
+def agree(*arguments: object) -> dict[str, Any]:
     result = CliRunner().invoke(main, ["agree", *map(str, arguments), "--json"])
     assert result.exit_code == 0, result.output
     return dict(json.loads(result.stdout))

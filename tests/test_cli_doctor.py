@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from abawcli import __version__
 from abawcli.cli import main
+from abawcli.formats.tensors import METADATA_KEY
 from abawcli.models import recipes
-from abawcli.models.checkpoint import METADATA_KEY
 from abawcli.pipeline import reproducibility
 from abawcli.stages import doctor
 

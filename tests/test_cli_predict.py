@@ -210,8 +210,7 @@ def test_smoothing_later_is_smoothing_at_once(tmp_path: Path) -> None:
         assert predict(clip, "-o", raw, "--no-smooth").exit_code == 0
         result = CliRunner().invoke(main, ["smooth", str(raw), "-o", str(later), *options])
         assert result.exit_code == 0, result.output
-        tables = [read_table(path) for path in (once, later)]
-        pd.testing.assert_frame_equal(*tables, atol=5e-6)
+        pd.testing.assert_frame_equal(read_table(once), read_table(later), atol=5e-6)
 
 
 def test_a_recipes_own_smoothing_is_what_smooth_does_by_default(

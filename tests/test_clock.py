@@ -20,7 +20,7 @@ def make_part(start_s: float, seconds: float, lag_s: float = 0.0) -> list[Stamp]
         for k in range(int(seconds / step_s)):
             time_s = begin_s + k * step_s
             stamps.append(Stamp(stream, time_s, time_s, step_s))
-    return sorted(stamps, key=lambda stamp: stamp.order_s)
+    return sorted(stamps, key=lambda stamp: stamp.order_s or 0.0)
 
 
 def follow(stamps: list[Stamp]) -> tuple[Clock, list[float | None]]:
@@ -111,7 +111,7 @@ def test_strays_lose_their_time_and_nothing_else(first, run, by_s, stream):
 def test_a_gap_in_one_stream_only_is_no_jump():
     sound = [Stamp(SOUND, k * 10.0, k * 10.0, 10.0) for k in range(1000)]
     picture = [Stamp(PICTURE, t, t, 0.04) for t in (0.0, 0.04, 9000.0, 9000.04)]
-    clock, offsets_s = follow(sorted(sound + picture, key=lambda stamp: stamp.order_s))
+    clock, offsets_s = follow(sorted(sound + picture, key=lambda stamp: stamp.order_s or 0.0))
     assert set(offsets_s) == {0.0}
     assert clock.joins == []
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from abawcli.faces.detect import Face
 from abawcli.formats.faces import SCHEMA, read_faces, write_faces
 from abawcli.formats.provenance import describe_input, provenance_path
 from abawcli.formats.strategy import SubjectSegment
+from abawcli.media.video import read_frames
 from abawcli.stages.crop import CropSummary, crop_folders, crop_video, describe_tracks
 
 ROOT = Path(__file__).parents[1]
@@ -151,8 +153,13 @@ def test_a_track_by_number_and_nobody(clip: Path, tmp_path: Path) -> None:
 def test_stretches_have_each_their_own_subject(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passes, original = [], stage.read_frames
-    monkeypatch.setattr(stage, "read_frames", lambda *a: passes.append(a) or original(*a))
+    passes: list[Any] = []
+
+    def read(*arguments: Any) -> Any:
+        passes.append(arguments)
+        return read_frames(*arguments)
+
+    monkeypatch.setattr(stage, "read_frames", read)
     several = (
         SubjectSegment("left", 3, 9),
         SubjectSegment("track 1", 12, 14),

@@ -28,7 +28,9 @@ from abawcli.faces.track import track_faces
 def group() -> np.ndarray:
     """A photograph of six people, which comes with insightface; 384 pixels wide."""
     data = (files("insightface") / "data" / "images" / "t1.jpg").read_bytes()
-    image = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), 1), cv2.COLOR_BGR2RGB)
+    read = cv2.imdecode(np.frombuffer(data, np.uint8), 1)
+    assert read is not None
+    image = cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
     return cv2.resize(image, (384, 266), interpolation=cv2.INTER_AREA)
 
 

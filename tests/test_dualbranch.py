@@ -29,7 +29,7 @@ def make_inputs(seed: int, batch: int = 3, frames: int = 12, share: float = 0.6)
 
 def make_head(seed: int = 0, config: DualBranchHead = TINY) -> DualBranch:
     torch.manual_seed(seed)
-    head = DualBranch(*DIMS.values(), config)
+    head = DualBranch(DIMS["visual"], DIMS["audio"], config)
     for branch, dim in ((head.visual, 6), (head.audio, 4)):
         moments = Moments(dim)
         moments.add(torch.randn(50, dim) + 0.3)
@@ -41,7 +41,7 @@ def walk_alone(branch: Branch, features: Tensor, valid: Tensor) -> Tensor:
     """Return what a branch makes of its window without cross-attention, (B, T, H)."""
     x = branch.embed(features, valid)
     for layer in branch.layers:
-        x = layer.think(layer.look_within(x, valid))  # type: ignore[operator]
+        x = layer.think(layer.look_within(x, valid))
     return branch.out_norm(x)
 
 

@@ -77,7 +77,7 @@ def test_a_fork_goes_its_own_way() -> None:
     fork = stream.fork()
     fork.push(*(array[30:50] for array in arrays))
     p = np.concatenate([stream.push(*(array[17:] for array in arrays)), stream.finish()])
-    np.testing.assert_allclose(p, ensemble.classify(*arrays)[0][-len(p) :], atol=1e-6)  # type: ignore[arg-type]
+    np.testing.assert_allclose(p, ensemble.classify(*arrays)[0][-len(p) :], atol=1e-6)
 
 
 def test_a_row_rests_on_what_any_head_looks_at() -> None:

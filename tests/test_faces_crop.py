@@ -138,8 +138,8 @@ def test_a_picture_is_read_whatever_its_name(tmp_path: Path, name: bytes) -> Non
     path = tmp_path / os.fsdecode(name)
     with path.open("wb") as file:
         PillowImage.fromarray(pixels).save(file, "png")
-    assert np.array_equal(read_image(path), pixels)
-    assert np.array_equal(read_square(path, 8), pixels)
+    np.testing.assert_array_equal(read_image(path), pixels)
+    np.testing.assert_array_equal(read_square(path, 8), pixels)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no picture"])

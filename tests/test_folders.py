@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -46,7 +47,7 @@ def work(command: str = "crop", **chosen: int) -> Provenance:
     return describe_work(command, [], chosen)
 
 
-def make(folder: Path, tree: Tree, overwrite: bool = False, **chosen: int) -> bool:
+def make(folder: Path, tree: Tree, overwrite: bool = False, **chosen: Any) -> bool:
     """Do what commands do with folders; tell whether there was something to do."""
     todo = work(**chosen)
     if find_finished_folder(folder, todo, overwrite):

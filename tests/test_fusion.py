@@ -1,6 +1,7 @@
 """The mean of opinions, some of which are none."""
 
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,11 @@ def test_a_weight_close_to_nothing_decides_only_where_nobody_else_does(p: list[O
 
 
 def test_by_default_all_weigh_the_same() -> None:
-    p = [np.eye(8)[:2], np.eye(8)[2:4].astype(np.float32), np.full((2, 8), np.nan)]
+    p: list[NDArray[np.floating[Any]]] = [
+        np.eye(8)[:2],
+        np.eye(8)[2:4].astype(np.float32),
+        np.full((2, 8), np.nan),
+    ]
     expected = np.zeros((2, 8))
     expected[[0, 0, 1, 1], [0, 2, 1, 3]] = 0.5
     np.testing.assert_array_equal(average_probabilities(p), expected)

@@ -26,11 +26,11 @@ def make_inputs(seed: int, rows: int = 12) -> tuple[Tensor, Tensor, Tensor, Tens
 
 def make_head(name: str, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
-    head = HEADS[name](6, 4, SMALL)
+    head = HEADS[name](6, 4, SMALL)  # type: ignore[arg-type]
     moments = {"visual": Moments(6), "audio": Moments(4)}
     for modality in head.uses:
         moments[modality].add(torch.randn(50, len(moments[modality].mean)) + 0.3)
-        head.get_submodule(f"{modality}.norm").set_moments(moments[modality])  # type: ignore[operator]
+        head.get_submodule(f"{modality}.norm").set_moments(moments[modality])
     return head.eval()
 
 
@@ -43,7 +43,7 @@ def test_the_fusion_is_the_published_formula(seed: int) -> None:
     both = torch.ones(1, 12, dtype=torch.bool)
 
     def score(x: Tensor, norm: torch.nn.Module) -> Tensor:
-        return (x / x.norm(dim=-1, keepdim=True) - norm.mean) * norm.scale  # type: ignore[operator]
+        return (x / x.norm(dim=-1, keepdim=True) - norm.mean) * norm.scale
 
     sv, sa = score(v, head.visual.norm), score(a, head.audio.norm)
     first, _, _, second, _ = head.gate

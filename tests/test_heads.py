@@ -18,6 +18,7 @@ from abawcli.formats.features import Features
 from abawcli.formats.metadata import Backbones
 from abawcli.models import heads
 from abawcli.models.checkpoint import halve_matrices
+from abawcli.models.classifier import EncoderClassifier
 from abawcli.models.heads import (
     HEADS,
     TrainedHead,
@@ -51,6 +52,7 @@ def test_a_saved_head_says_the_same(name: str, tmp_path: Path) -> None:
     head, features = make_head(name), make_features(np.arange(30) % 8)
     path = tmp_path / "head.safetensors"
     metadata = HeadMetadata(name, asdict(small_network(name)), BACKBONES, Smoothing("mean"))
+    assert not isinstance(head.head, EncoderClassifier)
     save_head(path, head.head, metadata)
     loaded, found = load_head(path, CPU)
     (p, source), (before, expected) = classify(loaded, features), classify(head, features)
@@ -201,13 +203,25 @@ def test_features_of_other_backbones_are_refused() -> None:
 def test_damaged_checkpoints(tmp_path: Path) -> None:
     path = tmp_path / "head.safetensors"
     network = asdict(small_network("gated"))
-    save_head(path, make_head("gated").head, HeadMetadata("gated", network, BACKBONES))
+    head = build_head("gated", BACKBONES, small_network("gated"))
+    save_head(path, head, HeadMetadata("gated", network, BACKBONES))
     tensors, metadata = read_raw(path)
-    for change in ({"head": "giant"}, {"network": {"width": 3}}, {"audio": None}):
+    unknown: list[dict[str, Any]] = [
+        {"head": "giant"},
+        {"network": {"width": 3}},
+        {"audio": None},
+    ]
+    for change in unknown:
         write_raw(path, tensors, metadata | change)
         with pytest.raises(CheckpointError, match="describes no head"):
             load_head(path, CPU)
-    for change in ({"head": 3}, {"network": []}, {"visual": 3}, {"smoothing": {"method": 3}}):
+    damaged: list[dict[str, Any]] = [
+        {"head": 3},
+        {"network": []},
+        {"visual": 3},
+        {"smoothing": {"method": 3}},
+    ]
+    for change in damaged:
         write_raw(path, tensors, metadata | change)
         with pytest.raises(CheckpointError, match=r"head.safetensors: its metadata says "):
             load_head(path, CPU)

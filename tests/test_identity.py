@@ -128,7 +128,8 @@ def test_faces_are_aligned_by_their_landmarks() -> None:
     rng = np.random.default_rng(0)
     face = cv2.GaussianBlur(rng.integers(0, 255, (112, 112, 3)).astype(np.uint8), (0, 0), 6)
     turn = cv2.getRotationMatrix2D((56, 56), 25, 1.6) + [[0, 0, 80], [0, 0, 60]]
-    image = cv2.warpAffine(face, turn, (320, 260), flags=cv2.INTER_CUBIC)
+    turned = cv2.warpAffine(face, turn, (320, 260), flags=cv2.INTER_CUBIC)
+    image = np.asarray(turned, np.uint8)
     landmarks = (arcface_dst @ turn[:, :2].T + turn[:, 2]).astype(np.float32)
     aligned = align_face(image, landmarks)
     off = np.abs(aligned[8:-8, 8:-8].astype(int) - face[8:-8, 8:-8].astype(int))

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,7 +16,7 @@ from abawcli.media.frame import Frame
 from abawcli.media.interlacing import deinterlace
 from abawcli.media.video import read_frames
 
-INTERLACED = {"options": {"flags": "+ildct+ilme", "crf": "5"}}
+INTERLACED: dict[str, Any] = {"options": {"flags": "+ildct+ilme", "crf": "5"}}
 
 
 def bar(x: int) -> np.ndarray:

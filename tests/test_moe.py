@@ -34,7 +34,7 @@ def test_parameter_count_is_the_papers_structure() -> None:
 
 def test_drop_path_rises_linearly_to_the_last_block() -> None:
     head = MixtureOfExpertsHead(8, MoEHead())
-    rates = [block.drop_path for block in head.experts[0]]
+    rates = [block.drop_path for block in head.experts[0].children()]
     assert torch.allclose(torch.tensor(rates), torch.tensor([0.0, 0.05, 0.10]))
 
 

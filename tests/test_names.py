@@ -91,8 +91,8 @@ def test_score_matches_nested_folders(tmp_path: Path, monkeypatch: pytest.Monkey
     for name, label in (("control/P01", 1), ("treatment/P01", 2)):
         write_table(make_table([label] * 3, name), Path(f"out/{name}.csv"), {})
         write_annotation(np.full(3, label), Path(f"truth/{name}.txt"))
-    files = [expand_inputs([folder], frozenset([".csv", ".txt"])) for folder in ("out", "truth")]
-    found = score_files(*files)
+    suffixes = frozenset([".csv", ".txt"])
+    found = score_files(expand_inputs(["out"], suffixes), expand_inputs(["truth"], suffixes))
     assert found.overall.accuracy == 1 and not found.failed
     assert [video.name for video in found.videos] == ["control/P01", "treatment/P01"]
     assert abaw("score", "out", "truth").exit_code == 0

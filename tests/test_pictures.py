@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ LOSSLESS = {"png": {}, "tiff": {}, "webp": WEBP}
 NEARLY = {"jpg": {"quality": 95}, "avif": {"quality": 95}}
 
 
-def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
+def save(path: Path, pixels: np.ndarray, **options: Any) -> Path:
     Image.fromarray(pixels).save(path, **options)
     return path
 
@@ -210,7 +211,10 @@ def grey_steps() -> np.ndarray:
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGB", "I;16", "I", "F"])
 def test_modes_of_grey_pictures(tmp_path, mode):
     grey = (grey_steps() > 127) * np.uint8(255) if mode == "1" else grey_steps()
-    stored = {"I;16": grey.astype(np.uint16) * 257, "I": grey.astype(np.int32) * 257}
+    stored: dict[str, np.ndarray] = {
+        "I;16": grey.astype(np.uint16) * 257,
+        "I": grey.astype(np.int32) * 257,
+    }
     stored["F"] = grey.astype(np.float32) / 255
     image = Image.fromarray(stored.get(mode, grey))
     path = tmp_path / "p.tif"
@@ -284,7 +288,7 @@ def insert_chunk(path: Path, name: bytes, content: bytes) -> None:
 def test_hdr_png_is_tone_mapped(tmp_path, transfer):
     path = save(tmp_path / "p.png", corner_picture())
     insert_chunk(path, b"cICP", bytes([9, transfer, 0, 1]))
-    expected = tone_map(corner_picture().astype(np.uint16) << 8, transfer, 9)
+    expected = tone_map((corner_picture().astype(np.uint16) << 8).astype(np.uint16), transfer, 9)
     assert (read_one(path) == expected).all()
 
 
@@ -296,7 +300,8 @@ def test_hdr_avif_is_tone_mapped(tmp_path):
     tags = b"colrnclx" + struct.pack(">HHH", 1, 13, 6)  # BT.709, sRGB, BT.601
     assert data.count(tags) == 1
     path.write_bytes(data.replace(tags, b"colrnclx" + struct.pack(">HHH", 9, PQ, 6)))
-    assert (read_one(path) == tone_map(plain.astype(np.uint16) << 8, PQ, 9)).all()
+    native = (plain.astype(np.uint16) << 8).astype(np.uint16)
+    assert (read_one(path) == tone_map(native, PQ, 9)).all()
 
 
 # --- damage and limits ---------------------------------------------------------------------

@@ -64,11 +64,11 @@ class TestSweep:
         sweep = make_sweep()
         lines = draw_sweep(sweep).axes[0].get_lines()
         drawn = [
-            line for line in lines if len(line.get_xdata()) == 2 and line.get_marker() != "None"
+            line for line in lines if np.size(line.get_xdata()) == 2 and line.get_marker() != "None"
         ]
         assert len(drawn) == len(list_lines(sweep)) == 7
         for line, values in zip(drawn, list_lines(sweep).values(), strict=True):
-            assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) == values
+            assert dict(line.get_xydata().tolist()) == values
 
     def test_the_legend_names_them_and_what_they_are_compared_with(self) -> None:
         legend = draw_sweep(make_sweep()).axes[0].get_legend()

@@ -110,7 +110,7 @@ def test_decoded_frames_are_not_kept(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_media(tmp_path / "long.mp4", [picture(20)] * 300)
-    predictor.config = Prediction(4, 8)
+    monkeypatch.setattr(predictor.extractor, "config", Prediction(4, 8))
     most = 0
     for found in predictor.predict_frames(path):
         if found.frame % 50 == 0:
@@ -231,7 +231,7 @@ def test_one_head_by_two_names_counts_once() -> None:
 def test_one_recipe_given_twice_is_that_recipe(folds: Path) -> None:
     once, twice = load_folds(folds, "gated"), load_folds(folds, "gated", "gated")
     assert once.describe("main", Smoothing()) == twice.describe("main", Smoothing())
-    assert len(twice.head.heads) == 1  # type: ignore[union-attr]
+    assert len(twice.head.heads) == 1
 
 
 def test_provenance_names_every_head(folds: Path) -> None:
@@ -418,4 +418,5 @@ def test_results_do_not_depend_on_the_number_of_threads(threads: None) -> None:
         torch.set_num_threads(count)
         predictor = Predictor(device="cpu")
         tables.append(predictor.predict_video(SAMPLES / "rotated_phone.mp4", smooth=False))
-    pd.testing.assert_frame_equal(*tables, atol=1e-3)
+    one, three = tables
+    pd.testing.assert_frame_equal(one, three, atol=1e-3)

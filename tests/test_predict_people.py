@@ -1,6 +1,7 @@
 """Whom `abaw predict` labels: crops, strategies and tracks."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -60,9 +61,12 @@ def test_one_pass_makes_the_tables_of_a_strategy(
         "video,strategy,from,to\nday/two_left,track 0,,6\nday/two_right,track 1,,\nother,main,,\n"
     )
     passes, read = [], Predictor.predict_frames
-    monkeypatch.setattr(
-        Predictor, "predict_frames", lambda self, path: passes.append(path) or read(self, path)
-    )
+
+    def predict_frames(self: Predictor, path: Path) -> Any:
+        passes.append(path)
+        return read(self, path)
+
+    monkeypatch.setattr(Predictor, "predict_frames", predict_frames)
     run = ("predict", "v", "--strategy", "s.csv", "--no-smooth", "--modality", "visual")
     result = abaw(*run, "-o", "out")
     assert result.exit_code == 0, result.stderr

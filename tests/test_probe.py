@@ -2,6 +2,7 @@ import json
 import os
 from dataclasses import asdict
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from media_files import Sound, counting_picture, make_clicks, write_media
@@ -53,7 +54,8 @@ def test_variable_rate_turned(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["mkv", "gif"])
 def test_rounding_of_times_is_no_variable_rate(tmp_path, suffix):
-    settings = {"codec": "gif", "pixel_format": "rgb8"} if suffix == "gif" else {}
+    gif: dict[str, Any] = {"codec": "gif", "pixel_format": "rgb8"}
+    settings = gif if suffix == "gif" else {}
     path = write_media(tmp_path / f"v.{suffix}", PICTURES, time_base=Fraction(1, 30), **settings)
     video = probe_media(path).video
     low, _, high = video.interval_ms

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,7 +110,8 @@ def test_an_input_is_read_at_both_ends(tmp_path: Path) -> None:
 def test_edits_are_refused_without_overwrite() -> None:
     predict()
     Path("a.csv").write_text("edited")
-    for settings in ({}, {"stride": 1}):
+    changes: list[dict[str, Any]] = [{}, {"stride": 1}]
+    for settings in changes:
         with pytest.raises(OutputError, match="a.csv was changed after it was made; move it, or"):
             predict(**settings)
     assert Path("a.csv").read_text() == "edited"

@@ -49,7 +49,7 @@ class Still:
 def rate(image: np.ndarray, box: tuple[float, ...] = BOX, points: np.ndarray = LANDMARKS) -> dict:
     """Return the quality of a face that is detected in a picture."""
     face = TrackedFace(0, box, 0.99, points, True)  # type: ignore[arg-type]
-    ((_, item),) = rate_faces([(Still(image), FrameFaces(1, 0.0, [face]))])  # type: ignore[type-var]
+    ((_, item),) = rate_faces([(Still(image), FrameFaces(1, 0.0, [face]))])
     return dict(zip(QUALITY, item.faces[0].quality, strict=True))
 
 
@@ -88,7 +88,7 @@ def test_sharpness_does_not_depend_on_light_and_size() -> None:
 
 @given(st.tuples(*[st.floats(-300, 500)] * 2, *[st.floats(0.1, 400)] * 2))
 def test_any_box_has_a_quality(box: tuple[float, float, float, float]) -> None:
-    assert 0 <= rate(PERSON, box)["face_quality"] <= 1  # type: ignore[operator]
+    assert 0 <= rate(PERSON, box)["face_quality"] <= 1
 
 
 def test_between_detections_sharpness_holds_and_the_head_turns() -> None:
@@ -99,7 +99,7 @@ def test_between_detections_sharpness_holds_and_the_head_turns() -> None:
         (Still(image), FrameFaces(1, 0.0, [TrackedFace(7, BOX, 0.99, points, detected)]))
         for image, points, detected in frames
     ]
-    found = [item.faces[0].quality for _, item in rate_faces(tracked)]  # type: ignore[type-var]
+    found = [item.faces[0].quality for _, item in rate_faces(tracked)]
     assert found[0][0] == found[1][0] > 1.5 * found[2][0]
     assert found[1][1] > found[0][1] + 15 and found[0][1] == found[2][1]
 

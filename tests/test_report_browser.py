@@ -38,7 +38,7 @@ def write_clip(folder: Path, name: str) -> None:
     write_table(table, folder / f"{name}.csv", {})
 
 
-def run_report(*arguments: str | Path) -> None:
+def run_report(*arguments: object) -> None:
     result = CliRunner().invoke(main, ["report", *map(str, arguments)])
     assert result.exit_code == 0, result.output
 

@@ -74,7 +74,8 @@ def test_without_limits_no_labelled_frame_is_lost_or_made_up(table: pd.DataFrame
 def test_neighbours_of_one_label_are_further_apart_than_the_gap(
     table: pd.DataFrame, min_duration_s: float, max_gap_s: float
 ) -> None:
-    rows = list(segment_table(table, Segmentation(min_duration_s, max_gap_s)).itertuples())
+    segments = segment_table(table, Segmentation(min_duration_s, max_gap_s))
+    rows: list[Any] = list(segments.itertuples())
     for before, after in zip(rows, rows[1:], strict=False):
         assert before.label != after.label or after.start_s - before.end_s > max_gap_s
 

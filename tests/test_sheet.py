@@ -4,6 +4,7 @@ import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,7 +50,7 @@ def crops(clip: Path, tmp_path: Path) -> Path:
 
 def draw(folder: Path, output: Path, **settings: object) -> np.ndarray:
     assert make_sheet(folder, output, **settings).made  # type: ignore[arg-type]
-    return cv2.imread(str(output), cv2.IMREAD_COLOR_RGB)
+    return np.asarray(cv2.imread(str(output), cv2.IMREAD_COLOR_RGB))
 
 
 def cell(image: np.ndarray, row: int, column: int) -> np.ndarray:
@@ -224,12 +225,14 @@ def test_a_cell_is_the_face_nearest_to_its_middle(
     cells = choose_cells(tracks, replace(CONFIG, columns=6))
     start, span = times_s[0], tracks.end_s - times_s[0]
     best: dict[tuple[int, int], float] = {}
+    one: Any
     for one in tracks.faces.itertuples():
         column = min(int((one.time_s - start) / span * 6), 5)
         off = abs((one.time_s - start) / span * 6 - column - 0.5)
         best[one.subject, column] = min(off, best.get((one.subject, column), 9))
     assert not cells.duplicated(["subject", "column"]).any()
     assert {(c.subject, c.column) for c in cells.itertuples()} == set(best)
+    c: Any
     for c in cells.itertuples():
         off = abs((c.time_s - start) / span * 6 - c.column - 0.5)
         assert off == pytest.approx(best[c.subject, c.column], abs=1e-9)

@@ -197,8 +197,8 @@ def test_a_median_of_logits_is_that_of_the_network(
 
 def test_votes_are_the_same_of_logits() -> None:
     p, valid = random_rows(3, 40)
-    votes = [smooth_frames(p, valid, "vote", 7, s) for s in ("probabilities", "logits")]
-    np.testing.assert_array_equal(*votes)
+    one, other = (smooth_frames(p, valid, "vote", 7, s) for s in ("probabilities", "logits"))
+    np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("space", ["probabilities", "logits"])
@@ -249,7 +249,7 @@ def test_equal_expressions_have_equal_shares_at_any_rate() -> None:
 
 def test_rows_of_one_time_do_not_shrink_the_window() -> None:
     table = make_table([0] * 40 + [4] * 10 + [0] * 40)
-    table.loc[20, "time_s"] = table.loc[19, "time_s"]
+    table.loc[20, "time_s"] = table["time_s"].to_numpy()[19]
     assert (smooth_table(table, Smoothing(window_s=1.0))["label"] == 0).all()
 
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -166,7 +167,7 @@ def write_two_videos(path: Path, sizes: list[tuple[int, int]], default: int | No
     with av.open(str(path), "w") as out:
         streams = []
         for k, (width, height) in enumerate(sizes):
-            stream = out.add_stream("libx264", rate=25)
+            stream: Any = out.add_stream("libx264", rate=25)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.disposition = av.stream.Disposition.default if k == default else 0
             streams.append(stream)
@@ -202,7 +203,7 @@ def write_sounds(path: Path, layouts: list[str], codec: str = "aac") -> Path:
     with av.open(str(path), "w") as out:
         video = out.add_stream("libx264", rate=25)
         video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
-        streams = [out.add_stream(codec, rate=48_000, layout=layout) for layout in layouts]
+        streams: list[Any] = [out.add_stream(codec, rate=48_000, layout=name) for name in layouts]
         for picture in PICTURES[:25]:
             out.mux(video.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
         out.mux(video.encode())
@@ -235,7 +236,7 @@ def clicks_of(path: Path) -> list[float]:
 def test_the_sound_with_most_channels_is_read(tmp_path, caplog):
     path = write_sounds(tmp_path / "v.ts", ["mono", "stereo"])
     with caplog.at_level(logging.INFO), open_streams(path) as media:
-        start_s = media.video.start_time * float(media.video.time_base)
+        start_s = media.video.start_time * float(media.video.time_base or 0)
     assert clicks_of(path)[0] - start_s == pytest.approx(0.5, abs=0.05)
 
 
@@ -274,7 +275,7 @@ def test_a_video_that_can_be_decoded_is_read(tmp_path, caplog):
 def write_with_picture(path: Path, codec: str, *, video: bool) -> Path:
     """Write a picture that nothing marks as a cover before a sound, or before a video."""
     with av.open(str(path), "w") as out:
-        cover = out.add_stream(codec, rate=25)
+        cover: Any = out.add_stream(codec, rate=25)
         cover.width, cover.height = 640, 480
         cover.pix_fmt = "yuvj420p" if codec == "mjpeg" else "rgb24"
         if video:

@@ -96,7 +96,7 @@ def test_smooth_and_fuse_print_summaries_as_json(quiet: tuple[str, ...]) -> None
         write_table(make_table(labels), Path(name, "clip.csv"), {})
     smooth = ("smooth", "a/clip.csv", "-o", "s.csv", "--window", "5", "--json", *quiet)
     told, said = abaw(*smooth)
-    (warning,) = told[0].pop("warnings")  # type: ignore[index]
+    (warning,) = told[0].pop("warnings")
     assert told == [
         {"input": "a/clip.csv", "output": "s.csv", "made": True, "rows": 100, "labelled": 62,
          "filled": 2, "runs": 2, "removed_runs": 0}
@@ -104,7 +104,7 @@ def test_smooth_and_fuse_print_summaries_as_json(quiet: tuple[str, ...]) -> None
     assert "38 of 100 frames have no label" in warning
     assert (warning in said) == (not quiet)
     again, said_again = abaw(*smooth)
-    assert again == [{**told[0], "made": False, "warnings": [warning]}]  # type: ignore[index]
+    assert again == [{**told[0], "made": False, "warnings": [warning]}]
     assert said_again == said
     told, _ = abaw("fuse", "a", "b", "-o", "fused", "--json", *quiet)
     assert told == [

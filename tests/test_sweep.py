@@ -15,14 +15,12 @@ from abawcli.datasets.pairing import read_tracks
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.tables import PROBABILITIES, write_table
-from abawcli.metrics import score_labels
+from abawcli.metrics import count_confusion, find_macro_f1, score_labels
 from abawcli.stages.smooth import smooth_table
 from abawcli.stages.sweep import (
     Sweep,
     choose_by_folds,
-    count_confusion,
     describe_sweep,
-    find_macro_f1,
     list_candidates,
     smooth_labels,
     sweep_files,

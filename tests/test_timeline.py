@@ -53,7 +53,7 @@ def table(tmp_path: Path) -> Path:
 def read_band(axes: Axes, band: int) -> list[tuple[float, float, str]]:
     """Return the spans of a band from the top, with their colours."""
     bars = [
-        (path.get_extents(), to_hex(part.get_facecolor()[0]))
+        (path.get_extents(), to_hex(np.asarray(part.get_facecolor()).tolist()[0]))
         for part in axes.collections
         if isinstance(part, PolyCollection)
         for path in part.get_paths()

@@ -141,7 +141,7 @@ def test_a_part_is_mapped_without_the_rest(monkeypatch):
 
 @pytest.mark.parametrize("size", [(63, 64), (64, 63), (63, 63)])
 def test_hdr_of_odd_size(size):
-    native = av.VideoFrame(*size, "yuv420p10le")
+    native = av.VideoFrame(size[0], size[1], "yuv420p10le")
     for plane, code in zip(native.planes, (500, 512, 512), strict=True):
         np.frombuffer(memoryview(plane), "<u2")[:] = code
     native.colorspace, native.color_range, native.color_trc = 9, 1, PQ

@@ -1,13 +1,14 @@
 """Tracking: exact moments, steady numbers, few detections, bounded template."""
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media_files import Image
 
 from abawcli.config import Detection, Tracking
 from abawcli.faces.detect import Face
@@ -48,7 +49,7 @@ class Script:
     sha256: str = ""
     looked: list[int] = field(default_factory=list)
 
-    def detect(self, images: list[np.ndarray]) -> list[list[Face]]:
+    def detect(self, images: Sequence[Image]) -> list[list[Face]]:
         assert len({image.shape for image in images}) <= 1  # as a network's batch needs
         numbers = [int(image[0, 0, 0]) + 256 * int(image[0, 0, 1]) for image in images]
         self.looked += numbers
@@ -63,7 +64,8 @@ def face_at(x: float, y: float, side: float, colour: object, score: float) -> Fa
 class ByColour:
     """Tells people apart by the colour of their square."""
 
-    name, sha256, min_similarity = "colour", None, 0.5
+    name, min_similarity = "colour", 0.5
+    sha256: str | None = None
 
     def begin_template(self) -> "ColourTemplate":
         return ColourTemplate()
@@ -192,7 +194,7 @@ def test_at_a_cut_place_means_nothing_and_the_moment_is_exact() -> None:
 
 def test_two_people_keep_their_numbers_while_they_move() -> None:
     scenes: list[Scene] = [
-        [(20 + 0.4 * k, 10, 14, RED, 0.99), (90 - 0.4 * k, 40, 20, GREEN, 0.98)][
+        [(20 + 0.4 * k, 10.0, 14.0, RED, 0.99), (90 - 0.4 * k, 40.0, 20.0, GREEN, 0.98)][
             :: 1 if k % 3 else -1
         ]
         for k in range(60)

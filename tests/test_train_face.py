@@ -16,10 +16,12 @@ from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.models.encoder import load_encoder
 from abawcli.models.image_backbones import build_backbone
+from abawcli.models.metadata import EpochResult
 from abawcli.stages.train_face import train_face_encoder
 from abawcli.training import face_task
 from abawcli.training.face_task import FaceNetwork
-from abawcli.training.losses import class_weights
+from abawcli.training.image_augmentation import augment_images
+from abawcli.training.losses import class_weights, mix_up, soft_cross_entropy
 
 CPU = torch.device("cpu")
 FAST = replace(EncoderTraining(), epochs=3, batch_size=8, frozen_blocks=1)
@@ -34,7 +36,7 @@ def images(tmp_path: Path) -> Path:
 
 def run(
     images: Path, out: Path, config: EncoderTraining = FAST, backbone: str = ""
-) -> list[dict[str, Any]]:
+) -> list[EpochResult]:
     """Train a tiny transformer, or another backbone, on the images."""
     name = backbone or str(images / "vit")
     return train_face_encoder(images, images / "manifest.csv", out, name, config, "cpu")
@@ -68,7 +70,7 @@ def test_interrupted_run_ends_with_the_same_weights(
             raise KeyboardInterrupt
         return original(*args)  # type: ignore[arg-type]
 
-    original = face_task.augment_images
+    original = augment_images
     monkeypatch.setattr(face_task, "augment_images", stop_in_the_third_epoch)
     with pytest.raises(KeyboardInterrupt):
         run(images, tmp_path / "cut", config)
@@ -177,8 +179,8 @@ def test_training_uses_what_the_settings_say(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses, mixed, clipped, rates = [], [], [], []
-    monkeypatch.setattr(face_task, "soft_cross_entropy", spy(losses, face_task.soft_cross_entropy))
-    monkeypatch.setattr(face_task, "mix_up", spy(mixed, face_task.mix_up))
+    monkeypatch.setattr(face_task, "soft_cross_entropy", spy(losses, soft_cross_entropy))
+    monkeypatch.setattr(face_task, "mix_up", spy(mixed, mix_up))
     monkeypatch.setattr(
         "accelerate.Accelerator.clip_grad_norm_",
         spy(clipped, Accelerator.clip_grad_norm_),

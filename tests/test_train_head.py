@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from abawcli.formats.abaw import read_annotation, write_annotation
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.metadata import Backbones
 from abawcli.models.heads import HEADS, load_head
+from abawcli.models.metadata import EpochResult
 from abawcli.models.normalise import Moments
 from abawcli.stages.train_head import Files, hold_out, train_fusion_head
 from abawcli.training import head_task
@@ -51,7 +51,7 @@ def files(tmp_path: Path) -> Files:
     return list_files(save_videos(tmp_path, NAMES))
 
 
-def run(files: Files, out: Path, head: str = "gated", **options: Any) -> list[dict[str, Any]]:
+def run(files: Files, out: Path, head: str = "gated", **options: Any) -> list[EpochResult]:
     config = replace(options.pop("config", FAST), network=small_network(head))
     return train_fusion_head(files, out, head, config, device="cpu", **options)
 
@@ -226,11 +226,12 @@ def without(path: Path, modality: str) -> None:
     """Take a modality's features away from a file."""
     features = read_features(path)
     nothing = np.zeros(len(features.frame), bool)
-    write_features(replace(features, **{f"has_{modality}": nothing}), path, {})
+    changes: dict[str, Any] = {f"has_{modality}": nothing}
+    write_features(replace(features, **changes), path, {})
 
 
 def test_videos_without_sound_or_faces(files: Files, tmp_path: Path) -> None:
-    features: Sequence[Path] = files[0]
+    features = list(files[0])
     without(features[0], "audio")
     without(features[1], "visual")
     without(features[1], "audio")

@@ -18,6 +18,7 @@ from abawcli.formats.manifest import LabelledRecordings, read_audio_manifest
 from abawcli.models.voice import load_voice_encoder
 from abawcli.stages.train_voice import train_voice_encoder
 from abawcli.training import voice_task
+from abawcli.training.audio_augmentation import mask_bands
 from abawcli.training.audio_data import AudioDataset
 from abawcli.training.voice_task import VoiceTask, fit_temperature
 
@@ -65,7 +66,7 @@ def test_interrupted_run_ends_with_the_same_weights(
             raise KeyboardInterrupt
         return original(*args)
 
-    original = voice_task.mask_bands
+    original = mask_bands
     monkeypatch.setattr(voice_task, "mask_bands", stop_in_the_third_epoch)
     with pytest.raises(KeyboardInterrupt):
         run(sounds, tmp_path / "cut")

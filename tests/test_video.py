@@ -3,6 +3,7 @@ import os
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -154,7 +155,8 @@ def test_a_name_is_no_pattern(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", ["mp4", "gif"])
 def test_a_video_may_be_named_like_a_pattern(tmp_path, suffix):
-    settings = {"codec": "gif", "pixel_format": "rgb8"} if suffix == "gif" else {}
+    gif: dict[str, Any] = {"codec": "gif", "pixel_format": "rgb8"}
+    settings = gif if suffix == "gif" else {}
     for name, count in (("v%d", 5), ("v1", 3)):
         write_media(tmp_path / f"{name}.{suffix}", pictures(count), **settings)
     assert times_and_counts(tmp_path / f"v%d.{suffix}")[1] == list(range(5))
@@ -477,7 +479,7 @@ def test_read_error_keeps_what_is_in_the_decoder(tmp_path, caplog):
     path = write_media(tmp_path / "v.mp4", pictures(12), options={"bf": "2"})
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        media = OpenMedia(path, BreakingContainer(container), stream, None)
+        media = OpenMedia(path, BreakingContainer(container), stream, None)  # type: ignore[arg-type]
         frames = list(decode_frames(media, stream))
     assert len(frames) == 8
     assert [frame.time_s for frame in frames] == pytest.approx(
