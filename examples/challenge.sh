@@ -3,21 +3,21 @@
 #
 #     bash examples/challenge.sh ROOT OUT
 #
-# ROOT is the data as the organisers give it out:
+# ROOT is the data as the organisers distribute it:
 #
-#     ROOT/videos/                       *.mp4 and *.avi, in folders (batch1, ...) or not
+#     ROOT/videos/                       *.mp4 and *.avi, in subfolders (batch1, ...) or not
 #     ROOT/EXPR_Recognition_Challenge/   Train_Set/*.txt and Validation_Set/*.txt
-#     ROOT/Expression_Recognition_Challenge_test_set_release.txt    a name a line
+#     ROOT/Expression_Recognition_Challenge_test_set_release.txt    one name per line
 #     ROOT/sample.txt                    the sample submission
-#     ROOT/cropped_aligned/              optional: their crops, a folder a name
+#     ROOT/cropped_aligned/              optional: their crops, one folder per name
 #
-# Everything that is made goes to OUT; the last file is OUT/predictions.txt. Each step skips what
-# it has finished, so after an interruption, or a mistake mended, just start the script again.
+# All outputs go to OUT; the last one is OUT/predictions.txt. Each step skips finished work, so after an
+# interruption or a corrected mistake, start the script again.
 set -euo pipefail
 
 ROOT=${1:-Aff-Wild2}
 OUT=${2:-challenge}
-EPOCHS=${EPOCHS:-20} # passes of the training; 20 is what `abaw train head` does by itself
+EPOCHS=${EPOCHS:-20} # training epochs; 20 is the default of `abaw train head`
 
 LABELS="$ROOT/EXPR_Recognition_Challenge"
 TEST_LIST="$ROOT/Expression_Recognition_Challenge_test_set_release.txt"
@@ -29,21 +29,21 @@ done
 
 say() { printf '\n== %s\n' "$*" >&2; }
 
-# --- Names. A name is a video's, or a person's in it: x_left and x_right are two people of x.mp4.
-# The names of the annotations are those of their files; Windows line ends of the list go.
+# --- Names. A name is that of a video, or of a person in it: x_left and x_right are two people in x.mp4.
+# Annotations have the names of their files. Windows line ends of the list are removed.
 mkdir -p "$OUT/videos" "$OUT/crops"
 name_files() { for file in "$1"/*.txt; do basename "$file" .txt; done; }
 name_files "$LABELS/Train_Set" > "$OUT/train.names"
 name_files "$LABELS/Validation_Set" > "$OUT/valid.names"
 tr -d '\r' < "$TEST_LIST" | sed '/^[[:blank:]]*$/d' > "$OUT/test.names"
 
-# --- Videos. Links to all of them in one folder, whatever the folders they come in.
+# --- Videos. Links to all videos in one folder.
 absolute() { (cd "$(dirname "$1")" && printf '%s/%s\n' "$PWD" "$(basename "$1")"); }
 find -L "$ROOT/videos" -type f \( -iname '*.mp4' -o -iname '*.avi' \) | while IFS= read -r video; do
     ln -sfn "$(absolute "$video")" "$OUT/videos/$(basename "$video")"
 done
 
-find_video() { # NAME: the video that it is about
+find_video() { # NAME: print the path of its video
     local stem video
     for stem in "$1" "$(sed -E 's/_(left|right)$//' <<< "$1")"; do
         for video in "$OUT/videos/$stem".*; do
@@ -53,15 +53,15 @@ find_video() { # NAME: the video that it is about
             fi
         done
     done
-    echo "no video of $1 in $ROOT/videos" >&2
+    echo "no video for $1 in $ROOT/videos" >&2
     return 1
 }
 
-# --- Crops. Where there are official ones they are taken; a name that has none (no face was
-# found, or there is no cropped_aligned/ at all) is cropped here. OUT/strategy.csv says whose face:
-# the empty second cell leaves it to the name, so that x_left is the left person of x. For a name
-# for which that is wrong, write `track 3`, `largest`, ... there and start again: rows that are
-# there stay (see `abaw crop --help`, and `abaw sheet` for a picture of who is in a video).
+# --- Crops. Official crops are used if they exist. A name without them (no face was found, or there is
+# no cropped_aligned/) is cropped here. OUT/strategy.csv says whose face is used. An empty second cell
+# means: decide by the name, so that x_left is the left person in x. If that is wrong for a name, write
+# `track 3`, `largest`, ... there and start the script again; it keeps existing rows. See `abaw crop
+# --help`; `abaw sheet` draws the tracks of a video.
 say "crop"
 [ -e "$OUT/strategy.csv" ] || echo "video,strategy" > "$OUT/strategy.csv"
 : > "$OUT/to_crop.list"
@@ -79,14 +79,14 @@ if [ -s "$OUT/to_crop.list" ]; then
     abaw crop "@$OUT/to_crop.list" -o "$OUT/crops" --strategy "$OUT/strategy.csv"
 fi
 
-# --- Features of faces and sound, a row a frame. The sound, and the times of official crops, come
-# from the videos. A row without a face is there too and rests on the sound.
+# --- Visual and audio features, one row per frame. The audio, and the timestamps of official crops, come
+# from the videos. Frames without a face have a row too, with audio features only.
 say "extract"
 abaw extract "$OUT/crops" -o "$OUT/features" --audio-from "$OUT/videos"
 
-# --- Training. The validation set chooses the best epoch. Files are matched by name; that features
-# of other sets are left out is said, and right. Annotations a row or two longer or shorter than
-# their video are taken, and so are the older ones of seven classes.
+# --- Training. The validation set chooses the best epoch. Files are matched by name; a warning that
+# features of the other sets are left out is expected. Annotations may be one or two rows longer or
+# shorter than their video, and may have the seven classes of older editions.
 say "train"
 abaw train head "$OUT/features" --labels "$LABELS/Train_Set" \
     --valid-features "$OUT/features" --valid-labels "$LABELS/Validation_Set" \
@@ -94,16 +94,16 @@ abaw train head "$OUT/features" --labels "$LABELS/Train_Set" \
 
 list_features() { sed "s|.*|$OUT/features/&.safetensors|" "$OUT/$1.names" > "$OUT/$1.list"; }
 
-# --- How good is it? The score of the validation set, as the challenge counts it, and which
-# smoothing is best there. What that will gain elsewhere is the line `cross-validated`: if it is
-# not above `as predicted`, better submit OUT/test as it is.
+# --- Validation. The challenge's score on the validation set, and the best smoothing there. The line
+# `cross-validated` estimates the gain on other videos: if it is not above `as predicted`, submit
+# OUT/test without smoothing.
 say "validate"
 list_features valid
 abaw predict "@$OUT/valid.list" -o "$OUT/valid" --recipe "$OUT/run/head.safetensors" --no-smooth
 abaw score "$OUT/valid" "$LABELS/Validation_Set"
 abaw score "$OUT/valid" "$LABELS/Validation_Set" --sweep -o "$OUT/sweep.json"
 
-# --- The test set, smoothed as the sweep found best (not at all, if that was best).
+# --- The test set, with the best smoothing of the sweep (none, if none is better).
 say "predict"
 list_features test
 abaw predict "@$OUT/test.list" -o "$OUT/test" --recipe "$OUT/run/head.safetensors" --no-smooth
@@ -115,10 +115,10 @@ if [ -n "$smoothing" ]; then
     predictions="$OUT/test-smoothed"
 fi
 
-# --- The submission: every row of the sample, in its order. A row that the video has no frame for,
-# or that stayed without a label, takes the nearest prediction. `abaw submit` refuses videos that
-# have none at all (neither face nor voice) and names them: make an annotation <name>.txt of your
-# own choice for each, and run this line by hand with these files in place of their tables.
+# --- The submission: every row of the sample, in its order. A row without a frame or a label gets the
+# nearest prediction. `abaw submit` refuses videos without any prediction (no face, no speech) and names
+# them: for each, write an annotation <name>.txt with labels of your choice, and run this command by hand
+# with these files in place of their tables.
 say "submit"
 abaw submit "$predictions" --template "$SAMPLE" -o "$OUT/predictions.txt"
 abaw submit --check "$OUT/predictions.txt" --template "$SAMPLE"
