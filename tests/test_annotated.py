@@ -97,7 +97,7 @@ def test_what_has_no_partner_is_left_out_with_a_warning(
 def test_nothing_left(tmp_path: Path) -> None:
     save(tmp_path, "a", 2)
     annotate(tmp_path, "b", [0, 1])
-    with pytest.raises(InputError, match="none of 1 annotations belongs to one of 1 feature"):
+    with pytest.raises(InputError, match="none of 1 annotations matches one of 1 feature"):
         read(tmp_path)
     annotate(tmp_path, "a", [-1, -1])
     with pytest.raises(InputError, match="no frame is annotated"):

@@ -43,7 +43,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         "file/sub/out.csv": "file/sub is not a folder",
         "folder": "cannot write .*folder: it is a folder",
         "link": "link is a link to nowhere; give the name of the file",
-        "pipe": "cannot write .*pipe: it is no plain file",
+        "pipe": "cannot write .*pipe: it is no regular file",
         "x" * 300: "cannot write .*xxx: File name too long",
     }.items():
         with pytest.raises(OutputError, match=message), write_whole(tmp_path / name):

@@ -75,7 +75,7 @@ def test_two_folders_for_one_name(tmp_path: Path) -> None:
 def test_a_folder_with_nothing_in_it(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     result = extract(tmp_path / "empty", "-o", tmp_path / "out")
-    assert result.exit_code == 1 and "empty holds no" in result.stderr
+    assert result.exit_code == 1 and "empty has no" in result.stderr
 
 
 def test_sound_files_with_their_modality(

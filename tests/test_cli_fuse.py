@@ -79,7 +79,7 @@ def test_folders_with_nothing_in_common() -> None:
     )  # fmt: skip
     Path("void").mkdir()
     status, stderr = fuse("A", "void", "-o", "out")
-    assert (status, stderr) == (1, "abaw: error: void holds no .csv .parquet file\n")
+    assert (status, stderr) == (1, "abaw: error: void has no .csv .parquet file\n")
 
 
 def test_finished_work_is_kept_until_something_changes() -> None:

@@ -72,7 +72,7 @@ def test_only_file_failed(tmp_path):
 def test_folder_without_videos(tmp_path):
     result = run(tmp_path)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"abaw: error: {tmp_path} holds no")
+    assert result.stderr.startswith(f"abaw: error: {tmp_path} has no")
 
 
 def test_sound_file(tmp_path):

@@ -111,7 +111,7 @@ def test_a_video_that_is_none() -> None:
 def test_a_place_that_must_not_be_written_to() -> None:
     Path("closed").mkdir(mode=0o500)
     result = render(output="closed/out.mp4")
-    assert result.exit_code == 1 and "must not be written to" in result.stderr
+    assert result.exit_code == 1 and "is not writable" in result.stderr
 
 
 def test_an_encoder_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,7 @@ def test_an_annotation_longer_than_the_predictions(folders: Path) -> None:
     [
         (["gone.csv", "truth"], "no such file: gone.csv"),
         (["preds", "gone.txt"], "no such file: gone.txt"),
-        (["empty", "truth"], "empty holds no .csv .parquet .txt file"),
+        (["empty", "truth"], "empty has no .csv .parquet .txt file"),
         (["preds", "preds/*.avi"], "nothing matches preds/*.avi"),
     ],
 )
@@ -177,7 +177,7 @@ SUBMISSION = f"image_location,{HEADER}"
         ),
         ("s.txt", SUBMISSION + "a/1.jpg,1\n", "s.txt, line 2: a row must be <name>/00001.jpg,"),
         ("t.csv", "label 8", "t.csv, line 3: label must be -1 to 7, not 8"),
-        ("t.csv", "row twice", "t.csv, line 6: there was a row for this video, frame"),
+        ("t.csv", "row twice", "t.csv, line 6: an earlier row has the same video, frame"),
         (
             "t.csv",
             "row ends in a comma",
@@ -245,7 +245,7 @@ def test_two_predictions_of_one_video_in_two_files(folders: Path) -> None:
     Path("preds/copy.csv").write_text(Path("preds/a.csv").read_text())
     status, stdout, stderr = score("preds", "truth", "--json")
     assert status == 1
-    message = "preds/copy.csv: labels of a are in preds/a.csv too, left out here"
+    message = "preds/copy.csv: labels of a are in preds/a.csv, too; they are left out here"
     assert stderr.splitlines()[0] == f"abaw: error: {message}"
     assert json.loads(stdout)["frames"] == 5
 
@@ -281,4 +281,6 @@ def test_intervals_need_the_times_of_frames(tmp_path: Path) -> None:
         main, ["score", str(tmp_path / "clip.csv"), str(tmp_path / "truth.csv")]
     )
     assert result.exit_code == 1
-    assert "clip: it is annotated in seconds, and the times of its frames are not" in result.stderr
+    assert (
+        "clip: it is annotated in seconds, and the times of its frames are unknown" in result.stderr
+    )

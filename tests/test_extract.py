@@ -458,7 +458,7 @@ def test_official_crops_that_are_wrong(
     refuse(InputError, r"0\.png is frame 0; frames are counted from 1")
     for file in official.iterdir():
         file.unlink()
-    refuse(InputError, r"_left holds no crop \(00001\.jpg and so on\)")
+    refuse(InputError, r"_left has no crops \(00001\.jpg and so on\)")
 
 
 # Work that is done

@@ -122,7 +122,7 @@ def test_a_file_whose_name_begins_like_a_list(clips: Path) -> None:
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("empty", r"empty holds no \.avi \.mp4 file"),
+        ("empty", r"empty has no \.avi \.mp4 file"),
         ("*.mkv", r"nothing matches \*\.mkv"),
         ("@gone.txt", "cannot read the list gone.txt"),
         ("@blank.txt", "the list blank.txt is empty"),
@@ -152,7 +152,7 @@ def test_what_a_scan_leaves_out_is_counted_and_named_with_v(
     with caplog.at_level(logging.WARNING, "abawcli"):
         assert expand(".") == ["a.MP4", "b.mp4", "sub/c.avi"]
     counts = (
-        "files of formats that are not looked for: 1, media files without a suffix: 1, "
+        "files of unsupported formats: 1, media files without a suffix: 1, "
         "files that cannot be read: 1, dead links: 1"
     )
     assert sorted(caplog.text.partition("(")[2].partition(")")[0].split(", ")) == sorted(
@@ -236,7 +236,7 @@ def test_what_no_reader_can_read_is_named(clips: Path) -> None:
     with pytest.raises(InputError, match=message):
         check_input(Path("dead.mp4"))
     assert expand("dead.mp4", "b.mp4") == ["dead.mp4", "b.mp4"]  # the others are still done
-    with pytest.raises(InputError, match=r"pipe\.mp4 is a pipe, and a pipe cannot be read"):
+    with pytest.raises(InputError, match=r"pipe\.mp4 is a pipe, which cannot be read"):
         check_input(Path("pipe.mp4"))
     with pytest.raises(InputError, match="is a device"):
         check_input(Path("/dev/null"))

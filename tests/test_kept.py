@@ -80,7 +80,7 @@ def test_what_others_put_into_a_folder_stays(
             (folder / name).write_bytes(text)
         there = read(Path(place))
         if mine:
-            with pytest.raises(OutputError, match="did not write there, or what was changed"):
+            with pytest.raises(OutputError, match="did not write, or that were changed"):
                 write(video, folder, 0, overwrite)
             assert read(Path(place)) == there
         else:

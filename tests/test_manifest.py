@@ -70,7 +70,7 @@ def test_manifest_without_votes(tmp_path: Path) -> None:
         (["a.png,train,Fear"], "file,split,label\n", "split 'valid'"),
         (["a.png,train,4"], "file,split,label\n", "'4'"),
         (["a.png,1,Fear"], "file,split,label\n", "split 'train'"),
-        (["a.png,train,Fear,many"], "file,split,label,v_fear\n", "a vote is no number"),
+        (["a.png,train,Fear,many"], "file,split,label,v_fear\n", "votes must be numbers"),
         (["a.png,train,Fear,"], "file,split,label,v_fear\n", "v_fear is empty for a.png"),
     ],
 )
@@ -96,7 +96,7 @@ def test_sounds_with_speakers_and_corpora(tmp_path: Path) -> None:
 def test_sounds_need_neither_speakers_nor_corpora(tmp_path: Path) -> None:
     manifest = write(tmp_path, "a.wav,train,Fear", "b.wav,valid,Anger", header="file,split,label\n")
     assert read_audio_manifest(manifest, tmp_path)["train"].corpora.tolist() == [""]
-    with pytest.raises(InputError, match="no labelled sound in split 'valid'"):
+    with pytest.raises(InputError, match="no labelled recording in split 'valid'"):
         read_audio_manifest(
             write(tmp_path, "a.wav,train,Fear", header="file,split,label\n"), tmp_path
         )
@@ -116,7 +116,7 @@ def test_files_that_are_not_there_are_counted_and_the_first_is_named(tmp_path: P
     for name in "bc":
         (tmp_path / f"{name}.png").unlink()
     for read in (read_manifest, read_audio_manifest):
-        with pytest.raises(InputError, match=r"2 of 3 files are not there, the first is .*/b\.png"):
+        with pytest.raises(InputError, match=r"2 of 3 files are missing; the first is .*/b\.png"):
             read(manifest, tmp_path)
 
 

@@ -108,7 +108,7 @@ def test_a_short_name_is_not_of_two_videos(tmp_path: Path) -> None:
     for name in ("control/P01", "treatment/P01"):
         write_annotation(np.full(3, 1), tmp_path / "truth" / f"{name}.txt")
     truth = expand_inputs([str(tmp_path / "truth")], frozenset([".txt"]))
-    with pytest.raises(InputError, match="of P01 could be of several: control/P01, treatment/P01"):
+    with pytest.raises(InputError, match="of P01 match several: control/P01, treatment/P01"):
         score_files([table], truth)
     one = {path: place for path, place in truth.items() if "control" in str(place)}
     assert [video.name for video in score_files([table], one).videos] == ["control/P01"]

@@ -31,7 +31,7 @@ def place(
     inputs: list[str], output: Path | str, suffix: str | None = None, keep: bool = False
 ) -> list[str]:
     paths = [Path(p) for p in inputs]
-    placed = name_outputs(paths, Path(output), suffix, TABLE_SUFFIXES, keep)
+    placed = name_outputs(paths, Path(output), suffix, TABLE_SUFFIXES, keep_suffix=keep)
     assert list(placed) == paths
     return [str(p) for p in placed.values()]
 
@@ -110,7 +110,7 @@ def test_two_spellings_of_an_accent_are_one_name() -> None:
 
 def test_a_folder_of_outputs_in_another_one_is_refused() -> None:
     inputs = {Path("v/P01.mp4"): Path("P01.mp4"), Path("v/P01/x.mp4"): Path("P01/x.mp4")}
-    with pytest.raises(UsageError, match=r"of v/P01/x\.mp4 would stand in that of v/P01\.mp4"):
+    with pytest.raises(UsageError, match=r"of v/P01/x\.mp4 would be inside that of v/P01\.mp4"):
         name_outputs(inputs, Path("crops"), "")
     assert name_outputs(inputs, Path("out"), ".csv")[Path("v/P01/x.mp4")] == Path("out/P01/x.csv")
 
@@ -160,7 +160,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OutputError, match=r"cannot write file/new/a\.csv: file is not a folder"):
         check_writable([Path("file/new/a.csv")])
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(OutputError, match=r"new/a\.csv: \. must not be written to"):
+    with pytest.raises(OutputError, match=r"new/a\.csv: \. is not writable"):
         check_writable([Path("new/a.csv")])
 
 

@@ -280,7 +280,7 @@ def test_columns_of_few_values_or_chosen_ones_can_be_compared(study: Path) -> No
         (["-o", "r.html", "--participants", "p.csv", "--by", "a,"], 2, "must be COLUMN"),
         (["-o", "r.html", "--participants", "p.csv", "--by", "age"], 1, "p.csv has no column age"),
         (["-o", "r.html", "--participants", "q.csv"], 1, "no such file: q.csv"),
-        (["-o", "r.html", "--videos", "empty"], 1, "empty holds no"),
+        (["-o", "r.html", "--videos", "empty"], 1, "empty has no"),
         (["-o", "r.html", "--videos", "nowhere"], 1, "no such folder: nowhere"),
         (["-o", "r.html", "--labels", "none.txt"], 1, "none.txt"),
     ],

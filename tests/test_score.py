@@ -112,7 +112,7 @@ def test_a_row_or_two_off_is_said_and_takes_the_nearest_frame(
     scoring = score_files([predictions], [truth])
     assert scoring.overall.frames == rows
     assert scoring.overall.accuracy == 1
-    assert "1 of 1 annotations have a row or two more or less" in caplog.text
+    assert "1 of 1 annotations have one or two rows more or less" in caplog.text
 
 
 @pytest.mark.parametrize("rows", [1, 8])
@@ -164,7 +164,7 @@ def test_two_files_about_the_same_video(tmp_path: Path) -> None:
     one, two = (write_text(tmp_path / k / "a.txt", [0]) for k in "xy")
     scoring = score_files([one, two], [write_text(tmp_path / "t" / "a.txt", [0])])
     assert list(scoring.failed) == [str(two)]
-    assert f"labels of a are in {one} too, left out here" in scoring.failed[str(two)]
+    assert f"labels of a are in {one}, too; they are left out here" in scoring.failed[str(two)]
     scoring = score_files([one], [write_text(tmp_path / "t" / "a.txt", [0]), two])
     assert list(scoring.failed) == [str(two)]
 
@@ -174,7 +174,9 @@ def test_two_videos_that_an_annotation_could_be_about(tmp_path: Path) -> None:
         tmp_path / "x.csv", make_table([0], "c/a.mp4"), make_table([0], "b/a.avi")
     )
     truth = write_text(tmp_path / "a.txt", [0])
-    with pytest.raises(InputError, match=r"of several videos could be meant: b/a.avi, c/a.mp4"):
+    with pytest.raises(
+        InputError, match=r"the name matches predictions of several videos: b/a.avi, c/a.mp4"
+    ):
         score_files([predictions], [truth])
 
 
@@ -207,7 +209,7 @@ class TestSides:
         predictions = write_rows(tmp_path / "a.csv", make_table([1, 1], "a", "main"))
         truth = [write_text(tmp_path / "a_left.txt", [1, 1])]
         assert score_files([predictions], truth).overall.accuracy == 1
-        assert "a_left is taken with subject 'main' of a" in caplog.text
+        assert "a_left is matched with subject 'main' of a" in caplog.text
 
     def test_a_table_and_a_text_about_the_same_video(self, tmp_path: Path) -> None:
         table = write_rows(tmp_path / "p.csv", make_table([0, 1], "a"))

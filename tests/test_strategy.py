@@ -87,7 +87,7 @@ def test_an_empty_strategy_goes_by_the_name(file: Path) -> None:
         ("video,strategy,from,to\na,main,9,3\n", "line 2: from frame 9 to 3; swap the two"),
         ("video,strategy,to\na,all,9\n", "line 2: 'all' is for a whole video; leave out from"),
         ("video,strategy\na,main\nb,main\na,left\n",
-         "line 4: a has a row for frame 1 already .*line 2.*; let from and to keep them apart"),
+         "line 4: a has a row for frame 1 already .*line 2.*; change from or to"),
         ("video,strategy,from,to\na,main,5,9\na,left,9,\n", "line 3: a has a row for frame 9"),
         ("video,strategy,from,to\na,main,5,\na,left,1,5\n", "line 2: a has a row for frame 5"),
         ("video,strategy\na,main,blurred, dark\n", "line 2: 4 cells in 2 columns; put text with"),

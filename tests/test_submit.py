@@ -128,7 +128,9 @@ def test_all_videos_without_predictions_are_in_one_message(tmp_path: Path) -> No
 
 def test_predictions_that_cannot_be_read_or_come_twice(tmp_path: Path, sample: Path) -> None:
     files = [write_labels(tmp_path / name, [0] * 3) for name in ("a.txt", "b.txt", "o/a.txt")]
-    with pytest.raises(InputError, match="o/a.txt: labels of a are in .*a.txt too, left out here"):
+    with pytest.raises(
+        InputError, match="o/a.txt: labels of a are in .*a.txt, too; they are left out here"
+    ):
         fill_sample(files, sample)
     (tmp_path / "b.txt").write_text("0\n")
     with pytest.raises(InputError, match="b.txt, line 1: the header must be .*and another failure"):

@@ -144,7 +144,7 @@ def test_unwritable_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["labels.xlsx", "labels"])
 def test_unknown_suffix(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=r"end it in \.csv or \.parquet"):
+    with pytest.raises(UsageError, match=r"must end in \.csv or \.parquet"):
         check_table_name(tmp_path / name)
     with pytest.raises(UsageError):
         write_table(make_table([1]), tmp_path / name, WORK)
@@ -160,7 +160,7 @@ def test_unknown_suffix(tmp_path: Path, name: str) -> None:
         ("label", "-1", "line 3: label must be -1 where source is none, and only there"),
         ("frame", "0", "line 3: frame must be 1 or more, not 0"),
         ("frame", "10000000", "line 3: frame must be 9999999 or less, not 10000000"),
-        ("frame", "1", "line 3: there was a row for this video, frame, subject before"),
+        ("frame", "1", "line 3: an earlier row has the same video, frame, subject"),
         ("found", "", "line 3: found is empty"),
         ("found", "maybe", "line 3: CSV conversion error"),
         ("source", "guess", "line 3: source must be one of av, visual, .*, not guess"),
@@ -265,7 +265,7 @@ def test_labels_of_any_table(tmp_path: Path) -> None:
     path.write_text("video,frame,label,who\na,1,3,me\na,2,-1,me\n")
     assert read_labels(path)["label"].tolist() == [3, -1]
     path.write_text("video,frame,label\na,1,3\na,1,4\n")
-    with pytest.raises(InputError, match="line 3: there was a row for this video, frame before"):
+    with pytest.raises(InputError, match="line 3: an earlier row has the same video, frame"):
         read_labels(path)
 
 
@@ -335,7 +335,7 @@ def test_labels_of_intervals(tmp_path: Path) -> None:
         ("label\n1\n", "neither a column frame nor the columns onset and offset"),
         ("onset,label\n0,1\n", "neither a column frame nor the columns onset and offset"),
         ("onset,offset,label\n0,1,1\n3,2,1\n", "line 3: an interval must not end before"),
-        ("onset,offset,label\n0,2,1\n1.5,3,1\n", "line 3: an interval must not begin before"),
+        ("onset,offset,label\n0,2,1\n1.5,3,1\n", "line 3: onset must not be before the end"),
         ("onset,offset,label\n0,,1\n", "line 2: onset and offset must be seconds"),
         ("onset,offset,label\n0,1,8\n", "line 2: label must be -1 to 7, not 8"),
     ],

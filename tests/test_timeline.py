@@ -140,7 +140,7 @@ def test_segment_writes_all_tables_and_names_what_failed(table: Path) -> None:
         (["plot", "clip.csv", "-o", "p.png", "--from", "soon"], 2, "'soon' is not a time"),
         (["plot", "nothing.csv", "-o", "p.png"], 1, "no such file: nothing.csv"),
         (["segment", "clip.csv", "-o", "s.txt"], 2, "s.txt must end in .csv"),
-        (["segment", "clip.csv", "copy.csv", "-o", "s.csv"], 1, "is about clip, subject main, too"),
+        (["segment", "clip.csv", "copy.csv", "-o", "s.csv"], 1, "has clip, subject main, too"),
     ],
 )
 def test_bad_input(

@@ -133,7 +133,7 @@ def command(
     summaries = Summaries("video", COLUMNS)
 
     def work(path: Path) -> None:
-        folders = {output / name: stretches for name, stretches in plan[names[path]].items()}
+        folders = {output / name: segments for name, segments in plan[names[path]].items()}
         with progress_bar(path.name, "frame", quiet, estimate_frames(path)) as update:
             done = crop_folders(
                 path, folders, detector=loaded, identity=identity, cropping=cropping,
@@ -177,10 +177,10 @@ def _report_unknown(
     from abawcli.formats.strategy import find_video_of, suggest_names
 
     unknown = []
-    for name, stretches in edited.items():
+    for name, segments in edited.items():
         if find_video_of(name, videos) or os.path.isfile(output / name / FACES_NAME):
             continue
-        source = stretches[0].source
+        source = segments[0].source
         hint = suggest_names(name, videos)
         report_error(InputError(f"{source}: no input video is called {name}{hint}"))
         unknown.append(source)

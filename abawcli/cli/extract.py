@@ -108,7 +108,7 @@ def command(
     paths = expand_inputs(inputs, suffixes, is_crops)
     names = name_videos(paths, keep_suffix)
     outputs = name_outputs(
-        paths, output, FEATURES_SUFFIX, frozenset([FEATURES_SUFFIX]), keep_suffix
+        paths, output, FEATURES_SUFFIX, frozenset([FEATURES_SUFFIX]), keep_suffix=keep_suffix
     )
     leave_one_core()
     extractor = Extractor(visual, audio, modality, layers, device, Prediction(batch_size), rotate)

@@ -144,7 +144,7 @@ def command(
     if no_smooth and (method or window or space):
         raise click.UsageError("--no-smooth excludes --smoothing, --window and --space")
     names = name_videos(paths, keep_suffix)
-    outputs = name_outputs(paths, output, ".csv", tables.TABLE_SUFFIXES, keep_suffix)
+    outputs = name_outputs(paths, output, ".csv", tables.TABLE_SUFFIXES, keep_suffix=keep_suffix)
     plan = _plan_tables(names, strategy, subject)
     targets = _name_tables(names, plan, outputs, output)
     check_writable(targets.values())

@@ -1,1 +1,1 @@
-"""Annotated features, folds, and the pairing of predictions with annotations."""
+"""Annotated features, folds, and the matching of predictions with annotations."""

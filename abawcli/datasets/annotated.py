@@ -1,8 +1,8 @@
-"""Features together with their annotations: what heads learn from.
+"""Features with their annotations, the training data of heads.
 
-Files are matched by name, as predictions are when they are scored: the features' `video`, and the
-place of an annotation (`inputs.expand_inputs`). An annotation `x_left` takes features of that
-name, or those of the video `x` with that subject, or the only ones of `x`.
+Files are matched by name, as in scoring: the `video` of the features and the relative path of an
+annotation (`inputs.RelativePaths`). An annotation `x_left` matches features of that name, or of
+the video `x` with that subject, or the only ones of `x`.
 """
 
 import hashlib
@@ -31,10 +31,10 @@ TrackKey = tuple[str, str]  # video, subject
 
 @dataclass(frozen=True)
 class AnnotatedFeatures:
-    """Features of V annotated videos, one after the other, a row a decoded frame."""
+    """Features of V annotated videos in succession, with one row per decoded frame."""
 
     names: list[str]  # of the annotations, V
-    starts: NDArray[np.int64]  # (V + 1,) row where each video begins, and N
+    starts: NDArray[np.int64]  # (V + 1,) first row of each video, and N
     time_s: NDArray[np.float64]  # (N,)
     visual: NDArray[np.float16]  # (N, Dv)
     audio: NDArray[np.float16]  # (N, Da)
@@ -55,7 +55,7 @@ class AnnotatedFeatures:
 
 @dataclass(frozen=True)
 class VideoSet:
-    """Some of the videos: those to learn from, or those held out."""
+    """A subset of the videos, for training or validation."""
 
     data: AnnotatedFeatures
     names: frozenset[str]
@@ -65,7 +65,7 @@ class VideoSet:
         return [rows for name, rows in self.data.videos() if name in self.names]
 
     def labels(self) -> Labels:
-        """Return the labels of all rows, video by video."""
+        """Return the labels (N,) of all rows, in the order of the videos."""
         return np.concatenate([self.data.labels[rows] for rows in self.slices()])
 
     def describe(self) -> dict[str, Any]:
@@ -86,29 +86,28 @@ class VideoSet:
 def read_annotated(
     features: Iterable[str | Path], annotations: Iterable[str | Path]
 ) -> AnnotatedFeatures:
-    """Read feature files and the annotations that belong to them.
+    """Read feature files and their annotations into memory.
 
-    Features without an annotation and annotations without features are left out, with a
-    warning. All rows are held in memory at once.
+    Features without an annotation and annotations without features are left out, with a warning.
 
     Raises:
-        InputError: a file cannot be read, two are about the same, features do not fit each
-            other or their annotation, or nothing is left.
+        InputError: a file cannot be read, two are of the same video and subject, features differ in
+            their backbones or do not fit their annotation, or no annotated frame is left.
     """
     tracks = _read_tracks(features)
     named = _name_annotations(annotations)
     chosen = _match(tracks, named)
     if not chosen:
         raise InputError(
-            f"none of {len(named)} annotations belongs to one of {len(tracks)} feature "
-            "files; both are called like their video"
+            f"none of {len(named)} annotations matches one of {len(tracks)} feature "
+            "files; both must have the names of their videos"
         )
     labels = [_label(name, named[name], tracks[track]) for name, track in chosen.items()]
     taken = [tracks[track] for track in chosen.values()]
     warn_left_out(
         "features have no annotation", [video for video, _ in set(tracks) - set(chosen.values())]
     )
-    tracks.clear()  # so that what is not taken needs no memory any more
+    tracks.clear()  # frees the memory of unused features
     if not any((part != IGNORE).any() for part in labels):
         raise InputError(f"no frame is annotated (all rows of {len(labels)} annotations are -1)")
 
@@ -154,13 +153,13 @@ def check_alike(first: Backbones, second: Backbones, name: str) -> None:
 
 
 def _name_annotations(paths: Iterable[str | Path]) -> dict[str, Annotation | Path]:
-    """Return the annotations of tables by name, and text files, which are read when needed."""
+    """Return annotations by name: those of tables, and paths of text files to read later."""
     named: dict[str, Annotation | Path] = {}
     origin: dict[str, Path] = {}
-    for path, place in locate_inputs(paths).items():
-        found: Mapping[str, Annotation | Path] = {compose_name(name_input(place)): path}
+    for path, relative in locate_inputs(paths).items():
+        found: Mapping[str, Annotation | Path] = {compose_name(name_input(relative)): path}
         if path.suffix.lower() in TABLE_SUFFIXES:
-            found = read_truth(path, place)
+            found = read_truth(path, relative)
         for name, annotation in found.items():
             if name in named:
                 raise InputError(f"{origin[name]} and {path} are annotations of the same name")
@@ -169,7 +168,7 @@ def _name_annotations(paths: Iterable[str | Path]) -> dict[str, Annotation | Pat
 
 
 def _match(tracks: dict[TrackKey, Features], annotations: Iterable[str]) -> dict[str, TrackKey]:
-    """Return the track of every annotation that has features."""
+    """Return the track of each annotation that has features."""
     found, failed = match_tracks(annotations, tracks, "features")
     for reason in failed.values():
         LOG.info("%s", reason)

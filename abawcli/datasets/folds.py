@@ -1,7 +1,7 @@
 """Folds of a cross-validation: csv with the columns `name` (of an annotation) and `fold` (from 1).
 
-Tracks of one source video (`x`, `x_left`, `x_right`) are always in the same fold: they share
-their faces, light and sound.
+Tracks of one source video (`x`, `x_left`, `x_right`) are always in the same fold, because they
+share faces, light and audio.
 """
 
 import warnings
@@ -23,11 +23,16 @@ Folds = dict[str, int]  # name of an annotation -> fold, from 1
 
 
 def make_folds(names: Sequence[str], labels: Sequence[Labels], count: int) -> Folds:
-    """Distribute annotations (each (T,)) over folds of like shares of the classes.
+    """Assign annotations to folds with similar shares of the classes.
+
+    Args:
+        names: of the annotations.
+        labels: of each annotation, (T,).
+        count: number of folds.
 
     Raises:
-        UsageError: fewer than 2 folds, or more than there are source videos with a label, or
-            frames of any class.
+        UsageError: there are fewer than 2 folds, or more than annotated source videos or than
+            frames of each class.
     """
     sources = [split_side(name)[0] for name in names]
     known = [part[part != IGNORE] for part in labels]
@@ -44,15 +49,15 @@ def make_folds(names: Sequence[str], labels: Sequence[Labels], count: int) -> Fo
         warnings.simplefilter("ignore", UserWarning)  # a class with fewer frames than folds
         splits = list(StratifiedGroupKFold(count).split(y, y, groups))
     fold_of = {source: k for k, (_, held) in enumerate(splits, 1) for source in set(groups[held])}
-    # A video without any label goes where it does no harm: it is neither learnt nor scored.
+    # Videos without labels are neither trained on nor scored, so their fold does not matter.
     return {name: fold_of.get(source, 1) for name, source in zip(names, sources, strict=True)}
 
 
 def write_folds(folds: Folds, path: str | Path) -> None:
-    """Write folds, whole or not at all.
+    """Write folds atomically.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     table = pd.DataFrame({"name": list(folds), "fold": list(folds.values())})
@@ -64,8 +69,8 @@ def read_folds(path: str | Path) -> Folds:
     """Read folds.
 
     Raises:
-        InputError: not such a table, a name that is there twice, one source video in several
-            folds, or an empty fold.
+        InputError: the file is no such table, a name occurs twice, a source video is in several
+            folds, or a fold is empty.
     """
     path = Path(path)
     check_commas(path)
@@ -78,12 +83,16 @@ def read_folds(path: str | Path) -> Folds:
         raise InputError(f"{path} is no table of name and fold: {error}") from error
     folds = {compose_name(name): fold for name, fold in folds.items()}
     if len(folds) < len(table):
-        raise InputError(f"{path}: {table['name'][table['name'].duplicated()].iloc[0]} comes twice")
-    place: dict[str, int] = {}
+        raise InputError(
+            f"{path}: {table['name'][table['name'].duplicated()].iloc[0]} occurs twice"
+        )
+    fold_of: dict[str, int] = {}
     for name, fold in folds.items():
         source = split_side(name)[0]
-        if place.setdefault(source, fold) != fold:
-            raise InputError(f"{path}: tracks of {source} are in folds {place[source]} and {fold}")
+        if fold_of.setdefault(source, fold) != fold:
+            raise InputError(
+                f"{path}: tracks of {source} are in folds {fold_of[source]} and {fold}"
+            )
     numbers = set(folds.values())
     if not numbers or (min(numbers), max(numbers)) != (1, len(numbers)):
         raise InputError(f"{path}: folds must be numbered from 1 without a gap")

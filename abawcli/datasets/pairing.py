@@ -1,12 +1,11 @@
-"""Predictions in whatever form they come, and the annotations that belong to them.
+"""Predictions and annotations in all their formats, and the matching of both.
 
-Predictions are tables, text files of one video, and submissions of many; annotations are the
-same, and tables of frames or of intervals of time (`tables.read_labels`). Videos are matched by
-name (`names`): the `video` of a table or submission, the place of a text file. An annotation
-`<video>_left` or `_right` takes predictions of that name, or those of `<video>` with that subject,
-or the only subject of `<video>`.
-Rows that an annotation has beyond the last predicted frame (2 at most) take the last frame's
-prediction, as the organisers count them.
+Predictions are tables, text files of one video, or submissions of several. Annotations are the
+same, or tables of frames or time intervals (`tables.read_labels`). Videos are matched by name
+(`names`): the `video` of a table or submission, the relative path of a text file. An annotation
+`<video>_left` or `_right` matches predictions of that name, or of `<video>` with that subject, or
+of the only subject of `<video>`. Up to 2 rows of an annotation after the last predicted frame get
+the last frame's prediction, as in the organisers' evaluation.
 """
 
 import logging
@@ -40,13 +39,14 @@ LABEL_SUFFIXES = TABLE_SUFFIXES | {".txt"}
 
 @dataclass(frozen=True)
 class PredictedTrack:
-    """What is predicted of one person in one video, a row a frame, from frame 1 to T.
+    """Predictions of one subject of one video, with one row for each frame from 1 to T.
 
-    None: the file does not say. A frame without a row in the file has label -1, no face, and NaN.
+    None: the file has no such column. Frames without a row in the file have the label -1, no face,
+    and NaN.
     """
 
     labels: Labels  # (T,)
-    found: NDArray[np.bool_] | None = None  # (T,) was a face seen
+    found: NDArray[np.bool_] | None = None  # (T,) whether there is a face
     probabilities: NDArray[np.float64] | None = None  # (T, 8)
     times_s: NDArray[np.float64] | None = None  # (T,)
     source: NDArray[np.int8] | None = None  # (T,) index in `sources.SOURCES`; -1: no row
@@ -58,7 +58,7 @@ class Pair:
 
     annotation: Labels  # (R,)
     track: PredictedTrack
-    rows: NDArray[np.intp]  # (R,) index of the track's frame that each row is about
+    rows: NDArray[np.intp]  # (R,) index of each row's frame in the track
 
 
 PredictedTracks = dict[
@@ -69,7 +69,7 @@ Value = TypeVar("Value")
 
 
 def _by_frame(values: NDArray[Any], frame: NDArray[np.int64], missing: Any) -> NDArray[Any]:
-    """Return values (N, ...) by frame number, (last frame, ...)."""
+    """Return values (N, ...) of frames (N,) by frame number, (last frame, ...)."""
     table = np.full((int(frame.max()), *values.shape[1:]), missing, values.dtype)
     table[frame - 1] = values
     return table
@@ -78,7 +78,7 @@ def _by_frame(values: NDArray[Any], frame: NDArray[np.int64], missing: Any) -> N
 def _split_videos(
     table: pd.DataFrame, missing: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[str, str], dict[str, NDArray[Any]]]]:
-    """Yield each person's columns by frame number; `missing` names them, and what else to put."""
+    """Yield each subject's columns by frame number; `missing` has their names and defaults."""
     subjects = table["subject"] if "subject" in table else pd.Series("", table.index)
     columns: dict[str, NDArray[Any]]
     columns = {name: table[name].to_numpy() for name in missing if name != "probabilities"}
@@ -91,16 +91,16 @@ def _split_videos(
         yield key, {n: _by_frame(v[rows], frames[rows], missing[n]) for n, v in columns.items()}
 
 
-def read_tracks(path: str | Path, place: str | Path | None = None) -> PredictedTracks:
+def read_tracks(path: str | Path, relative: str | Path | None = None) -> PredictedTracks:
     """Read predictions: a table, a submission, or the text file of one video.
 
-    `place` is the path that the video of a text file is named after; by default the file's name.
+    `relative` is the path that names the video of a text file; None: the file's name.
 
     Raises:
         InputError: the file cannot be read.
     """
     path = Path(path)
-    place = None if place is None else Path(place)
+    relative = None if relative is None else Path(relative)
     if path.suffix.lower() in TABLE_SUFFIXES:
         table = read_table(path)
         table["source"] = pd.Categorical(table["source"], SOURCES).codes
@@ -116,7 +116,7 @@ def read_tracks(path: str | Path, place: str | Path | None = None) -> PredictedT
         parts = _split_videos(read_submission(path), {"label": IGNORE})
         return {key: PredictedTrack(part["label"]) for key, part in parts}
     return {
-        (compose_name(name_input(place or Path(path.name))), ""): PredictedTrack(
+        (compose_name(name_input(relative or Path(path.name))), ""): PredictedTrack(
             read_annotation(path)
         )
     }
@@ -124,42 +124,44 @@ def read_tracks(path: str | Path, place: str | Path | None = None) -> PredictedT
 
 @dataclass(frozen=True)
 class Intervals:
-    """Labels of stretches of one video, in seconds on its clock; ascending, without overlap."""
+    """Labelled intervals of one video, in seconds on its clock, ascending and without overlap."""
 
     onset_s: NDArray[np.float64]  # (K,)
     offset_s: NDArray[np.float64]  # (K,)
     labels: Labels  # (K,)
 
     def label_frames(self, times_s: NDArray[np.float64] | None, name: str) -> Labels:
-        """Return the label of each frame (T,): of the interval that it begins in; -1 outside.
+        """Return the label of each frame (T,): that of the interval it begins in; -1 outside.
+
+        `times_s` (T,) are the times of the frames, `name` is for messages.
 
         Raises:
-            InputError: the frames' times are not known.
+            InputError: the times are unknown.
         """
         if times_s is None or np.isnan(times_s).all():
             raise InputError(
-                f"{name}: it is annotated in seconds, and the times of its frames are not known"
+                f"{name}: it is annotated in seconds, and the times of its frames are unknown"
             )
         early = np.nan_to_num(times_s, nan=-np.inf) + INTERVAL_ROUNDING_S
-        place = np.searchsorted(self.onset_s, early, "right") - 1  # (T,) -1: before the first
-        inside = (place >= 0) & (early < self.offset_s[place])
-        return np.where(inside, self.labels[place], IGNORE)
+        index = np.searchsorted(self.onset_s, early, "right") - 1  # (T,) -1: before the first
+        inside = (index >= 0) & (early < self.offset_s[index])
+        return np.where(inside, self.labels[index], IGNORE)
 
 
 Annotation = Labels | Intervals
 
 
-def read_truth(path: str | Path, place: str | Path | None = None) -> dict[str, Annotation]:
-    """Read annotations by name: of a table, a submission, or the text file of one video.
+def read_truth(path: str | Path, relative: str | Path | None = None) -> dict[str, Annotation]:
+    """Read annotations by name, from a table, a submission, or the text file of one video.
 
-    `place` as for `read_tracks`.
+    `relative` is as for `read_tracks`.
 
     Raises:
         InputError: the file cannot be read.
     """
     path = Path(path)
-    place = None if place is None else Path(place)
-    name = compose_name(name_input(place or Path(path.name)))
+    relative = None if relative is None else Path(relative)
+    name = compose_name(name_input(relative or Path(path.name)))
     if path.suffix.lower() in TABLE_SUFFIXES:
         table = read_labels(path, name)
         if "onset" in table:
@@ -185,11 +187,11 @@ def _gather(
     failed: dict[str, str],
 ) -> dict[Key, Value]:
     gathered: dict[Key, Value] = {}
-    places: dict[Key, Path] = {}
-    for path, place in locate_inputs(files).items():
+    origins: dict[Key, Path] = {}
+    for path, relative in locate_inputs(files).items():
         try:
             check_input(path)
-            items = read(path, place)
+            items = read(path, relative)
         except InputError as error:
             failed[str(path)] = str(error)
             continue
@@ -197,36 +199,38 @@ def _gather(
         if twice:
             key = twice[0]
             video = key if isinstance(key, str) else key[0]
-            failed[str(path)] = f"{path}: labels of {video} are in {places[key]} too, left out here"
+            failed[str(path)] = (
+                f"{path}: labels of {video} are in {origins[key]}, too; they are left out here"
+            )
         new = {key: value for key, value in items.items() if key not in gathered}
         gathered |= new
-        places |= dict.fromkeys(new, path)
+        origins |= dict.fromkeys(new, path)
     return gathered
 
 
 def gather_tracks(files: Iterable[str | Path], failed: dict[str, str]) -> PredictedTracks:
-    """Read all predictions; what cannot be read or comes twice is noted in `failed`."""
+    """Read all predictions; errors and duplicates are added to `failed`."""
     return _gather(files, read_tracks, failed)
 
 
 def gather_truth(files: Iterable[str | Path], failed: dict[str, str]) -> dict[str, Annotation]:
-    """Read all annotations; what cannot be read or comes twice is noted in `failed`."""
+    """Read all annotations; errors and duplicates are added to `failed`."""
     return _gather(files, read_truth, failed)
 
 
 def gather_frame_labels(files: Iterable[str | Path], failed: dict[str, str]) -> dict[str, Labels]:
-    """Read all annotations of frames; those of intervals of time are noted in `failed` too."""
+    """Read all annotations of frames; errors, duplicates and intervals are added to `failed`."""
     labels: dict[str, Labels] = {}
     for name, annotation in gather_truth(files, failed).items():
         if isinstance(annotation, Intervals):
-            failed[name] = f"{name}: it is annotated in seconds; here labels of frames are needed"
+            failed[name] = f"{name}: it is annotated in seconds; labels of frames are needed"
         else:
             labels[name] = annotation
     return labels
 
 
 def summarise_failures(failed: Mapping[str, str]) -> str:
-    """Return the first reason why something failed, and how many more there are."""
+    """Return the first message of `failed` and the number of the others."""
     first, *others = failed.values()
     more = "another failure" if len(others) == 1 else f"{len(others)} other failures"
     return f"{first} (and {more})" if others else first
@@ -235,9 +239,9 @@ def summarise_failures(failed: Mapping[str, str]) -> str:
 def pair_tracks(
     truth: Mapping[str, Annotation], tracks: PredictedTracks, failed: dict[str, str]
 ) -> dict[str, Pair]:
-    """Match annotations with predictions, and their rows with frames; note what fails.
+    """Match annotations with predictions and rows with frames; errors are added to `failed`.
 
-    One annotation and the predictions of one video belong together whatever they are called.
+    One annotation and the predictions of one video are matched even if their names differ.
     """
     predicted = {video for video, _ in tracks}
     if len(truth) == len(predicted) == 1 and not failed:
@@ -259,7 +263,7 @@ def pair_tracks(
     uneven = sum(len(pair.annotation) != len(pair.track.labels) for pair in pairs.values())
     if uneven:
         LOG.warning(
-            "%d of %d annotations have a row or two more or less than the video has frames; "
-            "rows beyond the last frame are scored with its prediction", uneven, len(pairs),
+            "%d of %d annotations have one or two rows more or less than the video has frames; "
+            "rows after the last frame are scored with its prediction", uneven, len(pairs),
         )  # fmt: skip
     return pairs

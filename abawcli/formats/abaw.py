@@ -1,8 +1,8 @@
-"""Annotation files of the ABAW EXPR challenge: a header, then one class number a frame.
+"""Annotation files of the ABAW EXPR challenge: a header, then one class number per frame.
 
-Line k after the header is frame k. -1 means: not annotated. Older editions have seven classes,
-in the same order and without `Other`. A file is named after its video; `_left` or `_right` at
-the end says which of two people it is about.
+Line k after the header is frame k; -1 is a frame without annotation. Older editions have seven
+classes, in the same order and without `Other`. A file has the name of its video, with `_left` or
+`_right` at the end if it is about one of two people.
 """
 
 import logging
@@ -36,11 +36,11 @@ def split_side(name: str) -> tuple[str, str | None]:
 def read_annotation(path: str | Path) -> Labels:
     """Read an annotation: one class or -1 per frame, (T,).
 
-    What `lines` tolerates is read, with a warning.
+    Deviations that `lines` tolerates give a warning.
 
     Raises:
-        InputError: no such file, an unknown header, no rows, or a row that is no class of
-            the header's; the message names the line.
+        InputError: the file is missing, its header is unknown, it has no rows, or a row is no
+            class of the header; the message names the line.
     """
     path = Path(path)
     text, quirks = read_text(path, "annotation")
@@ -71,7 +71,7 @@ def write_annotation(labels: Labels, path: str | Path) -> None:
     """Write labels (T,) as an annotation with the header of eight classes.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     with write_whole(path) as temporary:
@@ -79,16 +79,20 @@ def write_annotation(labels: Labels, path: str | Path) -> None:
 
 
 def format_annotation(labels: Labels) -> str:
-    """Return the text of an annotation with labels (T,) under the header of eight classes."""
+    """Return the text of an annotation of labels (T,) with the header of eight classes."""
     return "\n".join([",".join(CLASSES), *map(str, labels.tolist())]) + "\n"
 
 
 def find_track(name: str, tracks: Iterable[tuple[str, str]], what: str) -> tuple[str, str]:
-    """Return the track, one of (video, subject), that the annotation `name` is about.
+    """Return the track that the annotation `name` belongs to.
 
-    That is the only subject of `name`; or, where `name` ends in a side, that subject of the
-    video, or the only one. Names are compared by `names.find_names`. `what` the tracks are goes
-    into messages.
+    It is the only subject of `name`; or, if `name` ends in a side, that subject of the video, or
+    its only one. Names are compared by `names.find_names`.
+
+    Args:
+        name: name of the annotation.
+        tracks: (video, subject) of all tracks.
+        what: what the tracks are, for messages.
 
     Raises:
         InputError: there is none, or there are several.
@@ -102,7 +106,7 @@ def find_track(name: str, tracks: Iterable[tuple[str, str]], what: str) -> tuple
         raise InputError(f"{name}: no {what} of this video")
     if len(called) > 1:
         several = ", ".join(sorted(called))
-        raise InputError(f"{name}: {what} of several videos could be meant: {several}")
+        raise InputError(f"{name}: the name matches {what} of several videos: {several}")
     found = [track for track in tracks if track[0] == called[0]]
     if side and (video, side) in found:
         return video, side
@@ -112,20 +116,21 @@ def find_track(name: str, tracks: Iterable[tuple[str, str]], what: str) -> tuple
         subjects = ", ".join(sorted(subject for _, subject in found))
         raise InputError(
             f"{name}: {what} of {len(found)} subjects ({subjects}); "
-            f"make those of one of them with --subject {side or 'main'}"
+            f"create them for one subject with --subject {side or 'main'}"
         )
     if side and not exact:
         subject = found[0][1]
-        LOG.warning("%s is taken with subject %r of %s, whoever that is", name, subject, video)
+        LOG.warning("%s is matched with subject %r of %s, the only one", name, subject, video)
     return found[0]
 
 
 def match_tracks(
     names: Iterable[str], tracks: Iterable[tuple[str, str]], what: str
 ) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
-    """Return the track of each annotation, by `find_track`, and why the others have none.
+    """Return the track of each annotation, by `find_track`, and the reasons why others have none.
 
-    A track that is only the end of several names, as `P01` is of `a/P01` and `b/P01`, is of none.
+    A track whose name is the end of several names, such as `P01` of `a/P01` and `b/P01`, matches
+    none of them.
     """
     tracks, found, failed = list(tracks), dict[str, tuple[str, str]](), dict[str, str]()
     sources: dict[tuple[str, str], set[str]] = {}  # videos that take each track
@@ -139,20 +144,25 @@ def match_tracks(
     for name, track in list(found.items()):
         if len(sources[track]) > 1 and track[0] not in (name, split_side(name)[0]):
             several = ", ".join(sorted(sources[track]))
-            failed[name] = f"{name}: {what} of {track[0]} could be of several: {several}"
+            failed[name] = f"{name}: {what} of {track[0]} match several: {several}"
             del found[name]
     return found, failed
 
 
 def align_rows(annotation: Labels, frames: int, name: str) -> NDArray[np.intp]:
-    """Return the index (from 0) of the frame that each row of an annotation (T,) is about, (T,).
+    """Return the frame index, from 0, of each row of an annotation (R,), (R,).
 
-    Official annotations are often a row or two longer than the video: the surplus rows take
-    the last frame, which is what the organisers' sample submission leads to as well. Frames
-    beyond a shorter annotation are not annotated.
+    Official annotations are often one or two rows longer than the video. These rows get the last
+    frame, as in the organisers' sample submission. If an annotation is shorter, the last frames are
+    not annotated.
+
+    Args:
+        annotation: (R,) labels.
+        frames: number of frames of the video.
+        name: name of the annotation, for messages.
 
     Raises:
-        InputError: the two differ by more than 2.
+        InputError: the lengths differ by more than 2.
     """
     rows = len(annotation)
     if abs(rows - frames) > ROW_TOLERANCE:

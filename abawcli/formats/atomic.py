@@ -1,8 +1,8 @@
-"""Outputs that are whole or not there: a temporary beside them, then a rename.
+"""Atomic writes: an output is written to a temporary path beside it and then renamed.
 
-A temporary is called `.abaw-<random>.<name>`; an old folder on its way out `.abaw-old-<random>.`
-and its name. A run removes its own. What killed runs left behind, a later run removes that
-writes into the same folder, once nothing in it has changed for `config.LEFTOVER_AGE_S`.
+A temporary path is called `.abaw-<random>.<name>`, an old folder that is being replaced
+`.abaw-old-<random>.<name>`. A run removes its own. Those of killed runs are removed by the next
+run that writes into the same folder, if nothing in them changed for `config.LEFTOVER_AGE_S`.
 """
 
 import functools
@@ -20,15 +20,15 @@ from abawcli.config import LEFTOVER_AGE_S
 from abawcli.errors import OutputError
 
 PREFIX, OLD_PREFIX = ".abaw-", ".abaw-old-"
-NAME_BYTES = 255  # of a file's name, on the usual file systems
+NAME_BYTES = 255  # longest name of a file on common file systems
 _LEFTOVER = re.compile(r"\.abaw-(old-)?[0-9a-f]{12}\.(.*)", re.DOTALL)
 _unfinished: set[Path] = set()  # temporaries of this process
 
 
 def name_temporary(path: str | Path, prefix: str = PREFIX) -> Path:
-    """Return a new name beside `path`; the suffix stays last: writers choose their format by it.
+    """Return a new temporary path beside `path`, with its suffix, by which writers choose formats.
 
-    A long name loses its beginning, so that none is too long that `path` itself is not.
+    A long name is cut at its beginning, so that the result is not too long.
 
     Raises:
         OutputError: as `check_name`.
@@ -44,27 +44,27 @@ def name_temporary(path: str | Path, prefix: str = PREFIX) -> Path:
 
 
 def remove_temporaries() -> None:
-    """Remove what this process is writing, for where it ends without a chance to do so itself."""
+    """Remove the temporary files of this process, for when it is about to be ended."""
     for temporary in tuple(_unfinished):
         shutil.rmtree(temporary, ignore_errors=True)
-        with suppress(OSError):  # it was a folder, or is complete
+        with suppress(OSError):  # it was a folder, or has been renamed
             temporary.unlink()
 
 
 def check_name(path: str | Path) -> None:
-    """Make sure that `path` ends in a name.
+    """Check that `path` ends in a name.
 
     Raises:
         OutputError: it is `.`, `..` or `/`.
     """
     path = Path(path)
     if path.name in ("", ".."):
-        raise OutputError(f"cannot write {path}: it is a folder; give it a name in there")
+        raise OutputError(f"cannot write {path}: it is a folder; name a file or folder in it")
 
 
 @contextmanager
 def report_errors(path: str | Path, temporary: str | Path) -> Iterator[None]:
-    """Turn what goes wrong in writing into an error about `path`, the name that a person knows.
+    """Convert errors of writing into an OutputError that names `path`, not `temporary`.
 
     Raises:
         OutputError: for any OSError.
@@ -82,13 +82,13 @@ def report_errors(path: str | Path, temporary: str | Path) -> Iterator[None]:
 
 @contextmanager
 def write_whole(path: str | Path, seal: Callable[[Path], None] | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that replaces it when the block ends without error.
+    """Yield a temporary path that replaces the file `path` when the block ends without an error.
 
-    The file gets the rights that the umask gives, whatever its writer does. `seal` is called
-    with the complete temporary just before it becomes `path`.
+    The file gets the permissions of the umask. `seal` is called with the temporary path just before
+    it is renamed.
 
     Raises:
-        OutputError: the place cannot be written, or is no plain file.
+        OutputError: `path` cannot be written, or is no regular file.
     """
     path = Path(path)
     temporary = name_temporary(path)
@@ -100,18 +100,18 @@ def write_whole(path: str | Path, seal: Callable[[Path], None] | None = None) ->
             temporary.touch(exist_ok=False)
             rights = stat.S_IMODE(temporary.stat().st_mode)
             yield temporary
-            temporary.chmod(rights)  # safetensors makes the file anew, for its owner alone
+            temporary.chmod(rights)  # safetensors creates a file with permissions of its own
             if seal:
                 seal(temporary)
             temporary.replace(path)
         finally:
-            with suppress(OSError):  # it has become `path`, or could not be made
+            with suppress(OSError):  # it has been renamed, or could not be created
                 temporary.unlink()
             _unfinished.discard(temporary)
 
 
 def check_plain(path: str | Path) -> None:
-    """Make sure that `path` is a plain file or free: links and devices are not replaced.
+    """Check that `path` is a regular file or does not exist: links and devices are not replaced.
 
     Raises:
         OutputError: it is something else.
@@ -120,12 +120,12 @@ def check_plain(path: str | Path) -> None:
     if path.is_symlink():
         raise OutputError(f"{path} is a link to {os.readlink(path)}; give the name of the file")
     if path.exists() and not path.is_file():
-        what = "a folder" if path.is_dir() else "no plain file"
+        what = "a folder" if path.is_dir() else "no regular file"
         raise OutputError(f"cannot write {path}: it is {what}")
 
 
 def sweep_leftovers(folder: str | Path) -> None:
-    """Remove what killed runs left in a folder long ago; once a folder and process."""
+    """Remove old temporary files of killed runs from a folder, once per folder and process."""
     folder = Path(folder)
     with suppress(OSError):  # it cannot be listed, or another run sweeps too
         _sweep(os.path.abspath(folder))
@@ -144,13 +144,13 @@ def _sweep(folder: str) -> None:
 
 
 def _find_last_change(path: str) -> float:
-    """Return when a file, or anything in a folder, changed last, in seconds since 1970."""
-    inside = [os.path.join(place, name) for place, a, b in os.walk(path) for name in (*a, *b)]
+    """Return the last change of a file, or of anything in a folder, in seconds since 1970."""
+    inside = [os.path.join(folder, name) for folder, a, b in os.walk(path) for name in (*a, *b)]
     return max(os.lstat(each).st_mtime for each in (path, *inside))
 
 
 def _is_only_one(path: str) -> bool:
-    """Tell whether an old folder was moved aside, and the run killed before the new one came."""
-    place, name = os.path.split(path)
+    """Tell whether an old folder is the only copy: the run was killed before it was replaced."""
+    folder, name = os.path.split(path)
     found = _LEFTOVER.fullmatch(name)
-    return bool(found and found[1] and not os.path.lexists(os.path.join(place, found[2])))
+    return bool(found and found[1] and not os.path.lexists(os.path.join(folder, found[2])))

@@ -1,8 +1,9 @@
-"""Folders of face crops, a file a frame: our own, and those that ABAW gives out.
+"""Folders of face crops, with one file per frame: those of `abaw crop`, and official ones of ABAW.
 
-Ours has `faces.parquet` and a folder a scale (`formats.faces`, `stages.crop`). An official one,
-`cropped_aligned/<name>/00001.jpg`, has images alone, of one size and scale; frames without a
-face have no file, and the numbers keep their gaps. `<name>` may end in `_left` or `_right`.
+A folder of `abaw crop` has `faces.parquet` and a folder for each scale (`formats.faces`,
+`stages.crop`). An official folder, `cropped_aligned/<name>/00001.jpg`, has only images, of one size
+and scale. Frames without a face have no file; their numbers are left out. `<name>` may end in
+`_left` or `_right`.
 """
 
 import os
@@ -80,11 +81,11 @@ def read_crops_metadata(folder: str | Path) -> CropsMetadata:
 def is_own_crops(folder: str | Path) -> bool:
     """Tell whether a folder was written by `abaw crop`."""
     folder = Path(folder)
-    return os.path.isfile(folder / FACES_NAME)  # no: also where the name is too long
+    return os.path.isfile(folder / FACES_NAME)  # false also if the name is too long
 
 
 def is_crops(folder: str | Path) -> bool:
-    """Tell whether a folder holds the crops of one video, ours or official ones."""
+    """Tell whether a folder has the crops of one video, of `abaw crop` or official ones."""
     folder = Path(folder)
     try:
         with os.scandir(folder) as entries:
@@ -95,9 +96,10 @@ def is_crops(folder: str | Path) -> bool:
 
 
 def is_only_crops(folder: str | Path) -> bool:
-    """Tell whether a folder holds nothing but the crops of one video, ours or official ones.
+    """Tell whether a folder has only the crops of one video, of `abaw crop` or official ones.
 
-    Other folders of pictures may have numbers for names, too; official crops have five digits.
+    Other folders of pictures may have numbers as names, too; those of official crops have five
+    digits.
     """
     folder = Path(folder)
     if is_own_crops(folder):
@@ -110,10 +112,10 @@ def is_only_crops(folder: str | Path) -> bool:
 
 
 def list_images(folder: str | Path) -> dict[int, Path]:
-    """Return the images of an official folder by their frames, ascending.
+    """Return the images of an official folder by frame number, ascending.
 
     Raises:
-        InputError: there is none, a number is 0, or one is there twice.
+        InputError: there is no image, a number is 0, or two images have one number.
     """
     folder = Path(folder)
     files: dict[int, Path] = {}
@@ -127,33 +129,32 @@ def list_images(folder: str | Path) -> dict[int, Path]:
                 raise InputError(f"{entry.path} is frame {number}; {reason}")
             files[number] = Path(entry.path)
     if not files:
-        raise InputError(f"{folder} holds no crop (00001.jpg and so on)")
+        raise InputError(f"{folder} has no crops (00001.jpg and so on)")
     return dict(sorted(files.items()))
 
 
 def find_scales(folder: str | Path) -> list[float]:
-    """Return the scales of which a folder of our own has crops, ascending."""
+    """Return the scales of the crops in a folder of `abaw crop`, ascending."""
     folder = Path(folder)
     below = [folder, *folder.glob("subject*")]
-    names = {path.name for place in below for path in place.iterdir() if path.is_dir()}
+    names = {path.name for each in below for path in each.iterdir() if path.is_dir()}
     return sorted(float(name) for name in names if re.fullmatch(r"\d+(\.\d+)?", name))
 
 
 def find_recording(folder: str | Path, name: str) -> Path | None:
-    """Return the video in `folder` that crops called `name` were made from.
+    """Return the video of the crops `name`, or None.
 
-    That is the one of the same name, or of the name without `_left` or `_right`, in the same
-    folder below `folder`.
+    It has the same path below `folder`, apart from its suffix and from `_left` or `_right`.
 
     Raises:
-        UsageError: no such folder.
-        InputError: there are two.
+        UsageError: the folder does not exist.
+        InputError: there are two such videos.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
         raise UsageError(f"no such folder: {folder}")
-    place = folder / Path(name).parent
-    there = place.iterdir() if os.path.isdir(place) else ()
+    parent = folder / Path(name).parent
+    there = parent.iterdir() if os.path.isdir(parent) else ()
     videos = [path for path in there if path.suffix.lower() in VIDEO_SUFFIXES]
     wanted = compose_name(Path(name).name)
     for stem in (wanted, split_side(wanted)[0]):
@@ -166,13 +167,13 @@ def find_recording(folder: str | Path, name: str) -> Path | None:
 
 
 def name_video(path: str | Path) -> str:
-    """Return the name of a file or a folder of crops: a folder may have dots in its name."""
+    """Return the name of a file without its suffix, or that of a folder, which may have dots."""
     path = Path(path)
     return path.name if os.path.isdir(path) else path.stem
 
 
 def read_subject(folder: str | Path) -> str:
-    """Return whom crops show: what `abaw crop` was asked for; of official ones the name's side."""
+    """Return the subject of crops: as given to `abaw crop`, or the side in an official name."""
     folder = Path(folder)
     if not is_own_crops(folder):
         return split_side(folder.name)[1] or "main"
@@ -180,9 +181,9 @@ def read_subject(folder: str | Path) -> str:
 
 
 def find_audio(folder: str | Path, audio_from: str | Path | None, name: str) -> Path | None:
-    """Return the file that has the sound of crops: in `audio_from`, or what they were made from.
+    """Return the file with the audio of crops: in `audio_from`, or the video that was cropped.
 
-    `name` is that of the video, as in tables.
+    `name` is the video's name in tables. None: there is no such file.
 
     Raises:
         UsageError, InputError: as `find_recording`.
@@ -203,9 +204,9 @@ def find_recorded(folder: str | Path, metadata: CropsMetadata) -> Path | None:
     return next(filter(None, found), None)
 
 
-def list_companions(folder: str | Path, sound: str | Path | None) -> list[Path]:
-    """Return the files that the features of crops depend on beside the pictures."""
+def list_companions(folder: str | Path, audio: str | Path | None) -> list[Path]:
+    """Return the files, beside the pictures, that the features of crops depend on."""
     folder = Path(folder)
-    sound = None if sound is None else Path(sound)
+    audio = None if audio is None else Path(audio)
     faces = [folder / FACES_NAME] if is_own_crops(folder) else []
-    return [*faces, sound] if sound else faces
+    return [*faces, audio] if audio else faces

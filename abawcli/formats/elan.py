@@ -10,11 +10,11 @@ MIME_TYPES = {
     ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".mpg": "video/mpeg",
     ".mpeg": "video/mpeg", ".wav": "audio/x-wav", ".mkv": "video/x-matroska", ".webm": "video/webm",
 }  # fmt: skip
-DATE = "1970-01-01T00:00:00+00:00"  # the same table gives the same file
+DATE = "1970-01-01T00:00:00+00:00"  # constant, so that a table always gives the same file
 
 
 def format_elan(tiers: Mapping[str, Sequence[Interval]], media: str) -> str:
-    """Return a document with a tier for each entry, linked to a media file by relative path."""
+    """Return a document with one tier per entry, linked to the relative path of a media file."""
     from pympi import Elan
 
     document = Elan.Eaf(author="abawcli")
@@ -35,10 +35,10 @@ def format_elan(tiers: Mapping[str, Sequence[Interval]], media: str) -> str:
 
 
 def read_elan(path: str | Path) -> dict[str, list[Interval]]:
-    """Return the intervals of each tier of a document, by start.
+    """Return the intervals of each tier of a document, ordered by start.
 
     Raises:
-        InputError: it is no ELAN document.
+        InputError: the file is no ELAN document.
     """
     path = Path(path)
     from pympi import Elan
@@ -46,7 +46,7 @@ def read_elan(path: str | Path) -> dict[str, list[Interval]]:
     try:
         document = Elan.Eaf(str(path))
         tiers = {name: document.get_annotation_data_for_tier(name) for name in document.tiers}
-    except Exception as error:  # pympi raises whatever its XML reader does
+    except Exception as error:  # pympi raises any error of its XML reader
         raise InputError(f"{path} is no ELAN document: {error}") from error
     return {
         name: sorted((row[0] / 1000, row[1] / 1000, str(row[2])) for row in rows)

@@ -1,7 +1,7 @@
 """Labels of one video in the formats of other programs: `EXPORTERS`.
 
-Programs for annotation take segments; tables take frames. Each writer gets a `VideoLabels` and
-returns the text of the file.
+Formats of annotation programs contain segments, tables contain frames. Each writer takes a
+`VideoLabels` and returns the text of a file.
 """
 
 import csv
@@ -22,39 +22,39 @@ from abawcli.formats.textgrid import format_textgrid
 from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
 from abawcli.segments import find_ends
 
-DIGITS = 6  # of seconds, after the point
-MISSING = "NA"  # as R reads it
+DIGITS = 6  # decimals of seconds
+MISSING = "NA"  # as in R
 BIDS_MISSING = "n/a"
 
 
 @dataclass(frozen=True)
 class VideoLabels:
-    """The labels of one video, a row a frame and subject, and its segments."""
+    """The labels of one video, with one row per frame and subject, and its segments."""
 
     video: str
-    media: str  # the video file, relative to the output where it is known
+    media: str  # path of the video file, relative to the output if it is known
     rows: pd.DataFrame  # of a prediction table, by subject and frame
     segments: pd.DataFrame  # of `segments.segment_table`
 
     @property
     def end_s(self) -> float:
-        """Return when the last frame ends."""
+        """Return the end of the last frame in seconds."""
         frame, time_s = self.rows["frame"].to_numpy(), self.rows["time_s"].to_numpy(np.float64)
         return float(find_ends(frame, time_s).max())
 
     @property
     def subjects(self) -> list[str]:
-        """Return the subjects in the order in which they appear."""
+        """Return the subjects in the order of their rows."""
         names: list[str] = self.rows["subject"].unique().tolist()
         return names
 
     def name_tiers(self) -> dict[str, str]:
-        """Return the tier of each subject: `expression`, with the subject if there are several."""
+        """Return the tier's name of each subject; it contains the subject if there are several."""
         several = len(self.subjects) > 1
         return {s: f"expression {s}" if several else "expression" for s in self.subjects}
 
     def list_segments(self) -> Iterator[tuple[str, float, float, str]]:
-        """Yield subject, start, end and label of each segment, by start."""
+        """Yield subject, start, end and label of each segment, ordered by start."""
         columns = ["subject", "start_s", "end_s", "label"]
         ordered = self.segments.sort_values(["start_s", "subject"], kind="stable")
         for subject, start, end, label in ordered[columns].itertuples(index=False):
@@ -72,7 +72,7 @@ def _seconds(value: float) -> str:
 
 
 def write_elan(labels: VideoLabels) -> str:
-    """Return an ELAN document (.eaf) with a tier for each subject."""
+    """Return an ELAN document (.eaf) with one tier per subject."""
     tiers: dict[str, list[tuple[float, float, str]]] = {
         tier: [] for tier in labels.name_tiers().values()
     }
@@ -82,7 +82,7 @@ def write_elan(labels: VideoLabels) -> str:
 
 
 def write_textgrid(labels: VideoLabels) -> str:
-    """Return a Praat TextGrid with an interval tier for each subject."""
+    """Return a Praat TextGrid with one interval tier per subject."""
     tiers: dict[str, list[tuple[float, float, str]]] = {
         tier: [] for tier in labels.name_tiers().values()
     }
@@ -125,7 +125,7 @@ def write_audacity(labels: VideoLabels) -> str:
 
 
 def write_boris(labels: VideoLabels) -> str:
-    """Return aggregated state events as BORIS exports them, tab-delimited."""
+    """Return aggregated state events in BORIS's export format, tab-delimited."""
     header = [
         "Observation id", "Media file name", "Total length", "Subject", "Behavior",
         "Behavior type", "Start (s)", "Stop (s)", "Duration (s)",
@@ -141,7 +141,7 @@ def write_boris(labels: VideoLabels) -> str:
 
 
 def write_bids(labels: VideoLabels) -> str:
-    """Return a BIDS events file: onset, duration, trial_type, and the subject on screen."""
+    """Return a BIDS events file with onset, duration, trial_type and face (the subject)."""
     rows = [
         [_seconds(start), _seconds(end - start), label, subject or BIDS_MISSING]
         for subject, start, end, label in labels.list_segments()
@@ -150,7 +150,7 @@ def write_bids(labels: VideoLabels) -> str:
 
 
 def describe_bids(labels: VideoLabels) -> str:
-    """Return the JSON file beside a BIDS events file, which explains its columns."""
+    """Return the JSON sidecar of a BIDS events file, which describes its columns."""
     columns = {
         "onset": {"Description": "start of the segment from the video's start", "Units": "s"},
         "duration": {"Description": "duration of the segment", "Units": "s"},
@@ -197,11 +197,11 @@ def write_labelstudio(labels: VideoLabels) -> str:
 def write_openface(labels: VideoLabels) -> str:
     """Return a table like OpenFace's: frame, face_id, timestamp, confidence, success, classes."""
     rows, several = labels.rows, len(labels.subjects) > 1
-    place = {subject: k for k, subject in enumerate(labels.subjects)}
+    face_ids = {subject: k for k, subject in enumerate(labels.subjects)}
     table = pd.DataFrame(
         {
             "frame": rows["frame"],
-            "face_id": rows["subject"].map(place) if several else 0,
+            "face_id": rows["subject"].map(face_ids) if several else 0,
             "timestamp": rows["time_s"].round(DIGITS),
             "confidence": rows["face_score"].fillna(0.0).round(3),
             "success": rows["found"].astype(int),
@@ -218,7 +218,7 @@ def write_abaw(labels: VideoLabels) -> str:
     """Return an ABAW annotation: a header and a class number for each frame from 1 on.
 
     Raises:
-        InputError: there are several subjects, of whom a file holds one.
+        InputError: there are several subjects; a file is about one.
     """
     if len(labels.subjects) > 1:
         raise InputError(
@@ -232,7 +232,7 @@ def write_abaw(labels: VideoLabels) -> str:
 
 
 def write_wide(labels: VideoLabels) -> str:
-    """Return a csv with a row a frame: label as a name, NA where there is none."""
+    """Return a csv with one row per frame; labels are names, or NA if there is none."""
     rows = labels.rows
     names = np.array([*CLASSES, MISSING], dtype=object)  # index -1 is the last one
     table = rows[["video", "subject", "frame", "time_s", "found", "source"]].assign(
@@ -243,7 +243,7 @@ def write_wide(labels: VideoLabels) -> str:
 
 
 def write_long(labels: VideoLabels) -> str:
-    """Return a csv with a row for each frame and class: its probability, NA where there is none."""
+    """Return a csv with the probability of each class and frame, or NA if there is none."""
     keys = ["video", "subject", "frame", "time_s"]
     table = labels.rows[[*keys, *PROBABILITY_COLUMNS]].set_axis([*keys, *CLASSES], axis=1)
     long = table.melt(keys, var_name="class", value_name="probability", ignore_index=False)
@@ -253,11 +253,11 @@ def write_long(labels: VideoLabels) -> str:
 
 @dataclass(frozen=True)
 class Exporter:
-    """How a format is written, and what its files are called."""
+    """The writer of a format, and the suffix of its files."""
 
     write: Callable[[VideoLabels], str]
     suffix: str
-    sidecar: Callable[[VideoLabels], str] | None = None  # a .json file beside it
+    sidecar: Callable[[VideoLabels], str] | None = None  # a .json file beside each
 
 
 EXPORTERS: dict[str, Exporter] = {

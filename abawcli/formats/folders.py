@@ -1,7 +1,7 @@
-"""Folders as outputs: made whole beside the old one, which goes only if all of it is ours.
+"""Folders as outputs: a new folder is written beside the old one and then replaces it.
 
-What a folder's provenance lists as made by the program, and is unchanged, may be replaced.
-Whatever else is in the way is named and refused; no option changes that.
+An old folder is replaced only if all its files are listed in its provenance and unchanged. Other
+files are named in an error; no option replaces them.
 """
 
 import logging
@@ -37,7 +37,7 @@ Files = dict[str, str]  # relative name -> sha256
 def find_finished_folder(
     output: str | Path, work: Provenance, overwrite: bool
 ) -> Provenance | None:
-    """Return the provenance of the folder `output` if it holds just this work, or None.
+    """Return the provenance of the folder `output` if it is the result of this work, or None.
 
     Raises:
         OutputError: as `provenance.find_finished`, or `check_folder`.
@@ -52,11 +52,11 @@ def find_finished_folder(
 
 
 def check_folder(output: str | Path, command: str) -> Files:
-    """Return the files of a folder that may be replaced; none where nothing is there.
+    """Return the files of a folder that may be replaced; empty if the folder does not exist.
 
     Raises:
-        OutputError: something in it was not made by that command, or was changed since; or
-            `output` is no folder, or a link to one.
+        OutputError: a file was not written by that command, or was changed since; or `output` is
+            no folder, or a link to one.
     """
     output = Path(output)
     check_name(output)
@@ -73,7 +73,7 @@ def check_folder(output: str | Path, command: str) -> Files:
     if foreign:
         more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
         raise OutputError(
-            f"{output} holds what `abaw {command}` did not write there, or what was changed "
+            f"{output} has files that `abaw {command}` did not write, or that were changed "
             f"since: {', '.join(foreign[:_NAMED])}{more}; move it or change -o"
         )
     return there
@@ -89,7 +89,7 @@ def _find_foreign(there: Files, provenance: Provenance, command: str) -> list[st
 
 
 def _list_parents(names: Iterable[str]) -> set[str]:
-    """Return the folders of relative names, which stay, empty, where a person removed files."""
+    """Return the parent folders of relative names; they may be empty if files were removed."""
     return {str(parent) for name in names for parent in PurePath(name).parents}
 
 
@@ -98,7 +98,7 @@ def replace_folder(path: str | Path, work: Provenance) -> Iterator[Path]:
     """Yield a temporary folder that becomes the folder `path`, with its provenance beside it.
 
     Raises:
-        OutputError: the place cannot be written, or as `check_folder`.
+        OutputError: `path` cannot be written, or as `check_folder`.
     """
     path = Path(path)
     temporary = name_temporary(path)
@@ -115,7 +115,7 @@ def replace_folder(path: str | Path, work: Provenance) -> Iterator[Path]:
 
 
 def _swap(temporary: Path, path: Path, work: Provenance) -> None:
-    """Put a complete folder in the place of one that is made of our own files, or of none."""
+    """Replace a folder of the program's own files, or none, by a complete one."""
     done = work | {"output": hash_folder(temporary)}
     before = check_folder(path, work["command"])
     write_provenance(path, done | ({"replaces": before} if before else {}))
@@ -124,7 +124,7 @@ def _swap(temporary: Path, path: Path, work: Provenance) -> None:
         return
     old = name_temporary(path, OLD_PREFIX)
     path.rename(old)
-    if hash_folder(old) != before:  # somebody wrote into it meanwhile
+    if hash_folder(old) != before:  # it was changed meanwhile
         old.rename(path)
         check_folder(path, work["command"])
     temporary.rename(path)
@@ -133,12 +133,12 @@ def _swap(temporary: Path, path: Path, work: Provenance) -> None:
 
 
 def _remove(folder: Path, files: Files) -> None:
-    """Remove these files of a folder, and the folders that are then empty."""
+    """Remove the listed files of a folder, and folders that are empty then."""
     try:
         for name, digest in files.items():
             if digest != EMPTY:
                 (folder / name).unlink()
-        for place, _, _ in os.walk(folder, topdown=False):
-            os.rmdir(place)
+        for below, _, _ in os.walk(folder, topdown=False):
+            os.rmdir(below)
     except OSError as error:
-        LOG.warning("%s, what was there before, cannot be removed: %s", folder, error.strerror)
+        LOG.warning("the old folder, %s, cannot be removed: %s", folder, error.strerror)

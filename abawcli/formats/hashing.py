@@ -1,23 +1,31 @@
-"""Hashes by which inputs and results are known again, wherever they lie and whenever they came."""
+"""Hashes that identify inputs and results, independent of their paths and dates."""
 
 import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-EMPTY = "empty folder"  # stands for the hash of one
-ENDS = 1 << 20  # bytes at each end of an input; a recording of gigabytes is not read whole
+EMPTY = "empty folder"  # instead of a hash
+ENDS = 1 << 20  # bytes hashed at each end of an input: reading gigabytes takes too long
 
 
 def hash_file(path: str | Path) -> str:
-    """Return the sha256 of a file, in hexadecimal."""
+    """Return the sha256 of a file, in hexadecimal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     path = Path(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_ends(path: str | Path) -> str:
-    """Return the sha256 of a file's size, its first MiB and its last MiB, in hexadecimal."""
+    """Return the sha256 of a file's size, its first MiB and its last MiB, in hexadecimal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     path = Path(path)
     size = os.path.getsize(path)
     digest = hashlib.sha256(str(size).encode())
@@ -29,9 +37,9 @@ def hash_ends(path: str | Path) -> str:
 
 
 def hash_folder(folder: str | Path) -> dict[str, str]:
-    """Return the sha256 of every file in a folder, all levels, by its name relative to it.
+    """Return the sha256 of every file at all levels of a folder, by its relative name.
 
-    What is no plain file has no hash but what it is: a link, an empty folder, ...
+    Links, empty folders and the like have their kind instead of a hash.
 
     Raises:
         OSError: a part of it cannot be read.
@@ -41,7 +49,11 @@ def hash_folder(folder: str | Path) -> dict[str, str]:
 
 
 def hash_listing(folder: str | Path) -> tuple[int, str]:
-    """Return the bytes in a folder's files, and the sha256 of their names and sizes."""
+    """Return the total size of a folder's files, and the sha256 of their names and sizes.
+
+    Raises:
+        OSError: a part of it cannot be read.
+    """
     folder = Path(folder)
     sizes = {
         name: os.path.getsize(folder / name)
@@ -52,10 +64,10 @@ def hash_listing(folder: str | Path) -> tuple[int, str]:
 
 
 def _list_below(folder: Path) -> Iterator[str]:
-    """Yield the relative names of all files, of links, and of folders that are empty."""
-    for place, folders, files in os.walk(folder, onerror=_raise):
-        inside = os.path.relpath(place, folder)
-        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+    """Yield the relative names of all files, links and empty folders."""
+    for parent, folders, files in os.walk(folder, onerror=_raise):
+        inside = os.path.relpath(parent, folder)
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         for name in (*files, *links):
             yield os.path.normpath(os.path.join(inside, name))
         if not (files or folders) and inside != ".":

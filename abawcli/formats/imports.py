@@ -1,7 +1,7 @@
 """Labels that people made or corrected in other programs: `IMPORTERS`.
 
-Each reader returns the intervals of each tier. A tier is what a program keeps apart: a tier of
-ELAN, a subject of BORIS.
+Each reader returns the intervals of each tier: a tier of ELAN, a subject of BORIS and so on. All
+raise an InputError if the file cannot be read or is of another format.
 """
 
 import csv
@@ -20,21 +20,22 @@ from abawcli.formats.lines import read_text
 from abawcli.formats.textgrid import read_textgrid
 from abawcli.labels import CLASSES, IGNORE, index_of
 
-ROUNDING_S = 0.0005  # programs count milliseconds: so far may a start lie behind its frame's time
+# Tolerance of a start after its frame's time: programs round to milliseconds.
+ROUNDING_S = 0.0005
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A label from a start to an end: seconds, or the first frame and the one after the last."""
+    """A label with start and end, in seconds, or as first frame and the one after the last."""
 
     start: float
     end: float
-    name: str  # of the label, as it is in the file
+    name: str  # of the label, as in the file
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file holds."""
+    """The content of a file."""
 
     tiers: dict[str, list[Interval]]
     in_frames: bool = False  # frame numbers from 1, not seconds
@@ -67,7 +68,7 @@ def _read_number(text: str, path: Path, line: int) -> float:
 
 
 def import_audacity(path: str | Path) -> Imported:
-    """Read an Audacity label track; `subject: label` stands for a tier of that name."""
+    """Read an Audacity label track; `subject: label` is a label of the tier `subject`."""
     path = Path(path)
     text, _ = read_text(path, "label track")
     tiers: dict[str, list[Interval]] = {}
@@ -84,7 +85,7 @@ def import_audacity(path: str | Path) -> Imported:
 
 
 def import_boris(path: str | Path) -> Imported:
-    """Read aggregated events that BORIS exported, separated by tabs or commas."""
+    """Read aggregated events exported by BORIS, separated by tabs or commas."""
     path = Path(path)
     text, _ = read_text(path, "events file")
     delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
@@ -105,7 +106,7 @@ def import_boris(path: str | Path) -> Imported:
 
 
 def import_labelstudio(path: str | Path) -> Imported:
-    """Read Label Studio tasks: annotations, or else predictions, as TimelineLabels of frames."""
+    """Read a Label Studio task: its annotations, or else predictions, as TimelineLabels."""
     path = Path(path)
     text, _ = read_text(path, "Label Studio file")
     try:
@@ -139,10 +140,10 @@ IMPORTERS: dict[str, Callable[[Path], Imported]] = {
 
 
 def choose_tier(found: Imported, tier: str | None, path: str | Path) -> list[Interval]:
-    """Return the intervals of a tier, of the only one with intervals where none is named.
+    """Return the intervals of a tier; None: of the only one that has intervals.
 
     Raises:
-        InputError: there is no such tier, or there are several.
+        InputError: the tier does not exist, or there are several.
     """
     path = Path(path)
     filled = {name: rows for name, rows in found.tiers.items() if rows}
@@ -162,10 +163,10 @@ def _list_names(tiers: Mapping[str, Any]) -> str:
 def read_names(
     intervals: list[Interval], names: Mapping[str, str], path: str | Path
 ) -> list[tuple[Interval, int]]:
-    """Return intervals with their class numbers; `names` map further names to class names.
+    """Return intervals with their class numbers; `names` maps other names to class names.
 
     Raises:
-        InputError: names that are no class; they are listed, with how to map them.
+        InputError: a name is unknown; the message lists these and suggests --map.
     """
     path = Path(path)
     mapped = {key.strip().lower(): index_of(value) for key, value in names.items()}
@@ -200,9 +201,13 @@ def lay_on_frames(
     time_s: NDArray[np.float64] | None,
     path: str | Path,
 ) -> NDArray[np.int64]:
-    """Return the label of each frame (T,), -1 where there is none.
+    """Return the label of each frame (T,), -1 outside of intervals.
 
-    `time_s` (T,) are the frames' times; None where intervals count frames.
+    Args:
+        labelled: intervals with their class numbers.
+        frame: (T,) frame numbers.
+        time_s: (T,) times of the frames in seconds; None: intervals are in frames.
+        path: of the file, for messages.
 
     Raises:
         InputError: an interval ends before it begins, or two with different labels overlap.

@@ -1,4 +1,4 @@
-"""Inputs as people name them: files, folders, globs and lists."""
+"""Input arguments: files, folders, globs and lists."""
 
 import glob
 import logging
@@ -19,11 +19,11 @@ AUDIO_SUFFIXES = frozenset({".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".o
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 )
-NAMED = 5  # inputs that a warning names
+NAMED = 5  # inputs named in a warning
 LOG = logging.getLogger(__name__)
 
-# A file or folder -> where it stands below the argument that it was found by; what was named
-# itself has its own name.
+# A file or folder -> its path relative to the argument by which it was found; for an argument that
+# is a file itself, its name.
 RelativePaths = dict[Path, Path]
 
 
@@ -34,56 +34,55 @@ def _is_no_input(folder: Path) -> bool:
 def expand_inputs(
     inputs: Iterable[str], suffixes: frozenset[str], is_input: Test = _is_no_input
 ) -> RelativePaths:
-    """Return the files that the arguments mean, each once by its full path, in the order given.
+    """Return the input files of the arguments, each once by its full path, in their order.
 
-    An argument is a file, a folder (its files with one of `suffixes`, all levels, sorted, none
-    that is hidden), a glob, or `@list.txt` with one argument a line. A file that is named is
-    taken whatever its suffix. A folder for which `is_input` says yes is an input as a whole. Of
-    several arguments, one that means nothing is returned as it is, so that its reader reports
-    it and the others are still done.
+    An argument is a file, a folder (its files with one of `suffixes`, at all levels, sorted,
+    without hidden ones), a glob, or `@list.txt` with one argument per line. A file argument may
+    have any suffix. A folder for which `is_input` is true is one input. If one of several arguments
+    has no inputs, it is returned itself, so that its reader reports it and the others are done.
 
-    The places are the names of outputs: of a file, its own name; below a folder, the path from
-    there; of a glob, the path from its first part with a wildcard; of a list, the path as it
-    is written there, if that is relative and does not lead out with `..`.
+    Returns:
+        the relative path of each input, which names its output: for a file, its name; in a folder,
+        the path from there; for a glob, the path from its first part with a wildcard; in a list,
+        the path as written there, if it is relative and does not leave the folder with `..`.
 
     Raises:
-        InputError: the only argument is a dead link, or a folder, glob or list that holds nothing
-            suitable.
+        InputError: the only argument is a dead link, or a folder, glob or list without inputs.
     """
     return _expand_all(list(inputs), suffixes, is_input, ())
 
 
 def locate_inputs(inputs: Iterable[str | Path]) -> RelativePaths:
-    """Return inputs with their places, which of plain paths are their own names."""
+    """Return the relative path of each input; for plain paths, their names."""
     if isinstance(inputs, Mapping):
         return dict(inputs)
-    return {path: _place_alone(path) for path in map(Path, inputs)}
+    return {path: _name_alone(path) for path in map(Path, inputs)}
 
 
-def _place_alone(path: Path) -> Path:
+def _name_alone(path: Path) -> Path:
     return Path(os.path.basename(os.path.abspath(path)))
 
 
-def _place_below(path: Path, root: Path | str) -> Path:
-    """Return the path from `root` on; the name alone of what is not below it."""
+def _find_relative(path: Path, root: Path | str) -> Path:
+    """Return the path relative to `root`, or only the name if it is not below it."""
     below = Path(os.path.relpath(path, root))
-    return _place_alone(path) if ".." in below.parts else below
+    return _name_alone(path) if ".." in below.parts else below
 
 
 def _expand_all(
     arguments: Sequence[str], suffixes: frozenset[str], is_input: Test, lists: tuple[str, ...]
 ) -> RelativePaths:
-    """Expand each argument; `lists` are the lists that these stand in, the innermost last."""
+    """Expand each argument; `lists` are the lists that contain them, the innermost last."""
     found: dict[str, tuple[Path, Path]] = {}
     for argument in arguments:
         try:
-            places = _expand(argument, suffixes, is_input, lists)
+            relative_paths = _expand(argument, suffixes, is_input, lists)
         except InputError:
             if len(arguments) == 1:
                 raise
-            places = locate_inputs([Path(argument)])
-        for path, place in places.items():
-            found.setdefault(os.path.abspath(path), (path, place))
+            relative_paths = locate_inputs([Path(argument)])
+        for path, relative in relative_paths.items():
+            found.setdefault(os.path.abspath(path), (path, relative))
     return dict(found.values())
 
 
@@ -91,7 +90,7 @@ def _expand(
     argument: str, suffixes: frozenset[str], is_input: Test, lists: tuple[str, ...]
 ) -> RelativePaths:
     path = Path(argument)
-    # `os.path` says no where `Path` raises (no permission, a name too long): readers report it.
+    # `os.path` returns false where `Path` raises (permissions, long names); readers report it.
     if os.path.isdir(path):
         return _expand_folder(path, suffixes, is_input)
     if os.path.exists(path):
@@ -105,8 +104,8 @@ def _expand(
         lines = _read_list(Path(argument[1:]))
         listed = _expand_all(lines, suffixes, is_input, (*lists, name))
         return {
-            path: place if path.is_absolute() else _place_below(path, ".")
-            for path, place in listed.items()
+            path: relative if path.is_absolute() else _find_relative(path, ".")
+            for path, relative in listed.items()
         }
     if glob.has_magic(argument):
         matches = list(map(str, match_pattern(argument)))
@@ -114,7 +113,7 @@ def _expand(
             raise InputError(f"nothing matches {argument}")
         root = find_root(argument)
         matched = _expand_all(matches, suffixes, is_input, lists)
-        return {path: _place_below(path, root) for path in matched}
+        return {path: _find_relative(path, root) for path in matched}
     return locate_inputs([path])
 
 
@@ -124,7 +123,7 @@ def _expand_folder(folder: Path, suffixes: frozenset[str], is_input: Test) -> Re
     found = scan_folder(folder, suffixes, is_input)
     if not found:
         what = f"{' '.join(sorted(suffixes))} file" if suffixes else "input of this command"
-        raise InputError(f"{folder} holds no {what}")
+        raise InputError(f"{folder} has no {what}")
     return {path: path.relative_to(folder) for path in found}
 
 
@@ -142,10 +141,10 @@ def _read_list(path: Path) -> list[str]:
 
 
 def check_input(path: str | Path) -> None:
-    """Refuse what no reader can read, with the reason; all else is left to readers.
+    """Check that an input is not of a kind that no reader supports.
 
     Raises:
-        InputError: a dead link, or a pipe, socket or device: files are read more than once.
+        InputError: a dead link, or a pipe, socket or device, because files are read more than once.
     """
     path = Path(path)
     try:
@@ -156,13 +155,13 @@ def check_input(path: str | Path) -> None:
             raise InputError(f"{path} is a dead link: there is no {target}") from None
         return
     if stat.S_ISFIFO(mode):
-        raise InputError(f"{path} is a pipe, and a pipe cannot be read; write it to a file first")
+        raise InputError(f"{path} is a pipe, which cannot be read; write it to a file first")
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise InputError(f"{path} is a device or socket, not a file")
 
 
 def warn_left_out(what: str, names: Sequence[str]) -> None:
-    """Warn of inputs that are left out, if there are any; `what` they are begins with a noun."""
+    """Warn of inputs that are left out, if any; `what` is such as "features have no annotation"."""
     if names:
         more = ", ..." if len(names) > NAMED else ""
         shown = ", ".join(sorted(names)[:NAMED]) + more

@@ -1,8 +1,8 @@
-"""Lines of the challenge's text files as editors and spreadsheets leave them behind.
+"""Lines of the challenge's text files, with the changes that editors and spreadsheets make.
 
-A byte order mark, Windows line ends, blanks and commas at line ends, other capitals in a header
-change nothing of what a file says: readers take such a file and name in a warning, with the line,
-what the challenge's own files do not have.
+A byte order mark, Windows line ends, blanks and commas at line ends, or other capitals in a header
+do not change the content of a file. Readers accept them and name them in a warning, with the line.
+Such a deviation is called a quirk.
 """
 
 import logging
@@ -19,10 +19,10 @@ BLANKS = " \t"
 def read_text(path: str | Path, what: str) -> tuple[str, list[str]]:
     """Return a file's text with `\\n` between its lines and none at the end, and its quirks.
 
-    `what` the file should be goes into messages. A quirk is words for `note_quirks`.
+    `what` is the expected kind of file, for messages. Quirks are phrases for `note_quirks`.
 
     Raises:
-        InputError: no such file, or it is no text in UTF-8.
+        InputError: the file is missing, or is no text in UTF-8.
     """
     path = Path(path)
     try:
@@ -46,10 +46,12 @@ def read_text(path: str | Path, what: str) -> tuple[str, list[str]]:
 
 
 def check_commas(path: str | Path) -> None:
-    """Refuse a csv whose beginning shows that it is in UTF-16, or separated by something else.
+    """Check by the beginning of a csv that it is not in UTF-16 and is separated by commas.
+
+    Files that cannot be read are not reported here, but by their reader.
 
     Raises:
-        InputError: it is. What cannot be read at all is left to the reader.
+        InputError: it is in UTF-16, or separated by semicolons or tabs.
     """
     path = Path(path)
     try:
@@ -68,10 +70,7 @@ def check_commas(path: str | Path) -> None:
 
 
 def strip_header(line: str, expected: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Return which of the `expected` headers a file's first line means, and its quirks.
-
-    None where it means none of them.
-    """
+    """Return which of the `expected` headers a first line matches, or None, and its quirks."""
     cells = [cell.strip().lower() for cell in line.rstrip(BLANKS + ",").split(",")]
     for header in expected:
         if line == header:
@@ -82,9 +81,9 @@ def strip_header(line: str, expected: Sequence[str]) -> tuple[str | None, list[s
 
 
 def strip_ends(lines: Sequence[str], first_line: int) -> tuple[list[str], list[str]]:
-    """Return lines without commas and blanks at their ends, and the quirk if any had some.
+    """Return lines without commas and blanks at their ends, and the quirk if there were any.
 
-    `first_line` is the number of the first of them in the file.
+    `first_line` is the number of the first line in the file.
     """
     stripped = [line.rstrip(BLANKS + ",") for line in lines]
     pairs = enumerate(zip(lines, stripped, strict=True), first_line)
@@ -93,12 +92,12 @@ def strip_ends(lines: Sequence[str], first_line: int) -> tuple[list[str], list[s
 
 
 def describe_ends(line: int) -> str:
-    """Return the quirk of a line that ends in commas or blanks."""
+    """Return the quirk of commas or blanks at the end of a line."""
     return f"commas or blanks at line ends (line {line})"
 
 
 def note_quirks(path: str | Path, quirks: Sequence[str]) -> None:
-    """Warn, in one line, of what a file has that the challenge's own files do not have."""
+    """Warn of the quirks of a file in one line."""
     path = Path(path)
     if quirks:
         LOG.warning("%s is read in spite of %s", path, ", ".join(quirks))

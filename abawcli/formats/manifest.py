@@ -1,11 +1,11 @@
-"""Labelled still images or sounds: a folder and a manifest, csv with a header.
+"""Labelled images or recordings: a folder and a manifest, which is a csv with a header.
 
-Columns of images: `file` (relative to the images folder), `label` (any name that `labels.index_of`
-knows; empty: none), `split` (train or valid, in any case), and, where several people labelled,
-vote counts `v_<expression>`. Other vote columns (`v_unknown`, `v_NF`: no face) count against
-all expressions. `dup_of_train` = 1 leaves an image of the valid split out.
+Columns for images: `file` (relative to the images folder), `label` (a name for `labels.index_of`;
+empty: none), `split` (train or valid, in upper or lower case), and, if several people labelled,
+vote counts `v_<expression>`. Other vote columns (`v_unknown`, `v_NF`: no face) are votes for no
+expression. Images with `dup_of_train` = 1 are left out.
 
-Columns of sounds: `file`, `label` and `split` likewise, and, where known, `speaker` and `corpus`.
+Columns for recordings: `file`, `label` and `split` as above, and optionally `speaker` and `corpus`.
 """
 
 import os
@@ -24,15 +24,15 @@ from abawcli.labels import IGNORE, N_CLASSES, index_of, known_names
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Files and their labels: `labels` (N,) class or -1, `targets` (N, 8) summing to 1."""
+    """Image files with their labels and training targets."""
 
     files: list[Path]
-    labels: NDArray[np.int64]
-    targets: NDArray[np.float32]
+    labels: NDArray[np.int64]  # (N,) class, or -1
+    targets: NDArray[np.float32]  # (N, 8) distributions
 
 
 def _vote_targets(table: pd.DataFrame) -> NDArray[np.float32]:
-    """Sum the votes of each class (N, 8); rows without an expression's majority are 0."""
+    """Return the votes for each class (N, 8); rows without a majority for expressions are 0."""
     votes = [c for c in table.columns if c.startswith("v_")]
     named = set(known_names(c.removeprefix("v_") for c in votes))
     counts = np.zeros((len(table), N_CLASSES), np.float32)
@@ -51,7 +51,13 @@ def _vote_targets(table: pd.DataFrame) -> NDArray[np.float32]:
 
 
 def _read_table(manifest: Path) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-    """Return the rows that are no copies, `split` in lower case, and their classes (N,) or -1."""
+    """Return the rows that are no duplicates, and their classes (N,), or -1.
+
+    The column `split` is converted to lower case.
+
+    Raises:
+        InputError: the file cannot be read, or a column or label is missing or unknown.
+    """
     check_commas(manifest)
     try:
         table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
@@ -70,12 +76,12 @@ def _read_table(manifest: Path) -> tuple[pd.DataFrame, NDArray[np.int64]]:
 
 
 def _find_files(manifest: Path, folder: Path, names: pd.Series) -> list[Path]:
-    """Return the files of some rows, whichever way their accents are spelled.
+    """Return the files of rows; composed and decomposed accents in names are equal.
 
     Raises:
-        InputError: some are not there; the message counts them and names the first.
+        InputError: files are missing; the message counts them and names the first.
     """
-    listed: dict[Path, dict[str, Path]] = {}  # of folders in which names are not found as written
+    listed: dict[Path, dict[str, Path]] = {}  # files of folders in which a name was not found
     files, missing = [], []
     for name in names:
         path = folder / name
@@ -89,23 +95,23 @@ def _find_files(manifest: Path, folder: Path, names: pd.Series) -> list[Path]:
         files.append(path)
     if missing:
         raise InputError(
-            f"{manifest}: {len(missing)} of {len(names)} files are not there, the first is "
+            f"{manifest}: {len(missing)} of {len(names)} files are missing; the first is "
             f"{missing[0]}"
         )
     return files
 
 
 def read_manifest(
-    manifest: str | Path, images: str | Path, soft: bool = True
+    manifest: str | Path, images: str | Path, *, soft: bool = True
 ) -> dict[str, LabelledImages]:
-    """Read a manifest into its two splits, `train` and `valid`.
+    """Read a manifest of images into its two splits, `train` and `valid`.
 
-    With `soft` and vote columns, a training target is the distribution of the votes, ties
-    included; otherwise the label alone. Validation always needs a label.
+    With `soft` and vote columns, a training target is the distribution of the votes, including
+    ties; otherwise it is the label. Validation always uses the label.
 
     Raises:
-        InputError: no such file, a missing column, an unknown label, an empty split, or images
-            that are not there.
+        InputError: the file or a column is missing, a label is unknown, a split is empty, or
+            images are missing.
     """
     manifest = Path(manifest)
     images = Path(images)
@@ -115,7 +121,7 @@ def read_manifest(
     try:
         votes = _vote_targets(table) if soft and has_votes else hard
     except ValueError as error:
-        raise InputError(f"{manifest}: a vote is no number: {error}") from error
+        raise InputError(f"{manifest}: votes must be numbers: {error}") from error
     split = table["split"].to_numpy()
     kept = {
         "train": (split == "train") & (votes.sum(axis=1) > 0),
@@ -136,24 +142,26 @@ def read_manifest(
 
 @dataclass(frozen=True)
 class LabelledRecordings:
-    """Files, their `labels` (N,), and who speaks where: "" where the manifest does not say."""
+    """Recordings with their labels, speakers and corpora."""
 
     files: list[Path]
-    labels: NDArray[np.int64]
-    speakers: NDArray[np.str_]
-    corpora: NDArray[np.str_]
+    labels: NDArray[np.int64]  # (N,)
+    speakers: NDArray[np.str_]  # (N,) "": unknown
+    corpora: NDArray[np.str_]  # (N,) "": unknown
 
 
-def read_audio_manifest(manifest: str | Path, sounds: str | Path) -> dict[str, LabelledRecordings]:
-    """Read a manifest of sounds into its two splits, `train` and `valid`.
+def read_audio_manifest(
+    manifest: str | Path, recordings: str | Path
+) -> dict[str, LabelledRecordings]:
+    """Read a manifest of recordings, in the folder `recordings`, into `train` and `valid`.
 
     Raises:
-        InputError: no such file, a missing column, an unknown label, an empty split, sounds that
-            are not there, or a speaker who is in both: figures of such a split say nothing of
-            other speakers.
+        InputError: the file or a column is missing, a label is unknown, a split is empty,
+            recordings are missing, or a speaker is in both splits, whose scores would not hold
+            for other speakers.
     """
     manifest = Path(manifest)
-    sounds = Path(sounds)
+    recordings = Path(recordings)
     table, labels = _read_table(manifest)
     for column in ("speaker", "corpus"):
         if column not in table:
@@ -162,8 +170,8 @@ def read_audio_manifest(manifest: str | Path, sounds: str | Path) -> dict[str, L
     for name in ("train", "valid"):
         rows = (table["split"] == name).to_numpy() & (labels != IGNORE)
         if not rows.any():
-            raise InputError(f"{manifest} has no labelled sound in split {name!r}")
-        files = _find_files(manifest, sounds, table["file"][rows])
+            raise InputError(f"{manifest} has no labelled recording in split {name!r}")
+        files = _find_files(manifest, recordings, table["file"][rows])
         speakers, corpora = (table[c][rows].to_numpy(np.str_) for c in ("speaker", "corpus"))
         out[name] = LabelledRecordings(files, labels[rows], speakers, corpora)
     both = set(out["train"].speakers) & set(out["valid"].speakers) - {""}

@@ -1,7 +1,7 @@
-"""Names of videos, and which of them mean the same one.
+"""Names of videos, and how they are compared.
 
-A name is a file's without its suffix, or its path below a folder, `control/P01`. Two spellings
-of a letter with an accent, composed (NFC) and decomposed (NFD, as macOS writes it), are one name.
+A name is that of a file without its suffix, or its path below a folder, such as `control/P01`.
+Composed (NFC) and decomposed (NFD, as on macOS) accents are equal.
 """
 
 import os
@@ -13,29 +13,29 @@ from abawcli.formats.inputs import VIDEO_SUFFIXES
 
 
 def compose_name(name: str) -> str:
-    """Return a name in the one spelling by which names are compared."""
+    """Return a name in the normal form for comparisons, with composed accents."""
     return unicodedata.normalize("NFC", name)
 
 
 def decode_name(name: str) -> str:
-    """Return a file's name as text: replacement characters for bytes that are no UTF-8."""
+    """Return a file's name as text, with replacement characters for bytes that are not UTF-8."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def name_input(place: str | Path) -> str:
-    """Return the name of a file by its place (`inputs.expand_inputs`)."""
-    place = Path(place)
-    return "/".join([*place.parts[:-1], place.stem])
+def name_input(relative: str | Path) -> str:
+    """Return the name of an input by its relative path (`inputs.RelativePaths`)."""
+    relative = Path(relative)
+    return "/".join([*relative.parts[:-1], relative.stem])
 
 
 def find_names(name: str, known: Collection[str]) -> list[str]:
-    """Return those of `known` that mean the same as `name`; several are as near as each other.
+    """Return the names among `known` that match `name`; several match equally well.
 
-    That is the name itself; or else the same but for a video's suffix; or else those that are its
-    end, or that end in it, by whole folders: `control/P01` and `P01`.
+    A match is the name itself; or else the name without a video's suffix; or else a name that is
+    the end of the other one, by whole folders, such as `P01` of `control/P01`.
     """
     wanted = compose_name(name)
-    if wanted in known:  # as nearly always
+    if wanted in known:  # the usual case
         return [wanted]
     if same := [one for one in known if compose_name(one) == wanted]:
         return same
@@ -53,6 +53,6 @@ def _strip_suffix(name: str) -> str:
 
 
 def _is_tail(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Tell whether the shorter of two paths, which is not empty, is the end of the longer one."""
+    """Tell whether the shorter of two paths is not empty and is the end of the longer one."""
     count = min(len(one), len(other))
     return count > 0 and one[-count:] == other[-count:]

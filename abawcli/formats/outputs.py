@@ -1,8 +1,7 @@
-"""Where outputs go: names that follow the inputs, and outputs that cannot or must not be written.
+"""Paths of outputs: names that follow from the inputs, and checks before any work is done.
 
-The name of an output depends on its input alone, never on what else there is: the input's place
-(`inputs.expand_inputs`) with its suffix replaced. Where two inputs would share an output, nothing
-is done.
+The name of an output depends only on its input: it is the input's relative path
+(`inputs.RelativePaths`) with another suffix. Two inputs that would share an output are an error.
 """
 
 import os
@@ -16,7 +15,7 @@ from abawcli.formats.inputs import locate_inputs
 from abawcli.formats.names import compose_name, decode_name, name_input
 from abawcli.formats.provenance import provenance_path
 
-# Names that cannot be meant as a folder's: formats that people know, and abaw does not write there.
+# Suffixes that cannot be part of a folder's name: common formats, also those not written here.
 FILE_SUFFIXES = frozenset(
     {".csv", ".parquet", ".tsv", ".txt", ".xlsx", ".xls", ".ods", ".json", ".feather"}
     | {".safetensors", ".npy", ".npz", ".pkl", ".h5", ".jpg", ".png", ".pdf", ".mp4"}
@@ -24,10 +23,10 @@ FILE_SUFFIXES = frozenset(
 
 
 def check_apart(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
-    """Make sure, before any work is done, that no output would replace an input.
+    """Check, before any work is done, that no output would replace an input.
 
     Raises:
-        UsageError: one would, under whatever name.
+        UsageError: an output is an input, also through links.
     """
     taken = {os.path.realpath(path) for path in inputs}
     for output in outputs:
@@ -36,26 +35,26 @@ def check_apart(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> 
 
 
 def check_outside(output: str | Path, inputs: Iterable[str]) -> None:
-    """Refuse an output in an input folder: done again, its own files would be inputs.
+    """Check that an output is not in an input folder, where it would be an input the next time.
 
     Raises:
-        UsageError: it is in one, under whatever name.
+        UsageError: it is in one, also through links.
     """
     output = Path(output)
-    place = Path(os.path.realpath(output))
+    real = Path(os.path.realpath(output))
     for folder in filter(os.path.isdir, inputs):
-        if place.is_relative_to(os.path.realpath(folder)):
+        if real.is_relative_to(os.path.realpath(folder)):
             raise UsageError(f"{output} is in the input {folder}; choose a folder beside it")
 
 
 def check_writable(outputs: Iterable[str | Path]) -> None:
-    """Make sure, before any work is done, that outputs can be written where they are to go.
+    """Check, before any work is done, that outputs can be written.
 
     Raises:
-        OutputError: a name is too long for the output, its provenance or a temporary file; it is
-            a link that leads nowhere; or the place is no folder, or must not be written to.
+        OutputError: the name of the output, its provenance or a temporary file is too long; the
+            output is a dead link; or its folder is no folder or not writable.
     """
-    folders: dict[Path, Path] = {}  # and an output in each
+    folders: dict[Path, Path] = {}  # with one of their outputs
     for output in map(Path, outputs):
         longest = len(os.fsencode(provenance_path(output).name))
         above = max((len(os.fsencode(part)) for part in output.parts[:-1]), default=0)
@@ -75,27 +74,31 @@ def check_writable(outputs: Iterable[str | Path]) -> None:
 
 
 def _check_folder(folder: Path, output: Path) -> None:
-    """Check the folder, or the first one above it that is there, in which it would be made."""
+    """Check that a folder, or else the nearest existing one above it, is writable."""
     there = folder
     while not os.path.lexists(there) and there != there.parent:
         there = there.parent
     if not os.path.isdir(there):
         raise OutputError(f"cannot write {output}: {there} is not a folder")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"cannot write {output}: {there} must not be written to; choose another -o"
-        )
+        raise OutputError(f"cannot write {output}: {there} is not writable; choose another -o")
 
 
 def is_folder_name(output: str | Path, suffixes: frozenset[str], count: int) -> bool:
-    """Tell whether `-o` is a folder, by what is there or else by its name.
+    """Tell whether `-o` is a folder: an existing one, or a name without a file suffix.
 
-    It is a file if it has one of `suffixes`. Any other name is a folder's, such as `out_0.3`,
-    but for names that are clearly meant as files: formats that people know, and, if the `count`
-    of inputs is 1, any suffix with a letter in it. Without `suffixes` it is always a folder.
+    A name with one of `suffixes` is a file. Other names, such as `out_0.3`, are folders, unless
+    they are probably meant as files: with suffixes of common formats, or, for one input, any suffix
+    with a letter. Without `suffixes`, every name is a folder.
+
+    Args:
+        output: the value of `-o`.
+        suffixes: of files that can be written.
+        count: number of inputs.
 
     Raises:
-        UsageError: it is such a name, or a file's for several inputs.
+        UsageError: the name is probably meant as a file of another format, or is a file for several
+            inputs.
     """
     output = Path(output)
     if not suffixes or os.path.isdir(output):
@@ -112,35 +115,39 @@ def is_folder_name(output: str | Path, suffixes: frozenset[str], count: int) -> 
 
 
 def name_videos(inputs: Iterable[str | Path], keep_suffix: bool = False) -> dict[Path, str]:
-    """Return what each input is called in tables: its place, without suffix if it is a file.
+    """Return the name of each input in tables: its relative path, without the suffix of files.
 
-    Folders are separated by `/`. With `keep_suffix` it is `a.mov` of a.mov.
+    Folders are separated by `/`. With `keep_suffix`, the suffix is part of the name.
 
     Raises:
-        UsageError: two inputs would have one name; `keep_suffix` or the folder above both tells
-            them apart.
+        UsageError: an input has no valid name, or two have the same one; `keep_suffix`, or the
+            folder above both as the input, may distinguish them.
     """
-    places = locate_inputs(inputs)
+    relative_paths = locate_inputs(inputs)
     names: dict[Path, str] = {}
-    for path, place in places.items():
+    for path, relative in relative_paths.items():
         whole = keep_suffix or os.path.isdir(path)
-        names[path] = place.as_posix() if whole else name_input(place)
+        names[path] = relative.as_posix() if whole else name_input(relative)
         parts = names[path].split("/")
-        if place.is_absolute() or set(parts) & {"", ".", ".."}:
-            raise UsageError(f"{path}: no output can be named after {place}; rename it")
+        if relative.is_absolute() or set(parts) & {"", ".", ".."}:
+            raise UsageError(f"{path}: no output can be named after {relative}; rename it")
     taken: dict[str, Path] = {}
     for path, name in names.items():
         other = taken.setdefault(compose_name(name), path)
         if other != path:
-            raise UsageError(_explain_clash(other, path, decode_name(name), places, keep_suffix))
+            raise UsageError(
+                _explain_clash(other, path, decode_name(name), relative_paths, keep_suffix)
+            )
     return names
 
 
 def _explain_clash(
-    one: Path, other: Path, name: str, places: Mapping[Path, Path], keep_suffix: bool
+    one: Path, other: Path, name: str, relative_paths: Mapping[Path, Path], keep_suffix: bool
 ) -> str:
-    """Say that two inputs have one name, and what tells them apart."""
-    kept = not keep_suffix and compose_name(str(places[one])) != compose_name(str(places[other]))
+    """Return the message that two inputs have one name, and how to distinguish them."""
+    kept = not keep_suffix and compose_name(str(relative_paths[one])) != compose_name(
+        str(relative_paths[other])
+    )
     way = "give --keep-suffix" if kept else "give the folder above both, or run them apart"
     return f"{one} and {other} are both called {name}; {way}"
 
@@ -150,39 +157,44 @@ def name_outputs(
     output: str | Path,
     suffix: str | None = None,
     suffixes: frozenset[str] = frozenset(),
+    *,
     keep_suffix: bool = False,
 ) -> dict[Path, Path]:
-    """Return where each input's output goes: one to `output` itself, or all into that folder.
+    """Return the path of each input's output: the file `output`, or files in that folder.
 
-    In a folder an output has the name of `name_videos` and `suffix`, which is "" for folders;
-    None: it keeps the input's own, as a whole. `suffixes` are those of files, by which
-    `is_folder_name` decides. All places can be written to.
+    Args:
+        inputs: paths, or `inputs.RelativePaths`.
+        output: the value of `-o`.
+        suffix: of outputs in a folder, whose names are those of `name_videos`; "": they are
+            folders; None: they have the full names of their inputs.
+        suffixes: of files, as for `is_folder_name`.
+        keep_suffix: as for `name_videos`.
 
     Raises:
-        UsageError: several inputs for one file, an output that is an input, or two inputs that
-            would share an output, or of which one's would stand in the other's folder.
+        UsageError: there are several inputs for one file, an output is an input, two inputs would
+            share an output, or the output of one would be in the folder of another.
         OutputError: as `check_writable`.
     """
     output = Path(output)
-    places = locate_inputs(inputs)
-    if is_folder_name(output, suffixes, len(places)):
-        names = name_videos(places, keep_suffix or suffix is None)
+    relative_paths = locate_inputs(inputs)
+    if is_folder_name(output, suffixes, len(relative_paths)):
+        names = name_videos(relative_paths, keep_suffix or suffix is None)
         outputs = {path: output / f"{name}{suffix or ''}" for path, name in names.items()}
     else:
-        outputs = dict.fromkeys(places, output)
+        outputs = dict.fromkeys(relative_paths, output)
     _check_nested(outputs)
     if suffix != "":  # folders replace no file
-        check_apart(outputs.values(), places)
+        check_apart(outputs.values(), relative_paths)
     check_writable(outputs.values())
     return outputs
 
 
 def _check_nested(outputs: Mapping[Path, Path]) -> None:
-    """Refuse an output that would stand in another one."""
+    """Check that no output is inside another one."""
     inputs = {output.parts: path for path, output in outputs.items()}
     for outer, inner in pairwise(sorted(inputs)):
         if inner[: len(outer)] == outer:
             raise UsageError(
-                f"the output of {inputs[inner]} would stand in that of {inputs[outer]}; "
+                f"the output of {inputs[inner]} would be inside that of {inputs[outer]}; "
                 "give --keep-suffix, or run them apart"
             )

@@ -1,4 +1,4 @@
-"""The participants file of a study: csv, a row a video, with what subjects are compared by."""
+"""The participants file of a study: a csv with one row per video and columns of groups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from abawcli.formats.names import find_names
 
 @dataclass(frozen=True)
 class Groups:
-    """Columns of a participants file, by which subjects are compared."""
+    """Columns of a participants file that define groups of subjects."""
 
     file: Path
-    columns: tuple[str, ...] = ()  # none: all but the first
+    columns: tuple[str, ...] = ()  # empty: all but the first
 
 
 def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -> pd.DataFrame:
-    """Return the columns of a participants file for each video, which is the index.
+    """Return the columns of a participants file, with one row per video, which is the index.
 
-    Its first column names the videos. A video that it has twice or not at all is named in
-    `failed` and left out.
+    Its first column has the names of videos. Videos that it has twice or not at all are left out
+    and added to `failed`.
 
     Raises:
-        InputError: the file cannot be read or lacks a column.
+        InputError: the file cannot be read, or a column is missing.
     """
     path = groups.file
     try:
@@ -44,10 +44,10 @@ def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -
     rows: dict[str, int] = {}
     for video in videos:
         found = find_names(video, [name for name in names if name])
-        places = [k for k, name in enumerate(names) if name in found]
-        if len(places) == 1:
-            rows[video] = places[0]
+        matches = [k for k, name in enumerate(names) if name in found]
+        if len(matches) == 1:
+            rows[video] = matches[0]
         else:
-            what = "not in" if not places else f"{len(places)} times in"
-            failed[video] = f"{video} is {what} {path}; it takes no part in the groups"
+            what = "not in" if not matches else f"{len(matches)} times in"
+            failed[video] = f"{video} is {what} {path}; it is left out of the groups"
     return people.loc[list(rows.values()), columns].set_axis(list(rows), axis=0)

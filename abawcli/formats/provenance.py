@@ -1,16 +1,16 @@
-"""What made an output, in a file beside it, and whether the work needs to be done again.
+"""The provenance of an output, in a file beside it, which tells whether work is finished.
 
-    abawcli, command     which version made it, and how
-    inputs               of each its name, relative to where the command ran, size and hash
-    companions           likewise what was read beside the inputs; the work outlives it
-    settings             what the result depends on, models with their sha256
-    made_from            the provenance of the inputs, where it tells something of the result
-    warnings, summary    what the run said
+    abawcli, command     version and command that made it
+    inputs               name, relative to the working folder, size and hash of each input
+    companions           likewise of other files that were read; they may be removed later
+    settings             all that the result depends on, with the sha256 of models
+    made_from            the provenance of the inputs, if it is relevant for the result
+    warnings, summary    messages of the run
     output               sha256 of the file, or of every file of a folder by its relative name
-    replaces             likewise what stood there before, until it is replaced
+    replaces             likewise of the output before, until it is replaced
 
 Provenance is written when the output is complete under a temporary name, just before that is
-renamed. A run that is killed in between leaves what `replaces` says, and can be done again.
+renamed. If a run is killed in between, the output matches `replaces`, and the work can be repeated.
 """
 
 import json
@@ -28,7 +28,7 @@ from abawcli.formats.hashing import hash_ends, hash_file, hash_listing
 
 LOG = logging.getLogger(__name__)
 PROVENANCE_SUFFIX = ".provenance.json"
-COMPARED = ("abawcli", "settings")  # beside the command and the inputs
+COMPARED = ("abawcli", "settings")  # that must be equal, as the command and the inputs
 Provenance = dict[str, Any]
 
 
@@ -39,10 +39,16 @@ def describe_work(
     companions: Sequence[str | Path] = (),
     made_from: Sequence[Provenance] = (),
 ) -> Provenance:
-    """Return the provenance of work that is about to be done, JSON-like.
+    """Return the provenance of work that is about to be done, as JSON values.
 
-    Settings are what the result depends on, models with their sha256. Of files and folders that
-    are not there, size and hash are None.
+    Files and folders that do not exist have the size and hash None.
+
+    Args:
+        command: name of the command.
+        inputs: files and folders.
+        settings: all that the result depends on, with the sha256 of models.
+        companions: other files that are read.
+        made_from: provenance of the inputs.
     """
     inputs = list(map(Path, inputs))
     companions = list(map(Path, companions))
@@ -63,11 +69,11 @@ def describe_work(
 def describe_input(path: str | Path) -> Provenance:
     """Return an input's name relative to the working folder, its size in bytes and its hash.
 
-    That of a file is of its size and its ends, that of a folder of its files' names and sizes.
+    The hash is of a file's size and ends, or of the names and sizes of a folder's files.
     """
     path = Path(path)
     size, digest = None, None
-    with suppress(OSError):  # its reader says what is wrong with it
+    with suppress(OSError):  # reported by its reader
         if os.path.isdir(path):
             size, digest = hash_listing(path)
         elif os.path.isfile(path):
@@ -76,13 +82,14 @@ def describe_input(path: str | Path) -> Provenance:
 
 
 def find_input(described: Mapping[str, Any], near: str | Path) -> Path | None:
-    """Return where an input is now, unchanged: from the working folder, or a folder above `near`.
+    """Return the current path of an unchanged input, also if the study was moved; or None.
 
-    `described` is what `describe_input` returned, whoever moved the study since.
+    `described` is the result of `describe_input`. The name is looked up from the working folder
+    and from the folders above `near`.
     """
     near = Path(near)
-    for place in (Path(), *Path(os.path.abspath(near)).parents):
-        path = place / str(described.get("name"))
+    for folder in (Path(), *Path(os.path.abspath(near)).parents):
+        path = folder / str(described.get("name"))
         with suppress(OSError):  # no permission
             if path.is_file() and hash_ends(path) == described.get("sha256"):
                 return path
@@ -90,20 +97,24 @@ def find_input(described: Mapping[str, Any], near: str | Path) -> Path | None:
 
 
 def provenance_path(output: str | Path) -> Path:
-    """Return where the provenance of an output stands: in a file beside it."""
+    """Return the path of an output's provenance, which is beside it."""
     output = Path(output)
     return output.with_name(output.name + PROVENANCE_SUFFIX)
 
 
 def write_provenance(output: str | Path, provenance: Mapping[str, Any]) -> None:
-    """Write the provenance of an output beside it."""
+    """Write the provenance of an output beside it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     output = Path(output)
     with write_whole(provenance_path(output)) as temporary:
         temporary.write_text(json.dumps(provenance, indent=1) + "\n")
 
 
 def read_provenance(output: str | Path) -> Provenance:
-    """Return the provenance that stands beside `output`; empty where there is none."""
+    """Return the provenance of `output`; empty if it is missing or invalid."""
     output = Path(output)
     try:
         there = json.loads(provenance_path(output).read_text())
@@ -113,15 +124,15 @@ def read_provenance(output: str | Path) -> Provenance:
 
 
 def find_finished(output: str | Path, work: Provenance, overwrite: bool) -> Provenance | None:
-    """Return the provenance of the file `output` if it holds just this work, or None.
+    """Return the provenance of the file `output` if it is the result of this work, or None.
 
-    None also means that it may be replaced: it is not there, or it is as an earlier run of the
-    same command left it, which had other settings or another content of the input. Warnings of
-    the finished run are given again.
+    None means that it may be written: it does not exist, or it is the unchanged result of the same
+    command with other settings or another content of the input. The warnings of a finished run are
+    repeated.
 
     Raises:
-        OutputError: what is there was not made by this command from this input, or was changed
-            since, and `overwrite` is false; or it is a link or no plain file.
+        OutputError: the file was not made by this command from this input, or was changed since,
+            and `overwrite` is false; or it is a link or no regular file.
     """
     output = Path(output)
     with report_errors(output, output):
@@ -135,7 +146,7 @@ def find_finished(output: str | Path, work: Provenance, overwrite: bool) -> Prov
 
 
 def judge_output(output: str | Path, digest: Any, work: Provenance) -> Provenance | None:
-    """Return the provenance of an output of this hash if it is just this work, None if stale.
+    """Return the provenance of an output with this hash if it is this work, None if it is stale.
 
     Raises:
         OutputError: as `find_finished`.
@@ -144,14 +155,14 @@ def judge_output(output: str | Path, digest: Any, work: Provenance) -> Provenanc
     there = read_provenance(output)
     if there and "output" not in there:
         raise OutputError(
-            f"{output} was made by an earlier version, which cannot tell whether it was changed "
-            "since; move it, or use --overwrite"
+            f"{output} was made by an earlier version, and changes since cannot be detected; "
+            "move it, or use --overwrite"
         )
     if there.get("command") != work["command"] or not _is_from(there, work):
         raise OutputError(f"{output} exists and was not made from this input; use --overwrite")
     if digest == there["output"]:
         if _is_same(there, work):
-            if "replaces" in there:  # killed as the last thing was to be done
+            if "replaces" in there:  # the run was killed before its last step
                 write_provenance(output, {k: v for k, v in there.items() if k != "replaces"})
             return there
         LOG.warning("%s was made with other settings and is made anew", output)
@@ -161,7 +172,7 @@ def judge_output(output: str | Path, digest: Any, work: Provenance) -> Provenanc
 
 
 def _is_from(there: Provenance, work: Provenance) -> bool:
-    """Tell whether provenance is of the same inputs, by their content or else by their names."""
+    """Tell whether provenance has the same inputs, by content or else by name."""
     inputs = there.get("inputs")
     if not isinstance(inputs, list):
         return False
@@ -172,7 +183,7 @@ def _is_from(there: Provenance, work: Provenance) -> bool:
 
 
 def _is_same(there: Provenance, work: Provenance) -> bool:
-    """Tell whether provenance is of the same work, wherever its inputs lie now."""
+    """Tell whether provenance is of the same work, independent of the folders of its inputs."""
     gone = {"size": None, "sha256": None}
     companions = {os.path.basename(each["name"]): each for each in there.get("companions", [])}
     return (
@@ -186,7 +197,7 @@ def _is_same(there: Provenance, work: Provenance) -> bool:
 
 
 def _is_same_input(there: Provenance, now: Provenance) -> bool:
-    """Tell whether an input is the same; one that is gone has not changed."""
+    """Tell whether an input is unchanged; one that is missing now counts as unchanged."""
     if os.path.basename(str(there.get("name"))) != os.path.basename(now["name"]):
         return False
     return now["sha256"] in (None, there.get("sha256")) and now["size"] in (None, there.get("size"))
@@ -197,7 +208,7 @@ def _strip_run(provenance: Provenance) -> Provenance:
 
 
 def repeat_warnings(provenance: Provenance | None) -> None:
-    """Give the warnings of a finished run again."""
+    """Repeat the warnings of a finished run."""
     for text in (provenance or {}).get("warnings", []):
         LOG.warning("%s", text)
 

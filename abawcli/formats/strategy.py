@@ -1,14 +1,14 @@
-"""`strategy.csv`: whose crops are made of which video; a proposal that a person edits.
+"""`strategy.csv`: the subjects of the crops of each video; a proposal that the user edits.
 
-    video      name of the folder of crops: the video's own, or that with `_left` or `_right`
-               behind it for a second folder of the same video
-    strategy   one of `config.STRATEGIES`; empty: by the name, as `choose_by_name` says
-    from, to   first and last frame that the row is about, counted from 1; empty: the first and
-               the last frame of the video. Several rows of one video are about different frames;
-               frames that no row of it is about show nobody
-    note       which tracks there are; for people only
+    video      name of the folder of crops: that of the video, with `_left` or `_right` at the end
+               for a second folder of the same video
+    strategy   one of `config.STRATEGIES`; empty: by the name (`choose_by_name`)
+    from, to   first and last frame of the row, counted from 1; empty: the first and the last frame
+               of the video. Several rows of one video have different frames; frames without a row
+               have no subject
+    note       a list of the tracks, for information
 
-Rows and columns may stand in any order, and other columns are kept.
+Rows and columns may be in any order, and other columns are kept.
 """
 
 import csv
@@ -33,7 +33,7 @@ COLUMNS = ("video", "strategy", "from", "to", "note")
 
 @dataclass(frozen=True)
 class SubjectSegment:
-    """Who is meant in some frames of a video."""
+    """A range of frames of a video with its strategy."""
 
     strategy: str
     first: int = 1  # frame, counted from 1
@@ -42,7 +42,7 @@ class SubjectSegment:
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether it is about every frame."""
+        """Tell whether the segment is the whole video."""
         return self.first == 1 and self.last is None
 
 
@@ -58,19 +58,19 @@ def describe_choice(segments: SubjectSegments) -> JsonObject:
 
 
 def choose_by_name(name: str) -> str:
-    """Return the strategy that a name tells: `left` of x_left, `right` of x_right, or `main`."""
+    """Return the strategy of a name: `left` for x_left, `right` for x_right, or else `main`."""
     return split_side(name)[1] or "main"
 
 
 def read_strategy(path: str | Path, videos: Collection[str] = ()) -> dict[str, SubjectSegments]:
-    """Return what a file says of each name.
+    """Return the segments of each name in a file.
 
-    Names are spelled as in `videos` where they mean one of them, and are otherwise without blanks
-    around them.
+    Names that match one of `videos` are spelled like it; others have no blanks around them.
 
     Raises:
-        InputError: it cannot be read or has no column `video` or `strategy`; or, with the line:
-            no name, an unknown strategy, a wrong frame, or frames that another row has already.
+        InputError: the file cannot be read or has no column `video` or `strategy`; or a row has no
+            name, an unknown strategy, an invalid frame, or frames of another row; the message names
+            the line.
     """
     path = Path(path)
     known = {compose_name(decode_name(video)): video for video in videos}
@@ -94,7 +94,7 @@ class _Sheet:
 
 
 def _read_rows(path: Path) -> _Sheet:
-    """Return the rows of a csv that are not empty, with the line that each ends in."""
+    """Return the rows of a csv that are not empty, with the number of their last line."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -125,9 +125,9 @@ def _read_rows(path: Path) -> _Sheet:
 
 
 def _choose_name(cell: str, known: Mapping[str, str]) -> str:
-    """Return the video that a cell names, with its side if it names one; else the bare cell.
+    """Return the known video of a cell, with its side if it has one; else the cell, stripped.
 
-    A name may have blanks around it, and a person may have typed some.
+    Blanks around a name may be part of it or typing errors.
     """
     for text in (cell, cell.strip()):
         name = compose_name(text)
@@ -148,7 +148,7 @@ def _parse_row(row: _Row, known: Mapping[str, str]) -> tuple[str, SubjectSegment
         choices = ", ".join(STRATEGIES)
         raise InputError(f"{row.source}: unknown strategy {strategy!r}; choose one of {choices}")
     if (number := parse_track(strategy)) is not None:
-        strategy = f"track {number}"  # without zeros before it
+        strategy = f"track {number}"  # without leading zeros
     first, last = (_parse_frame(row, column) for column in ("from", "to"))
     segment = SubjectSegment(strategy, first or 1, last, row.source)
     if last is not None and last < segment.first:
@@ -168,28 +168,28 @@ def _parse_frame(row: _Row, column: str) -> int | None:
 
 
 def _order(name: str, segments: list[SubjectSegment]) -> SubjectSegments:
-    """Return the segments of a name by frame, which must not overlap."""
+    """Return the segments of a name ordered by frame; they must not overlap."""
     segments = sorted(segments, key=lambda segment: segment.first)
     for before, after in zip(segments, segments[1:], strict=False):
         if before.last is None or after.first <= before.last:
             raise InputError(
                 f"{after.source}: {name} has a row for frame {after.first} already "
-                f"({before.source}); let from and to keep them apart"
+                f"({before.source}); change from or to"
             )
     return tuple(segments)
 
 
 def find_video_of(name: str, videos: Container[str]) -> str | None:
-    """Return the video that the rows of `name` are about: of that name, or without its side."""
+    """Return the video of the rows of `name`: of that name, or without its side; or None."""
     return next((video for video in (name, split_side(name)[0]) if video in videos), None)
 
 
 def plan_folders(
     videos: Iterable[str], rows: Mapping[str, SubjectSegments], default: str | None = None
 ) -> dict[str, dict[str, SubjectSegments]]:
-    """Return, for each video, the names of its folders of crops and whom they show.
+    """Return the folders of crops of each video, with their segments.
 
-    A video that has no row has one folder, with `default` or what its name tells.
+    A video without a row has one folder, with the strategy `default` or that of its name.
     """
     plan: dict[str, dict[str, SubjectSegments]] = {video: {} for video in videos}
     for name, segments in rows.items():
@@ -202,21 +202,21 @@ def plan_folders(
 
 
 def suggest_names(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: those that it resembles, if any."""
+    """Return the end of a message about an unknown name: the similar ones, if any."""
     alike = get_close_matches(name, list(known), n=3)
     return f"; is it {' or '.join(alike)}?" if alike else ""
 
 
 def propose(path: str | Path, used: Mapping[str, tuple[SubjectSegments, str]]) -> None:
-    """Add rows to `path` for the names that it has none for; all others stay as they are.
+    """Add rows to `path` for names without a row; other rows are not changed.
 
     Args:
-        path: the file, which need not be there.
-        used: of each name what was used and the note.
+        path: the file, which may not exist yet.
+        used: segments and note of each name.
 
     Raises:
         InputError: as `read_strategy`.
-        OutputError: the place cannot be written.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     there = _read_rows(path) if os.path.exists(path) else _Sheet([], [])
@@ -227,7 +227,7 @@ def propose(path: str | Path, used: Mapping[str, tuple[SubjectSegments, str]]) -
         return
     columns = there.columns + [name for name in COLUMNS if name not in there.columns]
     lines = [*(row.cells for row in there.rows), *new]
-    # Python 3.11 quotes a cell with `\n` only, and `\r` ends a line as well.
+    # Python 3.11 quotes cells with `\n`, but not those with `\r`, which ends a line as well.
     odd = any("\r" in cell for line in lines for cell in line.values())
     with write_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(

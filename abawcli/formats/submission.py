@@ -1,9 +1,9 @@
 """Submission and sample files of the ABAW EXPR challenge, and the list of its test videos.
 
-A submission is one text file of all test videos: a header of nine names, then two fields a line,
-`<name>/00001.jpg,3`: the image of a frame, numbered from 1, and its class. The organisers' sample
-has the rows that a submission must have, in their order; its rows end in `,0` or only in `,`. The
-test list has one name a line and no header.
+A submission is one text file for all test videos: a header of nine names, then lines with two
+fields, such as `<name>/00001.jpg,3`: the image of a frame, counted from 1, and its class. The
+organisers' sample has the required rows in their order; its rows end in `,0` or `,`. The test list
+has one name per line and no header.
 """
 
 from pathlib import Path
@@ -20,14 +20,14 @@ from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 
 HEADER = ",".join(("image_location", *CLASSES))
 ROW_FORM = "<name>/00001.jpg,<class>"
-# At most 7 digits: 100 hours of video, and no number that a table by frame could not hold.
+# At most 7 digits: 100 hours of video, and small enough for tables by frame number.
 LOCATION = r"(?P<video>[^/,\r\x00]+)/(?P<frame>\d{5}|[1-9]\d{5,6})\.jpg"
 _ROW = rf"^(?P<location>{LOCATION}),[ \t]*(?P<label>[^, \t]*)(?P<rest>[, \t]*)$"
 _LABELS = {**{str(k): k for k in range(N_CLASSES)}, "": IGNORE}
 
 
 def is_submission(path: str | Path) -> bool:
-    """Tell by its first line whether a file is a submission, or a sample of one.
+    """Tell by the first line whether a file is a submission or a sample.
 
     Raises:
         InputError: the file cannot be read.
@@ -47,11 +47,11 @@ def is_submission(path: str | Path) -> bool:
 def read_submission(path: str | Path) -> pd.DataFrame:
     """Read a submission or sample: columns video, frame and label, rows in the file's order.
 
-    The label is -1 where a sample has none. What `lines` tolerates is read, with a warning.
+    The label is -1 where a sample has none. Deviations that `lines` tolerates give a warning.
 
     Raises:
-        InputError: no such file, another header, no rows, a row of another form, a class
-            outside 0..7, or an image that has two rows; the message names the line.
+        InputError: the file is missing, has another header or no rows, a row has another form, a
+            class is not 0 to 7, or an image has two rows; the message names the line.
     """
     path = Path(path)
     text, quirks = read_text(path, "submission")
@@ -81,7 +81,11 @@ def _refuse_form(path: Path, lines: pa.Array, fields: pa.Array) -> NoReturn:
 
 
 def _convert(path: Path, fields: pa.StructArray) -> pd.DataFrame:
-    """Make numbers of the fields of all rows; refuse those that cannot be."""
+    """Return the fields of all rows as numbers.
+
+    Raises:
+        InputError: a value is invalid, or an image has two rows.
+    """
     label = fields.field("label").to_pandas().map(_LABELS)
     if label.isna().any():
         row = int(label.isna().argmax())
@@ -109,10 +113,10 @@ def _convert(path: Path, fields: pa.StructArray) -> pd.DataFrame:
 
 
 def write_submission(rows: pd.DataFrame, path: str | Path, provenance: Provenance) -> None:
-    """Write rows (video, frame, label) as a submission, in their order; -1 is left empty.
+    """Write rows (video, frame, label) as a submission, in their order; -1 becomes empty.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     columns = (rows[name].tolist() for name in ("video", "frame", "label"))
@@ -129,10 +133,10 @@ def write_submission(rows: pd.DataFrame, path: str | Path, provenance: Provenanc
 
 
 def read_test_list(path: str | Path) -> list[str]:
-    """Read a list of test videos: one name a line, in its order.
+    """Read a list of test videos with one name per line, in its order.
 
     Raises:
-        InputError: no such file, no names, a line that is no name, or one that comes twice; the
+        InputError: the file is missing or empty, a line is no name, or a name occurs twice; the
             message names the line.
     """
     path = Path(path)

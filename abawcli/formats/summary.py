@@ -1,4 +1,4 @@
-"""What a run says of its work: numbers and warnings, kept in its provenance and said again."""
+"""The summary of a run, with its warnings, which is stored in its provenance and shown again."""
 
 import logging
 import os
@@ -16,14 +16,14 @@ LOG = logging.getLogger("abawcli")
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What came of some work; each stage adds its numbers, of types that JSON has."""
+    """The result of some work; stages add fields of types that JSON has."""
 
     made: bool = True  # False: it was finished before
-    warnings: tuple[str, ...] = ()  # that were given while it was made
+    warnings: tuple[str, ...] = ()  # of the run
 
 
 class _Keeper(logging.Handler):
-    """Adds warnings to provenance, each once, with inputs by the names that they have there."""
+    """Adds each warning once to provenance, with the names of inputs that are used there."""
 
     def __init__(self, work: Provenance) -> None:
         super().__init__(logging.WARNING)
@@ -41,7 +41,7 @@ class _Keeper(logging.Handler):
 
 @contextmanager
 def keep_warnings(*works: Provenance) -> Iterator[None]:
-    """Note the warnings that are given in the block in the provenance of its work."""
+    """Add the warnings that are logged in the block to the provenance of its work."""
     keepers = [_Keeper(work) for work in works]
     for keeper in keepers:
         LOG.addHandler(keeper)
@@ -53,21 +53,21 @@ def keep_warnings(*works: Provenance) -> Iterator[None]:
 
 
 def note_summary(work: Provenance, summary: Summary) -> None:
-    """Note a summary in the provenance of its work; what it has in common with others is there."""
+    """Add a summary to the provenance of its work, without the fields of all summaries."""
     common = {field.name for field in fields(Summary)}
     work["summary"] = {k: v for k, v in asdict(summary).items() if k not in common}
 
 
 def read_summary(work: Provenance, kind: type[S], made: bool) -> S:
-    """Return the summary in the provenance of work, that was made just now or was finished.
+    """Return the summary in the provenance of work; `made`: just now, not in an earlier run.
 
     Raises:
-        OutputError: there is none.
+        OutputError: the provenance has no valid summary.
     """
     try:
         return kind(**work["summary"], made=made, warnings=tuple(work["warnings"]))
     except (KeyError, TypeError) as error:
         raise OutputError(
-            f"the provenance of the {work['command']} that is done has no summary; "
-            "do it again with --overwrite"
+            f"the provenance of the finished {work['command']} has no valid summary; "
+            "repeat it with --overwrite"
         ) from error

@@ -3,16 +3,16 @@
 Columns, in this order:
 
     video, subject        text: which video, which person in it
-    frame, time_s         number from 1; presentation time in seconds, or nothing where it is not
-                          known: of crops without their video
-    found, face_score     is there a face, detected in this frame or interpolated between two
-                          detections, and how surely (0..1)
+    frame, time_s         number from 1; presentation time in seconds, missing if it is unknown,
+                          as for crops without their video
+    found, face_score     whether there is a face, detected in this frame or interpolated between
+                          two detections; score of the detection, 0..1
     x, y, w, h            the face's box in pixels of the displayed frame
-    source                what the label rests on: av, visual, audio, filled, none
-    label, confidence     class 0..7 and its probability; -1 and nothing where source is none
-    p_neutral .. p_other  probabilities, together 1; nothing where source is none
+    source                what the label is based on: av, visual, audio, filled, none
+    label, confidence     class 0..7 and its probability; -1 and missing if source is none
+    p_neutral .. p_other  probabilities with the sum 1; missing if source is none
     sharpness, yaw, roll, face_quality
-                          how well the face can be read; nothing in tables of older versions
+                          quality of the face; missing in tables of older versions
 
 Missing values are empty cells in csv, nulls in parquet and NaN in a DataFrame.
 """
@@ -63,28 +63,28 @@ SCHEMA = pa.schema(
     ]
 )
 COLUMNS: list[str] = SCHEMA.names
-# What pandas made of whole numbers in a column with gaps, 4.0, is read as it is from parquet.
-# So are labels, which may be names.
+# pandas writes whole numbers in a column with gaps as 4.0, so numbers are read as floats first.
+# Labels may be names, and are read as text.
 _CSV_SCHEMA = pa.schema(
     [(f.name, pa.float64() if f.type == pa.int64() else f.type) for f in SCHEMA]
 )
 _CSV_SCHEMA = _CSV_SCHEMA.set(SCHEMA.get_field_index("label"), pa.field("label", pa.string()))
 INTERVAL = ("onset", "offset", "duration")  # of annotations, in seconds
-INTERVAL_ROUNDING_S = 1e-3  # by which intervals may overlap: rounded times
+INTERVAL_ROUNDING_S = 1e-3  # tolerated overlap of intervals, whose times are rounded
 TYPES: dict[str, pa.DataType] = {field.name: field.type for field in SCHEMA} | dict.fromkeys(
     INTERVAL, pa.float64()
 )
 ALWAYS_PRESENT = ("video", "frame", "subject", "found", "source", "label")
-# Digits after the point in csv. Microseconds: finer than any container's clock in use. Eight
-# probabilities of 6 digits still sum to 1 within 4e-6.
+# Decimals in csv. Microseconds are finer than the clocks of common containers. Eight probabilities
+# of 6 digits sum to 1 within 4e-6.
 DECIMALS = (
     {"time_s": 6, "face_score": 4, "x": 2, "y": 2, "w": 2, "h": 2, "confidence": 6}
     | {name: 6 for name in PROBABILITIES}
     | {"sharpness": 3, "yaw": 1, "roll": 1, "face_quality": 3}
 )
 MAX_FRAME = 9_999_999  # 46 hours at 60 a second; arrays by frame number are as long as the last one
-MAX_NUMBER = 1e9  # no time in seconds and no place in pixels is as large; inf is none of them
-SUM_TOLERANCE = 1e-3  # tables of other programs may have as few as 4 digits
+MAX_NUMBER = 1e9  # times in seconds and coordinates in pixels are smaller; also excludes inf
+SUM_TOLERANCE = 1e-3  # tables of other programs may have only 4 digits
 
 
 # Readers and writers open the file themselves: pyarrow refuses names that are not UTF-8.
@@ -92,7 +92,7 @@ SUM_TOLERANCE = 1e-3  # tables of other programs may have as few as 4 digits
 
 def _read_csv(path: Path) -> pa.Table:
     check_commas(path)
-    # One thread: only then do errors name the line.
+    # With one thread, errors name the line.
     options = pa.csv.ReadOptions(use_threads=False)
     types = pa.csv.ConvertOptions(column_types=_CSV_SCHEMA)
     with path.open("rb") as file:
@@ -102,7 +102,7 @@ def _read_csv(path: Path) -> pa.Table:
 def _read_parquet(path: Path) -> pa.Table:
     with path.open("rb") as file:
         rows = pa.parquet.ParquetFile(file).read()
-    rows.validate(full=True)  # pages of which only some bytes are wrong
+    rows.validate(full=True)  # finds damaged bytes within pages
     return rows
 
 
@@ -116,7 +116,7 @@ def _write_csv(table: pa.Table, path: Path) -> None:
         rounded = pa.compute.round(table[name], digits)
         table = table.set_column(k, name, rounded.cast(pa.decimal128(18, digits)))
     special = any(_needs_quotes(table[name]) for name in ("video", "subject"))
-    style = "needed" if special else "none"  # "needed" is to quote all text
+    style = "needed" if special else "none"  # "needed" quotes all text
     options = pa.csv.WriteOptions(include_header=False, quoting_style=style)
     with path.open("wb") as file:  # pyarrow would quote the names in the header
         file.write((",".join(table.column_names) + "\n").encode())
@@ -140,27 +140,30 @@ TABLE_SUFFIXES = frozenset(READERS)
 
 
 def check_table_name(path: str | Path) -> None:
-    """Make sure, before any work is done, that `path` can name a table.
+    """Check, before any work is done, that `path` has the suffix of a table format.
 
     Raises:
-        UsageError: the suffix belongs to no table format.
+        UsageError: it has not.
     """
     path = Path(path)
     if path.suffix.lower() not in WRITERS:
-        raise UsageError(f"{path} is no table name; end it in {' or '.join(sorted(WRITERS))}")
+        raise UsageError(f"{path} is no table name; it must end in {' or '.join(sorted(WRITERS))}")
 
 
 def write_table(table: pd.DataFrame, path: str | Path, provenance: Provenance) -> None:
-    """Write a prediction table, whole or not at all, with its provenance beside it.
+    """Write a prediction table atomically, with its provenance beside it.
 
-    `table` has the columns of this module, the last four at will; others are not written. What is
-    no Unicode in a video's name becomes replacement characters. The provenance goes into a file of
-    its own for csv and parquet alike, so that `provenance.find_finished` has one place to
-    look; parquet carries a copy in its schema metadata under `abaw`.
+    Parquet files also have a copy of the provenance in their schema metadata, under `abaw`.
+
+    Args:
+        table: the columns of this module, of which the last four are optional; others are not
+            written. Bytes in names of videos that are not Unicode become replacement characters.
+        path: the file.
+        provenance: of `provenance.describe_work`.
 
     Raises:
         UsageError: the suffix belongs to no table format.
-        OutputError: the place cannot be written.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     check_table_name(path)
@@ -172,16 +175,16 @@ def write_table(table: pd.DataFrame, path: str | Path, provenance: Provenance) -
 
 
 def _complete(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with empty columns in the place of those that older versions have not."""
+    """Return a table with empty columns for those that tables of older versions lack."""
     return table.assign(**{name: np.nan for name in QUALITY if name not in table})
 
 
 def set_probabilities(
     table: pd.DataFrame, p: NDArray[np.floating[Any]], source: NDArray[np.str_]
 ) -> pd.DataFrame:
-    """Return a table with these probabilities (N, 8) and sources (N,).
+    """Return a table with these probabilities `p` (N, 8) and sources (N,).
 
-    Label and confidence are made anew; rows of NaN have none.
+    Label and confidence are computed from them; rows of NaN have none.
     """
     known = ~np.isnan(p[:, 0])
     best = np.where(known[:, None], p, 0.0).argmax(axis=1)  # (N,)
@@ -193,19 +196,23 @@ def set_probabilities(
     return table.assign(**changed, **dict(zip(PROBABILITIES, p.T, strict=True)))
 
 
-def _place(path: Path, row: int) -> str:
+def _name_row(path: Path, row: int) -> str:
     return f"{path}, line {row + 2}" if path.suffix.lower() == ".csv" else f"{path}, row {row + 1}"
 
 
 def _hint(missing: Sequence[str], present: Sequence[str]) -> str:
-    """Return where to look for missing columns: at names that differ only by capitals or blanks."""
+    """Return a hint to columns whose names differ only by capitals or blanks from missing ones."""
     plain = {name.strip().lower(): name for name in present}
     alike = [repr(plain[name]) for name in missing if name in plain]
     return f"; line 1 calls it {', '.join(alike)}" if alike else ""
 
 
 def _parse_labels(path: Path, column: pa.ChunkedArray) -> pa.Array:
-    """Return class numbers for labels that are numbers or class names; unknown ones are listed."""
+    """Return the class numbers of labels that are numbers or class names.
+
+    Raises:
+        InputError: labels are unknown; the message lists them.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     coded = pa.compute.dictionary_encode(column.combine_chunks())
@@ -221,16 +228,20 @@ def _parse_labels(path: Path, column: pa.ChunkedArray) -> pa.Array:
         row = pa.compute.index(coded.indices, pa.scalar(unknown[0][0], coded.indices.type)).as_py()
         names = ", ".join(repr(text) for _, text in unknown[:10])
         raise InputError(
-            f"{_place(path, row)}: unknown label {names}; known are {IGNORE} to {N_CLASSES - 1}, "
-            f"{', '.join(CLASSES)} and {', '.join(sorted(SYNONYMS))}"
+            f"{_name_row(path, row)}: unknown label {names}; known are "
+            f"{IGNORE} to {N_CLASSES - 1}, {', '.join(CLASSES)} and {', '.join(sorted(SYNONYMS))}"
         )
     return pa.array(values, pa.int64()).take(coded.indices)
 
 
 def _load(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
-    """Read the named columns with their types; empty cells only where they may be.
+    """Read the named columns with their types; the `optional` ones may be missing.
 
-    Of the columns, the `optional` ones may be missing. Labels may be class names.
+    Labels may be class names.
+
+    Raises:
+        InputError: the file cannot be read, a column is missing, or a value that must be present
+            is empty.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None or os.path.isdir(path):
@@ -261,20 +272,20 @@ def _load(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> p
     for name in set(kept) & set(ALWAYS_PRESENT):
         if rows[name].null_count:
             row = pa.compute.index(pa.compute.is_null(rows[name]), True).as_py()
-            raise InputError(f"{_place(path, row)}: {name} is empty")
+            raise InputError(f"{_name_row(path, row)}: {name} is empty")
     return frame
 
 
 def _refuse(path: Path, bad: NDArray[np.bool_], problem: str, value: pd.Series | None) -> None:
-    """Raise for the first bad row, if there is one."""
+    """Raise an InputError for the first row of the mask `bad` (N,), if there is one."""
     if bad.any():
         row = int(bad.argmax())
         found = "" if value is None else f", not {value.iloc[row]}"
-        raise InputError(f"{_place(path, row)}: {problem}{found}")
+        raise InputError(f"{_name_row(path, row)}: {problem}{found}")
 
 
 def _check_numbers(path: Path, table: pd.DataFrame) -> None:
-    """Check what every table of labels must keep to."""
+    """Check the rules of all tables of labels."""
     frame = table["frame"].to_numpy()
     _refuse(path, frame < 1, "frame must be 1 or more", table["frame"])
     _refuse(path, frame > MAX_FRAME, f"frame must be {MAX_FRAME} or less", table["frame"])
@@ -284,17 +295,15 @@ def _check_numbers(path: Path, table: pd.DataFrame) -> None:
         _refuse(path, beyond, f"{name} must be a number below {MAX_NUMBER:.0e}", table[name])
     keys = table.columns.intersection(["video", "subject", "frame"]).to_list()
     twice = table.duplicated(keys).to_numpy()
-    _refuse(path, twice, f"there was a row for this {', '.join(keys)} before", None)
+    _refuse(path, twice, f"an earlier row has the same {', '.join(keys)}", None)
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read and check a prediction table; the columns of this module, rows in the file's order.
-
-    Other columns are left out.
+    """Read and check a prediction table: the columns of this module, rows in the file's order.
 
     Raises:
-        InputError: no such file, not a table, a column or value missing, or a value that
-            cannot be; the message names the line (csv) or row (parquet, from 1).
+        InputError: the file is missing or no table, a column or value is missing, or a value is
+            invalid; the message names the line (csv) or row (parquet, from 1).
     """
     path = Path(path)
     table = _complete(_load(path, COLUMNS, QUALITY))[COLUMNS]
@@ -304,8 +313,10 @@ def read_table(path: str | Path) -> pd.DataFrame:
     given = ~np.isnan(p)
     known = table["source"].isin(SOURCES).to_numpy()
     _refuse(path, ~known, f"source must be one of {', '.join(SOURCES)}", table["source"])
-    unlike = (table["label"].to_numpy() == IGNORE) != none
-    _refuse(path, unlike, "label must be -1 where source is none, and only there", table["label"])
+    wrong_label = (table["label"].to_numpy() == IGNORE) != none
+    _refuse(
+        path, wrong_label, "label must be -1 where source is none, and only there", table["label"]
+    )
     partly = given.any(axis=1) == none
     _refuse(path, partly, "probabilities must be empty where source is none, and only there", None)
     with np.errstate(invalid="ignore"):
@@ -315,15 +326,15 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def read_labels(path: str | Path, video: str = "") -> pd.DataFrame:
-    """Read labels of frames or of intervals: any table with the columns that say so.
+    """Read labels of frames or of intervals from a table with these columns.
 
-    Of frames: `video`, `frame` and `label`. Of intervals: `video`, `onset`, `offset` and `label`;
-    a `duration` may stand for the offset. All times are seconds. Without a column `video`, all rows
-    are of the one that is given. Labels are numbers or class names.
+    Labels of frames have `video`, `frame` and `label`. Labels of intervals have `video`, `onset`,
+    `offset` or `duration`, and `label`; times are in seconds. Without a column `video`, all rows
+    are of the video `video`. Labels are numbers or class names.
 
     Raises:
-        InputError: as `read_table`, as far as these columns go; or an interval that ends before it
-            begins, or that overlaps another one of the same video.
+        InputError: as `read_table`, for these columns; or an interval ends before it begins, or
+            overlaps another one of the same video.
     """
     path = Path(path)
     table = _load(path, ["video", "frame", *INTERVAL, "label"], ["video", "frame", *INTERVAL])
@@ -354,7 +365,7 @@ def _check_intervals(path: Path, table: pd.DataFrame) -> None:
     clash = same & (ends > ordered["onset"].to_numpy() + INTERVAL_ROUNDING_S)
     bad = np.zeros(len(table), bool)
     bad[np.flatnonzero(np.isin(table.index, ordered.index[clash]))] = True
-    _refuse(path, bad, "an interval must not begin before the one before it ends", table["onset"])
+    _refuse(path, bad, "onset must not be before the end of the interval before", table["onset"])
 
 
 def _check_classes(path: Path, table: pd.DataFrame) -> None:
@@ -366,12 +377,12 @@ def _check_classes(path: Path, table: pd.DataFrame) -> None:
 def read_each_table(
     paths: Iterable[str | Path], failed: dict[str, str]
 ) -> dict[Path, pd.DataFrame]:
-    """Read prediction tables; those that cannot be read are named in `failed` instead.
+    """Read prediction tables; tables that cannot be read are added to `failed`.
 
-    So is a table about a person of a video whom a table before it is about.
+    So are tables with a subject of a video that an earlier table has.
 
     Raises:
-        InputError: none could be read.
+        InputError: no table could be read.
     """
     tables: dict[Path, pd.DataFrame] = {}
     owners: dict[tuple[str, str], Path] = {}
@@ -384,7 +395,7 @@ def read_each_table(
                 other = owners.setdefault((video, subject), path)
                 if other != path:
                     raise InputError(
-                        f"{path}: {other} is about {video}, subject {subject}, too; "
+                        f"{path}: {other} has {video}, subject {subject}, too; "
                         "leave one of them out"
                     )
             tables[path] = table
@@ -396,9 +407,9 @@ def read_each_table(
 
 
 def read_tables(paths: Iterable[str | Path], failed: dict[str, str]) -> pd.DataFrame:
-    """Read prediction tables as one, by `read_each_table`.
+    """Read prediction tables by `read_each_table` and concatenate them.
 
     Raises:
-        InputError: none could be read.
+        InputError: no table could be read.
     """
     return pd.concat(read_each_table(paths, failed).values(), ignore_index=True)

@@ -9,7 +9,7 @@ from abawcli.formats.elan import Interval
 
 
 def format_textgrid(tiers: Mapping[str, Sequence[Interval]], end_s: float) -> str:
-    """Return a TextGrid from 0 to `end_s` with an interval tier for each entry."""
+    """Return a TextGrid from 0 to `end_s` with one interval tier per entry."""
     from pympi import Praat
 
     last = max([end_s, *(end for rows in tiers.values() for _, end, _ in rows)])
@@ -18,17 +18,17 @@ def format_textgrid(tiers: Mapping[str, Sequence[Interval]], end_s: float) -> st
         tier = grid.add_tier(name)
         for start, end, text in intervals:
             tier.add_interval(start, end, text)
-    with tempfile.TemporaryDirectory() as folder:  # pympi writes to a path only
+    with tempfile.TemporaryDirectory() as folder:  # pympi can only write to a path
         path = Path(folder) / "labels.TextGrid"
         grid.to_file(path)
         return path.read_text(encoding="utf-8")
 
 
 def read_textgrid(path: str | Path) -> dict[str, list[Interval]]:
-    """Return the intervals with a text of each interval tier, by start.
+    """Return the intervals of each interval tier that have a text, ordered by start.
 
     Raises:
-        InputError: it is no TextGrid.
+        InputError: the file is no TextGrid.
     """
     path = Path(path)
     from pympi import Praat
@@ -40,7 +40,7 @@ def read_textgrid(path: str | Path) -> dict[str, list[Interval]]:
             for tier in grid.get_tiers()
             if tier.tier_type == "IntervalTier"
         }
-    except Exception as error:  # pympi raises whatever its parser does
+    except Exception as error:  # pympi raises any error of its parser
         raise InputError(f"{path} is no TextGrid: {error}") from error
     return {
         name: [(float(a), float(b), str(text)) for a, b, text in rows]

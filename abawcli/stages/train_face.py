@@ -50,7 +50,7 @@ def train_face_encoder(
     chosen = choose_device(device)
     config = replace(config, precision=choose_precision(config.precision, chosen))
     accelerator = start_accelerator(chosen)
-    splits = read_manifest(manifest, images, config.soft_labels)
+    splits = read_manifest(manifest, images, soft=config.soft_labels)
     torch.manual_seed(config.seed)
     settings: dict[str, str | None] = {
         "backbone": backbone,

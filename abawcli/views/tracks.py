@@ -13,7 +13,7 @@ from abawcli.formats.crops import CropsMetadata, is_own_crops
 from abawcli.formats.faces import FACES_NAME, TRACKS_NAME, read_faces
 from abawcli.formats.names import decode_name
 
-_NAMED = 6  # stretches in the head of a sheet, which is a line of text
+_NAMED = 6  # segments named in the header of a sheet, which is one line
 
 
 @dataclass(frozen=True)
