@@ -34,9 +34,9 @@ def name_sources(face: Mask, speech: Mask, known: Mask) -> Names:
     return np.where(known, own, NONE)
 
 
-def name_source(seen: bool, heard: bool, known: bool) -> str:
-    """Name what one row rests on, as `name_sources`."""
-    return str(name_sources(np.array(seen), np.array(heard), np.array(known)))
+def name_source(face: bool, speech: bool, known: bool) -> str:
+    """Return the source of one row, as `name_sources`."""
+    return str(name_sources(np.array(face), np.array(speech), np.array(known)))
 
 
 def join_sources(parts: Sequence[Names], known: Mask) -> Names:
@@ -53,9 +53,10 @@ def join_sources(parts: Sequence[Names], known: Mask) -> Names:
 
 
 def name_smoothed(source: Names, known: Mask) -> Names:
-    """Name what rows rest on after smoothing: faces still on themselves, others on frames around.
+    """Return the source of rows after smoothing, (N,), given those before, (N,).
 
-    `known` (N,) tells which rows have probabilities now.
+    Rows with a face keep their source; others are `filled`, or `none` if they have no
+    probabilities. `known` (N,) tells which rows have them now.
     """
     return np.where(has_face(source), source, np.where(known, FILLED, NONE))
 

@@ -1,9 +1,8 @@
-"""What the parts of Stage I do for the compact encoder: short runs, one change each.
+"""Ablation of Stage I for the compact encoder: short runs with one change each.
 
-Trains the default, then with one thing changed at a time, all for the same few epochs on the
-same images, and prints accuracy and macro-F1 of the best epoch on the valid split as it is and
-with black borders painted over it (a face at the frame's edge). Runs are kept under --out and
-resumed.
+Trains the default settings, and variants with one change each, for the same number of epochs on the
+same images. Prints accuracy and macro-F1 of the best epoch on the validation split, as it is and
+with black borders (as of a face at the frame's edge). Runs are stored under --out and resumed.
 
     python benchmarks/ablation.py --images DIR --manifest FILE --out DIR [--epochs 3]
 """
@@ -37,7 +36,7 @@ def list_variants(epochs: int) -> dict[str, EncoderTraining]:
 
 
 def pad_crops(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Paint a PadAug border on every crop (N, 1, S, S, 3), the same one whenever called."""
+    """Return crops (N, 1, S, S, 3) with PadAug borders, which are the same in every call."""
     source = torch.Generator().manual_seed(0)
     images = torch.from_numpy(crops[:, 0]).permute(0, 3, 1, 2)  # (N, 3, S, S)
     padded = torch.stack([pad_augment(image, source) for image in images])
@@ -57,7 +56,7 @@ def evaluate(path: Path, valid: LabelledImages) -> list[str]:
 
 
 def main() -> None:
-    """Train what is not trained yet and print the table, in Markdown."""
+    """Train the variants that are not trained yet and print the table, in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)

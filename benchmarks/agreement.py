@@ -1,10 +1,10 @@
-"""How far tables of the sample clips differ between CPUs' instruction sets, batch sizes, threads.
+"""Differences of the sample clips' tables between instruction sets, batch sizes and threads.
 
 python benchmarks/agreement.py [--recipe NAME]
 
 Labels every sample clip in a process under each limit of oneDNN, with batches of 1, 16 and 64 and
-with 1 and 2 threads, and compares all tables with the first. Then compares the head's answers to
-features that the embedded backbones compute in bfloat16 with those to features in float32.
+with 1 and 2 threads, and compares all tables with the first one. Then compares the head's
+predictions from features that the embedded backbones compute in bfloat16 and in float32.
 """
 
 import argparse
@@ -31,7 +31,7 @@ Table = NDArray[np.float64]  # (T, 8) of all clips, smoothed as in use
 
 
 def label(predictor: Predictor) -> Table:
-    """Return the probabilities of all sample clips, one after the other."""
+    """Return the probabilities (T, 8) of all sample clips in succession."""
     tables = [predictor.predict_video(clip).filter(regex="^p_").to_numpy() for clip in CLIPS]
     return np.concatenate(tables)
 

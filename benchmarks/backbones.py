@@ -1,13 +1,13 @@
-"""How fast a large image backbone runs here, against what the machine multiplies at best.
+"""Speed of a large image backbone, compared with the machine's fastest matrix products.
 
 python benchmarks/backbones.py [--threads N] [--batch-size N] [--rounds N]
 
-The backbone is a DINOv2 ViT-L/14 with random weights at 224 pixels, through the same
-`FeatureEncoder.encode` as `abaw extract`: crops in, preparation included. Its arithmetic is that of
-its matrix products, convolution included. The rate of the machine is that of `torch.mm` on
-matrices as large as the backbone's own, measured between the rounds, in each number format; the
-share is of the fastest. On a machine that does other work too, look at the CPU time, with one
-thread: it does not count the time in which something else runs.
+The backbone is a DINOv2 ViT-L/14 with random weights at 224 pixels. It runs through
+`FeatureEncoder.encode`, as in `abaw extract`, with the preparation of crops. Its operations are
+those of its matrix products, including convolution. The rate of the machine is that of `torch.mm`
+on matrices of the same size, measured between the rounds in each number format; shares are of the
+fastest format. On a machine with other load, use the CPU time with one thread, which does not count
+other processes.
 """
 
 import argparse

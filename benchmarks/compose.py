@@ -1,25 +1,25 @@
-"""Make labelled videos with sound out of labelled face images and labelled voices.
+"""Compose labelled videos with audio from labelled face images and labelled speech recordings.
 
-For want of labelled videos: sequences to train and to compare fusion heads on. Each video is a
-row of segments of one expression, in about the proportions of the ABAW challenge. A segment
-shows face images of its label that change every second, while place, size, lean and light
-drift on, and most segments carry voices of the same label. Some frames have no face, some a
-face that runs over the picture's border, some no annotation (-1, with any content); some
-segments have no voice and some videos no sound at all. Every eighth video, `<name>_pair`, shows
-two people with expressions of their own, of whom one is heard: two annotations, `<name>_pair_left`
-and `_right`.
+They serve to train and compare fusion heads where labelled videos are missing. Each video is a
+sequence of segments of one expression, in about the proportions of the ABAW challenge. A segment
+shows face images of its label, which change every second, while position, size, roll and light
+change slowly. Most segments have speech of the same label. Some frames have no face, some have a
+face that exceeds the picture's border, and some have no annotation (-1, with any content). Some
+segments have no speech, and some videos have no audio. Every eighth video, `<name>_pair`, shows two
+people with separate expressions, of whom one speaks; it has two annotations, `<name>_pair_left` and
+`_right`.
 
-What is not as in life: face and voice are independent draws given the label; each image is
-another person and none moves; voices are acted. A label without voices (Other) gets any voice.
-Train videos are made from the train splits only and valid videos from the valid splits. With
-the same seed the plan is the same, and the files are as far as the encoders repeat themselves.
+Differences from real videos: face and speech are independent given the label; each image is of
+another person and does not move; speech is acted. A label without recordings (Other) gets speech of
+any label. Train videos are made from the train splits only and valid videos from the valid splits.
+With the same seed, the plan is the same, and so are the files if the encoders are deterministic.
 
     python benchmarks/compose.py --faces DIR --voices DIR --out DIR [--split train|valid]
         [--videos 60] [--seed 0] [--check]
 
 Writes OUT/videos/<name>.mp4, OUT/labels/<name>.txt in ABAW's format, and OUT/plan/<name>.csv:
 frame, label, face, edge (part of the face is over the border), voice (this person speaks), and
-the face's square x, y, side. With --check it looks for the faces with the project's detector.
+the face's square x, y, side. With --check, faces are detected with the project's detector.
 """
 
 import argparse
@@ -70,7 +70,7 @@ CHECK_EVERY = 10  # frames
 
 
 class Voices:
-    """The clips of one split: decoded when they are needed, without the silence at their ends."""
+    """The speech clips of one split, decoded on request, without silence at their ends."""
 
     def __init__(self, folder: Path, split: str) -> None:
         table = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
@@ -186,7 +186,7 @@ def _soften_border(side: int) -> Floats:
 
 
 def mix_sound(video: Video, voices: Voices) -> Floats:
-    """Return the sound (N,) of a video: its voices over the noise of a room."""
+    """Return the audio (N,) of a video: its speech and the noise of a room."""
     random = np.random.default_rng((*video.seed, 1))
     count = video.frames * FRAME_SAMPLES
     hiss = random.normal(0, 1, count + 7).astype(np.float32)
@@ -199,7 +199,7 @@ def mix_sound(video: Video, voices: Voices) -> Floats:
 
 
 def _cut_clip(clip: Floats, utterance: Utterance) -> Floats:
-    """Return what is heard of a clip: its first part, faded out, at most at full scale."""
+    """Return the used part of a clip (N,): its beginning, faded out, at most at full scale."""
     samples = clip[: (utterance.stop - utterance.start) * FRAME_SAMPLES].copy()
     fade = min(FADE, len(samples))
     samples[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
@@ -226,7 +226,7 @@ def encode_pictures(
 
 
 def encode_sound(container: av.container.OutputContainer, sound: Floats) -> "list[av.Packet[Any]]":
-    """Encode the sound as AAC and return the packets."""
+    """Encode the audio as AAC and return the packets."""
     stream = container.add_stream("aac", rate=AUDIO_RATE_HZ, layout="mono")
     stream.bit_rate = 64_000
     packets = []
@@ -240,7 +240,7 @@ def encode_sound(container: av.container.OutputContainer, sound: Floats) -> "lis
 
 
 def list_frames(track: Track) -> pd.DataFrame:
-    """Return the plan of one person as a table, a row a frame."""
+    """Return the plan of one person as a table, with one row per frame."""
     face = track.image >= 0
     columns = {
         "frame": np.arange(1, len(face) + 1),
@@ -297,7 +297,7 @@ def compose(
 
 
 def find_faces(video: Video, path: Path, detector: Detector) -> pd.DataFrame:
-    """Look at some frames: for each person, what is drawn there and whether a face is found."""
+    """Detect faces in some frames; return for each person the plan and whether it was found."""
     rows = []
     for frame in read_frames(path):
         if frame.frame % CHECK_EVERY:
@@ -316,7 +316,7 @@ def find_faces(video: Video, path: Path, detector: Detector) -> pd.DataFrame:
 
 
 def summarise(videos: Sequence[Video]) -> None:
-    """Print what the videos hold."""
+    """Print the content of the videos."""
     tracks = [track for video in videos for track in video.tracks.values()]
     labels = np.concatenate([track.labels for track in tracks])
     face = np.concatenate([track.image >= 0 for track in tracks])
@@ -333,7 +333,7 @@ def summarise(videos: Sequence[Video]) -> None:
 
 
 def main() -> None:
-    """Write the videos, and say what they hold and how well their faces are found."""
+    """Write the videos, and print their content and how well their faces are detected."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--faces", type=Path, required=True, help="Images and manifest.csv.")
     parser.add_argument("--voices", type=Path, required=True, help="Clips and manifest.csv.")

@@ -1,8 +1,8 @@
-"""Where the detector's box lies in face images that were cut out by somebody else.
+"""Position and size of the detector's box in face images of other data sets.
 
-An encoder that is trained on such images should see our crops at the same scale. Enlarges each
-image, finds the face, and prints the distribution of image side / longer side of the box, and
-how far the box's centre is from the image's.
+An encoder that is trained on such images should get crops of the same scale. Enlarges each image,
+detects the face, and prints the distribution of image side / longer side of the box, and of the
+distance between the centres of box and image.
 
     python benchmarks/crop_scale.py IMAGES [--count 400]
 """

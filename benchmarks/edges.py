@@ -1,8 +1,8 @@
-"""How image encoders read faces that run over the picture's edge, by their own classifier.
+"""Accuracy of image encoders' own classifiers on faces that exceed the picture's edge.
 
-On composed videos of one person (benchmarks/compose.py): what crops at several scales bring, and
-encoders with and without PadAug. Every frame of the videos in which a face is drawn and found,
-not smoothed.
+Compares crops at several scales, and encoders with and without PadAug, on composed videos of one
+person (benchmarks/compose.py). Uses every frame in which a face is drawn and detected, without
+smoothing.
 
     python benchmarks/edges.py --valid DIR NAME=ENCODER[@SCALE,SCALE,...] ...
 """
@@ -25,7 +25,7 @@ from abawcli.stages.predict import Predictor
 
 
 def change_scales(encoder: Path, scales: tuple[float, ...], out: Path) -> Path:
-    """Write a copy of an encoder that looks at crops of these scales."""
+    """Write a copy of an encoder for crops of these scales."""
     tensors, metadata = load_checkpoint(encoder, FaceEncoderMetadata)
     preprocess = replace(metadata.preprocess, crop_scales=scales)
     save_checkpoint(out, tensors, replace(metadata, preprocess=preprocess))

@@ -1,4 +1,4 @@
-"""Figures of an image encoder on the valid split of a manifest, and its speed on one core.
+"""Metrics of an image encoder on the validation split of a manifest, and its speed on one core.
 
 python benchmarks/encoder.py --images DIR --manifest FILE [--encoder FILE]
 """
@@ -32,9 +32,9 @@ def read_crops(files: list[Path], side: int) -> NDArray[np.uint8]:
 
 
 def time_one_crop(encoder: Encoder, batch: int, rounds: int = 50) -> float:
-    """Return the median milliseconds of CPU time a crop takes in batches of `batch`.
+    """Return the median CPU time per crop in milliseconds, in batches of `batch`.
 
-    With one thread that is the time it takes on a core of its own, also on a busy machine.
+    With one thread, it is independent of other load on the machine.
     """
     torch.set_num_threads(1)
     side = encoder.preprocess.resize

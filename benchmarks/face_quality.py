@@ -1,9 +1,9 @@
-"""What faces the embedded encoder learned from, and what a face's quality costs.
+"""Quality of the embedded encoder's training faces, and the cost of measuring face quality.
 
     python benchmarks/face_quality.py FACES [VIDEO]
 
-Printed are quantiles of the sharpness of the pictures of FACES, a manifest's folder; and the time
-that `faces.quality` takes of `abaw predict` on a video, by default a sample.
+Prints quantiles of the sharpness of the pictures of FACES, the folder of a manifest, and the share
+of `faces.quality` in the time of `abaw predict` on a video, by default a sample.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def rate_training(folder: Path) -> None:
 
 
 def time_quality(video: Path) -> None:
-    """Print what share of the time of a prediction goes into the quality of faces."""
+    """Print the share of face quality in the time of a prediction."""
     leave_one_core()
     predictor = Predictor()
     predictor.predict_video(video)  # loads what is loaded for the first video
@@ -69,7 +69,7 @@ def add_time(function: Callable[..., Any], spent: list[float]) -> Callable[..., 
 
 
 def main() -> None:
-    """Print both."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("faces", type=Path)
     parser.add_argument("video", type=Path, nargs="?", default=SAMPLE)

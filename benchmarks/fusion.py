@@ -1,25 +1,24 @@
-"""What fusion, smoothing, several crop scales and PadAug bring on composed videos.
+"""Effects of fusion, smoothing, several crop scales and PadAug on composed videos.
 
-Trains the four heads on features of the train videos and scores them on the valid videos, which
-have no say in the training: the epoch is chosen on train videos that are held out. First table:
-vision alone, sound alone, both side by side, gated; as predicted and smoothed; on all annotated
-frames, and by what was drawn in them. A frame that a head can say nothing of counts as wrong.
-Below it, how sure the differences are: whole videos are drawn with replacement, 1000 times.
-Second table: the visual head on features that were made in different ways (one crop scale or
-three, an encoder with or without PadAug), where the face is whole and where it runs over the
-picture's edge; only frames in which a face was found.
+Trains the four heads on features of the train videos and scores them on the valid videos. The epoch
+is chosen on held-out train videos. The first table compares vision alone, audio alone, both
+concatenated, and gated fusion; without and with smoothing; on all annotated frames, and by their
+planned content. A frame without a prediction counts as wrong. Below it are bootstrap intervals of
+differences, from 1000 samples of whole videos. The second table compares the visual head on
+features of one crop scale or three, and of an encoder with or without PadAug, for whole faces and
+faces that exceed the picture's edge, on frames with a detected face.
 
     python benchmarks/fusion.py --train DIR --valid DIR --out DIR
         --features NAME=DIR [--features NAME=DIR ...] [--stills DIR] [--window 25]
 
 --train and --valid are folders of benchmarks/compose.py. Each --features is a folder with `train`
-and `valid` of `abaw extract`; the first one is for the first table, the others may be of vision
-alone. Of two people, both have to be extracted:
+and `valid` of `abaw extract`; the first one is for the first table, the others may have visual
+features only. Of two people, both have to be extracted:
 
     abaw extract TRAIN/videos -o DIR/train
     abaw extract TRAIN/videos/*_pair.mp4 --subject left -o DIR/train/left, and right
 
-Runs are kept under --out and used again.
+Runs are stored under --out and reused.
 """
 
 import argparse
@@ -66,7 +65,7 @@ DRAWN: dict[str, Callable[[pd.DataFrame], "pd.Series[bool]"]] = {
 
 @dataclass(frozen=True)
 class Composed:
-    """A folder of composed videos, and where their features are."""
+    """A folder of composed videos and the folder of their features."""
 
     videos: Path
     features: Path
@@ -93,13 +92,13 @@ class Composed:
 
 
 def learn(head: str, train: Composed, out: Path, config: HeadTraining) -> TrainedHead:
-    """Train a head, or find it trained, and return it."""
+    """Return a head, which is trained unless it was before."""
     train_fusion_head(train.list_files(), out, head, config, device="cpu")
     return load_head(out / "head.safetensors", torch.device("cpu"))[0]
 
 
 def predict(head: TrainedHead, data: AnnotatedFeatures, config: HeadTraining) -> dict[bool, Labels]:
-    """Return the labels of all rows (N,), as predicted (False) and smoothed (True)."""
+    """Return the labels (N,) of all rows, by whether they are smoothed."""
     raw, smoothed = [], []
     videos = data.everything()
     how = config.smoothing
@@ -113,19 +112,19 @@ def predict(head: TrainedHead, data: AnnotatedFeatures, config: HeadTraining) ->
 
 
 def show_score(truth: Labels, predicted: Labels, rows: Mask) -> str:
-    """Return the macro-F1 of some rows as a cell."""
+    """Return the macro-F1 of a subset of rows as a table cell."""
     rows = rows & (truth != IGNORE)
     return f"{score_labels(truth[rows], predicted[rows]).macro_f1:.3f}" if rows.any() else "-"
 
 
 def count_videos(truth: Labels, predicted: Labels, video: Labels) -> Counts:
-    """Return each video's confusion matrix, the predictions -1 in its last column, (V, 8, 9)."""
+    """Return the confusion counts of each video, (V, 8, 9); the last column: no prediction."""
     rows = [video == number for number in range(video.max() + 1)]
     return np.stack([count_confusion(truth[these], predicted[these]) for these in rows])
 
 
 def compare(first: Counts, second: Counts) -> str:
-    """Return the difference of two macro-F1 and where 95 % of redrawn ones lie."""
+    """Return the difference of two macro-F1 with its 95 % bootstrap interval."""
     drawn = np.random.default_rng(0).integers(len(first), size=(DRAWS, len(first)))
     gaps = [
         find_macro_f1(first[d].sum(axis=0)) - find_macro_f1(second[d].sum(axis=0)) for d in drawn
@@ -185,7 +184,7 @@ def compare_features(
 
 
 def main() -> None:
-    """Train what is not trained yet and print both tables, in Markdown."""
+    """Train the heads that are not trained yet and print both tables, in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--train", type=Path, required=True, help="Composed train videos.")
     parser.add_argument("--valid", type=Path, required=True, help="Composed valid videos.")

@@ -1,10 +1,10 @@
-"""The embedded heads side by side: on composed videos of two kinds, and on the sample clips.
+"""Comparison of the embedded heads on composed videos of two kinds and on the sample clips.
 
     python benchmarks/heads.py --valid DIR --features DIR
 
-Folders as for benchmarks/fusion.py, of valid videos some of which were composed with --one-image.
-Macro-F1 as predicted and smoothed as the head's file says; the last rows are the accuracy on the
-sample clips, as predicted.
+Folders as for benchmarks/fusion.py, of valid videos of which some were composed with --one-image.
+Prints the macro-F1 without smoothing and with that of the head's file, and the accuracy on the
+sample clips without smoothing.
 """
 
 import argparse
@@ -29,7 +29,7 @@ CLIPS = Path(__file__).parents[1] / "sample_videos"
 
 
 def score_clip(recipe: str, clip: Path) -> float:
-    """Return the accuracy on a sample clip, against what was drawn, as predicted."""
+    """Return the accuracy on a sample clip, compared with its plan, without smoothing."""
     predicted = Predictor(recipe).predict_video(clip, smooth=False)["label"].to_numpy()
     truth = read_annotation(clip.with_suffix(".txt"))
     return score_labels(truth, predicted[align_rows(truth, len(predicted), clip.stem)]).accuracy

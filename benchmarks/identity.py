@@ -1,10 +1,10 @@
-"""Who is taken for whom over a hard cut.
+"""Errors of re-identification over a hard cut.
 
     python benchmarks/identity.py FOLDER ANNA=a.mp4,b.mp4 BEN=c.mp4 ...
 
-Every two clips are joined, the first half of one and the second half of the other, as wide and
-high as the first, and people are followed through the whole. Two clips of one person have to give
-one subject, those of two people two. Printed are the errors of both kinds, and which they are.
+Joins each pair of clips: the first half of one and the second half of the other, at the size of the
+first one. Then tracks faces in the joined video. Clips of one person must give one subject, clips
+of two people two. Prints the number of errors of both kinds, and the pairs.
 """
 
 import argparse
@@ -29,7 +29,7 @@ FPS = 25
 
 @dataclass
 class Shown:
-    """A frame of a film that is not in a file."""
+    """A frame that is not read from a file."""
 
     frame: int
     time_s: float
@@ -50,14 +50,14 @@ class Shown:
 
 
 def read_halves(path: Path, long_side: int) -> tuple[list[Image], list[Image]]:
-    """Return pictures of the first half of a clip, and of the second."""
+    """Return the pictures of the first and the second half of a clip."""
     pictures = [frame.rgb(long_side) for frame in read_frames(path)]
     middle = len(pictures) // 2
     return pictures[max(0, middle - HALF) : middle], pictures[-min(HALF, middle) :]
 
 
 def find_most(film: list[Image], cut: int, detector: Detector, identity: Identity) -> list[int]:
-    """Return who is there most before and after the cut; -1: nobody."""
+    """Return the most frequent subject before and after the cut; -1: none."""
     frames = (Shown(k + 1, k / FPS, picture) for k, picture in enumerate(film))
     before: Counter[int] = Counter({-1: 0})
     after: Counter[int] = Counter({-1: 0})
@@ -68,7 +68,7 @@ def find_most(film: list[Image], cut: int, detector: Detector, identity: Identit
 
 
 def main() -> None:
-    """Join every two clips and print how many pairs were told apart or taken for one."""
+    """Join each pair of clips and print the errors."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("people", nargs="+", metavar="NAME=CLIP,CLIP")

@@ -1,20 +1,20 @@
-"""What is left of each head when faces, or sounds, go missing for seconds at a time.
+"""Scores of heads when faces or speech are missing for seconds at a time.
 
-Trains vision alone, sound alone, gated fusion and the dual branch on features of composed train
-videos, the last two also without modality dropout and the dual branch with plain cross-entropy,
-with several seeds. Then takes faces (or sounds) from the valid videos, in runs, until a share of
-the frames that had one is without, and scores. A frame that a head can say nothing of counts as
-wrong. Smoothed by the median that each head's settings name.
+Trains heads on features of composed train videos with several seeds: vision alone, audio alone,
+gated fusion and the dual branch; the last two also without modality dropout, and the dual branch
+with cross-entropy. Then removes faces, or audio, from the valid videos in runs, up to a share of
+the frames that have it, and computes scores. A frame without a prediction counts as wrong.
+Predictions are smoothed by the median of each head's settings.
 
-Tables, in Markdown: macro-F1 by share of missing faces and of missing sounds, mean and deviation
-over the seeds; how sure some differences are (whole videos drawn with replacement); the F1 of each
-class with focal loss and with cross-entropy. Figures: the first two tables as curves; and one
-video of which the face leaves in the middle, and what each head says of it from then on.
+Prints tables in Markdown: macro-F1 by share of missing faces and of missing audio, with mean and
+standard deviation over the seeds; bootstrap intervals of differences, over whole videos; and the F1
+of each class with focal loss and with cross-entropy. Draws figures: the first two tables as curves,
+and the predictions of each head for one video whose face leaves in the middle.
 
     python benchmarks/missing.py --train DIR --valid DIR --features DIR --out DIR
         [--seeds 3] [--plot FILE.png] [--timeline FILE.png]
 
-Folders as for benchmarks/fusion.py. Runs are kept under --out and used again.
+Folders as for benchmarks/fusion.py. Runs are stored under --out and reused.
 """
 
 import argparse
@@ -80,14 +80,14 @@ Table = dict[tuple[str, str, float, bool], list[Counts]]  # run, what is missing
 
 @dataclass(frozen=True)
 class Study:
-    """Heads by run and seed, on the valid videos with something missing."""
+    """Heads by run and seed, and the valid videos with a missing modality."""
 
     heads: Mapping[str, Sequence[TrainedHead]]
     data: AnnotatedFeatures
     video: Labels  # (N,) which one each row is of
 
     def count_all(self) -> Table:
-        """Score every head on everything."""
+        """Score every head on every variant of the videos."""
         table: Table = {}
         cases = [(what, share) for what in WHAT for share in SHARES]
         for (what, share), run in itertools.product(cases, self.heads):
@@ -100,7 +100,7 @@ class Study:
 
 
 def hide(data: AnnotatedFeatures, what: str, share: float) -> AnnotatedFeatures:
-    """Take a modality from a share of the frames of each video that have it, in runs."""
+    """Remove a modality from a share of the frames that have it, in runs in each video."""
     random, name = np.random.default_rng(0), f"has_{what}"
     there: Mask = getattr(data, name).copy()  # (N,)
     for _, rows in data.videos():
@@ -115,7 +115,7 @@ def hide(data: AnnotatedFeatures, what: str, share: float) -> AnnotatedFeatures:
 
 
 def describe_f1(counts: Sequence[Counts]) -> str:
-    """Return mean and deviation of the macro-F1 over the seeds."""
+    """Return mean and standard deviation of the macro-F1 over the seeds."""
     f1 = [float(find_macro_f1(each.sum(axis=0))) for each in counts]
     return f"{np.mean(f1):.3f} ± {np.std(f1):.3f}"
 
@@ -132,7 +132,7 @@ def tabulate_missing(table: Table, what: str, smooth: bool) -> None:
 
 
 def show_differences(table: Table, smooth: bool) -> None:
-    """Print what the study is to show or to refute, and how sure it is."""
+    """Print the differences in question, with bootstrap intervals."""
     print(f"\n{'smoothed' if smooth else 'as predicted'}, 95 % of redrawn videos in brackets\n")
     pairs = [
         ("dual-branch", "audio", 1.0),
@@ -161,7 +161,7 @@ def _class_f1(counts: Counts) -> NDArray[np.float64]:
 
 
 def plot_missing(table: Table, path: Path) -> None:
-    """Draw the tables as curves, a panel a modality."""
+    """Draw the tables as curves, with one panel per modality."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     for panel, what in zip(panels, WHAT, strict=True):
         for number, run in enumerate(RUNS):
@@ -181,7 +181,7 @@ def plot_missing(table: Table, path: Path) -> None:
 
 
 def plot_timeline(study: Study, path: Path) -> None:
-    """Draw one video, of which the face leaves in the middle: what each head says of it."""
+    """Draw each head's predictions for one video, whose face leaves in the middle."""
     names = [name for name, _ in study.data.videos()]
     halves = [slice((r.start + r.stop) // 2, r.stop) for _, r in study.data.videos()]
     number = int(np.argmax([study.data.has_audio[half].mean() for half in halves]))
@@ -220,7 +220,7 @@ def plot_timeline(study: Study, path: Path) -> None:
 
 
 def main() -> None:
-    """Train what is not trained yet; print the tables and draw the figures."""
+    """Train the heads that are not trained yet; print the tables and draw the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--train", type=Path, required=True, help="Composed train videos.")
     parser.add_argument("--valid", type=Path, required=True, help="Composed valid videos.")

@@ -1,7 +1,7 @@
 """Speed and memory of `abaw render`, which must not grow with the length of the video.
 
-Makes videos of 640x360 with sound out of a sample clip, with their tables, renders each in a
-process of its own, and prints seconds, frames a second and the peak memory of that process and of
+Makes videos of 640x360 with audio from a sample clip, with their tables, and renders each in a
+separate process. Prints seconds, frames a second, and the peak memory of that process and of
 FFmpeg, which it starts (Linux).
 
     python benchmarks/render.py [--minutes 1 10]
@@ -47,7 +47,7 @@ print(json.dumps([made.frames, time.perf_counter() - start, peak_mb("self"), *pe
 
 
 def make_order(frames: int, count: int) -> list[int]:
-    """Return which frame of the sample is shown at each of `count`: back and forth."""
+    """Return the index of the sample's frame for each of `count` frames, back and forth."""
     rounds = itertools.cycle([*range(frames), *reversed(range(frames))])
     return list(itertools.islice(rounds, count))
 

@@ -1,7 +1,7 @@
-"""Time and size of reports: one of a long video, and one file of many, opened in Chromium.
+"""Time and size of reports: of one long video, and of many videos in one file, in Chromium.
 
-Makes a clip of 640x360 and its table, and tables of many videos; reports them; opens the pages
-in a headless browser (chromium and chromedriver) and waits until they answer.
+Makes a clip of 640x360 and its table, and tables of many videos, and writes their reports. Opens
+the pages in a headless browser (chromium and chromedriver) and waits until they respond.
 
     python benchmarks/report.py [--minutes 10] [--videos 200] [--frames 1500]
 """

@@ -1,10 +1,10 @@
-"""Time of `abaw score` on a test set of ABAW's size, beside reading alone and scikit-learn alone.
+"""Time of `abaw score` on a test set of ABAW's size, compared with pandas and scikit-learn.
 
 Writes the predictions of 1,022,655 frames in 228 videos as one table (parquet, csv), as tables and
-texts by video, and as a submission, with annotations by video; runs the command on each, as a
-process of its own, with everything that it prints. Beside it: pandas (its pyarrow reader) on the
-same files, and scikit-learn's `f1_score` on the same labels, both without checks, in a process that
-has loaded them already. Of each, the quickest of three runs.
+text files by video, and as a submission, with annotations by video. Runs the command on each, in a
+separate process, with all its output. Compares with pandas (pyarrow reader) on the same files, and
+with scikit-learn's `f1_score` on the same labels, both without checks and in a process that has
+loaded them already. Prints the fastest of three runs.
 
     python benchmarks/score.py [--rows 1022655] [--videos 228]
 """
@@ -31,7 +31,7 @@ INPUTS = ("table.parquet", "table.csv", "tables", "texts", "submission.txt")
 
 
 def write_inputs(table: pd.DataFrame, folder: Path) -> NDArray[np.int64]:
-    """Write the predictions in every form, and annotations (N,) that agree with half of them."""
+    """Write the predictions in every format; half of the annotations (N,) agree with them."""
     write_table(table, folder / "table.parquet", {})
     write_table(table, folder / "table.csv", {})
     answer = table.assign(label=np.maximum(table["label"], 0))
@@ -50,7 +50,7 @@ def write_inputs(table: pd.DataFrame, folder: Path) -> NDArray[np.int64]:
 
 
 def read_alone(path: Path) -> None:
-    """Read all files of one form with pandas, and keep nothing."""
+    """Read all files of one format with pandas."""
     for file in path.iterdir() if path.is_dir() else [path]:
         if file.suffix == ".parquet":
             pd.read_parquet(file)
@@ -60,13 +60,13 @@ def read_alone(path: Path) -> None:
 
 
 def run_score(path: Path) -> None:
-    """Run the command in a process of its own."""
+    """Run the command in a separate process."""
     command = [sys.executable, "-m", "abawcli", "score", path, path.parent / "truth"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def measure(work: Callable[[], object]) -> float:
-    """Return the seconds of the quickest of three runs."""
+    """Return the seconds of the fastest of three runs."""
     seconds = []
     for _ in range(3):
         start = time.perf_counter()

@@ -1,8 +1,8 @@
-"""What a composed video shows and says, frame by frame: the plan, before any pixel is drawn.
+"""The plan of a composed video: its faces and speech in each frame.
 
-A video is cut into segments of one expression. Given a segment's expression, its faces and its
-voice are drawn independently of each other. That is an approximation: of a real person, face
-and voice go together beyond their common label.
+A video is divided into segments of one expression. Given a segment's expression, its faces and its
+speech are drawn independently. This is an approximation: in real videos, face and speech depend on
+each other beyond their common label.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,7 +60,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A clip of a voice, from its beginning, in frames `start` to before `stop`."""
+    """A speech clip, from its beginning, in frames `start` to before `stop`."""
 
     start: int
     stop: int
@@ -70,7 +70,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Track:
-    """One person: a value a frame."""
+    """The plan of one person, with one value per frame."""
 
     labels: Ints  # (T,) as annotated: class or -1
     image: Ints  # (T,) which face image, -1: no face
@@ -101,13 +101,13 @@ class Video:
 
 
 def share_labels(labels: Sequence[int]) -> Floats:
-    """Return the share that each of some labels has among them in composed videos."""
+    """Return the share of each of the given labels among them in composed videos."""
     weights = np.array([ABAW_FRAMES[label] for label in labels], np.float64) ** FLATTEN
     return np.asarray(weights / weights.sum())
 
 
 def deal_labels(labels: Sequence[int], random: Generator) -> Iterator[int]:
-    """Yield labels for ever in their shares, which every DECK of them keep to."""
+    """Yield labels without end; every DECK of them have the given shares."""
     ends = np.cumsum(share_labels(labels)) * DECK
     while True:
         # As systematic sampling: a card at every whole step and a random offset.
@@ -116,14 +116,14 @@ def deal_labels(labels: Sequence[int], random: Generator) -> Iterator[int]:
 
 
 def draw_frames(limits_s: tuple[float, float], random: Generator) -> int:
-    """Draw a duration between limits in seconds, in frames."""
+    """Return a random duration in frames, between limits in seconds."""
     return round(random.uniform(*limits_s) * FPS)
 
 
 def plan_segments(
     frames: int, deck: Iterator[int], labels: Sequence[int], random: Generator
 ) -> list[Segment]:
-    """Cut a video into segments. One that is not annotated shows any of the labels."""
+    """Divide a video into segments. Those without annotation may show any label."""
     segments, at = [], 0
     while at < frames:
         stop = at + draw_frames(SEGMENT_S, random)
@@ -139,7 +139,7 @@ def plan_segments(
 def draw_runs(
     frames: int, share: float, limits_s: tuple[float, float], random: Generator
 ) -> list[tuple[int, int]]:
-    """Draw runs of frames, (first, behind the last), that make up about a share of all."""
+    """Return random runs of frames, (first, end), with about a given share of all frames."""
     gap_s = sum(limits_s) / 2 * (1 / share - 1)
     runs, at = [], draw_frames((0.0, gap_s), random)
     while at < frames:
@@ -168,9 +168,9 @@ def draw_drift(frames: int, random: Generator) -> Floats:
 def choose_images(
     segments: Sequence[Segment], faces: Mapping[int, Ints], one_image: bool, random: Generator
 ) -> Ints:
-    """Return the image (T,) of every frame, of the segment's label.
+    """Return the image (T,) of every frame, which has the segment's label.
 
-    Each is held for a while; with `one_image` to the end of its segment.
+    Each image is shown for about a second; with `one_image`, to the end of its segment.
     """
     parts = []
     for segment in segments:
@@ -185,14 +185,14 @@ def choose_images(
 def move_face(
     frames: int, area: tuple[int, int], size: tuple[int, int], borders: str, random: Generator
 ) -> tuple[Floats, Floats]:
-    """Return centre (T, 2) and side (T,) of a face that now and then runs over a border.
+    """Return centre (T, 2) and side (T,) of a face that exceeds a border from time to time.
 
     Args:
         frames: T.
-        area: the first and the last x between which the face is at home.
+        area: the first and the last x of the face's usual position.
         size: width and height of the picture.
-        borders: those it may run over, of `lrtb`.
-        random: source of chance.
+        borders: those that it may exceed, of `lrtb`.
+        random: random number generator.
     """
     side = random.uniform(*SIDE) * (1 + 0.1 * draw_drift(frames, random))  # (T,)
     lows, highs = (area[0], 0), (area[1], size[1])
@@ -225,11 +225,11 @@ def plan_speech(
     measure_clip: Callable[[int], float],
     random: Generator,
 ) -> list[Utterance]:
-    """Fill most segments with voices of their label.
+    """Fill most segments with speech of their label.
 
-    Every corpus that has the label is as likely as the others. A label without any voice
-    (Other) gets the voice of a label drawn by the shares of those that have one, so that sound
-    neither gives it away nor speaks against it.
+    All corpora with the label are equally likely. A label without recordings (Other) gets speech of
+    another label, drawn by the shares of those that have recordings, so that audio gives no
+    evidence for or against it.
     """
     spoken = sorted(voices)
     shares = share_labels(spoken)
@@ -249,7 +249,7 @@ def plan_speech(
 
 
 class Planner:
-    """Plans one video after the other; the first ones do not depend on how many follow."""
+    """Plans one video after the other; their number does not change the first ones."""
 
     def __init__(
         self,
@@ -259,10 +259,10 @@ class Planner:
         seed: Sequence[int],
         one_image: bool = False,
     ) -> None:
-        """Take the images and clips of each label, by number, and a clip's length in seconds.
+        """Set the images and clips of each label, by index, and the durations of clips in seconds.
 
-        With `one_image` a segment shows one image. Then nothing is gained by looking at several,
-        as of a person in one mood, whose frames resemble each other.
+        With `one_image`, a segment shows one image, so that several frames have no more information
+        than one, as in videos of one person whose expression does not change.
         """
         self.faces, self.voices, self.measure_clip = faces, voices, measure_clip
         self.labels = [label for label in range(N_CLASSES) if label in faces]
@@ -271,7 +271,7 @@ class Planner:
         self.deck = deal_labels(self.labels, self.random)
 
     def plan_video(self, name: str, number: int, seconds: tuple[float, float] = SECONDS) -> Video:
-        """Plan the next video. Its number decides whether two people are in it, and sound.
+        """Plan the next video. Its number decides whether it has two people, and audio.
 
         One of two people is called `<name>_pair`.
         """
@@ -321,7 +321,7 @@ class Planner:
 
 
 def describe_labels(labels: Ints) -> str:
-    """Return how the labels (N,) of annotated frames are shared out."""
+    """Return the shares of the labels (N,) of annotated frames."""
     counts = np.bincount(labels[labels != IGNORE], minlength=N_CLASSES)
     shares = counts / max(1, counts.sum())
     return ", ".join(f"{name} {share:.1%}" for name, share in zip(CLASSES, shares, strict=True))

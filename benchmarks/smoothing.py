@@ -1,8 +1,8 @@
-"""Speed and memory of smoothing a test set of ABAW's size, beside SciPy's median filter.
+"""Speed and memory of smoothing a test set of ABAW's size, compared with SciPy's median filter.
 
-Makes the probabilities of 1,022,655 frames in 228 videos, faces missing in a tenth of them in
-runs, and smooths them as arrays and as a prediction table. SciPy filters the same eight columns
-from end to end, without videos, ends or missing frames to heed. Peak memory is the process's.
+Makes the probabilities of 1,022,655 frames in 228 videos, in which a tenth of the faces are missing
+in runs, and smooths them as arrays and as a prediction table. SciPy filters the same eight columns
+as a whole, without regard to videos, edges or missing frames. Peak memory is that of the process.
 
     python benchmarks/smoothing.py [--rows 1022655] [--videos 228] [--window 101]
 """
@@ -26,7 +26,7 @@ from abawcli.stages.smooth import smooth_table
 
 
 def make_predictions(rows: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return probabilities (N, 8) that wander and flicker, and whether each row is valid."""
+    """Return probabilities (N, 8) with drift and noise, and whether each row is valid (N,)."""
     rng = np.random.default_rng(0)
     slow = np.repeat(rng.normal(0, 2, (rows // 100 + 1, 8)), 100, axis=0)[:rows]
     p = np.exp(slow + rng.normal(0, 1, (rows, 8)))
@@ -70,7 +70,7 @@ def filter_columns(p: NDArray[np.float64], window: int) -> None:
 
 
 def report(name: str, work: Callable[[], object]) -> None:
-    """Print what `work` takes, and the most memory that this process has used so far."""
+    """Print the duration of `work` and the peak memory of this process so far."""
     start, start_cpu = time.perf_counter(), time.process_time()
     work()
     seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
@@ -80,7 +80,7 @@ def report(name: str, work: Callable[[], object]) -> None:
 
 
 def main() -> None:
-    """Parse the arguments and print the figures."""
+    """Parse the arguments and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=1_022_655)
     parser.add_argument("--videos", type=int, default=228)
@@ -92,8 +92,8 @@ def main() -> None:
     print(f"{arguments.rows:,} rows x 8 classes, {videos} videos, median of {window} frames")
     report("scipy.ndimage.median_filter, columns alone", lambda: filter_columns(p, window))
     for space in ("probabilities", "logits"):
-        how = Smoothing("median", window, None, space)
-        report(f"arrays, {space}", lambda how=how: smooth_videos(p, valid, videos, how))  # type: ignore[misc]
+        how = Smoothing("median", window, None, space) report(f"arrays, {space}", lambda how=how:
+        smooth_videos(p, valid, videos, how))  # type: ignore[misc]
     table = make_table(p, valid, videos)
     report("table, probabilities", lambda: smooth_table(table, Smoothing("median", window)))
 

@@ -1,8 +1,8 @@
-"""Speed and memory of `abaw predict` against decoding the same file to RGB with PyAV.
+"""Speed and memory of `abaw predict`, compared with decoding the same file to RGB with PyAV.
 
-Makes a 1280x720 video with one face out of a sample clip, then in turn decodes it to RGB and
-labels it, a few times, in this one process. Prints frames a second, their ratio, the memory
-after the first tenth and at the end, and what each stage takes by itself.
+Makes a 1280x720 video with one face from a sample clip, then decodes it to RGB and labels it in
+turn, several times, in one process. Prints frames a second, their ratio, the memory after the first
+tenth and at the end, and the time of each stage alone.
 
     python benchmarks/speed.py [--frames 750] [--rounds 3] [--recipe NAME|PATH] [--video FILE]
 """
@@ -72,14 +72,14 @@ def predict(predictor: Predictor, path: Path, count: int) -> tuple[float, float]
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that `work` takes."""
+    """Return the duration of `work` in seconds."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def time_stages(predictor: Predictor, path: Path, limit: int = 200) -> Iterator[tuple[str, float]]:
-    """Yield each stage's name and milliseconds a frame when it runs alone."""
+    """Yield each stage's name and its milliseconds per frame when it runs alone."""
 
     def head() -> Iterator[Frame]:
         return itertools.islice(read_frames(path), limit)

@@ -1,14 +1,14 @@
-"""Make features and annotations out of labelled still images: faces without sound.
+"""Make features and annotations from labelled still images: faces without audio.
 
-For heads: beside composed videos, stills in their own proportions keep a head that sees a face and
-hears nothing as good as the encoder's own classifier. `--check HEAD` compares the two instead, on
-the images of the valid split.
+In addition to composed videos, heads are trained on stills in their own proportions, so that a head
+with a face and no speech is as good as the encoder's own classifier. `--check HEAD` compares the
+two on the images of the validation split.
 
     python benchmarks/stills.py --images DIR --manifest FILE --like FEATURES
         (--out DIR | --check head.safetensors) [--encoder FILE]
 
 Writes OUT/features/stills<k>.safetensors, of a thousand images each, and OUT/labels/stills<k>.txt.
-`--like` is a file of `abaw extract` with sound, whose sound's description is taken over.
+`--like` is a file of `abaw extract` with audio, whose description of the audio backbone is copied.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def encode_images(encoder: Encoder, images: LabelledImages) -> NDArray[np.float1
 
 
 def lay_out(visual: NDArray[np.float16], like: Features, name: str) -> Features:
-    """Return features as of a video: an image a frame, without sound."""
+    """Return features like those of a video, with one image per frame and without audio."""
     count = len(visual)
     return Features(
         frame=np.arange(1, count + 1),

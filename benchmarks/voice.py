@@ -1,10 +1,10 @@
-"""Figures of a voice encoder: speakers it was not trained on, sounds without a voice, its speed.
+"""Metrics of a voice encoder on other speakers and on non-speech, and its speed.
 
 python benchmarks/voice.py --audio DIR --manifest FILE [--encoder FILE] [--sounds FILE ...]
 
-A clip's label is read from the mean of its frames' probabilities; a frame is a step of 80 ms,
-read from the mean of the steps with a voice at most half a second away. The temperature was fitted
-on the same speakers: its calibration error is optimistic.
+A clip's label is predicted from the mean of its frames' probabilities. A frame is an audio frame of
+80 ms; its prediction is from the mean of the audio frames with speech within half a second. The
+temperature was fitted on the same speakers, so that the calibration error is optimistic.
 """
 
 import argparse
@@ -30,7 +30,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Clip:
-    """What the encoder makes of one clip, a row a frame that hears a voice."""
+    """The encoder's output for one clip, with one row per audio frame near speech."""
 
     plain: NDArray[np.float32]  # (S, 8) probabilities without the temperature
     calibrated: NDArray[np.float32]  # (S, 8)
@@ -38,7 +38,7 @@ class Clip:
 
 
 def load_samples(file: Path) -> Samples:
-    """Return the sound of a file that has one."""
+    """Return the samples (N,) of a file, which must have audio."""
     audio = read_audio(file)
     if audio is None:
         raise SystemExit(f"{file} has no sound")
@@ -47,7 +47,7 @@ def load_samples(file: Path) -> Samples:
 
 @torch.inference_mode()
 def read_clip(encoder: VoiceEncoder, samples: Samples) -> Clip:
-    """Read a clip's frames; where none hears a voice, all of them."""
+    """Return the output for a clip's frames near speech, or for all frames if there are none."""
     features = encoder.encode(samples)
     voiced = torch.from_numpy(encoder.has_voice(features) >= SPEECH_PRESENT)
     reach = int(AudioFeatures.window_s / encoder.step_s)
@@ -94,7 +94,7 @@ def print_corpus(name: str, clips: list[Clip], labels: NDArray[np.int64]) -> Non
 
 
 def print_answer(name: str, encoder: VoiceEncoder, sounds: list[Samples]) -> None:
-    """Print how much of some sounds is taken for a voice, and how confident the answers are."""
+    """Print the share of samples in which speech is detected, and the mean confidence."""
     features = torch.cat([encoder.encode(sound) for sound in sounds])
     voice, p = encoder.has_voice(features), encoder.classify(features)
     confidence = p.max(axis=1)
@@ -106,7 +106,7 @@ def print_answer(name: str, encoder: VoiceEncoder, sounds: list[Samples]) -> Non
 
 
 def print_non_speech(encoder: VoiceEncoder, voices: list[Samples], files: list[Path]) -> None:
-    """Print the answers to sounds made here, to files, and to voices for comparison."""
+    """Print the output for synthetic non-speech, for files, and for speech as a comparison."""
     print(f"\n{'sound':32s}{'voiced':>8s}{'conf.':>9s}{'95 %':>8s}  usual answer")
     rng = np.random.default_rng(2026)  # not the seed of any training
     for kind in NON_SPEECH:
@@ -118,7 +118,7 @@ def print_non_speech(encoder: VoiceEncoder, voices: list[Samples], files: list[P
 
 
 def time_one_second(encoder: VoiceEncoder, seconds: int = 20, rounds: int = 15) -> float:
-    """Return the median milliseconds of CPU time that a second of sound takes on one core."""
+    """Return the median CPU time in milliseconds for a second of audio on one core."""
     torch.set_num_threads(1)
     sound = 0.1 * np.random.default_rng(0).standard_normal(seconds * AUDIO_RATE_HZ, np.float32)
     times = []
@@ -130,7 +130,7 @@ def time_one_second(encoder: VoiceEncoder, seconds: int = 20, rounds: int = 15) 
 
 
 def print_scores(encoder: VoiceEncoder, valid: LabelledRecordings, voices: list[Samples]) -> None:
-    """Print the figures of each corpus."""
+    """Print the metrics of each corpus."""
     clips = [read_clip(encoder, sound) for sound in voices]
     for name in sorted(set(valid.corpora.tolist())):
         rows = np.flatnonzero(valid.corpora == name)

@@ -221,7 +221,7 @@ def test_a_sample_that_is_no_number_leaves_features_finite(
     path = write_media(tmp_path / "v.mkv", [picture(30)] * 12, sound=sound)
     found = extract(path, extractor, tmp_path / "f.safetensors")
     assert found.has_audio.all() and np.isfinite(found.audio).all()
-    assert caplog.text.count("are no numbers") == 1
+    assert caplog.text.count("are no finite numbers") == 1
 
 
 def test_a_video_without_sound(

@@ -1,9 +1,10 @@
-"""Faces over time: who is where in each frame, as a stream that reads a few frames ahead.
+"""Tracking of faces over time, as a stream that reads a few frames ahead.
 
-While nothing is doubtful, faces are detected only in every few frames, and boxes in between lie on
-the line between two detections. Where two detection steps disagree (a face came, went, jumped or
-grew weak, or the scene or the size of the picture changed), faces are detected in every frame in
-between as well, so that the moment is exact, and in every further frame until two in a row agree.
+While all tracks are certain, faces are detected only every few frames, and boxes in between are
+interpolated. If two successive detection steps disagree (a face appeared, disappeared, moved too
+far or has a low score, or the scene or the size of the picture changed), faces are detected in all
+frames in between, to find the exact frame of the change, and in all further frames until two
+successive steps agree.
 """
 
 from collections import deque
@@ -26,7 +27,7 @@ _FORBIDDEN = 1e6
 
 
 class Picture(Protocol):
-    """What tracking needs of a frame; `media.frame.Frame` is one."""
+    """The part of a frame that tracking needs; `media.frame.Frame` has it."""
 
     frame: int  # number, from 1
     time_s: float
@@ -54,8 +55,8 @@ class TrackedFace:
     box: Box
     score: float
     landmarks: Floats  # (5, 2)
-    detected: bool  # False: interpolated between two detections
-    quality: Quality = _UNRATED  # until `quality.rate_faces`
+    detected: bool  # False: interpolated between two detection steps
+    quality: Quality = _UNRATED  # set by `quality.rate_faces`
 
 
 @dataclass(frozen=True)
@@ -69,28 +70,28 @@ class FrameFaces:
 
 @dataclass(frozen=True)
 class _Scene:
-    """What one detection step is compared with at the next."""
+    """The scene of a detection step, with which that of the next step is compared."""
 
     time_s: float
     size: tuple[int, int]  # of the frame
-    thumb: Floats
+    thumb: Floats  # (18, 32) brightness, 0..1
 
 
 @dataclass(frozen=True)
 class _Detection:
-    """What one detection step found."""
+    """The result of one detection step."""
 
     scene: _Scene
     faces: list[Face]  # in pixels of the frame
     image: Image  # in which they were detected
     in_image: list[Face]  # the same faces in its pixels
     appearances: list[Floats]  # of each face
-    whole: Callable[[], Image]  # the frame
+    whole: Callable[[], Image]  # returns the frame in full size
 
 
 @dataclass(eq=False)
 class _Track:
-    """A face that is followed; a subject only once it has been seen often enough."""
+    """A tracked face, which becomes a subject after enough detections."""
 
     face: Face
     time_s: float
@@ -102,7 +103,7 @@ class _Track:
     flicker: bool = False
 
     def see(self, detection: _Detection, k: int) -> None:
-        """Go on with face `k` of a detection step."""
+        """Continue the track with face `k` of a detection step."""
         self.face, self.time_s = detection.faces[k], detection.scene.time_s
         self.seen += 1
         self.appearance = detection.appearances[k]
@@ -111,16 +112,16 @@ class _Track:
 
 @dataclass(frozen=True)
 class _Match:
-    """How the faces of a detection step fit the tracks; `steady`: nothing to doubt."""
+    """The assignment of the faces of a detection step, by index, to tracks."""
 
-    kept: list[tuple[_Track, int]]
-    returned: list[tuple[_Track, int]]
-    new: list[int]
-    cut: bool
-    steady: bool
+    kept: list[tuple[_Track, int]]  # of active tracks
+    returned: list[tuple[_Track, int]]  # of tracks that were lost for a short time
+    new: list[int]  # faces that start tracks
+    cut: bool  # the scene changed
+    steady: bool  # it agrees with the step before
 
 
-_Sighting = tuple[_Track, Face, bool]
+_Sighting = tuple[_Track, Face, bool]  # a track's face in a frame; whether it was detected
 
 
 def track_faces(
@@ -131,10 +132,16 @@ def track_faces(
 ) -> Iterator[tuple[FrameT, FrameFaces]]:
     """Yield every frame, in order, and the subjects in it.
 
-    At most `stride + confirm` frames are held. A face that is there for fewer than `stride`
-    frames may be missed, for fewer than `confirm` it is no subject. A subject keeps its number
-    over a gap of `gap_s` by place and size, and over longer ones and scene cuts by `identity`,
-    which is by appearance if none is given. Frames within a gap have no face.
+    At most `stride + confirm` frames are buffered. A face of fewer than `stride` frames may be
+    missed, and one of fewer than `confirm` frames is no subject. A subject keeps its number over a
+    gap of up to `gap_s` by its position and size, and over longer gaps and cuts by
+    re-identification. Frames within a gap have no face of it.
+
+    Args:
+        frames: of one video.
+        detector: of faces.
+        config: settings of the tracking.
+        identity: method of re-identification; None: by appearance.
     """
     config = config or Tracking()
     tracker = _Tracker(
@@ -150,14 +157,14 @@ def track_faces(
             yield from _release(waiting)
     if unseen:
         waiting.extend(zip(unseen, tracker.follow(unseen), strict=True))
-    tracker.confirm_tracks(1)  # nothing has contradicted those that the end cut short
+    tracker.confirm_tracks(1)  # tracks at the end of the video need no further detections
     yield from _release(waiting)
 
 
 def _release(
     waiting: deque[tuple[FrameT, list[_Sighting]]],
 ) -> Iterator[tuple[FrameT, FrameFaces]]:
-    """Yield the frames whose tracks are all decided: a subject or a flicker."""
+    """Yield the frames whose tracks are all decided: each is a subject or a flicker."""
     while waiting and all(t.subject is not None or t.flicker for t, _, _ in waiting[0][1]):
         frame, sightings = waiting.popleft()
         faces = [
@@ -173,21 +180,21 @@ class _Tracker:
     def __init__(self, detector: Detector, config: Tracking, identity: Identity) -> None:
         self.detector, self.config, self.identity = detector, config, identity
         self.active: list[_Track] = []
-        self.lost: list[_Track] = []  # subjects that are out of sight
+        self.lost: list[_Track] = []  # subjects without a face now
         self.subjects = 0
         self.last: _Scene | None = None
         self.steady = False
 
     def is_due(self, unseen: Sequence[Picture]) -> bool:
-        """Tell whether faces must be detected in the last of the frames since the last step."""
+        """Tell whether the last of the frames since the last detection step needs one."""
         if not self.steady or self.last is None or len(unseen) >= self.config.stride:
             return True
-        if unseen[-1].size != self.last.size:  # so that those before it are all of one size
+        if unseen[-1].size != self.last.size:  # then all frames before it have one size
             return True
         return unseen[-1].time_s - self.last.time_s >= self.config.stride_s
 
     def follow(self, frames: Sequence[Picture]) -> list[list[_Sighting]]:
-        """Return what is in each frame: detect in the last, and in the others if need be."""
+        """Return the faces in each frame, detected in the last one and in others if necessary."""
         (detection,) = self._detect(frames[-1:])
         match = self._match(detection)
         if match.steady:
@@ -218,16 +225,16 @@ class _Tracker:
         config, last, scene = self.config, self.last, detection.scene
         change = 0.0 if last is None else float(np.abs(scene.thumb - last.thumb).mean())
         cut = last is not None and (scene.size != last.size or change > config.cut)
-        # An appearance of NaN is like nothing, nor unlike it: there, position alone decides.
-        unlike = config.same_appearance if change > config.shift else config.other_appearance
+        # The similarity to an appearance of NaN is unknown; then only the position counts.
+        limit = config.same_appearance if change > config.shift else config.other_appearance
         kept: list[tuple[_Track, int]] = []
         returned: list[tuple[_Track, int]] = []
         free = list(range(len(detection.faces)))
         if not cut:
             recent = [t for t in self.lost if scene.time_s - t.time_s <= config.gap_s]
-            kept = _assign(self.active, detection, free, unlike, config)
+            kept = _assign(self.active, detection, free, limit, config)
             free = [k for k in free if k not in {k for _, k in kept}]
-            returned = _assign(recent, detection, free, unlike, config)
+            returned = _assign(recent, detection, free, limit, config)
             free = [k for k in free if k not in {k for _, k in returned}]
         new = [k for k in free if detection.faces[k].score >= config.sure_score]
         sure = len(kept) == len(self.active) and all(
@@ -250,7 +257,7 @@ class _Tracker:
         self.lost = [t for t in known if id(t) not in there]
         if match.cut:
             for track in self.lost:
-                track.time_s = -np.inf  # where it was means nothing any more
+                track.time_s = -np.inf  # its position is of no use after a cut
         self.active = [track for track, _ in seen + born]
         self.last, self.steady = detection.scene, match.steady
         self.confirm_tracks(self.config.confirm)
@@ -263,14 +270,14 @@ class _Tracker:
         return track
 
     def confirm_tracks(self, confirm: int) -> None:
-        """Make subjects of the tracks that were seen `confirm` times: known ones or new ones."""
+        """Make tracks with `confirm` detections subjects, re-identified ones or new ones."""
         for track in self.active:
             if track.subject is None and track.seen >= confirm:
                 track.subject = self._recognise(track)
 
     def _recognise(self, track: _Track) -> int:
         """Return the number of the lost subject that is most similar, or else the next one."""
-        gone = [t for t in self.lost if t.time_s < track.born_s]  # not seen beside it
+        gone = [t for t in self.lost if t.time_s < track.born_s]  # never in one frame with it
         similarity = [track.template.compare(other.template) for other in gone]
         if similarity and max(similarity) >= self.identity.min_similarity:
             known = gone[int(np.argmax(similarity))]
@@ -294,7 +301,7 @@ class _Tracker:
 
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the intersection of two boxes over their union."""
+    """Return the intersection of two boxes (x, y, w, h) over their union."""
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     both = max(0.0, width) * max(0.0, height)
@@ -302,24 +309,24 @@ def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def _cost(a: Sequence[float], b: Sequence[float], config: Tracking) -> float:
-    """Return how ill two boxes fit one face: small where they overlap, large if too far."""
+    """Return the cost of assigning two boxes to one face: small if they overlap."""
     sides = sorted((max(a[2:]), max(b[2:])))
-    way = np.hypot(a[0] - b[0] + (a[2] - b[2]) / 2, a[1] - b[1] + (a[3] - b[3]) / 2) / sides[1]
-    if way > config.reach or sides[1] > config.resize * sides[0]:
+    distance = np.hypot(a[0] - b[0] + (a[2] - b[2]) / 2, a[1] - b[1] + (a[3] - b[3]) / 2) / sides[1]
+    if distance > config.reach or sides[1] > config.resize * sides[0]:
         return _FORBIDDEN
-    return float(1 - _overlap(a, b) + way)
+    return float(1 - _overlap(a, b) + distance)
 
 
 def _assign(
     tracks: Sequence[_Track],
     detection: _Detection,
     free: Sequence[int],
-    unlike: float,
+    min_similarity: float,
     config: Tracking,
 ) -> list[tuple[_Track, int]]:
-    """Pair tracks with the free faces so that all together fit best.
+    """Assign the faces with the indices `free` to tracks, with the lowest total cost.
 
-    A face that is less like the track's last one than `unlike` is no face of that track.
+    A face is not assigned if its similarity to the track's last face is below `min_similarity`.
     """
     faces = [detection.faces[k].box for k in free]
     cost = np.array([[_cost(track.face.box, box, config) for box in faces] for track in tracks])
@@ -331,5 +338,7 @@ def _assign(
         (tracks[r], free[c]) for r, c in zip(rows, columns, strict=True) if cost[r, c] < _FORBIDDEN
     ]
     return [
-        (track, k) for track, k in near if not track.appearance @ detection.appearances[k] < unlike
+        (track, k)
+        for track, k in near
+        if not track.appearance @ detection.appearances[k] < min_similarity
     ]

@@ -32,11 +32,11 @@ class Recording:
         return self.media is not None and self.media.audio is not None
 
     def is_unknown(self, kind: str) -> bool:
-        """Tell whether there are streams of a kind ("video", "audio"), and none can be decoded."""
+        """Tell whether there are streams of a kind, "video" or "audio", but none is decodable."""
         return self.media is not None and self.media.is_unknown(kind)
 
     def explain_lack(self, kind: str) -> str:
-        """Return the message that says why there is no `kind`."""
+        """Return the message that says why no stream of a kind is read."""
         if self.media:
             return self.media.explain_lack(kind)
         return f"{self.path} is a picture, without audio" if self.path else "images have no audio"
