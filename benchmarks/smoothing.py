@@ -92,8 +92,8 @@ def main() -> None:
     print(f"{arguments.rows:,} rows x 8 classes, {videos} videos, median of {window} frames")
     report("scipy.ndimage.median_filter, columns alone", lambda: filter_columns(p, window))
     for space in ("probabilities", "logits"):
-        how = Smoothing("median", window, None, space) report(f"arrays, {space}", lambda how=how:
-        smooth_videos(p, valid, videos, how))  # type: ignore[misc]
+        how = Smoothing("median", window, None, space)
+        report(f"arrays, {space}", lambda how=how: smooth_videos(p, valid, videos, how))  # type: ignore[misc]
     table = make_table(p, valid, videos)
     report("table, probabilities", lambda: smooth_table(table, Smoothing("median", window)))
 
