@@ -240,7 +240,7 @@ def test_videos_without_sound_or_faces(files: Files, tmp_path: Path) -> None:
         without(path, "audio")
     with pytest.raises(InputError, match="no training frame has audio features"):
         run(files, tmp_path / "silent")
-    with pytest.raises(InputError, match="has features that the head 'audio' looks at"):
+    with pytest.raises(InputError, match="has features that the head 'audio' uses"):
         run(files, tmp_path / "silent", "audio")
     assert not (tmp_path / "silent").exists()
 
