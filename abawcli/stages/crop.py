@@ -31,7 +31,7 @@ from abawcli.formats.faces import (
     write_faces,
 )
 from abawcli.formats.folders import find_finished_folder, replace_folder
-from abawcli.formats.provenance import describe_work
+from abawcli.formats.provenance import Provenance, describe_work
 from abawcli.formats.strategy import SubjectSegment, SubjectSegments, describe_choice
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
 from abawcli.media.frame import Frame
@@ -165,20 +165,8 @@ def crop_folders(
             tables = {
                 output: tabulate_faces(columns.select(folders[output], path)) for output in todo
             }
-            with ExitStack() as stack:
-                writers = []
-                for output, work in todo.items():
-                    note_summary(work, _summarise(tables[output]))
-                    folder = stack.enter_context(replace_folder(output, work))
-                    write_faces(tables[output], folder / FACES_NAME, work)
-                    write_faces(list_tracks(columns), folder / TRACKS_NAME, work)
-                    by_subject = folders[output][0].strategy == "all"
-                    writers.append(_CropWriter(tables[output], folder, by_subject, cropping))
-                total = len(columns.frames)
-                for frame in read_frames(path, rotate):
-                    for writer in writers:
-                        writer.write(frame)
-                    progress(frame.frame, total, "crops")
+            frames = read_frames(path, rotate)
+            _write_folders(frames, columns, tables, todo, folders, cropping, progress)
     return {
         output: read_summary(finished[output] or work, CropSummary, made=output in todo)
         for output, work in works.items()
@@ -211,6 +199,31 @@ def _summarise(table: pd.DataFrame) -> CropSummary:
         detected=found.loc[found["detected"].astype(bool), "frame"].nunique(),
         subjects=found["subject"].nunique(),
     )
+
+
+def _write_folders(
+    frames: Iterable[Frame],
+    columns: VideoColumns[FrameFaces],
+    tables: Mapping[Path, pd.DataFrame],
+    works: Mapping[Path, Provenance],
+    folders: Mapping[Path, SubjectSegments],
+    cropping: Cropping,
+    progress: Progress,
+) -> None:
+    """Write the folders of `works`, whose tables are given, in one pass through the frames."""
+    with ExitStack() as stack:
+        writers = []
+        for output, work in works.items():
+            note_summary(work, _summarise(tables[output]))
+            folder = stack.enter_context(replace_folder(output, work))
+            write_faces(tables[output], folder / FACES_NAME, work)
+            write_faces(list_tracks(columns), folder / TRACKS_NAME, work)
+            by_subject = folders[output][0].strategy == "all"
+            writers.append(_CropWriter(tables[output], folder, by_subject, cropping))
+        for frame in frames:
+            for writer in writers:
+                writer.write(frame)
+            progress(frame.frame, len(columns.frames), "crops")
 
 
 class _CropWriter:
