@@ -159,7 +159,7 @@ def test_work_stays_finished_when_its_input_is_gone() -> None:
 def test_companions_count_while_they_are_there() -> None:
     def extract(*companions: str) -> Provenance | None:
         paths = [Path(name) for name in companions]
-        todo = describe_work("extract", [Path("clips/a.mp4")], {}, paths)
+        todo = describe_work("extract", [Path("clips/a.mp4")], {}, companions=paths)
         if done := find_finished(Path("a.safetensors"), todo, False):
             return done
         with write_result(Path("a.safetensors"), todo) as temporary:

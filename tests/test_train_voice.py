@@ -108,7 +108,9 @@ def test_it_learns_classes_and_speech_detection(sounds: Path, tmp_path: Path) ->
 
 def test_pauses_and_non_speech_have_no_speech(sounds: Path) -> None:
     splits = read_audio_manifest(sounds / "manifest.csv", sounds)
-    task = VoiceTask(splits, replace(FAST, augmentation=NO_AUDIO_AUGMENTATION), CPU, {}, {})
+    task = VoiceTask(
+        splits, replace(FAST, augmentation=NO_AUDIO_AUGMENTATION), CPU, settings={}, data={}
+    )
     task.load_data(quiet)
     bands, target, loudness = task._prepare([0, 1, 2, 3], torch.Generator())
     assert bands.shape == (5, 64, 64) and loudness.shape == (5, 8)  # one without a voice

@@ -62,6 +62,7 @@ def crop_square(
     box: BoxLike,
     scale: float,
     side: int | None = None,
+    *,
     origin: tuple[int, int] = (0, 0),
 ) -> Image:
     """Return the square crop of a face, `scale` times the longer side of its box, centred.
@@ -95,10 +96,11 @@ def crop_scales(
     box: BoxLike,
     scales: Sequence[float],
     side: int | None = None,
+    *,
     origin: tuple[int, int] = (0, 0),
 ) -> list[Image]:
     """Return `crop_square` (side, side, 3) of one face at each scale."""
-    return [crop_square(image, box, scale, side, origin) for scale in scales]
+    return [crop_square(image, box, scale, side, origin=origin) for scale in scales]
 
 
 class Cuttable(Protocol):
@@ -117,9 +119,10 @@ def crop_frame(
     box: BoxLike,
     scales: Sequence[float],
     side: int | None = None,
+    *,
     quarters: int = 0,
 ) -> list[Image]:
-    """Return `crop_scales` of a frame, of which only the part in the crops is converted to RGB.
+    """Return `crop_scales` of a frame, each (S, S, 3); only their part is converted to RGB.
 
     The crops are rotated by `quarters` quarter turns counterclockwise; `pose.count_quarters` gives
     those that turn a face upright.
@@ -129,7 +132,7 @@ def crop_frame(
     left, top, extent = left - _MARGIN, top - _MARGIN, extent + 2 * _MARGIN
     x0, x1 = _clip_range(left, extent, width)
     y0, y1 = _clip_range(top, extent, height)
-    crops = crop_scales(frame.region_rgb(x0, y0, x1, y1), box, scales, side, (x0, y0))
+    crops = crop_scales(frame.region_rgb(x0, y0, x1, y1), box, scales, side, origin=(x0, y0))
     return [np.ascontiguousarray(np.rot90(crop, quarters)) for crop in crops] if quarters else crops
 
 

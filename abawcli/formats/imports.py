@@ -1,7 +1,6 @@
 """Labels that people made or corrected in other programs: `IMPORTERS`.
 
-Each reader returns the intervals of each tier: a tier of ELAN, a subject of BORIS and so on. All
-raise an InputError if the file cannot be read or is of another format.
+Each reader returns the intervals of each tier: a tier of ELAN, a subject of BORIS and so on.
 """
 
 import csv
@@ -46,13 +45,21 @@ def _in_seconds(tiers: Mapping[str, list[tuple[float, float, str]]]) -> Imported
 
 
 def import_elan(path: str | Path) -> Imported:
-    """Read an ELAN document."""
+    """Read an ELAN document.
+
+    Raises:
+        InputError: the file cannot be read or is of another format.
+    """
     path = Path(path)
     return _in_seconds(read_elan(path))
 
 
 def import_textgrid(path: str | Path) -> Imported:
-    """Read a Praat TextGrid."""
+    """Read a Praat TextGrid.
+
+    Raises:
+        InputError: the file cannot be read or is of another format.
+    """
     path = Path(path)
     return _in_seconds(read_textgrid(path))
 
@@ -68,7 +75,11 @@ def _read_number(text: str, path: Path, line: int) -> float:
 
 
 def import_audacity(path: str | Path) -> Imported:
-    """Read an Audacity label track; `subject: label` is a label of the tier `subject`."""
+    """Read an Audacity label track; `subject: label` is a label of the tier `subject`.
+
+    Raises:
+        InputError: the file cannot be read or is of another format.
+    """
     path = Path(path)
     text, _ = read_text(path, "label track")
     tiers: dict[str, list[Interval]] = {}
@@ -85,7 +96,11 @@ def import_audacity(path: str | Path) -> Imported:
 
 
 def import_boris(path: str | Path) -> Imported:
-    """Read aggregated events exported by BORIS, separated by tabs or commas."""
+    """Read aggregated events exported by BORIS, separated by tabs or commas.
+
+    Raises:
+        InputError: the file cannot be read or is of another format.
+    """
     path = Path(path)
     text, _ = read_text(path, "events file")
     delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
@@ -106,7 +121,11 @@ def import_boris(path: str | Path) -> Imported:
 
 
 def import_labelstudio(path: str | Path) -> Imported:
-    """Read a Label Studio task: its annotations, or else predictions, as TimelineLabels."""
+    """Read a Label Studio task: its annotations, or else predictions, as TimelineLabels.
+
+    Raises:
+        InputError: the file cannot be read or is of another format.
+    """
     path = Path(path)
     text, _ = read_text(path, "Label Studio file")
     try:

@@ -36,6 +36,7 @@ def describe_work(
     command: str,
     inputs: Sequence[str | Path],
     settings: Mapping[str, Any],
+    *,
     companions: Sequence[str | Path] = (),
     made_from: Sequence[Provenance] = (),
 ) -> Provenance:

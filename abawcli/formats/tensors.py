@@ -39,7 +39,11 @@ def open_tensors(path: str | Path, framework: str) -> Iterator[Any]:
 
 @contextmanager
 def saving_tensors() -> Iterator[None]:
-    """Let `save_file` of safetensors raise an OSError where the system refuses to write."""
+    """Convert errors of the system in `save_file` of safetensors to OSError.
+
+    Raises:
+        OSError: the system refuses to write.
+    """
     try:
         yield
     except SafetensorError as error:

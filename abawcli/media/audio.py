@@ -137,7 +137,11 @@ def read_audio_blocks(
 def read_blocks(
     media: OpenMedia, rate_hz: int = AUDIO_RATE_HZ, layout: str = "mono"
 ) -> Iterator[Audio]:
-    """Yield the audio of an open file as `read_audio_blocks`."""
+    """Yield the audio of an open file as `read_audio_blocks`.
+
+    Raises:
+        InputError: there is no decoder for its audio.
+    """
     if media.audio is None:
         if media.is_unknown("audio"):
             raise InputError(media.explain_lack("audio"))

@@ -15,7 +15,7 @@ from abawcli.media.video import TimedImage, read_video, wrap_images
 
 @dataclass(frozen=True)
 class Recording:
-    """A file that is opened and probed once; frames and audio can each be read once."""
+    """A source of frames and audio, opened and probed once; each can be read once."""
 
     path: Path | None  # None: images of the caller's
     media: OpenMedia | None  # None: pictures, which have no audio

@@ -122,7 +122,11 @@ def read_frames(path: str | Path, rotate: int = 0) -> Iterator[Frame]:
 
 
 def read_video(media: OpenMedia, rotate: int = 0) -> Iterator[Frame]:
-    """Yield the frames of an open file as `read_frames`."""
+    """Yield the frames of an open file as `read_frames`.
+
+    Raises:
+        InputError: the file has no video, or no frame of it can be decoded.
+    """
     if media.video is None:
         audio_only = " (audio only)" if media.audio else ""
         raise InputError(media.explain_lack("video") + audio_only)

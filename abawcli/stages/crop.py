@@ -243,8 +243,8 @@ class _CropWriter:
         config = self.config
         for row in range(*np.searchsorted(self.frames, [frame.frame, frame.frame + 1])):
             own = f"subject{self.subjects[row]}" if self.by_subject else ""
-            quarters = count_quarters(self.landmarks[row])
-            crops = crop_frame(frame, self.boxes[row], config.scales, config.side, quarters)
+            turns = count_quarters(self.landmarks[row])
+            crops = crop_frame(frame, self.boxes[row], config.scales, config.side, quarters=turns)
             for scale, crop in zip(config.scales, crops, strict=True):
                 _write_jpeg(
                     self.folder / own / str(scale) / f"{frame.frame:05d}.jpg", crop, config.quality

@@ -84,7 +84,7 @@ def cross_validate(
         for fold in range(1, folds + 1):
             held = frozenset(name for name in data.names if fold_of[name] == fold)
             train = VideoSet(data, frozenset(data.names) - held)
-            task = HeadTask(head, config, train, None, chosen)
+            task = HeadTask(head, config, train=train, valid=None, device=chosen)
             run = out / head / f"fold{fold}"
             named = _name_work(progress, f"{head}, fold {fold}/{folds}")
             make_loop(task, run).run(overwrite, named)

@@ -108,4 +108,4 @@ def _describe_input(
     if not os.path.isdir(path):
         return describe_work("extract", [path], settings)
     # The recording is no input of its own: features stay good when it is gone.
-    return describe_work("extract", [path], settings, list_companions(path, sound))
+    return describe_work("extract", [path], settings, companions=list_companions(path, sound))

@@ -212,7 +212,7 @@ def _describe_work(
         companions = list_companions(path, find_audio(path, audio_from, name))
     else:
         settings |= describe_choice(_choose_people(people, name))
-    return describe_work("predict", [path], settings, companions)
+    return describe_work("predict", [path], settings, companions=companions)
 
 
 def _predict_raw(

@@ -71,7 +71,7 @@ def summarize_files(
     }
     companions = [groups.file] if groups else []
     made_from = [read_provenance(path) for path in tables]
-    work = describe_work("summarize", tables, described, companions, made_from)
+    work = describe_work("summarize", tables, described, companions=companions, made_from=made_from)
     beside = name_companions(output)
     wanted = {"dictionary"} | ({"groups"} if groups else set())
     wanted |= {"transitions"} if transitions else set()

@@ -60,7 +60,9 @@ def train_face_encoder(
     if backbone not in BACKBONES:  # whose weights are random
         settings["encoder"] = hash_pretrained(backbone)
     data = {"manifest": manifest.name, "sha256": hash_file(manifest)}
-    task = FaceTask(build_backbone(backbone), splits, config, accelerator.device, settings, data)
+    task = FaceTask(
+        build_backbone(backbone), splits, config, accelerator.device, settings=settings, data=data
+    )
     schedule = Schedule(config.epochs, config.warmup_steps)
     loop = TrainingLoop(
         task, out, schedule, accelerator,

@@ -72,5 +72,5 @@ def train_fusion_head(
         both = sorted(train.names & valid.names)
         if both:
             raise InputError(f"{both[0]} is to be trained on and to be validated on")
-    task = HeadTask(head, config, train, valid, chosen)
+    task = HeadTask(head, config, train=train, valid=valid, device=chosen)
     return make_loop(task, out).run(overwrite, progress)

@@ -53,7 +53,7 @@ def train_voice_encoder(
     settings = {"backbone": COMPACT_VOICE, "audio": str(audio), "manifest": str(manifest)}
     data = {"manifest": manifest.name, "sha256": hash_file(manifest)}
     torch.manual_seed(config.seed)
-    task = VoiceTask(splits, config, accelerator.device, settings, data)
+    task = VoiceTask(splits, config, accelerator.device, settings=settings, data=data)
     loop = TrainingLoop(
         task, out, Schedule(config.epochs, config.warmup_steps), accelerator,
         seed=config.seed, ema_decay=config.ema_decay, clip_norm=config.clip_norm,

@@ -90,6 +90,7 @@ class FaceTask:
         splits: dict[str, LabelledImages],
         config: EncoderTraining,
         device: torch.device,
+        *,
         settings: JsonObject,
         data: JsonObject,
     ) -> None:

@@ -49,6 +49,7 @@ class HeadTask:
         self,
         name: str,
         config: HeadTraining,
+        *,
         train: VideoSet,
         valid: VideoSet | None,
         device: torch.device,
@@ -142,7 +143,8 @@ class HeadTask:
         """Return the focal loss of the annotated frames of the windows."""
         v, a, has_v, has_a, y = self.samples.gather(batch)  # (B, T, Dv), (B, T, Da), 3 x (B, T)
         if len(self.network.uses) > 1:
-            a, has_a = swap_audio(a, has_v, has_a, self.config.audio_swap, generator)
+            p = self.config.audio_swap
+            a, has_a = swap_audio(a, has_v, has_a, p=p, generator=generator)
             has_v, has_a = drop_modalities(has_v, has_a, self.config.modality_dropout, generator)
         v, a, has_v, has_a, y = (array.to(self.device) for array in (v, a, has_v, has_a, y))
         logits = model(v.float(), a.float(), has_v, has_a)  # (B, T, 8)

@@ -60,6 +60,7 @@ class VoiceTask:
         splits: dict[str, LabelledRecordings],
         config: VoiceTraining,
         device: torch.device,
+        *,
         settings: dict[str, Any],
         data: dict[str, str],
     ) -> None:

@@ -97,7 +97,7 @@ def drop_modalities(
 
 
 def swap_audio(
-    audio: Tensor, has_visual: Tensor, has_audio: Tensor, p: float, generator: torch.Generator
+    audio: Tensor, has_visual: Tensor, has_audio: Tensor, *, p: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Replace the audio of a share `p` of the samples by that of another one.
 

@@ -96,7 +96,7 @@ def render_video(
     _check_call(video, table, output, settings)
     origin = read_provenance(table)
     rotate = find_rotation(origin) if settings.rotate is None else settings.rotate
-    work = describe_work("render", [video, table], _describe(settings, rotate), (), [origin])
+    work = describe_work("render", [video, table], _describe(settings, rotate), made_from=[origin])
     if finished := find_finished(output, work, overwrite):
         return read_summary(finished, RenderSummary, made=False)
     with keep_warnings(work), tempfile.TemporaryDirectory(prefix="abaw") as folder:

@@ -57,7 +57,7 @@ def cut_pictures(
         boxes = rows[list(BOX)].to_numpy()
         for subject, box, points in zip(rows["subject"], boxes, landmarks, strict=True):
             quarters = count_quarters(points)
-            (picture,) = crop_frame(frame, box, [config.scale], config.side, quarters)
+            (picture,) = crop_frame(frame, box, [config.scale], config.side, quarters=quarters)
             pictures[int(subject), frame.frame] = picture
         progress(frame.frame, None, "pictures")
         if not wanted:
@@ -103,7 +103,7 @@ def make_sheet(
     video = find_recorded(folder, metadata)
     settings = asdict(config) | {"pictures_from": "video" if video else "crops"}
     tables = [folder / FACES_NAME, folder / TRACKS_NAME]
-    work = describe_work("sheet", [folder], settings, tables)
+    work = describe_work("sheet", [folder], settings, companions=tables)
     if finished := find_finished(output, work, overwrite):
         return read_summary(finished, SheetSummary, made=False)
     with keep_warnings(work):

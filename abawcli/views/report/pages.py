@@ -91,7 +91,7 @@ def report_files(
     companions = [*annotations, *([groups.file] if groups else [])]
     for page in reversed(list_pages(study, output, paths)):  # the first one says that all is done
         described = _describe_settings(page, settings, recordings, groups)
-        work = describe_work("report", page.inputs, described, companions)
+        work = describe_work("report", page.inputs, described, companions=companions)
         done = find_finished(page.path, work, overwrite)
         if done is None:
             _write_page(page, study, recordings, settings, work)
