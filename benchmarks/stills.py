@@ -83,7 +83,7 @@ def main() -> None:
         found = lay_out(visual, like, "valid")
         head = load_head(options.check, CPU)[0]
         arrays = (visual, found.audio, found.has_visual, found.has_audio)
-        # Each image is a video of its own: a head may look at the frames around.
+        # Each image is a video of its own: a head may read the frames around it.
         p = np.concatenate(
             [head.classify(*(a[k : k + 1] for a in arrays))[0] for k in range(len(visual))]
         )

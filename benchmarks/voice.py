@@ -34,7 +34,7 @@ class Clip:
 
     plain: NDArray[np.float32]  # (S, 8) probabilities without the temperature
     calibrated: NDArray[np.float32]  # (S, 8)
-    heard: float  # share of the frames
+    speech_share: float  # share of the frames
 
 
 def load_samples(file: Path) -> Samples:
@@ -55,8 +55,8 @@ def read_clip(encoder: VoiceEncoder, samples: Samples) -> Clip:
     logits = encoder.classifier.expression(mean[valid])  # (S, 8)
     temperature = encoder.classifier.temperature
     plain, calibrated = logits.softmax(dim=1), (logits / temperature).softmax(dim=1)
-    heard = average_around(features, voiced, reach)[1].float().mean().item()
-    return Clip(plain.numpy(), calibrated.numpy(), heard)
+    speech_share = average_around(features, voiced, reach)[1].float().mean().item()
+    return Clip(plain.numpy(), calibrated.numpy(), speech_share)
 
 
 def print_corpus(name: str, clips: list[Clip], labels: NDArray[np.int64]) -> None:
@@ -135,8 +135,8 @@ def print_scores(encoder: VoiceEncoder, valid: LabelledRecordings, voices: list[
     for name in sorted(set(valid.corpora.tolist())):
         rows = np.flatnonzero(valid.corpora == name)
         print_corpus(name or "all", [clips[k] for k in rows], valid.labels[rows])
-    heard = np.array([clip.heard for clip in clips])
-    print(f"\nclips in which no voice is heard: {(heard == 0).sum()} of {len(clips)}")
+    speech_share = np.array([clip.speech_share for clip in clips])
+    print(f"\nclips without detected speech: {(speech_share == 0).sum()} of {len(clips)}")
 
 
 def main() -> None:
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--audio", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, default=WEIGHTS / f"{COMPACT_VOICE}.safetensors")
-    parser.add_argument("--sounds", type=Path, nargs="*", default=[], help="files without a voice")
+    parser.add_argument("--sounds", type=Path, nargs="*", default=[], help="files without speech")
     arguments = parser.parse_args()
     encoder, metadata = load_voice_encoder(arguments.encoder, torch.device("cpu"))
     valid = read_audio_manifest(arguments.manifest, arguments.audio)["valid"]

@@ -65,7 +65,7 @@ def test_filters_change_bands_alike_at_all_times() -> None:
     assert (narrow[:, -1] < 1e-3).all() and (narrow[:, 20] == 1).all()
 
 
-def test_masks_hide_stretches() -> None:
+def test_masks_hide_ranges_of_bands_and_frames() -> None:
     bands = torch.ones(20, 64, 256)
     masked = mask_bands(bands, ON, seeded())
     hidden = masked == 0

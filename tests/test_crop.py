@@ -150,7 +150,7 @@ def test_a_track_by_number_and_nobody(clip: Path, tmp_path: Path) -> None:
     assert names(tmp_path / "none") == TABLES
 
 
-def test_stretches_have_each_their_own_subject(
+def test_segments_have_each_their_own_subject(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[Any] = []

@@ -31,7 +31,7 @@ CLASSES = list(range(8))
 
 
 def make_labels(seed: int, frames: int = 400) -> np.ndarray:
-    """Return labels in stretches, one in ten not annotated."""
+    """Return labels in runs, one in ten not annotated."""
     rng = np.random.default_rng(seed)
     return np.repeat(rng.integers(-1, 8, frames), rng.integers(3, 9, frames))[:frames]
 
