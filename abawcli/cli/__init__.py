@@ -14,7 +14,7 @@ from abawcli.cli.signals import stop_on_signals
 # Command -> one line of help. The lines are here so that `abaw --help` imports no command.
 COMMANDS = {
     "crop": "Find faces and write square crops and faces.parquet.",
-    "sheet": "Draw a contact sheet of the tracks in a video, to choose whose face is cropped.",
+    "sheet": "Draw contact sheets of the tracks in videos, to choose a subject.",
     "extract": "Extract visual and audio features, one row per frame.",
     "predict": "Predict one of eight expressions for every frame of videos.",
     "smooth": "Smooth a prediction table over time.",

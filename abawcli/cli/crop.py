@@ -58,7 +58,7 @@ COLUMNS = {
 
 @click.command(name="crop")
 @inputs_argument
-@output_option
+@output_option("Output folder.")
 @click.option(
     "--scale", "scales", type=click.FloatRange(min=0, min_open=True), multiple=True,
     default=CROPPING.scales, show_default=True, callback=_check_finite,
@@ -107,9 +107,10 @@ def command(
     and so on.
 
     OUTPUT/strategy.csv gets a row for each video. It names the subject that was cropped and the
-    other tracks. To choose another subject, edit the file and give it as --strategy: main,
-    largest, left, right, top, all, track N or skip, for the frames from..to or the whole video. A
-    row <video>_left or <video>_right adds a folder for a second person.
+    other tracks. To choose another subject, edit the column strategy (main, largest, left,
+    right, top, all, track N, or skip) and give the file as --strategy. The columns from and to
+    limit a row to some frames. A row <video>_left or <video>_right adds a folder for a second
+    person.
 
     Example: abaw crop interviews/ -o crops/ --size 112
     """

@@ -19,7 +19,7 @@ from abawcli.config import EXPORT_FORMATS, Segmentation
 
 @click.command(name="export")
 @inputs_argument
-@output_option
+@output_option("Output file; for several tables a folder.")
 @click.option(
     "--format", "kind", type=click.Choice(EXPORT_FORMATS), required=True, cls=RenamedOption,
     old="--to", help="Format of the output.",
@@ -40,8 +40,8 @@ def command(
 
     One table is written to a file, any number to a folder with one file per video. Formats of
     segments: elan (.eaf), textgrid (Praat), vtt and srt (subtitles), audacity, boris, bids
-    (_events.tsv and .json), labelstudio. Formats of frames: openface, abaw, and wide and long (csv
-    with label names, and NA where there is no label).
+    (_events.tsv and .json), labelstudio. Formats of frames: openface, abaw, wide (csv, one row per
+    frame) and long (csv, one row per frame and class).
 
     Example: abaw export labels.csv --format elan -o labels.eaf
     """

@@ -39,7 +39,7 @@ COLUMNS = {
 
 @click.command(name="extract")
 @inputs_argument
-@output_option
+@output_option("Output folder; for one input also a .safetensors file.")
 @click.option(
     "--visual", default=COMPACT_FACE, show_default=True, metavar="NAME|PATH",
     help="Visual backbone: compact-face, an encoder.safetensors, or a DINOv2, BEiT or ViT by hub "

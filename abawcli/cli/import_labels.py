@@ -18,7 +18,7 @@ PATH = click.Path(path_type=Path)
     "--format", "kind", type=click.Choice(IMPORT_FORMATS), required=True, cls=RenamedOption,
     old="--from", help="Format of the file.",
 )  # fmt: skip
-@output_option
+@output_option("Output file: .txt or .csv.")
 @click.option(
     "--video", type=PATH, help="The video, or its prediction table, for the timestamps of frames."
 )
@@ -30,7 +30,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--tier", help="Tier or subject to read, if the file has several.")
 @click.option(
     "--map", "names", multiple=True, metavar="NAME=CLASS",
-    help="Class of another label name; may be given several times.",
+    help="Class of another label name, such as joy=Happiness. May be given several times.",
 )  # fmt: skip
 @overwrite_option
 @verbosity_options

@@ -119,7 +119,7 @@ def smoothing_options(default: str) -> Callable[[Command], Command]:
             click.option(
                 "--smoothing", "method", type=click.Choice(SMOOTHING_METHODS), cls=RenamedOption,
                 old="--method", show_default=f"{standard.method}, {default}",
-                help="Statistic of the window that a frame gets.",
+                help="Method that combines the frames of the smoothing window.",
             ),
             window_option(f"{standard.window_s}s, {default}"),
             click.option(
@@ -160,9 +160,9 @@ def choose_subject(default: str) -> Callable[[Command], Command]:
     """Add --subject; the command receives None where it is not given, which means `default`."""
     return click.option(
         "--subject", type=SubjectChoice(SUBJECTS), metavar=f"{'|'.join(SUBJECTS)}|track N",
-        help="Whose face. main: the person on screen longest and largest. largest, left, right, "
-        "top: chosen in each frame. all: everybody. track N: the track with this number in "
-        "`abaw sheet`.  "
+        help="Whose face. main: the person who is on screen longest and largest. largest, left, "
+        "right, top: chosen in each frame. all: everybody. track N: the track with this number "
+        "in `abaw sheet`.  "
         f"[default: {default}]",
     )  # fmt: skip
 
@@ -173,8 +173,8 @@ strategy_option = click.option(
 )  # fmt: skip
 audio_from_option = click.option(
     "--audio-from", type=click.Path(path_type=Path), metavar="DIR",
-    help="Folder of the videos that crops were made from: the source of audio, and of timestamps "
-    "for official crops.",
+    help="For crops as input: folder of the videos that they were made from. The audio is read "
+    "there, and for official crops also the timestamps.",
 )  # fmt: skip
 
 
@@ -190,10 +190,16 @@ def labels_option(required: bool = False) -> Callable[[Command], Command]:
 inputs_argument = click.argument(
     "inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=complete_files
 )
-output_option = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, callback=refuse_stdout,
-    help="Output file or folder.",
-)  # fmt: skip
+
+
+def output_option(text: str) -> Callable[[Command], Command]:
+    """Add -o for outputs that cannot go to stdout; `text` says which kind of path it takes."""
+    return click.option(
+        "-o", "--output", type=click.Path(path_type=Path), required=True, callback=refuse_stdout,
+        help=text,
+    )  # fmt: skip
+
+
 table_output_option = text_output_option(None, True, "Output file or folder")
 keep_suffix_option = click.option(
     "--keep-suffix", is_flag=True,

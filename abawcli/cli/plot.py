@@ -20,7 +20,7 @@ from abawcli.cli.options import (
 
 @click.command(name="plot")
 @inputs_argument
-@output_option
+@output_option("Output file: .png, .pdf or .svg.")
 @labels_option()
 @click.option("--lines", is_flag=True, help="Draw probabilities as lines instead of stacked areas.")
 @from_option

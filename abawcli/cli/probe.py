@@ -69,8 +69,9 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     The whole file is decoded; only the values marked `header` come from the file's header. The
     column frame rate has the nominal rate, and the shortest, median and longest interval between
     frames. The column audio has the audio's first and last time on the video's clock, and its
-    offset: how much later than the video it begins. The column clock has the jumps of the file's
-    timestamps, where parts are joined, and the number of packets with stray timestamps.
+    offset: how much later than the video it begins. The column clock lists the jumps of the file's
+    timestamps, at which parts are joined, and counts packets with stray timestamps. `ascends` means
+    that there are none.
 
     Example: abaw probe interview.mp4
     """

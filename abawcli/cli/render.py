@@ -19,7 +19,7 @@ from abawcli.config import ROTATIONS
 @click.command(name="render")
 @click.argument("video", type=click.Path(path_type=Path))
 @click.argument("table", type=click.Path(path_type=Path))
-@output_option
+@output_option("Output file: .mp4, .mov, .mkv or .webm.")
 @click.option(
     "--blur-faces", is_flag=True,
     help="Blur every face in the video, also those of people without a label.",
@@ -47,7 +47,7 @@ def command(
 
     Each face has a box in the colour of its class, the label with its confidence, and a bar for
     each of the eight probabilities. A cursor moves along the timeline. A table of
-    `predict --subject all` shows everybody. The audio is kept. OUTPUT is .mp4, .mov, .mkv or .webm.
+    `predict --subject all` shows everybody. The audio is kept.
 
     With --blur-faces, faces are detected in every frame and hidden. The audio, clothes and
     everything else that can identify a person are kept. Check the result before you share it.

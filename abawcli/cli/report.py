@@ -20,7 +20,7 @@ PATH = click.Path(path_type=Path)
 
 @click.command(name="report")
 @inputs_argument
-@output_option
+@output_option("Output file (.html), or output folder.")
 @click.option(
     "--videos", type=PATH, metavar="DIR",
     help="Folder of the videos, named as in the tables.  [default: recorded in the tables' "
@@ -48,10 +48,11 @@ def command(
     """Make an HTML report of prediction tables; it opens from disk, without a network.
 
     -o report.html writes one file, -o report writes a folder with index.html and a page per video.
-    A page has the video and its timeline (a click moves the video), an image of each change of
-    label, shares, segments, face quality, the score if --labels gives annotations, and a paragraph
-    for a methods section. With several videos, index.html has a table to sort and filter, and
-    compares groups: all columns of the participants file, or those of --by.
+
+    A page has the video and its timeline (a click on it moves the video to that time), an image of
+    each segment, shares, segments, face quality, the score if --labels gives annotations, and a
+    paragraph for a methods section. With several videos, index.html has a table to sort and filter,
+    and compares groups: all columns of the participants file, or those of --by.
 
     Example: abaw report out/ --videos interviews/ --participants people.csv -o report
     """

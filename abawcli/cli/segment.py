@@ -34,7 +34,7 @@ def segment_options(command: Command) -> Command:
 
 @click.command(name="segment")
 @inputs_argument
-@output_option
+@output_option("Output file: .csv.")
 @segment_options
 @overwrite_option
 @verbosity_options

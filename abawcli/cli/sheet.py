@@ -22,7 +22,7 @@ COLUMNS = {name: attrgetter(name) for name in ("frames", "tracks", "shown")}
 
 @click.command(name="sheet")
 @inputs_argument
-@output_option
+@output_option("Output folder; for one video also a .jpg or .png file.")
 @overwrite_option
 @json_option
 @verbosity_options

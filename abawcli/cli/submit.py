@@ -36,8 +36,8 @@ def command(
     """Write the submission file of the ABAW EXPR challenge, or check one.
 
     PREDICTIONS are tables (csv, parquet) or ABAW text files of all test videos: files, folders or
-    globs. Every row of the sample gets the prediction of its frame, or of the nearest frame that
-    has one.
+    globs. Every row of the organisers' sample gets the prediction of its frame, or of the nearest
+    frame that has one.
 
     With --check nothing is written. The exit status is 0 if FILE has the rows of the sample, in
     the same order, each with a class from 0 to 7; otherwise it is 1.

@@ -18,7 +18,7 @@ from abawcli.errors import UsageError
 
 @click.command(name="summarize")
 @inputs_argument
-@output_option
+@output_option("Output file: .csv.")
 @participants_option
 @by_option
 @click.option(
