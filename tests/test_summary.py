@@ -70,7 +70,7 @@ def test_finished_work_says_again_what_it_said(
 def test_provenance_without_the_summary_is_one_line(summary: object) -> None:
     count(Path("a.txt"))
     write_provenance(Path("out.txt"), read_provenance(Path("out.txt")) | {"summary": summary})
-    with pytest.raises(OutputError, match="has no summary; do it again with --overwrite"):
+    with pytest.raises(OutputError, match="has no valid summary; repeat it with --overwrite"):
         count(Path("a.txt"))
 
 
