@@ -228,11 +228,11 @@ class Timeline {
       cancelAnimationFrame(this.next); // there may be one already
       if (!this.video.paused) this.next = requestAnimationFrame(catchUp);
     };
-    const note = find(".broken", this.section);
-    const fail = () => { this.video.hidden = button.hidden = !(note.hidden = false); };
+    const fail = () => { this.video.hidden = button.hidden = !(find(".broken", this.section).hidden = false); };
     const name = () => { button.textContent = this.video.paused ? "Play" : "Pause"; };
-    // A file whose picture begins late is taken for shorter than it is until its end is read.
-    const again = () => { if (this.video.duration > this.reach) this.seek(this.wanted); };
+    // A file whose picture begins late is taken for shorter than it is until its end is read. The
+    // second seek goes a little later: Chromium skips one to the time at which it believes to be.
+    const again = () => { if (this.video.duration > this.reach && this.video.paused) this.seek(this.wanted, 0.0005); };
     const reactions = [["play", name], ["pause", name], ["playing", catchUp], ["seeked", catchUp],
       ["seeked", again], ["durationchange", again], ["error", fail]];
     for (const [event, react] of reactions) this.video.addEventListener(event, react);
@@ -263,12 +263,12 @@ class Timeline {
 
   seekTime(time) { this.seek(this.main.at(time)); }
 
-  seek(frame) { // to the middle of the frame, where no rounding shows its neighbour
+  seek(frame, later = 0) { // to the middle of the frame, where no rounding shows its neighbour
     frame = this.wanted = clamp(frame, 0, this.main.last);
     this.move(frame);
-    const middle = (this.main.start[frame] + this.main.end[frame]) / 2;
-    if (this.video) this.video.currentTime = middle;
-    this.reach = this.video && this.video.currentTime < middle - 0.001 ? this.video.duration : Infinity;
+    if (!this.video) return;
+    this.reach = this.video.duration; // the picture may stop there, whatever currentTime says
+    this.video.currentTime = (this.main.start[frame] + this.main.end[frame]) / 2 + later;
   }
 
   move(frame) {
