@@ -89,7 +89,7 @@ class LazyGroup(HintingGroup):
 def main() -> None:
     """Annotate facial expressions in videos, frame by frame.
 
-    Inputs are files, folders, globs, or @list.txt (a file with one input per line). Data goes to
-    stdout or -o, log messages go to stderr. Exit status: 0 success, 1 some inputs failed (the
-    others are done), 2 wrong usage, 130 interrupted.
+    Inputs are files, folders, globs, @list.txt (a file with one input per line, or a comment after
+    #) or @- (such a list from stdin). Data goes to stdout or -o, log messages go to stderr. Exit
+    status: 0 success, 1 some inputs failed (the others are done), 2 wrong usage, 130 interrupted.
     """

@@ -4,6 +4,7 @@ import glob
 import logging
 import os
 import stat
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ AUDIO_SUFFIXES = frozenset({".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".o
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 )
+STDIN_LIST = "@-"
 NAMED = 5  # inputs named in a warning
 LOG = logging.getLogger(__name__)
 
@@ -37,9 +39,10 @@ def expand_inputs(
     """Return the input files of the arguments, each once by its full path, in their order.
 
     An argument is a file, a folder (its files with one of `suffixes`, at all levels, sorted,
-    without hidden ones), a glob, or `@list.txt` with one argument per line. A file argument may
-    have any suffix. A folder for which `is_input` is true is one input. If one of several arguments
-    has no inputs, it is returned itself, so that its reader reports it and the others are done.
+    without hidden ones), a glob, or `@list.txt` with one argument per line (`@-`: stdin), where
+    lines that begin with `#` are comments. A file argument may have any suffix. A folder for which
+    `is_input` is true is one input. If one of several arguments has no inputs, it is returned
+    itself, so that its reader reports it and the others are done.
 
     Returns:
         the relative path of each input, which names its output: for a file, its name; in a folder,
@@ -98,10 +101,10 @@ def _expand(
     if os.path.islink(path):
         check_input(path)
     if argument.startswith("@"):
-        name = os.path.realpath(argument[1:])
+        name = argument[1:] if argument == STDIN_LIST else os.path.realpath(argument[1:])
         if name in lists:
             raise InputError(f"the list {argument[1:]} names itself")
-        lines = _read_list(Path(argument[1:]))
+        lines = _read_list(argument)
         listed = _expand_all(lines, suffixes, is_input, (*lists, name))
         return {
             path: relative if path.is_absolute() else _find_relative(path, ".")
@@ -127,14 +130,17 @@ def _expand_folder(folder: Path, suffixes: frozenset[str], is_input: Test) -> Re
     return {path: path.relative_to(folder) for path in found}
 
 
-def _read_list(path: Path) -> list[str]:
+def _read_list(argument: str) -> list[str]:
+    """Return the arguments in a list, without empty lines and comments."""
+    path = "stdin" if argument == STDIN_LIST else argument[1:]
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        data = sys.stdin.buffer.read() if argument == STDIN_LIST else Path(path).read_bytes()
+        lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the list {path}: {error}") from error
     if any("\0" in line for line in lines):
         raise InputError(f"the list {path} is no plain text; save it as UTF-8")
-    arguments = [line.strip() for line in lines if line.strip()]
+    arguments = [line for line in lines if line and not line.startswith("#")]
     if not arguments:
         raise InputError(f"the list {path} is empty")
     return arguments

@@ -19,6 +19,8 @@ LOG = logging.getLogger(__name__)
 OTHER_MEDIA = frozenset(
     {".mod", ".tod", ".braw", ".r3d", ".crm", ".ari", ".heic", ".heif", ".avif", ".dng"}
 )
+# Of the records that abaw writes beside outputs: provenance, and manifests of runs.
+RECORD_SUFFIXES = (".provenance.json", "manifest.jsonl")
 # Signatures of files that FFmpeg reads: MP4 and QuickTime, Matroska, AVI and WAVE, Ogg, FLV, MPEG
 # program and transport streams, ASF, MXF, MP3 with tags, FLAC, GIF.
 _MEDIA_START = re.compile(
@@ -69,7 +71,8 @@ def scan_folder(folder: str | Path, suffixes: frozenset[str], is_input: Test) ->
     """Return the files below a folder with one of `suffixes`, and folders that are inputs.
 
     Hidden files are ignored: files that are being written, and macOS's `._clip.mp4`, which is no
-    video. One warning counts other files that are left out; with -v, they are named.
+    video. So are the records that abaw writes beside outputs. One warning counts other files that
+    are left out; with -v, they are named.
     """
     folder = Path(folder)
     found: list[Path] = []
@@ -105,7 +108,14 @@ def _explain_left_out(path: Path, suitable: bool, media: bool) -> str | None:
         return "files of unsupported formats"
     if media and not path.suffix and _begins_like_media(path):
         return "media files without a suffix"
+    if media and not _is_record(path.name):
+        return f"{path.suffix.lower()} files" if path.suffix else "files without a suffix"
     return None
+
+
+def _is_record(name: str) -> bool:
+    """Tell whether a file's name is that of a record that abaw writes beside outputs."""
+    return name.endswith(RECORD_SUFFIXES)
 
 
 def _begins_like_media(path: Path) -> bool:
@@ -120,7 +130,7 @@ def _begins_like_media(path: Path) -> bool:
 
 def _report_left_out(folder: Path, left_out: dict[str, list[str]]) -> None:
     if left_out:
-        counts = ", ".join(f"{reason}: {len(paths)}" for reason, paths in left_out.items())
+        counts = ", ".join(f"{reason}: {len(left_out[reason])}" for reason in sorted(left_out))
         named = "" if LOG.isEnabledFor(logging.INFO) else "; -v names them"
         LOG.warning("%s: some files are left out (%s)%s", folder, counts, named)
     for reason, paths in left_out.items():
