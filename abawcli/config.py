@@ -288,19 +288,30 @@ class Media:
 class ImageAugmentation:
     """Augmentation of training images. Defaults: published."""
 
-    crop_scale: tuple[float, float] = (0.8, 1.0)  # share of the image's area
+    crop_scale: tuple[float, float] = (0.8, 1.0)  # share of the image's area; above 1: reflected
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height
+    crop_shift: float = 0.0  # of the crop beyond the image's edge, as a share of the side
     rotate_degrees: float = 0.0
     flip_p: float = 0.5
     # Largest changes of brightness, contrast, saturation and hue.
     jitter: tuple[float, float, float, float] = (0.25, 0.25, 0.15, 0.02)
     jitter_p: float = 0.8
+    gamma: float = 1.0  # largest gamma, and the inverse of the smallest; of jittered images
     grey_p: float = 0.1
     blur_sigma: tuple[float, float] = (0.1, 1.5)  # pixels, kernel 3
     blur_p: float = 0.1
+    sharpen_p: float = 0.0
+    # Side of shrunk images, as a share: of 48 pixels, 16 to 38, as of small faces in a video.
+    low_resolution: tuple[float, float] = (0.33, 0.8)
+    low_resolution_p: float = 0.0
+    noise: float = 0.06  # largest deviation, of 0..1: of a dark recording
+    noise_p: float = 0.0
+    jpeg_quality: tuple[float, float] = (15.0, 70.0)
+    jpeg_p: float = 0.0
     padaug_p: float = 0.6
     erase_p: float = 0.25
     erase_scale: tuple[float, float] = (0.02, 0.12)  # share of the image's area
+    erase_any_level: bool = False  # whether rectangles are filled with any grey, not with the mean
 
 
 NO_IMAGE_AUGMENTATION = ImageAugmentation(
@@ -328,6 +339,29 @@ class MoEHead:
 
 
 @dataclass(frozen=True)
+class CompactFaceShape:
+    """The size of compact-face. Defaults: 2.5 ms per crop on one core, 6 MB in half precision."""
+
+    stem: int = 16  # channels of the first convolution
+    widths: tuple[int, ...] = (64, 128, 256)  # channels of each stage
+    blocks: tuple[int, ...] = (2, 2, 2)  # residual blocks of each stage
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Training on the outputs of teachers beside the annotations. Defaults: own.
+
+    Votes are soft labels already, so a low temperature suffices.
+    """
+
+    temperature: float = 2.0
+    weight: float = 0.7  # of the divergence from the teachers; the labels' loss has the rest
+    # Weight of the difference of features from those of the only teacher: features of the student
+    # then stand for those of the teacher.
+    feature_weight: float = 0.0
+
+
+@dataclass(frozen=True)
 class EncoderTraining:
     """Stage I. Defaults: published, for a pretrained ViT-L/14."""
 
@@ -342,7 +376,14 @@ class EncoderTraining:
     mixup_alpha: float = 0.2
     label_smoothing: float = 0.1
     class_weight_power: float = 1.0  # w_c = (N / (8 n_c)) ** power, over its mean; 0: no weights
+    # Power of the inverse class frequency by which images are drawn; 0: each once per epoch.
+    sampling_power: float = 0.0
+    # Factor of the log class frequencies that are added to the logits in training, so that the
+    # network itself assumes equal frequencies (arXiv 2007.07314); 0: none.
+    logit_adjustment: float = 0.0
     soft_labels: bool = True  # the distribution of the votes where the manifest has votes
+    distillation: Distillation = Distillation()  # where teachers are given
+    shape: CompactFaceShape | None = None  # of compact-face; None: the default
     moe: MoEHead | None = MoEHead()
     # Whether the loss of the linear classifier trains the backbone, too. It always does without the
     # MoE head.
@@ -357,8 +398,9 @@ class EncoderTraining:
 # Training from scratch on small grey crops: no frozen blocks, one learning rate that suits random
 # weights, and milder regularisation than a pretrained network of 300 M weights needs. With the
 # published augmentation a small network underfits. Label smoothing is off: votes are soft labels
-# already. Rotation is on: crops are not aligned. The classifier is joint: features that only the
-# MoE head can use are worthless once that head is dropped.
+# already. Rotation and shifts are on: crops are not aligned. Images are changed as video changes
+# faces: by resolution, coding, noise, light and objects in front of them. The classifier is joint:
+# features that only the MoE head can use are worthless once that head is dropped.
 COMPACT_ENCODER_TRAINING = EncoderTraining(
     epochs=24,
     backbone_lr=2e-3,
@@ -373,7 +415,21 @@ COMPACT_ENCODER_TRAINING = EncoderTraining(
     warmup_steps=300,
     ema_decay=0.998,
     augmentation=ImageAugmentation(
-        rotate_degrees=10.0, jitter_p=0.3, blur_p=0.05, padaug_p=0.2, erase_p=0.1
+        crop_scale=(0.7, 1.25),
+        crop_shift=0.03,
+        rotate_degrees=20.0,
+        jitter=(0.4, 0.4, 0.15, 0.02),
+        jitter_p=0.5,
+        gamma=1.6,
+        blur_p=0.1,
+        sharpen_p=0.1,
+        low_resolution_p=0.2,
+        noise_p=0.1,
+        jpeg_p=0.2,
+        padaug_p=0.2,
+        erase_p=0.25,
+        erase_scale=(0.02, 0.2),
+        erase_any_level=True,
     ),
 )
 

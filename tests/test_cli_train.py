@@ -48,6 +48,32 @@ def test_parts_of_the_augmentation(tmp_path: Path) -> None:
     assert both.exit_code == 2 and "--no-augment" in both.stderr
 
 
+def test_a_teacher_and_a_student_of_another_shape(tmp_path: Path) -> None:
+    manifest = save_image_set(tmp_path / "images")
+    arguments = ["train", "face", "--images", str(tmp_path / "images"), "--manifest"]
+    arguments += [str(manifest), "--epochs", "1", "--batch-size", "8", "--device", "cpu"]
+    arguments += ["--no-moe", "-o", str(tmp_path / "run")]
+    shape = ["--stem", "4", "--widths", "8,16", "--blocks", "1,2"]
+    result = CliRunner().invoke(main, [*arguments[:-1], str(tmp_path / "teacher"), *shape])
+    assert result.exit_code == 0, result.output
+    teacher = str(tmp_path / "teacher/encoder.safetensors")
+    taught = ["--teacher", teacher, "--temperature", "3", "--teacher-weight", "0.5"]
+    student = ["--stem", "4", "--widths", "8", "--blocks", "1", "--feature-weight", "1"]
+    result = CliRunner().invoke(main, [*arguments, *taught, *student])
+    assert result.exit_code == 0, result.output
+    training = json.loads((tmp_path / "run/config.json").read_text())["training"]
+    assert training["distillation"] == {"temperature": 3, "weight": 0.5, "feature_weight": 1}
+    assert training["shape"] == {"stem": 4, "widths": [8], "blocks": [1]}
+    for wrong, message in (
+        (["--temperature", "3"], "need a --teacher"),
+        (["--widths", "8,x"], "no list of whole numbers from 8"),
+        (["--widths", "4"], "no list of whole numbers from 8"),
+        (["--widths", "8,16"], "2 widths and 3 numbers of blocks"),
+    ):
+        refused = CliRunner().invoke(main, [*arguments[:-1], str(tmp_path / "no"), *wrong])
+        assert refused.exit_code == 2 and message in refused.stderr, refused.output
+
+
 def test_train_a_voice_encoder(tmp_path: Path) -> None:
     manifest = save_sound_set(tmp_path / "sounds")
     arguments = ["train", "voice", "--recordings", str(tmp_path / "sounds"), "--manifest"]

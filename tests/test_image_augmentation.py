@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import replace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -13,6 +15,7 @@ from abawcli.training import image_augmentation as augment
 from abawcli.training.image_augmentation import (
     PADAUG_PATTERNS,
     augment_images,
+    compress_jpeg,
     draw_bars,
     pad_augment,
 )
@@ -24,38 +27,40 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # left, right, top, bottom
+
+
 def test_padaug_draws_each_pattern_equally_often() -> None:
-    source = generator()
-    drawn = Counter(tuple(side for side, _ in draw_bars(source)) for _ in range(8000))
+    bars = draw_bars(8000, generator())
+    drawn = Counter(tuple(row) for row in (bars > 0).int().tolist())
     assert set(drawn) == set(PADAUG_PATTERNS)
     assert all(850 < count < 1150 for count in drawn.values())  # 1000 +- 5 sigma
 
 
 def test_padaug_bars_have_the_published_thickness_and_area() -> None:
-    source = generator(1)
-    for _ in range(3000):
-        bars = [thickness for _, thickness in draw_bars(source)]
-        assert all(0.03 <= t <= 0.20 for t in bars)
+    for row in draw_bars(3000, generator(1)).tolist():
+        bars = [thickness for thickness in row if thickness]
+        assert all(0.0299 <= t <= 0.2001 for t in bars)
         if len(bars) == 2:
             v, h = bars
             area = v + h - v * h
-            assert area <= 0.20 or (v == h == 0.12)
+            assert area <= 0.2001 or v == h == pytest.approx(0.12)
 
 
 def test_padaug_corner_falls_back_when_no_draw_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augment, "PADAUG_MAX_AREA", 0.0)
-    source = generator(2)
-    corners = [bars for bars in (draw_bars(source) for _ in range(50)) if len(bars) == 2]
-    assert corners
-    assert all(t == 0.12 for bars in corners for _, t in bars)
+    bars = draw_bars(50, generator(2))
+    corners = bars[(bars > 0).sum(dim=1) == 2]
+    assert len(corners)
+    assert torch.allclose(corners[corners > 0], torch.tensor(0.12))
 
 
 @given(st.integers(0, 2**31), st.sampled_from([12, 24, 48, 100, 224, 700]))
 def test_padaug_paints_bars_and_shifts_away_from_them(seed: int, side: int) -> None:
-    image = torch.arange(1, side * side + 1, dtype=torch.float64).view(1, side, side)
-    changed = pad_augment(image, generator(seed))
-    assert changed.shape == image.shape
-    bars = draw_bars(generator(seed))
+    image = torch.arange(1, side * side + 1, dtype=torch.float64).view(1, 1, side, side)
+    changed = pad_augment(image, generator(seed))[0]
+    assert changed.shape == image.shape[1:]
+    bars = draw_bars(1, generator(seed))[0]
     black = changed[0] == 0
     kept = ~black
     rows, columns = kept.any(dim=1).nonzero().flatten(), kept.any(dim=0).nonzero().flatten()
@@ -72,12 +77,13 @@ def test_padaug_paints_bars_and_shifts_away_from_them(seed: int, side: int) -> N
     source = int(changed[0, top, left]) - 1
     down, right = top - source // side, left - source % side
     moves = {(-1, 0): right, (1, 0): -right, (0, -1): down, (0, 1): -down}
-    drawn = dict(bars)
+    widths = (bars * side).round().int()
+    drawn = {where: int(widths[k]) for k, where in enumerate(SIDES) if bars[k] > 0}
     most = min(max(round(0.02 * side), 1), 10)
     for where, width in margin.items():
         if where in drawn:
             assert 1 <= moves[where] <= most
-            assert width == max(moves[where], round(drawn[where] * side))
+            assert width == max(moves[where], drawn[where])
         else:
             assert width == 0
     for sides, moved in ((((-1, 0), (1, 0)), right), (((0, -1), (0, 1)), down)):
@@ -152,3 +158,73 @@ def test_blur_keeps_constant_images_and_smooths_others() -> None:
     assert torch.allclose(augment_images(flat, 12, MEAN, config, generator()), flat, atol=1e-5)
     noise = torch.rand(2, 3, 12, 12)
     assert augment_images(noise, 12, MEAN, config, generator()).std() < noise.std()
+
+
+def test_jpeg_is_that_of_the_library() -> None:
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 256, (6, 11), np.uint8)  # 8 pixels each: edges within JPEG's blocks
+    image = cv2.GaussianBlur(cv2.resize(blocks, (44, 36)), None, 2)
+    image = np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+    for quality in (20, 50, 80):
+        coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        expected = torch.from_numpy(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)) / 255
+        ours = compress_jpeg(torch.from_numpy(image)[None, None] / 255, torch.tensor([quality]))
+        assert (ours[0, 0] - expected).abs().mean() < 0.003  # rounding
+
+
+def test_low_resolution_shrinks_some_images() -> None:
+    images = torch.rand(400, 1, 24, 24)
+    config = replace(NO_IMAGE_AUGMENTATION, low_resolution_p=0.4, low_resolution=(0.25, 0.25))
+    out = augment_images(images, 24, MEAN[:1], config, generator())
+    changed = ~(out - images).abs().flatten(1).amax(dim=1).lt(1e-4)
+    assert changed.float().mean() == pytest.approx(0.4, abs=0.1)
+    assert out[changed].std() < 0.5 * images.std()
+    assert torch.allclose(out[changed].mean(), images[changed].mean(), atol=0.01)
+
+
+def test_noise_has_at_most_the_given_deviation() -> None:
+    images = torch.full((300, 1, 20, 20), 0.5)
+    config = replace(NO_IMAGE_AUGMENTATION, noise_p=1.0, noise=0.1)
+    deviation = augment_images(images, 20, MEAN[:1], config, generator()).flatten(1).std(dim=1)
+    assert deviation.max() < 0.11 and deviation.mean() == pytest.approx(0.05, abs=0.005)
+
+
+def test_sharpening_raises_contrast_of_edges_only() -> None:
+    config = replace(NO_IMAGE_AUGMENTATION, sharpen_p=1.0)
+    flat = torch.full((2, 3, 12, 12), 0.3)
+    assert torch.allclose(augment_images(flat, 12, MEAN, config, generator()), flat, atol=1e-5)
+    edge = torch.full((8, 1, 12, 12), 0.3)
+    edge[..., 6:] = 0.6
+    out = augment_images(edge, 12, MEAN[:1], config, generator())
+    assert (out[..., 6] >= 0.6 - 1e-6).all() and (out[..., 5] <= 0.3 + 1e-6).all()
+    assert (out[..., 6].amax() > 0.62) and torch.allclose(out[..., 0], edge[..., 0], atol=1e-5)
+
+
+def test_gamma_keeps_black_and_white() -> None:
+    images = torch.tensor([0.0, 0.25, 1.0]).repeat_interleave(16).view(3, 1, 4, 4)
+    config = replace(NO_IMAGE_AUGMENTATION, jitter=(0, 0, 0, 0), jitter_p=1.0, gamma=2.0)
+    levels = set()
+    for seed in range(20):
+        out = augment_images(images, 4, MEAN[:1], config, generator(seed))
+        assert torch.allclose(out[[0, 2]], images[[0, 2]], atol=1e-5)
+        levels.add(round(float(out[1].mean()), 4))
+    assert 0.0624 <= min(levels) < 0.15 and 0.35 < max(levels) <= 0.5001  # 0.25 ** 2 to 0.25 ** 0.5
+
+
+def test_crops_larger_than_the_image_show_its_reflection() -> None:
+    images = torch.full((5, 1, 16, 16), 0.5)
+    images[..., :4] = 0.7
+    config = replace(NO_IMAGE_AUGMENTATION, crop_scale=(2.0, 2.0), crop_shift=0.2)
+    out = augment_images(images, 16, MEAN[:1], config, generator())
+    assert out.min() > 0.4  # no black
+
+
+def test_erased_area_may_have_any_level() -> None:
+    images = torch.full((64, 1, 20, 20), 0.5)
+    config = replace(
+        NO_IMAGE_AUGMENTATION, erase_p=1.0, erase_scale=(0.2, 0.3), erase_any_level=True
+    )
+    out = augment_images(images, 20, MEAN[:1], config, generator())
+    levels = [set(image[(image - 0.5).abs() > 1e-4].tolist()) for image in out]
+    assert all(len(level) == 1 for level in levels)
+    assert len(set.union(*levels)) == 64

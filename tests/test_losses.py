@@ -1,12 +1,18 @@
 """Losses and class weights."""
 
+import math
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from abawcli.training.losses import (
     class_weights,
+    distillation_loss,
     effective_weights,
+    feature_loss,
     focal_loss,
     mix_up,
     soft_cross_entropy,
@@ -129,3 +135,25 @@ def test_effective_weights_of_an_absent_class() -> None:
     weights = effective_weights(torch.tensor([5, 1, 0, 5, 5, 5, 5, 5]), 0.9999)
     assert torch.isfinite(weights).all()
     assert weights[2] == weights[1] == weights.max()
+
+
+@given(st.integers(0, 1000), st.sampled_from([1.0, 2.0, 5.0]))
+def test_distillation_loss_is_zero_at_the_teacher_only(seed: int, temperature: float) -> None:
+    source = torch.Generator().manual_seed(seed)
+    logits, other = torch.randn(2, 6, 8, generator=source, dtype=torch.float64)
+    teacher = (logits / temperature).softmax(dim=1)
+    assert float(distillation_loss(logits, teacher, temperature)) == pytest.approx(0, abs=1e-12)
+    assert distillation_loss(other, teacher, temperature) > 0
+
+
+def test_distillation_loss_is_the_divergence_times_the_squared_temperature() -> None:
+    logits = torch.zeros(1, 8)
+    teacher = torch.tensor([[0.5, 0.5, 0, 0, 0, 0, 0, 0]])
+    assert float(distillation_loss(logits, teacher, 3.0)) == pytest.approx(9 * math.log(4))
+
+
+def test_feature_loss_is_relative_to_the_teachers_variance() -> None:
+    teacher = torch.randn(500, 16, generator=torch.Generator().manual_seed(0)) * 30
+    assert float(feature_loss(teacher, teacher)) == 0
+    constant = teacher.mean(dim=0).expand_as(teacher)
+    assert float(feature_loss(constant, teacher)) == pytest.approx(1, abs=0.01)

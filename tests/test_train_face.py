@@ -6,20 +6,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from accelerate import Accelerator
 from raw_checkpoints import read_raw, write_raw
 from tiny_models import save_image_set, save_vision_backbone
 
-from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
+from abawcli.config import (
+    COMPACT_FACE,
+    NO_IMAGE_AUGMENTATION,
+    CompactFaceShape,
+    Distillation,
+    EncoderTraining,
+    default_training,
+)
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
+from abawcli.formats.hashing import hash_file
+from abawcli.formats.metadata import Preprocess
 from abawcli.models.encoder import load_encoder
-from abawcli.models.image_backbones import build_backbone
+from abawcli.models.image_backbones import COMPACT_FACE_PREPROCESS, build_backbone
 from abawcli.models.metadata import EpochResult
+from abawcli.models.preprocessing import scale_to_unit
 from abawcli.stages.train_face import train_face_encoder
 from abawcli.training import face_task
-from abawcli.training.face_task import FaceNetwork
+from abawcli.training.distillation import Teachers, fit_images
+from abawcli.training.face_task import FaceNetwork, draw_order
 from abawcli.training.image_augmentation import augment_images
 from abawcli.training.losses import class_weights, mix_up, soft_cross_entropy
 
@@ -170,7 +182,7 @@ def test_backbone_learns_through_the_classifier_only_if_it_is_joint(joint: bool)
     pixels = torch.randn(4, 1, 44, 44)
     for head, taught in ((0, True), (1, joint)):
         trainee.zero_grad()
-        trainee(pixels)[head].square().sum().backward()
+        trainee(pixels)[1][head].square().sum().backward()
         reached = [p.grad is not None for p in trainee.backbone.parameters()]
         assert all(reached) if taught else not any(reached)
 
@@ -201,6 +213,120 @@ def test_training_uses_what_the_settings_say(
     steps = torch.arange(9) / 9  # three epochs of three batches
     cosine = 3e-4 * 0.5 * (1 + torch.cos(torch.pi * steps))
     assert rates == pytest.approx(cosine.tolist())
+
+
+SMALL = CompactFaceShape(4, (8, 8), (1, 1))  # features still have 256 entries
+STUDENT = replace(
+    default_training(COMPACT_FACE), epochs=1, batch_size=12, shape=SMALL, moe=None,
+    precision="float32",
+)  # fmt: skip
+
+
+def teach(
+    images: Path, out: Path, teachers: list[Path], config: EncoderTraining = STUDENT
+) -> list[EpochResult]:
+    return train_face_encoder(
+        images, images / "manifest.csv", out, COMPACT_FACE, config, "cpu", teachers=teachers
+    )
+
+
+def test_teachers_are_averaged_each_in_its_own_size(images: Path, tmp_path: Path) -> None:
+    teach(images, tmp_path / "compact", [])
+    run(images, tmp_path / "vit", replace(FAST, epochs=1))
+    paths = [tmp_path / name / "encoder.safetensors" for name in ("compact", "vit")]
+    crops = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), np.uint8)
+    unit = scale_to_unit(crops[:, 2:46, 2:46], COMPACT_FACE_PREPROCESS)  # (3, 1, 44, 44)
+    small = fit_images(unit, Preprocess(28, 28, (0.5,) * 3, (0.5,) * 3))  # (3, 3, 28, 28)
+    seen = (small * 255).permute(0, 2, 3, 1).numpy().round().clip(0, 255).astype(np.uint8)
+    inputs = (crops, np.pad(seen, ((0, 0), (2, 2), (2, 2), (0, 0))))  # the centre of 32
+    encoders = [load_encoder(path, CPU)[0] for path in paths]
+    expected = [e.classify(x[:, None]) for e, x in zip(encoders, inputs, strict=True)]
+    p, features = Teachers(paths, CPU, "float32").read(unit, 1.0)
+    np.testing.assert_allclose(p, np.mean(expected, axis=0), atol=2e-3)
+    assert torch.allclose(features, encoders[0].encode(crops[:, None]), atol=1e-4)
+    soft, _ = Teachers(paths, CPU, "float32").read(unit, 50.0)
+    assert (soft - 1 / 8).abs().max() < 0.02
+
+
+def test_teachers_have_their_share_of_the_loss(images: Path, tmp_path: Path) -> None:
+    """With weight 1 the labels do not matter; with less they do; features count as well."""
+    teach(images, tmp_path / "teacher", [], replace(STUDENT, seed=1))
+    teacher = tmp_path / "teacher/encoder.safetensors"
+    losses = dict[tuple[float, float, bool], float]()
+    for swapped in (False, True):
+        if swapped:
+            table = pd.read_csv(images / "manifest.csv")
+            votes = [name for name in table.columns if name.startswith("v_")]
+            table[votes] = table[votes].to_numpy()[:, ::-1]
+            table.to_csv(images / "manifest.csv", index=False)
+        for weight, feature_weight in ((1.0, 0.0), (0.5, 0.0), (0.5, 1.0)):
+            how = Distillation(2.0, weight, feature_weight)
+            out = tmp_path / f"{swapped}{weight}{feature_weight}"
+            history = teach(images, out, [teacher], replace(STUDENT, distillation=how))
+            losses[weight, feature_weight, swapped] = history[0].loss
+    assert losses[1.0, 0.0, False] == losses[1.0, 0.0, True]
+    assert losses[0.5, 0.0, False] != losses[0.5, 0.0, True]
+    assert losses[0.5, 1.0, False] > losses[0.5, 0.0, False] + 0.1
+    _, about = read_raw(tmp_path / "True0.51.0/encoder.safetensors")
+    assert about["data"]["teachers"] == [hash_file(teacher)]
+
+
+def test_a_run_with_other_teachers_is_another_run(images: Path, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        teach(images, tmp_path / f"teacher{seed}", [], replace(STUDENT, seed=seed))
+    first, second = (tmp_path / f"teacher{k}/encoder.safetensors" for k in (0, 1))
+    teach(images, tmp_path / "run", [first])
+    with pytest.raises(OutputError, match="other settings"):
+        teach(images, tmp_path / "run", [second])
+
+
+def test_teachers_that_cannot_be(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "vit", replace(FAST, epochs=1))
+    vit = tmp_path / "vit/encoder.safetensors"
+    with pytest.raises(CheckpointError, match=r"no\.safetensors"):
+        teach(images, tmp_path / "run", [tmp_path / "no.safetensors"])
+    config = replace(STUDENT, distillation=Distillation(feature_weight=1.0))
+    with pytest.raises(UsageError, match="single --teacher"):
+        teach(images, tmp_path / "run", [vit, vit], config)
+    with pytest.raises(UsageError, match="teacher's have 16, the student's 256"):
+        teach(images, tmp_path / "run", [vit], config)
+
+
+def test_shapes_that_cannot_be(images: Path, tmp_path: Path) -> None:
+    uneven = replace(STUDENT, shape=CompactFaceShape(4, (8, 8), (1,)))
+    with pytest.raises(UsageError, match="2 widths and 1 numbers of blocks"):
+        teach(images, tmp_path / "run", [], uneven)
+    with pytest.raises(UsageError, match="--widths"):
+        run(images, tmp_path / "run", replace(FAST, shape=SMALL))
+
+
+def test_rare_classes_are_drawn_more_often() -> None:
+    targets = torch.eye(8)[torch.tensor([0] * 90 + [1] * 10)]
+    mass = targets.sum(dim=0)
+    chances = targets @ class_weights(mass, 1.0)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.tensor([draw_order(chances, 100, generator) for _ in range(50)])
+    assert (drawn >= 90).float().mean() == pytest.approx(0.5, abs=0.03)
+    assert sorted(draw_order(None, 100, generator)) == list(range(100))
+
+
+def test_logit_adjustment_adds_log_frequencies_in_training_only(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(face_task, "soft_cross_entropy", spy(seen, soft_cross_entropy))
+    table = pd.read_csv(images / "manifest.csv").head(27)  # four images of some classes
+    table.loc[24:, "split"] = "Train"
+    table = pd.concat([table, pd.read_csv(images / "manifest.csv").tail(5)])
+    table.to_csv(images / "manifest.csv", index=False)
+    config = replace(STUDENT, backbone_lr=0.0, head_lr=0.0, augmentation=NO_IMAGE_AUGMENTATION)
+    for factor in (0.0, 1.0):
+        teach(images, tmp_path / f"run{factor}", [], replace(config, logit_adjustment=factor))
+    prior = torch.tensor([4.0, 4, 4, 3, 3, 3, 3, 3]) / 27
+    assert len(seen) == 4
+    assert torch.allclose(seen[2][0] - seen[0][0], prior.log().expand(12, 8), atol=1e-5)
+    kept = [read_raw(tmp_path / f"run{f}/encoder.safetensors")[0] for f in (0.0, 1.0)]
+    assert torch.equal(kept[0]["classifier.bias"], kept[1]["classifier.bias"])
 
 
 def spy(calls: list[Any], function: Any) -> Any:

@@ -12,6 +12,7 @@ from abawcli.cli.options import Command, device_option, overwrite_option, verbos
 from abawcli.cli.train_options import (
     RATE,
     SHARE,
+    NumberList,
     is_silent,
     manifest_option,
     print_best,
@@ -22,6 +23,8 @@ from abawcli.config import (
     COMPACT_FACE,
     NO_IMAGE_AUGMENTATION,
     PRECISIONS,
+    CompactFaceShape,
+    Distillation,
     EncoderTraining,
     ImageAugmentation,
     default_training,
@@ -30,6 +33,12 @@ from abawcli.errors import UsageError
 
 PUBLISHED, COMPACT = EncoderTraining(), default_training(COMPACT_FACE)
 AUGMENTATIONS = {field.name for field in fields(ImageAugmentation)}
+SHAPES = {field.name for field in fields(CompactFaceShape)}
+SHAPE = CompactFaceShape()
+# Option of `train face` -> field of `Distillation`.
+TAUGHT = {"temperature": "temperature", "teacher_weight": "weight"}
+TAUGHT |= {"feature_weight": "feature_weight"}
+TEACHING = Distillation()
 
 
 def _tunable(
@@ -43,7 +52,9 @@ def _tunable(
     return tunable(flag, field, kind, text, {"": published, COMPACT_FACE: compact}, old)
 
 
-def _read_config(backbone: str, tuned: dict[str, Any], augment: bool) -> EncoderTraining:
+def _read_config(
+    backbone: str, tuned: dict[str, Any], augment: bool, taught: bool
+) -> EncoderTraining:
     """Return the settings with the values of the command line."""
     config = default_training(backbone)
     given = {k: v for k, v in tuned.items() if v is not None}
@@ -51,6 +62,12 @@ def _read_config(backbone: str, tuned: dict[str, Any], augment: bool) -> Encoder
     if changes and not augment:
         raise UsageError("--no-augment excludes the options of single augmentations")
     augmentation = replace(config.augmentation, **changes) if augment else NO_IMAGE_AUGMENTATION
+    teaching = {TAUGHT[k]: given.pop(k) for k in TAUGHT.keys() & given.keys()}
+    if teaching and not taught:
+        raise UsageError("--temperature, --teacher-weight and --feature-weight need a --teacher")
+    given["distillation"] = replace(config.distillation, **teaching)
+    if shape := {k: given.pop(k) for k in SHAPES & given.keys()}:
+        given["shape"] = replace(SHAPE, **shape)
     return replace(config, augmentation=augmentation, **given)
 
 
@@ -74,6 +91,23 @@ def _read_config(backbone: str, tuned: dict[str, Any], augment: bool) -> Encoder
     show_default=True,
     help="Train with a mixture-of-experts head beside the linear classifier.",
 )
+@click.option(
+    "--teacher", "teachers", multiple=True, type=click.Path(path_type=Path),
+    help="encoder.safetensors of `abaw train face` whose outputs are learned beside the labels "
+    "(knowledge distillation). May be repeated: the probabilities are averaged.",
+)  # fmt: skip
+@tunable("--temperature", "temperature", click.FloatRange(0, min_open=True), "Temperature of the "
+         "teachers' and the network's probabilities.", {"": TEACHING.temperature})  # fmt: skip
+@tunable("--teacher-weight", "teacher_weight", SHARE, "Share of the teachers in the loss; the "
+         "labels have the rest.", {"": TEACHING.weight})  # fmt: skip
+@tunable("--feature-weight", "feature_weight", RATE, "Weight of the difference of features from "
+         "those of a single teacher; 0: they are free.", {"": TEACHING.feature_weight})  # fmt: skip
+@tunable("--stem", "stem", click.IntRange(min=1), "Channels of the first convolution of "
+         "compact-face.", {"": SHAPE.stem})  # fmt: skip
+@tunable("--widths", "widths", NumberList(8), "Channels of each stage of compact-face.",
+         {"": SHAPE.widths})  # fmt: skip
+@tunable("--blocks", "blocks", NumberList(1), "Residual blocks of each stage of compact-face.",
+         {"": SHAPE.blocks})  # fmt: skip
 @click.option(
     "--augment/--no-augment", default=True, show_default=True,
     help="Augment images as the options below say, or not at all.",
@@ -111,6 +145,10 @@ def _read_config(backbone: str, tuned: dict[str, Any], augment: bool) -> Encoder
     SHARE,
     "Power of the inverse class frequency; 0: no weights.",
 )
+@_tunable("--sampling", "sampling_power", SHARE, "Power of the inverse class frequency by which "
+          "images are drawn; 0: each once per epoch.")  # fmt: skip
+@_tunable("--logit-adjustment", "logit_adjustment", RATE, "Factor of the log class frequencies "
+          "that are added to the logits in training; 0: none.")  # fmt: skip
 @_tunable(
     "--warmup-steps", "warmup_steps", click.IntRange(min=0), "Optimizer steps of linear warm-up."
 )
@@ -119,15 +157,24 @@ def _read_config(backbone: str, tuned: dict[str, Any], augment: bool) -> Encoder
 @_tunable(
     "--crop-area",
     "crop_scale",
-    (SHARE, SHARE),
+    (SHARE, click.FloatRange(0, 4)),
     "Smallest and largest area of a random crop, as shares of the image.",
 )
+@_tunable("--crop-shift", "crop_shift", SHARE, "Largest shift of a random crop beyond the image's "
+          "edge, as a share of its side.")  # fmt: skip
 @_tunable("--max-rotation", "rotate_degrees", click.FloatRange(0, 180), "Largest angle of random "
           "rotation, in degrees.", "--rotate")  # fmt: skip
 @_tunable("--flip", "flip_p", SHARE, "Share of images that are mirrored.")
 @_tunable("--jitter", "jitter_p", SHARE, "Share of images whose colours are jittered.")
+@_tunable("--gamma", "gamma", click.FloatRange(1, 10), "Largest gamma, and inverse of the "
+          "smallest, of jittered images; 1: none.")  # fmt: skip
 @_tunable("--grey", "grey_p", SHARE, "Share of images that are made grey.")
 @_tunable("--blur", "blur_p", SHARE, "Share of images that are blurred.")
+@_tunable("--sharpen", "sharpen_p", SHARE, "Share of images that are sharpened.")
+@_tunable("--low-resolution", "low_resolution_p", SHARE, "Share of images that are shrunk and "
+          "enlarged again.")  # fmt: skip
+@_tunable("--noise", "noise_p", SHARE, "Share of images that get noise.")
+@_tunable("--jpeg", "jpeg_p", SHARE, "Share of images that get JPEG artefacts.")
 @_tunable("--padaug", "padaug_p", SHARE, "Share of images that get a black border (PadAug).")
 @_tunable("--erase", "erase_p", SHARE, "Share of images from which a patch is erased.")
 @_tunable("--seed", "seed", click.IntRange(min=0), "Seed of the random numbers.")
@@ -145,6 +192,7 @@ def command(
     backbone: str,
     targets: str,
     moe: bool,
+    teachers: tuple[Path, ...],
     augment: bool,
     precision: str,
     device: str,
@@ -162,7 +210,7 @@ def command(
     from abawcli.formats.outputs import check_writable
     from abawcli.stages.train_face import train_face_encoder
 
-    config = _read_config(backbone, tuned, augment)
+    config = _read_config(backbone, tuned, augment, bool(teachers))
     config = replace(
         config,
         soft_labels=targets == "soft",
@@ -172,7 +220,8 @@ def command(
     check_writable([output / "config.json"])
     with progress_bar("train", "batch", quiet or is_silent()) as update:
         history = train_face_encoder(
-            images, manifest, output, backbone, config, device, overwrite, update
-        )
+            images, manifest, output, backbone, config, device, overwrite, update,
+            teachers=teachers,
+        )  # fmt: skip
     if not is_silent():
         print_best(history, output / "encoder.safetensors")

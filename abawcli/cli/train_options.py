@@ -15,6 +15,31 @@ from abawcli.models.metadata import EpochResult
 RATE = click.FloatRange(min=0)
 SHARE = click.FloatRange(0, 1)
 
+
+class NumberList(click.ParamType[tuple[int, ...]]):
+    """Whole numbers separated by commas, at least `minimum` each."""
+
+    name = "N,N,..."
+
+    def __init__(self, minimum: int) -> None:
+        self.minimum = minimum
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Return the numbers."""
+        if isinstance(value, tuple):
+            return value
+        numbers = tuple(int(part) for part in str(value).split(",") if part.strip().isdecimal())
+        if len(numbers) < len(str(value).split(",")) or min(numbers) < self.minimum:
+            self.fail(
+                f"{value!r} is no list of whole numbers from {self.minimum}, such as 64,128,256",
+                param,
+                ctx,
+            )
+        return numbers
+
+
 manifest_option = click.option(
     "--manifest", type=click.Path(path_type=Path), required=True,
     help="csv with the columns file, label and split (train, valid); for images also votes "
@@ -32,7 +57,9 @@ run_option = click.option(
 
 def show_value(value: Any) -> str:
     """Return a default in the form of the command line."""
-    return " ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value:g}"
+    if not isinstance(value, tuple):
+        return f"{value:g}"
+    return ("," if isinstance(value[0], int) else " ").join(f"{v:g}" for v in value)
 
 
 def tunable(

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from abawcli.config import COMPACT_FACE
-from abawcli.errors import CheckpointError
+from abawcli.config import COMPACT_FACE, CompactFaceShape
+from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import Preprocess
@@ -92,12 +92,25 @@ class Backbone(nn.Module):
 COMPACT_FACE_PREPROCESS = Preprocess(resize=48, size=44, mean=(0.508,), std=(0.255,))
 
 
-def build_compact_face() -> Backbone:
-    """Return our own small network with random weights."""
-    return Backbone(COMPACT_FACE, CompactFace(), CompactFace.dim, COMPACT_FACE_PREPROCESS)
+def build_compact_face(shape: CompactFaceShape | None = None) -> Backbone:
+    """Return our own small network with random weights.
+
+    Raises:
+        UsageError: there is no such shape.
+    """
+    shape = shape or CompactFaceShape()
+    if len(shape.widths) != len(shape.blocks):
+        raise UsageError(
+            f"{len(shape.widths)} widths and {len(shape.blocks)} numbers of blocks; "
+            "each stage needs one of both"
+        )
+    network = CompactFace(shape.stem, shape.widths, shape.blocks)
+    return Backbone(COMPACT_FACE, network, CompactFace.dim, COMPACT_FACE_PREPROCESS)
 
 
-BACKBONES: dict[str, Callable[[], Backbone]] = {COMPACT_FACE: build_compact_face}
+BACKBONES: dict[str, Callable[[CompactFaceShape | None], Backbone]] = {
+    COMPACT_FACE: build_compact_face
+}
 
 
 def _hub_preprocess(processor: JsonObject, image_size: int) -> Preprocess:
@@ -206,14 +219,19 @@ def load_hub_backbone(name: str) -> Backbone:
     return Backbone(name, network, int(network.config.hidden_size), preprocess)
 
 
-def build_backbone(name: str) -> Backbone:
+def build_backbone(name: str, shape: CompactFaceShape | None = None) -> Backbone:
     """Return a backbone by our own name (random weights), or a pretrained one by hub name or
     folder.
 
     Raises:
         CheckpointError: the pretrained model cannot be loaded.
+        UsageError: there is no such shape, or the backbone has its own.
     """
-    return BACKBONES[name]() if name in BACKBONES else load_hub_backbone(name)
+    if name in BACKBONES:
+        return BACKBONES[name](shape)
+    if shape:
+        raise UsageError(f"--stem, --widths and --blocks are of {COMPACT_FACE}, not of {name!r}")
+    return load_hub_backbone(name)
 
 
 def rebuild_backbone(metadata: FaceEncoderMetadata) -> Backbone:

@@ -14,11 +14,15 @@ def scale_to_unit(crops: NDArray[np.uint8] | Tensor, how: Preprocess) -> Tensor:
     Grey is the luma of ITU-R BT.601, as in most image libraries.
     """
     pixels = torch.as_tensor(crops).permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
-    if how.channels == 1:
-        pixels = (pixels * pixels.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(
-            dim=1, keepdim=True
-        )  # (B, 1, S, S)
-    return pixels
+    return find_luma(pixels) if how.channels == 1 else pixels
+
+
+def find_luma(pixels: Tensor) -> Tensor:
+    """Turn RGB (B, 3, H, W) into grey (B, 1, H, W); grey stays as it is."""
+    if pixels.shape[1] == 1:
+        return pixels
+    weights = pixels.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    return (pixels * weights).sum(dim=1, keepdim=True)
 
 
 def normalise_pixels(pixels: Tensor, how: Preprocess) -> Tensor:

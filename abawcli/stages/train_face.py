@@ -1,5 +1,6 @@
 """Train a face encoder on labelled images: Stage I of arXiv 2603.12221, at any size."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
 from abawcli.device import choose_device, choose_precision
 from abawcli.errors import UsageError
 from abawcli.formats.hashing import hash_file
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.manifest import read_manifest
 from abawcli.models.image_backbones import BACKBONES, build_backbone, hash_pretrained
 from abawcli.progress import Progress, ignore_progress
@@ -27,8 +29,13 @@ def train_face_encoder(
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress = ignore_progress,
+    *,
+    teachers: Sequence[str | Path] = (),
 ) -> History:
     """Train a face encoder on labelled images; return the result of each epoch.
+
+    `teachers` are encoders written by this function; their outputs are learned beside the labels,
+    as `config.distillation` says.
 
     Writes `encoder.safetensors` (best epoch by macro-F1 on the valid split), `metrics.jsonl`,
     `config.json` and, to go on after an interruption, `last.safetensors`. An interrupted run
@@ -38,7 +45,7 @@ def train_face_encoder(
     Raises:
         InputError: the manifest or an image cannot be read.
         OutputError: the folder holds a run with other settings, or cannot be written.
-        CheckpointError: the backbone cannot be loaded.
+        CheckpointError: the backbone or a teacher cannot be loaded.
         UsageError: no such device, or settings that cannot be.
     """
     images = Path(images)
@@ -52,17 +59,20 @@ def train_face_encoder(
     accelerator = start_accelerator(chosen)
     splits = read_manifest(manifest, images, soft=config.soft_labels)
     torch.manual_seed(config.seed)
-    settings: dict[str, str | None] = {
+    settings: JsonObject = {
         "backbone": backbone,
         "images": str(images),
         "manifest": str(manifest),
     }
     if backbone not in BACKBONES:  # whose weights are random
         settings["encoder"] = hash_pretrained(backbone)
-    data = {"manifest": manifest.name, "sha256": hash_file(manifest)}
+    data: JsonObject = {"manifest": manifest.name, "sha256": hash_file(manifest)}
     task = FaceTask(
-        build_backbone(backbone), splits, config, accelerator.device, settings=settings, data=data
-    )
+        build_backbone(backbone, config.shape), splits, config, accelerator.device,
+        settings=settings, data=data, teachers=[Path(teacher) for teacher in teachers],
+    )  # fmt: skip
+    if teachers:
+        settings["teachers"] = data["teachers"] = [hash_file(teacher) for teacher in teachers]
     schedule = Schedule(config.epochs, config.warmup_steps)
     loop = TrainingLoop(
         task, out, schedule, accelerator,

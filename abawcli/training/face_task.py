@@ -3,8 +3,11 @@
 The mixture-of-experts head trains the backbone and is then dropped. A linear classifier beside it
 is saved: it decides which epoch is the best, and labels faces in recipes without a fusion head. The
 paper does not define this classifier, nor how Stage I is evaluated without its head.
+
+Optionally, other encoders are teachers: they see the same augmented images.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +28,20 @@ from abawcli.models.metadata import EpochResult, TrainingMetadata, Validation
 from abawcli.models.moe import MixtureOfExpertsHead
 from abawcli.models.preprocessing import normalise_pixels, prepare_crops, scale_to_unit
 from abawcli.progress import Progress
+from abawcli.training.distillation import Teachers
 from abawcli.training.image_augmentation import augment_images
-from abawcli.training.image_data import ImageDataset
+from abawcli.training.image_data import Batch, ImageDataset
 from abawcli.training.loop import Batches, Part, cast, split_decay
-from abawcli.training.losses import class_weights, mix_up, soft_cross_entropy
+from abawcli.training.losses import (
+    class_weights,
+    distillation_loss,
+    feature_loss,
+    mix_up,
+    soft_cross_entropy,
+)
 
 ENCODER_NAME = "encoder.safetensors"
 VALID_BATCH = 256  # images of a validation batch, which needs no gradients
-Batch = tuple[Tensor, Tensor]  # images (B, S, S, 3) uint8, targets (B, 8)
 
 
 class FaceNetwork(nn.Module):
@@ -45,13 +54,13 @@ class FaceNetwork(nn.Module):
         self.classifier = nn.Linear(backbone.dim, N_CLASSES)
         self.joint = config.joint_classifier
 
-    def forward(self, pixels: Tensor) -> list[Tensor]:
-        """Return the logits (B, 8) of each head in training, for prepared images (B, C, S, S)."""
+    def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Map prepared images (B, C, S, S) to features (B, D) and each head's logits (B, 8)."""
         features = self.backbone(pixels)  # (B, D)
         if self.head is None:
-            return [self.classifier(features)]
+            return features, [self.classifier(features)]
         shared = features if self.joint else features.detach()
-        return [self.head(features), self.classifier(shared)]
+        return features, [self.head(features), self.classifier(shared)]
 
     def parameter_groups(self, config: EncoderTraining) -> list[dict[str, Any]]:
         """Return AdamW's groups: learning rates by depth, no weight decay on biases and norms."""
@@ -69,11 +78,16 @@ class FaceNetwork(nn.Module):
         return groups + split_decay(rest, config.head_lr, config.weight_decay)
 
 
-def make_epoch_batches(
-    count: int, batch_size: int, part: Part, generator: Generator
-) -> list[list[int]]:
-    """Return the batches of indices of one process and epoch; an incomplete batch is dropped."""
-    order = torch.randperm(count, generator=generator).tolist()
+def draw_order(chances: Tensor | None, count: int, generator: Generator) -> list[int]:
+    """Return the images of an epoch: each once, or drawn with relative `chances` (count,)."""
+    if chances is None:
+        return torch.randperm(count, generator=generator).tolist()
+    return torch.multinomial(chances, count, replacement=True, generator=generator).tolist()
+
+
+def split_order(order: list[int], batch_size: int, part: Part) -> list[list[int]]:
+    """Return the batches of indices of one process; an incomplete batch is dropped."""
+    count = len(order)
     size = min(batch_size, count // part.count)
     whole = [order[k : k + size] for k in range(0, count - size + 1, size)]
     return whole[part.index : len(whole) - len(whole) % part.count : part.count]
@@ -93,8 +107,14 @@ class FaceTask:
         *,
         settings: JsonObject,
         data: JsonObject,
+        teachers: Sequence[Path] = (),
     ) -> None:
-        """Make the network; `settings` identify the run, `data` goes into the checkpoint."""
+        """Make the network; `settings` identify the run, `data` goes into the checkpoint.
+
+        Raises:
+            CheckpointError: a teacher cannot be loaded.
+            UsageError: features are to be learned from several teachers, or of another width.
+        """
         self.config, self.device = config, device
         self.settings, self.data = settings, data
         # Convolutions are fastest with channels last, on CPUs and GPUs.
@@ -102,10 +122,19 @@ class FaceTask:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = backbone.preprocess
         self.train, self.valid = (
-            ImageDataset(splits[name], self.preprocess) for name in ("train", "valid")
+            ImageDataset(splits[name], self.preprocess, device) for name in ("train", "valid")
         )
-        mass = torch.from_numpy(splits["train"].targets).sum(dim=0)  # (8,)
+        targets = torch.from_numpy(splits["train"].targets)  # (N, 8)
+        mass = targets.sum(dim=0)  # (8,)
         self.weight = class_weights(mass, config.class_weight_power).to(device)
+        prior = (mass / mass.sum()).clamp_min(1 / mass.sum())  # (8,) at least one image
+        self.adjustment = config.logit_adjustment * prior.log().to(device)
+        self.chances = None
+        if config.sampling_power:
+            self.chances = targets @ class_weights(mass, config.sampling_power)  # (N,)
+        self.teachers = Teachers(teachers, device, config.precision) if teachers else None
+        if self.teachers and config.distillation.feature_weight:
+            self.teachers.check_features(backbone.dim)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return AdamW's groups, each with its highest learning rate."""
@@ -116,36 +145,51 @@ class FaceTask:
         return self.settings | {"training": asdict(self.config)}
 
     def load_data(self, progress: Progress) -> None:
-        """Do nothing: images are read when they are needed."""
+        """Read the images, unless they are too many."""
+        for dataset in (self.train, self.valid):
+            dataset.read_all()
 
     def make_batches(self, generator: Generator, part: Part) -> Batches[Batch]:
         """Return the batches of an epoch."""
-        size = self.config.batch_size
-        return self.train.load(make_epoch_batches(len(self.train), size, part, generator))
+        order = draw_order(self.chances, len(self.train), generator)
+        return self.train.load(split_order(order, self.config.batch_size, part))
 
     def find_loss(self, model: nn.Module, batch: Batch, generator: Generator) -> Tensor:
         """Return the sum of the losses of the training head and of the classifier."""
-        images, targets = (part.to(self.device) for part in batch)
-        pixels, target = self._prepare(images, targets, generator)
+        images, target = (part.to(self.device) for part in batch)
+        unit, target = self._augment(images, target, generator)
+        pixels = normalise_pixels(unit, self.preprocess)
         with cast(self.device, self.config.precision):
-            logits = model(pixels)
+            features, outputs = model(pixels.contiguous(memory_format=torch.channels_last))
+        logits = [output.float() for output in outputs]
+        smoothing = self.config.label_smoothing
         losses = [
-            soft_cross_entropy(part.float(), target, self.weight, self.config.label_smoothing)
-            for part in logits
+            soft_cross_entropy(each + self.adjustment, target, self.weight, smoothing)
+            for each in logits
         ]
-        return torch.stack(losses).sum()
+        loss = torch.stack(losses).sum()
+        return self._distil(loss, unit, features, logits) if self.teachers else loss
 
-    def _prepare(
+    def _augment(
         self, images: Tensor, targets: Tensor, generator: Generator
     ) -> tuple[Tensor, Tensor]:
-        preprocess = self.preprocess
-        unit = scale_to_unit(images, preprocess)  # (B, C, S, S)
-        mean = unit.new_tensor(preprocess.mean).view(-1, 1, 1)
-        unit = augment_images(unit, preprocess.size, mean, self.config.augmentation, generator)
-        pixels, target = mix_up(
-            normalise_pixels(unit, preprocess), targets, self.config.mixup_alpha, generator
-        )
-        return pixels.contiguous(memory_format=torch.channels_last), target
+        """Return images (B, C, S, S) in 0..1, augmented and mixed, and their targets (B, 8)."""
+        how = self.preprocess
+        unit = scale_to_unit(images, how)  # (B, C, S', S')
+        mean = unit.new_tensor(how.mean).view(-1, 1, 1)
+        unit = augment_images(unit, how.size, mean, self.config.augmentation, generator)
+        return mix_up(unit, targets, self.config.mixup_alpha, generator)
+
+    def _distil(self, loss: Tensor, unit: Tensor, features: Tensor, logits: list[Tensor]) -> Tensor:
+        """Return the loss of the labels mixed with that of the teachers' outputs."""
+        assert self.teachers is not None
+        how = self.config.distillation
+        p, known = self.teachers.read(unit, how.temperature)  # (B, 8), (B, D)
+        taught = torch.stack([distillation_loss(each, p, how.temperature) for each in logits])
+        loss = (1 - how.weight) * loss + how.weight * taught.sum()
+        if how.feature_weight:
+            loss = loss + how.feature_weight * feature_loss(features.float(), known.float())
+        return loss
 
     @torch.inference_mode()
     def validate(self, network: FaceNetwork) -> Validation:

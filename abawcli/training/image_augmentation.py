@@ -1,6 +1,7 @@
 """Augmentation of training images in batches of tensors, on any device.
 
-It follows Stage I of arXiv 2603.12221. Images are float tensors (B, C, H, W) in 0..1, before
+It follows Stage I of arXiv 2603.12221, and adds what video does to faces: low resolution, noise,
+JPEG artefacts, sharpening, other gammas. Images are float tensors (B, C, H, W) in 0..1, before
 normalisation, so that black is 0. Random numbers are drawn from the given generator, on the CPU,
 so that they do not depend on the device.
 """
@@ -12,22 +13,36 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from abawcli.config import ImageAugmentation
+from abawcli.models.preprocessing import find_luma
 
-# PadAug. Bars: left, right, top, bottom as (dx, dy); a corner is two bars.
+# PadAug: the sides that have a bar, as (left, right, top, bottom). A corner is two bars.
 PADAUG_PATTERNS = (
-    ((-1, 0),),
-    ((1, 0),),
-    ((0, -1),),
-    ((0, 1),),
-    ((-1, 0), (0, -1)),
-    ((1, 0), (0, -1)),
-    ((-1, 0), (0, 1)),
-    ((1, 0), (0, 1)),
+    (1, 0, 0, 0),
+    (0, 1, 0, 0),
+    (0, 0, 1, 0),
+    (0, 0, 0, 1),
+    (1, 0, 1, 0),
+    (0, 1, 1, 0),
+    (1, 0, 0, 1),
+    (0, 1, 0, 1),
 )
 PADAUG_THICKNESS = (0.03, 0.20)  # share of the side
 PADAUG_MAX_AREA = 0.20  # of the two bars of a corner together
 PADAUG_FALLBACK = 0.12  # thickness of both bars if no draw is small enough
 PADAUG_DRAWS = 20  # attempts
+SHARPEST = -0.15  # outer taps of the strongest sharpening, beside a middle tap of 1
+JPEG_BLOCK = 8
+# Quantisation of the luma at quality 50 (ITU-T T.81, annex K.1), used for all channels.
+JPEG_TABLE = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
 
 
 def _uniform(low: float, high: float, size: int, generator: Generator) -> Tensor:
@@ -41,15 +56,20 @@ def _chosen(p: float, size: int, generator: Generator) -> Tensor:
 def random_resized_crop(
     images: Tensor, size: int, config: ImageAugmentation, generator: Generator
 ) -> Tensor:
-    """Crop, rotate and flip images (B, C, H, W) in one bicubic resampling, (B, C, size, size)."""
+    """Crop, rotate and flip images (B, C, H, W) in one bicubic resampling, (B, C, size, size).
+
+    What lies outside an image is its reflection: a crop of a video shows more of the scene there.
+    """
     n = len(images)
     area = _uniform(*config.crop_scale, n, generator)  # (B,)
     low, high = config.crop_ratio
     log_ratio = _uniform(math.log(low), math.log(high), n, generator)  # (B,)
-    half_w = (area * log_ratio.exp()).sqrt().clamp(max=1.0)  # (B,) share of the width
-    half_h = (area / log_ratio.exp()).sqrt().clamp(max=1.0)
-    shift_x = (1 - half_w) * _uniform(-1, 1, n, generator)
-    shift_y = (1 - half_h) * _uniform(-1, 1, n, generator)
+    most = math.sqrt(max(config.crop_scale[1], 1.0))
+    half_w = (area * log_ratio.exp()).sqrt().clamp(max=most)  # (B,) share of the width
+    half_h = (area / log_ratio.exp()).sqrt().clamp(max=most)
+    more = 2 * config.crop_shift  # the grid is 2 wide
+    shift_x = ((1 - half_w).abs() + more) * _uniform(-1, 1, n, generator)
+    shift_y = ((1 - half_h).abs() + more) * _uniform(-1, 1, n, generator)
     sign = torch.where(_chosen(config.flip_p, n, generator), -1.0, 1.0)
     angle = _uniform(-1, 1, n, generator) * math.radians(config.rotate_degrees)
     cos, sin = angle.cos(), angle.sin()
@@ -61,14 +81,10 @@ def random_resized_crop(
         dim=1,
     ).to(images.device)  # (B, 2, 3)
     grid = F.affine_grid(theta, [n, images.shape[1], size, size], align_corners=False)
-    return F.grid_sample(images, grid, mode="bicubic", align_corners=False).clamp(0, 1)
-
-
-def _luma(images: Tensor) -> Tensor:
-    if images.shape[1] == 1:
-        return images
-    weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    return (images * weights).sum(dim=1, keepdim=True)  # (B, 1, H, W)
+    moved = F.grid_sample(
+        images, grid, mode="bicubic", padding_mode="reflection", align_corners=False
+    )
+    return moved.clamp(0, 1)
 
 
 def _rotate_hue(images: Tensor, turns: Tensor) -> Tensor:
@@ -86,98 +102,183 @@ def _rotate_hue(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def jitter_colour(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
-    """Change brightness, contrast, saturation and hue of some images (B, C, H, W), and grey some.
+    """Change gamma, brightness, contrast, saturation and hue of some images; grey some.
 
-    Saturation, hue and greying do not change one-channel images.
+    Images are (B, C, H, W). Saturation, hue and greying do not change one-channel images.
     """
     n, channels = images.shape[:2]
     on = _chosen(config.jitter_p, n, generator)
     amounts = torch.stack([_uniform(-a, a, n, generator) for a in config.jitter]) * on  # (4, B)
     brightness, contrast, saturation, hue = amounts.view(4, n, 1, 1, 1).to(images.device)
+    if config.gamma > 1:
+        exponent = math.log(config.gamma) * _uniform(-1, 1, n, generator) * on  # (B,)
+        images = images ** exponent.exp().view(n, 1, 1, 1).to(images.device)
     images = (images * (1 + brightness)).clamp(0, 1)
-    mean = _luma(images).mean(dim=(2, 3), keepdim=True)  # (B, 1, 1, 1)
+    mean = find_luma(images).mean(dim=(2, 3), keepdim=True)  # (B, 1, 1, 1)
     images = torch.lerp(mean, images, 1 + contrast).clamp(0, 1)
     if channels == 3:
-        images = torch.lerp(_luma(images).expand_as(images), images, 1 + saturation)
+        images = torch.lerp(find_luma(images).expand_as(images), images, 1 + saturation)
         images = _rotate_hue(images, hue.view(n)).clamp(0, 1)
         grey = _chosen(config.grey_p, n, generator).view(n, 1, 1, 1).to(images.device)
-        images = torch.where(grey, _luma(images), images)
+        images = torch.where(grey, find_luma(images), images)
     return images
 
 
 def blur(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
-    """Blur some of the images (B, C, H, W) with a 3-tap Gaussian of a random sigma."""
-    n, channels, height, width = images.shape
+    """Blur some images (B, C, H, W) with a 3-tap Gaussian of a random sigma; sharpen others."""
+    n = len(images)
     sigma = _uniform(*config.blur_sigma, n, generator)
     side = (-0.5 / sigma**2).exp() * _chosen(config.blur_p, n, generator)  # (B,), 0: no blur
-    taps = torch.stack([side, torch.ones(n), side], dim=1)
-    taps = (taps / taps.sum(dim=1, keepdim=True)).to(images.device)  # (B, 3)
-    kernel = taps.repeat_interleave(channels, dim=0)  # (B*C, 3)
-    flat = F.pad(images, (1, 1, 1, 1), mode="replicate").view(1, n * channels, height + 2, -1)
-    flat = F.conv2d(flat, kernel.view(-1, 1, 3, 1), groups=n * channels)
-    flat = F.conv2d(flat, kernel.view(-1, 1, 1, 3), groups=n * channels)
-    return flat.view(n, channels, height, width)
+    sharpened = _chosen(config.sharpen_p, n, generator)
+    side = torch.where(sharpened, _uniform(SHARPEST, 0, n, generator), side)
+    side = side.view(n, 1, 1, 1).to(images.device)
+    x = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    x = (x[..., 1:-1] + side * (x[..., :-2] + x[..., 2:])) / (1 + 2 * side)
+    x = (x[:, :, 1:-1] + side * (x[:, :, :-2] + x[:, :, 2:])) / (1 + 2 * side)
+    return x.clamp(0, 1)
 
 
-def draw_bars(generator: Generator) -> list[tuple[tuple[int, int], float]]:
-    """Return a random PadAug pattern: one or two ((dx, dy), thickness as a share of the side)."""
-    pattern = PADAUG_PATTERNS[int(torch.randint(len(PADAUG_PATTERNS), (), generator=generator))]
-    if len(pattern) == 1:
-        return [(pattern[0], float(_uniform(*PADAUG_THICKNESS, 1, generator)))]
-    for _ in range(PADAUG_DRAWS):
-        v, h = _uniform(*PADAUG_THICKNESS, 2, generator).tolist()
-        if v + h - v * h <= PADAUG_MAX_AREA:
-            return [(pattern[0], v), (pattern[1], h)]
-    return [(pattern[0], PADAUG_FALLBACK), (pattern[1], PADAUG_FALLBACK)]
+def lower_resolution(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
+    """Shrink some images (B, C, H, W) and enlarge them again; those of a batch to one size."""
+    low, high = config.low_resolution
+    share = float(_uniform(low, high, 1, generator))
+    some = _chosen(config.low_resolution_p, len(images), generator).nonzero()[:, 0]
+    if not len(some):
+        return images
+    some = some.to(images.device)
+    height, width = images.shape[2:]
+    small = [max(1, round(share * side)) for side in (height, width)]
+    shrunk = F.interpolate(images[some], small, mode="area")
+    grown = F.interpolate(shrunk, (height, width), mode="bicubic", align_corners=False)
+    return images.index_copy(0, some, grown.clamp(0, 1))
 
 
-def pad_augment(image: Tensor, generator: Generator) -> Tensor:
-    """Simulate the black border of a crop at the frame's edge (PadAug).
+def add_noise(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
+    """Add Gaussian noise of a random deviation to some images (B, C, H, W)."""
+    some = _chosen(config.noise_p, len(images), generator).nonzero()[:, 0]
+    if not len(some):
+        return images
+    deviation = _uniform(0, config.noise, len(some), generator).view(-1, 1, 1, 1)
+    noise = deviation * torch.randn(len(some), *images.shape[1:], generator=generator)
+    some = some.to(images.device)
+    noisy = images[some] + noise.to(images.device)
+    return images.index_copy(0, some, noisy.clamp(0, 1))
 
-    For each bar of the pattern, the image (C, H, W) is shifted away from the bar's side by
-    1..clip(round(0.02 * side), 1, 10) pixels and filled with black; the bar is then painted black.
-    The result has the same shape. Source: arXiv 2603.12221, Stage I.
+
+def compress_jpeg(images: Tensor, quality: Tensor) -> Tensor:
+    """Quantise images (B, C, H, W) in 0..1 as JPEG of a quality (B,) from 1 to 100 does.
+
+    Each channel is quantised as luma is, at full resolution.
     """
-    image = image.clone()
-    for (dx, dy), thickness in draw_bars(generator):
-        dim, direction = (2, dx) if dx else (1, dy)
-        side = image.shape[dim]
+    n, channels, height, width = images.shape
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality).to(images)  # (B,)
+    table = (images.new_tensor(JPEG_TABLE) * scale.view(n, 1, 1) / 100).round().clamp(1, 255)
+    table = table.view(n, 1, 1, 1, JPEG_BLOCK, JPEG_BLOCK)
+    down, right = -height % JPEG_BLOCK, -width % JPEG_BLOCK
+    padded = F.pad(images, (0, right, 0, down), mode="replicate") * 255 - 128
+    blocks = padded.unfold(2, JPEG_BLOCK, JPEG_BLOCK).unfold(3, JPEG_BLOCK, JPEG_BLOCK)
+    cosines = _cosine_matrix().to(images)  # (8, 8)
+    kept = (cosines @ blocks @ cosines.T / table).round() * table  # (B, C, H/8, W/8, 8, 8)
+    pixels = (cosines.T @ kept @ cosines).transpose(3, 4).reshape(padded.shape)
+    return ((pixels[:, :, :height, :width] + 128) / 255).clamp(0, 1)
+
+
+def _cosine_matrix() -> Tensor:
+    """Return the matrix (8, 8) of the orthonormal discrete cosine transform."""
+    k = torch.arange(JPEG_BLOCK)
+    matrix = torch.cos(math.pi / JPEG_BLOCK * k[:, None] * (k + 0.5)) * math.sqrt(2 / JPEG_BLOCK)
+    matrix[0] /= math.sqrt(2)
+    return matrix
+
+
+def draw_bars(n: int, generator: Generator) -> Tensor:
+    """Return the bars of n random PadAug patterns: thickness (n, 4) as a share of the side.
+
+    Columns are left, right, top, bottom; 0 is no bar.
+    """
+    chosen = torch.randint(len(PADAUG_PATTERNS), (n,), generator=generator)
+    pattern = torch.tensor(PADAUG_PATTERNS)[chosen]  # (n, 4)
+    drawn = _uniform(*PADAUG_THICKNESS, n * PADAUG_DRAWS * 2, generator)
+    v, h = drawn.view(2, n, PADAUG_DRAWS)  # draws of the vertical and of the horizontal bar
+    fits = v + h - v * h <= PADAUG_MAX_AREA  # (n, draws)
+    fits |= (pattern.sum(dim=1) == 1)[:, None]  # a bar alone may have any thickness
+    first = fits.int().argmax(dim=1, keepdim=True)  # (n, 1)
+    pair = torch.cat([v.gather(1, first), h.gather(1, first)], dim=1)  # (n, 2)
+    pair = torch.where(fits.any(dim=1, keepdim=True), pair, PADAUG_FALLBACK)
+    return pattern * pair.repeat_interleave(2, dim=1)
+
+
+def pad_augment(images: Tensor, generator: Generator) -> Tensor:
+    """Simulate the black border of crops at the frame's edge (PadAug).
+
+    For each bar of an image's pattern, the image is shifted away from the bar's side by
+    1..clip(round(0.02 * side), 1, 10) pixels and filled with black; the bar is then painted black.
+    Images are (B, C, H, W) and keep their shape. Source: arXiv 2603.12221, Stage I.
+    """
+    n = len(images)
+    bars = draw_bars(n, generator)
+    for dim, first in ((3, 0), (2, 2)):
+        side = images.shape[dim]
         most = min(max(round(0.02 * side), 1), 10)
-        shift = int(torch.randint(1, most + 1, (), generator=generator))
-        bar = max(shift, round(thickness * side))  # the bar covers what the shift left empty
-        image = image.roll(-direction * shift, dims=dim)
-        image.narrow(dim, 0 if direction < 0 else side - bar, bar).zero_()
-    return image
+        shift = torch.randint(1, most + 1, (n, 1), generator=generator)
+        pair = bars[:, first : first + 2]  # (n, 2) at the low and at the high end
+        # The bar covers what the shift leaves empty.
+        widths = torch.where(pair > 0, (pair * side).round().int().maximum(shift), 0)
+        moved = shift * (widths > 0) * torch.tensor([1, -1])  # (n, 2)
+        place = torch.arange(side)
+        source = (place - moved.sum(dim=1, keepdim=True)) % side  # (n, side)
+        black = (place < widths[:, :1]) | (place >= side - widths[:, 1:])  # (n, side)
+        shape = [n, 1, 1, 1]
+        shape[dim] = side
+        source, black = (x.view(shape).to(images.device) for x in (source, black))
+        images = images.gather(dim, source.expand_as(images)).masked_fill(black, 0)
+    return images
 
 
-def erase(image: Tensor, fill: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
-    """Fill a random rectangle of the image (C, H, W) with the colour `fill` (C, 1, 1)."""
-    height, width = image.shape[1:]
-    area = float(_uniform(*config.erase_scale, 1, generator)) * height * width
-    ratio = math.exp(float(_uniform(math.log(0.3), math.log(3.3), 1, generator)))
-    h = min(max(round(math.sqrt(area * ratio)), 1), height)
-    w = min(max(round(math.sqrt(area / ratio)), 1), width)
-    top = int(torch.randint(height - h + 1, (), generator=generator))
-    left = int(torch.randint(width - w + 1, (), generator=generator))
-    image = image.clone()
-    image[:, top : top + h, left : left + w] = fill
-    return image
+def erase(images: Tensor, fill: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
+    """Fill a random rectangle of each image (B, C, H, W) with its colour `fill` (B, C, 1, 1)."""
+    n, _, height, width = images.shape
+    area = _uniform(*config.erase_scale, n, generator) * height * width  # (B,)
+    ratio = _uniform(math.log(0.3), math.log(3.3), n, generator).exp()
+    inside = torch.ones(n, 1, 1, 1, dtype=torch.bool, device=images.device)
+    for dim, length in ((2, (area * ratio).sqrt()), (3, (area / ratio).sqrt())):
+        side = images.shape[dim]
+        length = length.round().clamp(1, side)  # (B,)
+        start = (torch.rand(n, generator=generator) * (side - length + 1)).floor()
+        place = torch.arange(side)
+        covered = (place >= start[:, None]) & (place < (start + length)[:, None])  # (B, side)
+        shape = [n, 1, 1, 1]
+        shape[dim] = side
+        inside = inside & covered.view(shape).to(images.device)
+    return torch.where(inside, fill, images)
+
+
+def _choose_fill(n: int, mean: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
+    """Return the colour of the erased rectangles (B, C, 1, 1): the mean, or any grey."""
+    if not config.erase_any_level:
+        return mean.expand(n, *mean.shape)
+    return torch.rand(n, 1, 1, 1, generator=generator).to(mean.device).expand(n, *mean.shape)
 
 
 def augment_images(
     images: Tensor, size: int, mean: Tensor, config: ImageAugmentation, generator: Generator
 ) -> Tensor:
-    """Apply the augmentation of Stage I: (B, C, H, W) in 0..1 to (B, C, size, size) in 0..1.
+    """Augment images (B, C, H, W) in 0..1: to (B, C, size, size) in 0..1.
 
     `mean` (C, 1, 1) is the colour that normalisation maps to 0; erased rectangles have it, as
     published.
     """
+    n = len(images)
+
+    def choose(p: float) -> Tensor:
+        return _chosen(p, n, generator).view(n, 1, 1, 1).to(images.device)
+
     images = random_resized_crop(images, size, config, generator)
     images = blur(jitter_colour(images, config, generator), config, generator)
-    padded = _chosen(config.padaug_p, len(images), generator).tolist()
-    erased = _chosen(config.erase_p, len(images), generator).tolist()
-    out = []
-    for image, pad, wipe in zip(images, padded, erased, strict=True):
-        changed = pad_augment(image, generator) if pad else image
-        out.append(erase(changed, mean, config, generator) if wipe else changed)
-    return torch.stack(out)
+    images = add_noise(lower_resolution(images, config, generator), config, generator)
+    if config.jpeg_p:
+        quality = _uniform(*config.jpeg_quality, n, generator)
+        images = torch.where(choose(config.jpeg_p), compress_jpeg(images, quality), images)
+    images = torch.where(choose(config.padaug_p), pad_augment(images, generator), images)
+    fill = _choose_fill(n, mean, config, generator)
+    return torch.where(choose(config.erase_p), erase(images, fill, config, generator), images)

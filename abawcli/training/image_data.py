@@ -1,6 +1,7 @@
 """Labelled images to train on, resized for a backbone."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -12,42 +13,76 @@ from abawcli.errors import InputError
 from abawcli.faces.crop import read_image, resize_square
 from abawcli.formats.manifest import LabelledImages
 from abawcli.formats.metadata import Preprocess
+from abawcli.training.loop import Batches
 
-CACHE_BYTES = 2 * 2**30  # limit up to which all decoded training images are cached in memory
+CACHE_BYTES = 2 * 2**30  # limit up to which all decoded images are held in the device's memory
+READERS = 8  # threads and processes that read images
+Batch = tuple[Tensor, Tensor]  # images (B, S, S, 3) uint8, targets (B, 8)
 
 
-class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
+class ImageDataset(Dataset[Batch]):
     """Images of a manifest, resized to the backbone's `resize`, with their targets."""
 
-    def __init__(self, images: LabelledImages, preprocess: Preprocess) -> None:
+    def __init__(
+        self, images: LabelledImages, preprocess: Preprocess, device: torch.device
+    ) -> None:
         self.images = images
         self.side = preprocess.resize
-        self.cache: dict[int, NDArray[np.uint8]] = {}
-        self.cached = len(images.files) * self.side**2 * 3 <= CACHE_BYTES
+        self.device = device
+        self.cached = len(self) * self.side**2 * 3 <= CACHE_BYTES
+        self.held: Batch | None = None  # all images, if they are cached
 
     def __len__(self) -> int:
         return len(self.images.files)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Batch:
         """Return one image (S, S, 3), uint8 RGB, and its target (8,).
 
         Raises:
             InputError: the image cannot be read.
         """
-        image = self.cache.get(index)
-        if image is None:
-            image = self._read(self.images.files[index])
-            if self.cached:
-                self.cache[index] = image
-        return torch.from_numpy(image), torch.from_numpy(self.images.targets[index])
+        return torch.from_numpy(self._read(index)), torch.from_numpy(self.images.targets[index])
 
-    def _read(self, file: Path) -> NDArray[np.uint8]:
+    def _read(self, index: int) -> NDArray[np.uint8]:
+        file = self.images.files[index]
         image = read_image(file)
         if image is None:
             raise InputError(f"cannot read the image {file}; correct or remove its manifest row")
         return resize_square(image, self.side)
 
-    def load(self, batches: list[list[int]]) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Return a loader of batches of indices; it has workers only if images are not cached."""
-        workers = 0 if self.cached else min(8, torch.get_num_threads())
+    def read_all(self) -> None:
+        """Read all images to the device, if they are cached and not there yet.
+
+        Raises:
+            InputError: an image cannot be read.
+        """
+        if not self.cached or self.held:
+            return
+        with ThreadPoolExecutor(READERS) as pool:
+            images = np.stack(list(pool.map(self._read, range(len(self)))))  # (N, S, S, 3)
+        arrays = (images, self.images.targets)
+        pixels, targets = (torch.from_numpy(array).to(self.device) for array in arrays)
+        self.held = pixels, targets
+
+    def load(self, batches: list[list[int]]) -> Batches[Batch]:
+        """Return the batches of indices, from memory or read by several processes."""
+        if self.held:
+            return HeldBatches(self.held, batches)
+        workers = 0 if self.cached else min(READERS, torch.get_num_threads())
         return DataLoader(self, batch_sampler=batches, num_workers=workers)
+
+
+class HeldBatches:
+    """Batches of images that are in the device's memory."""
+
+    def __init__(self, held: Batch, batches: list[list[int]]) -> None:
+        self.held, self.batches = held, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        images, targets = self.held
+        for batch in self.batches:
+            chosen = torch.tensor(batch, device=images.device)
+            yield images[chosen], targets[chosen]

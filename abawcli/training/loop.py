@@ -17,10 +17,11 @@ from torch import Generator, Tensor, nn
 from abawcli.formats.json_values import JsonObject
 from abawcli.models.metadata import EpochResult, Validation
 from abawcli.progress import Progress
-from abawcli.training.ema import make_ema
+from abawcli.training.ema import Ema
 from abawcli.training.run_folder import History, load_state, open_run, save_state
 from abawcli.training.schedule import Schedule
 
+LOSS_STEPS = 16  # between two readings of the loss on a GPU, which has to finish its work first
 Network = TypeVar("Network", bound=nn.Module)
 Batch = TypeVar("Batch")
 BatchOut = TypeVar("BatchOut", covariant=True)
@@ -138,8 +139,9 @@ class TrainingLoop(Generic[Network, Batch]):
         self.accelerator = accelerator
         self.network = task.network.to(self.accelerator.device)
         groups = [group | {"initial_lr": group["lr"]} for group in task.parameter_groups()]
-        optimizer = torch.optim.AdamW(groups)
-        self.ema = make_ema(self.network, ema_decay) if ema_decay else None
+        fused = self.accelerator.device.type == "cuda"  # one kernel for all weights
+        optimizer = torch.optim.AdamW(groups, fused=fused)
+        self.ema = Ema(self.network, ema_decay) if ema_decay else None
         self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
         self.history: History = []
 
@@ -180,15 +182,17 @@ class TrainingLoop(Generic[Network, Batch]):
         generator = make_generator(self.seed, epoch, part.index)
         torch.manual_seed(generator.initial_seed())  # dropout and drop-path
         self.model.train()
-        total = 0.0
-        for step, batch in enumerate(batches):
-            self._set_rates(epoch * len(batches) + step, epochs * len(batches))
+        total = torch.zeros((), device=accelerator.device)
+        every = LOSS_STEPS if accelerator.device.type == "cuda" else 1
+        for step, batch in enumerate(batches, 1):
+            self._set_rates(epoch * len(batches) + step - 1, epochs * len(batches))
             total += self._take_step(batch, generator)
-            what = f"epoch {epoch + 1}/{epochs}, loss {total / (step + 1):.3f}"
-            progress(step + 1, len(batches), what)
-        return total / len(batches)
+            if step % every == 0 or step == len(batches):
+                what = f"epoch {epoch + 1}/{epochs}, loss {float(total) / step:.3f}"
+                progress(step, len(batches), what)
+        return float(total) / len(batches)
 
-    def _take_step(self, batch: Batch, generator: Generator) -> float:
+    def _take_step(self, batch: Batch, generator: Generator) -> Tensor:
         loss = self.task.find_loss(self.model, batch, generator)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
@@ -196,8 +200,8 @@ class TrainingLoop(Generic[Network, Batch]):
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
         if self.ema:
-            self.ema.update_parameters(self.network)
-        return loss.item()
+            self.ema.update(self.network)
+        return loss.detach()
 
     def _set_rates(self, step: int, steps: int) -> None:
         share = self.schedule.find_share(step, steps)

@@ -81,6 +81,28 @@ def soft_cross_entropy(
     return F.cross_entropy(logits, target, weight=weight, label_smoothing=smoothing)
 
 
+def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return the mean divergence of softened probabilities from the teacher's (arXiv 1503.02531).
+
+    It is T ** 2 KL(teacher || softmax(logits / T)); the factor keeps the size of the gradient.
+
+    Args:
+        logits: (B, 8) of the student.
+        teacher: (B, 8) probabilities of the teacher at the temperature.
+        temperature: T.
+    """
+    log_p = (logits / temperature).log_softmax(dim=-1)  # (B, 8)
+    return F.kl_div(log_p, teacher, reduction="batchmean") * temperature**2
+
+
+def feature_loss(features: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean squared difference of features (B, D) from the teacher's (B, D).
+
+    It is relative to the variance of the teacher's features in the batch.
+    """
+    return F.mse_loss(features, teacher) / teacher.var(dim=0).mean().clamp_min(1e-12)
+
+
 def mix_up(
     inputs: Tensor, target: Tensor, alpha: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
