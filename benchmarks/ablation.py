@@ -39,7 +39,7 @@ def pad_crops(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return crops (N, 1, S, S, 3) with PadAug borders, which are the same in every call."""
     source = torch.Generator().manual_seed(0)
     images = torch.from_numpy(crops[:, 0]).permute(0, 3, 1, 2)  # (N, 3, S, S)
-    padded = torch.stack([pad_augment(image, source) for image in images])
+    padded = pad_augment(images, source)
     return padded.permute(0, 2, 3, 1)[:, None].numpy()
 
 
