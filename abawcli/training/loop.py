@@ -186,13 +186,14 @@ class TrainingLoop(Generic[Network, Batch]):
         every = LOSS_STEPS if accelerator.device.type == "cuda" else 1
         for step, batch in enumerate(batches, 1):
             self._set_rates(epoch * len(batches) + step - 1, epochs * len(batches))
-            total += self._take_step(batch, generator)
+            total += self.take_step(batch, generator)
             if step % every == 0 or step == len(batches):
                 what = f"epoch {epoch + 1}/{epochs}, loss {float(total) / step:.3f}"
                 progress(step, len(batches), what)
         return float(total) / len(batches)
 
-    def _take_step(self, batch: Batch, generator: Generator) -> Tensor:
+    def take_step(self, batch: Batch, generator: Generator) -> Tensor:
+        """Change the weights by the gradient of one batch's loss; return the loss."""
         loss = self.task.find_loss(self.model, batch, generator)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
