@@ -459,6 +459,12 @@ class AudioAugmentation:
     masks: int = 2  # SpecAugment masks over bands, and as many over time
     mask_bands: int = 12  # largest mask, of 64 bands
     mask_frames: int = 25  # largest mask, in frames of 10 ms
+    babble_p: float = 0.0  # share of the noise that is other people's speech
+    room_p: float = 0.0  # of reverberation
+    room_s: tuple[float, float] = (0.15, 0.9)  # in which it decays by 60 dB
+    room_db: tuple[float, float] = (-12.0, 3.0)  # its energy over that of the direct sound
+    clip_p: float = 0.0  # of clipped samples
+    codec_p: float = 0.0  # of bands removed as by a codec of a low bit rate
 
 
 NO_AUDIO_AUGMENTATION = AudioAugmentation(
@@ -485,7 +491,8 @@ class VoiceTraining:
     local_p: float = 0.5
     non_speech: float = 0.125  # non-speech samples per recording of a batch
     speech_weight: float = 0.3  # of the loss of speech detection
-    backbone_lr: float = 2e-3  # of the whole network
+    backbone_lr: float = 2e-3  # of the backbone
+    head_lr: float = 2e-3  # of the classifiers, and the projection of a pretrained backbone
     weight_decay: float = 0.05  # 0 on biases and norms
     warmup_steps: int = 100
     clip_norm: float = 5.0
@@ -496,6 +503,41 @@ class VoiceTraining:
     precision: str = "auto"  # one of PRECISIONS
     augmentation: AudioAugmentation = AudioAugmentation()
     seed: int = 0
+
+
+# From a pretrained speech encoder: rates that keep most of what it knows, batches large enough for
+# their noise, and augmentation against channels, since pretrained layers overfit to those of few
+# corpora before they overfit to voices.
+PRETRAINED_VOICE_TRAINING = VoiceTraining(
+    epochs=5,
+    epoch_batches=300,
+    batch_size=48,
+    backbone_lr=3e-5,
+    head_lr=1e-3,
+    clip_norm=1.0,
+    ema_decay=0.998,
+    dropout=0.3,
+    augmentation=AudioAugmentation(
+        pitch=0.12,
+        tempo=0.12,
+        noise_p=0.6,
+        snr_db=(0.0, 30.0),
+        babble_p=0.25,
+        room_p=0.3,
+        clip_p=0.1,
+        codec_p=0.3,
+    ),
+)
+
+
+# Layers of a speech encoder: the deeper they are, the more they know of words and the less of how
+# they are said.
+VOICE_LAYERS = 2
+
+
+def default_voice_training(pretrained: bool) -> VoiceTraining:
+    """Return the training defaults of a voice encoder, from pretrained or from random weights."""
+    return PRETRAINED_VOICE_TRAINING if pretrained else VoiceTraining()
 
 
 # The speech mask: an audio frame (80 ms) is speech if its probability of speech reaches

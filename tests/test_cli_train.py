@@ -5,7 +5,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 from sounds import save_sound_set
-from tiny_models import save_image_set
+from tiny_models import save_image_set, save_whisper
 
 from abawcli.cli import main
 
@@ -87,6 +87,22 @@ def test_train_a_voice_encoder(tmp_path: Path) -> None:
     assert (tmp_path / "run/encoder.safetensors").stat().st_size < 4e6
     refused = CliRunner().invoke(main, [*arguments, "--no-moe"])
     assert refused.exit_code == 2 and "--no-moe" in refused.stderr
+
+
+def test_train_a_voice_encoder_from_a_whisper(tmp_path: Path) -> None:
+    manifest = save_sound_set(tmp_path / "sounds")
+    arguments = ["train", "voice", "--recordings", str(tmp_path / "sounds"), "--manifest"]
+    arguments += [str(manifest), "-o", str(tmp_path / "run"), "--device", "cpu", "--layers", "1"]
+    alone = CliRunner().invoke(main, arguments)
+    assert alone.exit_code == 2 and "--layers needs --init" in alone.stderr
+    arguments += ["--init", str(save_whisper(tmp_path / "whisper")), "--epochs", "1"]
+    small = ["--epoch-batches", "1", "--batch-size", "4", "--head-lr", "0.002"]
+    result = CliRunner().invoke(main, [*arguments, *small])
+    assert result.exit_code == 0, result.output
+    settings = json.loads((tmp_path / "run/config.json").read_text())
+    assert settings["layers"] == 1 and settings["init"] == "whisper"
+    assert settings["training"]["head_lr"] == 0.002
+    assert settings["training"]["backbone_lr"] == 3e-5  # the default of --init
 
 
 def test_the_old_name_of_both_still_works(tmp_path: Path) -> None:

@@ -71,6 +71,29 @@ def save_sound_backbone(folder: Path, kind: str = "wav2vec2", normalise: bool = 
     return folder
 
 
+def save_whisper(folder: Path) -> Path:
+    """Save a random Whisper of width 16 with three layers in its encoder, as whole models are."""
+    config = transformers.WhisperConfig(
+        vocab_size=50,
+        d_model=16,
+        encoder_layers=3,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=32,
+        num_mel_bins=20,
+        max_source_positions=100,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+    )
+    torch.manual_seed(0)
+    transformers.WhisperForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
 def save_voice_encoder(path: Path) -> Path:
     """Save our own voice encoder with random weights, which takes everything for a voice."""
     torch.manual_seed(0)

@@ -17,14 +17,21 @@ from abawcli.cli.train_options import (
     run_option,
     tunable,
 )
-from abawcli.config import NO_AUDIO_AUGMENTATION, PRECISIONS, VoiceTraining
+from abawcli.config import (
+    NO_AUDIO_AUGMENTATION,
+    PRECISIONS,
+    VOICE_LAYERS,
+    default_voice_training,
+)
+from abawcli.errors import UsageError
 
-DEFAULT = VoiceTraining()
+RANDOM, PRETRAINED = default_voice_training(False), default_voice_training(True)
 
 
 def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command], Command]:
     """Make an option that sets a field of `VoiceTraining`."""
-    return tunable(flag, field, kind, text, {"": getattr(DEFAULT, field)})
+    defaults = {"": getattr(RANDOM, field), "--init": getattr(PRETRAINED, field)}
+    return tunable(flag, field, kind, text, defaults)
 
 
 @click.command(name="voice")
@@ -34,12 +41,24 @@ def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command],
 @manifest_option
 @run_option
 @click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    help="Folder of a Whisper whose first layers the encoder starts from; without, a small "
+    "encoder starts from random weights.",
+)
+@click.option(
+    "--layers", type=click.IntRange(min=1), help="Number of layers taken from --init.  "
+    f"[default: {VOICE_LAYERS}]",
+)  # fmt: skip
+@click.option(
     "--augment/--no-augment", default=True, show_default=True, help="Augment recordings, or not."
 )
 @_tunable("--epochs", "epochs", click.IntRange(min=1), "Number of epochs.")
 @_tunable("--epoch-batches", "epoch_batches", click.IntRange(min=1), "Batches per epoch.")
 @_tunable("--batch-size", "batch_size", click.IntRange(min=2), "Recordings per batch.")
 @_tunable("--backbone-lr", "backbone_lr", RATE, "Learning rate of the encoder.")
+@_tunable("--head-lr", "head_lr", RATE, "Learning rate of the classifiers, and of the projection "
+          "of layers from --init.")  # fmt: skip
 @_tunable(
     "--weight-decay", "weight_decay", RATE, "Weight decay of AdamW; none on biases and norms."
 )
@@ -58,7 +77,7 @@ def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command],
           "the weights; 0: no EMA.")  # fmt: skip
 @_tunable("--seed", "seed", click.IntRange(min=0), "Seed of the random numbers.")
 @click.option(
-    "--precision", type=click.Choice(PRECISIONS), default=DEFAULT.precision, show_default=True,
+    "--precision", type=click.Choice(PRECISIONS), default=RANDOM.precision, show_default=True,
     help="Number format; auto: bfloat16 if the device supports it.",
 )  # fmt: skip
 @device_option
@@ -68,6 +87,8 @@ def command(
     recordings: Path,
     manifest: Path,
     output: Path,
+    init: Path | None,
+    layers: int | None,
     augment: bool,
     precision: str,
     device: str,
@@ -85,12 +106,15 @@ def command(
     from abawcli.stages.train_voice import train_voice_encoder
 
     given = {k: v for k, v in tuned.items() if v is not None}
-    config = replace(DEFAULT, precision=precision, **given)
+    if layers is not None and init is None:
+        raise UsageError("--layers needs --init")
+    config = replace(default_voice_training(init is not None), precision=precision, **given)
     if not augment:
         config = replace(config, augmentation=NO_AUDIO_AUGMENTATION)
     check_writable([output / "config.json"])
     with progress_bar("train", "batch", quiet) as update:
         history = train_voice_encoder(
-            recordings, manifest, output, config, device, overwrite, update
-        )
+            recordings, manifest, output, config, device, overwrite, update,
+            init=init, layers=layers or VOICE_LAYERS,
+        )  # fmt: skip
     print_best(history, output / "encoder.safetensors")

@@ -37,6 +37,8 @@ from abawcli.models.voice import VoiceEncoder, load_voice_encoder
 
 Floats = NDArray[np.float32]
 CPU = torch.device("cpu")
+# To both sides that `detect_speech` looks at.
+SPEECH_FRAMES = SPEECH_REACH_FRAMES + SPEECH_SEGMENT_FRAMES // 2
 LONGEST_STEP_S = 1.0  # from one step to the next, of any backbone; a wider one is a gap
 LOG = logging.getLogger(__name__)
 
@@ -95,15 +97,14 @@ class CompactVoiceBackbone(AudioBackbone):
         step = network.step_samples
         super().__init__(COMPACT_VOICE, network, network.dim, step, step)
         self.classifier = encoder.classifier
-        # All that an audio frame depends on: 0.75 s, the level of 1.5 s around, and 8 audio frames
-        # of `detect_speech`.
-        self.context_s = 3.04
+        # All that an audio frame depends on, with the audio frames of `detect_speech`.
+        self.context_s = network.context_s + SPEECH_FRAMES * network.step_s
 
     def lower_precision(self, dtype: torch.dtype) -> None:
         """Let all but the spectrum, which torch has in float32, compute with `dtype`."""
         lower_weights(self.network, dtype)
         self.network.front.float()
-        self.network.stem.register_forward_pre_hook(cast_inputs)
+        self.network.first_convolution.register_forward_pre_hook(cast_inputs)
 
     def detect_speech(self, features: Tensor) -> Tensor:
         """Tell of features (S, dim) which come from a voice, (S,).

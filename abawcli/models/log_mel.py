@@ -37,12 +37,12 @@ def mel_filters(warp: Tensor | None = None) -> Tensor:
     return filters / filters.sum(dim=-1, keepdim=True).clamp_min(1e-3)
 
 
-def _sum_around(rows: Tensor) -> Tensor:
-    """Sum rows (B, M, T) over LEVEL_FRAMES to both sides, as far as there are any."""
+def sum_around(rows: Tensor, reach: int) -> Tensor:
+    """Sum rows (B, M, T) over `reach` frames to both sides, as far as there are any."""
     frames = rows.shape[2]
     total = F.pad(rows.cumsum(dim=2), (1, 0))  # (B, M, T + 1)
     at = torch.arange(frames, device=rows.device)
-    first, last = (at - LEVEL_FRAMES).clamp_min(0), (at + LEVEL_FRAMES + 1).clamp_max(frames)
+    first, last = (at - reach).clamp_min(0), (at + reach + 1).clamp_max(frames)
     return total[..., last] - total[..., first]
 
 
@@ -55,6 +55,10 @@ class LogMel(nn.Module):
         self.filters: Tensor
         self.register_buffer("window", torch.hann_window(WINDOW, periodic=False), persistent=False)
         self.register_buffer("filters", mel_filters(), persistent=False)
+
+    def warp_filters(self, warp: Tensor) -> Tensor:
+        """Return filters (B, BANDS, FFT / 2 + 1) of voices `warp` (B,) times lower."""
+        return mel_filters(warp)
 
     def power(self, samples: Tensor) -> Tensor:
         """Return the power (B, FFT / 2 + 1, T) of samples (B, N), filled up to whole steps.
@@ -77,7 +81,9 @@ class LogMel(nn.Module):
         """
         level = torch.log(mel + FLOOR)  # (B, M, T)
         weight = (mel.mean(dim=1, keepdim=True) + FLOOR / 100).sqrt().double()  # (B, 1, T)
-        mean = _sum_around(level * weight) / _sum_around(weight)  # (B, M, T)
+        mean = sum_around(level * weight, LEVEL_FRAMES) / sum_around(
+            weight, LEVEL_FRAMES
+        )  # (B, M, T)
         return (level - mean.float()) / 2
 
     def forward(self, samples: Tensor) -> Tensor:

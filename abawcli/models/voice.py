@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from abawcli.config import AUDIO_RATE_HZ
+from abawcli.formats.json_values import JsonObject
 from abawcli.labels import N_CLASSES
 from abawcli.models.checkpoint import load_checkpoint, load_network
 from abawcli.models.compact import fold_batch_norm
 from abawcli.models.log_mel import BANDS, STEP_SAMPLES, LogMel
 from abawcli.models.metadata import VoiceEncoderMetadata
+from abawcli.models.pretrained_voice import PretrainedVoice
 
 
 def _conv(
@@ -70,6 +72,8 @@ class CompactVoice(nn.Module):
 
     step_samples = STEP_SAMPLES
     step_s = STEP_SAMPLES / AUDIO_RATE_HZ
+    context_s = 2.4  # of sound to both sides that a feature depends on
+    trunk = None  # no part of it is pretrained
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64, 128), dim: int = 192) -> None:
         super().__init__()
@@ -84,6 +88,11 @@ class CompactVoice(nn.Module):
         )
         self.gather = _conv(widths[-1], dim, (BANDS >> len(widths), 1))
         self.steps = nn.Sequential(StepBlock(dim))
+
+    @property
+    def first_convolution(self) -> nn.Module:
+        """Return what reads the bands."""
+        return self.stem
 
     def encode(self, bands: Tensor) -> Tensor:
         """Map normalised bands (B, BANDS, 8 S) to features (B, S, dim)."""
@@ -128,10 +137,18 @@ class VoiceClassifier(nn.Module):
         return mixed
 
 
+VoiceBackbone = CompactVoice | PretrainedVoice
+
+
+def build_voice(shape: JsonObject) -> VoiceBackbone:
+    """Return a backbone of the shape that a checkpoint describes, with random weights."""
+    return PretrainedVoice(**shape) if "whisper" in shape else CompactVoice(**shape)
+
+
 class VoiceNetwork(nn.Module):
     """Backbone and classifier: what is trained and what a checkpoint holds."""
 
-    def __init__(self, backbone: CompactVoice) -> None:
+    def __init__(self, backbone: VoiceBackbone) -> None:
         super().__init__()
         self.backbone = backbone
         self.classifier = VoiceClassifier(backbone.dim)
@@ -188,7 +205,7 @@ def load_voice_encoder(
     tensors, metadata = load_checkpoint(path, VoiceEncoderMetadata)
 
     def build() -> VoiceNetwork:
-        return VoiceNetwork(CompactVoice(**metadata.network))
+        return VoiceNetwork(build_voice(metadata.network))
 
     network = load_network(path, tensors, metadata.network, build, "voice network")
     return VoiceEncoder(network, device), metadata

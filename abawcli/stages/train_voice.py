@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from abawcli.config import COMPACT_VOICE, VoiceTraining
+from abawcli.config import COMPACT_VOICE, VOICE_LAYERS, VoiceTraining, default_voice_training
 from abawcli.device import choose_device, choose_precision
 from abawcli.errors import UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.manifest import read_audio_manifest
+from abawcli.models.image_backbones import hash_pretrained
+from abawcli.models.pretrained_voice import build_pretrained_voice
 from abawcli.progress import Progress, ignore_progress
 from abawcli.training.loop import TrainingLoop, start_accelerator
 from abawcli.training.run_folder import History
@@ -25,6 +28,9 @@ def train_voice_encoder(
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress = ignore_progress,
+    *,
+    init: str | Path | None = None,
+    layers: int = VOICE_LAYERS,
 ) -> History:
     """Train a voice encoder on labelled sounds; return the result of each epoch.
 
@@ -33,7 +39,20 @@ def train_voice_encoder(
     go on after an interruption, `last.safetensors`. An interrupted run that is started again
     gives the same weights as one that was not interrupted.
 
+    Args:
+        audio: folder of the recordings.
+        manifest: csv of their labels, speakers and splits.
+        out: folder of the run.
+        config: settings of the training; None: the defaults of `init`.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        overwrite: start again where the folder has a run.
+        progress: called with the work done.
+        init: folder of a Whisper whose first layers the encoder starts from; None: compact-voice
+            from random weights.
+        layers: of `init`.
+
     Raises:
+        CheckpointError: `init` has no Whisper, or fewer layers.
         InputError: the manifest or a sound cannot be read.
         OutputError: the folder holds a run with other settings, or cannot be written.
         UsageError: no such device, or settings that cannot be.
@@ -41,7 +60,7 @@ def train_voice_encoder(
     audio = Path(audio)
     manifest = Path(manifest)
     out = Path(out)
-    config = config or VoiceTraining()
+    config = config or default_voice_training(init is not None)
     if config.epochs < 1 or config.batch_size < 2:
         raise UsageError("training needs at least 1 epoch and batches of at least 2 sounds")
     chosen = choose_device(device)
@@ -53,7 +72,15 @@ def train_voice_encoder(
     settings = {"backbone": COMPACT_VOICE, "audio": str(audio), "manifest": str(manifest)}
     data = {"manifest": manifest.name, "sha256": hash_file(manifest)}
     torch.manual_seed(config.seed)
-    task = VoiceTask(splits, config, accelerator.device, settings=settings, data=data)
+    backbone = None
+    if init is not None:
+        backbone = build_pretrained_voice(init, layers)
+        start: dict[str, Any] = {"init": Path(init).name, "init_sha256": hash_pretrained(str(init))}
+        settings |= start | {"layers": layers}
+        data |= start
+    task = VoiceTask(
+        splits, config, accelerator.device, backbone=backbone, settings=settings, data=data
+    )
     loop = TrainingLoop(
         task, out, Schedule(config.epochs, config.warmup_steps), accelerator,
         seed=config.seed, ema_decay=config.ema_decay, clip_norm=config.clip_norm,

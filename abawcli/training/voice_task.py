@@ -24,17 +24,23 @@ from abawcli.formats.manifest import LabelledRecordings
 from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.metrics import Score, score_labels
 from abawcli.models.checkpoint import save_checkpoint
-from abawcli.models.log_mel import HOP, STEP_FRAMES, STEP_SAMPLES, LogMel, mel_filters
+from abawcli.models.log_mel import HOP, STEP_FRAMES, STEP_SAMPLES
 from abawcli.models.metadata import (
     EpochResult,
     TrainingMetadata,
     Validation,
     VoiceEncoderMetadata,
 )
-from abawcli.models.voice import CompactVoice, VoiceNetwork, average_around
+from abawcli.models.voice import (
+    CompactVoice,
+    VoiceBackbone,
+    VoiceNetwork,
+    average_around,
+)
 from abawcli.progress import Progress
 from abawcli.training.audio_augmentation import (
     add_noise,
+    add_rooms,
     change_tempo,
     colour_bands,
     draw_ratios,
@@ -61,26 +67,35 @@ class VoiceTask:
         config: VoiceTraining,
         device: torch.device,
         *,
+        backbone: VoiceBackbone | None = None,
         settings: dict[str, Any],
         data: dict[str, str],
     ) -> None:
-        """Make the network; `settings` identify the run, `data` goes into the checkpoint."""
+        """Make the network, of a new compact-voice or the given backbone.
+
+        `settings` identify the run, `data` goes into the checkpoint.
+        """
         self.config, self.device = config, device
         self.splits, self.settings, self.data = splits, settings, data
         # Convolutions are fastest with channels last, on CPUs and GPUs.
-        self.network = VoiceNetwork(CompactVoice())
+        self.network = VoiceNetwork(backbone or CompactVoice())
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.front = LogMel()  # audio is prepared on the CPU
         self.frames = round(config.crop_s / CompactVoice.step_s) * STEP_FRAMES
         # At the fastest tempo, the samples still fill a crop.
         needed = self.frames * HOP / (1 - config.augmentation.tempo)
         self.count = math.ceil(needed / STEP_SAMPLES) * STEP_SAMPLES
-        self.bank = make_non_speech_bank(self.count, config.seed)
+        self.bank = make_non_speech_bank(self.count, config.seed).to(device)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return AdamW's groups, each with its highest learning rate."""
-        parameters = list(self.network.parameters())
-        return split_decay(parameters, self.config.backbone_lr, self.config.weight_decay)
+        config, backbone = self.config, self.network.backbone
+        slow = list((backbone.trunk if backbone.trunk is not None else backbone).parameters())
+        known = {id(weight) for weight in slow}
+        fast = [weight for weight in self.network.parameters() if id(weight) not in known]
+        return [
+            *split_decay(slow, config.backbone_lr, config.weight_decay),
+            *split_decay(fast, config.head_lr, config.weight_decay),
+        ]
 
     def describe(self) -> JsonObject:
         """Return everything that the result of the run depends on."""
@@ -124,15 +139,17 @@ class VoiceTask:
         Non-speech samples are appended; their target is 0. Loudness is the level of each audio
         frame in dB before noise is added, relative to the loudest one; -inf in non-speech.
         """
-        config, front = self.config.augmentation, self.front
-        speech = torch.stack([self.train.crop(k, self.count, generator) for k in chosen])
+        config, front, device = self.config.augmentation, self.network.backbone.front, self.device
+        crops = [self.train.crop(k, self.count, generator) for k in chosen]
+        speech = torch.stack(crops).to(device, non_blocking=True)
         others = math.ceil(len(speech) * self.config.non_speech)
         pick = torch.randint(len(self.bank), (others,), generator=generator)
         samples = torch.cat([speech, self.bank[pick]])  # (B, N)
         clean = samples.view(len(samples), 1, -1, HOP).square().mean(dim=3)  # (B, 1, T')
-        power = front.power(add_noise(samples, config, generator))  # (B, F, T')
+        heard = add_noise(add_rooms(samples, config, generator), config, generator)
         warp = draw_ratios(len(samples), config.pitch, generator)
-        rows = torch.cat([mel_filters(warp) @ power, clean], dim=1)  # (B, M + 1, T')
+        mel = front.warp_filters(warp).to(device) @ front.power(heard)  # (B, M, T')
+        rows = torch.cat([mel, clean], dim=1)  # (B, M + 1, T')
         rows = change_tempo(rows, self.frames, config.tempo, generator)
         bands = front.normalise(colour_bands(rows[:, :-1], config, generator))  # (B, M, T)
         level = 10 * torch.log10(F.avg_pool1d(rows[:, -1:], STEP_FRAMES)[:, 0] + 1e-9)  # (B, S)
@@ -141,7 +158,7 @@ class VoiceTask:
         labels = torch.from_numpy(self.train.recordings.labels)[chosen]
         target = F.pad(F.one_hot(labels, N_CLASSES).float(), (0, 0, 0, others))  # (B, 8)
         bands = mask_bands(bands, config, generator)
-        return bands.to(self.device), target.to(self.device), loudness.to(self.device)
+        return bands, target.to(device), loudness
 
     def _choose_frames(self, speech: Tensor, generator: Generator) -> Tensor:
         """Return the audio frames (B, S) to average: those with speech, (B, S).

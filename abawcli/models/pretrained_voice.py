@@ -1,0 +1,109 @@
+"""A voice backbone made from the first layers of a general speech encoder.
+
+Each state of the speech encoder, one every 20 ms, is projected and rectified; audio frames of 80 ms
+have the mean of their states. What is averaged is not linear in the states, so that averages over
+time also hold their spread, which says more about a voice than their mean.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from abawcli.config import AUDIO_RATE_HZ
+from abawcli.errors import CheckpointError
+from abawcli.formats.json_values import JsonObject
+from abawcli.models.log_mel import LEVEL_FRAMES, STEP_FRAMES, STEP_SAMPLES
+from abawcli.models.whisper import HOP, WhisperLayers
+
+REACH_TOKENS = 40  # 0.8 s to both sides that a layer attends to
+
+
+class PretrainedVoice(nn.Module):
+    """16 kHz samples to a feature every 80 ms: layers of Whisper and a projection."""
+
+    step_samples = STEP_SAMPLES
+    step_s = STEP_SAMPLES / AUDIO_RATE_HZ
+
+    def __init__(self, whisper: dict[str, int], dim: int = 192) -> None:
+        super().__init__()
+        self.shape: JsonObject = {"whisper": whisper, "dim": dim}
+        self.dim = dim
+        self.trunk = WhisperLayers(**whisper)
+        self.front = self.trunk.front
+        self.norm = nn.LayerNorm(self.trunk.width)
+        self.project = nn.Linear(self.trunk.width, dim)
+        # Of sound to both sides that a feature depends on.
+        frames = 2 * self.trunk.field_tokens + LEVEL_FRAMES + STEP_FRAMES
+        self.context_s = frames * HOP / AUDIO_RATE_HZ
+
+    @property
+    def first_convolution(self) -> nn.Module:
+        """Return what reads the bands."""
+        return self.trunk.conv1
+
+    def encode(self, bands: Tensor) -> Tensor:
+        """Map normalised bands (B, M, 8 S) to features (B, S, dim)."""
+        x = F.gelu(self.project(self.norm(self.trunk.encode(bands))))  # (B, 4 S, D)
+        tokens = STEP_FRAMES // 2
+        return x.view(len(x), -1, tokens, self.dim).mean(dim=2)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map samples (B, N), full scale 1.0, to features (B, ceil(N / 1280), dim)."""
+        missing = -samples.shape[1] % STEP_SAMPLES
+        return self.encode(self.front(F.pad(samples, (0, missing))))
+
+
+def build_pretrained_voice(folder: str | Path, layers: int) -> PretrainedVoice:
+    """Return a voice backbone with the first layers of a Whisper encoder, as pretrained.
+
+    Raises:
+        CheckpointError: the folder has no Whisper, or fewer layers.
+    """
+    folder = Path(folder)
+    config = _read_config(folder)
+    there = config["encoder_layers"]
+    if not 1 <= layers <= there:
+        raise CheckpointError(f"{folder} has {there} layers, not {layers}; choose 1 to {there}")
+    shape = {
+        "bands": config["num_mel_bins"],
+        "width": config["d_model"],
+        "heads": config["encoder_attention_heads"],
+        "feed_forward": config["encoder_ffn_dim"],
+        "layers": layers,
+        "reach": REACH_TOKENS,
+    }
+    voice = PretrainedVoice(shape)
+    wanted = voice.trunk.state_dict()
+    found = _read_weights(folder, set(wanted))
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        raise CheckpointError(f"the weights in {folder} lack {missing[0]}")
+    voice.trunk.load_state_dict({name: value.float() for name, value in found.items()})
+    return voice
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {folder / 'config.json'}: {error}") from error
+    if config.get("model_type") != "whisper":
+        kind = config.get("model_type")
+        raise CheckpointError(f"{folder} holds a {kind!r}; a Whisper is needed")
+    return config
+
+
+def _read_weights(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
+    """Return the wanted tensors of an encoder, alone in its files or part of a whole Whisper."""
+    found: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for key in file.keys():  # noqa: SIM118
+                name = key.removeprefix("model.").removeprefix("encoder.")
+                if name in wanted and ".decoder." not in f".{key}":
+                    found[name] = file.get_tensor(key)
+    return found

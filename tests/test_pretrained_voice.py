@@ -1,0 +1,165 @@
+"""Voice encoders that start from a Whisper: equality with it, context, files, training, errors."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from raw_checkpoints import read_raw
+from sounds import make_bursts, save_sound_set
+from tiny_models import save_sound_backbone, save_whisper
+from torch import Tensor
+from torch.nn import functional as F
+
+from abawcli.config import AUDIO_RATE_HZ, PRETRAINED_VOICE_TRAINING
+from abawcli.errors import CheckpointError
+from abawcli.media.audio import Audio
+from abawcli.models.audio_backbones import load_voice_backbone
+from abawcli.models.pretrained_voice import PretrainedVoice, build_pretrained_voice
+from abawcli.models.whisper import WhisperLayers, mel_filters
+from abawcli.pipeline.audio_features import AudioEncoder
+from abawcli.stages.train_voice import train_voice_encoder
+
+CPU = torch.device("cpu")
+FAST = replace(
+    PRETRAINED_VOICE_TRAINING, epochs=1, epoch_batches=2, batch_size=4, crop_s=0.64,
+    precision="float32",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_whisper(tmp_path_factory.mktemp("whisper"))
+
+
+@pytest.fixture(scope="module")
+def run(whisper: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    save_sound_set(folder / "sounds")
+    train_voice_encoder(
+        folder / "sounds", folder / "sounds/manifest.csv", folder, FAST, "cpu",
+        init=whisper, layers=2,
+    )  # fmt: skip
+    return folder
+
+
+def test_filters_are_those_of_whisper() -> None:
+    theirs = transformers.WhisperFeatureExtractor(feature_size=80).mel_filters.T
+    np.testing.assert_allclose(mel_filters(80).numpy(), theirs, atol=1e-6)
+
+
+def test_warped_filters_take_in_a_voice_at_higher_frequencies() -> None:
+    plain, higher = mel_filters(80), mel_filters(80, torch.tensor([1.0, 1.2]))
+    torch.testing.assert_close(higher[0], plain)
+    assert (higher[1, 40].argmax() / plain[40].argmax()).item() == pytest.approx(1.2, abs=0.05)
+
+
+@torch.inference_mode()
+def test_layers_are_those_of_whisper_but_for_positions(whisper: Path) -> None:
+    ours = build_pretrained_voice(whisper, 3).trunk.eval()
+    theirs = transformers.WhisperModel.from_pretrained(whisper).encoder.eval()
+    theirs.embed_positions.weight.zero_()
+    bands = torch.randn(2, 20, 200, generator=torch.Generator().manual_seed(0))
+    expected = theirs(bands, output_hidden_states=True).hidden_states
+    # The span of 100 tokens is more than the reach: all attention is local only there.
+    for layer in ours.layers:
+        layer.self_attn.reach = 100
+    torch.testing.assert_close(theirs.layer_norm(ours.encode(bands)), expected[3])
+
+
+@torch.inference_mode()
+def test_attention_is_to_tokens_in_reach(whisper: Path) -> None:
+    attention = build_pretrained_voice(whisper, 1).trunk.layers[0].self_attn
+    attention.reach = 3
+    x = torch.randn(1, 20, 16, generator=torch.Generator().manual_seed(0))
+    other = x.clone()
+    other[0, 10] += 1
+    changed = (attention(x) - attention(other)).abs().amax(dim=2)[0] > 1e-6
+    assert changed.nonzero()[:, 0].tolist() == list(range(7, 14))
+    near = torch.arange(20)[:, None] - torch.arange(20)
+    q, k, v = (
+        layer(x).view(1, 20, 2, 8).transpose(1, 2)
+        for layer in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    plain = F.scaled_dot_product_attention(q, k, v, attn_mask=near.abs() <= 3)
+    expected: Tensor = attention.out_proj(plain.transpose(1, 2).reshape(1, 20, 16))
+    torch.testing.assert_close(attention(x), expected)
+
+
+def small_voice() -> PretrainedVoice:
+    shape = {"bands": 20, "width": 16, "heads": 2, "feed_forward": 32, "layers": 2, "reach": 10}
+    torch.manual_seed(0)
+    return PretrainedVoice(shape, dim=8).eval()
+
+
+@torch.inference_mode()
+def test_a_feature_depends_on_its_context_and_on_nothing_beyond() -> None:
+    net = small_voice()
+    sound = torch.from_numpy(make_bursts(300, 9.6))[None]
+    other = sound.clone()
+    other[0, 60 * 1280 : 61 * 1280] += 0.3  # all of audio frame 60
+    changed = (net(sound) - net(other)).abs().amax(dim=2)[0] > 1e-6
+    reach = int(net.context_s / net.step_s)
+    assert changed[60]
+    assert not changed[: 60 - reach].any() and not changed[60 + reach + 1 :].any()
+    later = net(sound[:, 1280:])[:, 30:-30] - net(sound)[:, 31:-30]
+    assert later.abs().max() < 1e-5
+
+
+@torch.inference_mode()
+def test_gain_of_the_recording_changes_nothing() -> None:
+    net, sound = small_voice(), torch.from_numpy(make_bursts(300, 3.2))[None]
+    torch.testing.assert_close(net(0.1 * sound), net(sound), atol=1e-3, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_chunks_do_not_matter(run: Path) -> None:
+    sound = make_bursts(300, 47.0)
+    encoder = AudioEncoder(load_voice_backbone(run / "encoder.safetensors"), CPU)
+    whole = encoder.backbone(torch.from_numpy(sound)[None])[0]
+    assert whole.shape == (588, encoder.dim)
+    for count in (3_000, 70_000):
+        blocks = [
+            Audio(sound[at : at + count], at / AUDIO_RATE_HZ) for at in range(0, len(sound), count)
+        ]
+        parts = list(encoder.encode_blocks(blocks))
+        assert len(parts) > 2
+        found = np.concatenate([part.features for part in parts])
+        np.testing.assert_allclose(found, whole.numpy(), atol=1e-4)
+
+
+def test_run_writes_an_encoder_that_needs_no_folder(run: Path) -> None:
+    tensors, about = read_raw(run / "encoder.safetensors")
+    assert tensors["backbone.trunk.layers.1.fc1.weight"].dtype == torch.float16
+    assert about["network"]["whisper"]["layers"] == 2
+    assert len(about["data"]["init_sha256"]) == 64
+    assert json.loads((run / "config.json").read_text())["layers"] == 2
+
+
+def test_pretrained_weights_learn_slower(whisper: Path, run: Path) -> None:
+    before = build_pretrained_voice(whisper, 2).state_dict()
+    after, _ = read_raw(run / "encoder.safetensors")
+
+    def move(name: str) -> float:
+        return (after[f"backbone.{name}"].float() - before[name]).abs().max().item()
+
+    assert 0 < move("trunk.conv1.weight") < 1e-3
+    assert set(WhisperLayers(20, 16, 2, 32, 2, 40).state_dict()) == {
+        name.removeprefix("trunk.") for name in before if name.startswith("trunk.")
+    }
+
+
+def test_bad_folders(whisper: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="3 layers, not 4"):
+        build_pretrained_voice(whisper, 4)
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        build_pretrained_voice(tmp_path / "nowhere", 1)
+    with pytest.raises(CheckpointError, match="'wavlm'; a Whisper is needed"):
+        build_pretrained_voice(save_sound_backbone(tmp_path / "wavlm", "wavlm"), 1)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/config.json").write_bytes((whisper / "config.json").read_bytes())
+    with pytest.raises(CheckpointError, match=r"lack conv1\.bias"):
+        build_pretrained_voice(tmp_path / "empty", 1)
