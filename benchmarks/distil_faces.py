@@ -1,28 +1,28 @@
 """Train compact-face by knowledge distillation, in three waves of parallel runs.
 
 1. Teachers: larger compact-face networks of several shapes, on all training images.
-2. The student, compact-face in its shipped shape, on their averaged outputs and the votes; beside
-   it the same network without teachers, and without the augmentation for video (ablation).
+2. The student, compact-face in its shipped shape, on their averaged outputs and the votes.
 3. Fold encoders: fold k is trained without fold k of the training images, on the outputs and the
    features of the student. A head is trained on features of images that their encoder did not see,
-   and is used with the student.
+   and is used with the student. Beside them, the student's network without teachers, and without
+   the augmentation for video (ablation).
 
-Each run measures the time of an epoch first, and takes as many epochs as its wave has time for.
+Each run measures the time of its steps first, and takes as many epochs as its wave has time for.
 The weights after the last epoch are kept, so that nothing is chosen on the validation images.
 
     python benchmarks/distil_faces.py --images DIR --manifest FILE --out DIR
-        [--other DIR --other-manifest FILE] [--seconds 170 170 60] [--epochs 15 120]
+        [--other DIR --other-manifest FILE] [--seconds 150 140 95] [--epochs 12 120]
 
 Writes OUT/<run>/final.safetensors and OUT/logits.npz, prints accuracy and macro-F1. It needs a GPU:
 two CPU cores take days.
 """
 
 import argparse
+import functools
 import multiprocessing
 import time
 import zlib
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,13 @@ from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
 from abawcli.models.encoder import load_encoder
 from abawcli.models.metadata import FaceEncoderMetadata, TrainingState
 from abawcli.stages.train_face import train_face_encoder
+from abawcli.training import image_data
 
 FOLDS = 3
 BATCH = 512  # images of an evaluation batch
 GRACE_S = 20.0  # after a wave's time, for a last epoch
-MARGIN = 0.92  # of a wave's time that is planned: epochs vary
+MARGIN = 0.85  # of a wave's time that is planned; validation and saving take the rest
+TRIAL_STEPS = (32, 96)  # steps between which time is measured: the first ones choose algorithms
 PLAIN = ImageAugmentation(rotate_degrees=10.0, jitter_p=0.3, blur_p=0.05, padaug_p=0.2, erase_p=0.1)
 # Large batches keep a GPU busy. The MoE head costs time and does not help a small network.
 BASE = replace(
@@ -101,14 +103,13 @@ def list_waves() -> list[list[Run]]:
     ]
     names = tuple(run.name for run in teachers)
     student = replace(BASE, distillation=Distillation(2.0, 0.7), mixup_alpha=0.4)
-    copy = replace(student, distillation=Distillation(2.0, 0.8, feature_weight=2.0), seed=20)
-    students = [
-        Run("student", student, names),
+    copy = replace(student, distillation=Distillation(2.0, 0.8, feature_weight=2.0))
+    folds = [Run(f"fold{k}", replace(copy, seed=20 + k), ("student",), k) for k in range(FOLDS)]
+    ablation = [
         Run("no-teachers", BASE),
         Run("no-teachers-plain", replace(BASE, augmentation=PLAIN)),
     ]
-    folds = [Run(f"fold{k}", replace(copy, seed=20 + k), ("student",), k) for k in range(FOLDS)]
-    return [teachers, students, folds]
+    return [teachers, [Run("student", student, names)], folds + ablation]
 
 
 def write_fold_manifests(job: Job) -> None:
@@ -131,7 +132,7 @@ def write_fold_manifests(job: Job) -> None:
 
 
 class Enough(Exception):
-    """The time of an epoch is known."""
+    """The time of a step is known."""
 
 
 def train(run: Run, job: Job, config: EncoderTraining, out: Path, progress: Any) -> None:
@@ -145,20 +146,22 @@ def train(run: Run, job: Job, config: EncoderTraining, out: Path, progress: Any)
 
 
 def time_epoch(run: Run, job: Job) -> float:
-    """Return the seconds of the second epoch, at the load of this moment."""
-    starts: dict[str, float] = {}
+    """Return the seconds of an epoch's steps, at the load of this moment."""
+    times: list[tuple[int, float]] = []  # steps done and time
 
     def note(done: int, total: int, what: str) -> None:
-        starts.setdefault(what.split("/")[0], time.monotonic())
-        if len(starts) == 3:
-            raise Enough
+        if times and done < times[-1][0]:
+            times.clear()  # another epoch
+        times.append((done, time.monotonic()))
+        if done >= min(TRIAL_STEPS[1], total):
+            first = next(pair for pair in times if pair[0] >= min(TRIAL_STEPS[0], total - 1))
+            raise Enough((times[-1][1] - first[1]) / max(done - first[0], 1) * total)
 
     try:
-        train(run, job, replace(run.config, epochs=3), job.out / run.name / "trial", note)
-    except Enough:
-        _, second, third = starts.values()
-        return third - second
-    raise RuntimeError("three epochs did not start")
+        train(run, job, run.config, job.out / run.name / "trial", note)
+    except Enough as enough:
+        return float(enough.args[0])
+    raise RuntimeError("no step was made")
 
 
 def keep_last(folder: Path) -> None:
@@ -177,6 +180,8 @@ def work(run: Run, job: Job, deadline: float) -> None:
     """Train a run in its own process, as long as the deadline allows."""
     torch.set_num_threads(2)
     torch.backends.cudnn.benchmark = True
+    # The trial and the run read the same files.
+    image_data.read_image = functools.lru_cache(maxsize=None)(image_data.read_image)
     began = time.monotonic()
     epoch_s = time_epoch(run, job)
     left = deadline - time.monotonic()
@@ -197,8 +202,8 @@ def work(run: Run, job: Job, deadline: float) -> None:
     print(f"{run.name}: done after {time.monotonic() - began:.0f} s", flush=True)
 
 
-def run_wave(runs: Sequence[Run], job: Job, seconds: float) -> None:
-    """Train runs in parallel; a run that is finished already is left as it is."""
+def run_wave(runs: Sequence[Run], job: Job, seconds: float, meanwhile: Callable[[], None]) -> None:
+    """Train runs in parallel, and do something meanwhile; a finished run is left as it is."""
     context = multiprocessing.get_context("spawn")
     deadline = time.monotonic() + seconds
     ready = []
@@ -211,6 +216,7 @@ def run_wave(runs: Sequence[Run], job: Job, seconds: float) -> None:
     workers = [context.Process(target=work, args=(run, job, deadline)) for run in ready]
     for worker in workers:
         worker.start()
+    meanwhile()
     for run, worker in zip(ready, workers, strict=True):
         worker.join(max(deadline + GRACE_S - time.monotonic(), 0.1))
         if worker.is_alive():
@@ -260,15 +266,24 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 class Evaluation:
     """Logits and features of all runs on all images."""
 
-    def __init__(self, faces: dict[str, Faces]) -> None:
-        self.faces = faces
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.faces: dict[str, Faces] = {}
         self.logits: dict[tuple[str, str], NDArray[np.float32]] = {}  # by run and images
         self.features: dict[tuple[str, str], NDArray[np.float32]] = {}
 
-    def add(self, name: str, path: Path, device: str) -> None:
-        """Take in an encoder."""
-        for key, group in self.faces.items():
-            self.logits[name, key], self.features[name, key] = encode(path, group, device)
+    def update(self, waves: list[list[Run]], job: Job) -> None:
+        """Take in the encoders that are new; print and write."""
+        self.faces = self.faces or read_faces(self.options, 48)
+        known = {name for name, _ in self.logits}
+        new = [run for wave in waves for run in wave if job.find_encoder(run.name).exists()]
+        for run in (run for run in new if run.name not in known):
+            for key, group in self.faces.items():
+                found = encode(job.find_encoder(run.name), group, job.device)
+                self.logits[run.name, key], self.features[run.name, key] = found
+        if {run.name for run in new} - known:
+            self.show()
+            self.write(job.out / "logits.npz")
 
     def show(self) -> None:
         """Print the scores of encoders and of the teachers' mean."""
@@ -304,27 +319,21 @@ def main() -> None:
     parser.add_argument("--other", type=Path)
     parser.add_argument("--other-manifest", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, nargs=3, default=(170, 170, 60))
-    parser.add_argument("--epochs", type=int, nargs=2, default=(15, 120))
+    parser.add_argument("--seconds", type=float, nargs=3, default=(150, 140, 95))
+    parser.add_argument("--epochs", type=int, nargs=2, default=(12, 120))
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     epochs = (options.epochs[0], options.epochs[1])
     job = Job(options.images, options.manifest, options.out, options.device, epochs)
     began = time.monotonic()
-    with ThreadPoolExecutor() as pool:  # the first wave does not wait for these
-        folds = pool.submit(write_fold_manifests, job)
-        reading = pool.submit(read_faces, options, 48)
-        evaluation = None
-        for runs, seconds in zip(list_waves(), options.seconds, strict=True):
-            run_wave(runs, job, seconds)
-            folds.result()
-            evaluation = evaluation or Evaluation(reading.result())
-            for run in runs:
-                if job.find_encoder(run.name).exists():
-                    evaluation.add(run.name, job.find_encoder(run.name), options.device)
-            evaluation.show()
-            evaluation.write(job.out / "logits.npz")
-            print(f"after {time.monotonic() - began:.0f} s", flush=True)
+    write_fold_manifests(job)
+    waves = list_waves()
+    evaluation = Evaluation(options)
+    for runs, seconds in zip(waves, options.seconds, strict=True):
+        run_wave(runs, job, seconds, lambda: evaluation.update(waves, job))
+        print(f"wave done after {time.monotonic() - began:.0f} s", flush=True)
+    evaluation.update(waves, job)
+    print(f"after {time.monotonic() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
