@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from abawcli.errors import UsageError
 from abawcli.formats.metadata import Preprocess
+from abawcli.models.compact import fold_batch_norm
 from abawcli.models.encoder import load_backbone
 from abawcli.models.image_backbones import Backbone
 from abawcli.models.preprocessing import find_luma, normalise_pixels
@@ -28,6 +29,7 @@ class Teachers:
         self.networks: list[tuple[Backbone, nn.Linear]] = []
         for path in paths:
             backbone, classifier, _ = load_backbone(path)
+            fold_batch_norm(backbone.eval())
             for module in (backbone, classifier):
                 module.eval().requires_grad_(False).to(device)
             backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
