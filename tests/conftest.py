@@ -5,6 +5,8 @@ from pathlib import Path
 
 # Before transformers is imported: a hub that cannot be reached costs seconds a test.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Before torch is imported, and for commands that tests start: threads that wait sleep.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import pytest
 import torch

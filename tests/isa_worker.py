@@ -1,9 +1,13 @@
-"""What one process computes: test_reproducibility.py runs it under limits of oneDNN.
+"""Runs test_reproducibility.py's computations under limits of oneDNN's instruction sets.
 
-python isa_worker.py OUT.npz CLIP BACKBONE: probabilities of a clip by batch size and threads, and
-the differences of networks in a reduced number format.
+python isa_worker.py FOLDER CLIP BACKBONE LIMIT...: FOLDER/LIMIT.npz has the probabilities of a clip
+by batch size and threads, the differences of networks in a reduced number format, and the
+instruction set that oneDNN reports. Imports are the same for all limits; oneDNN reads its limit
+when it is first used, which is in a fork for each limit.
 """
 
+import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,13 +26,15 @@ from abawcli.stages.predict import Predictor
 SETTINGS = ((1, 1), (64, 2))  # batch size, threads
 
 
-def label(clip: str) -> dict[str, np.ndarray]:
+def predict(clip: str) -> dict[str, np.ndarray]:
     """Return the probabilities (T, 8) of a clip by settings."""
-    tables = {}
+    predictor, tables = Predictor(device="cpu"), {}
     for batch, threads in SETTINGS:
         torch.set_num_threads(threads)
-        table = Predictor(device="cpu", config=Prediction(batch)).predict_video(Path(clip))
+        predictor.extractor.config = Prediction(batch)
+        table = predictor.predict_video(Path(clip))
         tables[f"{batch},{threads}"] = table.filter(regex="^p_").to_numpy()
+    torch.set_num_threads(1)
     return tables
 
 
@@ -42,22 +48,39 @@ def check_formats(backbone: str) -> dict[str, float]:
         torch.nn.Conv2d(1, 8, 1), convolution, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
     )
     doubtful = Backbone("doubtful", mean.eval(), 8, Preprocess(32, 32, (0.5,), (0.5,)))
-    sound = build_audio_backbone(backbone).eval()
+    audio = build_audio_backbone(backbone).eval()
     with torch.inference_mode():
-        before = doubtful.run_probe(), sound.run_probe()
-    for network in (doubtful, sound):
+        before = doubtful.run_probe(), audio.run_probe()
+    for network in (doubtful, audio):
         precision.reduce_precision(network, torch.device("cpu"))
     with torch.inference_mode():
-        after = doubtful.run_probe(), sound.run_probe()
+        after = doubtful.run_probe(), audio.run_probe()
     return {
         "doubtful": precision.measure_difference(after[0], before[0]),
-        "sound": precision.measure_difference(after[1], before[1]),
+        "audio": precision.measure_difference(after[1], before[1]),
         "face": measure_precision("compact-face", torch.bfloat16),
         "voice": measure_precision("compact-voice", torch.bfloat16),
     }
 
 
+def compute(folder: Path, clip: str, backbone: str, limit: str) -> None:
+    """Write FOLDER/LIMIT.npz; stdout goes to FOLDER/LIMIT.log, where oneDNN says what it uses."""
+    os.environ |= {"ONEDNN_MAX_CPU_ISA": limit, "ONEDNN_VERBOSE": "1"}
+    log = folder / f"{limit}.log"
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), sys.stdout.fileno())
+    found: dict[str, Any] = predict(clip) | check_formats(backbone)
+    found["numbers"] = measure_agreement("compact", (16,), (1,))
+    isa = re.search("cpu,isa:(.*)", log.read_text())
+    np.savez(folder / f"{limit}.npz", isa=isa[1] if isa else "", **found)
+
+
 if __name__ == "__main__":
-    out, clip, backbone = sys.argv[1:]
-    found: dict[str, Any] = label(clip) | check_formats(backbone)
-    np.savez(out, numbers=measure_agreement("compact", (16,), (1,)), **found)
+    where, video, saved, *limits = sys.argv[1:]
+    for name in limits:
+        if (child := os.fork()) == 0:
+            compute(Path(where), video, saved, name)
+            sys.stdout.flush()
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if status:
+            sys.exit(f"{name}: status {status}")

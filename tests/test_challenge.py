@@ -1,15 +1,20 @@
 """examples/challenge.sh on a small folder laid out as Aff-Wild2, from videos to predictions.txt."""
 
+import contextlib
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from media_files import Image, Sound, counting_picture, write_media
 
+from abawcli.cli import main
 from abawcli.config import AUDIO_RATE_HZ
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.features import read_features
@@ -87,14 +92,56 @@ def write_root(root: Path) -> Path:
     return root
 
 
+# The `abaw` of the script: sends its arguments to this process and prints the answer. A process of
+# its own for each of two dozen commands would import torch each time.
+CLIENT = f"""#!{sys.executable} -SE
+import json, os, sys
+channel = int(os.environ["ABAW_CHANNEL"])
+os.write(channel, json.dumps([os.getcwd(), sys.argv[1:]]).encode() + b"\\n")
+out, err, status = json.loads(os.fdopen(channel).readline())
+sys.stdout.write(out)
+sys.stderr.write(err)
+sys.exit(status)
+"""
+
+
+def answer(channel: socket.socket) -> None:
+    """Run the commands that a script asks for, until it has ended."""
+    with channel.makefile("rw") as lines:
+        for line in lines:
+            folder, arguments = json.loads(line)
+            with contextlib.chdir(folder):
+                done = CliRunner().invoke(main, arguments)
+            lines.write(json.dumps([done.stdout, done.stderr, done.exit_code]) + "\n")
+            lines.flush()
+
+
 def run_script(root: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    """Run it with the `abaw` of this Python and this working copy."""
-    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PATH": places, "PYTHONPATH": str(PROJECT), "EPOCHS": "2"}
-    script = PROJECT / "examples" / "challenge.sh"
-    return subprocess.run(
-        ["bash", script, root, out], env=environment, capture_output=True, text=True
-    )
+    """Run it with an `abaw` that works in this process."""
+    folder = out.parent / f"{out.name} bin"
+    folder.mkdir()
+    client = folder / "abaw"
+    client.write_text(CLIENT)
+    client.chmod(0o755)
+    ours, theirs = socket.socketpair()
+    environment = os.environ | {
+        "PATH": os.pathsep.join([str(folder), os.environ["PATH"]]),
+        "ABAW_CHANNEL": str(theirs.fileno()),
+        "EPOCHS": "2",
+    }
+    script_file = PROJECT / "examples" / "challenge.sh"
+    command = ["bash", str(script_file), str(root), str(out)]
+    with (folder / "out").open("w+") as stdout, (folder / "err").open("w+") as stderr:
+        script = subprocess.Popen(
+            command, env=environment, stdout=stdout, stderr=stderr, pass_fds=[theirs.fileno()]
+        )
+        theirs.close()
+        with ours:
+            answer(ours)
+        status = script.wait()
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(command, status, stdout.read(), stderr.read())
 
 
 @pytest.fixture(scope="module")

@@ -53,8 +53,12 @@ class LogMel(nn.Module):
         super().__init__()
         self.window: Tensor
         self.filters: Tensor
-        self.register_buffer("window", torch.hann_window(WINDOW, periodic=False), persistent=False)
-        self.register_buffer("filters", mel_filters(), persistent=False)
+        # Constants, computed also where the network is built on the meta device: that device's
+        # operations import torch's compiler, which takes seconds.
+        with torch.device("cpu"):
+            window, filters = torch.hann_window(WINDOW, periodic=False), mel_filters()
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
 
     def warp_filters(self, warp: Tensor) -> Tensor:
         """Return filters (B, BANDS, FFT / 2 + 1) of voices `warp` (B,) times lower."""
