@@ -2,4 +2,5 @@
 
 from abawcli.cli import main
 
-main(prog_name="abaw")
+if __name__ == "__main__":  # not in the processes of --jobs, which import this module
+    main(prog_name="abaw")

@@ -137,8 +137,14 @@ class Smoothing:
             object.__setattr__(self, "window_s", None)
 
 
-# Age of temporary files that are removed. A day: a run that is alive writes more often.
+# Age of temporary files of other machines that are removed. A day: a run that is alive writes more
+# often.
 LEFTOVER_AGE_S = 86_400
+
+
+JOB_MEGABYTES = 1000  # of one job: networks, frames and tables of an hour of video
+PROGRESS_S = 0.2  # between two messages of a process about its progress
+SHOWN_OUTPUTS = 50  # of a run, in the table of its summary; the manifest has all
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 """The device that networks run on: CUDA, Apple's MPS or the CPU, and its number formats."""
 
-import os
-
 import torch
 
 from abawcli.config import PRECISIONS
+from abawcli.cores import count_cores
 from abawcli.errors import UsageError
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -72,8 +71,7 @@ def leave_one_core() -> None:
     A second thread decodes and detects faces. With as many torch threads as cores, both wait for
     each other, and a prediction on two cores takes twice the CPU time.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(max(1, (cores or 2) - 1))
+    torch.set_num_threads(max(1, count_cores() - 1))
 
 
 def inference_dtype(device: torch.device) -> torch.dtype:

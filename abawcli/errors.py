@@ -43,3 +43,15 @@ def explain_os_error(path: object, error: OSError) -> str:
     if isinstance(error, IsADirectoryError):
         return f"cannot read {path}: it is a folder"
     return f"cannot read {path}: {error.strerror or error}"
+
+
+def describe_error(error: Exception) -> str:
+    """Return the message of an error; an unexpected one is called an internal error."""
+    if isinstance(error, AbawError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    if isinstance(error, MemoryError):
+        return "not enough memory for this input"
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"internal error: {what}; run with -v and report it"

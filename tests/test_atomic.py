@@ -1,6 +1,7 @@
 import errno
 import os
 import re
+import subprocess
 import time
 from pathlib import Path
 
@@ -96,7 +97,9 @@ def test_rights_are_those_of_the_umask_whoever_writes(
 def test_temporary_names_are_random_and_no_longer_than_can_be() -> None:
     names = {name_temporary(Path("out/a.csv")).name for _ in range(10)}
     assert len(names) == 10
-    assert all(re.fullmatch(r"\.abaw-[0-9a-f]{12}\.a\.csv", name) for name in names)
+    assert all(
+        re.fullmatch(r"\.abaw-[0-9a-f]{8}-[0-9a-f]+-[0-9a-f]{12}\.a\.csv", name) for name in names
+    )
     for name in ("x" * 251 + ".csv", "é" * 125 + ".csv", "\udcff" * 251 + ".csv"):
         temporary = name_temporary(Path(name)).name
         assert temporary.endswith(".csv") and len(os.fsencode(temporary)) <= 255
@@ -124,8 +127,28 @@ def test_what_killed_runs_left_is_swept_when_it_is_old(
     age(tmp_path / kept[0], LEFTOVER_AGE_S - 60)
     (tmp_path / kept[1] / "sub" / "file").touch()  # its run is alive
     (tmp_path / "out").symlink_to(tmp_path)
-    atomic._sweep.cache_clear()
+    atomic._sweep_once.cache_clear()
     with write_whole(tmp_path / "new.csv") as temporary:
         temporary.touch()
     assert {path.name for path in tmp_path.iterdir()} == {*kept, "new.csv", "out"}
     assert (tmp_path / "clip" / "sub" / "file").exists()
+
+
+def test_what_a_killed_process_left_is_swept_at_once(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    own = name_temporary(tmp_path / "a.csv")
+    machine, process = own.name.split("-")[1:3]
+    assert int(process, 16) == os.getpid()
+    names = {  # of files, and whether they stay
+        own.name: True,  # its process is alive
+        f".abaw-{machine}-1-0123456789ab.a.csv": True,  # likewise
+        f".abaw-{machine}-{dead.pid:x}-0123456789ab.a.csv": False,
+        f".abaw-old-{machine}-{dead.pid:x}-0123456789ab.gone": True,  # the only copy
+        f".abaw-00000000-{dead.pid:x}-0123456789ab.a.csv": True,  # another machine's
+        f".abaw-{machine}-ffffffff-0123456789ab.a.csv": True,  # no process can have that number
+    }
+    for name in names:
+        (tmp_path / name).touch()
+    atomic.sweep_now(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {n for n, stays in names.items() if stays}

@@ -116,7 +116,7 @@ def test_wrong_options_are_usage_errors(
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three clips of 12 frames; in `two` the left square is large, and gone in 9-12."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("abawcli.faces.detect.load_detector", lambda name: BlobDetector())
+    monkeypatch.setattr("abawcli.stages.crop.load_detector", lambda name: BlobDetector())
     Path("v").mkdir()
     write_media(Path("v/two.mkv"), [picture(32 * (k <= 8), 20) for k in range(1, 13)])
     for name in ("alone_right", "empty"):
@@ -202,7 +202,9 @@ def test_a_row_about_no_video_fails_and_the_others_are_done(work: Path) -> None:
     assert result.stderr.splitlines() == [
         "abaw: error: s.csv, line 2: no input video is called tow; is it two?",
         "abaw: error: s.csv, line 4: no input video is called empty_left",
-        "abaw: 2 of 3 inputs failed: s.csv, line 2, s.csv, line 4",
+        "abaw: 2 of 3 inputs failed:",
+        "abaw:   s.csv, line 2: no input video is called tow; is it two?",
+        "abaw:   s.csv, line 4: no input video is called empty_left",
     ]
     assert whom("two") == "left"
     # Not so of videos that an earlier run was about.
@@ -217,13 +219,17 @@ def test_what_a_video_has_not_fails_that_video_alone(work: Path) -> None:
     )
     result = crop("v", "-o", "crops", "--strategy", "s.csv", "-q")
     assert result.exit_code == 1
+    reasons = {
+        "alone_right": "s.csv, line 4: v/alone_right.mkv has no frame 13; the last is 12",
+        "empty": "s.csv, line 2: v/empty.mkv has no track 0; no face was found in it",
+        "two": "s.csv, line 3: v/two.mkv has no track 2; they are 0 to 1",
+    }
     assert result.stderr.splitlines() == [
-        "abaw: error: s.csv, line 4: v/alone_right.mkv has no frame 13; the last is 12",
-        "abaw: error: s.csv, line 2: v/empty.mkv has no track 0; no face was found in it",
-        "abaw: error: s.csv, line 3: v/two.mkv has no track 2; they are 0 to 1",
-        "abaw: 3 of 3 inputs failed: v/alone_right.mkv, v/empty.mkv, v/two.mkv",
+        *(f"abaw: error: {reason}" for reason in reasons.values()),
+        "abaw: 3 of 3 inputs failed:",
+        *(f"abaw:   {name}: {reason}" for name, reason in reasons.items()),
     ]
-    assert not Path("crops").exists()
+    assert [path.name for path in Path("crops").iterdir()] == ["manifest.jsonl"]
 
 
 @pytest.mark.parametrize("place", ["s.csv", "crops/strategy.csv"])

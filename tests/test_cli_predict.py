@@ -81,7 +81,7 @@ def test_several_inputs_go_to_a_folder_and_a_bad_one_stops_none(
     assert "3 of 5 inputs failed" in result.stderr
     for name in ("text.mp4", "zero.mp4", "absent.mp4"):
         assert name in result.stderr
-    assert {p.suffix for p in (tmp_path / "out").iterdir()} == {".csv", ".json"}
+    assert {p.suffix for p in (tmp_path / "out").iterdir()} == {".csv", ".json", ".jsonl"}
 
 
 def test_picture_is_one_row(tmp_path: Path) -> None:

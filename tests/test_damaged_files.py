@@ -69,7 +69,8 @@ def test_a_full_disk_stops_one_input_and_not_the_batch(tmp_path: Path) -> None:
     assert result.exit_code == 1
     line = f"abaw: error: cannot write {tmp_path}/out/a.safetensors: File too large"
     assert line in result.stderr.splitlines()
-    assert list_files(tmp_path / "out") == {"b.safetensors", "b.safetensors.provenance.json"}
+    names = {"b.safetensors", "b.safetensors.provenance.json", "manifest.jsonl"}
+    assert list_files(tmp_path / "out") == names
 
 
 @pytest.mark.parametrize("command", ["train head", "crossval --folds 2"])

@@ -13,12 +13,12 @@ import abawcli
 ROOT = Path(abawcli.__file__).parent
 LAYERS = (
     {"__version__", "errors", "config", "labels", "sources"}
-    | {"progress", "metrics", "agreement", "fusion", "smoothing", "segments", "summary"},
+    | {"progress", "cores", "metrics", "agreement", "fusion", "smoothing", "segments", "summary"},
     {"device", "formats", "media", "faces"},
     {"models", "datasets"},
     {"training", "pipeline"},
     {"stages"},
-    {"views", "engines"},
+    {"views", "engines", "processes", "cluster"},
     {"api", "__init__"},
     {"cli", "__main__"},
 )

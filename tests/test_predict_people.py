@@ -24,7 +24,7 @@ def abaw(*arguments: object) -> Result:
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two people in a video of a nested folder; the left one is gone in 9-12."""
     monkeypatch.chdir(tmp_path)
-    for module in ("abawcli.faces.detect", "abawcli.pipeline.feature_stream"):
+    for module in ("abawcli.stages.crop", "abawcli.pipeline.feature_stream"):
         monkeypatch.setattr(f"{module}.load_detector", lambda *_, **__: BlobDetector())
     Path("v/day").mkdir(parents=True)
     write_media(Path("v/day/two.mkv"), [picture(32 * (k <= 8), 20) for k in range(1, 13)])

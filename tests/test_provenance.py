@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from abawcli import __version__
-from abawcli.errors import OutputError
+from abawcli.errors import InputError, OutputError
+from abawcli.formats.folders import replace_folder
 from abawcli.formats.hashing import ENDS, hash_ends, hash_file
 from abawcli.formats.provenance import (
     Provenance,
@@ -15,6 +16,7 @@ from abawcli.formats.provenance import (
     describe_work,
     find_finished,
     find_input,
+    plan_output,
     provenance_path,
     read_provenance,
     write_provenance,
@@ -215,3 +217,33 @@ def test_two_runs_that_write_one_file_do_not_hurt_each_other() -> None:
     assert Path("a.csv").read_text() == "first"
     assert find_finished(Path("a.csv"), todo, False)
     assert {path.name for path in Path().iterdir()} == {"clips", "a.csv", "a.csv.provenance.json"}
+
+
+@pytest.mark.parametrize("what", ["removed", "changed"])
+def test_an_input_that_changes_while_it_is_read_fails(what: str) -> None:
+    todo, clip = work(), Path("clips/a.mp4")
+    if what == "removed":
+        clip.unlink()
+    else:
+        clip.write_text("first, and more of it")
+    message = f"^clips/a.mp4 (was )?{what} while it was read"
+    with pytest.raises(InputError, match=message), write_result("a.csv", todo) as temporary:
+        temporary.write_text("half of it")
+    assert [path.name for path in Path().iterdir()] == ["clips"]
+    with pytest.raises(InputError, match=message), replace_folder("a", todo) as folder:
+        (folder / "1.jpg").touch()
+    assert [path.name for path in Path().iterdir()] == ["clips"]
+
+
+def test_plans_say_what_a_run_would_do_and_why() -> None:
+    def plan(overwrite: bool = False, stride: int = 5) -> tuple[str, str]:
+        found = plan_output("a.csv", work(stride=stride), overwrite)
+        return found.action, found.reason
+
+    assert plan() == ("make", "it does not exist")
+    predict(stride=5)
+    assert plan() == ("keep", "it is made with these settings")
+    assert plan(stride=3) == ("make", "it was made with other settings, or of another input")
+    Path("a.csv").write_text("edited")
+    assert plan()[0] == "fail" and "was changed after it was made" in plan()[1]
+    assert plan(overwrite=True) == ("make", "--overwrite")

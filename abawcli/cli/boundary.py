@@ -13,22 +13,10 @@ import click
 from abawcli.cli.console import say, show
 from abawcli.cli.options import is_verbose
 from abawcli.cli.signals import find_signal, tell_stop
-from abawcli.errors import AbawError
+from abawcli.errors import AbawError, describe_error
 
 CLOSED = 128 + 13  # the exit status that a shell shows after SIGPIPE
 CLICKS_OWN = (click.ClickException, click.exceptions.Exit, click.Abort)
-
-
-def describe_error(error: Exception) -> str:
-    """Return the message of an error; an unexpected one is called an internal error."""
-    if isinstance(error, AbawError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-    if isinstance(error, MemoryError):
-        return "not enough memory for this input"
-    what = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"internal error: {what}; run with -v and report it"
 
 
 def report_error(error: Exception) -> None:

@@ -3,10 +3,11 @@
 import logging
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Literal, NoReturn
 
 import click
 
@@ -124,6 +125,55 @@ def progress_bar(
             bar.update(done - bar.n)
 
         yield update
+
+
+class RunProgress:
+    """A progress bar of the inputs of a run, and below it a line for each current input."""
+
+    def __init__(self, total: int, quiet: bool) -> None:
+        """Show the bar on a terminal; nothing in a pipe or with `quiet`."""
+        from tqdm import tqdm
+
+        self.start, self.items = time.monotonic(), 0
+        self.done: dict[str, int] = {}  # of each current input
+        self.lines: dict[str, tqdm[NoReturn]] = {}
+        self.places: dict[str, int] = {}  # of the lines, from 1
+        self.off = True if quiet else None
+        self.bar = tqdm(desc="inputs", total=total, disable=self.off, leave=False, unit=" inputs")
+
+    def update(self, name: str, done: int, total: int | None, what: str) -> None:
+        """Show the progress of an input, as `Progress`."""
+        from tqdm import tqdm
+
+        self.items += max(0, done - self.done.get(name, 0))
+        self.done[name] = done
+        if name not in self.lines:
+            free = min({*range(1, len(self.lines) + 2)} - {*self.places.values()})
+            self.places[name] = free
+            self.lines[name] = tqdm(
+                bar_format="{desc}", position=free, disable=self.off, leave=False
+            )
+        of = f" of {total:,}" if total else ""
+        self.lines[name].set_description_str(f"  {show(name)}: {done:,}{of} {show(what)}")
+        self._show_rate()
+
+    def finish(self, name: str) -> None:
+        """Count an input as done."""
+        if name in self.lines:
+            self.lines.pop(name).close()
+            del self.places[name]
+        self.done.pop(name, None)
+        self.bar.update()
+        self._show_rate()
+
+    def _show_rate(self) -> None:
+        rate = self.items / max(time.monotonic() - self.start, 1e-3)
+        self.bar.set_postfix_str(f"{rate:,.0f} frames/s", refresh=False)
+
+    def close(self) -> None:
+        """Remove the bar and the lines."""
+        for bar in (*self.lines.values(), self.bar):
+            bar.close()
 
 
 PIPE_WIDTH = 140  # characters; width of a table that is not printed to a terminal

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from abawcli.cli.batch import run_each
 from abawcli.cli.boundary import report_error
-from abawcli.cli.console import progress_bar
 from abawcli.cli.options import (
     choose_subject,
     inputs_argument,
@@ -27,6 +25,8 @@ from abawcli.cli.options import (
     strategy_option,
     verbosity_options,
 )
+from abawcli.cli.runs import Run, run_jobs
+from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Summaries
 from abawcli.config import DETECTOR_NAMES, Cropping, Tracking
 from abawcli.errors import InputError
@@ -83,6 +83,7 @@ COLUMNS = {
 @keep_suffix_option
 @overwrite_option
 @json_option
+@scale_options
 @verbosity_options
 def command(
     inputs: tuple[str, ...],
@@ -97,6 +98,7 @@ def command(
     keep_suffix: bool,
     overwrite: bool,
     as_json: bool,
+    scale: Scale,
     quiet: bool,
 ) -> None:
     """Find the faces in videos and write square crops of them.
@@ -114,49 +116,48 @@ def command(
 
     Example: abaw crop interviews/ -o crops/ --size 112
     """
-    from abawcli.faces.detect import load_detector
-    from abawcli.faces.identity import load_identity
+    from abawcli.engines import Job, Outcome
     from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.names import decode_name
     from abawcli.formats.outputs import check_writable, name_outputs, name_videos
     from abawcli.formats.strategy import STRATEGY_NAME, propose
-    from abawcli.media.estimate import estimate_frames
-    from abawcli.stages.crop import crop_folders, describe_tracks
+    from abawcli.stages.crop import CropWork, describe_tracks
 
-    cropping = replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side)
     paths = expand_inputs(inputs, VIDEO_SUFFIXES)
     names = name_videos(paths, keep_suffix)
     name_outputs(paths, output, "", keep_suffix=keep_suffix)
     plan, missing = _plan_folders(list(names.values()), output, strategy, subject)
     check_writable(output / name for folders in plan.values() for name in folders)
-    loaded, identity = load_detector(detector), load_identity()
-    used: dict[str, tuple[SubjectSegments, str]] = {}
-    summaries = Summaries("video", COLUMNS)
 
-    def work(path: Path) -> None:
-        folders = {output / name: segments for name, segments in plan[names[path]].items()}
-        with progress_bar(path.name, "frame", quiet, estimate_frames(path)) as update:
-            done = crop_folders(
-                path, folders, detector=loaded, identity=identity, cropping=cropping,
-                tracking=replace(TRACKING, stride=stride), rotate=rotate, overwrite=overwrite,
-                progress=update,
-            )  # fmt: skip
-        for folder, summary in done.items():
-            name = str(folder.relative_to(output))
-            used[decode_name(name)] = folders[folder], describe_tracks(folder)
-            summaries.add(name, folder, summary)
+    def describe_job(path: Path, name: str) -> Job:
+        task = {each: (output / each, segments) for each, segments in plan[name].items()}
+        folders = tuple(folder for folder, _ in task.values())
+        return Job(path, decode_name(name), task, folders)
+
+    work = CropWork(
+        detector, replace(TRACKING, stride=stride),
+        replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side), rotate, overwrite,
+    )  # fmt: skip
+    jobs = [describe_job(path, name) for path, name in scale.select(names).items()]
+    current = Run(jobs, paths, output, Summaries("video", COLUMNS), missing)
+    used: dict[str, tuple[SubjectSegments, str]] = {}
+
+    def note(outcome: Outcome) -> None:
+        for name, (folder, segments) in outcome.job.task.items():
+            used[decode_name(name)] = segments, describe_tracks(folder)
 
     try:
-        with summaries.show_at_end(f"crops in {output}", as_json, quiet):
-            run_each(names, work, missing)
+        title = f"crops in {output}"
+        run_jobs(current, work, scale, title=title, as_json=as_json, quiet=quiet, note=note)
     finally:
-        propose(output / STRATEGY_NAME, used)
+        order = [decode_name(name) for job in jobs for name in job.task]
+        propose(output / STRATEGY_NAME, {name: used[name] for name in order if name in used})
 
 
 def _plan_folders(
     videos: list[str], output: Path, strategy: Path | None, subject: str | None
-) -> tuple[dict[str, dict[str, SubjectSegments]], list[str]]:
-    """Return the folders of each video with their subjects, and the rows that match no video."""
+) -> tuple[dict[str, dict[str, SubjectSegments]], dict[str, str]]:
+    """Return the folders of each video with their subjects, and the faults of other rows."""
     from abawcli.formats.strategy import STRATEGY_NAME, plan_folders, read_strategy
 
     edited = read_strategy(strategy, videos) if strategy else {}
@@ -172,19 +173,18 @@ def _plan_folders(
 
 def _report_unknown(
     edited: Mapping[str, SubjectSegments], videos: Collection[str], output: Path
-) -> list[str]:
-    """Report and return the rows whose video is neither an input nor cropped before."""
+) -> dict[str, str]:
+    """Report the rows whose video is neither an input nor cropped before; return why, by row."""
     from abawcli.formats.faces import FACES_NAME
     from abawcli.formats.strategy import find_video_of, suggest_names
 
-    unknown = []
+    unknown = {}
     for name, segments in edited.items():
         if find_video_of(name, videos) or os.path.isfile(output / name / FACES_NAME):
             continue
-        source = segments[0].source
-        hint = suggest_names(name, videos)
-        report_error(InputError(f"{source}: no input video is called {name}{hint}"))
-        unknown.append(source)
+        row, reason = segments[0].source, f"no input video is called {name}"
+        unknown[row] = reason + suggest_names(name, videos)
+        report_error(InputError(f"{row}: {unknown[row]}"))
     return unknown
 
 

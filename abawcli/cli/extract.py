@@ -5,8 +5,6 @@ from pathlib import Path
 
 import click
 
-from abawcli.cli.batch import run_each
-from abawcli.cli.console import progress_bar
 from abawcli.cli.options import (
     audio_from_option,
     batch_size_option,
@@ -20,13 +18,14 @@ from abawcli.cli.options import (
     rotate_option,
     verbosity_options,
 )
+from abawcli.cli.runs import Run, run_jobs
+from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Summaries
 from abawcli.config import (
     COMPACT_FACE,
     COMPACT_VOICE,
     MODALITY_CHOICES,
     AudioFeatures,
-    Prediction,
 )
 
 COLUMNS = {
@@ -68,6 +67,7 @@ COLUMNS = {
 @keep_suffix_option
 @overwrite_option
 @json_option
+@scale_options
 @verbosity_options
 def command(
     inputs: tuple[str, ...],
@@ -84,6 +84,7 @@ def command(
     keep_suffix: bool,
     overwrite: bool,
     as_json: bool,
+    scale: Scale,
     quiet: bool,
 ) -> None:
     """Extract visual and audio features, one row per frame, to train and run heads on.
@@ -95,14 +96,13 @@ def command(
 
     Example: abaw extract crops/ -o features/ --audio-from interviews/
     """
-    from abawcli.device import leave_one_core
+    from abawcli.engines import Job
     from abawcli.formats.crops import is_crops
     from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import AUDIO_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
+    from abawcli.formats.names import decode_name
     from abawcli.formats.outputs import name_outputs, name_videos
-    from abawcli.media.estimate import estimate_frames
-    from abawcli.pipeline.feature_stream import Extractor
-    from abawcli.stages.extract import extract_features
+    from abawcli.stages.extract import ExtractWork
 
     suffixes = VIDEO_SUFFIXES | (AUDIO_SUFFIXES if modality == "audio" else frozenset())
     paths = expand_inputs(inputs, suffixes, is_crops)
@@ -110,17 +110,13 @@ def command(
     outputs = name_outputs(
         paths, output, FEATURES_SUFFIX, frozenset([FEATURES_SUFFIX]), keep_suffix=keep_suffix
     )
-    leave_one_core()
-    extractor = Extractor(visual, audio, modality, layers, device, Prediction(batch_size), rotate)
-    summaries = Summaries("input", COLUMNS)
-
-    def work(path: Path) -> None:
-        with progress_bar(path.name, "frame", quiet, estimate_frames(path)) as update:
-            done = extract_features(
-                path, outputs[path], extractor, subject=subject, audio_from=audio_from,
-                video=names[path], overwrite=overwrite, progress=update,
-            )  # fmt: skip
-        summaries.add(names[path], outputs[path], done)
-
-    with summaries.show_at_end(f"features in {output}", as_json, quiet):
-        run_each(paths, work)
+    work = ExtractWork(
+        visual, audio, modality, layers, device, batch_size, rotate, subject, audio_from, overwrite
+    )
+    jobs = [
+        Job(path, decode_name(name), (name, outputs[path]), (outputs[path],))
+        for path, name in scale.select(names).items()
+    ]
+    current = Run(jobs, paths, output, Summaries("input", COLUMNS))
+    title = f"features in {output}"
+    run_jobs(current, work, scale, title=title, as_json=as_json, quiet=quiet)

@@ -135,14 +135,18 @@ def smoothing_options(default: str) -> Callable[[Command], Command]:
     return add
 
 
+def list_changes(method: str | None, window: Window | None, space: str | None) -> dict[str, Any]:
+    """Return the fields of a smoothing that were given on the command line."""
+    changes: dict[str, Any] = {"method": method, "space": space}
+    changes = {name: value for name, value in changes.items() if value}
+    return changes | ({"window_frames": window[0], "window_s": window[1]} if window else {})
+
+
 def choose_smoothing(
     base: Smoothing, method: str | None, window: Window | None, space: str | None
 ) -> Smoothing:
     """Return a smoothing with what was given on the command line."""
-    changed = replace(base, method=method or base.method, space=space or base.space)
-    if window is None:
-        return changed
-    return replace(changed, window_frames=window[0], window_s=window[1])
+    return replace(base, **list_changes(method, window, space))
 
 
 class SubjectChoice(click.Choice[str]):

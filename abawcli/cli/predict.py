@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from abawcli.cli.batch import run_each
-from abawcli.cli.console import progress_bar, say
 from abawcli.cli.options import (
     Window,
     audio_from_option,
     batch_size_option,
-    choose_smoothing,
     choose_subject,
     complete_recipes,
     device_option,
     inputs_argument,
     json_option,
     keep_suffix_option,
+    list_changes,
     overwrite_option,
     rotate_option,
     smoothing_options,
@@ -32,8 +28,10 @@ from abawcli.cli.options import (
     table_output_option,
     verbosity_options,
 )
+from abawcli.cli.runs import Run, run_jobs
+from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Columns, Summaries
-from abawcli.config import MODALITY_CHOICES, SUBJECTS, Prediction
+from abawcli.config import MODALITY_CHOICES, SUBJECTS
 from abawcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,6 +86,7 @@ COLUMNS: Columns = {
 @keep_suffix_option
 @overwrite_option
 @json_option
+@scale_options
 @verbosity_options
 def command(
     inputs: tuple[str, ...],
@@ -107,6 +106,7 @@ def command(
     keep_suffix: bool,
     overwrite: bool,
     as_json: bool,
+    scale: Scale,
     quiet: bool,
 ) -> None:
     """Predict one of eight expressions for every frame of videos.
@@ -128,15 +128,14 @@ def command(
 
     Example: abaw predict interviews/ -o labels/ --modality visual
     """
-    from abawcli.device import leave_one_core
+    from abawcli.engines import Job
     from abawcli.formats import tables
     from abawcli.formats.crops import is_only_crops
     from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.names import decode_name
     from abawcli.formats.outputs import check_writable, name_outputs, name_videos
-    from abawcli.media.estimate import estimate_frames
-    from abawcli.stages.predict import Predictor, predict_files
+    from abawcli.stages.predict import PredictWork
 
     suffixes = AUDIO_SUFFIXES if modality == "audio" else IMAGE_SUFFIXES
     suffixes |= VIDEO_SUFFIXES | {FEATURES_SUFFIX}
@@ -148,32 +147,20 @@ def command(
     plan = _plan_tables(names, strategy, subject)
     targets = _name_tables(names, plan, outputs, output)
     check_writable(targets.values())
-    leave_one_core()
-    predictor = Predictor(recipes, device, Prediction(batch_size=batch_size), modality, rotate)
-    smoothing = choose_smoothing(predictor.recipe.smoothing, method, window, space)
-    summaries = Summaries("video", COLUMNS)
-    start = time.perf_counter()
 
-    def label(path: Path) -> None:
-        tables = {name: targets[path, name] for name in plan[names[path]]}
+    def describe_job(path: Path, name: str) -> Job:
+        tables = {each: targets[path, each] for each in plan[name]}
         made = os.path.isdir(path) or path.suffix == FEATURES_SUFFIX
-        with progress_bar(path.name, "frames", quiet, estimate_frames(path)) as update:
-            done = predict_files(
-                predictor, path, tables, subject if made else plan[names[path]],
-                None if no_smooth else smoothing, audio_from=audio_from, overwrite=overwrite,
-                progress=update,
-            )  # fmt: skip
-        for name, summary in done.items():
-            shown = path.name if name == names[path] else decode_name(name)
-            summaries.add(shown, tables[name], summary)
+        people = subject if made else plan[name]
+        return Job(path, decode_name(name), (tables, people), tuple(tables.values()))
 
-    with summaries.show_at_end("Predictions", as_json, quiet):
-        run_each(paths, label)
-    made = [summary for _, _, summary in summaries.rows if summary.made]
-    frames = sum(asdict(summary)["frames"] for summary in made)
-    if frames and not quiet:
-        seconds = time.perf_counter() - start
-        say(f"abaw: {frames:,} frames in {seconds:.1f} s ({frames / seconds:.0f} per second)")
+    changes = None if no_smooth else list_changes(method, window, space)
+    work = PredictWork(
+        recipes, device, batch_size, modality, rotate, changes, audio_from, overwrite
+    )
+    jobs = [describe_job(path, name) for path, name in scale.select(names).items()]
+    current = Run(jobs, paths, output, Summaries("video", COLUMNS))
+    run_jobs(current, work, scale, title="Predictions", as_json=as_json, quiet=quiet)
 
 
 def _plan_tables(

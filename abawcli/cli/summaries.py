@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from abawcli.cli.console import print_json, print_table, say
+from abawcli.config import SHOWN_OUTPUTS
 
 if TYPE_CHECKING:
     from abawcli.formats.summary import Summary
@@ -20,11 +21,16 @@ class Summaries:
     def __init__(self, what: str, columns: Columns) -> None:
         """Prepare a table whose first column has the heading `what`."""
         self.what, self.columns = what, columns
-        self.rows: list[tuple[str, Path, Summary]] = []
+        self.added: list[tuple[int, tuple[str, Path, Summary]]] = []
 
-    def add(self, name: str, output: Path, summary: "Summary") -> None:
-        """Add the summary of one output."""
-        self.rows.append((name, output, summary))
+    def add(self, name: str, output: Path, summary: "Summary", position: int = 0) -> None:
+        """Add the summary of one output; they are shown by position, such as that of the input."""
+        self.added.append((position, (name, output, summary)))
+
+    @property
+    def rows(self) -> "list[tuple[str, Path, Summary]]":
+        """All names, outputs and summaries, in order."""
+        return [row for _, row in sorted(self.added, key=lambda each: each[0])]
 
     @contextmanager
     def show_at_end(self, title: str, as_json: bool, quiet: bool) -> Iterator[None]:
@@ -42,7 +48,8 @@ class Summaries:
             [name, *(str(value(summary)) for value in self.columns.values())]
             for name, _, summary in self.rows
         ]
-        print_table(title, [self.what, *self.columns], cells, stderr=True)
+        if len(cells) <= SHOWN_OUTPUTS:
+            print_table(title, [self.what, *self.columns], cells, stderr=True)
         kept = [output for _, output, summary in self.rows if not summary.made]
         which = str(kept[0]) if len(kept) == 1 else f"{len(kept)} of {len(self.rows)} outputs"
         if kept:

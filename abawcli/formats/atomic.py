@@ -1,15 +1,18 @@
 """Atomic writes: an output is written to a temporary path beside it and then renamed.
 
-A temporary path is called `.abaw-<random>.<name>`, an old folder that is being replaced
-`.abaw-old-<random>.<name>`. A run removes its own. Those of killed runs are removed by the next
-run that writes into the same folder, if nothing in them changed for `config.LEFTOVER_AGE_S`.
+A temporary path is called `.abaw-<machine>-<process>-<random>.<name>`, an old folder that is being
+replaced `.abaw-old-...`. A run removes its own. Those of killed runs are removed by the next run
+that writes into the same folder on the same machine; those of other machines, if nothing in them
+changed for `config.LEFTOVER_AGE_S`.
 """
 
 import functools
+import hashlib
 import os
 import re
 import secrets
 import shutil
+import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +24,11 @@ from abawcli.errors import OutputError
 
 PREFIX, OLD_PREFIX = ".abaw-", ".abaw-old-"
 NAME_BYTES = 255  # longest name of a file on common file systems
-_LEFTOVER = re.compile(r"\.abaw-(old-)?[0-9a-f]{12}\.(.*)", re.DOTALL)
+_LEFTOVER = re.compile(
+    r"\.abaw-(?P<old>old-)?((?P<machine>[0-9a-f]{8})-(?P<process>[0-9a-f]{1,8})-)?[0-9a-f]{12}"
+    r"\.(?P<name>.*)",
+    re.DOTALL,
+)
 _unfinished: set[Path] = set()  # temporaries of this process
 
 
@@ -35,7 +42,7 @@ def name_temporary(path: str | Path, prefix: str = PREFIX) -> Path:
     """
     path = Path(path)
     check_name(path)
-    head = f"{prefix}{secrets.token_hex(6)}."
+    head = f"{prefix}{_identify_machine()}-{os.getpid():x}-{secrets.token_hex(6)}."
     tail = os.fsencode(path.name)[len(head) - NAME_BYTES :].decode("utf-8", "ignore")
     temporary = path.with_name(head + tail)
     if prefix == PREFIX:
@@ -125,22 +132,53 @@ def check_plain(path: str | Path) -> None:
 
 
 def sweep_leftovers(folder: str | Path) -> None:
-    """Remove old temporary files of killed runs from a folder, once per folder and process."""
-    folder = Path(folder)
-    with suppress(OSError):  # it cannot be listed, or another run sweeps too
-        _sweep(os.path.abspath(folder))
+    """Remove the temporary files of killed runs from a folder, once per folder and process."""
+    _sweep_once(os.path.abspath(folder))
 
 
 @functools.cache
-def _sweep(folder: str) -> None:
-    names = [name for name in os.listdir(folder) if _LEFTOVER.fullmatch(name)]
-    for name in names:
-        path = os.path.join(folder, name)
-        if time.time() - _find_last_change(path) > LEFTOVER_AGE_S and not _is_only_one(path):
+def _sweep_once(folder: str) -> None:
+    sweep_now(folder)
+
+
+def sweep_now(folder: str | Path) -> None:
+    """Remove the temporary files of killed runs from a folder."""
+    with suppress(OSError):  # it cannot be listed, or another run sweeps too
+        for name in os.listdir(folder):
+            found, path = _LEFTOVER.fullmatch(name), os.path.join(folder, name)
+            if not found or _is_only_one(path, found) or not _is_abandoned(path, found):
+                continue
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 os.unlink(path)
+
+
+@functools.cache
+def _identify_machine() -> str:
+    """Return 8 hexadecimal digits for the machine, or the container, whose process ids are ours."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):  # only Linux has it
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:8]
+
+
+def _is_abandoned(path: str, found: re.Match[str]) -> bool:
+    """Tell whether the process that made a temporary path has ended, or else whether it is old."""
+    if os.name == "posix" and found["machine"] == _identify_machine():
+        process = int(found["process"], 16)
+        return process != os.getpid() and not _is_alive(process)
+    return time.time() - _find_last_change(path) > LEFTOVER_AGE_S
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # it is somebody else's; it is no process id
+        return True
+    return True
 
 
 def _find_last_change(path: str) -> float:
@@ -149,8 +187,8 @@ def _find_last_change(path: str) -> float:
     return max(os.lstat(each).st_mtime for each in (path, *inside))
 
 
-def _is_only_one(path: str) -> bool:
+def _is_only_one(path: str, found: re.Match[str]) -> bool:
     """Tell whether an old folder is the only copy: the run was killed before it was replaced."""
-    folder, name = os.path.split(path)
-    found = _LEFTOVER.fullmatch(name)
-    return bool(found and found[1] and not os.path.lexists(os.path.join(folder, found[2])))
+    return bool(found["old"]) and not os.path.lexists(
+        os.path.join(os.path.dirname(path), found["name"])
+    )

@@ -23,6 +23,7 @@ from abawcli.formats.atomic import (
 from abawcli.formats.hashing import EMPTY, hash_folder
 from abawcli.formats.provenance import (
     Provenance,
+    check_unchanged,
     judge_output,
     read_provenance,
     repeat_warnings,
@@ -116,6 +117,7 @@ def replace_folder(path: str | Path, work: Provenance) -> Iterator[Path]:
 
 def _swap(temporary: Path, path: Path, work: Provenance) -> None:
     """Replace a folder of the program's own files, or none, by a complete one."""
+    check_unchanged(work)
     done = work | {"output": hash_folder(temporary)}
     before = check_folder(path, work["command"])
     write_provenance(path, done | ({"replaces": before} if before else {}))

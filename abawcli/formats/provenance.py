@@ -16,13 +16,14 @@ renamed. If a run is killed in between, the output matches `replaces`, and the w
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from abawcli import __version__
-from abawcli.errors import OutputError
+from abawcli.errors import InputError, OutputError
 from abawcli.formats.atomic import check_plain, report_errors, write_whole
 from abawcli.formats.hashing import hash_ends, hash_file, hash_listing
 
@@ -30,6 +31,7 @@ LOG = logging.getLogger(__name__)
 PROVENANCE_SUFFIX = ".provenance.json"
 COMPARED = ("abawcli", "settings")  # that must be equal, as the command and the inputs
 Provenance = dict[str, Any]
+Find = Callable[[Path, Provenance, bool], Provenance | None]
 
 
 def describe_work(
@@ -80,6 +82,23 @@ def describe_input(path: str | Path) -> Provenance:
         elif os.path.isfile(path):
             size, digest = os.path.getsize(path), hash_ends(path)
     return {"name": os.path.relpath(path), "size": size, "sha256": digest}
+
+
+def check_unchanged(work: Provenance) -> None:
+    """Check that no input file was changed since the work was described.
+
+    Raises:
+        InputError: one was removed, replaced, or is still growing.
+    """
+    for described in work.get("inputs", []):
+        name, there = described["name"], described["sha256"]
+        if there is None or os.path.isdir(name):
+            continue
+        now = describe_input(name)["sha256"]
+        if now is None:
+            raise InputError(f"{name} was removed while it was read; nothing is written")
+        if now != there:
+            raise InputError(f"{name} changed while it was read; run again when it is complete")
 
 
 def find_input(described: Mapping[str, Any], near: str | Path) -> Path | None:
@@ -144,6 +163,36 @@ def find_finished(output: str | Path, work: Provenance, overwrite: bool) -> Prov
     there = judge_output(output, digest, work)
     repeat_warnings(there)
     return there
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do with one output."""
+
+    output: Path
+    action: str  # make, keep or fail
+    reason: str
+
+
+def plan_output(
+    output: str | Path, work: Provenance, overwrite: bool, find: Find | None = None
+) -> Plan:
+    """Return what a run would do with an output; `find` as `find_finished`, which is the default.
+
+    Nothing is written, except that a run that was killed before its last step is completed.
+    """
+    output = Path(output)
+    there = os.path.lexists(output)
+    try:
+        finished = (find or find_finished)(output, work, overwrite)
+    except OutputError as error:
+        return Plan(output, "fail", str(error))
+    if finished:
+        return Plan(output, "keep", "it is made with these settings")
+    if not there:
+        return Plan(output, "make", "it does not exist")
+    reason = "--overwrite" if overwrite else "it was made with other settings, or of another input"
+    return Plan(output, "make", reason)
 
 
 def judge_output(output: str | Path, digest: Any, work: Provenance) -> Provenance | None:
@@ -227,6 +276,7 @@ def write_result(path: str | Path, work: Provenance) -> Iterator[Path]:
     done: Provenance = {}
 
     def seal(temporary: Path) -> None:
+        check_unchanged(work)
         done.update(work, output=hash_file(temporary))
         write_provenance(path, done | before)
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TypeVar
 
 from abawcli.errors import OutputError
@@ -20,6 +21,54 @@ class Summary:
 
     made: bool = True  # False: it was finished before
     warnings: tuple[str, ...] = ()  # of the run
+
+
+@dataclass(frozen=True)
+class VideoSummary(Summary):
+    """The result of work on a video."""
+
+    frames: int
+
+    def count_faces(self) -> int:
+        """Return the number of faces, or of frames with a face that was asked for."""
+        raise NotImplementedError
+
+    def share_labelled(self) -> float | None:
+        """Return the share of labelled rows; None if there are no labels."""
+        return None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One output of the work on a video."""
+
+    name: str  # in the summary of a run
+    output: Path
+    summary: VideoSummary
+
+
+class _Collector(logging.Handler):
+    """Adds each warning once to a list."""
+
+    def __init__(self, found: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.found = found
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if (text := record.getMessage()) not in self.found:
+            self.found.append(text)
+
+
+@contextmanager
+def collect_warnings() -> Iterator[list[str]]:
+    """Yield a list of the warnings that are logged in the block."""
+    found: list[str] = []
+    collector = _Collector(found)
+    LOG.addHandler(collector)
+    try:
+        yield found
+    finally:
+        LOG.removeHandler(collector)
 
 
 class _Keeper(logging.Handler):

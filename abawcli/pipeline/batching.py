@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawcli.config import Prediction
+from abawcli.cores import count_cores
 
 T = TypeVar("T")
 Crops = NDArray[np.uint8]
@@ -21,11 +22,15 @@ Encode = Callable[[Crops], Rows]
 def run_ahead(items: Iterator[T], depth: int) -> Generator[T]:
     """Yield `items` while a thread makes up to `depth` of the next ones.
 
+    On one core, they are made when they are needed, without a thread that would wait for the core.
     An error in the thread is raised here, after the items before it. When the caller stops
     early, so does the thread.
     """
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
     stopped = threading.Event()
+    if count_cores() == 1:
+        yield from items
+        return
 
     def put(is_item: bool, value: Any) -> None:
         while not stopped.is_set():

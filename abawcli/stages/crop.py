@@ -31,25 +31,36 @@ from abawcli.formats.faces import (
     write_faces,
 )
 from abawcli.formats.folders import find_finished_folder, replace_folder
-from abawcli.formats.provenance import Provenance, describe_work
+from abawcli.formats.json_values import JsonObject
+from abawcli.formats.provenance import Plan, Provenance, describe_work, plan_output
 from abawcli.formats.strategy import SubjectSegment, SubjectSegments, describe_choice
-from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
+from abawcli.formats.summary import (
+    Result,
+    VideoSummary,
+    keep_warnings,
+    note_summary,
+    read_summary,
+)
 from abawcli.media.frame import Frame
 from abawcli.media.video import check_rotation, read_frames
 from abawcli.pipeline.video_columns import Selection, VideoColumns
 from abawcli.progress import Progress, ignore_progress
 
 _NOTED = 12  # tracks in a note, which is a line of text
+CropTask = Mapping[str, tuple[Path, SubjectSegments]]  # of each name, its folder and subjects
 
 
 @dataclass(frozen=True)
-class CropSummary(Summary):
+class CropSummary(VideoSummary):
     """What came of one video."""
 
-    frames: int
     found: int  # frames with a face that was asked for
     detected: int  # of these, frames that faces were detected in
     subjects: int  # different people among them
+
+    def count_faces(self) -> int:
+        """Return the number of frames with a face that was asked for."""
+        return self.found
 
 
 def collect_faces(
@@ -146,14 +157,8 @@ def crop_folders(
     detector = detector or load_detector("retinaface")
     tracking, cropping = tracking or Tracking(), cropping or Cropping()
     identity = identity or load_identity(tracking)
-    found_by = {"name": detector.name, "sha256": detector.sha256, **asdict(detector.config)}
-    settings = {"detector": found_by, "tracking": asdict(tracking), **asdict(cropping)}
-    settings["rotate"] = rotate
-    settings["identity"] = {"name": identity.name, "sha256": identity.sha256}
-    works = {
-        output: describe_work("crop", [path], settings | describe_choice(segments))
-        for output, segments in folders.items()
-    }
+    settings = _describe_settings(detector, identity, tracking, cropping, rotate)
+    works = _describe_works(path, folders, settings)
     finished = {
         output: find_finished_folder(output, work, overwrite) for output, work in works.items()
     }
@@ -171,6 +176,76 @@ def crop_folders(
         output: read_summary(finished[output] or work, CropSummary, made=output in todo)
         for output, work in works.items()
     }
+
+
+def _describe_settings(
+    detector: Detector, identity: Identity, tracking: Tracking, cropping: Cropping, rotate: int
+) -> JsonObject:
+    found_by = {"name": detector.name, "sha256": detector.sha256, **asdict(detector.config)}
+    settings = {"detector": found_by, "tracking": asdict(tracking), **asdict(cropping)}
+    settings["rotate"] = rotate
+    return settings | {"identity": {"name": identity.name, "sha256": identity.sha256}}
+
+
+def _describe_works(
+    path: Path, folders: Mapping[Path, SubjectSegments], settings: JsonObject
+) -> dict[Path, Provenance]:
+    """Return the provenance of each folder that is about to be made."""
+    return {
+        output: describe_work("crop", [path], settings | describe_choice(segments))
+        for output, segments in folders.items()
+    }
+
+
+@dataclass(frozen=True)
+class CropWork:
+    """The settings of crops of any number of videos, for `engines.run`."""
+
+    detector: str
+    tracking: Tracking
+    cropping: Cropping
+    rotate: int = 0
+    overwrite: bool = False
+
+    def load(self) -> "CropWorker":
+        """Load the detector, and what tells people apart."""
+        return CropWorker(self)
+
+
+class CropWorker:
+    """The networks, for any number of videos. A task is folders, with their names and subjects."""
+
+    def __init__(self, work: CropWork) -> None:
+        """Load the networks.
+
+        Raises:
+            CheckpointError: the InsightFace pack on the disk is missing or damaged.
+        """
+        self.work = work
+        self.detector = load_detector(work.detector)
+        self.identity = load_identity(work.tracking)
+
+    def do(self, path: Path, task: CropTask, progress: Progress) -> list[Result]:
+        """Write the folders of one video."""
+        work, folders = self.work, dict(task.values())
+        done = crop_folders(
+            path, folders, detector=self.detector, identity=self.identity, tracking=work.tracking,
+            cropping=work.cropping, rotate=work.rotate, overwrite=work.overwrite,
+            progress=progress,
+        )  # fmt: skip
+        return [Result(name, folder, done[folder]) for name, (folder, _) in task.items()]
+
+    def plan(self, path: Path, task: CropTask) -> list[Plan]:
+        """Return what would be done with each folder."""
+        work = self.work
+        settings = _describe_settings(
+            self.detector, self.identity, work.tracking, work.cropping, work.rotate
+        )
+        works = _describe_works(path, dict(task.values()), settings)
+        return [
+            plan_output(folder, each, work.overwrite, find_finished_folder)
+            for folder, each in works.items()
+        ]
 
 
 def describe_tracks(folder: str | Path) -> str:

@@ -7,27 +7,44 @@ from pathlib import Path
 
 import numpy as np
 
-from abawcli.config import SUBJECTS, is_strategy
+from abawcli.config import SUBJECTS, Prediction, is_strategy
+from abawcli.device import leave_one_core
 from abawcli.errors import UsageError
 from abawcli.formats.crops import find_audio, list_companions, name_video, read_subject
 from abawcli.formats.features import FEATURES_SUFFIX, Features, write_features
 from abawcli.formats.folders import find_finished_folder, replace_folder
 from abawcli.formats.names import decode_name
-from abawcli.formats.provenance import Provenance, describe_work, find_finished
-from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
+from abawcli.formats.provenance import (
+    Find,
+    Plan,
+    Provenance,
+    describe_work,
+    find_finished,
+    plan_output,
+)
+from abawcli.formats.summary import (
+    Result,
+    VideoSummary,
+    keep_warnings,
+    note_summary,
+    read_summary,
+)
 from abawcli.pipeline.feature_stream import Extractor
 from abawcli.pipeline.video_features import extract_crops, extract_video
 from abawcli.progress import Progress, ignore_progress
 
 
 @dataclass(frozen=True)
-class ExtractSummary(Summary):
+class ExtractSummary(VideoSummary):
     """What came of one input."""
 
-    frames: int
     visual: int  # frames with visual features, of anybody who was asked for
     audio: int  # frames with features of audio
     subjects: int
+
+    def count_faces(self) -> int:
+        """Return the number of frames with visual features."""
+        return self.visual
 
 
 def extract_features(
@@ -66,13 +83,9 @@ def extract_features(
     audio_from = None if audio_from is None else Path(audio_from)
     crops = os.path.isdir(path)
     sound = find_audio(path, audio_from, video or name_video(path)) if crops else None
-    meant = subject or (read_subject(path) if crops else SUBJECTS[0])
-    if not crops and (not is_strategy(meant) or meant == "skip"):
-        raise UsageError(f"unknown subject {meant!r}; choose one of {', '.join(SUBJECTS)}")
-    named = decode_name(video or name_video(path))
-    work = _describe_input(path, sound, extractor, meant, named)
-    target = output.with_suffix("") if meant == "all" else output
-    find = find_finished_folder if meant == "all" else find_finished
+    meant = _choose_subject(path, subject)
+    work = _describe_input(path, sound, extractor, meant, decode_name(video or name_video(path)))
+    target, find = _find_target(output, meant)
     if finished := find(target, work, overwrite):
         return read_summary(finished, ExtractSummary, made=False)
     with keep_warnings(work):
@@ -89,6 +102,78 @@ def extract_features(
                     name = f"subject{one.metadata.subject}{FEATURES_SUFFIX}"
                     write_features(one, folder / name, work)
     return read_summary(work, ExtractSummary, made=True)
+
+
+def _choose_subject(path: Path, subject: str | None) -> str:
+    """Return whose features are extracted: who was asked for, or the default of the input."""
+    crops = os.path.isdir(path)
+    meant = subject or (read_subject(path) if crops else SUBJECTS[0])
+    if not crops and (not is_strategy(meant) or meant == "skip"):
+        raise UsageError(f"unknown subject {meant!r}; choose one of {', '.join(SUBJECTS)}")
+    return meant
+
+
+def _find_target(output: Path, subject: str) -> tuple[Path, Find]:
+    """Return the file or folder that is written, and how it is judged whether it is finished."""
+    if subject == "all":
+        return output.with_suffix(""), find_finished_folder
+    return output, find_finished
+
+
+@dataclass(frozen=True)
+class ExtractWork:
+    """The settings of features of any number of inputs, for `engines.run`."""
+
+    visual: str
+    audio: str
+    modality: str
+    layers: str
+    device: str
+    batch_size: int
+    rotate: int = 0
+    subject: str | None = None
+    audio_from: Path | None = None
+    overwrite: bool = False
+
+    def load(self) -> "ExtractWorker":
+        """Load the backbones."""
+        return ExtractWorker(self)
+
+
+class ExtractWorker:
+    """The backbones, for any number of inputs. A task is the name of the video and the output."""
+
+    def __init__(self, work: ExtractWork) -> None:
+        """Load the backbones.
+
+        Raises:
+            UsageError, CheckpointError: as `Extractor`.
+        """
+        leave_one_core()
+        self.work = work
+        self.extractor = Extractor(
+            work.visual, work.audio, work.modality, work.layers, work.device,
+            Prediction(work.batch_size), work.rotate,
+        )  # fmt: skip
+
+    def do(self, path: Path, task: tuple[str, Path], progress: Progress) -> list[Result]:
+        """Write the features of one input."""
+        name, output = task
+        done = extract_features(
+            path, output, self.extractor, subject=self.work.subject, video=name,
+            audio_from=self.work.audio_from, overwrite=self.work.overwrite, progress=progress,
+        )  # fmt: skip
+        return [Result(name, output, done)]
+
+    def plan(self, path: Path, task: tuple[str, Path]) -> list[Plan]:
+        """Return what would be done."""
+        name, output = task
+        audio_from = self.work.audio_from
+        sound = find_audio(path, audio_from, name) if os.path.isdir(path) else None
+        meant = _choose_subject(path, self.work.subject)
+        work = _describe_input(path, sound, self.extractor, meant, decode_name(name))
+        target, find = _find_target(output, meant)
+        return [plan_output(target, work, self.work.overwrite, find)]
 
 
 def _summarise(made: Sequence[Features]) -> ExtractSummary:

@@ -2,19 +2,28 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from abawcli.config import SUBJECTS, Smoothing
+from abawcli.config import SUBJECTS, Prediction, Smoothing
+from abawcli.device import leave_one_core
 from abawcli.errors import UsageError
 from abawcli.formats.crops import find_audio, list_companions
 from abawcli.formats.features import FEATURES_SUFFIX, Features, read_features
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import decode_name
-from abawcli.formats.provenance import Provenance, describe_work, find_finished
+from abawcli.formats.provenance import (
+    Plan,
+    Provenance,
+    describe_work,
+    find_finished,
+    plan_output,
+)
 from abawcli.formats.strategy import SubjectSegment, SubjectSegments, describe_choice
-from abawcli.formats.summary import keep_warnings, note_summary, read_summary
+from abawcli.formats.summary import Result, keep_warnings, note_summary, read_summary
 from abawcli.formats.tables import write_table
 from abawcli.media.video import TimedImage
 from abawcli.models.heads import check_features
@@ -187,6 +196,70 @@ def predict_files(
         name: read_summary(finished[name] or work, PredictSummary, made=name in todo)
         for name, work in works.items()
     }
+
+
+@dataclass(frozen=True)
+class PredictWork:
+    """The settings of predictions of any number of inputs, for `engines.run`."""
+
+    recipes: tuple[str, ...]
+    device: str = "auto"
+    batch_size: int = Prediction.batch_size
+    modality: str = "av"
+    rotate: int = 0
+    # Fields of the recipe's smoothing that are replaced; None: no smoothing.
+    smoothing: Mapping[str, Any] | None = field(default_factory=dict)
+    audio_from: Path | None = None
+    overwrite: bool = False
+
+    def load(self) -> "PredictWorker":
+        """Load the recipe."""
+        return PredictWorker(self)
+
+
+PredictTask = tuple[Mapping[str, Path], str | Mapping[str, SubjectSegments] | None]
+
+
+class PredictWorker:
+    """A recipe's networks, for any number of inputs. A task is tables, by name, and subjects."""
+
+    def __init__(self, work: PredictWork) -> None:
+        """Load the networks.
+
+        Raises:
+            UsageError, CheckpointError: as `Predictor`.
+        """
+        leave_one_core()
+        config = Prediction(batch_size=work.batch_size)
+        self.work = work
+        self.predictor = Predictor(work.recipes, work.device, config, work.modality, work.rotate)
+        base = self.predictor.recipe.smoothing
+        self.smoothing = None if work.smoothing is None else replace(base, **work.smoothing)
+
+    def do(self, path: Path, task: PredictTask, progress: Progress) -> list[Result]:
+        """Write the tables of one input."""
+        outputs, people = task
+        done = predict_files(
+            self.predictor, path, outputs, people, self.smoothing,
+            audio_from=self.work.audio_from, overwrite=self.work.overwrite, progress=progress,
+        )  # fmt: skip
+        return [Result(_name_result(path, name), outputs[name], done[name]) for name in done]
+
+    def plan(self, path: Path, task: PredictTask) -> list[Plan]:
+        """Return what would be done with each table."""
+        outputs, people = task
+        settings = (people, self.smoothing, self.work.audio_from)
+        return [
+            plan_output(
+                output, _describe_work(self.predictor, path, name, *settings), self.work.overwrite
+            )
+            for name, output in outputs.items()
+        ]
+
+
+def _name_result(path: Path, name: str) -> str:
+    """Return the name of a table in summaries: of the only one of a file, the file's."""
+    return path.name if path.stem == os.path.basename(name) else decode_name(name)
 
 
 def _choose_people(

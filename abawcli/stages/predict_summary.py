@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from abawcli.formats.summary import Summary
+from abawcli.formats.summary import VideoSummary
 from abawcli.labels import CLASSES
 from abawcli.sources import FACELESS_SOURCES, has_face
 
@@ -12,16 +12,23 @@ FACE = "face"
 
 
 @dataclass(frozen=True)
-class PredictSummary(Summary):
+class PredictSummary(VideoSummary):
     """What came of one video; what faces say is apart from what voices and neighbours say."""
 
-    frames: int
     faces: int  # rows with a face
     labelled: float  # share of the rows
     rows: dict[str, int]  # that rest on a face, on audio alone, or are filled
     labels: dict[str, dict[str, float]]  # of these, the share of each class, the largest first
     runs: int  # of one label, before smoothing
     removed_runs: int  # of these, those of which nothing is left
+
+    def count_faces(self) -> int:
+        """Return the number of rows with a face."""
+        return self.faces
+
+    def share_labelled(self) -> float:
+        """Return the share of labelled rows."""
+        return self.labelled
 
 
 def summarise_predictions(table: pd.DataFrame, runs: int, removed_runs: int) -> PredictSummary:

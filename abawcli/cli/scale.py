@@ -1,0 +1,122 @@
+"""Options of commands that work on many inputs: which ones, where, and what a failure does."""
+
+import functools
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from abawcli.config import JOB_MEGABYTES
+from abawcli.cores import count_cores
+
+K = TypeVar("K")
+V = TypeVar("V")
+Shard = tuple[int, int]  # number from 1, of how many
+# Variables of a job array, and of the tasks of one job, in SLURM.
+_ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The values of the options."""
+
+    jobs: int | None  # None: as many as the machine has cores and memory for
+    timeout_s: float | None
+    limit: int | None
+    shard: Shard | None
+    fail_fast: bool
+    dry_run: bool
+
+    def select(self, inputs: Mapping[K, V]) -> dict[K, V]:
+        """Return the inputs of this shard, up to the limit."""
+        number, count = self.shard or (1, 1)
+        return dict(list(inputs.items())[number - 1 :: count][: self.limit])
+
+    def count_jobs(self, inputs: int) -> int:
+        """Return the number of jobs at a time for so many inputs."""
+        return max(1, min(self.jobs or min(count_cores(), _count_fitting()), inputs))
+
+
+def _count_fitting() -> int:
+    """Return how many jobs fit into the available memory; very many if it is unknown."""
+    try:
+        with open("/proc/meminfo") as file:
+            available_kb = int(next(line for line in file if "MemAvailable" in line).split()[1])
+    except (OSError, StopIteration):
+        return 1 << 16
+    return available_kb // (JOB_MEGABYTES * 1000)
+
+
+def _read_jobs(ctx: click.Context, option: click.Parameter, text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise click.BadParameter(f"{text!r} is neither a number from 1 on nor auto")
+    return int(text)
+
+
+def _read_shard(ctx: click.Context, option: click.Parameter, text: str | None) -> Shard | None:
+    if text is None:
+        return None
+    if text == "slurm":
+        return _read_slurm(os.environ)
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise click.BadParameter(f"{text!r} is not I/N, with I from 1 to N, such as 3/10")
+    return int(found[1]), int(found[2])
+
+
+def _read_slurm(variables: Mapping[str, str]) -> Shard:
+    """Return the shard of a task of a SLURM job array, or else of a SLURM job."""
+    step = int(variables.get("SLURM_ARRAY_TASK_STEP", 1))
+    if all(name in variables for name in _ARRAY):
+        number, first, last = (int(variables[name]) for name in _ARRAY)
+        return (number - first) // step + 1, (last - first) // step + 1
+    if "SLURM_PROCID" in variables and "SLURM_NTASKS" in variables:
+        return int(variables["SLURM_PROCID"]) + 1, int(variables["SLURM_NTASKS"])
+    raise click.BadParameter("this is no task of SLURM: give I/N, or run it by sbatch --array")
+
+
+_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    click.option(
+        "--jobs", callback=_read_jobs, default="1", show_default=True, metavar="N|auto",
+        help="Inputs at a time, each in a process with its share of the cores. auto: one per core, "
+        "as far as the memory suffices.",
+    ),
+    click.option(
+        "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+        help="Time per input after which it counts as failed.  [default: unlimited]",
+    ),
+    click.option(
+        "--limit", type=click.IntRange(min=1), metavar="N",
+        help="Process only the first N inputs, to try a command.",
+    ),
+    click.option(
+        "--shard", callback=_read_shard, metavar="I/N|slurm",
+        help="Process part I of N of the inputs, for several machines: the I-th and every N-th "
+        "after it. slurm: I and N are those of the task of a SLURM job array.",
+    ),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails."),
+    click.option(
+        "--dry-run", is_flag=True,
+        help="Print what would be done with each input, and why, and write nothing.",
+    ),
+)  # fmt: skip
+
+
+def scale_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options; the command receives `scale`."""
+
+    @functools.wraps(command)
+    def bundled(*args: Any, **values: Any) -> Any:
+        names = Scale.__dataclass_fields__
+        scale = Scale(**{name: values.pop(name) for name in names})
+        return command(*args, scale=scale, **values)
+
+    result: Callable[..., Any] = bundled
+    for option in reversed(_OPTIONS):
+        result = option(result)
+    return result

@@ -1,0 +1,75 @@
+"""The manifest of runs, `manifest.jsonl` in an output folder: a line of JSON per input as it ends.
+
+    input           path relative to the argument by which it was found
+    size, sha256    as in provenance: of the file's size and ends
+    state           done, kept (it was finished before) or failed
+    outputs         relative to the manifest
+    frames          of the video
+    faces           rows with a face, over all outputs
+    labelled        share of labelled rows; only for predictions
+    seconds         that the input took
+    warnings, error
+
+Lines are only added, in one write each, so that several runs may share a manifest. The last line of
+an input counts. A line that is cut, by a full disk or a killed run, is ignored.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from abawcli.errors import InputError, OutputError, explain_os_error
+from abawcli.formats.json_values import JsonObject, parse_object
+
+MANIFEST_NAME = "manifest.jsonl"
+STATES = ("done", "kept", "failed")
+
+
+def add_line(path: str | Path, line: Mapping[str, object]) -> None:
+    """Add a line to a manifest.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+", buffering=0) as file:
+            end = b"" if _is_whole(file.fileno()) else b"\n"
+            # Bytes of names that are not UTF-8 stay escaped, as JSON has it.
+            text = json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace")
+            file.write(end + text + b"\n")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _is_whole(descriptor: int) -> bool:
+    """Tell whether a file is empty or ends with a whole line."""
+    size = os.lseek(descriptor, 0, os.SEEK_END)
+    if size == 0:
+        return True
+    os.lseek(descriptor, size - 1, os.SEEK_SET)
+    return os.read(descriptor, 1) == b"\n"
+
+
+def read_manifest(path: str | Path) -> dict[str, JsonObject]:
+    """Return the last line of each input, by the input, in the order of first lines.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    path = Path(path)
+    lines: dict[str, JsonObject] = {}
+    try:
+        with path.open("rb") as file:
+            for text in file:
+                try:
+                    line = parse_object(text)
+                except ValueError:  # it is cut
+                    continue
+                if isinstance(line.get("input"), str) and line.get("state") in STATES:
+                    lines[line["input"]] = line
+    except OSError as error:
+        raise InputError(explain_os_error(path, error)) from error
+    return lines

@@ -1,0 +1,202 @@
+"""The local engine: several processes, each with the networks and its share of the cores.
+
+A process that dies fails its job and is replaced. Processes start anew ("spawn"): a copy of a
+process with threads, such as those of torch, may hang.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import connection, get_context
+from types import FrameType
+from typing import Any
+
+from abawcli.config import PROGRESS_S
+from abawcli.cores import count_cores, limit_threads
+from abawcli.engines import Job, Outcome, Watch, Where, Work, failed, perform
+from abawcli.errors import AbawError, describe_error
+from abawcli.formats.atomic import remove_temporaries, sweep_now
+
+LOG = logging.getLogger("abawcli")
+STOP_S = 0.5  # for a process to remove its temporary files
+CONTEXT = get_context("spawn")
+
+
+def run_in_processes(
+    jobs: Sequence[Job], work: Work, where: Where, watch: Watch
+) -> Generator[Outcome]:
+    """Yield the outcome of each job, as `engines.run`."""
+    waiting, count = deque(jobs), min(where.jobs, len(jobs))
+    workers: list[_Process] = []
+    try:
+        for _ in range(count):
+            workers.append(_Process(work, where, max(1, count_cores() // count)))
+        while waiting or any(worker.job for worker in workers):
+            for worker in workers:
+                worker.give(waiting)
+            _wait(workers)
+            for k, worker in enumerate(workers):
+                yield from worker.receive(watch)
+                if worker.is_gone:
+                    workers[k] = _Process(work, where, worker.cores)
+    finally:
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.end(STOP_S)
+
+
+@contextmanager
+def _hold_interrupts() -> Iterator[None]:
+    """Let processes that start in the block not receive Ctrl-C: the parent ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _wait(workers: Sequence["_Process"]) -> None:
+    """Wait for a message, the end of a process, or the end of a job's time."""
+    ends = [worker.deadline for worker in workers if worker.deadline]
+    pipes = [worker.pipe for worker in workers]
+    connection.wait(pipes, max(0.0, min(ends) - time.monotonic()) if ends else None)
+
+
+class _Process:
+    """A process of this engine, and its current job."""
+
+    def __init__(self, work: Work, where: Where, cores: int) -> None:
+        self.timeout_s, self.cores = where.timeout_s, cores
+        self.job: Job | None = None
+        self.since = 0.0
+        self.deadline: float | None = None
+        self.is_ready = self.is_gone = False
+        self.pipe, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(
+            target=_serve, args=(theirs, cores, where.log_level), daemon=True
+        )
+        with _hold_interrupts():
+            self.process.start()
+        theirs.close()  # so that the end of the process ends the pipe
+        self.pipe.send(work)
+
+    def give(self, waiting: deque[Job]) -> None:
+        """Start the next job, if the process is ready for one."""
+        if self.is_ready and not self.job and waiting:
+            self.job, self.since = waiting.popleft(), time.monotonic()
+            self.deadline = self.since + self.timeout_s if self.timeout_s else None
+            try:
+                self.pipe.send(self.job)
+            except OSError:  # it has ended: `receive` reports it
+                return
+
+    def receive(self, watch: Watch) -> Iterator[Outcome]:
+        """Handle all messages, and yield the outcome of the job if it has ended."""
+        while message := self._read():
+            kind, *values = message
+            if kind == "progress" and self.job:
+                watch(self.job, *values)
+            elif kind == "log":
+                LOG.log(*values)
+            elif kind == "ready":
+                self.is_ready = True
+            elif kind == "broken":
+                raise values[0]
+            elif kind == "outcome":
+                self.job, self.deadline = None, None
+                yield values[0]
+            elif kind == "end":
+                yield from self._fail(f"the process that worked on it {self.end(STOP_S)}")
+                return
+        if self.deadline and time.monotonic() > self.deadline:
+            self.end(0)
+            yield from self._fail(f"it took longer than {self.timeout_s:g} s (--timeout)")
+
+    def _read(self) -> tuple[Any, ...] | None:
+        """Return the next message, or None if there is none yet."""
+        try:
+            message: tuple[Any, ...] | None = self.pipe.recv() if self.pipe.poll() else None
+        except (EOFError, OSError):
+            return ("end",)
+        return message
+
+    def _fail(self, reason: str) -> Iterator[Outcome]:
+        self.is_gone = True
+        if not self.job:
+            raise AbawError(f"a process {reason.partition('it ')[2]} while it loaded the networks")
+        for folder in {output.parent for output in self.job.outputs}:
+            sweep_now(folder)
+        yield failed(self.job, reason, time.monotonic() - self.since)
+
+    def end(self, grace_s: float) -> str:
+        """End the process, and describe how it ended."""
+        self.process.join(grace_s)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
+        return _describe_end(self.process.exitcode or 0)
+
+
+def _describe_end(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit status {code}"
+    hint = ": probably, memory ran out; use fewer --jobs" if -code == signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(-code).name}{hint}"
+
+
+class _Sender(logging.Handler):
+    """Sends messages of a process, from any of its threads."""
+
+    def __init__(self, pipe: "connection.Connection[Any, Any]") -> None:
+        super().__init__()
+        self.pipe, self.sending, self.sent = pipe, threading.Lock(), 0.0
+
+    def send(self, *message: Any) -> None:
+        with self.sending:
+            self.pipe.send(message)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.send("log", record.levelno, "%s", record.getMessage())
+
+    def progress(self, done: int, total: int | None, what: str) -> None:
+        """Send the progress of the current job, not too often."""
+        if time.monotonic() - self.sent > PROGRESS_S:
+            self.sent = time.monotonic()
+            self.send("progress", done, total, what)
+
+
+def _serve(pipe: "connection.Connection[Any, Any]", cores: int, log_level: int) -> None:
+    """Do jobs until the pipe ends: the main function of a process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `_hold_interrupts` cannot
+    signal.signal(signal.SIGTERM, _stop)
+    os.environ |= limit_threads(cores)  # before any library is loaded
+    sender = _Sender(pipe)
+    LOG.handlers, LOG.propagate = [sender], False
+    LOG.setLevel(log_level)
+    try:
+        work: Work = pipe.recv()
+        try:
+            worker = work.load()
+        except Exception as error:
+            code = error if isinstance(error, AbawError) else AbawError(describe_error(error))
+            return sender.send("broken", code)
+        sender.send("ready")
+        while True:
+            sender.send("outcome", perform(worker, pipe.recv(), sender.progress))
+    except (EOFError, BrokenPipeError):  # the parent has ended
+        return
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    remove_temporaries()
+    os._exit(128 + number)

@@ -1,0 +1,238 @@
+"""Runs over many inputs: manifest, summary, limits, dry runs, and several processes."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from media_files import write_media
+
+from abawcli.cli import main
+from abawcli.cli.scale import Scale, _read_slurm
+from abawcli.cores import count_cores
+from abawcli.engines import Job, Outcome, Where, run
+from abawcli.errors import CheckpointError, InputError
+from abawcli.formats.provenance import Plan
+from abawcli.formats.run_manifest import read_manifest
+from abawcli.formats.summary import Result as Output
+from abawcli.progress import Progress
+
+SAMPLE = Path(__file__).parents[1] / "sample_videos" / "rotated_phone.mp4"
+EMPTY = np.full((48, 64, 3), 90, np.uint8)
+
+
+def predict(*arguments: object, status: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["predict", "--device", "cpu", *map(str, arguments)])
+    assert result.exit_code == status, result.output
+    return result
+
+
+def read_outputs(folder: Path) -> dict[str, bytes]:
+    """Return all files but the manifest, whose lines come in any order."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "manifest.jsonl"
+    }
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two videos and a file that is none, as `in` of the working folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("in/sub").mkdir(parents=True)
+    write_media(Path("in/a.mkv"), [EMPTY] * 6)
+    Path("in/b.mp4").write_text("no video")
+    whole = write_media(Path("in/sub/c.mkv"), [EMPTY] * 60).read_bytes()
+    Path("in/sub/c.mkv").write_bytes(whole[:-700])
+    return tmp_path
+
+
+def test_a_run_its_manifest_and_a_rerun(study: Path) -> None:
+    plans = json.loads(predict("in", "-o", "out", "--dry-run", "--json").stdout)
+    assert [(row["input"], row["action"]) for row in plans] == [
+        ("a", "make"), ("b", "make"), ("sub/c", "make")
+    ]  # fmt: skip
+    assert not Path("out").exists()
+    first = predict("in", "-o", "out", status=1)
+    lines = read_manifest("out/manifest.jsonl")
+    assert list(lines) == ["a.mkv", "b.mp4", "sub/c.mkv"]
+    assert [line["state"] for line in lines.values()] == ["done", "failed", "done"]
+    a, b, c = lines.values()
+    assert (a["frames"], a["faces"], a["labelled"], a["error"]) == (6, 0, 0, None)
+    assert (a["outputs"], a["size"]) == (["a.csv"], os.path.getsize("in/a.mkv"))
+    assert b["frames"] is None and "in/b.mp4" in b["error"]
+    assert c["outputs"] == ["sub/c.csv"] and any("in/sub/c.mkv" in text for text in c["warnings"])
+    end = ["abaw: 3 inputs: 2 done, 0 kept, 1 failed", "abaw: 1 of 3 inputs failed:"]
+    assert [line for line in first.stderr.splitlines() if line in end] == end
+    assert first.stderr.splitlines()[-1] == f"abaw:   b: {b['error']}"
+
+    again = predict("in", "-o", "out", status=1)
+    assert "abaw: 3 inputs: 0 done, 2 kept, 1 failed" in again.stderr.splitlines()
+    assert [line for line in again.stderr.splitlines() if "│" in line or "warning" in line] == [
+        line for line in first.stderr.splitlines() if "│" in line or "warning" in line
+    ]
+    kept = read_manifest("out/manifest.jsonl")
+    assert [line["state"] for line in kept.values()] == ["kept", "failed", "kept"]
+    same = ("input", "size", "sha256", "outputs", "frames", "faces", "labelled", "warnings")
+    assert all(kept[name][key] == lines[name][key] for name in lines for key in same)
+    Path("out/sub/c.csv").write_text("by hand")
+    plans = predict("in", "in/gone.mp4", "-o", "out", "--dry-run").stdout
+    found = {line.split("│")[1].strip(): line for line in plans.splitlines() if "│" in line}
+    assert "keep" in found["a"] and "make" in found["b"]
+    assert "fail" in found["sub/c"] and "fail" in found["gone"] and "No such file" in plans
+
+
+def test_the_first_failure_may_end_a_run(study: Path) -> None:
+    stopped = predict("in", "-o", "out", "--fail-fast", status=1)
+    assert "abaw: 3 inputs: 1 done, 0 kept, 1 failed, 1 not begun" in stopped.stderr.splitlines()
+    assert list(read_manifest("out/manifest.jsonl")) == ["a.mkv", "b.mp4"]
+    assert predict("in/a.mkv", "-o", "a.csv") and not Path("manifest.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--shard", "0/2", "'0/2' is not I/N"),
+        ("--shard", "3/2", "'3/2' is not I/N"),
+        ("--shard", "slurm", "this is no task of SLURM"),
+        ("--jobs", "0", "'0' is neither a number from 1 on nor auto"),
+    ],
+)
+def test_values_that_mean_nothing(
+    option: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    assert message in " ".join(predict("x", "-o", "out", option, value, status=2).stderr.split())
+
+
+def test_variables_of_slurm() -> None:
+    array = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "11"}
+    assert _read_slurm(array) == (5, 9)
+    assert _read_slurm(array | {"SLURM_ARRAY_TASK_STEP": "4"}) == (2, 3)
+    assert _read_slurm({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}) == (1, 4)
+
+
+def test_parts_of_the_inputs() -> None:
+    inputs = dict.fromkeys("abcde", 0)
+    for shard, limit, selected in (
+        (None, None, "abcde"), (None, 2, "ab"), ((1, 2), None, "ace"), ((2, 2), 1, "b"),
+        ((6, 6), None, ""),
+    ):  # fmt: skip
+        chosen = Scale(1, None, limit, shard, False, False).select(inputs)
+        assert "".join(chosen) == selected
+
+
+def test_jobs_fit_the_cores_the_memory_and_the_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(jobs: int | None, inputs: int) -> int:
+        return Scale(jobs, None, None, None, False, False).count_jobs(inputs)
+
+    monkeypatch.setenv("ABAW_CORES", "3")
+    monkeypatch.setattr("abawcli.cli.scale._count_fitting", lambda: 100)
+    assert (count(None, 10), count(None, 2), count(8, 10), count(8, 0)) == (3, 2, 8, 1)
+    monkeypatch.setattr("abawcli.cli.scale._count_fitting", lambda: 0)
+    assert count(None, 10) == 1
+
+
+@dataclass(frozen=True)
+class Chores:
+    """Work that needs no network: a task is what happens to the input."""
+
+    fails: bool = False
+
+    def load(self) -> "Chores":
+        if self.fails:
+            raise CheckpointError("no weights")
+        return self
+
+    def do(self, path: Path, task: str, progress: Progress) -> list[Output]:
+        progress(3, 5, "things")
+        if task == "die":
+            path.with_name(f".abaw-{find_prefix()}-0123456789ab.half").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task == "hang":
+            time.sleep(60)
+        if task == "exit":
+            os._exit(3)
+        if task == "fail":
+            raise InputError(f"{path} is broken")
+        threads = [os.environ[name] for name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")]
+        path.with_suffix(".done").write_text(f"{count_cores()} {threads}")
+        return []
+
+    def plan(self, path: Path, task: str) -> list[Plan]:
+        return []
+
+
+def find_prefix() -> str:
+    from abawcli.formats.atomic import name_temporary
+
+    return "-".join(name_temporary("x").name.split(".")[1].split("-")[1:3])
+
+
+def make_jobs(folder: Path, tasks: dict[str, str]) -> Iterator[Job]:
+    for name, task in tasks.items():
+        (folder / name).touch()
+        yield Job(folder / name, name, task, (folder / f"{name}.csv",))
+
+
+def test_a_process_that_dies_or_hangs_fails_its_input_and_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABAW_CORES", "4")
+    tasks = {"a": "die", "b": "fine", "c": "hang", "d": "fail", "e": "exit", "f": "fine"}
+    seen: list[tuple[Any, ...]] = []
+    where = Where(jobs=2, timeout_s=1.0)
+    outcomes: dict[str, Outcome] = {
+        outcome.job.name: outcome
+        for outcome in run(
+            list(make_jobs(tmp_path, tasks)), Chores(), where, lambda *now: seen.append(now)
+        )
+    }
+    reasons = {
+        name: outcome.failure and outcome.failure.message for name, outcome in outcomes.items()
+    }
+    worked = "the process that worked on it"
+    assert reasons == {
+        "a": f"{tmp_path}/a: {worked} was ended by SIGKILL: probably, memory ran out; "
+        "use fewer --jobs",
+        "b": None,
+        "c": f"{tmp_path}/c: it took longer than 1 s (--timeout)",
+        "d": f"{tmp_path}/d is broken",
+        "e": f"{tmp_path}/e: {worked} ended with exit status 3",
+        "f": None,
+    }
+    assert 1 <= outcomes["c"].seconds < 5
+    assert {job.name for job, *_ in seen} and seen[0][1:] == (3, 5, "things")
+    done = {path.name: path.read_text() for path in tmp_path.glob("*.done")}
+    assert done == dict.fromkeys(("b.done", "f.done"), "2 ['2', '2']")  # half of the cores
+    assert not list(tmp_path.glob(".abaw-*"))  # the half-written output of the first
+
+
+def test_networks_that_cannot_be_loaded_end_the_run(tmp_path: Path) -> None:
+    jobs = list(make_jobs(tmp_path, {"a": "fine", "b": "fine"}))
+    for count in (1, 2):
+        with pytest.raises(CheckpointError, match="^no weights$"):
+            list(run(jobs, Chores(fails=True), Where(count)))
+
+
+def test_results_do_not_depend_on_jobs_and_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(tmp_path, "in").mkdir()
+    for name in "ab":
+        shutil.copy(SAMPLE, tmp_path / "in" / f"{name}.mp4")
+    monkeypatch.chdir(tmp_path)
+    for cores, jobs in (("1", "1"), ("2", "2")):
+        monkeypatch.setenv("ABAW_CORES", cores)
+        predict("in", "-o", f"out{jobs}", "--jobs", jobs)
+    assert read_outputs(Path("out1")) == read_outputs(Path("out2"))
+    assert read_manifest("out2/manifest.jsonl").keys() == {"a.mp4", "b.mp4"}
