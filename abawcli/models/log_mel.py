@@ -27,9 +27,11 @@ def mel_filters(warp: Tensor | None = None) -> Tensor:
     low, high = (2595 * np.log10(1 + hz / 700) for hz in BAND_RANGE_HZ)
     edges = 700 * (10 ** (torch.linspace(low, high, BANDS + 2) / 2595) - 1)  # (BANDS + 2,) Hz
     if warp is not None:
-        edges = (edges * warp[:, None]).clamp_max(AUDIO_RATE_HZ / 2)  # (B, BANDS + 2)
+        edges = (edges.to(warp.device) * warp[:, None]).clamp_max(
+            AUDIO_RATE_HZ / 2
+        )  # (B, BANDS + 2)
     edges = edges[..., None]
-    bins = torch.linspace(0, AUDIO_RATE_HZ / 2, FFT // 2 + 1)  # (F,)
+    bins = torch.linspace(0, AUDIO_RATE_HZ / 2, FFT // 2 + 1, device=edges.device)  # (F,)
     below, centre, above = edges[..., :-2, :], edges[..., 1:-1, :], edges[..., 2:, :]
     rise = (bins - below) / (centre - below).clamp_min(1e-3)
     fall = (above - bins) / (above - centre).clamp_min(1e-3)

@@ -32,7 +32,7 @@ def mel_filters(bands: int, warp: Tensor | None = None) -> Tensor:
     """
     step = math.log(6.4) / 27  # of a mel above 1 kHz, which is the 15th; linear below
     top = 15 + math.log(AUDIO_RATE_HZ / 2 / 1000) / step
-    mel = torch.linspace(0, top, bands + 2)
+    mel = torch.linspace(0, top, bands + 2, device=None if warp is None else warp.device)
     edges = torch.where(mel < 15, mel * 200 / 3, 1000 * torch.exp((mel - 15) * step))  # Hz
     if warp is not None:
         edges = (edges * warp[:, None]).clamp_max(AUDIO_RATE_HZ / 2)  # (B, bands + 2)
