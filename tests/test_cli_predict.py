@@ -20,6 +20,8 @@ from abawcli.config import Smoothing
 from abawcli.formats.provenance import describe_input, read_provenance
 from abawcli.formats.tables import read_table
 from abawcli.models.recipes import RECIPES
+from abawcli.pipeline.feature_stream import Extractor
+from abawcli.stages.extract import extract_features
 from abawcli.stages.predict_summary import summarise_predictions
 from abawcli.stages.smooth import count_runs, smooth_table
 
@@ -203,7 +205,9 @@ def test_a_sound_without_a_sample_is_an_error(tmp_path: Path) -> None:
 
 def test_smoothing_later_is_smoothing_at_once(tmp_path: Path) -> None:
     """The same rows, sources included, as far as the six digits of a csv go."""
-    clip = Path(__file__).parents[1] / "sample_videos" / "leaves_and_returns_vfr.mp4"
+    video = Path(__file__).parents[1] / "sample_videos" / "leaves_and_returns_vfr.mp4"
+    clip = tmp_path / "clip.safetensors"
+    extract_features(video, clip, Extractor(device="cpu"))
     for options in ([], ["--window", "9", "--smoothing", "mean"]):
         once, raw, later = (tmp_path / name for name in ("once.csv", "raw.csv", "later.csv"))
         assert predict(clip, "-o", once, *options).exit_code == 0

@@ -366,21 +366,3 @@ def test_real_face_of_a_sample_video_is_found_when_it_is_there(tmp_path: Path) -
     )  # half a face is a matter of taste
     assert table.loc[table["found"], "subject"].unique().tolist() == [0]
     assert summary.detected < 0.6 * summary.found
-
-
-@pytest.mark.shared_data
-def test_videos_without_faces_yield_none(tmp_path: Path, shared_data: Path) -> None:
-    for path in [
-        shared_data / "videos" / f"noface_{name}.mp4" for name in ("cartoon", "car_with_sound")
-    ]:
-        summary = crop_video(path, tmp_path / path.stem)
-        assert summary.found == 0
-
-
-@pytest.mark.shared_data
-def test_a_face_is_found_from_its_first_frame_to_its_last(
-    tmp_path: Path, shared_data: Path
-) -> None:
-    crop_video(shared_data / "videos" / "face_then_none_vfr.mov", tmp_path / "out")
-    table, _ = read_faces(tmp_path / "out" / "faces.parquet")
-    assert table["found"].tolist() == [True] * 72 + [False] * 97
