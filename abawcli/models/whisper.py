@@ -52,8 +52,10 @@ class WhisperMel(nn.Module):
         self.bands = bands
         self.window: Tensor
         self.filters: Tensor
-        self.register_buffer("window", torch.hann_window(FFT), persistent=False)
-        self.register_buffer("filters", mel_filters(bands), persistent=False)
+        with torch.device("cpu"):  # as in `LogMel`
+            window, filters = torch.hann_window(FFT), mel_filters(bands)
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
 
     def warp_filters(self, warp: Tensor) -> Tensor:
         """Return filters (B, bands, F) of voices `warp` (B,) times lower."""
