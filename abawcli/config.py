@@ -440,6 +440,18 @@ COMPACT_ENCODER_TRAINING = EncoderTraining(
 )
 
 
+@dataclass(frozen=True)
+class CalibrationFit:
+    """How probabilities are calibrated on labelled examples."""
+
+    folds: int = 5  # of the cross-validation that tells the calibration error
+    bias_penalty: float = 5.0  # of squared biases, in examples: a class with fewer moves little
+    largest_temperature: float = 10.0  # and the inverse of the smallest
+
+
+CALIBRATION = CalibrationFit()
+
+
 RECIPE_NAMES = ("compact", "compact-dual-branch", "compact-face")  # `models.recipes` has them
 COMPACT_FACE = "compact-face"  # the embedded backbone; other names are hub names or folders
 COMPACT_VOICE = "compact-voice"  # likewise for audio

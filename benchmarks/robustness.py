@@ -5,7 +5,7 @@ below, the same for all encoders. What a moved or wider crop shows beyond the im
 reflection, as the scene is not known.
 
     python benchmarks/robustness.py --images DIR --manifest FILE [--encoder FILE ...]
-        [--other DIR --other-manifest FILE] [--case NAME ...]
+        [--other DIR --other-manifest FILE] [--case NAME ...] [--device cpu]
 
 Prints, in Markdown, for each encoder: accuracy, macro-F1 and expected calibration error. Without
 --encoder: the embedded one.
@@ -24,6 +24,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from abawcli.config import COMPACT_FACE, Scores
+from abawcli.device import choose_device
 from abawcli.formats.manifest import read_manifest
 from abawcli.labels import index_of
 from abawcli.metrics import find_calibration_error, score_labels
@@ -193,8 +194,10 @@ def main() -> None:
     parser.add_argument("--other-manifest", type=Path)
     parser.add_argument("--encoder", type=Path, nargs="+", default=[find_weights(COMPACT_FACE)])
     parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    encoders = [load_encoder(path, torch.device("cpu"))[0] for path in options.encoder]
+    device = choose_device(options.device)
+    encoders = [load_encoder(path, device)[0] for path in options.encoder]
     side = encoders[0].preprocess.resize
     valid = read_manifest(options.manifest, options.images)["valid"]
     groups = {"valid split": (read_crops(valid.files, side), valid.labels)}
@@ -204,7 +207,7 @@ def main() -> None:
         labels = np.array([index_of(name) for name in table["label"]], np.int64)
         groups["other collection"] = read_crops(files, side), labels
     for group, (crops, labels) in groups.items():
-        print(f"{group}, {len(crops)} images: accuracy, macro-F1, calibration error\n")
+        print(f"{group}, {len(crops)} images: accuracy, macro-F1, calibration error\n", flush=True)
         print(f"| case |{'|'.join(f' {path} | | ' for path in options.encoder)}|")
         print("|---" * (1 + 3 * len(encoders)) + "|")
         for name in options.case:

@@ -12,6 +12,7 @@ from abawcli.errors import CheckpointError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.metadata import Backbones, ImageBackboneMetadata
 from abawcli.labels import N_CLASSES
+from abawcli.models.calibration import calibrate_linear
 from abawcli.models.checkpoint import find_path, load_checkpoint, load_network
 from abawcli.models.classifier import EncoderClassifier
 from abawcli.models.compact import fold_batch_norm, pack_convolutions
@@ -92,6 +93,8 @@ class Encoder(FeatureEncoder):
 def load_backbone(path: str | Path) -> tuple[Backbone, nn.Linear, FaceEncoderMetadata]:
     """Load the backbone, classifier and metadata that `abaw train face` wrote.
 
+    The classifier's logits are calibrated, if the metadata says how.
+
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
             weights do not fit the backbone that it names.
@@ -108,6 +111,8 @@ def load_backbone(path: str | Path) -> tuple[Backbone, nn.Linear, FaceEncoderMet
     network = load_network(path, tensors, metadata.network, build, what)
     backbone, classifier = network["backbone"], network["classifier"]
     assert isinstance(backbone, Backbone) and isinstance(classifier, nn.Linear)
+    if metadata.calibration:
+        calibrate_linear(classifier, metadata.calibration)
     return backbone, classifier, metadata
 
 

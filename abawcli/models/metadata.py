@@ -3,13 +3,20 @@
 The keys are checked as in `formats.metadata`. How weights were trained is kept for people to read.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol, Self
 
 from abawcli.config import COMPACT_VOICE, Smoothing
 from abawcli.errors import InputError
-from abawcli.formats.json_values import JsonObject, read_objects, read_optional, read_value
+from abawcli.formats.json_values import (
+    JsonObject,
+    read_numbers,
+    read_objects,
+    read_optional,
+    read_value,
+)
 from abawcli.formats.metadata import Backbones, Preprocess
 from abawcli.labels import CLASSES
 
@@ -134,6 +141,38 @@ class TrainingMetadata:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What makes probabilities frequencies: logits / temperature + bias."""
+
+    temperature: float
+    bias: tuple[float, ...]  # of each class
+
+    def to_json(self) -> JsonObject:
+        """Return it as JSON."""
+        return {"temperature": self.temperature, "bias": list(self.bias)}
+
+    @classmethod
+    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
+        """Return what a file at `path` says.
+
+        Raises:
+            InputError: a value is missing or of another kind, or cannot be.
+        """
+        temperature = read_value(values, "temperature", float, path)
+        bias = read_numbers(values, "bias", path)
+        if not 0 < temperature < math.inf:
+            raise InputError(f"{path}: the calibration's temperature cannot be {temperature}")
+        if len(bias) != len(CLASSES) or not all(map(math.isfinite, bias)):
+            raise InputError(f"{path}: the calibration needs {len(CLASSES)} biases, not {bias}")
+        return cls(temperature, bias)
+
+
+def _read_calibration(values: JsonObject, path: str | Path) -> Calibration | None:
+    given = read_optional(values, "calibration", dict, path)
+    return None if given is None else Calibration.from_json(given, path)
+
+
+@dataclass(frozen=True)
 class FaceEncoderMetadata:
     """An image backbone with a classifier."""
 
@@ -141,6 +180,7 @@ class FaceEncoderMetadata:
     preprocess: Preprocess
     network: JsonObject  # what builds it: the shape of our own, or transformers' configuration
     training: TrainingMetadata | None = None
+    calibration: Calibration | None = None  # of the classifier
     kind: ClassVar[str] = "encoder"
 
     def to_json(self) -> JsonObject:
@@ -151,6 +191,7 @@ class FaceEncoderMetadata:
             "preprocess": self.preprocess.to_json(),
             "network": self.network,
             "classes": list(CLASSES),
+            **({"calibration": self.calibration.to_json()} if self.calibration else {}),
             **(self.training.to_json() if self.training else {}),
         }
 
@@ -167,6 +208,7 @@ class FaceEncoderMetadata:
             preprocess=Preprocess.from_json(read_value(values, "preprocess", dict, path), path),
             network=read_value(values, "network", dict, path),
             training=TrainingMetadata.from_json(values, path),
+            calibration=_read_calibration(values, path),
         )
 
 

@@ -1,0 +1,73 @@
+"""Calibration: a temperature and a bias per class, so that probabilities are frequencies."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from torch import nn
+
+from abawcli.config import CALIBRATION
+from abawcli.labels import N_CLASSES
+from abawcli.models.metadata import Calibration
+
+Logits = NDArray[np.floating]
+
+
+def calibrate_logits(logits: Logits, how: Calibration) -> NDArray[np.float64]:
+    """Return logits / temperature + bias, (N, 8)."""
+    out: NDArray[np.float64] = logits.astype(np.float64) / how.temperature + np.array(how.bias)
+    return out
+
+
+@torch.no_grad()
+def calibrate_linear(linear: nn.Linear, how: Calibration) -> None:
+    """Change a linear classifier in place, so that its logits are calibrated."""
+    linear.weight.div_(how.temperature)
+    linear.bias.div_(how.temperature).add_(linear.bias.new_tensor(how.bias))
+
+
+def fit_calibration(logits: Logits, labels: NDArray[np.int64]) -> Calibration:
+    """Return the temperature and the biases with the lowest cross-entropy.
+
+    A penalty keeps the bias of a class with few examples near 0.
+
+    Args:
+        logits: (N, 8), of examples that the network was not trained on.
+        labels: (N,) 0 to 7.
+    """
+    x = np.asarray(logits, np.float64)
+    truth = np.eye(N_CLASSES)[labels]  # (N, 8)
+
+    def miss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return the penalised cross-entropy and its gradient, for log T and the biases."""
+        power, bias = values[0], values[1:]
+        scaled = x * np.exp(-power)
+        z = scaled + bias
+        z -= z.max(axis=1, keepdims=True)
+        log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+        wrong = np.exp(log_p) - truth  # (N, 8)
+        penalty = CALIBRATION.bias_penalty
+        loss = -(truth * log_p).sum() + penalty / 2 * (bias**2).sum()
+        slope = np.concatenate([[-(wrong * scaled).sum()], wrong.sum(axis=0) + penalty * bias])
+        return loss / len(x), slope / len(x)
+
+    edge = np.log(CALIBRATION.largest_temperature)
+    bounds = [(-edge, edge)] + [(None, None)] * N_CLASSES
+    best = minimize(miss, np.zeros(1 + N_CLASSES), jac=True, bounds=bounds, method="L-BFGS-B").x
+    return Calibration(float(np.exp(best[0])), tuple((best[1:] - best[1:].mean()).tolist()))
+
+
+def calibrate_out_of_fold(
+    logits: Logits, labels: NDArray[np.int64], seed: int = 0
+) -> NDArray[np.float64]:
+    """Return logits (N, 8) that are calibrated by what was fitted on the other folds.
+
+    They tell how good the calibration is, as those fitted on the same examples do not.
+    """
+    fold = np.random.default_rng(seed).permutation(len(labels)) % CALIBRATION.folds
+    out = np.empty((len(labels), N_CLASSES))
+    for k in range(CALIBRATION.folds):
+        out[fold == k] = calibrate_logits(
+            logits[fold == k], fit_calibration(logits[fold != k], labels[fold != k])
+        )
+    return out
