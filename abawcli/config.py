@@ -24,6 +24,9 @@ PRECISIONS = ("auto", "float32", "bfloat16")  # number formats to train in
 # classified equally well at 45 to 50 degrees of roll; above, rotated crops are better (60 degrees:
 # 84 % against 75 % correct, 90 degrees: 91 % against 59 %). Sitting and standing people lean less.
 UPRIGHT_DEGREES = 60
+AREA = "area"  # averages over areas to shrink, bicubic interpolation to enlarge
+# How crops are resized: our own way, and Pillow's filters, which antialias.
+RESAMPLINGS = (AREA, "nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 ROTATIONS = (0, 90, 180, 270)  # degrees clockwise by which frames can be rotated
 # Largest relative change of a network's features at which a reduced number format is used.
 # bfloat16 changes them by 1 to 2 %, a wrong convolution kernel by 30 % and more.

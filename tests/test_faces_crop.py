@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
+from abawcli.config import RESAMPLINGS
 from abawcli.faces.crop import (
     crop_frame,
     crop_scales,
@@ -109,19 +110,41 @@ class Still:
 @settings(max_examples=60, deadline=None)
 @given(
     x=st.floats(-70, 110), y=st.floats(-70, 80), side=st.floats(1, 50),
-    out=st.sampled_from([None, 1, 9, 48]),
+    out=st.sampled_from([None, 1, 9, 48]), resample=st.sampled_from(["area", "bicubic"]),
 )  # fmt: skip
-@example(x=0.0, y=4.0, side=2.0, out=None)
+@example(x=0.0, y=4.0, side=2.0, out=None, resample="area")
 def test_a_frame_gives_the_same_from_the_part_that_is_shown(
-    x: float, y: float, side: float, out: int | None
+    x: float, y: float, side: float, out: int | None, resample: str
 ) -> None:
     frame = Still(NOISE)
-    crops = crop_frame(frame, (x, y, side, side), (0.8, 1.3), out)
+    crops = crop_frame(frame, (x, y, side, side), (0.8, 1.3), out, resample=resample)
     for crop, whole in zip(
-        crops, crop_scales(NOISE, (x, y, side, side), (0.8, 1.3), out), strict=True
+        crops,
+        crop_scales(NOISE, (x, y, side, side), (0.8, 1.3), out, resample=resample),
+        strict=True,
     ):
         assert crop.shape == whole.shape and np.abs(crop.astype(int) - whole).max() <= 1
     assert frame.pixels <= (1.3 * side + 6) ** 2
+
+
+@pytest.mark.parametrize("resample", RESAMPLINGS[1:])
+def test_pillows_filters_on_a_square_of_whole_pixels(resample: str) -> None:
+    method = PillowImage.Resampling[resample.upper()]
+    expected = np.asarray(PillowImage.fromarray(NOISE[20:44, 30:54]).resize((9, 9), method))
+    crop = crop_square(NOISE, (30, 20, 24, 24), 1.0, 9, resample=resample)
+    np.testing.assert_array_equal(crop, expected)
+    np.testing.assert_array_equal(resize_square(NOISE[20:44, 30:54], 9, resample), expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(x=st.floats(-40, 90), y=st.floats(-40, 70), side=st.floats(2, 40))
+def test_pillows_filters_antialias_and_are_black_outside(x: float, y: float, side: float) -> None:
+    bright = np.full((60, 80, 3), 200, np.uint8)
+    crop = crop_square(bright, (x, y, side, side), 1.0, 16, resample="bilinear").astype(float)
+    own = crop_square(bright, (x, y, side, side), 1.0, 16).astype(float)
+    inside = x >= 0 and x + side <= 80 and y >= 0 and y + side <= 60
+    assert not inside or (crop[1:-1, 1:-1] == 200).all()
+    assert abs(crop.mean() - own.mean()) <= 200 * 2.5 / 16  # an edge of black, smoothed
 
 
 def test_resize_square() -> None:

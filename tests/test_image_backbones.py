@@ -28,7 +28,7 @@ def test_hub_backbone_from_a_folder(tmp_path: Path, kind: str) -> None:
     backbone = build_backbone(str(save_vision_backbone(tmp_path, kind))).eval()
     assert backbone.dim == 16
     assert backbone.preprocess == Preprocess(
-        32, 28, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), (0.9, 1.2, 1.5)
+        32, 28, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), (0.9, 1.2, 1.5), "bicubic"
     )
     pixels = torch.randn(2, 3, 28, 28)
     features = backbone(pixels)

@@ -293,3 +293,13 @@ def test_features_keep_their_metadata(tmp_path: Path) -> None:
     made = replace(made, metadata=replace(made.metadata, source=source))
     write_features(made, tmp_path / "v.safetensors", {})
     assert read_features(tmp_path / "v.safetensors").metadata == made.metadata
+
+
+def test_resampling_is_written_where_it_is_not_our_own() -> None:
+    own = Preprocess(48, 44, (0.5,), (0.2,))
+    values = json.loads(json.dumps(own.to_json()))
+    assert "resample" not in values and Preprocess.from_json(values, "f") == own
+    bicubic = replace(own, resample="bicubic")
+    assert Preprocess.from_json(json.loads(json.dumps(bicubic.to_json())), "f") == bicubic
+    with pytest.raises(InputError, match="f: unknown resampling 'sinc'"):
+        Preprocess.from_json(values | {"resample": "sinc"}, "f")

@@ -8,7 +8,10 @@ from typing import Protocol
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
+
+from abawcli.config import AREA
 
 LOG = logging.getLogger(__name__)
 Image = NDArray[np.uint8]
@@ -17,10 +20,13 @@ BoxLike = Sequence[float] | NDArray[np.floating]
 _MARGIN = 2  # pixels around the square that bicubic interpolation uses
 
 
-def resize_square(image: Image, side: int) -> Image:
-    """Resize an image (H, W, 3) to (side, side, 3): area average down, bicubic up."""
+def resize_square(image: Image, side: int, resample: str = AREA) -> Image:
+    """Resize an image (H, W, 3) to (side, side, 3); `resample` is one of RESAMPLINGS."""
     if image.shape[:2] == (side, side):
         return image
+    if resample != AREA:
+        whole = PIL.Image.fromarray(image)
+        return np.asarray(whole.resize((side, side), _find_filter(resample)), np.uint8)
     shrink = min(image.shape[:2]) >= side
     method = cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (side, side), interpolation=method), np.uint8)
@@ -40,14 +46,14 @@ def read_image(path: str | Path) -> Image | None:
     return None if image is None else np.asarray(image, np.uint8)
 
 
-def read_square(path: str | Path, side: int) -> Image | None:
+def read_square(path: str | Path, side: int, resample: str = AREA) -> Image | None:
     """Read a crop from a file as (side, side, 3); None, with a warning, if it is damaged."""
     path = Path(path)
     image = read_image(path)
     if image is None:
         LOG.warning("%s cannot be read; its frame has no face", path)
         return None
-    return resize_square(image, side)
+    return resize_square(image, side, resample)
 
 
 def square_around(box: BoxLike, scale: float) -> tuple[float, float, float]:
@@ -64,6 +70,7 @@ def crop_square(
     side: int | None = None,
     *,
     origin: tuple[int, int] = (0, 0),
+    resample: str = AREA,
 ) -> Image:
     """Return the square crop of a face, `scale` times the longer side of its box, centred.
 
@@ -72,9 +79,9 @@ def crop_square(
         box: x, y, w, h in pixels of the frame.
         scale: side of the square over the longer side of the box.
         side: pixels of the result; None: as in the frame, rounded, without resampling. Otherwise
-            there is one resampling, exact to fractions of a pixel: averages over areas to
-            shrink, which avoids aliasing, and bicubic interpolation to enlarge.
+            there is one resampling, exact to fractions of a pixel.
         origin: x, y of the image's top left pixel in the frame.
+        resample: one of RESAMPLINGS.
 
     Returns:
         (side, side, 3), black outside the image.
@@ -86,6 +93,8 @@ def crop_square(
         column, row = (round(start + (extent - side) / 2) for start in (left, top))
         return _copy(image, column - origin[0], row - origin[1], side)
     left, top = left - origin[0], top - origin[1]
+    if resample != AREA:
+        return _resample(image, left, top, extent, side, resample)
     if extent > side:
         return _shrink(image, left, top, extent, side)
     return _enlarge(image, left, top, extent, side)
@@ -98,9 +107,12 @@ def crop_scales(
     side: int | None = None,
     *,
     origin: tuple[int, int] = (0, 0),
+    resample: str = AREA,
 ) -> list[Image]:
     """Return `crop_square` (side, side, 3) of one face at each scale."""
-    return [crop_square(image, box, scale, side, origin=origin) for scale in scales]
+    return [
+        crop_square(image, box, scale, side, origin=origin, resample=resample) for scale in scales
+    ]
 
 
 class Cuttable(Protocol):
@@ -121,6 +133,7 @@ def crop_frame(
     side: int | None = None,
     *,
     quarters: int = 0,
+    resample: str = AREA,
 ) -> list[Image]:
     """Return `crop_scales` of a frame, each (S, S, 3); only their part is converted to RGB.
 
@@ -132,7 +145,8 @@ def crop_frame(
     left, top, extent = left - _MARGIN, top - _MARGIN, extent + 2 * _MARGIN
     x0, x1 = _clip_range(left, extent, width)
     y0, y1 = _clip_range(top, extent, height)
-    crops = crop_scales(frame.region_rgb(x0, y0, x1, y1), box, scales, side, origin=(x0, y0))
+    region = frame.region_rgb(x0, y0, x1, y1)
+    crops = crop_scales(region, box, scales, side, origin=(x0, y0), resample=resample)
     return [np.ascontiguousarray(np.rot90(crop, quarters)) for crop in crops] if quarters else crops
 
 
@@ -173,6 +187,27 @@ def _shrink(image: Image, left: float, top: float, extent: float, side: int) -> 
     sums = np.einsum("bm,nbmc->nmc", column_shares, sums)
     sums = np.diff(np.diff(sums, axis=0), axis=1)
     return np.asarray(np.rint(sums * (side / extent) ** 2), np.uint8)
+
+
+def _find_filter(resample: str) -> PIL.Image.Resampling:
+    """Return Pillow's resampling filter of a name, which antialiases."""
+    return PIL.Image.Resampling[resample.upper()]
+
+
+def _resample(
+    image: Image,
+    left: float,
+    top: float,
+    extent: float,
+    side: int,
+    resample: str,
+) -> Image:
+    """Return the square resampled by Pillow, which takes fractions of pixels, (side, side, 3)."""
+    column, row = floor(left), floor(top)
+    left, top = left - column, top - row
+    whole = PIL.Image.fromarray(_copy(image, column, row, ceil(max(left, top) + extent)))
+    box = (left, top, left + extent, top + extent)
+    return np.asarray(whole.resize((side, side), _find_filter(resample), box), np.uint8)
 
 
 def _neighbours(at: Doubles, size: int) -> tuple[NDArray[np.intp], Doubles]:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from abawcli.config import AREA, RESAMPLINGS
+from abawcli.errors import InputError
 from abawcli.formats.json_values import JsonObject, read_numbers, read_optional, read_value
 
 MODALITIES = ("visual", "audio")
@@ -21,6 +23,7 @@ class Preprocess:
 
     `resize` is the side to which the crop is brought, `size` the side of the centre that is
     kept, both in pixels; `mean` and `std` are of values in 0..1; one of them: grey input.
+    `resample` is one of `config.RESAMPLINGS`.
     """
 
     resize: int
@@ -28,6 +31,7 @@ class Preprocess:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop_scales: tuple[float, ...] = (1.0,)  # side of the crop / larger side of the face box
+    resample: str = AREA
 
     @property
     def channels(self) -> int:
@@ -35,8 +39,9 @@ class Preprocess:
         return len(self.mean)
 
     def to_json(self) -> JsonObject:
-        """Return it as JSON."""
-        return asdict(self)
+        """Return it as JSON; as in older files where it is resized by AREA."""
+        values = asdict(self)
+        return {k: v for k, v in values.items() if k != "resample" or v != AREA}
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
@@ -51,7 +56,15 @@ class Preprocess:
             mean=read_numbers(values, "mean", path),
             std=read_numbers(values, "std", path),
             crop_scales=read_numbers(values, "crop_scales", path),
+            resample=_read_resampling(values, path),
         )
+
+
+def _read_resampling(values: JsonObject, path: str | Path) -> str:
+    resample = read_optional(values, "resample", str, path) or AREA
+    if resample not in RESAMPLINGS:
+        raise InputError(f"{path}: unknown resampling {resample!r}; upgrade abawcli")
+    return resample
 
 
 @dataclass(frozen=True)

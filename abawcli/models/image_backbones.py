@@ -124,6 +124,7 @@ def _hub_preprocess(processor: JsonObject, image_size: int) -> Preprocess:
         mean=tuple(processor.get("image_mean", (0.485, 0.456, 0.406))),
         std=tuple(processor.get("image_std", (0.229, 0.224, 0.225))),
         crop_scales=(0.9, 1.2, 1.5),
+        resample="bicubic",  # antialiased, as published
     )
 
 

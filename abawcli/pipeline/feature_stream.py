@@ -196,7 +196,16 @@ class Extractor:
         tracked = track_faces(frames, self.detector, identity=self.identity)
         for frame, found in rate_faces(tracked):
             crops = [
-                np.stack(crop_frame(frame, face.box, how.crop_scales, how.resize, quarters=turn))
+                np.stack(
+                    crop_frame(
+                        frame,
+                        face.box,
+                        how.crop_scales,
+                        how.resize,
+                        quarters=turn,
+                        resample=how.resample,
+                    )
+                )  # fmt: skip
                 for face in found.faces
                 for turn in [count_quarters(face.landmarks)]
             ]

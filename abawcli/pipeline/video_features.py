@@ -168,11 +168,11 @@ def _encode_files(
     """Yield each row's index with the features of its crops, one a scale."""
     if extractor.encoder is None:
         return ((k, []) for k in range(len(files)))
-    side = extractor.encoder.preprocess.resize
+    how = extractor.encoder.preprocess
 
     def read() -> Iterator[tuple[int, list[Crops]]]:
         for k, own in enumerate(files):
-            images = [read_square(file, side) for file in own]
+            images = [read_square(file, how.resize, how.resample) for file in own]
             yield k, [image[None] for image in images if image is not None]  # (1, S, S, 3)
 
     return encode_in_batches(read(), extractor.encode_crops, extractor.config)

@@ -27,7 +27,7 @@ class ImageDataset(Dataset[Batch]):
         self, images: LabelledImages, preprocess: Preprocess, device: torch.device
     ) -> None:
         self.images = images
-        self.side = preprocess.resize
+        self.side, self.resample = preprocess.resize, preprocess.resample
         self.device = device
         self.cached = len(self) * self.side**2 * 3 <= CACHE_BYTES
         self.held: Batch | None = None  # all images, if they are cached
@@ -48,7 +48,7 @@ class ImageDataset(Dataset[Batch]):
         image = read_image(file)
         if image is None:
             raise InputError(f"cannot read the image {file}; correct or remove its manifest row")
-        return resize_square(image, self.side)
+        return resize_square(image, self.side, self.resample)
 
     def read_all(self) -> None:
         """Read all images to the device, if they are cached and not there yet.
