@@ -267,8 +267,8 @@ class Media:
     # A jump in audio times that is a real gap. Smaller ones are rounding to milliseconds, and half
     # an audio frame of Wav2Vec 2.0.
     audio_gap_s: float = 0.01
-    # Largest still picture: what the largest cameras make. Decoded, it takes about 2 GB.
-    picture_megapixels: int = 200
+    # Largest frame: what the largest cameras make. Decoded, it takes about 2 GB.
+    frame_megapixels: int = 200
     # Difference of a pixel's width from its height that is ignored: encoders round the ratio.
     square_pixels: float = 0.01
     widest_pixels: int = 4  # larger ratios of width and height, or the inverse, are damage

@@ -388,7 +388,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path):
     data = save(path := tmp_path / "p.png", corner_picture()).read_bytes()
     header = b"IHDR" + struct.pack(">II", 20_000, 10_001) + data[24:29]
     path.write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
-    with pytest.raises(InputError, match=f"20000x10001 pixels; up to {Media.picture_megapixels} m"):
+    with pytest.raises(InputError, match=f"20000x10001 pixels; up to {Media.frame_megapixels} m"):
         read_one(path)
 
 

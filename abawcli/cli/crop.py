@@ -137,6 +137,7 @@ def command(
     work = CropWork(
         detector, replace(TRACKING, stride=stride),
         replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side), rotate, overwrite,
+        scale.max_megapixels,
     )  # fmt: skip
     jobs = [describe_job(path, name) for path, name in scale.select(names).items()]
     current = Run(jobs, paths, output, Summaries("video", COLUMNS), missing)

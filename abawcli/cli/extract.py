@@ -111,8 +111,9 @@ def command(
         paths, output, FEATURES_SUFFIX, frozenset([FEATURES_SUFFIX]), keep_suffix=keep_suffix
     )
     work = ExtractWork(
-        visual, audio, modality, layers, device, batch_size, rotate, subject, audio_from, overwrite
-    )
+        visual, audio, modality, layers, device, batch_size, rotate, subject, audio_from, overwrite,
+        scale.max_megapixels,
+    )  # fmt: skip
     jobs = [
         Job(path, decode_name(name), (name, outputs[path]), (outputs[path],))
         for path, name in scale.select(names).items()

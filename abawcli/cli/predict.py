@@ -156,8 +156,9 @@ def command(
 
     changes = None if no_smooth else list_changes(method, window, space)
     work = PredictWork(
-        recipes, device, batch_size, modality, rotate, changes, audio_from, overwrite
-    )
+        recipes, device, batch_size, modality, rotate, changes, audio_from, overwrite,
+        scale.max_megapixels,
+    )  # fmt: skip
     jobs = [describe_job(path, name) for path, name in scale.select(names).items()]
     current = Run(jobs, paths, output, Summaries("video", COLUMNS))
     run_jobs(current, work, scale, title="Predictions", as_json=as_json, quiet=quiet)

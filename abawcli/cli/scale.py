@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from abawcli.config import JOB_MEGABYTES
+from abawcli.config import JOB_MEGABYTES, Media
 from abawcli.cores import count_cores
 
 K = TypeVar("K")
@@ -29,6 +29,7 @@ class Scale:
     shard: Shard | None
     fail_fast: bool
     dry_run: bool
+    max_megapixels: int = Media.frame_megapixels
 
     def select(self, inputs: Mapping[K, V]) -> dict[K, V]:
         """Return the inputs of this shard, up to the limit."""
@@ -98,6 +99,11 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         "--shard", callback=_read_shard, metavar="I/N|slurm",
         help="Process part I of N of the inputs, for several machines: the I-th and every N-th "
         "after it. slurm: I and N are those of the task of a SLURM job array.",
+    ),
+    click.option(
+        "--max-megapixels", type=click.IntRange(min=1), default=Media.frame_megapixels,
+        show_default=True, metavar="N",
+        help="Refuse files whose frames have more than N million pixels.",
     ),
     click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails."),
     click.option(

@@ -31,6 +31,7 @@ from PIL.ImageFile import ImageFile
 from abawcli.config import Media
 from abawcli.errors import InputError
 from abawcli.media.frame import Frame, Orientation
+from abawcli.media.limits import check_frame_size
 from abawcli.media.tone import HDR_NAMES, SIGNAL_ONE, tone_map
 
 LOG = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ def _decode(image: ImageFile, path: Path) -> Iterator[tuple[float, Pixels, Orien
             image.seek(k)
             if k and _is_auxiliary(image):
                 continue
-            _check_size(image, path)
+            check_frame_size(image.width, image.height, path)
             _load(image, path, is_first=k == first)
         except (InputError, MemoryError):
             raise
@@ -190,13 +191,6 @@ def _is_auxiliary(image: ImageFile) -> bool:
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return False
     return bool(image.tag_v2.get(_SUBFILE, 0) & _REDUCED_OR_MASK)
-
-
-def _check_size(image: ImageFile, path: Path) -> None:
-    limit = Media.picture_megapixels
-    if image.width * image.height > limit * 1e6:
-        size = f"{image.width}x{image.height}"
-        raise InputError(f"{path} has {size} pixels; up to {limit} million are read: scale it down")
 
 
 def _load(image: ImageFile, path: Path, is_first: bool) -> None:

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from abawcli.config import Media
 from abawcli.errors import InputError
 from abawcli.media.clock import Clock, Stamp
+from abawcli.media.limits import check_frame_size, count_allowed
 
 LOG = logging.getLogger(__name__)
 AnyPacket = Any  # av.Packet is generic for type checkers only
@@ -234,8 +235,15 @@ def decode_stream(
 
     It uses one thread: with several, PyAV drops valid frames in the decoder if the last packet is
     damaged, as in a file that was cut.
+
+    Raises:
+        InputError: the header states frames above the limit of `media.limits`. Larger ones that it
+            does not state are damage.
     """
     stream.codec_context.thread_count = 1
+    if isinstance(stream, VideoStream):
+        check_frame_size(stream.width, stream.height, media.path)
+        stream.codec_context.options = {"max_pixels": str(count_allowed())}
     damaged, end_s = 0, 0.0
     decoded = _decode_packets(media, stream)
     for natives in _drop_garbage(decoded) if stream.type == "audio" else decoded:

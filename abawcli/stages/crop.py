@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.config import QUALITY, Cropping, Tracking
+from abawcli.config import QUALITY, Cropping, Media, Tracking
 from abawcli.faces.crop import Image, crop_frame
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.identity import Identity, load_identity
@@ -42,6 +42,7 @@ from abawcli.formats.summary import (
     read_summary,
 )
 from abawcli.media.frame import Frame
+from abawcli.media.limits import limit_frames
 from abawcli.media.video import check_rotation, read_frames
 from abawcli.pipeline.video_columns import Selection, VideoColumns
 from abawcli.progress import Progress, ignore_progress
@@ -206,6 +207,7 @@ class CropWork:
     cropping: Cropping
     rotate: int = 0
     overwrite: bool = False
+    max_megapixels: int = Media.frame_megapixels
 
     def load(self) -> "CropWorker":
         """Load the detector, and what tells people apart."""
@@ -221,6 +223,7 @@ class CropWorker:
         Raises:
             CheckpointError: the InsightFace pack on the disk is missing or damaged.
         """
+        limit_frames(work.max_megapixels)
         self.work = work
         self.detector = load_detector(work.detector)
         self.identity = load_identity(work.tracking)

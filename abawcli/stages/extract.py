@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abawcli.config import SUBJECTS, Prediction, is_strategy
+from abawcli.config import SUBJECTS, Media, Prediction, is_strategy
 from abawcli.device import leave_one_core
 from abawcli.errors import UsageError
 from abawcli.formats.crops import find_audio, list_companions, name_video, read_subject
@@ -29,6 +29,7 @@ from abawcli.formats.summary import (
     note_summary,
     read_summary,
 )
+from abawcli.media.limits import limit_frames
 from abawcli.pipeline.feature_stream import Extractor
 from abawcli.pipeline.video_features import extract_crops, extract_video
 from abawcli.progress import Progress, ignore_progress
@@ -134,6 +135,7 @@ class ExtractWork:
     subject: str | None = None
     audio_from: Path | None = None
     overwrite: bool = False
+    max_megapixels: int = Media.frame_megapixels
 
     def load(self) -> "ExtractWorker":
         """Load the backbones."""
@@ -150,6 +152,7 @@ class ExtractWorker:
             UsageError, CheckpointError: as `Extractor`.
         """
         leave_one_core()
+        limit_frames(work.max_megapixels)
         self.work = work
         self.extractor = Extractor(
             work.visual, work.audio, work.modality, work.layers, work.device,

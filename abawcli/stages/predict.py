@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from abawcli.config import SUBJECTS, Prediction, Smoothing
+from abawcli.config import SUBJECTS, Media, Prediction, Smoothing
 from abawcli.device import leave_one_core
 from abawcli.errors import UsageError
 from abawcli.formats.crops import find_audio, list_companions
@@ -25,6 +25,7 @@ from abawcli.formats.provenance import (
 from abawcli.formats.strategy import SubjectSegment, SubjectSegments, describe_choice
 from abawcli.formats.summary import Result, keep_warnings, note_summary, read_summary
 from abawcli.formats.tables import write_table
+from abawcli.media.limits import limit_frames
 from abawcli.media.video import TimedImage
 from abawcli.models.heads import check_features
 from abawcli.pipeline.frame_predictor import FramePredictor
@@ -211,6 +212,7 @@ class PredictWork:
     smoothing: Mapping[str, Any] | None = field(default_factory=dict)
     audio_from: Path | None = None
     overwrite: bool = False
+    max_megapixels: int = Media.frame_megapixels
 
     def load(self) -> "PredictWorker":
         """Load the recipe."""
@@ -231,6 +233,7 @@ class PredictWorker:
         """
         leave_one_core()
         config = Prediction(batch_size=work.batch_size)
+        limit_frames(work.max_megapixels)
         self.work = work
         self.predictor = Predictor(work.recipes, work.device, config, work.modality, work.rotate)
         base = self.predictor.recipe.smoothing
