@@ -147,15 +147,15 @@ def train(run: Run, job: Job, config: EncoderTraining, out: Path, progress: Any)
 
 def time_epoch(run: Run, job: Job) -> float:
     """Return the seconds of an epoch's steps, at the load of this moment."""
-    times: list[tuple[int, float]] = []  # steps done and time
+    times: dict[int, float] = {}  # by the number of steps done in all epochs
 
     def note(done: int, total: int, what: str) -> None:
-        if times and done < times[-1][0]:
-            times.clear()  # another epoch
-        times.append((done, time.monotonic()))
-        if done >= min(TRIAL_STEPS[1], total):
-            first = next(pair for pair in times if pair[0] >= min(TRIAL_STEPS[0], total - 1))
-            raise Enough((times[-1][1] - first[1]) / max(done - first[0], 1) * total)
+        past = int(what.split()[1].split("/")[0]) - 1  # epochs
+        times[past * total + done] = time.monotonic()
+        first, last = min(TRIAL_STEPS[0], total), min(TRIAL_STEPS[1], 2 * total)
+        steps = [step for step in times if first <= step]
+        if steps[-1:] and steps[-1] >= last:
+            raise Enough((times[steps[-1]] - times[steps[0]]) / (steps[-1] - steps[0]) * total)
 
     try:
         train(run, job, run.config, job.out / run.name / "trial", note)
