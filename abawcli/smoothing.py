@@ -189,7 +189,7 @@ def find_positions(
 
 
 def smooth_probabilities(
-    p: Array, valid: Mask, frame: NDArray[np.int64], time_s: Array, config: Smoothing
+    p: Array, valid: Mask, frame: NDArray[np.int64], time_s: Array, *, config: Smoothing
 ) -> Array:
     """Smooth the probabilities (T, 8) of one subject's rows, which may be in any order.
 
@@ -237,6 +237,7 @@ def smooth_rows(
     source: Names,
     frame: NDArray[np.int64],
     time_s: Array,
+    *,
     config: Smoothing,
 ) -> tuple[Array, Names]:
     """Smooth one subject's probabilities by their sources; return both, smoothed.
@@ -260,13 +261,13 @@ def smooth_rows(
         UsageError: as `check_smoothing`.
     """
     face = has_face(source)
-    out = smooth_probabilities(p, face, frame, time_s, config)
+    out = smooth_probabilities(p, face, frame, time_s, config=config)
     named = name_smoothed(source, ~np.isnan(out[:, 0]))
     for kind in FACELESS_SOURCES:
         own = source == kind
         alone = own & (named == NONE)
         if alone.any():
-            out[alone] = smooth_probabilities(p, own, frame, time_s, config)[alone]
+            out[alone] = smooth_probabilities(p, own, frame, time_s, config=config)[alone]
             named[alone] = kind
     return out, named
 

@@ -48,7 +48,7 @@ def label_all(recipe: str) -> Iterator[tuple[str, Table]]:
 def label_reduced(recipe: str) -> Table:
     """Return the table whose features are computed in bfloat16."""
     predictor = Predictor(recipe, "cpu")
-    encoder, sound = predictor.extractor.encoder, predictor.extractor.sound
+    encoder, sound = predictor.extractor.encoder, predictor.extractor.audio_encoder
     assert encoder and sound
     # The encoder's own backbone is packed, in float32.
     encoder.backbone = load_backbone(find_weights(COMPACT_FACE))[0].eval()

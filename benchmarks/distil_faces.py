@@ -140,8 +140,8 @@ def train(run: Run, job: Job, config: EncoderTraining, out: Path, progress: Any)
     manifest = job.manifest if run.fold is None else job.out / f"without-fold{run.fold}.csv"
     teachers = [job.find_encoder(name) for name in run.teachers]
     train_face_encoder(
-        job.images, manifest, out, COMPACT_FACE, config, job.device, True, progress,
-        teachers=teachers,
+        job.images, manifest, out, COMPACT_FACE, config=config,
+        device=job.device, overwrite=True, progress=progress, teachers=teachers,
     )  # fmt: skip
 
 

@@ -106,7 +106,7 @@ def predict(head: TrainedHead, data: AnnotatedFeatures, config: HeadTraining) ->
         raw.append(predict_labels(p))
         known, frame = ~np.isnan(p[:, 0]), np.arange(1, len(p) + 1)
         time_s = data.time_s[rows]
-        smooth = smooth_probabilities(p.astype(np.float64), known, frame, time_s, how)
+        smooth = smooth_probabilities(p.astype(np.float64), known, frame, time_s, config=how)
         smoothed.append(predict_labels(smooth))
     return {False: np.concatenate(raw), True: np.concatenate(smoothed)}
 

@@ -60,7 +60,7 @@ def smooth_videos(
     parts = zip(np.array_split(p, videos), np.array_split(valid, videos), strict=True)
     for rows, has in parts:
         frame = np.arange(1, len(rows) + 1)
-        smooth_probabilities(rows, has, frame, (frame - 1) / 30, config)
+        smooth_probabilities(rows, has, frame, (frame - 1) / 30, config=config)
 
 
 def filter_columns(p: NDArray[np.float64], window: int) -> None:

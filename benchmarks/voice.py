@@ -49,7 +49,7 @@ def load_samples(file: Path) -> Samples:
 def read_clip(encoder: VoiceEncoder, samples: Samples) -> Clip:
     """Return the output for a clip's frames near speech, or for all frames if there are none."""
     features = encoder.encode(samples)
-    voiced = torch.from_numpy(encoder.has_voice(features) >= SPEECH_PRESENT)
+    voiced = torch.from_numpy(encoder.speech_probability(features) >= SPEECH_PRESENT)
     reach = int(AudioFeatures.window_s / encoder.step_s)
     mean, valid = average_around(features, voiced if voiced.any() else ~voiced, reach)
     logits = encoder.classifier.expression(mean[valid])  # (S, 8)
@@ -96,7 +96,7 @@ def print_corpus(name: str, clips: list[Clip], labels: NDArray[np.int64]) -> Non
 def print_answer(name: str, encoder: VoiceEncoder, sounds: list[Samples]) -> None:
     """Print the share of samples in which speech is detected, and the mean confidence."""
     features = torch.cat([encoder.encode(sound) for sound in sounds])
-    voice, p = encoder.has_voice(features), encoder.classify(features)
+    voice, p = encoder.speech_probability(features), encoder.classify(features)
     confidence = p.max(axis=1)
     usual = CLASSES[np.bincount(p.argmax(axis=1)).argmax()]
     print(

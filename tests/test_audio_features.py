@@ -9,8 +9,8 @@ import pytest
 import torch
 from media_files import Sound, make_clicks, write_media
 from tiny_models import (
-    SOUND_KINDS,
-    save_sound_backbone,
+    AUDIO_KINDS,
+    save_audio_backbone,
     save_vision_backbone,
     save_voice_encoder,
 )
@@ -50,9 +50,9 @@ def listen(encoder: AudioEncoder, blocks: Iterator[Audio]) -> FrameAligner:
     return FrameAligner(encoder.encode_blocks(blocks), encoder.dim, config.window_s)
 
 
-@pytest.mark.parametrize("kind", sorted(SOUND_KINDS))
+@pytest.mark.parametrize("kind", sorted(AUDIO_KINDS))
 def test_transformers_from_a_folder(tmp_path: Path, kind: str) -> None:
-    backbone = build_audio_backbone(str(save_sound_backbone(tmp_path, kind)), "last2").eval()
+    backbone = build_audio_backbone(str(save_audio_backbone(tmp_path, kind)), "last2").eval()
     assert (backbone.dim, backbone.step_s, backbone.field_samples) == (16, 0.02, 400)
     sound = torch.from_numpy(noise(1.0))[None]
     with torch.inference_mode():
@@ -66,9 +66,9 @@ def test_transformers_from_a_folder(tmp_path: Path, kind: str) -> None:
     assert metadata.layers == "last2" and metadata.normalise and len(metadata.sha256 or "") == 64
 
 
-@pytest.mark.parametrize("kind", sorted(SOUND_KINDS))
+@pytest.mark.parametrize("kind", sorted(AUDIO_KINDS))
 def test_lower_precision_changes_little(tmp_path: Path, kind: str) -> None:
-    folder, samples = str(save_sound_backbone(tmp_path, kind)), noise(2.0)
+    folder, samples = str(save_audio_backbone(tmp_path, kind)), noise(2.0)
     backbone = build_audio_backbone(folder).eval()
     with torch.inference_mode():
         exact = backbone(torch.from_numpy(samples)[None])[0].numpy()
@@ -85,7 +85,7 @@ def test_lower_precision_changes_little(tmp_path: Path, kind: str) -> None:
 def test_loudness_counts_only_where_the_model_says_so(tmp_path: Path) -> None:
     sound = torch.from_numpy(noise(1.0))[None]
     for normalise in (True, False):
-        folder = save_sound_backbone(tmp_path / str(normalise), normalise=normalise)
+        folder = save_audio_backbone(tmp_path / str(normalise), normalise=normalise)
         backbone = build_audio_backbone(str(folder)).eval()
         with torch.inference_mode():
             same = torch.allclose(backbone(sound), backbone(sound * 0.01), atol=1e-3)
@@ -114,9 +114,9 @@ def test_what_is_no_sound_backbone_is_refused(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     folder = save_vision_backbone(tmp_path / "eyes")
-    with pytest.raises(CheckpointError, match="no sound backbone that is known here but 'dinov2'"):
+    with pytest.raises(CheckpointError, match="no known audio backbone but 'dinov2'"):
         build_audio_backbone(str(folder))
-    folder = save_sound_backbone(tmp_path / "ears")
+    folder = save_audio_backbone(tmp_path / "ears")
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="cannot load the backbone .*ears.*no file named"):
         build_audio_backbone(str(folder))
@@ -127,7 +127,7 @@ def test_what_is_no_sound_backbone_is_refused(
 def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    path = save_sound_backbone(tmp_path) / "model.safetensors"
+    path = save_audio_backbone(tmp_path) / "model.safetensors"
     weights = {k: v for k, v in load_file(path).items() if "layers.3.attention" not in k}
     save_file(weights, path, {"format": "pt"})
     with pytest.raises(CheckpointError, match=r"lack encoder\.layers\.3\.attention.* more"):
@@ -162,7 +162,7 @@ def test_chunks_of_our_own_encoder_do_not_show(tmp_path: Path) -> None:
 
 
 def test_chunks_of_transformers_hardly_show(tmp_path: Path) -> None:
-    backbone = build_audio_backbone(str(save_sound_backbone(tmp_path, normalise=False)))
+    backbone = build_audio_backbone(str(save_audio_backbone(tmp_path, normalise=False)))
     encoder, samples = AudioEncoder(backbone, CPU), noise(25.0)
     parts = list(encoder.encode_blocks(cut(samples)))
     assert [len(part.times_s) for part in parts] == [950, 299]
@@ -219,7 +219,7 @@ def test_a_gap_changes_nothing_near_the_sound(tmp_path: Path) -> None:
 
 def test_sound_shorter_than_a_step_is_one_step(tmp_path: Path) -> None:
     for backbone in (
-        build_audio_backbone(str(save_sound_backbone(tmp_path / "w"))),
+        build_audio_backbone(str(save_audio_backbone(tmp_path / "w"))),
         build_audio_backbone(str(save_voice_encoder(tmp_path / "voice.safetensors"))),
     ):
         encoder = AudioEncoder(backbone, CPU)

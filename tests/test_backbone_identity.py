@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sounds import make_bursts, write_wav
-from tiny_models import save_sound_backbone
+from audio_files import make_bursts, write_wav
+from tiny_models import save_audio_backbone
 
 from abawcli.config import GatedHead, HeadTraining
 from abawcli.errors import CheckpointError, OutputError
@@ -50,7 +50,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "study"
     (folder / "labels").mkdir(parents=True)
     monkeypatch.chdir(folder)
-    save_sound_backbone(Path("models/w2v"))
+    save_audio_backbone(Path("models/w2v"))
     for k, name in enumerate("ab"):
         write_wav(Path(f"{name}.wav"), make_bursts(200 + 400 * k, 1.0, k))
         write_annotation(np.arange(25) % 8, Path(f"labels/{name}.txt"))
@@ -79,7 +79,7 @@ def test_other_weights_of_the_same_name_are_another_backbone(study: Path) -> Non
     files = [extract("models/w2v", name) for name in "ab"]
     head = train(files, "run")
     shutil.rmtree("models/w2v")
-    save_sound_backbone(Path("models/w2v"), "hubert")
+    save_audio_backbone(Path("models/w2v"), "hubert")
     with pytest.raises(CheckpointError, match="but the head was trained on"):
         listen(head)
     files = [extract("models/w2v", name, "other") for name in "ab"]
@@ -102,7 +102,7 @@ def test_a_backbone_that_is_gone_is_looked_for_beside_the_head(study: Path, tmp_
     files = [extract("models/w2v", name) for name in "ab"]
     head = train(files, "run")
     shutil.move("models/w2v", tmp_path / "elsewhere")
-    save_sound_backbone(Path("run/w2v"), "wavlm")  # of the same name, but other weights
+    save_audio_backbone(Path("run/w2v"), "wavlm")  # of the same name, but other weights
     with pytest.raises(CheckpointError) as caught:
         listen(head)
     said = str(caught.value)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from audio_files import make_bursts
 from media_files import write_media
 from sample_clips import SAMPLES
-from sounds import make_bursts
 
 from abawcli.config import AUDIO_RATE_HZ
 from abawcli.device import choose_device

@@ -105,7 +105,7 @@ def test_bad_backbones(tmp_path: Path, dark: Path, monkeypatch: pytest.MonkeyPat
     assert "hf download nobody/nothing --local-dir DIR" in result.stderr
     folder = save_vision_backbone(tmp_path / "eyes")
     result = extract(dark, "-o", tmp_path, "--audio", folder, "--modality", "audio")
-    assert result.exit_code == 1 and "is no sound backbone" in result.stderr
+    assert result.exit_code == 1 and "is no known audio backbone" in result.stderr
     result = extract(dark, "-o", tmp_path, "--modality", "smell")
     assert result.exit_code == 2
 

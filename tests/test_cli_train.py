@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from audio_files import save_audio_set
 from click.testing import CliRunner
-from sounds import save_sound_set
 from tiny_models import save_image_set, save_whisper
 
 from abawcli.cli import main
@@ -75,7 +75,7 @@ def test_a_teacher_and_a_student_of_another_shape(tmp_path: Path) -> None:
 
 
 def test_train_a_voice_encoder(tmp_path: Path) -> None:
-    manifest = save_sound_set(tmp_path / "sounds")
+    manifest = save_audio_set(tmp_path / "sounds")
     arguments = ["train", "voice", "--recordings", str(tmp_path / "sounds"), "--manifest"]
     arguments += [str(manifest), "-o", str(tmp_path / "run"), "--device", "cpu"]
     small = ["--epochs", "1", "--epoch-batches", "1", "--batch-size", "4", "--no-augment"]
@@ -90,7 +90,7 @@ def test_train_a_voice_encoder(tmp_path: Path) -> None:
 
 
 def test_train_a_voice_encoder_from_a_whisper(tmp_path: Path) -> None:
-    manifest = save_sound_set(tmp_path / "sounds")
+    manifest = save_audio_set(tmp_path / "sounds")
     arguments = ["train", "voice", "--recordings", str(tmp_path / "sounds"), "--manifest"]
     arguments += [str(manifest), "-o", str(tmp_path / "run"), "--device", "cpu", "--layers", "1"]
     alone = CliRunner().invoke(main, arguments)
@@ -107,7 +107,7 @@ def test_train_a_voice_encoder_from_a_whisper(tmp_path: Path) -> None:
 
 def test_the_old_name_of_both_still_works(tmp_path: Path) -> None:
     """`train encoder --images` is `train face`, `train encoder --audio` is `train voice`."""
-    images, recordings = save_image_set(tmp_path / "a"), save_sound_set(tmp_path / "b")
+    images, recordings = save_image_set(tmp_path / "a"), save_audio_set(tmp_path / "b")
     face = ["--images", str(tmp_path / "a"), "--manifest", str(images), "--labels", "hard"]
     voice = ["--audio", str(tmp_path / "b"), "--manifest", str(recordings)]
     small = ["--epochs", "1", "--batch-size", "4", "--device", "cpu"]

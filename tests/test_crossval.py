@@ -37,7 +37,8 @@ def run(
     files = sorted(folders[0].glob("*.safetensors")), sorted(folders[1].glob("*.txt"))
     config = options.pop("config", FAST)
     configs = {head: replace(config, network=small_network(head)) for head in heads}
-    return cross_validate(*files, out, heads, options.pop("folds", 3), configs, "cpu", **options)
+    folds = options.pop("folds", 3)
+    return cross_validate(*files, out, heads, folds=folds, configs=configs, device="cpu", **options)
 
 
 def test_every_head_gets_the_same_folds(folders: tuple[Path, Path], tmp_path: Path) -> None:

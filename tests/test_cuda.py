@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from audio_files import save_audio_set
 from raw_checkpoints import read_raw
 from sample_clips import CLIPS, SAMPLES, abaw
 from sample_features import NAMES, make_features, save_videos, small_network
-from sounds import save_sound_set
-from tiny_models import save_image_set, save_sound_backbone, save_vision_backbone
+from tiny_models import save_audio_backbone, save_image_set, save_vision_backbone
 
 from abawcli.config import (
     PRECISION_TOLERANCE,
@@ -113,7 +113,7 @@ def test_features_of_large_backbones_are_those_of_the_cpu(
     visual: str, audio: str, tmp_path: Path
 ) -> None:
     backbones = ["--visual", save_vision_backbone(tmp_path / "image", visual)]
-    backbones += ["--audio", save_sound_backbone(tmp_path / "sound", audio)]
+    backbones += ["--audio", save_audio_backbone(tmp_path / "sound", audio)]
     clip, made = SAMPLES / f"{CLIPS[0]}.mp4", {}
     for device in ("cpu", DEVICE):
         path = tmp_path / f"{device}.safetensors"
@@ -138,7 +138,7 @@ def test_a_face_encoder_trains_and_goes_on(precision: str, tmp_path: Path) -> No
 
     def train(out: Path, **options: Any) -> History:
         return train_face_encoder(
-            manifest.parent, manifest, out, backbone, config, DEVICE, **options
+            manifest.parent, manifest, out, backbone, config=config, device=DEVICE, **options
         )
 
     train_twice(train, tmp_path, "encoder.safetensors")
@@ -148,11 +148,11 @@ def test_a_face_encoder_trains_and_goes_on(precision: str, tmp_path: Path) -> No
 
 
 def test_a_voice_encoder_trains_and_goes_on(tmp_path: Path) -> None:
-    manifest = save_sound_set(tmp_path / "sounds")
+    manifest = save_audio_set(tmp_path / "sounds")
     config = VoiceTraining(epochs=2, epoch_batches=2, batch_size=4, crop_s=0.64)
 
     def train(out: Path, **options: Any) -> History:
-        return train_voice_encoder(manifest.parent, manifest, out, config, DEVICE, **options)
+        return train_voice_encoder(manifest.parent, manifest, out, config, device=DEVICE, **options)
 
     train_twice(train, tmp_path, "encoder.safetensors")
 

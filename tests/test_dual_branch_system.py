@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from raw_checkpoints import read_raw
 from sample_clips import CLIPS, SAMPLES, abaw, copy_labels
-from tiny_models import save_image_set, save_sound_backbone, save_vision_backbone
+from tiny_models import save_audio_backbone, save_image_set, save_vision_backbone
 
 from abawcli.formats.tables import PROBABILITIES, read_table
 
@@ -19,7 +19,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("dual-branch")
     images = save_image_set(work / "images")
     save_vision_backbone(work / "beit", "beit")
-    save_sound_backbone(work / "wavlm", "wavlm")
+    save_audio_backbone(work / "wavlm", "wavlm")
     copy_labels(work / "labels")
     abaw("train", "face", "--images", work / "images", "--manifest", images, "-o",
          work / "encoder", "--backbone", work / "beit", "--epochs", "1", "--batch-size", "8",

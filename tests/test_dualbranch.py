@@ -41,7 +41,7 @@ def walk_alone(branch: Branch, features: Tensor, valid: Tensor) -> Tensor:
     """Return what a branch makes of its window without cross-attention, (B, T, H)."""
     x = branch.embed(features, valid)
     for layer in branch.layers:
-        x = layer.think(layer.look_within(x, valid))
+        x = layer.feed_forward(layer.attend_self(x, valid))
     return branch.out_norm(x)
 
 

@@ -13,7 +13,7 @@ import torch
 from blob_faces import BlobDetector, picture
 from media_files import Sound, make_clicks, write_media
 from test_audio_features import Loudness
-from tiny_models import save_sound_backbone, save_vision_backbone, save_voice_encoder
+from tiny_models import save_audio_backbone, save_vision_backbone, save_voice_encoder
 
 from abawcli.config import Cropping, Prediction
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
@@ -105,8 +105,8 @@ def test_features_are_what_predict_classifies(
 def test_a_click_shows_in_the_frames_within_half_a_second(tmp_path: Path) -> None:
     """A transformer's attention would spread it: here a feature is the loudest of 20 ms."""
     extractor = make_extractor(tmp_path, "audio")
-    extractor.sound = AudioEncoder(Loudness(), torch.device("cpu"))
-    extractor.backbones = Backbones(None, extractor.sound.describe())
+    extractor.audio_encoder = AudioEncoder(Loudness(), torch.device("cpu"))
+    extractor.backbones = Backbones(None, extractor.audio_encoder.describe())
     sound = Sound([(1.0, make_clicks([2.0], 4.0, 48_000))], codec="pcm_s16le")  # at 3.0 s
     path = write_media(tmp_path / "c.mkv", [picture()] * 160, sound=sound)
     found = extract(path, extractor, tmp_path / "f.safetensors")
@@ -209,7 +209,7 @@ def test_a_video_file_that_holds_only_sound_is_named(
     sound = Sound([(0.0, make_clicks([0.2], 0.5, 16_000))], 16_000, "pcm_s16le")
     path = write_media(tmp_path / "v.mkv", sound=sound)
     assert extract(path, extractor, tmp_path / "f.safetensors").has_audio.all()
-    assert "v.mkv has no video: only its sound is labelled, 25 rows a second" in caplog.text
+    assert "v.mkv has no video: only its audio is labelled, 25 rows a second" in caplog.text
 
 
 def test_a_sample_that_is_no_number_leaves_features_finite(
@@ -252,7 +252,7 @@ def test_the_published_pair_of_backbones(tmp_path: Path, video: Path) -> None:
     extractor = make_extractor(
         tmp_path,
         visual=str(save_vision_backbone(tmp_path / "dino")),
-        audio=str(save_sound_backbone(tmp_path / "w2v")),
+        audio=str(save_audio_backbone(tmp_path / "w2v")),
         layers="first2",
     )
     found = extract(video, extractor, tmp_path / "f.safetensors")

@@ -92,15 +92,15 @@ def test_padaug_paints_bars_and_shifts_away_from_them(seed: int, side: int) -> N
 
 def test_nothing_changes_when_everything_is_off() -> None:
     images = torch.rand(4, 3, 20, 20)
-    out = augment_images(images, 20, MEAN, NO_IMAGE_AUGMENTATION, generator())
+    out = augment_images(images, 20, MEAN, config=NO_IMAGE_AUGMENTATION, generator=generator())
     assert torch.allclose(out, images, atol=1e-5)
 
 
 def test_same_seed_same_images_and_other_seed_others() -> None:
     images = torch.rand(8, 3, 32, 32)
-    first = augment_images(images, 24, MEAN, ImageAugmentation(), generator(3))
-    again = augment_images(images, 24, MEAN, ImageAugmentation(), generator(3))
-    other = augment_images(images, 24, MEAN, ImageAugmentation(), generator(4))
+    first = augment_images(images, 24, MEAN, config=ImageAugmentation(), generator=generator(3))
+    again = augment_images(images, 24, MEAN, config=ImageAugmentation(), generator=generator(3))
+    other = augment_images(images, 24, MEAN, config=ImageAugmentation(), generator=generator(4))
     assert first.shape == (8, 3, 24, 24)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -110,14 +110,16 @@ def test_same_seed_same_images_and_other_seed_others() -> None:
 def test_share_of_padded_images_is_the_probability() -> None:
     images = torch.ones(4000, 1, 24, 24)
     config = replace(NO_IMAGE_AUGMENTATION, padaug_p=0.6)
-    out = augment_images(images, 24, MEAN[:1], config, generator(5))
+    out = augment_images(images, 24, MEAN[:1], config=config, generator=generator(5))
     share = (out.flatten(1).min(dim=1).values < 0.5).float().mean().item()
     assert share == pytest.approx(0.6, abs=0.04)
 
 
 def test_flip_mirrors() -> None:
     images = torch.rand(3, 3, 16, 16)
-    out = augment_images(images, 16, MEAN, replace(NO_IMAGE_AUGMENTATION, flip_p=1.0), generator())
+    out = augment_images(
+        images, 16, MEAN, config=replace(NO_IMAGE_AUGMENTATION, flip_p=1.0), generator=generator()
+    )
     assert torch.allclose(out, images.flip(-1), atol=1e-5)
 
 
@@ -125,14 +127,14 @@ def test_rotation_keeps_the_centre() -> None:
     images = torch.zeros(5, 1, 31, 31)
     images[:, :, 14:17, 14:17] = 1
     config = replace(NO_IMAGE_AUGMENTATION, rotate_degrees=90.0)
-    out = augment_images(images, 31, MEAN[:1], config, generator(6))
+    out = augment_images(images, 31, MEAN[:1], config=config, generator=generator(6))
     assert (out[:, 0, 15, 15] > 0.9).all()
 
 
 def test_erased_area_is_filled_with_the_mean() -> None:
     images = torch.zeros(200, 3, 40, 40)
     out = augment_images(
-        images, 40, MEAN, replace(NO_IMAGE_AUGMENTATION, erase_p=1.0), generator(7)
+        images, 40, MEAN, config=replace(NO_IMAGE_AUGMENTATION, erase_p=1.0), generator=generator(7)
     )
     share = (out == 0.5).float().mean(dim=(1, 2, 3))
     assert (share > 0.01).all() and (share < 0.14).all()  # 0.02..0.12, whole pixels
@@ -141,23 +143,25 @@ def test_erased_area_is_filled_with_the_mean() -> None:
 def test_grey_image_has_equal_channels() -> None:
     images = torch.rand(6, 3, 12, 12)
     config = replace(NO_IMAGE_AUGMENTATION, grey_p=1.0)
-    out = augment_images(images, 12, MEAN, config, generator())
+    out = augment_images(images, 12, MEAN, config=config, generator=generator())
     assert torch.allclose(out[:, 0], out[:, 1]) and torch.allclose(out[:, 1], out[:, 2])
 
 
 def test_hue_turn_keeps_grey_pixels() -> None:
     images = torch.rand(4, 1, 10, 10).expand(4, 3, 10, 10) * 0.8
     config = replace(NO_IMAGE_AUGMENTATION, jitter=(0.0, 0.0, 0.0, 0.3), jitter_p=1.0)
-    out = augment_images(images, 10, MEAN, config, generator())
+    out = augment_images(images, 10, MEAN, config=config, generator=generator())
     assert torch.allclose(out, images, atol=1e-4)
 
 
 def test_blur_keeps_constant_images_and_smooths_others() -> None:
     config = replace(NO_IMAGE_AUGMENTATION, blur_p=1.0, blur_sigma=(1.0, 1.0))
     flat = torch.full((2, 3, 12, 12), 0.3)
-    assert torch.allclose(augment_images(flat, 12, MEAN, config, generator()), flat, atol=1e-5)
+    assert torch.allclose(
+        augment_images(flat, 12, MEAN, config=config, generator=generator()), flat, atol=1e-5
+    )
     noise = torch.rand(2, 3, 12, 12)
-    assert augment_images(noise, 12, MEAN, config, generator()).std() < noise.std()
+    assert augment_images(noise, 12, MEAN, config=config, generator=generator()).std() < noise.std()
 
 
 def test_jpeg_is_that_of_the_library() -> None:
@@ -175,7 +179,7 @@ def test_jpeg_is_that_of_the_library() -> None:
 def test_low_resolution_shrinks_some_images() -> None:
     images = torch.rand(400, 1, 24, 24)
     config = replace(NO_IMAGE_AUGMENTATION, low_resolution_p=0.4, low_resolution=(0.25, 0.25))
-    out = augment_images(images, 24, MEAN[:1], config, generator())
+    out = augment_images(images, 24, MEAN[:1], config=config, generator=generator())
     changed = ~(out - images).abs().flatten(1).amax(dim=1).lt(1e-4)
     assert changed.float().mean() == pytest.approx(0.4, abs=0.1)
     assert out[changed].std() < 0.5 * images.std()
@@ -185,17 +189,23 @@ def test_low_resolution_shrinks_some_images() -> None:
 def test_noise_has_at_most_the_given_deviation() -> None:
     images = torch.full((300, 1, 20, 20), 0.5)
     config = replace(NO_IMAGE_AUGMENTATION, noise_p=1.0, noise=0.1)
-    deviation = augment_images(images, 20, MEAN[:1], config, generator()).flatten(1).std(dim=1)
+    deviation = (
+        augment_images(images, 20, MEAN[:1], config=config, generator=generator())
+        .flatten(1)
+        .std(dim=1)
+    )
     assert deviation.max() < 0.11 and deviation.mean() == pytest.approx(0.05, abs=0.005)
 
 
 def test_sharpening_raises_contrast_of_edges_only() -> None:
     config = replace(NO_IMAGE_AUGMENTATION, sharpen_p=1.0)
     flat = torch.full((2, 3, 12, 12), 0.3)
-    assert torch.allclose(augment_images(flat, 12, MEAN, config, generator()), flat, atol=1e-5)
+    assert torch.allclose(
+        augment_images(flat, 12, MEAN, config=config, generator=generator()), flat, atol=1e-5
+    )
     edge = torch.full((8, 1, 12, 12), 0.3)
     edge[..., 6:] = 0.6
-    out = augment_images(edge, 12, MEAN[:1], config, generator())
+    out = augment_images(edge, 12, MEAN[:1], config=config, generator=generator())
     assert (out[..., 6] >= 0.6 - 1e-6).all() and (out[..., 5] <= 0.3 + 1e-6).all()
     assert (out[..., 6].amax() > 0.62) and torch.allclose(out[..., 0], edge[..., 0], atol=1e-5)
 
@@ -205,7 +215,7 @@ def test_gamma_keeps_black_and_white() -> None:
     config = replace(NO_IMAGE_AUGMENTATION, jitter=(0, 0, 0, 0), jitter_p=1.0, gamma=2.0)
     levels = set()
     for seed in range(20):
-        out = augment_images(images, 4, MEAN[:1], config, generator(seed))
+        out = augment_images(images, 4, MEAN[:1], config=config, generator=generator(seed))
         assert torch.allclose(out[[0, 2]], images[[0, 2]], atol=1e-5)
         levels.add(round(float(out[1].mean()), 4))
     assert 0.0624 <= min(levels) < 0.15 and 0.35 < max(levels) <= 0.5001  # 0.25 ** 2 to 0.25 ** 0.5
@@ -215,7 +225,7 @@ def test_crops_larger_than_the_image_show_its_reflection() -> None:
     images = torch.full((5, 1, 16, 16), 0.5)
     images[..., :4] = 0.7
     config = replace(NO_IMAGE_AUGMENTATION, crop_scale=(2.0, 2.0), crop_shift=0.2)
-    out = augment_images(images, 16, MEAN[:1], config, generator())
+    out = augment_images(images, 16, MEAN[:1], config=config, generator=generator())
     assert out.min() > 0.4  # no black
 
 
@@ -224,7 +234,7 @@ def test_erased_area_may_have_any_level() -> None:
     config = replace(
         NO_IMAGE_AUGMENTATION, erase_p=1.0, erase_scale=(0.2, 0.3), erase_any_level=True
     )
-    out = augment_images(images, 20, MEAN[:1], config, generator())
+    out = augment_images(images, 20, MEAN[:1], config=config, generator=generator())
     levels = [set(image[(image - 0.5).abs() > 1e-4].tolist()) for image in out]
     assert all(len(level) == 1 for level in levels)
     assert len(set.union(*levels)) == 64

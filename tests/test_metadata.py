@@ -163,6 +163,14 @@ def test_the_weights_of_the_package_are_as_they_were(name: str) -> None:
     assert {"format": 1} | found == written  # nothing that stands in them is lost
 
 
+def test_the_audio_of_crops_is_read_by_its_old_key_too() -> None:
+    source = FeatureSource("crops", "crops/a", audio="videos/a.mp4", scales=(1.0,))
+    written = json.loads(json.dumps(source.to_json()))
+    assert FeatureSource.from_json(written, "v") == source
+    before = {"sound" if key == "audio" else key: value for key, value in written.items()}
+    assert FeatureSource.from_json(before, "v") == source
+
+
 @given(st.sampled_from(["visual", "audio"]), st.integers(), st.booleans())
 def test_other_keys_pass(key: str, value: int, inside: bool) -> None:
     changed: dict[str, Any] = json.loads(json.dumps(OLD_FEATURES))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import KINDS, SOUND_KINDS, save_sound_backbone, save_vision_backbone
+from tiny_models import AUDIO_KINDS, KINDS, save_audio_backbone, save_vision_backbone
 
 from abawcli.formats.metadata import Preprocess
 from abawcli.models import precision
@@ -82,11 +82,11 @@ def test_an_image_backbone_is_reduced_only_within_the_tolerance(
     assert 0 < measure_difference(rough.encode(crops), expected) < 0.05
 
 
-@pytest.mark.parametrize("kind", sorted(SOUND_KINDS))
+@pytest.mark.parametrize("kind", sorted(AUDIO_KINDS))
 def test_a_sound_backbone_is_reduced_only_within_the_tolerance(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = str(save_sound_backbone(tmp_path, kind))
+    folder = str(save_audio_backbone(tmp_path, kind))
     samples = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
     assert AudioEncoder(build_audio_backbone(folder), CPU).dtype == torch.bfloat16
     monkeypatch.setattr(precision, "PRECISION_TOLERANCE", 0.0)
@@ -97,11 +97,11 @@ def test_a_sound_backbone_is_reduced_only_within_the_tolerance(
     np.testing.assert_allclose(exact.encode(samples)[0], expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", sorted(SOUND_KINDS))
+@pytest.mark.parametrize("kind", sorted(AUDIO_KINDS))
 def test_grouped_convolutions_and_those_on_the_sound_stay_in_float32(
     kind: str, tmp_path: Path
 ) -> None:
-    backbone = build_audio_backbone(str(save_sound_backbone(tmp_path, kind)))
+    backbone = build_audio_backbone(str(save_audio_backbone(tmp_path, kind)))
     backbone.lower_precision(torch.bfloat16)
     grouped = [m for m in backbone.modules() if isinstance(m, torch.nn.Conv1d) and m.groups > 1]
     assert [conv.weight.dtype for conv in grouped] == [torch.float32]

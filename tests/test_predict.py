@@ -167,7 +167,7 @@ def test_frames_of_windows_come_in_order(windows: Predictor, video: Path) -> Non
     assert [item.frame for item in found] == list(range(1, 49))
     assert len(found[29].faces) == 2 and not found[29].absent
     assert len(found[30].faces) == 1 and len(found[30].absent) == 1
-    assert found[0].sound is None and not found[0].has_audio
+    assert found[0].audio_only is None and not found[0].has_audio
 
 
 # Several heads at once
@@ -320,7 +320,7 @@ def test_sound_stands_in_where_there_is_no_face(tmp_path: Path) -> None:
 def test_the_face_encoder_alone_is_a_recipe() -> None:
     table = predict_video(SAMPLES / "rotated_phone.mp4", "compact-face")
     assert set(table["source"]) == {"visual"}
-    assert Predictor("compact-face").extractor.sound is None
+    assert Predictor("compact-face").extractor.audio_encoder is None
     with pytest.raises(UsageError, match="compact-face is visual only, not audio"):
         Predictor("compact-face", modality="audio")
 

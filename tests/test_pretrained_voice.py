@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from audio_files import make_bursts, save_audio_set
 from raw_checkpoints import read_raw
-from sounds import make_bursts, save_sound_set
-from tiny_models import save_sound_backbone, save_whisper
+from tiny_models import save_audio_backbone, save_whisper
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,9 +38,9 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(whisper: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    save_sound_set(folder / "sounds")
+    save_audio_set(folder / "sounds")
     train_voice_encoder(
-        folder / "sounds", folder / "sounds/manifest.csv", folder, FAST, "cpu",
+        folder / "sounds", folder / "sounds/manifest.csv", folder, FAST, device="cpu",
         init=whisper, layers=2,
     )  # fmt: skip
     return folder
@@ -158,7 +158,7 @@ def test_bad_folders(whisper: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json"):
         build_pretrained_voice(tmp_path / "nowhere", 1)
     with pytest.raises(CheckpointError, match="'wavlm'; a Whisper is needed"):
-        build_pretrained_voice(save_sound_backbone(tmp_path / "wavlm", "wavlm"), 1)
+        build_pretrained_voice(save_audio_backbone(tmp_path / "wavlm", "wavlm"), 1)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/config.json").write_bytes((whisper / "config.json").read_bytes())
     with pytest.raises(CheckpointError, match=r"lack conv1\.bias"):

@@ -33,7 +33,7 @@ from abawcli.views.frame_labels import FrameLabels
 from abawcli.views.overlay import COLOURS, Style, draw_people, lay_out
 from abawcli.views.render import RenderSettings, find_rotation, fit_picture, render_video
 from abawcli.views.strip import MAX_ROWS, choose_rows, draw_strip
-from abawcli.views.timeline import split_tracks
+from abawcli.views.timeline import split_timelines
 
 WIDTH, HEIGHT = 192, 144
 BOX = (40.0, 90.0, 60.0, 40.0)  # below the row where counting pictures are read
@@ -213,7 +213,7 @@ def test_everybody_has_a_box_of_their_own_colour(tmp_path: Path) -> None:
 
 
 def test_the_cursor_moves_along_the_timeline(tmp_path: Path) -> None:
-    tracks = split_tracks(label_frames([0.0, 1.0, 2.0, 3.0]))
+    tracks = split_timelines(label_frames([0.0, 1.0, 2.0, 3.0]))
     strip = draw_strip(tracks, 400, (0.0, 4.0), Style.for_size(400, 300))
     row = strip.bottom - 3  # in the band of labels
     plain = strip.image[row, strip.left : strip.right + 1]
@@ -277,5 +277,5 @@ def test_labels_and_bars_hide_no_other_face() -> None:
 
 def test_the_timeline_has_rows_for_those_who_have_labels_longest() -> None:
     tables = [make_table([4] * (k + 1), subject=str(k)) for k in range(MAX_ROWS + 3)]
-    rows = choose_rows(split_tracks(pd.concat(tables)))
+    rows = choose_rows(split_timelines(pd.concat(tables)))
     assert [track.subject for track in rows] == [str(k) for k in range(3, MAX_ROWS + 3)]

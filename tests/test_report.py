@@ -20,10 +20,10 @@ from abawcli.formats.abaw import write_annotation
 from abawcli.formats.provenance import describe_work
 from abawcli.formats.tables import write_table
 from abawcli.labels import CLASSES
-from abawcli.views.report.content import encode_track
+from abawcli.views.report.content import encode_timeline
 from abawcli.views.report.methods import AUTHORS, CITATION, TITLE
 from abawcli.views.report.pages import name_page
-from abawcli.views.timeline import split_tracks
+from abawcli.views.timeline import split_timelines
 
 ROOT = Path(__file__).parents[1]
 LABELS = [4] * 10 + [0] * 10 + [-1] * 5  # 25 frames, a second
@@ -168,8 +168,8 @@ def test_several_subjects_have_a_lane_each(study: Path) -> None:
 def test_tracks_keep_times_breaks_and_unknown_rows() -> None:
     table = make_table([4, 4, -1, 0]).assign(time_s=[10.0, 10.04, 10.08, 12.0])
     table["frame"] = [1, 2, 3, 50]
-    (track,) = split_tracks(table)
-    data = encode_track(track, table["frame"].to_numpy())
+    (timeline,) = split_timelines(table)
+    data = encode_timeline(timeline, table["frame"].to_numpy())
     import base64
 
     def read(name: str, kind: str) -> list[int]:

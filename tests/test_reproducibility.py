@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from media_files import Sound, write_media
-from tiny_models import save_sound_backbone
+from tiny_models import save_audio_backbone
 
 from abawcli.config import AUDIO_RATE_HZ, PRECISION_TOLERANCE, PROBABILITY_TOLERANCE
 from abawcli.media.audio import read_audio
@@ -39,7 +39,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
     """What is computed under each limit of a part of a sample clip."""
     folder = tmp_path_factory.mktemp("isa")
     clip = cut_clip(folder / "clip.mkv")
-    backbone = save_sound_backbone(folder / "w2v")
+    backbone = save_audio_backbone(folder / "w2v")
     worker = Path(__file__).with_name("isa_worker.py")
     subprocess.run(
         [sys.executable, str(worker), str(folder), str(clip), str(backbone), *LIMITS],

@@ -34,7 +34,7 @@ def smooth_frames(
     """Smooth rows that are frames 1 to T, in windows of frames."""
     frame = np.arange(1, len(p) + 1)
     config = Smoothing(method, window, None, space)
-    return smooth_probabilities(p, valid, frame, frame / 25, config)
+    return smooth_probabilities(p, valid, frame, frame / 25, config=config)
 
 
 def list_evidence(at: np.ndarray, valid: np.ndarray, t: int, reach: float) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_a_window_is_time_and_no_number_of_rows(
     config = Smoothing(method, window_s=window_s)
     smooth = np.empty_like(p)
     smooth[shuffled] = smooth_probabilities(
-        p[shuffled], valid[shuffled], frame[shuffled], time_s[shuffled], config
+        p[shuffled], valid[shuffled], frame[shuffled], time_s[shuffled], config=config
     )
     check_rows(smooth, p, valid, time_s, method, window_s / 2 + ROUNDING_S, window_s)
 
@@ -115,7 +115,7 @@ def test_a_window_in_frames_counts_frame_numbers(
 ) -> None:
     frame = np.cumsum(steps)
     p, valid = random_rows(seed, len(frame))
-    smooth = smooth_probabilities(p, valid, frame, frame * np.nan, Smoothing(method, window))
+    smooth = smooth_probabilities(p, valid, frame, frame * np.nan, config=Smoothing(method, window))
     check_rows(smooth, p, valid, frame, method, window // 2, window)
 
 
@@ -174,7 +174,7 @@ def test_median_agrees_with_scipy_inside(seed: int, window: int) -> None:
     expected = expected / np.maximum(expected.sum(axis=1, keepdims=True), 1e-12)
     frame = np.arange(1, 101)
     for config in (Smoothing("median", window), Smoothing("median", window_s=window / 30)):
-        smooth = smooth_probabilities(p, valid, frame, (frame - 1) / 30, config)
+        smooth = smooth_probabilities(p, valid, frame, (frame - 1) / 30, config=config)
         np.testing.assert_allclose(smooth[inside][full], expected[inside][full], atol=1e-9)
 
 
@@ -334,7 +334,7 @@ def test_windows_that_are_none(window: int) -> None:
         (Smoothing("mean", None, None), "longer than 0 s, not None s"),
     ):
         with pytest.raises(UsageError, match=message):
-            smooth_probabilities(p, np.ones(3, bool), frame, frame / 25, config)
+            smooth_probabilities(p, np.ones(3, bool), frame, frame / 25, config=config)
 
 
 def test_an_unknown_method_or_space() -> None:

@@ -98,7 +98,7 @@ def test_everybody_at_once_is_everybody_alone(
         return
     sound = read_alone(head, frames, None)
     nothing = np.full(N_CLASSES, np.nan, np.float32)
-    own = [nothing if found.sound is None else found.sound for found in predictions]
+    own = [nothing if found.audio_only is None else found.audio_only for found in predictions]
     np.testing.assert_allclose(own, sound, atol=1e-6)
     for subject in set().union(*present):
         alone = read_alone(head, frames, subject)

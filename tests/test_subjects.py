@@ -65,7 +65,7 @@ def test_choice_is_the_plain_one(faces: Faces, strategy: str) -> None:
 @given(faces_strategy, st.sampled_from(CHOICES), st.integers(12, 15))
 def test_every_frame_has_a_row_for_each_subject(faces: Faces, strategy: str, n: int) -> None:
     frame, subject, boxes = columns(faces)
-    frames, who, index = lay_rows(np.arange(1, n + 1), frame, subject, boxes, strategy)
+    frames, who, index = lay_rows(np.arange(1, n + 1), frame, subject, boxes, strategy=strategy)
     people = max(1, len(set(subject.tolist()))) if strategy == "all" else 1
     assert frames.tolist() == [f for f in range(1, n + 1) for _ in range(people)]
     found = index >= 0

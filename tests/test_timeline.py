@@ -16,7 +16,7 @@ from abawcli.errors import InputError
 from abawcli.formats.tables import PROBABILITIES, write_table
 from abawcli.labels import CLASSES
 from abawcli.views.palette import COLOURS
-from abawcli.views.timeline import draw_timeline, find_spans, format_time, split_tracks
+from abawcli.views.timeline import draw_timeline, find_spans, format_time, split_timelines
 
 LABELS = [0, 0, 4, 4, -1, -1, 3, 3]
 
@@ -63,7 +63,7 @@ def read_band(axes: Axes, band: int) -> list[tuple[float, float, str]]:
 
 
 def test_the_label_band_shows_each_label_from_its_first_frame_to_the_next_one() -> None:
-    (axes,) = draw_timeline(split_tracks(make_table())).axes
+    (axes,) = draw_timeline(split_timelines(make_table())).axes
     assert read_band(axes, 0) == [
         (0.0, 1.0, COLOURS["Neutral"]),
         (1.0, 2.0, COLOURS["Happiness"]),
@@ -74,14 +74,14 @@ def test_the_label_band_shows_each_label_from_its_first_frame_to_the_next_one() 
 
 def test_annotations_have_a_band_of_their_own() -> None:
     labels = np.array([1, 1, 1, 1])  # and none for the other frames
-    (axes,) = draw_timeline(split_tracks(make_table(), {"clip": labels})).axes
+    (axes,) = draw_timeline(split_timelines(make_table(), {"clip": labels})).axes
     assert [text.get_text() for text in axes.get_yticklabels()][-1] == "annotation"
     assert read_band(axes, 2) == [(0.0, 2.0, COLOURS["Anger"]), (2.0, 4.0, "#ffffff")]
 
 
 def test_subjects_stand_below_each_other_with_one_colour_a_class() -> None:
     both = pd.concat([make_table(subject="0"), make_table(subject="1")])
-    figure = draw_timeline(split_tracks(both), lines=True)
+    figure = draw_timeline(split_timelines(both), lines=True)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["clip, subject 0", "clip, subject 1"]
     for axes in figure.axes:
@@ -91,10 +91,10 @@ def test_subjects_stand_below_each_other_with_one_colour_a_class() -> None:
 
 
 def test_a_span_of_seconds_is_cut_out() -> None:
-    (track,) = split_tracks(make_table(), None, (1.0, 2.6))
-    assert track.start_s.tolist() == [1.0, 1.5, 2.0, 2.5]
+    (timeline,) = split_timelines(make_table(), None, (1.0, 2.6))
+    assert timeline.start_s.tolist() == [1.0, 1.5, 2.0, 2.5]
     with pytest.raises(InputError, match="no frame lies between 90 s and 100 s"):
-        split_tracks(make_table(), None, (90.0, 100.0))
+        split_timelines(make_table(), None, (90.0, 100.0))
 
 
 def test_runs_end_where_rows_were_left_out() -> None:

@@ -51,7 +51,9 @@ def run(
 ) -> list[EpochResult]:
     """Train a tiny transformer, or another backbone, on the images."""
     name = backbone or str(images / "vit")
-    return train_face_encoder(images, images / "manifest.csv", out, name, config, "cpu")
+    return train_face_encoder(
+        images, images / "manifest.csv", out, name, config=config, device="cpu"
+    )
 
 
 def test_run_writes_encoder_metrics_and_config(images: Path, tmp_path: Path) -> None:
@@ -76,11 +78,11 @@ def test_interrupted_run_ends_with_the_same_weights(
     run(images, tmp_path / "whole", config)
     calls = []
 
-    def stop_in_the_third_epoch(*args: object) -> torch.Tensor:
+    def stop_in_the_third_epoch(*args: Any, **options: Any) -> torch.Tensor:
         calls.append(args)
         if len(calls) == 8:  # three batches an epoch
             raise KeyboardInterrupt
-        return original(*args)  # type: ignore[arg-type]
+        return original(*args, **options)
 
     original = augment_images
     monkeypatch.setattr(face_task, "augment_images", stop_in_the_third_epoch)
@@ -129,7 +131,7 @@ def test_other_settings_need_overwrite(images: Path, tmp_path: Path) -> None:
         run(images, tmp_path / "run", replace(FAST, epochs=2))
     again = train_face_encoder(
         images, images / "manifest.csv", tmp_path / "run", str(images / "vit"),
-        replace(FAST, epochs=2), "cpu", overwrite=True,
+        config=replace(FAST, epochs=2), device="cpu", overwrite=True,
     )  # fmt: skip
     assert len(again) == 2
 
@@ -226,7 +228,13 @@ def teach(
     images: Path, out: Path, teachers: list[Path], config: EncoderTraining = STUDENT
 ) -> list[EpochResult]:
     return train_face_encoder(
-        images, images / "manifest.csv", out, COMPACT_FACE, config, "cpu", teachers=teachers
+        images,
+        images / "manifest.csv",
+        out,
+        COMPACT_FACE,
+        config=config,
+        device="cpu",
+        teachers=teachers,
     )
 
 

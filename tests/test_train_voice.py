@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from audio_files import make_bursts, save_audio_set
 from media_files import counting_picture, write_media
 from raw_checkpoints import read_raw
-from sounds import make_bursts, save_sound_set
 
 from abawcli.config import NO_AUDIO_AUGMENTATION, VoiceTraining
 from abawcli.errors import InputError, OutputError, UsageError
@@ -29,12 +29,14 @@ FAST = VoiceTraining(epochs=3, epoch_batches=2, batch_size=4, crop_s=0.64, preci
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sounds")
-    save_sound_set(folder)
+    save_audio_set(folder)
     return folder
 
 
 def run(sounds: Path, out: Path, config: VoiceTraining = FAST, **options: Any) -> Any:
-    return train_voice_encoder(sounds, sounds / "manifest.csv", out, config, "cpu", **options)
+    return train_voice_encoder(
+        sounds, sounds / "manifest.csv", out, config, device="cpu", **options
+    )
 
 
 def test_run_writes_encoder_metrics_and_config(sounds: Path, tmp_path: Path) -> None:
@@ -99,10 +101,10 @@ def test_it_learns_classes_and_speech_detection(sounds: Path, tmp_path: Path) ->
     assert history[-1].validation and history[-1].validation.accuracy == 1.0
     encoder, _ = load_voice_encoder(tmp_path / "run/encoder.safetensors", CPU)
     high = encoder.encode(make_bursts(800, 2.0, seed=99))
-    voice = encoder.has_voice(high)
+    voice = encoder.speech_probability(high)
     assert encoder.classify(high[voice > 0.5].mean(dim=0)).argmax() == 1
     noise = 0.1 * np.random.default_rng(0).standard_normal(32_000, np.float32)
-    assert voice.max() > 0.5 > encoder.has_voice(encoder.encode(noise)).mean()
+    assert voice.max() > 0.5 > encoder.speech_probability(encoder.encode(noise)).mean()
     assert encoder.classify(encoder.encode(noise)).max(axis=1).mean() < 0.5
 
 
@@ -147,7 +149,7 @@ def test_bad_input(sounds: Path, tmp_path: Path) -> None:
         row = dict(zip(lines[0].split(","), lines[1].split(","), strict=True)) | changes
         manifest = tmp_path / "other.csv"
         manifest.write_text("\n".join([lines[0], ",".join(row.values()), *lines[2:]]))
-        train_voice_encoder(sounds, manifest, tmp_path / "run", FAST, "cpu", overwrite=True)
+        train_voice_encoder(sounds, manifest, tmp_path / "run", FAST, device="cpu", overwrite=True)
 
     with pytest.raises(InputError, match="a-valid.*both splits"):
         train_on(speaker="a-valid")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from sample_clips import CLIPS, SAMPLES, abaw, copy_labels
-from tiny_models import save_sound_backbone, save_vision_backbone
+from tiny_models import save_audio_backbone, save_vision_backbone
 
 from abawcli.cli import main
 from abawcli.formats.features import read_features
@@ -21,7 +21,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Crop, extract and train on the sample clips; return the folder with everything."""
     work = tmp_path_factory.mktemp("two-stage")
     save_vision_backbone(work / "dino", "dinov2")
-    save_sound_backbone(work / "wav", "wav2vec2")
+    save_audio_backbone(work / "wav", "wav2vec2")
     copy_labels(work / "labels")
     videos = [SAMPLES / f"{clip}.mp4" for clip in CLIPS]
     scales = [part for scale in (0.9, 1.2, 1.5) for part in ("--scale", scale)]

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from audio_files import make_bursts
 from raw_checkpoints import write_raw
-from sounds import make_bursts
 
 from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE
 from abawcli.errors import CheckpointError
@@ -101,7 +101,7 @@ def test_encoder_of_a_file(tmp_path: Path) -> None:
     assert metadata.network == {"widths": [2, 4, 4, 8], "dim": 16}
     features = encoder.encode(make_bursts(300))
     assert features.shape == (19, 16) and encoder.dim == 16
-    assert encoder.has_voice(features).shape == (19,)
+    assert encoder.speech_probability(features).shape == (19,)
     np.testing.assert_allclose(encoder.classify(features).sum(axis=1), 1, atol=1e-5)
 
 
@@ -138,7 +138,7 @@ def test_embedded_weights_are_small_and_described() -> None:
 def test_non_speech_is_no_confident_emotion(embedded: VoiceEncoder, kind: str) -> None:
     rng = np.random.default_rng(12345)  # other sounds than training made
     features = [embedded.encode(make_non_speech(kind, 64_000, rng)) for _ in range(10)]
-    voice = np.concatenate([embedded.has_voice(part) for part in features])
+    voice = np.concatenate([embedded.speech_probability(part) for part in features])
     confidence = np.concatenate([embedded.classify(part).max(axis=1) for part in features])
     assert (voice >= 0.5).mean() < 0.1
     assert np.quantile(confidence, 0.9) < 0.4
@@ -148,7 +148,7 @@ def test_voices_are_voices(embedded: VoiceEncoder, shared_data: Path) -> None:
     for name in ("speech_bbaf2n.mpg", "speech_lrwp9a.mpg", "speech_sbwe5n.mpg"):
         audio = read_audio(shared_data / "videos" / name)
         assert audio is not None
-        voiced = embedded.has_voice(embedded.encode(audio.samples)) >= 0.5  # (S,)
+        voiced = embedded.speech_probability(embedded.encode(audio.samples)) >= 0.5  # (S,)
         steps = np.resize(audio.samples, (len(voiced), round(embedded.step_s * AUDIO_RATE_HZ)))
         loudness = np.square(steps).mean(axis=1)
         spoken = loudness > loudness.max() / 100  # less than 20 dB below the loudest

@@ -19,7 +19,7 @@ KINDS = {
     "vit": (transformers.ViTConfig, transformers.ViTModel),
 }
 
-SOUND_KINDS = {
+AUDIO_KINDS = {
     "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
     "wavlm": (transformers.WavLMConfig, transformers.WavLMModel),
     "hubert": (transformers.HubertConfig, transformers.HubertModel),
@@ -46,12 +46,12 @@ def save_vision_backbone(folder: Path, kind: str = "dinov2", image_size: int = 2
     return folder
 
 
-def save_sound_backbone(folder: Path, kind: str = "wav2vec2", normalise: bool = True) -> Path:
+def save_audio_backbone(folder: Path, kind: str = "wav2vec2", normalise: bool = True) -> Path:
     """Save a random four-block sound transformer of width 16: steps of 20 ms, as the large ones.
 
     HuBERT is made in the way of the base models, the others in that of the large ones.
     """
-    config_class, model_class = SOUND_KINDS[kind]
+    config_class, model_class = AUDIO_KINDS[kind]
     config = config_class(
         hidden_size=16,
         num_hidden_layers=4,

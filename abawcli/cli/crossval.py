@@ -82,7 +82,10 @@ def command(
     files = expand_inputs(features, FEATURES), expand_inputs([labels], ANNOTATIONS)
     configs = {head: read_training(head, window, tuned) for head in heads}
     with progress_bar("crossval", "batch", quiet) as update:
-        results = cross_validate(*files, output, heads, folds, configs, device, overwrite, update)
+        results = cross_validate(
+            *files, output, heads, folds=folds, configs=configs,
+            device=device, overwrite=overwrite, progress=update,
+        )  # fmt: skip
     if as_json:
         print_json(describe_results(results))
     else:

@@ -220,8 +220,8 @@ def command(
     check_writable([output / "config.json"])
     with progress_bar("train", "batch", quiet or is_silent()) as update:
         history = train_face_encoder(
-            images, manifest, output, backbone, config, device, overwrite, update,
-            teachers=teachers,
+            images, manifest, output, backbone, config=config,
+            device=device, overwrite=overwrite, progress=update, teachers=teachers,
         )  # fmt: skip
     if not is_silent():
         print_best(history, output / "encoder.safetensors")

@@ -186,5 +186,14 @@ def command(
         valid = expand_inputs(valid_features, FEATURES), expand_inputs([valid_labels], ANNOTATIONS)
     config = read_training(head, window, tuned)
     with progress_bar("train", "batch", quiet) as update:
-        history = train_fusion_head(files, output, head, config, valid, device, overwrite, update)
+        history = train_fusion_head(
+            files,
+            output,
+            head,
+            config,
+            valid_files=valid,
+            device=device,
+            overwrite=overwrite,
+            progress=update,
+        )
     print_best(history, output / "head.safetensors")

@@ -114,7 +114,7 @@ def command(
     check_writable([output / "config.json"])
     with progress_bar("train", "batch", quiet) as update:
         history = train_voice_encoder(
-            recordings, manifest, output, config, device, overwrite, update,
-            init=init, layers=layers or VOICE_LAYERS,
+            recordings, manifest, output, config, device=device, overwrite=overwrite,
+            progress=update, init=init, layers=layers or VOICE_LAYERS,
         )  # fmt: skip
     print_best(history, output / "encoder.safetensors")

@@ -105,7 +105,7 @@ def explain_no_track(strategy: str, subject: Ints) -> str | None:
 
 
 def lay_rows(
-    frames: Ints, frame: Ints, subject: Ints, boxes: Floats, strategy: str
+    frames: Ints, frame: Ints, subject: Ints, boxes: Floats, *, strategy: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows of a table in which every frame has one row for each requested subject.
 

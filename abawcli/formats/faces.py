@@ -53,7 +53,7 @@ def write_faces(table: pd.DataFrame, path: str | Path, provenance: Mapping[str, 
     """Write a table with the columns of this module, whole or not at all.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the output cannot be written.
     """
     path = Path(path)
     schema = SCHEMA.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})

@@ -69,7 +69,7 @@ def write_features(features: Features, path: str | Path, provenance: Provenance)
 
     Raises:
         InputError: features of a row that has them are no finite numbers.
-        OutputError: the place cannot be written.
+        OutputError: the output cannot be written.
     """
     path = Path(path)
     for name in MODALITIES:

@@ -260,7 +260,7 @@ class FeatureSource:
 
     kind: str | None  # recording, crops or official crops
     name: str | None = None  # relative to where the command ran
-    audio: str | None = None  # the file that has the audio of crops, likewise; JSON: sound
+    audio: str | None = None  # the file with the audio of crops, likewise
     scales: tuple[float, ...] | None = None  # of crops of our own
     computed_in: Mapping[str, str] = field(default_factory=dict)  # modality -> number format
 
@@ -268,7 +268,7 @@ class FeatureSource:
         """Return it as JSON."""
         return {
             "kind": self.kind,
-            "sound": self.audio,
+            "audio": self.audio,
             "scales": self.scales,
             "name": self.name,
             "computed_in": dict(self.computed_in),
@@ -284,7 +284,7 @@ class FeatureSource:
         return cls(
             kind=read_optional(values, "kind", str, path),
             name=read_optional(values, "name", str, path),
-            audio=read_optional(values, "sound", str, path),
+            audio=read_optional(values, "audio" if "audio" in values else "sound", str, path),
             scales=read_numbers(values, "scales", path) if values.get("scales") else None,
             computed_in=read_optional(values, "computed_in", dict, path) or {},
         )

@@ -148,7 +148,7 @@ def write_audio(source: str | Path, path: str | Path, start_s: float, end_s: flo
 
     Raises:
         InputError: the source cannot be opened, or there is no decoder for its audio.
-        OutputError: the place cannot be written.
+        OutputError: the output cannot be written.
     """
     source, path = Path(source), Path(path)
     picture = identify_picture(source)

@@ -1,8 +1,4 @@
-"""What a sound backbone is, how one is loaded, and how its features come to the frames.
-
-Sound is heard in chunks of 20 s that overlap: of each chunk only the steps are taken that have
-`context_s` of sound on both sides of them, or the sound's own beginning or end.
-"""
+"""Audio backbones: networks from 16 kHz samples to features, and their loading."""
 
 import logging
 import re
@@ -44,10 +40,10 @@ LOG = logging.getLogger(__name__)
 
 
 class AudioBackbone(nn.Module):
-    """A network that turns 16 kHz sound into features, one every `step_samples`.
+    """A network that turns 16 kHz audio into audio frames, one every `step_samples`.
 
-    Step k looks at about `field_samples` of sound from k * `step_samples` on, and is centred
-    there.
+    Audio frame k depends on about `field_samples` samples from k * `step_samples` on, and is
+    centred on these.
     """
 
     def __init__(
@@ -60,17 +56,17 @@ class AudioBackbone(nn.Module):
         self.step_samples = step_samples
         self.field_samples = field_samples
         self.step_s = step_samples / AUDIO_RATE_HZ
-        self.context_s = 1.0  # of sound that a step should have on both sides
+        self.context_s = 1.0  # of audio that an audio frame should have on both sides
         self.sha256: str | None = None  # of the weights
         self.path = name  # to load it from
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Map sound (B, N), full scale 1.0, to features (B, S, dim)."""
+        """Map samples (B, N), full scale 1.0, to features (B, S, dim)."""
         features: Tensor = self.network(samples)
         return features
 
     def detect_speech(self, features: Tensor) -> Tensor:
-        """Tell of features (S, dim) in which speech is detected, (S,)."""
+        """Return in which of the features (S, dim) speech is detected, (S,)."""
         return torch.ones(len(features), dtype=torch.bool, device=features.device)
 
     def lower_precision(self, dtype: torch.dtype) -> None:
@@ -90,7 +86,7 @@ class AudioBackbone(nn.Module):
 
 
 class CompactVoiceBackbone(AudioBackbone):
-    """Our own voice encoder. Its classifier tells where there is a voice; silence has none."""
+    """compact-voice, whose classifier detects speech."""
 
     def __init__(self, encoder: VoiceEncoder) -> None:
         network = encoder.backbone
@@ -107,16 +103,16 @@ class CompactVoiceBackbone(AudioBackbone):
         self.network.first_convolution.register_forward_pre_hook(cast_inputs)
 
     def detect_speech(self, features: Tensor) -> Tensor:
-        """Tell of features (S, dim) which come from a voice, (S,).
+        """Return in which of the features (S, dim) speech is detected, (S,).
 
-        A step that might be one counts only beside a stretch that certainly is: what is taken for
-        a voice now and then, as music is, says nothing of anybody.
+        An audio frame that is probably speech counts only near a segment that certainly is:
+        music is taken for speech in single audio frames.
         """
-        voice: Tensor = self.classifier.has_voice(features)  # (S,)
-        stretch = F.avg_pool1d(voice[None], SPEECH_SEGMENT_FRAMES, 1, SPEECH_SEGMENT_FRAMES // 2)
-        certain = (stretch >= SPEECH_CERTAIN).to(voice.dtype)  # (1, S)
+        speech: Tensor = self.classifier.speech_probability(features)  # (S,)
+        segment = F.avg_pool1d(speech[None], SPEECH_SEGMENT_FRAMES, 1, SPEECH_SEGMENT_FRAMES // 2)
+        certain = (segment >= SPEECH_CERTAIN).to(speech.dtype)  # (1, S)
         near = F.max_pool1d(certain, 2 * SPEECH_REACH_FRAMES + 1, 1, SPEECH_REACH_FRAMES)[0] > 0
-        return (voice >= SPEECH_PRESENT) & near
+        return (speech >= SPEECH_PRESENT) & near
 
 
 class TransformerBackbone(AudioBackbone):
@@ -137,7 +133,7 @@ class TransformerBackbone(AudioBackbone):
         self.chosen = choose_layers(layers, int(config.num_hidden_layers))
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Map sound (B, N) to features (B, S, dim)."""
+        """Map samples (B, N) to features (B, S, dim)."""
         if self.normalise:  # as transformers' own feature extractor does
             mean, variance = samples.mean(1, keepdim=True), samples.var(1, False, keepdim=True)
             samples = (samples - mean) / (variance + 1e-7).sqrt()
@@ -145,7 +141,7 @@ class TransformerBackbone(AudioBackbone):
         return torch.stack([states[k].float() for k in self.chosen]).mean(dim=0)  # (B, S, D)
 
     def lower_precision(self, dtype: torch.dtype) -> None:
-        """Let all but the convolutions on the sound itself compute with `dtype`.
+        """Let all but the convolutions on the samples themselves compute with `dtype`.
 
         A sample of 8 bits of precision would be as good as one with noise 50 dB below it.
         """
@@ -192,7 +188,7 @@ AUDIO_BACKBONES: dict[str, Callable[[], AudioBackbone]] = {
 
 
 def build_audio_backbone(name: str, layers: str = AudioFeatures.layers) -> AudioBackbone:
-    """Return a sound backbone with its weights.
+    """Return an audio backbone with its weights.
 
     Args:
         name: `compact-voice`, the path of a voice encoder, or a Wav2Vec 2.0, WavLM or HuBERT of
@@ -200,7 +196,7 @@ def build_audio_backbone(name: str, layers: str = AudioFeatures.layers) -> Audio
         layers: of a transformer: `last4`, `first4` and the like.
 
     Raises:
-        CheckpointError: it cannot be loaded or is no sound backbone.
+        CheckpointError: it cannot be loaded or is no audio backbone.
         UsageError: it has no such layers.
     """
     if name in AUDIO_BACKBONES:
@@ -212,7 +208,7 @@ def build_audio_backbone(name: str, layers: str = AudioFeatures.layers) -> Audio
     network, processor = load_pretrained(name)
     if not hasattr(network.config, "conv_stride") or not hasattr(network, "feature_projection"):
         kind = network.config.model_type
-        raise CheckpointError(f"{name!r} is no sound backbone that is known here but {kind!r}")
+        raise CheckpointError(f"{name!r} is no known audio backbone but {kind!r}")
     backbone = TransformerBackbone(name, network, bool(processor.get("do_normalize", True)), layers)
     backbone.sha256, backbone.path = hash_pretrained(name), find_path(name)
     return backbone

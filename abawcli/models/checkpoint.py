@@ -120,6 +120,7 @@ def load_network(
     tensors: Tensors,
     shape: JsonObject,
     build: Callable[[], Network],
+    *,
     what: str,
 ) -> Network:
     """Build the network that a loaded checkpoint describes, and give it the checkpoint's weights.

@@ -1,17 +1,17 @@
-"""The dual-branch Transformer of arXiv 2603.08034: a window of frames, face and voice together.
+"""The dual-branch Transformer of arXiv 2603.08034: visual and audio features of a window of frames.
 
-One branch a modality. In every layer a branch looks at itself, then at the other one, and only
-ever at frames that are there. A gate mixes the two, frame by frame:
+There is one branch per modality. In every layer a branch attends to itself, then to the other one,
+and only to valid frames. A gate mixes the two branches, frame by frame:
 
-- A frame without its own face (or sound) still has a place in that branch: a learned vector stands
-  in, looks at the frames of the window that have one, and is looked at by none. So the branch has
-  something to say of it, and the gate may listen.
-- A branch with no valid frame in the window is silent: the gate is forced to the other one, whose
-  cross-attention adds exactly nothing. The result is that branch's alone.
-- A frame with neither modality is read from the frames around it. Only where the window has
-  nothing at all are the logits NaN.
+- In the branch of a modality that a frame lacks, a learned vector replaces it. It attends to the
+  valid frames of the window, and no frame attends to it. So the branch has an output for this
+  frame, too, which the gate weighs.
+- If a branch has no valid frame in the window, the gate is forced to the other branch, whose
+  cross-attention adds exactly 0. The result is that branch's alone.
+- A frame with neither modality is predicted from the frames around it. The logits are NaN only if
+  the window has no valid frame at all.
 
-Padding is frames with neither, of which the result is not looked at.
+Padding is frames with neither modality; their result is ignored.
 """
 
 import torch
@@ -79,19 +79,19 @@ class BranchLayer(nn.Module):
         )
         self.dropout = nn.Dropout(config.dropout)
 
-    def look_within(self, x: Tensor, valid: Tensor) -> Tensor:
+    def attend_self(self, x: Tensor, valid: Tensor) -> Tensor:
         """Attend to the own branch (B, T, H), where valid (B, T)."""
         n = self.self_norm(x)  # (B, T, H)
         out: Tensor = x + self.dropout(self.self_attention(n, n, valid))
         return out
 
-    def look_across(self, x: Tensor, other: Tensor, other_valid: Tensor) -> Tensor:
+    def attend_across(self, x: Tensor, other: Tensor, other_valid: Tensor) -> Tensor:
         """Attend to the other branch (B, T, H), where valid (B, T)."""
         seen = self.cross_attention(self.query_norm(x), self.other_norm(other), other_valid)
         out: Tensor = x + self.dropout(seen)
         return out
 
-    def think(self, x: Tensor) -> Tensor:
+    def feed_forward(self, x: Tensor) -> Tensor:
         """Map each frame of (B, T, H) by itself."""
         out: Tensor = x + self.dropout(self.feed(self.feed_norm(x)))
         return out
@@ -166,9 +166,9 @@ class DualBranch(nn.Module):
         a = self.audio.embed(audio, has_audio)  # (B, T, H)
         for of_v, of_a in zip(self.visual.layers, self.audio.layers, strict=True):
             assert isinstance(of_v, BranchLayer) and isinstance(of_a, BranchLayer)
-            v, a = of_v.look_within(v, has_visual), of_a.look_within(a, has_audio)
-            v, a = of_v.look_across(v, a, has_audio), of_a.look_across(a, v, has_visual)
-            v, a = of_v.think(v), of_a.think(a)
+            v, a = of_v.attend_self(v, has_visual), of_a.attend_self(a, has_audio)
+            v, a = of_v.attend_across(v, a, has_audio), of_a.attend_across(a, v, has_visual)
+            v, a = of_v.feed_forward(v), of_a.feed_forward(a)
         return self.visual.out_norm(v), self.audio.out_norm(a)
 
     def _weigh(self, v: Tensor, a: Tensor, has_visual: Tensor, has_audio: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ def load_backbone(path: str | Path) -> tuple[Backbone, nn.Linear, FaceEncoderMet
         return nn.ModuleDict({"backbone": backbone, "classifier": classifier})
 
     what = f"backbone {metadata.backbone!r}"
-    network = load_network(path, tensors, metadata.network, build, what)
+    network = load_network(path, tensors, metadata.network, build, what=what)
     backbone, classifier = network["backbone"], network["classifier"]
     assert isinstance(backbone, Backbone) and isinstance(classifier, nn.Linear)
     if metadata.calibration:

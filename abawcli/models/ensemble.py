@@ -1,9 +1,9 @@
 """Several heads on the same features, such as those of the folds: their mean, frame by frame.
 
-A head that knows nothing of a frame takes no part in it. Of heads that look at windows of
-different lengths, a frame is final as soon as it is for all. Beside heads that look at windows, one
-that looks at single frames also reads the sound for somebody who is out of the picture, as long as
-those do.
+A head without a prediction of a frame does not count there. If heads read windows of different
+lengths, a frame is final when it is final for all of them. Beside heads that read windows, a head
+that reads single frames also predicts from the audio for a subject who has left the picture, for as
+long as those do.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from abawcli.formats.metadata import MODALITIES
 from abawcli.fusion import average_probabilities
 from abawcli.labels import N_CLASSES
-from abawcli.models.heads import TrainedHead, find_finite, name_readings
-from abawcli.models.windows import Rows, SoftVoting
+from abawcli.models.heads import TrainedHead, find_finite, name_output_sources
+from abawcli.models.windows import FrameArray, SoftVoting
 
 Probabilities = NDArray[np.float32]
 
@@ -42,12 +42,12 @@ class JointVoting:
         return min(stream.given for stream in self.streams)
 
     def fork(self) -> "JointVoting":
-        """Return a stream that has seen the same frames, and goes its own way from here."""
+        """Return a copy of the stream with the same frames, independent from here on."""
         forked = copy(self)
         forked.streams = [stream.fork() for stream in self.streams]
         return forked
 
-    def push(self, *rows: Rows) -> Probabilities:
+    def push(self, *rows: FrameArray) -> Probabilities:
         """Take in further frames, (n, ...) of each array; return what is final, (m, 8)."""
         return self._give([stream.push(*rows) for stream in self.streams])
 
@@ -77,7 +77,7 @@ class Ensemble:
 
     def classify(self, *arrays: NDArray[Any]) -> tuple[Probabilities, NDArray[np.str_]]:
         """Turn one video's features into probabilities; see `TrainedHead.classify`."""
-        opinions = [head.classify(*arrays)[0] for head in self.heads]
-        p = average_probabilities(opinions).astype(np.float32)
+        predictions = [head.classify(*arrays)[0] for head in self.heads]
+        p = average_probabilities(predictions).astype(np.float32)
         there = find_finite(arrays[0], arrays[2]), find_finite(arrays[1], arrays[3])
-        return p, name_readings(self.uses, *there, p)
+        return p, name_output_sources(self.uses, *there, p)

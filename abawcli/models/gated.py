@@ -1,7 +1,7 @@
-"""Gated fusion of face and voice, frame by frame: Stage II of arXiv 2603.12221.
+"""Gated fusion of visual and audio features, frame by frame: Stage II of arXiv 2603.12221.
 
-With the paper's baselines beside it, which differ in nothing else: vision alone, sound alone,
-and both side by side without a gate.
+The paper's baselines differ in nothing else: visual features alone, audio features alone, and
+both concatenated, without a gate.
 """
 
 import torch
@@ -33,7 +33,7 @@ class ModalityPath(nn.Module):
 
 
 class Classifier(nn.Module):
-    """The reading of a fused vector: LayerNorm, dropout, linear."""
+    """The classifier of a fused vector: LayerNorm, dropout, linear."""
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class GatedFusion(FrameHead):
 
 
 class VisualOnly(FrameHead):
-    """The visual path by itself; sound is not looked at."""
+    """The visual path by itself; audio is ignored."""
 
     uses = ("visual",)
 

@@ -1,4 +1,4 @@
-"""Heads: features of face and voice in, probabilities out, frame by frame."""
+"""Heads: from visual and audio features to probabilities, frame by frame."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ from abawcli.models.windows import SoftVoting
 from abawcli.sources import name_sources
 
 # A module that maps features (B, T, Dv), (B, T, Da) and their masks (B, T) to logits (B, T, 8),
-# NaN where it knows nothing; `uses` names the modalities it looks at, each of which has a
+# NaN where nothing is known; `uses` names the modalities it reads, each of which has a
 # `ModalityNorm` at `<modality>.norm`, `settings` is the class of its configuration, and it is given
 # at most `window` frames at once, a window every `stride` frames.
 Head = GatedFusion | VisualOnly | AudioOnly | Concatenation | DualBranch
@@ -109,7 +109,7 @@ class TrainedHead:
             final.append(stream.push(*(array[start : start + CHUNK_FRAMES] for array in arrays)))
         p = np.concatenate([*final, stream.finish()])
         there = find_finite(visual, has_visual), find_finite(audio, has_audio)
-        return p, name_readings(self.head.uses, *there, p)
+        return p, name_output_sources(self.head.uses, *there, p)
 
     @torch.inference_mode()
     def _classify_windows(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
@@ -136,17 +136,17 @@ def find_finite(values: NDArray[Any], has: NDArray[np.bool_]) -> NDArray[np.bool
     return np.asarray(has & np.isfinite(values).all(axis=-1))
 
 
-def name_readings(
+def name_output_sources(
     uses: Sequence[str],
     has_visual: NDArray[np.bool_],
     has_audio: NDArray[np.bool_],
     p: NDArray[np.float32],
 ) -> NDArray[np.str_]:
-    """Say what each row of probabilities (T, 8) rests on, by the modalities that are looked at."""
-    seen, heard = (
+    """Return the source (T,) of each row of probabilities (T, 8), by the modalities in `uses`."""
+    visual, audio = (
         has & (key in uses) for key, has in (("visual", has_visual), ("audio", has_audio))
     )
-    return name_sources(seen, heard, ~np.isnan(p[:, 0]))
+    return name_sources(visual, audio, ~np.isnan(p[:, 0]))
 
 
 def find_head(metadata: HeadMetadata, path: str | Path) -> type[Head]:
@@ -174,7 +174,7 @@ def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, Head
     def build() -> Head:
         return build_head(metadata.head, metadata.backbones, kind.settings(**metadata.network))
 
-    head = load_network(path, tensors, metadata.network, build, f"head {metadata.head!r}")
+    head = load_network(path, tensors, metadata.network, build, what=f"head {metadata.head!r}")
     return TrainedHead(head, device), metadata
 
 

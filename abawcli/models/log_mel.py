@@ -1,4 +1,4 @@
-"""Sound as a network sees it: logarithms of band energies about their level of the time around."""
+"""Log-mel spectrograms, normalised by the mean level of the time around each frame."""
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ FLOOR = 1e-7  # -70 dB of full scale, where silence ends up
 def mel_filters(warp: Tensor | None = None) -> Tensor:
     """Return triangular filters (BANDS, FFT / 2 + 1), or (B, BANDS, FFT / 2 + 1) for each warp.
 
-    `warp` (B,) stretches the frequencies that the bands look at: a voice with all its resonances
-    and its pitch `warp` times lower, such as a longer vocal tract has.
+    `warp` (B,) multiplies the frequencies of the bands. This lowers pitch and resonances of a voice
+    by the same factor, as a longer vocal tract does.
     """
     low, high = (2595 * np.log10(1 + hz / 700) for hz in BAND_RANGE_HZ)
     edges = 700 * (10 ** (torch.linspace(low, high, BANDS + 2) / 2595) - 1)  # (BANDS + 2,) Hz
@@ -82,8 +82,8 @@ class LogMel(nn.Module):
     def normalise(self, mel: Tensor) -> Tensor:
         """Turn band energies (B, BANDS, T) into logarithms about their mean of the time around.
 
-        Frames count by the root of their energy: the level is that of the voice and not of its
-        pauses, however long they are.
+        Frames are weighted by the root of their energy, so that the level is that of speech and
+        not of pauses, however long these are.
         """
         level = torch.log(mel + FLOOR)  # (B, M, T)
         weight = (mel.mean(dim=1, keepdim=True) + FLOOR / 100).sqrt().double()  # (B, 1, T)

@@ -1,10 +1,10 @@
-"""Our own small voice encoder: log-mel, convolutional in time, and who may trust its answer.
+"""compact-voice: a small convolutional network on log-mel spectrograms, and its classifier.
 
 Step k of its output is centred (k + 0.5) * `step_s` after the first sample and depends on 0.75 s to
 both sides of it, and on the level: from each band of the log-mel the mean over 1.5 s to both sides
-is taken, of as much of them as there is, in which loud frames count more. So loudness, microphone
-and part of the speaker drop out, alike in training, in a short clip and in a long sound that is
-heard in chunks, and no pass over all of the sound is needed first.
+is taken, of as much of them as there is, in which loud frames count more. This
+removes loudness, microphone and part of the speaker's voice. It is the same in training, in a short
+clip and in chunks of a long recording, and needs no pass over all of the audio first.
 """
 
 from collections.abc import Sequence
@@ -109,9 +109,9 @@ class CompactVoice(nn.Module):
 
 
 class VoiceClassifier(nn.Module):
-    """What features, of a step or an average of several, say: an expression, and if it is a voice.
+    """From features to expression and to speech detection.
 
-    Both are linear, so that they apply to averages as well as to single steps.
+    Both are linear, so that they apply to averages of audio frames as well as to single ones.
     """
 
     def __init__(self, dim: int) -> None:
@@ -121,19 +121,19 @@ class VoiceClassifier(nn.Module):
         self.temperature: Tensor
         self.register_buffer("temperature", torch.ones(()))
 
-    def has_voice(self, features: Tensor) -> Tensor:
-        """Return the probability (...,) that features (..., D) come from a voice."""
+    def speech_probability(self, features: Tensor) -> Tensor:
+        """Return the probability (...,) of speech in features (..., D)."""
         probability: Tensor = self.voice(features).squeeze(-1).sigmoid()
         return probability
 
     def forward(self, features: Tensor) -> Tensor:
         """Return calibrated probabilities (..., 8) of features (..., D).
 
-        Without a voice all classes are equally likely; between the two the answer is mixed.
+        Probabilities are mixed with equal ones by the probability that there is no speech.
         """
-        voice = self.has_voice(features).unsqueeze(-1)  # (..., 1)
+        speech = self.speech_probability(features).unsqueeze(-1)  # (..., 1)
         expression = (self.expression(features) / self.temperature).softmax(dim=-1)
-        mixed: Tensor = voice * expression + (1 - voice) / N_CLASSES
+        mixed: Tensor = speech * expression + (1 - speech) / N_CLASSES
         return mixed
 
 
@@ -177,14 +177,14 @@ class VoiceEncoder:
 
     @torch.inference_mode()
     def encode(self, samples: NDArray[np.float32]) -> Tensor:
-        """Turn sound (N,) into features (S, D), one a step."""
+        """Turn samples (N,) into features (S, D), one per audio frame."""
         features: Tensor = self.backbone(torch.from_numpy(samples).to(self.device)[None])[0]
         return features
 
     @torch.inference_mode()
-    def has_voice(self, features: Tensor) -> NDArray[np.float32]:
-        """Return the probability (S,) of a voice in each of the features (S, D)."""
-        return np.asarray(self.classifier.has_voice(features).cpu().numpy(), np.float32)
+    def speech_probability(self, features: Tensor) -> NDArray[np.float32]:
+        """Return the probability (S,) of speech in each of the features (S, D)."""
+        return np.asarray(self.classifier.speech_probability(features).cpu().numpy(), np.float32)
 
     @torch.inference_mode()
     def classify(self, features: Tensor) -> NDArray[np.float32]:
@@ -207,5 +207,5 @@ def load_voice_encoder(
     def build() -> VoiceNetwork:
         return VoiceNetwork(build_voice(metadata.network))
 
-    network = load_network(path, tensors, metadata.network, build, "voice network")
+    network = load_network(path, tensors, metadata.network, build, what="voice network")
     return VoiceEncoder(network, device), metadata

@@ -1,8 +1,8 @@
-"""Windows of frames, and soft voting: what heads that look at several frames at once need.
+"""Windows of frames, and soft voting, for heads that read several frames at once.
 
 Windows begin every stride; the last one is complete and ends with the video, so it may overlap
-more. A video shorter than a window is padded with frames that have nothing. Heads that look at
-single frames have windows of one.
+more. A video shorter than a window is padded with frames without features. Heads that read single
+frames have windows of one.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from abawcli.errors import UsageError
 from abawcli.labels import N_CLASSES
 
-Rows = NDArray[Any]  # (T, ...) a row a frame
+FrameArray = NDArray[Any]  # (T, ...) a row a frame
 Classify = Callable[[Sequence[NDArray[Any]]], NDArray[np.float32]]
 
 
@@ -42,7 +42,7 @@ class SoftVoting:
     """Probabilities of overlapping windows, averaged per frame, for a stream of frames.
 
     `classify` takes arrays (W, window, ...) of what was pushed and returns probabilities
-    (W, window, 8), NaN where it knows nothing: such a window has no vote. A frame's average is
+    (W, window, 8), NaN where nothing is known: such a window has no vote. A frame's average is
     given out as soon as no window to come can hold it, at most a window's length later; nothing
     older is kept.
     """
@@ -50,17 +50,17 @@ class SoftVoting:
     def __init__(self, window: int, stride: int, classify: Classify) -> None:
         check_windows(window, stride)
         self.window, self.stride, self.classify = window, stride, classify
-        self.rows: list[Rows] = []  # the last frames, at most a window of them
+        self.rows: list[FrameArray] = []  # the last frames, at most a window of them
         self.seen = 0  # frames pushed
         self.last = -1  # where the last window that voted begins
         self.votes = np.zeros((0, N_CLASSES + 1))  # sum and number, of frames not yet given out
         self.given = 0  # frames given out
 
     def fork(self) -> "SoftVoting":
-        """Return a stream that has seen the same frames, and goes its own way from here."""
+        """Return a copy of the stream with the same frames, independent from here on."""
         return copy(self)  # every change replaces an array or a list, none is made within one
 
-    def push(self, *rows: Rows) -> NDArray[np.float32]:
+    def push(self, *rows: FrameArray) -> NDArray[np.float32]:
         """Take in further frames, (n, ...) of each array; return what is final, (m, 8)."""
         kept = self.rows or [array[:0] for array in rows]
         self.rows = [np.concatenate(parts) for parts in zip(kept, rows, strict=True)]
@@ -103,6 +103,6 @@ class SoftVoting:
         return average.astype(np.float32)
 
 
-def _pad(array: Rows, rows: int) -> Rows:
+def _pad(array: FrameArray, rows: int) -> FrameArray:
     """Return an array with zeros, that is with nothing, up to that many rows."""
     return np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])

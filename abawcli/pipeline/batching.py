@@ -15,8 +15,8 @@ from abawcli.cores import count_cores
 
 T = TypeVar("T")
 Crops = NDArray[np.uint8]
-Rows = NDArray[np.float32]
-Encode = Callable[[Crops], Rows]
+CropFeatures = NDArray[np.float32]
+Encode = Callable[[Crops], CropFeatures]
 
 
 def run_ahead(items: Iterator[T], depth: int) -> Generator[T]:
@@ -64,7 +64,7 @@ def run_ahead(items: Iterator[T], depth: int) -> Generator[T]:
 
 def encode_in_batches(
     items: Iterator[tuple[T, list[Crops]]], encode: Encode, config: Prediction
-) -> Iterator[tuple[T, list[Rows]]]:
+) -> Iterator[tuple[T, list[CropFeatures]]]:
     """Yield each item with a row for each of its crops (K, S, S, 3), in order.
 
     The items are made in a thread. All batches are of one size, filled up with zeros: the same
@@ -72,7 +72,7 @@ def encode_in_batches(
     """
     waiting: deque[tuple[T, int]] = deque()
     crops: list[Crops] = []
-    rows: deque[Rows] = deque()  # of the crops before `crops`
+    rows: deque[CropFeatures] = deque()  # of the crops before `crops`
     size = config.batch_size
 
     def encode_some() -> None:
@@ -82,7 +82,7 @@ def encode_in_batches(
         rows.extend(encode(batch)[:taken])
         del crops[:taken]
 
-    def release() -> Iterator[tuple[T, list[Rows]]]:
+    def release() -> Iterator[tuple[T, list[CropFeatures]]]:
         while waiting and waiting[0][1] <= len(rows):
             item, count = waiting.popleft()
             yield item, [rows.popleft() for _ in range(count)]

@@ -1,6 +1,6 @@
 """Backbones on a stream of frames and audio: features of every face as they come.
 
-One thread decodes, follows and crops a bounded number of frames ahead; the networks work on
+One thread decodes, tracks and crops a bounded number of frames ahead; the networks work on
 batches in the caller's thread.
 """
 
@@ -42,7 +42,7 @@ from abawcli.media.video import TimedImage, check_rotation
 from abawcli.models.audio_backbones import build_audio_backbone
 from abawcli.models.encoder import load_feature_encoder
 from abawcli.pipeline.audio_features import AudioEncoder, FrameAligner
-from abawcli.pipeline.batching import Crops, Rows, encode_in_batches
+from abawcli.pipeline.batching import CropFeatures, Crops, encode_in_batches
 
 LOG = logging.getLogger(__name__)
 Halves = NDArray[np.float16]
@@ -78,6 +78,7 @@ class Extractor:
         audio: str = COMPACT_VOICE,
         modality: str = "av",
         layers: str = AudioFeatures.layers,
+        *,
         device: str = "auto",
         config: Prediction | None = None,
         rotate: int = 0,
@@ -93,14 +94,14 @@ class Extractor:
         check_rotation(rotate)
         self.modality, self.rotate = modality, rotate
         self.config = config or Prediction()
-        self.encoder, self.sound = None, None
+        self.encoder, self.audio_encoder = None, None
         made_visual, made_audio = None, None
         chosen = choose_device(device)
         if modality != "audio":
             self.encoder, made_visual = load_feature_encoder(visual, chosen)
         if modality != "visual":
-            self.sound = AudioEncoder(build_audio_backbone(audio, layers), chosen)
-            made_audio = self.sound.describe()
+            self.audio_encoder = AudioEncoder(build_audio_backbone(audio, layers), chosen)
+            made_audio = self.audio_encoder.describe()
         self.backbones = Backbones(made_visual, made_audio)
 
     @cached_property
@@ -116,9 +117,12 @@ class Extractor:
     @property
     def widths(self) -> tuple[int, int]:
         """Return the widths of visual and audio features; 0 for a modality that is left out."""
-        return self.encoder.dim if self.encoder else 0, self.sound.dim if self.sound else 0
+        return (
+            self.encoder.dim if self.encoder else 0,
+            self.audio_encoder.dim if self.audio_encoder else 0,
+        )
 
-    def encode_crops(self, crops: Crops) -> Rows:
+    def encode_crops(self, crops: Crops) -> CropFeatures:
         """Turn crops (B, K, S, S, 3) into features (B, Dv)."""
         assert self.encoder is not None
         return np.asarray(self.encoder.encode(crops).cpu().numpy(), np.float32)
@@ -129,13 +133,15 @@ class Extractor:
         Raises:
             InputError: there is no audio, and nothing else was asked for.
         """
-        if self.sound is None:
+        if self.audio_encoder is None:
             return FrameAligner(iter(()), 0)
         if not recording.has_audio:
             self._report_no_audio(recording)
-            return FrameAligner(iter(()), self.sound.dim)
-        audio_frames = self.sound.encode_blocks(recording.read_audio())
-        return FrameAligner(audio_frames, self.sound.dim, self.sound.config.window_s)
+            return FrameAligner(iter(()), self.audio_encoder.dim)
+        audio_frames = self.audio_encoder.encode_blocks(recording.read_audio())
+        return FrameAligner(
+            audio_frames, self.audio_encoder.dim, self.audio_encoder.config.window_s
+        )
 
     def _report_no_audio(self, recording: Recording) -> None:
         why = recording.explain_lack("audio")
@@ -146,7 +152,7 @@ class Extractor:
             LOG.log(logging.WARNING if unknown else logging.INFO, "%s", why)
 
     def extract_frames(self, source: str | Path | Iterable[TimedImage]) -> Iterator[FrameFeatures]:
-        """Yield every frame of a video, or 25 a second of a sound without one, in order.
+        """Yield every frame of a video, or 25 a second of audio without video, in order.
 
         `source` is a file, or images (H, W, 3), RGB, with their times in seconds.
 
@@ -166,18 +172,18 @@ class Extractor:
                     yield FrameFeatures(found.frame, found.time_s, faces, *audio)
                     is_empty = False
         if is_empty:
-            raise InputError(f"{source} holds neither a frame nor a sample of sound")
+            raise InputError(f"{source} holds neither a frame nor a sample of audio")
 
     def _encode_video(
         self, recording: Recording, aligner: FrameAligner
-    ) -> Generator[tuple[FrameFaces, list[Rows]]]:
+    ) -> Generator[tuple[FrameFaces, list[CropFeatures]]]:
         """Yield every frame's faces, if they are asked for, with a row of features for each."""
         if recording.is_unknown("video"):
             raise InputError(recording.explain_lack("video"))
         has_video = recording.has_video
         if not has_video and self.modality == "av":
             _report_no_video(recording)
-        if self.encoder and (has_video or not self.sound):
+        if self.encoder and (has_video or not self.audio_encoder):
             yield from encode_in_batches(
                 self._cut_faces(recording, self.encoder.preprocess), self.encode_crops, self.config
             )
@@ -223,10 +229,10 @@ class Extractor:
 
 
 def _report_no_video(recording: Recording) -> None:
-    """Warn of a file without video, unless its name says that it is a sound."""
+    """Warn of a file without video, unless its suffix is that of an audio file."""
     path = recording.path
     if path and path.suffix.lower() not in AUDIO_SUFFIXES:
-        LOG.warning("%s has no video: only its sound is labelled, 25 rows a second", path)
+        LOG.warning("%s has no video: only its audio is labelled, 25 rows a second", path)
 
 
 def _tick(aligner: FrameAligner) -> Iterator[float]:

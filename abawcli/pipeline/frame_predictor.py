@@ -30,6 +30,7 @@ class FramePredictor:
         device: str = "auto",
         config: Prediction | None = None,
         modality: str = "av",
+        *,
         rotate: int = 0,
     ) -> None:
         """Load the networks; of several recipes, whose heads' probabilities are averaged.
@@ -53,7 +54,9 @@ class FramePredictor:
         )
         trained = self.recipe.backbones.audio
         layers = (trained and trained.layers) or AudioFeatures.layers
-        self.extractor = Extractor(visual, audio, chosen, layers, device, config, rotate)
+        self.extractor = Extractor(
+            visual, audio, chosen, layers, device=device, config=config, rotate=rotate
+        )
         for name, metadata in self.metadata.items():
             check_features(metadata, self.extractor.backbones, f"recipe {name}")
 

@@ -29,15 +29,17 @@ class PredictionColumns(VideoColumns[FramePrediction]):
     """All that is predicted of a video, whoever is meant: about 140 bytes a face and frame."""
 
     def __init__(self) -> None:
-        super().__init__([("has_audio", "?"), ("sound", "f4", _P)], [("probabilities", "f4", _P)])
+        super().__init__(
+            [("has_audio", "?"), ("audio_only", "f4", _P)], [("probabilities", "f4", _P)]
+        )
         self._absent = GrowingTable(
             [("frame", "i8"), ("subject", "i8"), ("probabilities", "f4", _P)]
         )
 
     def append(self, record: FramePrediction) -> None:
         """Keep the numbers of the next frame."""
-        sound = _UNKNOWN if record.sound is None else record.sound
-        super().append(replace(record, sound=sound))
+        audio_only = _UNKNOWN if record.audio_only is None else record.audio_only
+        super().append(replace(record, audio_only=audio_only))
         for subject, p in record.absent.items():
             self._absent.append(record.frame, subject, p)
 
@@ -49,18 +51,18 @@ class PredictionColumns(VideoColumns[FramePrediction]):
     def tabulate(self, video: str, rows: Selection, segments: SubjectSegments) -> pd.DataFrame:
         """Return the table of those who were selected, a row a frame and subject.
 
-        Rows without a face rest on the frames around them, or on the audio alone. With `all`
-        speech cannot be attributed to a subject, but where there is nobody else.
+        Rows without a face are predicted from the frames around them, or from the audio alone. With
+        `all`, speech cannot be attributed to a subject, except where no other one is visible.
         """
         by_subject = segments[0].strategy == "all"
         found, has_audio = rows.found, rows.of_frames("has_audio")
-        sound, around = rows.of_frames("sound"), self._look_up_absent(rows)  # (R, 8)
+        audio_only, around = rows.of_frames("audio_only"), self._look_up_absent(rows)  # (R, 8)
         if by_subject:
             nobody = rows.subject == NOBODY
-            around[nobody] = sound[nobody]
+            around[nobody] = audio_only[nobody]
             has_audio &= found | nobody
         else:
-            around = np.where(np.isnan(around), sound, around)
+            around = np.where(np.isnan(around), audio_only, around)
         p = np.where(found[:, None], rows.of_faces("probabilities"), around)  # (R, 8)
         subject = rows.subject.astype(str) if by_subject else describe_choice(segments)["subject"]
         return _lay_columns(
@@ -109,7 +111,7 @@ def tabulate_features(
 
 
 def warn_of_poor(table: pd.DataFrame, name: str) -> None:
-    """Say so where most faces of a table are poorer than those that were learned from."""
+    """Say so if most faces of a table are poorer than those in the training data."""
     faces = table[table["found"]]
     problem = explain_poor(faces[["w", "h"]].max(axis=1), faces["sharpness"])
     if problem:

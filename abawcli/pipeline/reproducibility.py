@@ -1,7 +1,7 @@
-"""Whether the embedded networks compute the same numbers here as anywhere.
+"""A check that the embedded networks compute the same numbers on every machine.
 
-A fixed probe goes through a recipe's networks as they run here, and in float64, in which no
-library takes a shortcut: what another machine computes is as near to that as this one.
+A fixed probe passes through a recipe's networks as they run here, and in float64, which libraries
+compute without approximations. Every machine is compared with float64.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from abawcli.pipeline.audio_features import AudioEncoder
 
 CPU = torch.device("cpu")
 FRAMES = 64  # of the probe
-STEP_FRAMES = 2  # of 25 a second, in a step of the voice encoder
+STEP_FRAMES = 2  # of 25 a second, per audio frame of compact-voice
 
 
 def measure_precision(name: str, dtype: torch.dtype) -> float:
@@ -50,34 +50,34 @@ def measure_agreement(recipe: str, batch_sizes: Sequence[int], threads: Sequence
     Raises:
         CheckpointError: its weights are missing or damaged.
     """
-    crops, sound = make_probe()
+    crops, samples = make_probe()
     head = load_head(RECIPES[recipe], CPU)[0].head
     faces = load_backbone(find_weights(COMPACT_FACE))[0].eval().double()
     with torch.inference_mode():
         pixels = prepare_crops(crops[:, 0], faces.preprocess)
         visual = faces(pixels)
-        audio = build_audio_backbone(COMPACT_VOICE).eval().double()(torch.from_numpy(sound)[None])
+        audio = build_audio_backbone(COMPACT_VOICE).eval().double()(torch.from_numpy(samples)[None])
         exact = _read(head.double(), visual.double(), audio[0].double())
     head.float()
     encoder = FeatureEncoder(load_backbone(find_weights(COMPACT_FACE))[0], CPU)
-    hearing = AudioEncoder(build_audio_backbone(COMPACT_VOICE), CPU)
+    audio_encoder = AudioEncoder(build_audio_backbone(COMPACT_VOICE), CPU)
     worst = 0.0
     for size, count in itertools.product(batch_sizes, threads):
         with _use_threads(count), torch.inference_mode():
             parts = [encoder.encode(crops[k : k + size]) for k in range(0, FRAMES, size)]
-            steps, _ = hearing.encode(sound.astype(np.float32))
-            found = _read(head, torch.cat(parts), torch.from_numpy(steps))
+            audio_frames, _ = audio_encoder.encode(samples.astype(np.float32))
+            found = _read(head, torch.cat(parts), torch.from_numpy(audio_frames))
         worst = max(worst, float((found - exact).abs().max()))
     return worst
 
 
 def make_probe() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Return crops (64, 1, 48, 48, 3) of blobs like eyes and mouths, and sound of 2.56 s."""
+    """Return crops (64, 1, 48, 48, 3) of blobs like eyes and mouths, and audio (N,) of 2.56 s."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:48, 0:48]
     light = np.full((FRAMES, 48, 48), 140.0)
-    for place in ((16, 15), (16, 33), (34, 24)):  # y, x
-        centre = place + rng.normal(0, 2, (FRAMES, 2))
+    for middle in ((16, 15), (16, 33), (34, 24)):  # y, x
+        centre = middle + rng.normal(0, 2, (FRAMES, 2))
         width = rng.uniform(3, 9, (FRAMES, 2))
         far = ((y - centre[:, :1, None]) / width[:, :1, None]) ** 2
         far = far + ((x - centre[:, 1:, None]) / width[:, 1:, None]) ** 2
@@ -86,12 +86,12 @@ def make_probe() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     time_s = np.arange(FRAMES * AUDIO_RATE_HZ // 25) / AUDIO_RATE_HZ
     pitch = 180 + 40 * np.sin(2 * np.pi * 1.5 * time_s)
     phase = 2 * np.pi * np.cumsum(pitch) / AUDIO_RATE_HZ
-    sound = sum(np.sin(k * phase) / k for k in range(1, 12)) * 0.1
-    return crops, np.asarray(sound * (np.sin(2 * np.pi * 3 * time_s) > -0.5), np.float64)
+    samples = sum(np.sin(k * phase) / k for k in range(1, 12)) * 0.1
+    return crops, np.asarray(samples * (np.sin(2 * np.pi * 3 * time_s) > -0.5), np.float64)
 
 
 def _read(head: nn.Module, visual: Tensor, audio: Tensor) -> Tensor:
-    """Map features (T, Dv) and of the sound's steps (S, Da) to probabilities (T, 8)."""
+    """Map features (T, Dv) and audio frames (S, Da) to probabilities (T, 8)."""
     audio = audio.repeat_interleave(STEP_FRAMES, dim=0)[: len(visual)]
     there = torch.ones(1, len(visual), dtype=torch.bool)
     logits: Tensor = head(visual[None], audio[None], there, there)

@@ -1,9 +1,8 @@
-"""Features to predictions: heads on windows of frames, for everybody in a video in one pass.
+"""From features to predictions: heads on windows of frames, for all subjects in one pass.
 
-A head that reads single frames has windows of one. Each person is a stream of frames: the face
-where it is there, and the audio. What is kept of a
-video of any length is two windows of every stream, and of those there are no more than people
-who were seen lately, and one of nobody: the audio alone.
+A head that reads single frames has windows of one. Each subject is a stream of frames with the
+features of the face, if found, and of the audio. One more stream has the audio alone. For a video
+of any length, two windows per stream are kept in memory, of the subjects who were seen lately.
 """
 
 from collections import deque
@@ -40,19 +39,19 @@ class FramePrediction:
     faces: list[FacePrediction]
     # (8,) of subjects who are not in it, but in the window of frames that the head reads
     absent: dict[int, Probabilities]
-    sound: Probabilities | None  # (8,) what the audio by itself says; None: nothing
-    has_audio: bool  # False: `absent` and `sound` rest on the frames around it
+    audio_only: Probabilities | None  # (8,) of the audio by itself; None: unknown
+    has_audio: bool  # False: `absent` and `audio_only` rest on the frames around it
 
 
 def predict_frame(
-    found: FrameFeatures, subjects: Mapping[int, Probabilities], sound: Probabilities
+    found: FrameFeatures, subjects: Mapping[int, Probabilities], audio_only: Probabilities
 ) -> FramePrediction:
     """Return the prediction of a frame.
 
     Args:
         found: the frame.
         subjects: (8,) of everybody in it or near it; NaN where nothing is known.
-        sound: (8,) of the audio by itself; likewise.
+        audio_only: (8,) of the audio by itself; likewise.
     """
     absent = {subject: p for subject, p in subjects.items() if not np.isnan(p[0])}
     faces = []
@@ -61,16 +60,16 @@ def predict_frame(
         source = name_source(True, found.has_audio, absent.pop(face.subject, None) is not None)
         own_fields = {f.name: getattr(face, f.name) for f in fields(TrackedFace)}
         faces.append(FacePrediction(**own_fields, probabilities=own, source=source))
-    known = None if np.isnan(sound[0]) else sound
+    known = None if np.isnan(audio_only[0]) else audio_only
     return FramePrediction(found.frame, found.time_s, faces, absent, known, found.has_audio)
 
 
 class SubjectStream:
-    """Soft voting per person, each as if that person's frames were a video of their own.
+    """Soft voting per subject, as if the subject's frames were a video of their own.
 
-    Someone who was not seen yet, or not for a window, is nobody: the stream of nobody is copied
-    for who appears, and a stream in which no face is left is dropped. Nothing but the last digits
-    of a result depends on that, or on how the frames are cut into chunks.
+    A subject who was not seen yet, or not within a window, has no stream: when one appears, the
+    stream of the audio alone (`nobody`) is copied, and a stream without a face in its window is
+    dropped. Only the last digits of a result depend on this, or on the size of chunks.
     """
 
     def __init__(self, head: TrainedHead | Ensemble, visual_dim: int) -> None:
@@ -94,9 +93,9 @@ class SubjectStream:
             given[subject] = stream.push(visual, audio, has_visual, has_audio)
             seen = self.nobody.seen + np.flatnonzero(has_visual)
             self.seen_at[subject] = np.append(self.seen_at.get(subject, seen[:0]), seen)
-        sound = self.nobody.push(unseen[0], audio, unseen[1], has_audio)
+        audio_only = self.nobody.push(unseen[0], audio, unseen[1], has_audio)
         self.waiting.extend(chunk)
-        predictions = self._give(first, given, sound)
+        predictions = self._give(first, given, audio_only)
         self._drop_unseen()
         return predictions
 
@@ -130,16 +129,16 @@ class SubjectStream:
                 del self.subjects[subject], self.seen_at[subject]
 
     def _give(
-        self, first: int, given: dict[int, Probabilities], sound: Probabilities
+        self, first: int, given: dict[int, Probabilities], audio_only: Probabilities
     ) -> list[FramePrediction]:
         """Return final frames, which begin with number `first` from 0, for those who are near."""
-        frames = np.arange(first, first + len(sound))
+        frames = np.arange(first, first + len(audio_only))
         near = {subject: self._is_near(subject, frames) for subject in given}
         return [
             predict_frame(
                 self.waiting.popleft(), {s: p[k] for s, p in given.items() if near[s][k]}, row
             )
-            for k, row in enumerate(sound)
+            for k, row in enumerate(audio_only)
         ]
 
     def _is_near(self, subject: int, frames: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -181,7 +181,7 @@ def _lay_segments(frames: Ints, faces: Table, segments: SubjectSegments) -> tupl
         own = faces[there]
         rows = lay_rows(
             frames[(frames >= first) & (frames <= last)],
-            own["frame"], own["subject"], own["box"], strategy,
+            own["frame"], own["subject"], own["box"], strategy=strategy,
         )  # fmt: skip
         rows[2][rows[2] >= 0] = there[rows[2][rows[2] >= 0]]
         laid.append(rows)

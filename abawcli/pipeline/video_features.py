@@ -1,4 +1,4 @@
-"""Features of a whole video, sound or folder of crops, for each subject that is meant."""
+"""Features of a whole video, audio file or folder of crops, for each subject that is meant."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from abawcli.formats.metadata import FeaturesMetadata, FeatureSource
 from abawcli.formats.names import decode_name
 from abawcli.formats.strategy import SubjectSegment
 from abawcli.media.recording import open_recording
-from abawcli.pipeline.batching import Crops, Rows, encode_in_batches
+from abawcli.pipeline.batching import CropFeatures, Crops, encode_in_batches
 from abawcli.pipeline.crop_rows import (
     CropRows,
     choose_scales,
@@ -36,10 +36,11 @@ def extract_video(
     extractor: Extractor,
     path: str | Path,
     subject: str = "main",
+    *,
     progress: Progress = ignore_progress,
     video: str | None = None,
 ) -> list[Features]:
-    """Return the features of each subject that is meant, of a video or a sound.
+    """Return the features of each subject that is meant, of a video or an audio file.
 
     They say that they are of `video`; by default the file's name without suffix.
 
@@ -78,7 +79,8 @@ def extract_crops(
     extractor: Extractor,
     folder: str | Path,
     subject: str | None = None,
-    sound: str | Path | None = None,
+    audio_file: str | Path | None = None,
+    *,
     progress: Progress = ignore_progress,
     video: str | None = None,
 ) -> list[Features]:
@@ -95,8 +97,8 @@ def extract_crops(
         raise UsageError(f"{folder} shows one person only; leave out the subject {subject!r}")
     if extractor.rotate:
         raise UsageError(f"{folder} holds crops; rotate the video when they are cut")
-    if sound is None and extractor.sound:
-        problem = f"{folder}: the video that has its sound is not found; give --audio-from DIR"
+    if audio_file is None and extractor.audio_encoder:
+        problem = f"{folder}: the video with its audio is not found; give --audio-from DIR"
         if extractor.modality == "audio":
             raise InputError(problem)
         LOG.warning("%s", problem)
@@ -105,16 +107,16 @@ def extract_crops(
         kind, scales = "crops", choose_scales(folder, wanted)
         people = read_own_rows(folder, subject, scales)
     else:
-        kind, scales, people = "official crops", None, [read_official_rows(folder, sound)]
+        kind, scales, people = "official crops", None, [read_official_rows(folder, audio_file)]
     source = FeatureSource(
         kind,
         decode_name(os.path.relpath(folder)),
-        decode_name(os.path.relpath(sound)) if sound else None,
+        decode_name(os.path.relpath(audio_file)) if audio_file else None,
         None if scales is None else tuple(scales),
     )
     metadata = _make_metadata(extractor, video or name_video(folder), source)
     times_s = people[0].rows.of_frames("time_s")
-    audio = _encode_audio(extractor, times_s, sound)  # the same for everybody
+    audio = _encode_audio(extractor, times_s, audio_file)  # the same for everybody
     return [
         _encode_crops(extractor, crops, replace(metadata, subject=crops.subject), audio, progress)
         for crops in people
@@ -122,13 +124,13 @@ def extract_crops(
 
 
 def _encode_audio(
-    extractor: Extractor, times_s: NDArray[np.float64], sound: str | Path | None
+    extractor: Extractor, times_s: NDArray[np.float64], audio_file: str | Path | None
 ) -> AudioRows:
     """Return the features of audio at times (T,)."""
     audio = np.zeros((len(times_s), extractor.widths[1]), np.float16)
     there = np.zeros(len(times_s), bool)
-    if sound and not np.isnan(times_s).any():
-        with open_recording(sound) as recording:
+    if audio_file and not np.isnan(times_s).any():
+        with open_recording(audio_file) as recording:
             aligner = extractor.encode_audio(recording)
             for k, time_s in enumerate(times_s.tolist()):
                 audio[k], there[k] = aligner.at(time_s)
@@ -164,7 +166,7 @@ def _encode_crops(
 
 def _encode_files(
     extractor: Extractor, files: list[list[Path]]
-) -> Iterator[tuple[int, list[Rows]]]:
+) -> Iterator[tuple[int, list[CropFeatures]]]:
     """Yield each row's index with the features of its crops, one a scale."""
     if extractor.encoder is None:
         return ((k, []) for k in range(len(files)))
@@ -180,7 +182,7 @@ def _encode_files(
 
 def _make_metadata(extractor: Extractor, video: str, source: FeatureSource) -> FeaturesMetadata:
     """Return the metadata of features, but for whom they are of."""
-    parts = {"visual": extractor.encoder, "audio": extractor.sound}
+    parts = {"visual": extractor.encoder, "audio": extractor.audio_encoder}
     computed = {
         name: str(part.dtype).removeprefix("torch.") for name, part in parts.items() if part
     }

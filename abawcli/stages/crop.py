@@ -121,7 +121,7 @@ def crop_video(
 
     Raises:
         InputError: the video cannot be read.
-        OutputError: something else is in the way, or the place cannot be written.
+        OutputError: something else is in the way, or the output cannot be written.
         UsageError: no such subject or rotation.
         CheckpointError: the InsightFace pack on the disk is damaged.
     """

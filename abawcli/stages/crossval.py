@@ -54,6 +54,7 @@ def cross_validate(
     annotations: Iterable[str | Path],
     out: str | Path,
     heads: Sequence[str] = ("gated",),
+    *,
     folds: int = 5,
     configs: Mapping[str, HeadTraining] | None = None,
     device: str = "auto",
@@ -127,7 +128,7 @@ def _smooth(
 ) -> NDArray[np.float64]:
     """Smooth the rows (T, 8) of one video, which are frames 1 to T."""
     known, frame = ~np.isnan(p[:, 0]), np.arange(1, len(p) + 1)
-    return smooth_probabilities(p.astype(np.float64), known, frame, time_s, config)
+    return smooth_probabilities(p.astype(np.float64), known, frame, time_s, config=config)
 
 
 def describe_results(results: Results) -> dict[str, Any]:

@@ -59,13 +59,13 @@ def extract_features(
     overwrite: bool = False,
     progress: Progress = ignore_progress,
 ) -> ExtractSummary:
-    """Write the features of a video, a sound or a folder of crops to the file `output`.
+    """Write the features of a video, an audio file or a folder of crops to the file `output`.
 
     With the subject `all` they are files `subject0.safetensors` and so on in a folder called
     like `output` without suffix. What is finished is not made again.
 
     Args:
-        path: video, sound (with the modality audio), our crops, or official ones.
+        path: video, audio file (with the modality audio), our crops, or official ones.
         output: `<name>.safetensors`.
         extractor: the backbones.
         subject: one of SUBJECTS, or `track N`; None: the main one, or those that crops were made
@@ -76,24 +76,28 @@ def extract_features(
 
     Raises:
         InputError: the input cannot be read, or lacks what was asked for.
-        OutputError: something else is in the way, or the place cannot be written.
+        OutputError: something else is in the way, or the output cannot be written.
         UsageError: no such subject or folder, or crops are to be rotated.
     """
     path = Path(path)
     output = Path(output)
     audio_from = None if audio_from is None else Path(audio_from)
     crops = os.path.isdir(path)
-    sound = find_audio(path, audio_from, video or name_video(path)) if crops else None
+    audio_file = find_audio(path, audio_from, video or name_video(path)) if crops else None
     meant = _choose_subject(path, subject)
-    work = _describe_input(path, sound, extractor, meant, decode_name(video or name_video(path)))
+    work = _describe_input(
+        path, audio_file, extractor, meant, decode_name(video or name_video(path))
+    )
     target, find = _find_target(output, meant)
     if finished := find(target, work, overwrite):
         return read_summary(finished, ExtractSummary, made=False)
     with keep_warnings(work):
         if crops:
-            made = extract_crops(extractor, path, subject, sound, progress, video)
+            made = extract_crops(
+                extractor, path, subject, audio_file, progress=progress, video=video
+            )
         else:
-            made = extract_video(extractor, path, meant, progress, video)
+            made = extract_video(extractor, path, meant, progress=progress, video=video)
         note_summary(work, _summarise(made))
         if meant != "all":
             write_features(made[0], output, work)
@@ -155,8 +159,8 @@ class ExtractWorker:
         limit_frames(work.max_megapixels)
         self.work = work
         self.extractor = Extractor(
-            work.visual, work.audio, work.modality, work.layers, work.device,
-            Prediction(work.batch_size), work.rotate,
+            work.visual, work.audio, work.modality, work.layers, device=work.device,
+            config=Prediction(work.batch_size), rotate=work.rotate,
         )  # fmt: skip
 
     def do(self, path: Path, task: tuple[str, Path], progress: Progress) -> list[Result]:
@@ -172,9 +176,9 @@ class ExtractWorker:
         """Return what would be done."""
         name, output = task
         audio_from = self.work.audio_from
-        sound = find_audio(path, audio_from, name) if os.path.isdir(path) else None
+        audio_file = find_audio(path, audio_from, name) if os.path.isdir(path) else None
         meant = _choose_subject(path, self.work.subject)
-        work = _describe_input(path, sound, self.extractor, meant, decode_name(name))
+        work = _describe_input(path, audio_file, self.extractor, meant, decode_name(name))
         target, find = _find_target(output, meant)
         return [plan_output(target, work, self.work.overwrite, find)]
 
@@ -189,11 +193,11 @@ def _summarise(made: Sequence[Features]) -> ExtractSummary:
 
 
 def _describe_input(
-    path: Path, sound: Path | None, extractor: Extractor, subject: str, video: str
+    path: Path, audio_file: Path | None, extractor: Extractor, subject: str, video: str
 ) -> Provenance:
     """Return the provenance of an input's features."""
     settings = extractor.describe(subject, crops=os.path.isdir(path)) | {"video": video}
     if not os.path.isdir(path):
         return describe_work("extract", [path], settings)
     # The recording is no input of its own: features stay good when it is gone.
-    return describe_work("extract", [path], settings, companions=list_companions(path, sound))
+    return describe_work("extract", [path], settings, companions=list_companions(path, audio_file))

@@ -1,9 +1,9 @@
-"""Fuse prediction tables of the same frames: a weighted mean of what each says of a row.
+"""Fuse prediction tables of the same frames: a weighted mean of their probabilities.
 
-Rows are matched by video, subject and frame, and have to be the same in all tables. In each row
-only those tables take part that say something of it; one that was filled from neighbours says
-something too, and counts like any other. `source` says what these rest on together: a face here
-and a voice there are `av`. Time, face and box are those of the first table with a face.
+Rows are matched by video, subject and frame, and have to be the same in all tables. Only the tables
+with a prediction of a row count there; a row that was filled from neighbouring frames counts like
+any other. `source` is that of all of them: `visual` in one table and `audio` in another give `av`.
+Time, face and box are those of the first table with a face.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ from abawcli.fusion import average_probabilities
 from abawcli.sources import join_sources
 
 KEYS = ["video", "subject", "frame"]
-PLACE = ["time_s", "found", "face_score", *"xywh", *QUALITY]
+COPIED = ["time_s", "found", "face_score", *"xywh", *QUALITY]
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def match_tables(folders: Sequence[str | Path]) -> tuple[dict[Path, list[Path]],
     folders = list(map(Path, folders))
     tables = [
         {
-            Path(compose_name(str(place))): path
-            for path, place in expand_inputs([str(folder)], TABLE_SUFFIXES).items()
+            Path(compose_name(str(relative))): path
+            for path, relative in expand_inputs([str(folder)], TABLE_SUFFIXES).items()
         }
         for folder in folders
     ]
@@ -106,7 +106,7 @@ def fuse_tables(
     p = average_probabilities([table[PROBABILITIES].to_numpy() for table in aligned], weights)
     sources = [table["source"].to_numpy(str) for table in aligned]
     source = join_sources(sources, ~np.isnan(p[:, 0]))
-    return set_probabilities(_choose_places(aligned), p, source)
+    return set_probabilities(_choose_copied(aligned), p, source)
 
 
 def _align_tables(tables: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:
@@ -167,14 +167,14 @@ def _check_times(first_name: str, first: pd.DataFrame, name: str, table: pd.Data
         )
 
 
-def _choose_places(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def _choose_copied(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the first table with time, face and box of the first one that has a face there."""
     found = np.stack([table["found"].to_numpy() for table in tables])  # (K, N)
     which, rows = found.argmax(axis=0), np.arange(found.shape[1])  # (N,)
-    places = {
-        name: np.stack([table[name].to_numpy() for table in tables])[which, rows] for name in PLACE
+    copied = {
+        name: np.stack([table[name].to_numpy() for table in tables])[which, rows] for name in COPIED
     }
-    return tables[0].assign(**places)
+    return tables[0].assign(**copied)
 
 
 def fuse_files(
@@ -188,7 +188,7 @@ def fuse_files(
 
     Raises:
         InputError: a table cannot be read, or as `fuse_tables`.
-        OutputError: something else is in the way, or the place cannot be written.
+        OutputError: something else is in the way, or the output cannot be written.
         UsageError: as `resolve_weights`.
     """
     tables = list(map(Path, tables))

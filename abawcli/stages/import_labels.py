@@ -58,7 +58,7 @@ def import_file(
 
     Raises:
         InputError: a file cannot be read, or its labels have unknown names or overlap.
-        OutputError: something else is in the way, or the place cannot be written.
+        OutputError: something else is in the way, or the output cannot be written.
         UsageError: no such format or suffix, or neither video nor frames.
     """
     path = Path(path)

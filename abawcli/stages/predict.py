@@ -49,16 +49,17 @@ class Predictor(FramePredictor):
         path: str | Path,
         subject: str | SubjectSegments | None = None,
         smooth: bool | Smoothing = True,
+        *,
         progress: Progress = ignore_progress,
         video: str | None = None,
         audio_from: str | Path | None = None,
     ) -> pd.DataFrame:
-        """Return the prediction table of a video, picture, sound, feature file or folder of crops.
+        """Return the prediction table of a video, picture, audio or feature file, or crops folder.
 
         Every decoded frame has one row, or one for each subject with `subject="all"`. The
         column `subject` holds what was asked for, and the track's number for `all`. A frame
-        without a face rests on its sound, if there is any; with `all` only where nobody is seen in
-        the whole video, for whose voice it is nobody knows.
+        without a face rests on its audio, if there is any; with `all` only where nobody is seen in
+        the whole video, as speech cannot be attributed to a subject.
 
         Args:
             path: what to label.
@@ -106,8 +107,10 @@ class Predictor(FramePredictor):
     ) -> pd.DataFrame:
         if not (subject is None or isinstance(subject, str)):
             raise UsageError(f"{folder} shows whom it was cropped for; leave out the strategy")
-        sound = find_audio(folder, audio_from, video or folder.name)
-        made = extract_crops(self.extractor, folder, subject, sound, progress, video)
+        audio_file = find_audio(folder, audio_from, video or folder.name)
+        made = extract_crops(
+            self.extractor, folder, subject, audio_file, progress=progress, video=video
+        )
         return self._predict_features(made, str(folder))
 
     def _predict_features(self, subjects: list[Features], name: str) -> pd.DataFrame:
@@ -164,7 +167,7 @@ def predict_files(
 
     Args:
         predictor: the recipe.
-        path: a video, picture, sound, feature file or folder of crops.
+        path: a video, picture, audio file, feature file or folder of crops.
         outputs: of each name that the column `video` shall hold, its table, .csv or .parquet;
             several only of a video.
         people: of each name whom the table is about; or as `Predictor.predict_video` takes it.
@@ -175,7 +178,7 @@ def predict_files(
 
     Raises:
         InputError, UsageError, CheckpointError: as `Predictor.predict_video`.
-        OutputError: something else is in the way, or the place cannot be written.
+        OutputError: something else is in the way, or the output cannot be written.
     """
     path = Path(path)
     audio_from = None if audio_from is None else Path(audio_from)
@@ -235,7 +238,9 @@ class PredictWorker:
         config = Prediction(batch_size=work.batch_size)
         limit_frames(work.max_megapixels)
         self.work = work
-        self.predictor = Predictor(work.recipes, work.device, config, work.modality, work.rotate)
+        self.predictor = Predictor(
+            work.recipes, work.device, config, work.modality, rotate=work.rotate
+        )
         base = self.predictor.recipe.smoothing
         self.smoothing = None if work.smoothing is None else replace(base, **work.smoothing)
 
@@ -305,7 +310,11 @@ def _predict_raw(
         return predictor.predict_people(path, chosen, progress)
     (name,) = names
     subject = people[name] if isinstance(people, Mapping) else people
-    return {name: predictor.predict_video(path, subject, False, progress, name, audio_from)}
+    return {
+        name: predictor.predict_video(
+            path, subject, False, progress=progress, video=name, audio_from=audio_from
+        )
+    }
 
 
 def predict_video(
@@ -313,6 +322,7 @@ def predict_video(
     recipe: str | Sequence[str] = "compact",
     subject: str | SubjectSegments | None = None,
     smooth: bool | Smoothing = True,
+    *,
     modality: str = "av",
     rotate: int = 0,
 ) -> pd.DataFrame:

@@ -130,12 +130,11 @@ def _count_videos(pairs: Iterable[Pair], shift: int) -> Counts:
 def _join_sources(names: Sequence[str], counts: Counts) -> Counts:
     """Return the counts of each source video that has any, (S, 8, 9), in the order of their names.
 
-    Tracks of one video (`x`, `x_left`, `x_right`) are drawn together: they share their faces, light
-    and sound.
+    Subjects of one video (`x`, `x_left`, `x_right`) are drawn together: they share light and audio.
     """
-    sources, place = np.unique([split_side(name)[0] for name in names], return_inverse=True)
+    sources, index = np.unique([split_side(name)[0] for name in names], return_inverse=True)
     joined = np.zeros((len(sources), *counts.shape[1:]), counts.dtype)
-    np.add.at(joined, place, counts)
+    np.add.at(joined, index, counts)
     return joined[joined.any(axis=(1, 2))]
 
 

@@ -72,7 +72,7 @@ def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
         )  # fmt: skip
     for who, rows in _split_subjects(table):
         out[rows], named[rows] = smooth_rows(
-            p[rows], source[rows], frame[rows], time_s[rows], config
+            p[rows], source[rows], frame[rows], time_s[rows], config=config
         )
         _warn_unlabelled(*who, out[rows], config)
     return set_probabilities(table, out, named)
@@ -128,7 +128,7 @@ def smooth_file(
 
     Raises:
         InputError: the table cannot be read.
-        OutputError: something else is in the way, or the place cannot be written.
+        OutputError: something else is in the way, or the output cannot be written.
         UsageError: an unknown method, or a window that is none.
     """
     path = Path(path)

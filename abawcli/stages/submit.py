@@ -66,7 +66,7 @@ def submit_files(
 
     Raises:
         InputError: as `fill_sample`.
-        OutputError: something else is in the way, or the place cannot be written.
+        OutputError: something else is in the way, or the output cannot be written.
     """
     places = locate_inputs(predictions)
     sample = Path(sample)

@@ -95,7 +95,7 @@ def smooth_labels(track: PredictedTrack, smoothing: Smoothing) -> Labels:
     there = np.flatnonzero(track.source >= 0)
     source = np.array(SOURCES)[track.source[there]]
     p, _ = smooth_rows(
-        track.probabilities[there], source, there + 1, track.times_s[there], smoothing
+        track.probabilities[there], source, there + 1, track.times_s[there], config=smoothing
     )
     labels = np.full(len(track.source), IGNORE, np.int64)
     labels[there] = np.where(np.isnan(p[:, 0]), IGNORE, p.argmax(axis=1))

@@ -25,11 +25,11 @@ def train_face_encoder(
     manifest: str | Path,
     out: str | Path,
     backbone: str = COMPACT_FACE,
+    *,
     config: EncoderTraining | None = None,
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress = ignore_progress,
-    *,
     teachers: Sequence[str | Path] = (),
 ) -> History:
     """Train a face encoder on labelled images; return the result of each epoch.

@@ -43,6 +43,7 @@ def train_fusion_head(
     out: str | Path,
     head: str = "gated",
     config: HeadTraining | None = None,
+    *,
     valid_files: Files | None = None,
     device: str = "auto",
     overwrite: bool = False,

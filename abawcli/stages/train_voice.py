@@ -25,14 +25,14 @@ def train_voice_encoder(
     manifest: str | Path,
     out: str | Path,
     config: VoiceTraining | None = None,
+    *,
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress = ignore_progress,
-    *,
     init: str | Path | None = None,
     layers: int = VOICE_LAYERS,
 ) -> History:
-    """Train a voice encoder on labelled sounds; return the result of each epoch.
+    """Train a voice encoder on labelled recordings; return the result of each epoch.
 
     Writes `encoder.safetensors` (the epoch of the best macro-F1 on the valid split, over the
     classes that each corpus has, the mean of the corpora), `metrics.jsonl`, `config.json` and, to
@@ -53,7 +53,7 @@ def train_voice_encoder(
 
     Raises:
         CheckpointError: `init` has no Whisper, or fewer layers.
-        InputError: the manifest or a sound cannot be read.
+        InputError: the manifest or a recording cannot be read.
         OutputError: the folder holds a run with other settings, or cannot be written.
         UsageError: no such device, or settings that cannot be.
     """

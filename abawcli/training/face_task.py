@@ -177,7 +177,9 @@ class FaceTask:
         how = self.preprocess
         unit = scale_to_unit(images, how)  # (B, C, S', S')
         mean = unit.new_tensor(how.mean).view(-1, 1, 1)
-        unit = augment_images(unit, how.size, mean, self.config.augmentation, generator)
+        unit = augment_images(
+            unit, how.size, mean, config=self.config.augmentation, generator=generator
+        )
         return mix_up(unit, targets, self.config.mixup_alpha, generator)
 
     def _distil(self, loss: Tensor, unit: Tensor, features: Tensor, logits: list[Tensor]) -> Tensor:

@@ -261,7 +261,7 @@ def _choose_fill(n: int, mean: Tensor, config: ImageAugmentation, generator: Gen
 
 
 def augment_images(
-    images: Tensor, size: int, mean: Tensor, config: ImageAugmentation, generator: Generator
+    images: Tensor, size: int, mean: Tensor, *, config: ImageAugmentation, generator: Generator
 ) -> Tensor:
     """Augment images (B, C, H, W) in 0..1: to (B, C, size, size) in 0..1.
 

@@ -204,7 +204,7 @@ class VoiceTask:
     def _classify_frames(self, network: VoiceNetwork, samples: Tensor) -> Tensor:
         """Return the logits (S', 8) about each audio frame with speech near; else about all."""
         features = network.backbone(samples[None].to(self.device))[0]  # (S, D)
-        speech = network.classifier.has_voice(features) >= SPEECH_PRESENT
+        speech = network.classifier.speech_probability(features) >= SPEECH_PRESENT
         reach = int(AudioFeatures.window_s / CompactVoice.step_s)
         mean, valid = average_around(features, speech if speech.any() else ~speech, reach)
         logits: Tensor = network.classifier.expression(mean[valid])

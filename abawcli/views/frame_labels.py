@@ -16,7 +16,7 @@ from abawcli.formats.names import find_names
 from abawcli.labels import IGNORE, PROBABILITY_COLUMNS
 from abawcli.media.frame import Frame
 from abawcli.views.overlay import Person
-from abawcli.views.timeline import Track, split_tracks
+from abawcli.views.timeline import Timeline, split_timelines
 
 BOX = ["x", "y", "w", "h"]
 _LOOSE_S = 0.01  # by which times may differ at least
@@ -27,7 +27,7 @@ class FrameLabels:
     """What a prediction table says of one video: rows by frame, then subject."""
 
     table: pd.DataFrame
-    tracks: list[Track]
+    timelines: list[Timeline]
 
     @classmethod
     def of(cls, table: pd.DataFrame, video: str | Path, path: str | Path) -> "FrameLabels":
@@ -46,7 +46,7 @@ class FrameLabels:
             who = ", ".join(rows["subject"].unique().tolist())
             raise InputError(f"{path} has neither a face nor a label of {who}: nothing to draw")
         rows = rows.sort_values(["frame", "subject"], kind="stable", ignore_index=True)
-        return cls(rows, split_tracks(rows))
+        return cls(rows, split_timelines(rows))
 
     @cached_property
     def frames(self) -> NDArray[np.int64]:
@@ -61,7 +61,7 @@ class FrameLabels:
     @cached_property
     def end_s(self) -> float:
         """Return when the last frame ends."""
-        return max(float(track.end_s[-1]) for track in self.tracks)
+        return max(float(timeline.end_s[-1]) for timeline in self.timelines)
 
     @cached_property
     def _starts(self) -> NDArray[np.intp]:
@@ -76,7 +76,7 @@ class FrameLabels:
 
     @cached_property
     def _people(self) -> "_Rows":
-        return _Rows(self.table, several=len(self.tracks) > 1)
+        return _Rows(self.table, several=len(self.timelines) > 1)
 
     def choose_rate(self) -> float:
         """Return the frames a second, with two decimals, that show what there is to see.

@@ -42,7 +42,7 @@ def write_figure(figure: "Figure", path: str | Path, provenance: Provenance) -> 
 
     Raises:
         UsageError: the suffix belongs to no format.
-        OutputError: the place cannot be written.
+        OutputError: the output cannot be written.
     """
     path = Path(path)
     check_plot_name(path)

@@ -88,7 +88,7 @@ def render_video(
 
     Raises:
         InputError: an input cannot be read, or the table is not about the video.
-        OutputError: something else is in the way, the place cannot be written, or FFmpeg fails.
+        OutputError: something else is in the way, the output cannot be written, or FFmpeg fails.
         UsageError: no video's suffix, no such rotation, or a span that ends before it begins.
     """
     video, table, output = Path(video), Path(table), Path(output)
@@ -106,7 +106,7 @@ def render_video(
         heard = _copy_sound(video, sound, film.span_s)
         if settings.blur_faces:
             film = replace(film, sightings=_see_faces(film, read_frames(video, rotate), progress))
-        summary = RenderSummary(film.count, film.fps, len(labels.tracks), heard)
+        summary = RenderSummary(film.count, film.fps, len(labels.timelines), heard)
         note_summary(work, summary)
         with write_result(output, work) as temporary:
             images = render_frames(film, read_frames(video, rotate), progress)
@@ -172,10 +172,10 @@ def _plan_film(labels: FrameLabels, names: tuple[str, str], settings: RenderSett
         raise InputError(
             f"{names[0]} has no frame in the span; it goes from {first_s:.2f} s to {end_s:.2f} s"
         )
-    if len(labels.tracks) > MAX_ROWS:
+    if len(labels.timelines) > MAX_ROWS:
         LOG.warning(
             "%s: the timeline shows the %d of %d people who have labels longest; all have boxes",
-            names[1], MAX_ROWS, len(labels.tracks),
+            names[1], MAX_ROWS, len(labels.timelines),
         )  # fmt: skip
     count = max(1, math.ceil((stop_s - start_s) * fps - 1e-3))
     return Film(labels, names, (start_s, stop_s), fps, count)
@@ -232,7 +232,7 @@ class Painter:
         """Begin for frames of this width and height; H.264 wants both even in the result."""
         style = Style.for_size(*size)
         width = size[0] + size[0] % 2
-        return cls(film, size, style, draw_strip(film.labels.tracks, width, film.span_s, style))
+        return cls(film, size, style, draw_strip(film.labels.timelines, width, film.span_s, style))
 
     def draw_frame(self, frame: Frame) -> Image:
         """Return a frame (H, W, 3) with its people drawn in."""

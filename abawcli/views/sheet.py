@@ -40,6 +40,7 @@ def cut_pictures(
     cells: pd.DataFrame,
     video: str | Path,
     config: ContactSheet,
+    *,
     progress: Progress = ignore_progress,
     rotate: int = 0,
 ) -> Pictures:
@@ -94,7 +95,7 @@ def make_sheet(
 
     Raises:
         InputError: `abaw crop` did not write the folder, or it is damaged.
-        OutputError: something else is in the way, or the place cannot be written.
+        OutputError: something else is in the way, or the output cannot be written.
     """
     folder = Path(folder)
     output = Path(output)
@@ -109,7 +110,7 @@ def make_sheet(
     with keep_warnings(work):
         cells = choose_cells(tracks, config)
         if video:
-            pictures = cut_pictures(cells, video, config, progress, metadata.rotate)
+            pictures = cut_pictures(cells, video, config, progress=progress, rotate=metadata.rotate)
         else:
             LOG.warning(
                 "%s: its video is gone or has changed; the sheet shows only its crops", folder
@@ -118,5 +119,5 @@ def make_sheet(
         shown = min(len(tracks.numbers), config.rows)
         note_summary(work, SheetSummary(len(tracks.frames), len(tracks.numbers), shown))
         with write_result(output, work) as temporary:
-            draw_sheet(temporary, tracks, cells, pictures, config)
+            draw_sheet(temporary, tracks, cells, pictures, config=config)
     return read_summary(work, SheetSummary, made=True)

@@ -55,7 +55,12 @@ class _Page:
 
 
 def draw_sheet(
-    path: str | Path, tracks: Tracks, cells: pd.DataFrame, pictures: Pictures, config: ContactSheet
+    path: str | Path,
+    tracks: Tracks,
+    cells: pd.DataFrame,
+    pictures: Pictures,
+    *,
+    config: ContactSheet,
 ) -> None:
     """Draw the sheet and write it to `path`, .jpg or .png."""
     path = Path(path)

@@ -12,7 +12,7 @@ from PIL import ImageDraw
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 from abawcli.media.pixels import Image
 from abawcli.views.overlay import COLOURS, PAPER, Colour, Style
-from abawcli.views.timeline import Track, format_time
+from abawcli.views.timeline import Timeline, format_time
 
 GROUND, PALE, HATCH = (24, 24, 24), (170, 170, 170), (90, 90, 90)
 _BAND = 0.35  # share of a row that shows the label; above it are the probabilities
@@ -49,20 +49,20 @@ class Strip:
         return np.asarray(canvas)
 
 
-def choose_rows(tracks: Sequence[Track]) -> list[Track]:
-    """Return the tracks that get a row: those that have labels longest, in their own order."""
-    labelled = [int((track.label != IGNORE).sum()) for track in tracks]
-    longest = sorted(range(len(tracks)), key=lambda k: -labelled[k])[:MAX_ROWS]
-    return [tracks[k] for k in sorted(longest)]
+def choose_rows(timelines: Sequence[Timeline]) -> list[Timeline]:
+    """Return the timelines that get a row: those that have labels longest, in their own order."""
+    labelled = [int((timeline.label != IGNORE).sum()) for timeline in timelines]
+    longest = sorted(range(len(timelines)), key=lambda k: -labelled[k])[:MAX_ROWS]
+    return [timelines[k] for k in sorted(longest)]
 
 
 def draw_strip(
-    tracks: Sequence[Track], width: int, span_s: tuple[float, float], style: Style
+    timelines: Sequence[Timeline], width: int, span_s: tuple[float, float], style: Style
 ) -> Strip:
-    """Draw a row for each track, at most eight: probabilities, labels, and the key of colours."""
-    shown, unit = choose_rows(tracks), style.unit
+    """Draw a row for each timeline, at most eight: probabilities, labels, a key of colours."""
+    shown, unit = choose_rows(timelines), style.unit
     pad, head = unit // 2, round(1.5 * unit)
-    names = [track.subject if len(tracks) > 1 else "" for track in shown]
+    names = [timeline.subject if len(timelines) > 1 else "" for timeline in shown]
     left = pad + max(round(style.font.getlength(name)) + (pad if name else 0) for name in names)
     left, right = min(left, width // 2), max(width - pad - 1, width // 2 + 1)
     height = max(unit, min(3 * unit, 8 * unit // len(shown)))
@@ -73,9 +73,9 @@ def draw_strip(
     image = np.full((total, width, 3), GROUND, np.uint8)
     moments = np.linspace(*span_s, right - left + 2)  # the edges of columns
     moments = (moments[1:] + moments[:-1]) / 2
-    for k, track in enumerate(shown):
+    for k, timeline in enumerate(shown):
         y = top + k * (height + gap)
-        image[y : y + height, left : right + 1] = _paint_row(track, moments, height, style.line)
+        image[y : y + height, left : right + 1] = _paint_row(timeline, moments, height, style.line)
     canvas = Pillow.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     for k, name in enumerate(names):
@@ -89,18 +89,18 @@ def draw_strip(
     return Strip(np.asarray(canvas), left, right, top, bottom, span_s, style)
 
 
-def _paint_row(track: Track, moments: NDArray[np.float64], height: int, line: int) -> Image:
+def _paint_row(timeline: Timeline, moments: NDArray[np.float64], height: int, line: int) -> Image:
     """Return a row (height, C, 3) of what is on screen at each moment (C,).
 
     Where nobody has a label, it is hatched with lines of a width.
     """
-    row = np.searchsorted(track.start_s, moments, "right") - 1
-    there = (row >= 0) & (moments < track.end_s[row])
-    label = np.where(there, track.label[row], IGNORE)
+    row = np.searchsorted(timeline.start_s, moments, "right") - 1
+    there = (row >= 0) & (moments < timeline.end_s[row])
+    label = np.where(there, timeline.label[row], IGNORE)
     band, between = max(2, round(_BAND * height)), max(1, height // 14)
     area = height - band - between
     level = 1 - (np.arange(area) + 0.5) / area  # (A,) from the top
-    edges = np.cumsum(track.probabilities[row], axis=1)  # (C, 8)
+    edges = np.cumsum(timeline.probabilities[row], axis=1)  # (C, 8)
     reached = (edges[None, :, :-1] < level[:, None, None]).sum(axis=2)  # (A, C)
     labels = np.tile(label, (between + band, 1))
     classes = np.vstack([np.where(label == IGNORE, IGNORE, reached), labels])

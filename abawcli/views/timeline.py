@@ -38,7 +38,7 @@ MAX_PANELS = 60  # a picture of 160 inches; a page for each video is the report'
 
 
 @dataclass(frozen=True)
-class Track:
+class Timeline:
     """The rows of one subject of one video, in order."""
 
     video: str
@@ -51,19 +51,19 @@ class Track:
     annotation: NDArray[np.int64] | None  # (T,)
 
 
-def split_tracks(
+def split_timelines(
     table: pd.DataFrame,
     annotations: Mapping[str, NDArray[np.int64]] | None = None,
     span_s: tuple[float, float] = (-np.inf, np.inf),
-) -> list[Track]:
-    """Return a track for each video and subject of a prediction table, within a span of seconds.
+) -> list[Timeline]:
+    """Return a timeline for each video and subject of a prediction table, within a span of seconds.
 
     `annotations` are labels by frame, from frame 1, of each annotated video.
 
     Raises:
         InputError: a video's frames have no times, or no row lies in the span.
     """
-    tracks = []
+    timelines = []
     for (video, subject), group in table.groupby(["video", "subject"], sort=False):
         group = group.sort_values("frame")
         frame = group["frame"].to_numpy(np.int64)
@@ -74,8 +74,8 @@ def split_tracks(
         if not inside.any():
             continue
         labels = (annotations or {}).get(str(video))
-        tracks.append(
-            Track(
+        timelines.append(
+            Timeline(
                 str(video),
                 str(subject),
                 start_s[inside],
@@ -86,9 +86,9 @@ def split_tracks(
                 None if labels is None else _look_up(labels, frame[inside]),
             )
         )
-    if not tracks:
+    if not timelines:
         raise InputError(f"no frame lies between {span_s[0]:g} s and {span_s[1]:g} s")
-    return tracks
+    return timelines
 
 
 def _look_up(labels: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -112,22 +112,22 @@ def format_time(seconds: float, digits: int = 0) -> str:
     return f"{sign}{int(minutes)}:{rest:0{3 + digits if digits else 2}.{digits}f}"
 
 
-def draw_timeline(tracks: Sequence[Track], lines: bool = False) -> "Figure":
-    """Draw the tracks below each other, with a common legend; `lines` instead of stacked areas."""
+def draw_timeline(timelines: Sequence[Timeline], lines: bool = False) -> "Figure":
+    """Draw timelines below each other, with a common legend; `lines` instead of stacked areas."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    height = PANEL_HEIGHT * len(tracks) + 1.1
+    height = PANEL_HEIGHT * len(timelines) + 1.1
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    panels = figure.subplots(len(tracks), 1, squeeze=False)[:, 0]
-    for axes, track in zip(panels, tracks, strict=True):
-        _draw_panel(axes, track, lines)
+    panels = figure.subplots(len(timelines), 1, squeeze=False)[:, 0]
+    for axes, timeline in zip(panels, timelines, strict=True):
+        _draw_panel(axes, timeline, lines)
     panels[-1].set_xlabel("time, m:ss")
     handles = [Patch(color=c, label=n) for n, c in zip(CLASSES, CLASS_COLOURS, strict=True)]
     handles.append(Patch(facecolor="white", edgecolor="black", hatch=HATCH, label="no label"))
     handles += [
         Patch(facecolor=SOURCE_COLOURS[name], edgecolor="black", label=text)
-        for name, text in _list_sources(tracks)
+        for name, text in _list_sources(timelines)
     ]
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(len(handles), 9), frameon=False
@@ -135,29 +135,33 @@ def draw_timeline(tracks: Sequence[Track], lines: bool = False) -> "Figure":
     return figure
 
 
-def _list_sources(tracks: Sequence[Track]) -> Iterator[tuple[str, str]]:
-    used = {source for track in tracks for source in track.source.tolist()}
+def _list_sources(timelines: Sequence[Timeline]) -> Iterator[tuple[str, str]]:
+    used = {source for timeline in timelines for source in timeline.source.tolist()}
     return ((name, text) for name, text in SOURCE_TEXTS.items() if name in used and name != "none")
 
 
-def _draw_panel(axes: "Axes", track: Track, lines: bool) -> None:
-    (_draw_lines if lines else _draw_areas)(axes, track)
-    bands = [("label", track.label), ("source", track.source)]
-    if track.annotation is not None:
-        bands.append(("annotation", track.annotation))
+def _draw_panel(axes: "Axes", timeline: Timeline, lines: bool) -> None:
+    (_draw_lines if lines else _draw_areas)(axes, timeline)
+    bands = [("label", timeline.label), ("source", timeline.source)]
+    if timeline.annotation is not None:
+        bands.append(("annotation", timeline.annotation))
     ticks = [0.5]
     for k, (name, values) in enumerate(bands):
         bottom = -(k + 1) * (BAND + GAP)
-        for value, start, end in find_spans(values, track.start_s, track.end_s):
+        for value, start, end in find_spans(values, timeline.start_s, timeline.end_s):
             _draw_span(axes, name, value, (start, end), bottom)
         ticks.append(bottom + BAND / 2)
     axes.set_yticks(ticks, ["probability", *(name for name, _ in bands)])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-len(bands) * (BAND + GAP) - GAP / 2, 1.02)
-    axes.set_xlim(track.start_s[0], max(track.end_s[-1], track.start_s[0] + 1e-3))
+    axes.set_xlim(timeline.start_s[0], max(timeline.end_s[-1], timeline.start_s[0] + 1e-3))
     span = axes.get_xlim()[1] - axes.get_xlim()[0]
     axes.xaxis.set_major_formatter(lambda value, _: format_time(value, 0 if span > 8 else 1))
-    title = track.video if track.subject == "main" else f"{track.video}, subject {track.subject}"
+    title = (
+        timeline.video
+        if timeline.subject == "main"
+        else f"{timeline.video}, subject {timeline.subject}"
+    )
     axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=10)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -179,10 +183,10 @@ def _draw_span(
     )
 
 
-def _draw_areas(axes: "Axes", track: Track) -> None:
+def _draw_areas(axes: "Axes", timeline: Timeline) -> None:
     """Stack the probabilities; each frame's last until its end."""
-    known = ~np.isnan(track.probabilities[:, 0])
-    for there, start, end in find_spans(known, track.start_s, track.end_s):
+    known = ~np.isnan(timeline.probabilities[:, 0])
+    for there, start, end in find_spans(known, timeline.start_s, timeline.end_s):
         if not there:
             axes.broken_barh(
                 [(start, end - start)],
@@ -193,18 +197,18 @@ def _draw_areas(axes: "Axes", track: Track) -> None:
                 lw=0,
             )
             continue
-        rows = (track.start_s >= start) & (track.start_s < max(end, start + 1e-9))
-        edges = np.append(track.start_s[rows], end)
-        p = track.probabilities[rows]
+        rows = (timeline.start_s >= start) & (timeline.start_s < max(end, start + 1e-9))
+        edges = np.append(timeline.start_s[rows], end)
+        p = timeline.probabilities[rows]
         axes.stackplot(
             edges, np.vstack([p, p[-1:]]).T, colors=CLASS_COLOURS, step="post", linewidth=0
         )
 
 
-def _draw_lines(axes: "Axes", track: Track) -> None:
+def _draw_lines(axes: "Axes", timeline: Timeline) -> None:
     """Draw a line for each class, interrupted where nothing is known."""
     for k, colour in enumerate(CLASS_COLOURS):
-        axes.plot(track.start_s, track.probabilities[:, k], color=colour, linewidth=1.3)
+        axes.plot(timeline.start_s, timeline.probabilities[:, k], color=colour, linewidth=1.3)
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,7 @@ def plot_files(
 
     Raises:
         InputError: no table can be read, a video's frames have no times, or none is in the span.
-        OutputError: something else is in the way, or the place cannot be written.
+        OutputError: something else is in the way, or the output cannot be written.
         UsageError: no picture's suffix, or a span that ends before it begins.
     """
     tables = list(map(Path, tables))
@@ -250,14 +254,14 @@ def plot_files(
         truth = gather_frame_labels(labels, failed)
         names = {video: find_names(video, truth) for video in table["video"].unique().tolist()}
     annotations = {video: truth[found[0]] for video, found in names.items() if found}
-    tracks = split_tracks(table, annotations, (settings.from_s, settings.to_s))
-    if len(tracks) > MAX_PANELS:
+    timelines = split_timelines(table, annotations, (settings.from_s, settings.to_s))
+    if len(timelines) > MAX_PANELS:
         raise UsageError(
-            f"{len(tracks)} timelines are too many for one picture (at most {MAX_PANELS}); "
+            f"{len(timelines)} timelines are too many for one picture (at most {MAX_PANELS}); "
             "plot fewer tables at once"
         )
-    work["summary"] = {"panels": len(tracks), "failed": failed}
-    figure = draw_timeline(tracks, settings.lines)
+    work["summary"] = {"panels": len(timelines), "failed": failed}
+    figure = draw_timeline(timelines, settings.lines)
     with write_result(output, work) as temporary:
         figure.savefig(temporary, dpi=DPI, format=output.suffix.lower()[1:])
     return work

@@ -17,7 +17,7 @@ from abawcli.sources import SOURCES
 from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS, SOURCE_TEXTS
 from abawcli.views.report.recordings import Cut, Recording
 from abawcli.views.report.study import Study, Subject, Video
-from abawcli.views.timeline import Track
+from abawcli.views.timeline import Timeline
 
 UNITS_PER_S = 10_000  # of times for the script: 0.1 ms in 32 bits reach 119 hours
 LEVELS = 250  # of probabilities for the script: steps of 0.4 %, finer than a pixel
@@ -37,28 +37,28 @@ LOOK = {
 }  # what the script needs beside the data of videos
 
 
-def encode_track(track: Track, frame: NDArray[np.int64]) -> dict[str, Any]:
+def encode_timeline(timeline: Timeline, frame: NDArray[np.int64]) -> dict[str, Any]:
     """Return the rows of a subject for the script: arrays as base64, little-endian.
 
     Times are in units of 0.1 ms from `zero_s`; `ends` are those of frames that do not last until
     the next one, by their index. Numbers of frames are left out where they are 1 to T.
     """
     is_plain = bool((frame == np.arange(1, len(frame) + 1)).all())
-    zero_s = float(track.start_s[0])
-    following = np.append(track.start_s[1:], -np.inf)
-    breaks = np.flatnonzero(np.abs(track.end_s - following) > 0.5 / UNITS_PER_S)
-    known = np.nan_to_num(track.probabilities, nan=0.0)
-    p = np.where(np.isnan(track.probabilities), UNKNOWN, np.rint(known * LEVELS))
-    source = pd.Categorical(track.source, SOURCES).codes
+    zero_s = float(timeline.start_s[0])
+    following = np.append(timeline.start_s[1:], -np.inf)
+    breaks = np.flatnonzero(np.abs(timeline.end_s - following) > 0.5 / UNITS_PER_S)
+    known = np.nan_to_num(timeline.probabilities, nan=0.0)
+    p = np.where(np.isnan(timeline.probabilities), UNKNOWN, np.rint(known * LEVELS))
+    source = pd.Categorical(timeline.source, SOURCES).codes
     return {
         "zero_s": zero_s,
-        "start": _encode(np.rint((track.start_s - zero_s) * UNITS_PER_S), "<u4"),
-        "ends": {int(k): round(float(track.end_s[k]) - zero_s, 4) for k in breaks},
-        "label": _encode(track.label, "i1"),
+        "start": _encode(np.rint((timeline.start_s - zero_s) * UNITS_PER_S), "<u4"),
+        "ends": {int(k): round(float(timeline.end_s[k]) - zero_s, 4) for k in breaks},
+        "label": _encode(timeline.label, "i1"),
         "frame": None if is_plain else _encode(frame, "<u4"),
         "source": _encode(source, "i1"),
         "p": _encode(p, "u1"),
-        "annotation": None if track.annotation is None else _encode(track.annotation, "i1"),
+        "annotation": None if timeline.annotation is None else _encode(timeline.annotation, "i1"),
     }
 
 
@@ -76,12 +76,17 @@ def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_video(
-    video: Video, recording: Recording | None, cut: Cut | None, link: str, config: Segmentation
+    video: Video,
+    recording: Recording | None,
+    cut: Cut | None,
+    link: str,
+    *,
+    config: Segmentation,
 ) -> dict[str, Any]:
     """Return what the section of a video shows; `link` is where its player finds the file."""
-    first = video.subjects[0].track
-    tracks = [
-        {"name": each.name} | encode_track(each.track, each.rows["frame"].to_numpy(np.int64))
+    first = video.subjects[0].timeline
+    timelines = [
+        {"name": each.name} | encode_timeline(each.timeline, each.rows["frame"].to_numpy(np.int64))
         for each in video.subjects
     ]
     return {
@@ -99,7 +104,7 @@ def describe_video(
         "provenance": json.dumps(video.made_by, indent=1, ensure_ascii=False),
         "subjects": [_describe_subject(each, cut) for each in video.subjects],
         "config": config,
-        "data": {"video": video.name, "subjects": tracks},
+        "data": {"video": video.name, "subjects": timelines},
     }
 
 
@@ -108,12 +113,12 @@ def _list_warnings(video: Video) -> list[str]:
     return list(dict.fromkeys(w for made in video.made_by for w in made.get("warnings", [])))
 
 
-def describe_rate(track: Track) -> str:
+def describe_rate(timeline: Timeline) -> str:
     """Say how many frames a second there are, and how uneven they are."""
-    intervals = np.diff(track.start_s)
+    intervals = np.diff(timeline.start_s)
     if len(intervals) == 0 or np.median(intervals) <= 0:
         return "one frame"
-    rate = len(intervals) / float(track.start_s[-1] - track.start_s[0])
+    rate = len(intervals) / float(timeline.start_s[-1] - timeline.start_s[0])
     low, high = np.percentile(intervals, (1, 99)) * 1000  # ms
     if high - low > 2:  # of a clock in milliseconds, intervals differ by 1
         return f"{rate:.2f} frames a second on average, uneven: {low:.0f} to {high:.0f} ms"

@@ -81,12 +81,12 @@ def report_files(
 
     Raises:
         InputError: no table can be read, none has times, or the participants file is none.
-        OutputError: something else is in the way, or a place cannot be written.
+        OutputError: something else is in the way, or an output cannot be written.
     """
     paths, annotations, output = [*map(Path, tables)], [*map(Path, labels)], Path(output)
     settings = settings or ReportSettings()
     failed: dict[str, str] = {}
-    study = read_study(paths, annotations, groups, failed, settings.segmentation)
+    study = read_study(paths, annotations, groups, failed=failed, config=settings.segmentation)
     recordings = find_recordings(study.videos, Path(videos) if videos else None)
     companions = [*annotations, *([groups.file] if groups else [])]
     for page in reversed(list_pages(study, output, paths)):  # the first one says that all is done
@@ -211,7 +211,7 @@ def _render_page(
         if recording and cut:
             place = recording.path
             link = embed_file(place) if settings.embed else link_file(place, page.path)
-        described = describe_video(video, recording, cut, link, settings.segmentation)
+        described = describe_video(video, recording, cut, link, config=settings.segmentation)
         sections.append(described | {"links": _list_neighbours(video.name, page.links)})
     package = files(__package__)
     script = package.joinpath("script.js").read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from abawcli.metrics import Score, score_labels
 from abawcli.segments import segment_table
 from abawcli.sources import SOURCES
 from abawcli.summary import KEYS, summarize_table
-from abawcli.views.timeline import Track, find_spans, split_tracks
+from abawcli.views.timeline import Timeline, find_spans, split_timelines
 
 Labels = NDArray[np.int64]
 Person = tuple[str, str]  # video, subject
@@ -41,7 +41,7 @@ class Subject:
     """One person of a video."""
 
     name: str
-    track: Track
+    timeline: Timeline
     rows: pd.DataFrame  # of the table, in the order of frames
     segments: pd.DataFrame
     measures: dict[str, Any]  # of `summary.summarize_table`
@@ -79,6 +79,7 @@ def read_study(
     tables: Sequence[str | Path],
     labels: Sequence[str | Path],
     groups: Groups | None,
+    *,
     failed: dict[str, str],
     config: Segmentation,
 ) -> Study:
@@ -149,15 +150,15 @@ def _describe_subject(
     video, name = str(rows["video"].iloc[0]), str(rows["subject"].iloc[0])
     pair = pairs.get((compose_name(video), name))
     annotations = {} if pair is None else {video: _lay_by_frame(pair)}
-    (track,) = split_tracks(rows, annotations)
+    (timeline,) = split_timelines(rows, annotations)
     return Subject(
         name,
-        track,
+        timeline,
         rows,
         segments,
         measures,
-        _share_sources(track),
-        _find_gaps(track),
+        _share_sources(timeline),
+        _find_gaps(timeline),
         _score([pair] if pair else []),
     )
 
@@ -179,16 +180,18 @@ def _score(pairs: Any) -> Score | None:
     return score_labels(truth, predicted.astype(np.int64))
 
 
-def _share_sources(track: Track) -> dict[str, float]:
+def _share_sources(timeline: Timeline) -> dict[str, float]:
     """Return the share of the time of each source that occurs; of rows where they last no time."""
-    lasts = track.end_s - track.start_s  # (T,)
+    lasts = timeline.end_s - timeline.start_s  # (T,)
     weights = lasts if lasts.sum() > 0 else np.ones(len(lasts))
-    shares = {name: float(weights[track.source == name].sum() / weights.sum()) for name in SOURCES}
+    shares = {
+        name: float(weights[timeline.source == name].sum() / weights.sum()) for name in SOURCES
+    }
     return {name: share for name, share in shares.items() if share > 0}
 
 
-def _find_gaps(track: Track) -> Gaps:
-    spans = find_spans(track.label == IGNORE, track.start_s, track.end_s)
+def _find_gaps(timeline: Timeline) -> Gaps:
+    spans = find_spans(timeline.label == IGNORE, timeline.start_s, timeline.end_s)
     gaps = [(float(start), float(end)) for empty, start, end in spans if empty]
     longest = sorted(gaps, key=lambda gap: gap[0] - gap[1])
     return Gaps(len(gaps), sum(end - start for start, end in gaps), longest)

@@ -32,7 +32,7 @@ def write_wav(path: Path, samples: Samples) -> Path:
     return path
 
 
-def save_sound_set(folder: Path, train: int = 12, valid: int = 4, classes: int = 2) -> Path:
+def save_audio_set(folder: Path, train: int = 12, valid: int = 4, classes: int = 2) -> Path:
     """Write sounds of the first few classes by two speakers of two corpora, and a manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
