@@ -77,6 +77,10 @@ class Worker(Protocol):
 class Work(Protocol):
     """The settings of a command; they are sent to each process."""
 
+    @property
+    def device(self) -> str:
+        """The device that networks run on, as `device.choose_device` takes it."""
+
     def load(self) -> Worker:
         """Load the networks.
 
@@ -89,11 +93,10 @@ class Work(Protocol):
 class Where:
     """Where jobs run, and their limits."""
 
-    jobs: int = 1  # at a time
+    jobs: int = 1  # at a time; 0: as many as a Ray cluster has room for
     timeout_s: float | None = None  # of one job; needs processes that can be ended
     engine: str = "local"  # one of ENGINES
     address: str | None = None  # of a Ray cluster; None: a new one on this machine
-    gpus: float = 0.0  # per job, on a Ray cluster
     log_level: int = field(default_factory=LOG.getEffectiveLevel)
 
 
@@ -112,6 +115,10 @@ def run(
     Raises:
         AbawError: the networks cannot be loaded, or processes cannot be started.
     """
+    if where.engine == "ray":
+        from abawcli.cluster import run_on_ray
+
+        return run_on_ray(jobs, work, where)
     if where.jobs > 1 or where.timeout_s:
         from abawcli.processes import run_in_processes
 

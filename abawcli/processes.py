@@ -5,22 +5,19 @@ process with threads, such as those of torch, may hang.
 """
 
 import logging
-import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context
-from types import FrameType
 from typing import Any
 
-from abawcli.config import PROGRESS_S
-from abawcli.cores import count_cores, limit_threads
-from abawcli.engines import Job, Outcome, Watch, Where, Work, failed, perform
-from abawcli.errors import AbawError, describe_error
-from abawcli.formats.atomic import remove_temporaries, sweep_now
+from abawcli.cores import count_cores
+from abawcli.engines import Job, Outcome, Watch, Where, Work, failed
+from abawcli.errors import AbawError
+from abawcli.formats.atomic import sweep_now
+from abawcli.worker import serve_jobs
 
 LOG = logging.getLogger("abawcli")
 STOP_S = 0.5  # for a process to remove its temporary files
@@ -82,7 +79,7 @@ class _Process:
         self.is_ready = self.is_gone = False
         self.pipe, theirs = CONTEXT.Pipe()
         self.process = CONTEXT.Process(
-            target=_serve, args=(theirs, cores, where.log_level), daemon=True
+            target=serve_jobs, args=(theirs, cores, where.log_level), daemon=True
         )
         with _hold_interrupts():
             self.process.start()
@@ -94,10 +91,8 @@ class _Process:
         if self.is_ready and not self.job and waiting:
             self.job, self.since = waiting.popleft(), time.monotonic()
             self.deadline = self.since + self.timeout_s if self.timeout_s else None
-            try:
+            with suppress(OSError):  # it has ended: `receive` reports it
                 self.pipe.send(self.job)
-            except OSError:  # it has ended: `receive` reports it
-                return
 
     def receive(self, watch: Watch) -> Iterator[Outcome]:
         """Handle all messages, and yield the outcome of the job if it has ended."""
@@ -152,51 +147,3 @@ def _describe_end(code: int) -> str:
         return f"ended with exit status {code}"
     hint = ": probably, memory ran out; use fewer --jobs" if -code == signal.SIGKILL else ""
     return f"was ended by {signal.Signals(-code).name}{hint}"
-
-
-class _Sender(logging.Handler):
-    """Sends messages of a process, from any of its threads."""
-
-    def __init__(self, pipe: "connection.Connection[Any, Any]") -> None:
-        super().__init__()
-        self.pipe, self.sending, self.sent = pipe, threading.Lock(), 0.0
-
-    def send(self, *message: Any) -> None:
-        with self.sending:
-            self.pipe.send(message)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.send("log", record.levelno, "%s", record.getMessage())
-
-    def progress(self, done: int, total: int | None, what: str) -> None:
-        """Send the progress of the current job, not too often."""
-        if time.monotonic() - self.sent > PROGRESS_S:
-            self.sent = time.monotonic()
-            self.send("progress", done, total, what)
-
-
-def _serve(pipe: "connection.Connection[Any, Any]", cores: int, log_level: int) -> None:
-    """Do jobs until the pipe ends: the main function of a process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `_hold_interrupts` cannot
-    signal.signal(signal.SIGTERM, _stop)
-    os.environ |= limit_threads(cores)  # before any library is loaded
-    sender = _Sender(pipe)
-    LOG.handlers, LOG.propagate = [sender], False
-    LOG.setLevel(log_level)
-    try:
-        work: Work = pipe.recv()
-        try:
-            worker = work.load()
-        except Exception as error:
-            code = error if isinstance(error, AbawError) else AbawError(describe_error(error))
-            return sender.send("broken", code)
-        sender.send("ready")
-        while True:
-            sender.send("outcome", perform(worker, pipe.recv(), sender.progress))
-    except (EOFError, BrokenPipeError):  # the parent has ended
-        return
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    remove_temporaries()
-    os._exit(128 + number)

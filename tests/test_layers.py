@@ -18,7 +18,7 @@ LAYERS = (
     {"models", "datasets"},
     {"training", "pipeline"},
     {"stages"},
-    {"views", "engines", "processes", "cluster"},
+    {"views", "engines", "processes", "worker", "cluster"},
     {"api", "__init__"},
     {"cli", "__main__"},
 )

@@ -132,14 +132,16 @@ def test_parts_of_the_inputs() -> None:
 
 
 def test_jobs_fit_the_cores_the_memory_and_the_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    def count(jobs: int | None, inputs: int) -> int:
-        return Scale(jobs, None, None, None, False, False).count_jobs(inputs)
+    def count(jobs: int | None, inputs: int, engine: str = "local") -> int:
+        scale = Scale(jobs, None, None, None, False, False, engine=engine)
+        return scale.choose_where(inputs).jobs
 
     monkeypatch.setenv("ABAW_CORES", "3")
     monkeypatch.setattr("abawcli.cli.scale._count_fitting", lambda: 100)
-    assert (count(None, 10), count(None, 2), count(8, 10), count(8, 0)) == (3, 2, 8, 1)
+    assert [count(0, 10), count(0, 2), count(8, 10), count(8, 0)] == [3, 2, 8, 1]
+    assert [count(None, 10), count(None, 10, "ray"), count(5, 2, "ray")] == [1, 0, 5]
     monkeypatch.setattr("abawcli.cli.scale._count_fitting", lambda: 0)
-    assert count(None, 10) == 1
+    assert count(0, 10) == 1
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ class Chores:
     """Work that needs no network: a task is what happens to the input."""
 
     fails: bool = False
+    device: str = "cpu"
 
     def load(self) -> "Chores":
         if self.fails:

@@ -24,7 +24,7 @@ from abawcli.cli.outputs import is_to_stdout
 from abawcli.cli.scale import Scale
 from abawcli.cli.signals import find_signal, note_kept
 from abawcli.cli.summaries import Summaries
-from abawcli.engines import Failure, Job, Outcome, Watch, Where, Work, run
+from abawcli.engines import Failure, Job, Outcome, Watch, Work, run
 from abawcli.errors import OutputError, describe_error
 from abawcli.formats.inputs import check_input
 from abawcli.formats.names import decode_name
@@ -76,7 +76,7 @@ def run_jobs(
     if scale.dry_run:
         _print_plans(current, work, as_json)
         return
-    where = Where(scale.count_jobs(len(current.jobs)), scale.timeout_s)
+    where = scale.choose_where(len(current.jobs))
     positions = {job.path: k for k, job in enumerate(current.jobs)}
     with (
         current.summaries.show_at_end(title, as_json, quiet),

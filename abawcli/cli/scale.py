@@ -11,6 +11,7 @@ import click
 
 from abawcli.config import JOB_MEGABYTES, Media
 from abawcli.cores import count_cores
+from abawcli.engines import ENGINES, Where
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -23,22 +24,28 @@ _ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX")
 class Scale:
     """The values of the options."""
 
-    jobs: int | None  # None: as many as the machine has cores and memory for
+    jobs: int | None  # 0: as many as there is room for; None: the engine's default
     timeout_s: float | None
     limit: int | None
     shard: Shard | None
     fail_fast: bool
     dry_run: bool
     max_megapixels: int = Media.frame_megapixels
+    engine: str = ENGINES[0]
+    ray_address: str | None = None
 
     def select(self, inputs: Mapping[K, V]) -> dict[K, V]:
         """Return the inputs of this shard, up to the limit."""
         number, count = self.shard or (1, 1)
         return dict(list(inputs.items())[number - 1 :: count][: self.limit])
 
-    def count_jobs(self, inputs: int) -> int:
-        """Return the number of jobs at a time for so many inputs."""
-        return max(1, min(self.jobs or min(count_cores(), _count_fitting()), inputs))
+    def choose_where(self, inputs: int) -> Where:
+        """Return where so many inputs are processed."""
+        jobs = self.jobs
+        if self.engine == "local":
+            fitting = min(count_cores(), _count_fitting())
+            jobs = max(1, min(fitting if jobs == 0 else jobs or 1, inputs))
+        return Where(jobs or 0, self.timeout_s, self.engine, self.ray_address)
 
 
 def _count_fitting() -> int:
@@ -51,9 +58,9 @@ def _count_fitting() -> int:
     return available_kb // (JOB_MEGABYTES * 1000)
 
 
-def _read_jobs(ctx: click.Context, option: click.Parameter, text: str) -> int | None:
-    if text == "auto":
-        return None
+def _read_jobs(ctx: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    if text in (None, "auto"):
+        return 0 if text else None
     if not re.fullmatch(r"[1-9]\d{0,3}", text):
         raise click.BadParameter(f"{text!r} is neither a number from 1 on nor auto")
     return int(text)
@@ -83,9 +90,18 @@ def _read_slurm(variables: Mapping[str, str]) -> Shard:
 
 _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
-        "--jobs", callback=_read_jobs, default="1", show_default=True, metavar="N|auto",
+        "--jobs", callback=_read_jobs, metavar="N|auto", show_default="1; with Ray, auto",
         help="Inputs at a time, each in a process with its share of the cores. auto: one per core, "
         "as far as the memory suffices.",
+    ),
+    click.option(
+        "--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,
+        help="Run on this machine, or on a Ray cluster whose nodes share the files.",
+    ),
+    click.option(
+        "--ray-address", metavar="ADDRESS",
+        help="Address of the Ray cluster, such as auto or ray://head:10001.  [default: one is "
+        "started on this machine]",
     ),
     click.option(
         "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",

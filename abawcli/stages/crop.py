@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -202,6 +202,7 @@ def _describe_works(
 class CropWork:
     """The settings of crops of any number of videos, for `engines.run`."""
 
+    device: ClassVar[str] = "cpu"  # the detector runs there only
     detector: str
     tracking: Tracking
     cropping: Cropping

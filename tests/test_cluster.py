@@ -1,0 +1,152 @@
+"""Runs on a Ray cluster: two nodes on this machine, one of which is lost on the way."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from media_files import write_media
+
+from abawcli.cli import main
+from abawcli.engines import Job, Outcome, Where, run
+from abawcli.errors import CheckpointError, InputError, UsageError
+from abawcli.formats.provenance import Plan
+from abawcli.formats.run_manifest import read_manifest
+from abawcli.formats.summary import Result
+from abawcli.progress import Progress
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Chores:
+    """Work without networks: a task is what happens to the input."""
+
+    fails: bool = False
+    device: str = "cpu"
+
+    def load(self) -> "Chores":
+        if self.fails:
+            raise CheckpointError("no weights")
+        return self
+
+    def do(self, path: Path, task: str, progress: Progress) -> list[Result]:
+        path.with_suffix(".begun").touch()
+        if task == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task == "hang":
+            time.sleep(60)
+        if task == "fail":
+            raise InputError(f"{path} is broken")
+        if task == "slow":
+            time.sleep(1.0)
+        with path.with_suffix(".done").open("a") as file:
+            file.write(f"{Path.cwd()}\n")
+        return []
+
+    def plan(self, path: Path, task: str) -> list[Plan]:
+        return []
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes of two cores, whose processes find the package and this module."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0})
+        started.add_node(num_cpus=2, num_gpus=0)
+        yield started
+        started.shutdown()
+
+
+def make_jobs(folder: Path, tasks: dict[str, str]) -> list[Job]:
+    for name in tasks:
+        (folder / name).touch()
+    return [Job(folder / name, name, task, (folder / name,)) for name, task in tasks.items()]
+
+
+def run_all(cluster: Any, folder: Path, tasks: dict[str, str], **where: Any) -> dict[str, Outcome]:
+    place = Where(jobs=0, engine="ray", address=cluster.address, **where)
+    outcomes = list(run(make_jobs(folder, tasks), Chores(), place))
+    assert len(outcomes) == len({outcome.job.name for outcome in outcomes})
+    return {outcome.job.name: outcome for outcome in outcomes}
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_tables_of_this_machine(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    for name in "ab":
+        write_media(Path(f"in/{name}.mkv"), [np.full((48, 64, 3), 90, np.uint8)] * 5)
+    Path("in/c.mkv").write_text("no video")
+    call = ["predict", "in", "--device", "cpu"]
+    ray = ["--engine", "ray", "--ray-address", cluster.address]
+    assert CliRunner().invoke(main, [*call, "-o", "here"]).exit_code == 1
+    assert CliRunner().invoke(main, [*call, "-o", "there", *ray]).exit_code == 1
+    here, there = (
+        {p.relative_to(folder): p.read_bytes() for p in Path(folder).rglob("*.csv*")}
+        for folder in ("here", "there")
+    )
+    assert len(here) == 4 and here == there
+    states = {name: line["state"] for name, line in read_manifest("there/manifest.jsonl").items()}
+    assert states == {"a.mkv": "done", "b.mkv": "done", "c.mkv": "failed"}
+
+
+@pytest.mark.slow
+def test_failures_and_limits_on_a_cluster(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcomes = run_all(
+        cluster, tmp_path, {"a": "die", "b": "fine", "c": "hang", "d": "fail"}, timeout_s=2.0
+    )
+    reasons = {name: o.failure and o.failure.message for name, o in outcomes.items()}
+    assert reasons == {
+        "a": f"{tmp_path}/a: the process that worked on it ended, 3 times",
+        "b": None,
+        "c": f"{tmp_path}/c: it took longer than 2 s (--timeout)",
+        "d": f"{tmp_path}/d is broken",
+    }
+    assert Path("b.done").read_text() == f"{tmp_path}\n"  # its working folder is that of the driver
+    where = Where(engine="ray", address=cluster.address)
+    with pytest.raises(CheckpointError, match="^no weights$"):
+        list(run(make_jobs(tmp_path, {"a": "fine"}), Chores(fails=True), where))
+
+
+@pytest.mark.slow
+def test_what_a_lost_node_had_is_done_by_another(cluster: Any, tmp_path: Path) -> None:
+    tasks = {f"{k:02d}": "slow" for k in range(8)}
+    node = cluster.add_node(num_cpus=2, num_gpus=0)
+
+    def lose_node() -> None:
+        while len(list(tmp_path.glob("*.begun"))) < 4:
+            time.sleep(0.05)
+        cluster.remove_node(node, allow_graceful=False)
+
+    thread = threading.Thread(target=lose_node)
+    thread.start()
+    outcomes = run_all(cluster, tmp_path, tasks)
+    thread.join()
+    assert outcomes.keys() == tasks.keys()
+    assert not any(outcome.failure for outcome in outcomes.values())
+    done = {path.stem: path.read_text().splitlines() for path in tmp_path.glob("*.done")}
+    assert done.keys() == tasks.keys() and all(len(lines) == 1 for lines in done.values())
+
+
+def test_a_machine_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"--engine ray needs Ray: pip install 'abawcli\[ray\]'"):
+        list(run(make_jobs(tmp_path, {"a": "fine"}), Chores(), Where(engine="ray")))
