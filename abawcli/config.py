@@ -130,8 +130,8 @@ class Smoothing:
     window_frames: int | None = None  # odd
     # Expressions last 0.5 to 4 s. A window in seconds is the same at any frame rate.
     window_s: float | None = 1.0
-    # Or "logits", the centred logarithms. csv tables have six digits of a probability, which are
-    # too few for the logarithms of small ones.
+    # Or "logits": of tables without them, the centred logarithms of the probabilities, of which csv
+    # has six digits.
     space: str = "probabilities"
 
     def __post_init__(self) -> None:

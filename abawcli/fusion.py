@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from abawcli.labels import N_CLASSES
+
 
 def average_probabilities(
     predictions: Sequence[NDArray[np.floating[Any]]], weights: Sequence[float] | None = None
@@ -22,11 +24,22 @@ def average_probabilities(
     Returns:
         (N, 8); NaN in rows without any prediction.
     """
-    p = np.stack(predictions).astype(np.float64)  # (K, N, 8)
-    known = ~np.isnan(p[..., 0])  # (K, N)
-    share = known * np.array(weights or [1] * len(p), np.float64)[:, None]  # (K, N)
+    return average_outputs(predictions, weights)
+
+
+def average_outputs(
+    outputs: Sequence[NDArray[np.floating[Any]]], weights: Sequence[float] | None = None
+) -> NDArray[np.float64]:
+    """Return the weighted mean of outputs, (N, 9), as `average_probabilities`; or that of (N, 8).
+
+    `logits` says what outputs are.
+    """
+    x = np.stack(outputs).astype(np.float64)  # (K, N, 9)
+    known = ~np.isnan(x[..., 0])  # (K, N)
+    share = known * np.array(weights or [1] * len(x), np.float64)[:, None]  # (K, N)
     with np.errstate(invalid="ignore"):  # without any prediction, 0 / 0 is NaN
         share /= share.max(axis=0)  # the largest weight is 1, so that sums do not overflow
-        total = np.einsum("kn,knc->nc", share, np.where(known[..., None], p, 0))  # (N, 8)
-        mean: NDArray[np.float64] = total / total.sum(axis=1, keepdims=True)
-    return mean
+        total = np.einsum("kn,knc->nc", share, np.where(known[..., None], x, 0))  # (N, 9)
+        p, scale = total[:, :N_CLASSES], total[:, N_CLASSES:]
+        p, scale = p / p.sum(axis=1, keepdims=True), scale / share.sum(axis=0)[:, None]
+    return np.concatenate([p, scale], axis=1)

@@ -9,6 +9,7 @@ CLASSES = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surpr
 N_CLASSES = len(CLASSES)
 IGNORE = -1  # not annotated; left out of scores and losses
 PROBABILITY_COLUMNS = tuple(f"p_{name.lower()}" for name in CLASSES)
+LOGIT_COLUMNS = tuple(f"z_{name.lower()}" for name in CLASSES)
 
 # Names of other label sets for the same classes. EXPR has no class for contempt.
 SYNONYMS = {

@@ -189,7 +189,13 @@ def find_positions(
 
 
 def smooth_probabilities(
-    p: Array, valid: Mask, frame: NDArray[np.int64], time_s: Array, *, config: Smoothing
+    p: Array,
+    valid: Mask,
+    frame: NDArray[np.int64],
+    time_s: Array,
+    *,
+    config: Smoothing,
+    logits: Array | None = None,
 ) -> Array:
     """Smooth the probabilities (T, 8) of one subject's rows, which may be in any order.
 
@@ -199,6 +205,8 @@ def smooth_probabilities(
         frame: (T,) frame numbers.
         time_s: (T,) times in seconds.
         config: the smoothing.
+        logits: (T, 8), which are smoothed in the space `logits`; None: the centred logarithms of
+            `p`, which lack the scale of each row.
 
     Returns:
         (T, 8), rows with the sum 1; NaN where no valid row is within half a window. A median that
@@ -214,16 +222,18 @@ def smooth_probabilities(
     reached = windows.size > 0
     out = np.full(p.shape, np.nan)
     if reached.any():
-        evidence = p[order][valid[order]]  # (E, 8)
-        out[order[reached]] = _smooth_windows(evidence, windows.select(reached), config)
+        known = order[valid[order]]  # (E,)
+        windows = windows.select(reached)
+        if config.space == "logits" and config.method != "vote":
+            z = to_logits(p[known]) if logits is None else logits[known]  # (E, 8)
+            out[order[reached]] = special.softmax(SMOOTHERS[config.method](z, windows), axis=1)
+        else:
+            out[order[reached]] = _smooth_shares(p[known], windows, config)
     return out
 
 
-def _smooth_windows(p: Array, windows: Windows, config: Smoothing) -> Array:
+def _smooth_shares(p: Array, windows: Windows, config: Smoothing) -> Array:
     smooth = SMOOTHERS[config.method]
-    if config.space == "logits" and config.method != "vote":
-        odds: Array = special.softmax(smooth(to_logits(p), windows), axis=1)
-        return odds
     found = np.maximum(smooth(p, windows), 0)  # differences of sums may be -1e-17
     empty = found.sum(axis=1) < 1e-9
     if empty.any():
@@ -239,6 +249,7 @@ def smooth_rows(
     time_s: Array,
     *,
     config: Smoothing,
+    logits: Array | None = None,
 ) -> tuple[Array, Names]:
     """Smooth one subject's probabilities by their sources; return both, smoothed.
 
@@ -253,6 +264,7 @@ def smooth_rows(
         frame: (T,) frame numbers.
         time_s: (T,) times in seconds.
         config: the smoothing.
+        logits: (T, 8), as in `smooth_probabilities`.
 
     Returns:
         probabilities (T, 8) and sources (T,).
@@ -261,13 +273,15 @@ def smooth_rows(
         UsageError: as `check_smoothing`.
     """
     face = has_face(source)
-    out = smooth_probabilities(p, face, frame, time_s, config=config)
+    out = smooth_probabilities(p, face, frame, time_s, config=config, logits=logits)
     named = name_smoothed(source, ~np.isnan(out[:, 0]))
     for kind in FACELESS_SOURCES:
         own = source == kind
         alone = own & (named == NONE)
         if alone.any():
-            out[alone] = smooth_probabilities(p, own, frame, time_s, config=config)[alone]
+            out[alone] = smooth_probabilities(p, own, frame, time_s, config=config, logits=logits)[
+                alone
+            ]
             named[alone] = kind
     return out, named
 

@@ -2,7 +2,7 @@
 
 import json
 import wave
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,17 @@ from click.testing import CliRunner, Result
 from media_files import Sound, make_clicks, write_media
 from PIL import Image
 from raw_checkpoints import read_raw, write_raw
+from sample_features import AUDIO, SMALL_GATED, VISUAL, save_videos
 from sample_tables import make_table
 
 from abawcli.cli import main
 from abawcli.cli.predict import COLUMNS
 from abawcli.config import Smoothing
+from abawcli.formats.metadata import Backbones
 from abawcli.formats.provenance import describe_input, read_provenance
 from abawcli.formats.tables import read_table
+from abawcli.models.heads import build_head, save_head
+from abawcli.models.metadata import HeadMetadata
 from abawcli.models.recipes import RECIPES
 from abawcli.pipeline.feature_stream import Extractor
 from abawcli.stages.extract import extract_features
@@ -283,3 +287,20 @@ def test_summaries_as_json_are_those_of_the_run_that_made_the_table(
     again = predict(tmp_path / "in", "-o", tmp_path / "out", "--json")
     assert json.loads(again.stdout) == [row | {"made": False} for row in told]
     assert all(warning in again.stderr for warning in told[0]["warnings"])
+
+
+def test_feature_files_need_only_the_head(tmp_path: Path) -> None:
+    """The backbone of the head is not there; a video needs it, and says so."""
+    folder, _ = save_videos(tmp_path, ["a", "b"], frames=20)
+    backbones = Backbones(replace(VISUAL, path="/gone/tiny-face"), AUDIO)
+    head = build_head("gated", backbones, SMALL_GATED)
+    recipe = tmp_path / "head.safetensors"
+    save_head(recipe, head, HeadMetadata("gated", asdict(SMALL_GATED), backbones, Smoothing()))
+    result = predict(folder, "-o", tmp_path / "out", "--recipe", recipe)
+    assert result.exit_code == 0, result.output
+    assert len(read_table(tmp_path / "out" / "a.csv")) == 20
+    settings = read_provenance(tmp_path / "out" / "a.csv")["settings"]
+    assert settings["visual"]["encoder"] == "f" * 64 and "detector" not in settings
+    video = write_media(tmp_path / "v.mp4", [EMPTY] * 3)
+    result = predict(video, folder, "-o", tmp_path / "both", "--recipe", recipe)
+    assert result.exit_code == 1 and "tiny-face" in one_line(result)

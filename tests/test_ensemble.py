@@ -54,15 +54,18 @@ def test_a_stream_gives_the_mean_of_all_who_know(
     names: list[str], frames: int, chunk: int, missing: float
 ) -> None:
     features = make_features(np.arange(frames) % 8, missing=missing)
-    opinions = np.stack([classify(HEADS[name], features)[0] for name in names])  # (K, T, 8)
+    arrays = list_arrays(features)
+    opinions = np.stack(
+        [Ensemble([HEADS[name]]).find_outputs(*arrays)[0] for name in names]
+    )  # (K, T, 9)
     known = ~np.isnan(opinions[..., :1])
     count = known.sum(axis=0)  # (T, 1)
     expected = np.where(known, opinions, 0).sum(axis=0) / np.where(count, count, np.nan)
     ensemble = Ensemble([HEADS[name] for name in names])
-    np.testing.assert_allclose(classify(ensemble, features)[0], expected, atol=1e-6)
+    np.testing.assert_allclose(ensemble.find_outputs(*arrays)[0], expected, atol=1e-6)
     stream, given_out = ensemble.open_stream(), []
     for start in range(0, frames, chunk):
-        given_out.append(stream.push(*(a[start : start + chunk] for a in list_arrays(features))))
+        given_out.append(stream.push(*(a[start : start + chunk] for a in arrays)))
         assert sum(map(len, given_out)) == stream.given
         assert stream.given >= stream.seen - 2 * stream.window
     whole = np.concatenate([*given_out, stream.finish()]) if frames else expected
@@ -76,8 +79,9 @@ def test_a_fork_goes_its_own_way() -> None:
     stream.push(*(array[:17] for array in arrays))
     fork = stream.fork()
     fork.push(*(array[30:50] for array in arrays))
-    p = np.concatenate([stream.push(*(array[17:] for array in arrays)), stream.finish()])
-    np.testing.assert_allclose(p, ensemble.classify(*arrays)[0][-len(p) :], atol=1e-6)
+    rest = np.concatenate([stream.push(*(array[17:] for array in arrays)), stream.finish()])
+    whole = ensemble.find_outputs(*arrays)[0]
+    np.testing.assert_allclose(rest, whole[-len(rest) :], atol=1e-6)
 
 
 def test_a_row_rests_on_what_any_head_looks_at() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from abawcli.config import DualBranchHead, GatedHead
 from abawcli.formats.features import round_features
-from abawcli.labels import N_CLASSES
+from abawcli.logits import N_OUTPUTS
 from abawcli.models.dualbranch import DualBranch
 from abawcli.models.ensemble import Ensemble
 from abawcli.models.gated import GatedFusion
@@ -67,7 +67,7 @@ def run(
 def read_alone(
     head: Reader, frames: Sequence[FrameFeatures], subject: int | None
 ) -> NDArray[np.float32]:
-    """Return what a head says of one person's frames, the whole video at once, (T, 8)."""
+    """Return what a head says of one person's frames, the whole video at once, (T, 9)."""
     visual = np.zeros((len(frames), VISUAL), np.float16)
     has = np.zeros(len(frames), bool)
     for k, frame in enumerate(frames):
@@ -76,7 +76,7 @@ def read_alone(
                 visual[k], has[k] = face.visual, True
     audio = np.stack([frame.audio for frame in frames])
     heard = np.array([frame.has_audio for frame in frames])
-    return head.classify(visual, audio, has, heard)[0]
+    return head.find_outputs(visual, audio, has, heard)[0]
 
 
 runs = st.lists(
@@ -96,14 +96,14 @@ def test_everybody_at_once_is_everybody_alone(
     assert [found.frame for found in predictions] == list(range(1, len(frames) + 1))
     if not frames:
         return
-    sound = read_alone(head, frames, None)
-    nothing = np.full(N_CLASSES, np.nan, np.float32)
+    audio_only = read_alone(head, frames, None)
+    nothing = np.full(N_OUTPUTS, np.nan, np.float32)
     own = [nothing if found.audio_only is None else found.audio_only for found in predictions]
-    np.testing.assert_allclose(own, sound, atol=1e-6)
+    np.testing.assert_allclose(own, audio_only, atol=1e-6)
     for subject in set().union(*present):
         alone = read_alone(head, frames, subject)
         for k, found in enumerate(predictions):
-            people = {face.subject: face.probabilities for face in found.faces} | found.absent
+            people = {face.subject: face.outputs for face in found.faces} | found.absent
             # Who is nobody at that time has the prediction of the audio alone.
             np.testing.assert_allclose(people.get(subject, own[k]), alone[k], atol=1e-6)
             near = any(subject in who for who in present[max(k - 5, 0) : k + 6])

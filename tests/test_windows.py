@@ -25,16 +25,17 @@ def classify(arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
     values, has = arrays  # (W, T), (W, T)
     mean = (values * has).sum(axis=1, keepdims=True) / np.maximum(has.sum(axis=1), 1)[:, None]
     place = np.arange(values.shape[1])
-    score = (values * has + mean + place)[..., None] * np.arange(8)  # (W, T, 8)
+    score = (values * has + mean + place)[..., None] * np.arange(1, 9)  # (W, T, 8)
     p = np.exp(np.sin(score))
     p /= p.sum(axis=-1, keepdims=True)
-    return np.where(has.any(axis=1)[:, None, None], p, np.nan).astype(np.float32)
+    outputs = np.concatenate([p, score[..., :1]], axis=-1)  # (W, T, 9)
+    return np.where(has.any(axis=1)[:, None, None], outputs, np.nan).astype(np.float32)
 
 
 def vote_offline(values: NDArray[Any], has: NDArray[Any], window: int, stride: int) -> Any:
-    """Average all windows of a video at once, (T, 8)."""
+    """Average all windows of a video at once, (T, 9)."""
     size = max(len(values), window)
-    votes = np.full((len(place_windows(len(values), window, stride)), size, 8), np.nan)
+    votes = np.full((len(place_windows(len(values), window, stride)), size, 9), np.nan)
     x, m = (np.pad(array, (0, size - len(array))) for array in (values, has))
     for vote, start in zip(votes, place_windows(len(values), window, stride), strict=True):
         part = slice(start, start + window)
@@ -63,7 +64,7 @@ def test_a_stream_gives_the_offline_average(
         start = end
     final.append(stream.finish())
     found, expected = np.concatenate(final), vote_offline(values, has, *shape)
-    assert found.shape == (frames, 8) and found.dtype == np.float32
+    assert found.shape == (frames, 9) and found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 

@@ -125,7 +125,7 @@ def smoothing_options(default: str) -> Callable[[Command], Command]:
             click.option(
                 "--space", type=click.Choice(SMOOTHING_SPACES),
                 show_default=f"{standard.space}, {default}",
-                help="Smooth the probabilities, or their logits (centred logarithms).",
+                help="Smooth the probabilities, or the logits.",
             ),
         ]  # fmt: skip
         for option in reversed(options):

@@ -80,6 +80,10 @@ COLUMNS: Columns = {
 @click.option(
     "--no-smooth", is_flag=True, help="Keep the probabilities of each frame, without smoothing."
 )
+@click.option(
+    "--logits", is_flag=True, help="With --no-smooth, also write the logits, in columns z_*. "
+    "Recipes that smooth logits always write them.",
+)  # fmt: skip
 @rotate_option
 @batch_size_option
 @device_option
@@ -100,6 +104,7 @@ def command(
     window: Window | None,
     space: str | None,
     no_smooth: bool,
+    logits: bool,
     rotate: int,
     batch_size: int,
     device: str,
@@ -142,6 +147,8 @@ def command(
     paths = expand_inputs(inputs, suffixes, is_only_crops)
     if no_smooth and (method or window or space):
         raise click.UsageError("--no-smooth excludes --smoothing, --window and --space")
+    if logits and not no_smooth:
+        raise click.UsageError("--logits needs --no-smooth: smoothed rows have no logits")
     names = name_videos(paths, keep_suffix)
     outputs = name_outputs(paths, output, ".csv", tables.TABLE_SUFFIXES, keep_suffix=keep_suffix)
     plan = _plan_tables(names, strategy, subject)
@@ -157,7 +164,7 @@ def command(
     changes = None if no_smooth else list_changes(method, window, space)
     work = PredictWork(
         recipes, device, batch_size, modality, rotate, changes, audio_from, overwrite,
-        scale.max_megapixels,
+        scale.max_megapixels, logits, any(path.suffix != FEATURES_SUFFIX for path in paths),
     )  # fmt: skip
     jobs = [describe_job(path, name) for path, name in scale.select(names).items()]
     current = Run(jobs, paths, output, Summaries("video", COLUMNS))

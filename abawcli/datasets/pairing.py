@@ -25,8 +25,10 @@ from abawcli.formats.names import compose_name, find_names, name_input
 from abawcli.formats.submission import is_submission, read_submission
 from abawcli.formats.tables import (
     INTERVAL_ROUNDING_S,
+    LOGITS,
     PROBABILITIES,
     TABLE_SUFFIXES,
+    has_logits,
     read_labels,
     read_table,
 )
@@ -35,6 +37,7 @@ from abawcli.sources import SOURCES
 
 LOG = logging.getLogger(__name__)
 LABEL_SUFFIXES = TABLE_SUFFIXES | {".txt"}
+BLOCKS = {"probabilities": PROBABILITIES, "logits": LOGITS}  # of columns
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class PredictedTrack:
     found: NDArray[np.bool_] | None = None  # (T,) whether there is a face
     probabilities: NDArray[np.float64] | None = None  # (T, 8)
     times_s: NDArray[np.float64] | None = None  # (T,)
+    logits: NDArray[np.float64] | None = None  # (T, 8)
     source: NDArray[np.int8] | None = None  # (T,) index in `sources.SOURCES`; -1: no row
 
 
@@ -81,9 +85,7 @@ def _split_videos(
     """Yield each subject's columns by frame number; `missing` has their names and defaults."""
     subjects = table["subject"] if "subject" in table else pd.Series("", table.index)
     columns: dict[str, NDArray[Any]]
-    columns = {name: table[name].to_numpy() for name in missing if name != "probabilities"}
-    if "probabilities" in missing:
-        columns["probabilities"] = table[PROBABILITIES].to_numpy()
+    columns = {name: table[BLOCKS.get(name, name)].to_numpy() for name in missing}
     frames = table["frame"].to_numpy()
     tracks: Any = table.groupby([table["video"], subjects]).indices  # (video, subject) -> rows
     for (video, subject), rows in tracks.items():
@@ -105,12 +107,17 @@ def read_tracks(path: str | Path, relative: str | Path | None = None) -> Predict
         table = read_table(path)
         table["source"] = pd.Categorical(table["source"], SOURCES).codes
         missing = {"label": IGNORE, "found": False, "time_s": np.nan, "source": -1}
-        parts = _split_videos(table, missing | {"probabilities": np.nan})
+        missing |= dict.fromkeys(BLOCKS if has_logits(table) else ["probabilities"], np.nan)
         return {
             key: PredictedTrack(
-                part["label"], part["found"], part["probabilities"], part["time_s"], part["source"]
+                labels=part["label"],
+                found=part["found"],
+                probabilities=part["probabilities"],
+                times_s=part["time_s"],
+                logits=part.get("logits"),
+                source=part["source"],
             )
-            for key, part in parts
+            for key, part in _split_videos(table, missing)
         }
     if is_submission(path):
         parts = _split_videos(read_submission(path), {"label": IGNORE})

@@ -13,6 +13,8 @@ Columns, in this order:
     p_neutral .. p_other  probabilities with the sum 1; missing if source is none
     sharpness, yaw, roll, face_quality
                           quality of the face; missing in tables of older versions
+    z_neutral .. z_other  optional: the logits of the network, before smoothing; the probabilities
+                          are their softmax. Rounding and softmax lose their scale
 
 Missing values are empty cells in csv, nulls in parquet and NaN in a DataFrame.
 """
@@ -31,6 +33,7 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
+from scipy import special
 
 from abawcli.config import QUALITY
 from abawcli.errors import InputError, UsageError, explain_os_error
@@ -41,6 +44,7 @@ from abawcli.formats.provenance import Provenance, write_result
 from abawcli.labels import (
     CLASSES,
     IGNORE,
+    LOGIT_COLUMNS,
     N_CLASSES,
     PROBABILITY_COLUMNS,
     SYNONYMS,
@@ -49,6 +53,7 @@ from abawcli.labels import (
 from abawcli.sources import NONE, SOURCES
 
 PROBABILITIES = list(PROBABILITY_COLUMNS)
+LOGITS = list(LOGIT_COLUMNS)
 SCHEMA = pa.schema(
     [
         ("video", pa.string()),
@@ -63,23 +68,24 @@ SCHEMA = pa.schema(
     ]
 )
 COLUMNS: list[str] = SCHEMA.names
+LOGIT_FIELDS = [pa.field(name, pa.float64()) for name in LOGITS]
 # pandas writes whole numbers in a column with gaps as 4.0, so numbers are read as floats first.
 # Labels may be names, and are read as text.
 _CSV_SCHEMA = pa.schema(
-    [(f.name, pa.float64() if f.type == pa.int64() else f.type) for f in SCHEMA]
+    [(f.name, pa.float64() if f.type == pa.int64() else f.type) for f in [*SCHEMA, *LOGIT_FIELDS]]
 )
 _CSV_SCHEMA = _CSV_SCHEMA.set(SCHEMA.get_field_index("label"), pa.field("label", pa.string()))
 INTERVAL = ("onset", "offset", "duration")  # of annotations, in seconds
 INTERVAL_ROUNDING_S = 1e-3  # tolerated overlap of intervals, whose times are rounded
 TYPES: dict[str, pa.DataType] = {field.name: field.type for field in SCHEMA} | dict.fromkeys(
-    INTERVAL, pa.float64()
+    (*INTERVAL, *LOGITS), pa.float64()
 )
 ALWAYS_PRESENT = ("video", "frame", "subject", "found", "source", "label")
 # Decimals in csv. Microseconds are finer than the clocks of common containers. Eight probabilities
 # of 6 digits sum to 1 within 4e-6.
 DECIMALS = (
     {"time_s": 6, "face_score": 4, "x": 2, "y": 2, "w": 2, "h": 2, "confidence": 6}
-    | {name: 6 for name in PROBABILITIES}
+    | {name: 6 for name in (*PROBABILITIES, *LOGITS)}
     | {"sharpness": 3, "yaw": 1, "roll": 1, "face_quality": 3}
 )
 MAX_FRAME = 9_999_999  # 46 hours at 60 a second; arrays by frame number are as long as the last one
@@ -111,8 +117,8 @@ def _needs_quotes(text: pa.ChunkedArray) -> bool:
 
 
 def _write_csv(table: pa.Table, path: Path) -> None:
-    for name, digits in DECIMALS.items():
-        k = table.schema.get_field_index(name)
+    for name in [name for name in table.column_names if name in DECIMALS]:
+        k, digits = table.schema.get_field_index(name), DECIMALS[name]
         rounded = pa.compute.round(table[name], digits)
         table = table.set_column(k, name, rounded.cast(pa.decimal128(18, digits)))
     special = any(_needs_quotes(table[name]) for name in ("video", "subject"))
@@ -156,8 +162,9 @@ def write_table(table: pd.DataFrame, path: str | Path, provenance: Provenance) -
     Parquet files also have a copy of the provenance in their schema metadata, under `abaw`.
 
     Args:
-        table: the columns of this module, of which the last four are optional; others are not
-            written. Bytes in names of videos that are not Unicode become replacement characters.
+        table: the columns of this module, of which those of quality and the logits are optional;
+            others are not written. Bytes in names of videos that are not Unicode become
+            replacement characters.
         path: the file.
         provenance: of `provenance.describe_work`.
 
@@ -167,8 +174,9 @@ def write_table(table: pd.DataFrame, path: str | Path, provenance: Provenance) -
     """
     path = Path(path)
     check_table_name(path)
-    schema = SCHEMA.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
-    known = _complete(table)[COLUMNS].assign(video=table["video"].map(decode_name))
+    schema = pa.schema([*SCHEMA, *(LOGIT_FIELDS if has_logits(table) else [])])
+    schema = schema.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
+    known = _complete(table)[schema.names].assign(video=table["video"].map(decode_name))
     rows = pa.Table.from_pandas(known, schema=schema, preserve_index=False)
     with write_result(path, provenance) as temporary:
         WRITERS[path.suffix.lower()](rows, temporary)
@@ -179,12 +187,27 @@ def _complete(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{name: np.nan for name in QUALITY if name not in table})
 
 
-def set_probabilities(
-    table: pd.DataFrame, p: NDArray[np.floating[Any]], source: NDArray[np.str_]
-) -> pd.DataFrame:
-    """Return a table with these probabilities `p` (N, 8) and sources (N,).
+def has_logits(table: pd.DataFrame) -> bool:
+    """Tell whether all labelled rows of a table have logits."""
+    if not set(LOGITS) <= set(table):
+        return False
+    return bool((table[LOGITS].notna().all(axis=1) | (table["source"] == NONE)).all())
 
-    Label and confidence are computed from them; rows of NaN have none.
+
+def drop_logits(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table without logits."""
+    return table.drop(columns=LOGITS, errors="ignore")
+
+
+def set_probabilities(
+    table: pd.DataFrame,
+    p: NDArray[np.floating[Any]],
+    source: NDArray[np.str_],
+    logits: NDArray[np.floating[Any]] | None = None,
+) -> pd.DataFrame:
+    """Return a table with these probabilities `p` (N, 8), sources (N,) and logits (N, 8), if any.
+
+    Label and confidence are computed from the probabilities; rows of NaN have none.
     """
     known = ~np.isnan(p[:, 0])
     best = np.where(known[:, None], p, 0.0).argmax(axis=1)  # (N,)
@@ -193,7 +216,10 @@ def set_probabilities(
         "label": np.where(known, best, IGNORE),
         "confidence": p[np.arange(len(p)), best],
     }
-    return table.assign(**changed, **dict(zip(PROBABILITIES, p.T, strict=True)))
+    columns = dict(zip(PROBABILITIES, p.T, strict=True))
+    if logits is not None:
+        columns |= dict(zip(LOGITS, logits.T, strict=True))
+    return drop_logits(table).assign(**changed, **columns)
 
 
 def _name_row(path: Path, row: int) -> str:
@@ -306,7 +332,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
             invalid; the message names the line (csv) or row (parquet, from 1).
     """
     path = Path(path)
-    table = _complete(_load(path, COLUMNS, QUALITY))[COLUMNS]
+    table = _complete(_load(path, [*COLUMNS, *LOGITS], [*QUALITY, *LOGITS]))
+    table = table[[*COLUMNS, *(name for name in LOGITS if name in table)]]
     _check_numbers(path, table)
     p = table[PROBABILITIES].to_numpy()  # (N, 8)
     none = (table["source"] == NONE).to_numpy()
@@ -322,7 +349,26 @@ def read_table(path: str | Path) -> pd.DataFrame:
     with np.errstate(invalid="ignore"):
         wrong = ~none & ~((p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1) <= SUM_TOLERANCE))
     _refuse(path, wrong, "probabilities must be eight numbers from 0 that sum to 1", None)
+    _check_logits(path, table, p, none)
     return table
+
+
+def _check_logits(
+    path: Path, table: pd.DataFrame, p: NDArray[np.float64], none: NDArray[np.bool_]
+) -> None:
+    """Check that logits, if there are any, are those of the probabilities (N, 8)."""
+    there = [name for name in LOGITS if name in table]
+    if not there:
+        return
+    if missing := [name for name in LOGITS if name not in table]:
+        raise InputError(f"{path} has the column {there[0]}, but not {', '.join(missing)}")
+    z = table[LOGITS].to_numpy()  # (N, 8)
+    partly = np.isnan(z).any(axis=1) != none
+    _refuse(path, partly, "logits must be empty where source is none, and only there", None)
+    apart = np.abs(special.softmax(z[~none], axis=1) - p[~none]).max(axis=1, initial=0)
+    wrong = np.zeros(len(z), bool)
+    wrong[~none] = apart > SUM_TOLERANCE
+    _refuse(path, wrong, "the softmax of the logits z_* must be the probabilities p_*", None)
 
 
 def read_labels(path: str | Path, video: str = "") -> pd.DataFrame:

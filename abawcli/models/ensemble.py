@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawcli.formats.metadata import MODALITIES
-from abawcli.fusion import average_probabilities
+from abawcli.fusion import average_outputs
 from abawcli.labels import N_CLASSES
+from abawcli.logits import N_OUTPUTS
 from abawcli.models.heads import TrainedHead, find_finite, name_output_sources
 from abawcli.models.windows import FrameArray, SoftVoting
 
-Probabilities = NDArray[np.float32]
+Outputs = NDArray[np.float32]
 
 
 class JointVoting:
@@ -28,8 +29,8 @@ class JointVoting:
     def __init__(self, streams: Sequence[SoftVoting]) -> None:
         self.streams = list(streams)
         self.window = max(stream.window for stream in streams)
-        # (n, 8) of each stream: what it has given out and another one has not
-        self.waiting = [np.zeros((0, N_CLASSES), np.float32) for _ in streams]
+        # (n, 9) of each stream: what it has given out and another one has not
+        self.waiting = [np.zeros((0, N_OUTPUTS), np.float32) for _ in streams]
 
     @property
     def seen(self) -> int:
@@ -47,19 +48,19 @@ class JointVoting:
         forked.streams = [stream.fork() for stream in self.streams]
         return forked
 
-    def push(self, *rows: FrameArray) -> Probabilities:
-        """Take in further frames, (n, ...) of each array; return what is final, (m, 8)."""
+    def push(self, *rows: FrameArray) -> Outputs:
+        """Take in further frames, (n, ...) of each array; return what is final, (m, 9)."""
         return self._give([stream.push(*rows) for stream in self.streams])
 
-    def finish(self) -> Probabilities:
-        """Return what is left after the last frame, (m, 8)."""
+    def finish(self) -> Outputs:
+        """Return what is left after the last frame, (m, 9)."""
         return self._give([stream.finish() for stream in self.streams])
 
-    def _give(self, new: Sequence[Probabilities]) -> Probabilities:
+    def _give(self, new: Sequence[Outputs]) -> Outputs:
         ready = [np.concatenate(parts) for parts in zip(self.waiting, new, strict=True)]
         count = min(map(len, ready))
         self.waiting = [rows[count:] for rows in ready]
-        return average_probabilities([rows[:count] for rows in ready]).astype(np.float32)
+        return average_outputs([rows[:count] for rows in ready]).astype(np.float32)
 
 
 class Ensemble:
@@ -75,9 +76,14 @@ class Ensemble:
         """Return what classifies a stream of frames; see `TrainedHead.open_stream`."""
         return JointVoting([head.open_stream() for head in self.heads])
 
-    def classify(self, *arrays: NDArray[Any]) -> tuple[Probabilities, NDArray[np.str_]]:
-        """Turn one video's features into probabilities; see `TrainedHead.classify`."""
-        predictions = [head.classify(*arrays)[0] for head in self.heads]
-        p = average_probabilities(predictions).astype(np.float32)
+    def find_outputs(self, *arrays: NDArray[Any]) -> tuple[Outputs, NDArray[np.str_]]:
+        """Turn one video's features into outputs; see `TrainedHead.find_outputs`."""
+        members = [head.find_outputs(*arrays)[0] for head in self.heads]
+        outputs = average_outputs(members).astype(np.float32)
         there = find_finite(arrays[0], arrays[2]), find_finite(arrays[1], arrays[3])
-        return p, name_output_sources(self.uses, *there, p)
+        return outputs, name_output_sources(self.uses, *there, outputs)
+
+    def classify(self, *arrays: NDArray[Any]) -> tuple[Outputs, NDArray[np.str_]]:
+        """Turn one video's features into probabilities; see `TrainedHead.classify`."""
+        outputs, source = self.find_outputs(*arrays)
+        return outputs[:, :N_CLASSES], source

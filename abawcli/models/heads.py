@@ -12,6 +12,7 @@ from torch import Tensor
 from abawcli.config import DualBranchHead, GatedHead
 from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.metadata import MODALITIES, Backbones
+from abawcli.labels import N_CLASSES
 from abawcli.models.checkpoint import (
     halve_matrices,
     load_checkpoint,
@@ -86,8 +87,8 @@ class TrainedHead:
     def open_stream(self) -> SoftVoting:
         """Return what classifies a stream of frames.
 
-        It takes visual (n, Dv), audio (n, Da) and their masks (n,), and gives probabilities (m, 8)
-        of frames as soon as they are final, NaN where nothing is known.
+        It takes visual (n, Dv), audio (n, Da) and their masks (n,), and gives outputs (m, 9)
+        (`logits`) of frames as soon as they are final, NaN where nothing is known.
         """
         return SoftVoting(self.head.window, self.head.stride, self._classify_windows)
 
@@ -103,17 +104,28 @@ class TrainedHead:
         Also says what each row rests on, (T,). A modality that is never there may be of any width.
         A modality that is not finite in a row is missing there.
         """
+        outputs, source = self.find_outputs(visual, audio, has_visual, has_audio)
+        return outputs[:, :N_CLASSES], source
+
+    def find_outputs(
+        self,
+        visual: NDArray[np.float16],
+        audio: NDArray[np.float16],
+        has_visual: NDArray[np.bool_],
+        has_audio: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
+        """Return what `classify` does, with outputs (T, 9) in place of probabilities."""
         arrays, stream = (visual, audio, has_visual, has_audio), self.open_stream()
         final = []
         for start in range(0, len(has_visual), CHUNK_FRAMES):
             final.append(stream.push(*(array[start : start + CHUNK_FRAMES] for array in arrays)))
-        p = np.concatenate([*final, stream.finish()])
+        outputs = np.concatenate([*final, stream.finish()])
         there = find_finite(visual, has_visual), find_finite(audio, has_audio)
-        return p, name_output_sources(self.head.uses, *there, p)
+        return outputs, name_output_sources(self.head.uses, *there, outputs)
 
     @torch.inference_mode()
     def _classify_windows(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Map features (W, T, Dv), (W, T, Da) and masks (W, T) to probabilities (W, T, 8)."""
+        """Map features (W, T, Dv), (W, T, Da) and masks (W, T) to outputs (W, T, 9)."""
         values = dict(zip(("visual", "audio", "has_visual", "has_audio"), arrays, strict=True))
         for name in MODALITIES:
             there = find_finite(values[name], values[f"has_{name}"])
@@ -127,8 +139,9 @@ class TrainedHead:
                 values[name] = np.zeros((*values[name].shape[:-1], dim), np.float16)
         v, a, has_v, has_a = (torch.from_numpy(x).to(self.device) for x in values.values())
         logits: Tensor = self.head(v.float(), a.float(), has_v, has_a)  # (W, T, 8)
-        p: NDArray[np.float32] = logits.softmax(dim=-1).cpu().numpy()
-        return p
+        scale = logits.logsumexp(dim=-1, keepdim=True)  # (W, T, 1)
+        outputs = torch.cat([logits.softmax(dim=-1), scale], dim=-1)
+        return np.asarray(outputs.cpu().numpy(), np.float32)
 
 
 def find_finite(values: NDArray[Any], has: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -140,13 +153,13 @@ def name_output_sources(
     uses: Sequence[str],
     has_visual: NDArray[np.bool_],
     has_audio: NDArray[np.bool_],
-    p: NDArray[np.float32],
+    outputs: NDArray[np.float32],
 ) -> NDArray[np.str_]:
-    """Return the source (T,) of each row of probabilities (T, 8), by the modalities in `uses`."""
+    """Return the source (T,) of each row of outputs (T, 9), by the modalities in `uses`."""
     visual, audio = (
         has & (key in uses) for key, has in (("visual", has_visual), ("audio", has_audio))
     )
-    return name_sources(visual, audio, ~np.isnan(p[:, 0]))
+    return name_sources(visual, audio, ~np.isnan(outputs[:, 0]))
 
 
 def find_head(metadata: HeadMetadata, path: str | Path) -> type[Head]:

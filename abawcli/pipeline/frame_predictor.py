@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import cached_property, reduce
 from pathlib import Path
 
 import torch
@@ -11,7 +12,8 @@ from abawcli.config import MODALITY_CHOICES, AudioFeatures, Prediction, Smoothin
 from abawcli.device import choose_device
 from abawcli.errors import UsageError
 from abawcli.formats.json_values import JsonObject
-from abawcli.media.video import TimedImage
+from abawcli.formats.metadata import MODALITIES, Backbones
+from abawcli.media.video import TimedImage, check_rotation
 from abawcli.models.encoder import load_classifier
 from abawcli.models.ensemble import Ensemble
 from abawcli.models.heads import TrainedHead, check_features, load_head
@@ -32,10 +34,18 @@ class FramePredictor:
         modality: str = "av",
         *,
         rotate: int = 0,
+        backbones: bool = True,
     ) -> None:
         """Load the networks; of several recipes, whose heads' probabilities are averaged.
 
-        Frames are turned by `rotate` degrees (0, 90, 180, 270) clockwise.
+        Args:
+            recipe: a name or checkpoint, or several.
+            device: that the networks run on.
+            config: batch and queue sizes.
+            modality: what is used, of `config.MODALITY_CHOICES`.
+            rotate: degrees (0, 90, 180, 270) by which frames are turned clockwise.
+            backbones: load them now; False: when something else than features is read. Feature
+                files need only the head.
 
         Raises:
             UsageError: no such recipe, device, rotation or modality, or one that the recipe does
@@ -44,21 +54,40 @@ class FramePredictor:
                 recipe's head was trained with.
         """
         self.recipe = join_recipes([recipe] if isinstance(recipe, str) else recipe)
+        check_rotation(rotate)
         loaded = _load_heads(self.recipe, choose_device(device))
         self.head = Ensemble([head for head, _ in loaded.values()])
         self.metadata = {name: metadata for name, (_, metadata) in loaded.items()}
-        chosen = self._choose_modality(modality)
+        self.modality = self._choose_modality(modality)
+        self.rotate = rotate
+        self._device, self._config = device, config
+        if backbones:
+            _ = self.extractor
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """The backbones of the recipe."""
         visual, audio = (
-            self.recipe.find_backbone(key) if chosen in (key, "av") else ""
-            for key in ("visual", "audio")
+            self.recipe.find_backbone(key) if self.uses(key) else "" for key in MODALITIES
         )
         trained = self.recipe.backbones.audio
         layers = (trained and trained.layers) or AudioFeatures.layers
-        self.extractor = Extractor(
-            visual, audio, chosen, layers, device=device, config=config, rotate=rotate
+        extractor = Extractor(
+            visual,
+            audio,
+            self.modality,
+            layers,
+            device=self._device,
+            config=self._config,
+            rotate=self.rotate,
         )
         for name, metadata in self.metadata.items():
-            check_features(metadata, self.extractor.backbones, f"recipe {name}")
+            check_features(metadata, extractor.backbones, f"recipe {name}")
+        return extractor
+
+    def uses(self, modality: str) -> bool:
+        """Tell whether `visual` or `audio` is used."""
+        return self.modality in (modality, "av")
 
     def _choose_modality(self, modality: str) -> str:
         """Return what the recipe uses of what was asked for."""
@@ -70,13 +99,19 @@ class FramePredictor:
         return known if modality == "av" else modality
 
     def describe(
-        self, subject: str, smoothing: Smoothing | None, crops: bool = False
+        self, subject: str, smoothing: Smoothing | None, kind: str = "video"
     ) -> JsonObject:
-        """Return what the results depend on, of videos or of crops, for their provenance.
+        """Return what the results depend on, of a `video`, `crops` or `features`.
 
-        Without smoothing, that of the recipe is recorded as what `smooth` is to do by default.
+        It is for their provenance. Without smoothing, that of the recipe is recorded as what
+        `smooth` is to do by default.
         """
-        settings = self.recipe.describe() | self.extractor.describe(subject, crops)
+        settings = self.recipe.describe()
+        if kind == "features":
+            trained = reduce(Backbones.join, (each.backbones for each in self.metadata.values()))
+            settings |= trained.select(list(filter(self.uses, MODALITIES))).to_settings()
+        else:
+            settings |= self.extractor.describe(subject, kind == "crops")
         own = settings | {"smoothing": smoothing and asdict(smoothing)}
         return own if smoothing else own | {"to_smooth": settings["smoothing"]}
 

@@ -13,35 +13,34 @@ from abawcli.faces.quality import explain_poor
 from abawcli.faces.subjects import NOBODY
 from abawcli.formats.features import Features
 from abawcli.formats.strategy import SubjectSegments, describe_choice
-from abawcli.formats.tables import COLUMNS, set_probabilities
+from abawcli.formats.tables import COLUMNS, LOGITS, set_probabilities
 from abawcli.labels import N_CLASSES
+from abawcli.logits import N_OUTPUTS, restore_logits
 from abawcli.pipeline.subject_stream import FramePrediction
 from abawcli.pipeline.video_columns import GrowingTable, Selection, Table, VideoColumns
 from abawcli.sources import name_sources
 
 LOG = logging.getLogger(__name__)
-Probabilities = NDArray[np.float32]
-_P = (N_CLASSES,)
-_UNKNOWN = np.full(N_CLASSES, np.nan, np.float32)
+Outputs = NDArray[np.float32]
+_SHAPE = (N_OUTPUTS,)
+_UNKNOWN = np.full(N_OUTPUTS, np.nan, np.float32)
 
 
 class PredictionColumns(VideoColumns[FramePrediction]):
-    """All that is predicted of a video, whoever is meant: about 140 bytes a face and frame."""
+    """All that is predicted of a video, whoever is meant: about 150 bytes a face and frame."""
 
     def __init__(self) -> None:
         super().__init__(
-            [("has_audio", "?"), ("audio_only", "f4", _P)], [("probabilities", "f4", _P)]
+            [("has_audio", "?"), ("audio_only", "f4", _SHAPE)], [("outputs", "f4", _SHAPE)]
         )
-        self._absent = GrowingTable(
-            [("frame", "i8"), ("subject", "i8"), ("probabilities", "f4", _P)]
-        )
+        self._absent = GrowingTable([("frame", "i8"), ("subject", "i8"), ("outputs", "f4", _SHAPE)])
 
     def append(self, record: FramePrediction) -> None:
         """Keep the numbers of the next frame."""
         audio_only = _UNKNOWN if record.audio_only is None else record.audio_only
         super().append(replace(record, audio_only=audio_only))
-        for subject, p in record.absent.items():
-            self._absent.append(record.frame, subject, p)
+        for subject, outputs in record.absent.items():
+            self._absent.append(record.frame, subject, outputs)
 
     @property
     def absent(self) -> Table:
@@ -56,14 +55,14 @@ class PredictionColumns(VideoColumns[FramePrediction]):
         """
         by_subject = segments[0].strategy == "all"
         found, has_audio = rows.found, rows.of_frames("has_audio")
-        audio_only, around = rows.of_frames("audio_only"), self._look_up_absent(rows)  # (R, 8)
+        audio_only, around = rows.of_frames("audio_only"), self._look_up_absent(rows)  # (R, 9)
         if by_subject:
             nobody = rows.subject == NOBODY
             around[nobody] = audio_only[nobody]
             has_audio &= found | nobody
         else:
             around = np.where(np.isnan(around), audio_only, around)
-        p = np.where(found[:, None], rows.of_faces("probabilities"), around)  # (R, 8)
+        outputs = np.where(found[:, None], rows.of_faces("outputs"), around)  # (R, 9)
         subject = rows.subject.astype(str) if by_subject else describe_choice(segments)["subject"]
         return _lay_columns(
             video=video,
@@ -72,25 +71,25 @@ class PredictionColumns(VideoColumns[FramePrediction]):
             subject=subject,
             found=found,
             face={name: rows.of_faces(name) for name in ("score", "box", "quality")},
-            source=name_sources(found, has_audio, ~np.isnan(p[:, 0])),
-            p=p,
+            source=name_sources(found, has_audio, ~np.isnan(outputs[:, 0])),
+            outputs=outputs,
         )
 
-    def _look_up_absent(self, rows: Selection) -> Probabilities:
-        """Return the probabilities (R, 8) of subjects who are not in the frame, NaN if unknown."""
+    def _look_up_absent(self, rows: Selection) -> Outputs:
+        """Return the outputs (R, 9) of subjects who are not in the frame, NaN if unknown."""
         known = self.absent
         index = pd.MultiIndex.from_arrays([known["frame"], known["subject"]])
         wanted = index.get_indexer(pd.MultiIndex.from_arrays([rows.frame, rows.subject]))
-        return np.concatenate([known["probabilities"], _UNKNOWN[None]])[wanted]
+        return np.concatenate([known["outputs"], _UNKNOWN[None]])[wanted]
 
 
 def tabulate_features(
     features: Features,
     found: NDArray[np.bool_],
-    p: Probabilities,
+    outputs: Outputs,
     source: NDArray[np.str_],
 ) -> pd.DataFrame:
-    """Return the table of one subject's features: probabilities (T, 8) and sources (T,) of rows.
+    """Return the table of one subject's features: outputs (T, 9) and sources (T,) of rows.
 
     `found` (T,) says which rows have a face.
     """
@@ -106,7 +105,7 @@ def tabulate_features(
             for name, values in face.items()
         },
         source=source,
-        p=p,
+        outputs=outputs,
     )
 
 
@@ -121,14 +120,15 @@ def warn_of_poor(table: pd.DataFrame, name: str) -> None:
 def _lay_columns(
     face: dict[str, NDArray[np.floating[Any]]],
     source: NDArray[np.str_],
-    p: Probabilities,
+    outputs: Outputs,
     **columns: Any,
 ) -> pd.DataFrame:
-    """Return a table of faces, sources (R,), probabilities (R, 8) and the rest.
+    """Return a table of faces, sources (R,), outputs (R, 9) and the rest, with logits.
 
     `face` has `score` (R,), `box` (R, 4) and `quality` (R, 4). Tables hold 64-bit numbers.
     """
     columns["face_score"] = face["score"].astype(np.float64)
     for names, name in (("xywh", "box"), (QUALITY, "quality")):
         columns |= dict(zip(names, face[name].astype(np.float64).T, strict=True))
-    return set_probabilities(pd.DataFrame(columns), p.astype(np.float64), source)[COLUMNS]
+    p, logits = outputs[:, :N_CLASSES].astype(np.float64), restore_logits(outputs)
+    return set_probabilities(pd.DataFrame(columns), p, source, logits)[[*COLUMNS, *LOGITS]]

@@ -13,21 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawcli.faces.track import TrackedFace
+from abawcli.labels import N_CLASSES
 from abawcli.models.ensemble import Ensemble, JointVoting
 from abawcli.models.heads import TrainedHead
 from abawcli.models.windows import SoftVoting
 from abawcli.pipeline.feature_stream import FrameFeatures
 from abawcli.sources import name_source
 
-Probabilities = NDArray[np.float32]
+Outputs = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class FacePrediction(TrackedFace):
     """A subject in one frame and what is predicted, before smoothing."""
 
-    probabilities: Probabilities = field(kw_only=True)  # (8,) of the face, and the audio if any
+    outputs: Outputs = field(kw_only=True)  # (9,) of the face, and the audio if any: `logits`
     source: str = field(kw_only=True)  # what they rest on, of `sources`
+
+    @property
+    def probabilities(self) -> Outputs:
+        """Return the probabilities (8,)."""
+        return self.outputs[:N_CLASSES]
 
 
 @dataclass(frozen=True)
@@ -37,21 +43,21 @@ class FramePrediction:
     frame: int  # number, from 1
     time_s: float
     faces: list[FacePrediction]
-    # (8,) of subjects who are not in it, but in the window of frames that the head reads
-    absent: dict[int, Probabilities]
-    audio_only: Probabilities | None  # (8,) of the audio by itself; None: unknown
+    # (9,) of subjects who are not in it, but in the window of frames that the head reads
+    absent: dict[int, Outputs]
+    audio_only: Outputs | None  # (9,) of the audio by itself; None: unknown
     has_audio: bool  # False: `absent` and `audio_only` rest on the frames around it
 
 
 def predict_frame(
-    found: FrameFeatures, subjects: Mapping[int, Probabilities], audio_only: Probabilities
+    found: FrameFeatures, subjects: Mapping[int, Outputs], audio_only: Outputs
 ) -> FramePrediction:
     """Return the prediction of a frame.
 
     Args:
         found: the frame.
-        subjects: (8,) of everybody in it or near it; NaN where nothing is known.
-        audio_only: (8,) of the audio by itself; likewise.
+        subjects: (9,) of everybody in it or near it; NaN where nothing is known.
+        audio_only: (9,) of the audio by itself; likewise.
     """
     absent = {subject: p for subject, p in subjects.items() if not np.isnan(p[0])}
     faces = []
@@ -59,7 +65,7 @@ def predict_frame(
         own = subjects[face.subject]
         source = name_source(True, found.has_audio, absent.pop(face.subject, None) is not None)
         own_fields = {f.name: getattr(face, f.name) for f in fields(TrackedFace)}
-        faces.append(FacePrediction(**own_fields, probabilities=own, source=source))
+        faces.append(FacePrediction(**own_fields, outputs=own, source=source))
     known = None if np.isnan(audio_only[0]) else audio_only
     return FramePrediction(found.frame, found.time_s, faces, absent, known, found.has_audio)
 
@@ -129,7 +135,7 @@ class SubjectStream:
                 del self.subjects[subject], self.seen_at[subject]
 
     def _give(
-        self, first: int, given: dict[int, Probabilities], audio_only: Probabilities
+        self, first: int, given: dict[int, Outputs], audio_only: Outputs
     ) -> list[FramePrediction]:
         """Return final frames, which begin with number `first` from 0, for those who are near."""
         frames = np.arange(first, first + len(audio_only))

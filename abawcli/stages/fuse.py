@@ -21,13 +21,17 @@ from abawcli.formats.names import compose_name
 from abawcli.formats.provenance import describe_work, find_finished, read_provenance
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
 from abawcli.formats.tables import (
+    LOGITS,
     PROBABILITIES,
     TABLE_SUFFIXES,
+    has_logits,
     read_table,
     set_probabilities,
     write_table,
 )
-from abawcli.fusion import average_probabilities
+from abawcli.fusion import average_outputs
+from abawcli.labels import N_CLASSES
+from abawcli.logits import make_outputs, restore_logits
 from abawcli.sources import join_sources
 
 KEYS = ["video", "subject", "frame"]
@@ -95,7 +99,8 @@ def fuse_tables(
 ) -> pd.DataFrame:
     """Fuse tables, given by names for messages; rows are in the first one's order.
 
-    Probabilities, label and confidence are made anew; of the weights only the ratio counts.
+    Probabilities, label and confidence are made anew; of the weights only the ratio counts. Logits
+    are kept where all tables have them.
 
     Raises:
         InputError: a row is in some tables only, or its time differs from one to the other.
@@ -103,10 +108,15 @@ def fuse_tables(
     """
     weights = resolve_weights(weights, len(tables))
     aligned = _align_tables(tables)
-    p = average_probabilities([table[PROBABILITIES].to_numpy() for table in aligned], weights)
+    if with_logits := all(map(has_logits, aligned)):
+        members = [make_outputs(table[LOGITS].to_numpy()) for table in aligned]  # (N, 9) each
+    else:
+        members = [table[PROBABILITIES].to_numpy() for table in aligned]  # (N, 8) each
+    outputs = average_outputs(members, weights)
     sources = [table["source"].to_numpy(str) for table in aligned]
-    source = join_sources(sources, ~np.isnan(p[:, 0]))
-    return set_probabilities(_choose_copied(aligned), p, source)
+    source = join_sources(sources, ~np.isnan(outputs[:, 0]))
+    logits = restore_logits(outputs) if with_logits else None
+    return set_probabilities(_choose_copied(aligned), outputs[:, :N_CLASSES], source, logits)
 
 
 def _align_tables(tables: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:

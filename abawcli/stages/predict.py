@@ -24,7 +24,7 @@ from abawcli.formats.provenance import (
 )
 from abawcli.formats.strategy import SubjectSegment, SubjectSegments, describe_choice
 from abawcli.formats.summary import Result, keep_warnings, note_summary, read_summary
-from abawcli.formats.tables import write_table
+from abawcli.formats.tables import drop_logits, write_table
 from abawcli.media.limits import limit_frames
 from abawcli.media.video import TimedImage
 from abawcli.models.heads import check_features
@@ -53,6 +53,7 @@ class Predictor(FramePredictor):
         progress: Progress = ignore_progress,
         video: str | None = None,
         audio_from: str | Path | None = None,
+        logits: bool = False,
     ) -> pd.DataFrame:
         """Return the prediction table of a video, picture, audio or feature file, or crops folder.
 
@@ -70,6 +71,7 @@ class Predictor(FramePredictor):
             video: what the column `video` holds; by default the name of the file without
                 suffix, or of the folder; of feature files what they say.
             audio_from: folder with the videos that crops were made from.
+            logits: keep the columns of logits, of a table without smoothing.
 
         Raises:
             InputError: the file cannot be read or holds no frame, or not the track or frames that
@@ -89,11 +91,11 @@ class Predictor(FramePredictor):
                 people = (SubjectSegment(people),)
             table = self.predict_people(path, {name: people}, progress)[name]
         if not smooth:
-            return table
+            return table if logits else drop_logits(table)
         return smooth_table(table, self.recipe.smoothing if smooth is True else smooth)
 
     def _predict_file(self, path: Path) -> pd.DataFrame:
-        if self.extractor.rotate:
+        if self.rotate:
             raise UsageError(f"{path} holds features; rotate the video they are made of")
         return self._predict_features([read_features(path)], str(path))
 
@@ -120,11 +122,12 @@ class Predictor(FramePredictor):
             for metadata in self.metadata.values():
                 check_features(metadata, features.metadata.backbones, name)
             has_visual, has_audio = (
-                getattr(features, f"has_{key}") & (self.extractor.backbones.get(key) is not None)
-                for key in ("visual", "audio")
+                getattr(features, f"has_{key}") & self.uses(key) for key in ("visual", "audio")
             )
-            p, source = self.head.classify(features.visual, features.audio, has_visual, has_audio)
-            tables.append(tabulate_features(features, has_visual, p, source))
+            outputs, source = self.head.find_outputs(
+                features.visual, features.audio, has_visual, has_audio
+            )
+            tables.append(tabulate_features(features, has_visual, outputs, source))
         table = pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
         warn_of_poor(table, name)
         return table
@@ -137,7 +140,7 @@ class Predictor(FramePredictor):
     ) -> dict[str, pd.DataFrame]:
         """Return a table of a video for each choice of people, by its name, without smoothing.
 
-        The video is read once. The names are what the column `video` holds.
+        Tables have logits. The video is read once. The names are what the column `video` holds.
 
         Raises:
             InputError, UsageError: as `predict_video`.
@@ -160,6 +163,7 @@ def predict_files(
     smoothing: Smoothing | None = None,
     *,
     audio_from: str | Path | None = None,
+    logits: bool = False,
     overwrite: bool = False,
     progress: Progress = ignore_progress,
 ) -> dict[str, PredictSummary]:
@@ -173,6 +177,8 @@ def predict_files(
         people: of each name whom the table is about; or as `Predictor.predict_video` takes it.
         smoothing: None: not at all.
         audio_from: folder with the videos that crops were made from.
+        logits: without smoothing, write the logits too; they are always written for a recipe that
+            smooths logits, so that `smooth` gives what the recipe gives.
         overwrite: replace what is there, whoever made or changed it.
         progress: called as frames are done.
 
@@ -183,7 +189,7 @@ def predict_files(
     path = Path(path)
     audio_from = None if audio_from is None else Path(audio_from)
     works = {
-        name: _describe_work(predictor, path, name, people, smoothing, audio_from)
+        name: _describe_work(predictor, path, name, people, smoothing, audio_from, logits)
         for name in outputs
     }
     finished = {name: find_finished(outputs[name], work, overwrite) for name, work in works.items()}
@@ -193,6 +199,7 @@ def predict_files(
             made = _predict_raw(predictor, path, list(todo), people, audio_from, progress)
             for name, raw in made.items():
                 table = smooth_table(raw, smoothing) if smoothing else raw
+                table = table if works[name]["settings"].get("logits") else drop_logits(table)
                 removed, runs = count_runs(raw, table)
                 note_summary(works[name], summarise_predictions(table, runs, removed))
                 write_table(table, outputs[name], works[name])
@@ -216,6 +223,8 @@ class PredictWork:
     audio_from: Path | None = None
     overwrite: bool = False
     max_megapixels: int = Media.frame_megapixels
+    logits: bool = False
+    backbones: bool = True  # False: all inputs are feature files
 
     def load(self) -> "PredictWorker":
         """Load the recipe."""
@@ -239,8 +248,9 @@ class PredictWorker:
         limit_frames(work.max_megapixels)
         self.work = work
         self.predictor = Predictor(
-            work.recipes, work.device, config, work.modality, rotate=work.rotate
-        )
+            work.recipes, work.device, config, work.modality,
+            rotate=work.rotate, backbones=work.backbones,
+        )  # fmt: skip
         base = self.predictor.recipe.smoothing
         self.smoothing = None if work.smoothing is None else replace(base, **work.smoothing)
 
@@ -249,14 +259,15 @@ class PredictWorker:
         outputs, people = task
         done = predict_files(
             self.predictor, path, outputs, people, self.smoothing,
-            audio_from=self.work.audio_from, overwrite=self.work.overwrite, progress=progress,
+            audio_from=self.work.audio_from, logits=self.work.logits,
+            overwrite=self.work.overwrite, progress=progress,
         )  # fmt: skip
         return [Result(_name_result(path, name), outputs[name], done[name]) for name in done]
 
     def plan(self, path: Path, task: PredictTask) -> list[Plan]:
         """Return what would be done with each table."""
         outputs, people = task
-        settings = (people, self.smoothing, self.work.audio_from)
+        settings = (people, self.smoothing, self.work.audio_from, self.work.logits)
         return [
             plan_output(
                 output, _describe_work(self.predictor, path, name, *settings), self.work.overwrite
@@ -283,11 +294,15 @@ def _describe_work(
     people: str | Mapping[str, SubjectSegments] | None,
     smoothing: Smoothing | None,
     audio_from: Path | None,
+    logits: bool,
 ) -> Provenance:
     """Return the provenance of a table that is about to be made."""
     crops, companions = os.path.isdir(path), []
+    kind = "crops" if crops else "features" if path.suffix == FEATURES_SUFFIX else "video"
     settings: JsonObject = {"video": decode_name(name)}
-    settings |= predictor.describe("", smoothing, crops)
+    settings |= predictor.describe("", smoothing, kind)
+    if not smoothing and (logits or predictor.recipe.smoothing.space == "logits"):
+        settings["logits"] = True
     if crops:
         settings["subject"] = people if isinstance(people, str) else None
         companions = list_companions(path, find_audio(path, audio_from, name))
@@ -312,9 +327,10 @@ def _predict_raw(
     subject = people[name] if isinstance(people, Mapping) else people
     return {
         name: predictor.predict_video(
-            path, subject, False, progress=progress, video=name, audio_from=audio_from
+            path, subject, False,
+            progress=progress, video=name, audio_from=audio_from, logits=True,
         )
-    }
+    }  # fmt: skip
 
 
 def predict_video(

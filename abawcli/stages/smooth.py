@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from abawcli.config import Media, Smoothing
 from abawcli.formats.provenance import describe_work, find_finished, read_provenance
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
-from abawcli.formats.tables import PROBABILITIES, read_table, set_probabilities, write_table
+from abawcli.formats.tables import (
+    LOGITS,
+    PROBABILITIES,
+    has_logits,
+    read_table,
+    set_probabilities,
+    write_table,
+)
 from abawcli.smoothing import count_removed_runs, smooth_rows
 from abawcli.sources import FILLED
 
@@ -55,13 +62,15 @@ def find_smoothing(made: Mapping[str, Any]) -> Smoothing:
 def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
     """Smooth a prediction table, every video and subject for itself; rows keep their order.
 
-    Probabilities, label, confidence and source are made anew. Says in a warning how many rows
+    Probabilities, label, confidence and source are made anew; logits are used where there are any,
+    and left out. Says in a warning how many rows
     have no label, and if frames have no times.
 
     Raises:
         UsageError: an unknown method, or a window that is none.
     """
     p = table[PROBABILITIES].to_numpy(np.float64)  # (N, 8)
+    logits = table[LOGITS].to_numpy(np.float64) if has_logits(table) else None
     source = table["source"].to_numpy().astype(str)
     frame, time_s = table["frame"].to_numpy(), table["time_s"].to_numpy(np.float64)
     out, named = np.empty_like(p), source.astype(object)  # texts of any length
@@ -72,8 +81,9 @@ def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
         )  # fmt: skip
     for who, rows in _split_subjects(table):
         out[rows], named[rows] = smooth_rows(
-            p[rows], source[rows], frame[rows], time_s[rows], config=config
-        )
+            p[rows], source[rows], frame[rows], time_s[rows], config=config,
+            logits=None if logits is None else logits[rows],
+        )  # fmt: skip
         _warn_unlabelled(*who, out[rows], config)
     return set_probabilities(table, out, named)
 

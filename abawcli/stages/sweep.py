@@ -95,8 +95,9 @@ def smooth_labels(track: PredictedTrack, smoothing: Smoothing) -> Labels:
     there = np.flatnonzero(track.source >= 0)
     source = np.array(SOURCES)[track.source[there]]
     p, _ = smooth_rows(
-        track.probabilities[there], source, there + 1, track.times_s[there], config=smoothing
-    )
+        track.probabilities[there], source, there + 1, track.times_s[there],
+        config=smoothing, logits=None if track.logits is None else track.logits[there],
+    )  # fmt: skip
     labels = np.full(len(track.source), IGNORE, np.int64)
     labels[there] = np.where(np.isnan(p[:, 0]), IGNORE, p.argmax(axis=1))
     return labels
