@@ -15,13 +15,14 @@ from sample_tables import make_table
 
 from abawcli.errors import InputError
 from abawcli.formats.abaw import read_annotation, write_annotation
+from abawcli.formats.label_tables import read_labels
 from abawcli.formats.submission import (
     is_submission,
     read_submission,
     read_test_list,
     write_submission,
 )
-from abawcli.formats.tables import PROBABILITIES, read_labels, read_table, write_table
+from abawcli.formats.tables import PROBABILITIES, read_table, write_table
 from abawcli.stages.submit import find_differences
 
 # What editors, spreadsheets and scripts put into text files, and what trips parsers.

@@ -114,6 +114,15 @@ def load_predictor() -> Predictor:
     return Predictor(device="cpu")
 
 
+def prepare_render() -> None:
+    write_media(Path("clip.mkv"), [picture(40, 30)] * 2)
+    write_table(make_table([4, 0]), Path("clip.csv"), {})
+
+
+def render(k: int) -> None:
+    abaw("render", "clip.mkv", "clip.csv", "-o", "out.mp4", *["--from", "0.03"][: 2 * k])
+
+
 COMMANDS = {
     "predict": Command(prepare_predictor, predict),
     "crop": Command(prepare_clip, crop),
@@ -131,6 +140,7 @@ COMMANDS = {
         lambda k: abaw("score", "a", "truth", "-o", "score.json", "--json"),
         lambda: write_annotation(np.array(LABELS[::-1]), Path("truth/clip.txt")),
     ),
+    "render": Command(prepare_render, render),
     "submit": Command(
         prepare_tables,
         lambda k: abaw("submit", "a", "--template", "sample.txt", "-o", "submission.txt"),

@@ -13,6 +13,7 @@ from sample_tables import make_table
 
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.formats.hashing import hash_file
+from abawcli.formats.label_tables import read_labels
 from abawcli.formats.provenance import describe_work, find_finished, read_provenance
 from abawcli.formats.tables import (
     COLUMNS,
@@ -20,7 +21,6 @@ from abawcli.formats.tables import (
     PROBABILITIES,
     SCHEMA,
     check_table_name,
-    read_labels,
     read_table,
     write_table,
 )

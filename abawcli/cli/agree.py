@@ -22,8 +22,9 @@ from abawcli.labels import CLASSES
 def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Measure the agreement between two or more coders: people, or predictions.
 
-    A CODER is a file or a folder of labels: annotations, or prediction tables with one subject per
-    video. Videos are matched by name.
+    A CODER is a file or a folder of labels: annotations as for `abaw score`, or prediction tables
+    with one subject per video. Videos are matched by name. Intervals in seconds are compared at the
+    frames of a prediction table; if no coder has frames, 25 times a second.
 
     The output has Krippendorff's alpha (nominal) over all coders. For each pair of coders it has
     Cohen's kappa, the share of frames with the same label, and the share of segments that match
@@ -32,7 +33,7 @@ def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
     Example: abaw agree anna/ ben/ predictions/
     """
-    from abawcli.datasets.pairing import LABEL_SUFFIXES
+    from abawcli.datasets.pairing import ANNOTATION_SUFFIXES
     from abawcli.formats.inputs import expand_inputs
     from abawcli.stages.agree import agree_files, describe_agreement
 
@@ -41,7 +42,7 @@ def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     twice = [name for name in coders if coders.count(name) > 1]
     if twice:
         raise UsageError(f"{twice[0]} is given twice; name each coder once")
-    files = {name: list(expand_inputs([name], LABEL_SUFFIXES)) for name in coders}
+    files = {name: list(expand_inputs([name], ANNOTATION_SUFFIXES)) for name in coders}
     found = agree_files(files)
     if as_json:
         print_json(describe_agreement(found))

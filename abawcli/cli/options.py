@@ -186,8 +186,8 @@ def labels_option(required: bool = False) -> Callable[[Command], Command]:
     """Add --labels, the annotations; the command receives None if it is not given."""
     return click.option(
         "--labels", required=required, metavar="DIR|FILE", shell_complete=complete_files,
-        help="Annotations, named like the videos: ABAW text files, or tables of frames or of "
-        "intervals.",
+        help="Annotations, named like the videos: ABAW text files, tables of frames or of "
+        "intervals, or files of ELAN, Praat, Audacity, BORIS or Label Studio.",
     )  # fmt: skip
 
 

@@ -45,14 +45,14 @@ def command(
 
     Example: abaw plot labels.csv -o timeline.png --from 0:10 --to 0:30
     """
-    from abawcli.datasets.pairing import LABEL_SUFFIXES
+    from abawcli.datasets.pairing import ANNOTATION_SUFFIXES
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart, check_writable
     from abawcli.formats.tables import TABLE_SUFFIXES
     from abawcli.views.timeline import PlotSettings, plot_files
 
     tables = list(expand_inputs(inputs, TABLE_SUFFIXES))
-    annotations = list(expand_inputs([labels], LABEL_SUFFIXES)) if labels else []
+    annotations = list(expand_inputs([labels], ANNOTATION_SUFFIXES)) if labels else []
     check_apart([output], [*tables, *annotations])
     check_writable([output])
     start, end = (from_s or -math.inf), (math.inf if to_s is None else to_s)

@@ -56,7 +56,7 @@ def command(
 
     Example: abaw report out/ --videos interviews/ --participants people.csv -o report
     """
-    from abawcli.datasets.pairing import LABEL_SUFFIXES
+    from abawcli.datasets.pairing import ANNOTATION_SUFFIXES
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart, check_writable, is_folder_name
     from abawcli.formats.tables import TABLE_SUFFIXES
@@ -65,7 +65,7 @@ def command(
     groups = choose_groups(participants, by)
     is_folder_name(output, PAGE_SUFFIXES, 1)
     tables = list(expand_inputs(inputs, TABLE_SUFFIXES))
-    annotations = list(expand_inputs([labels], LABEL_SUFFIXES)) if labels else []
+    annotations = list(expand_inputs([labels], ANNOTATION_SUFFIXES)) if labels else []
     check_apart([output], [*tables, *annotations, *([groups.file] if groups else [])])
     check_writable([output])
     summary = report_files(

@@ -188,8 +188,10 @@ def command(
     """Score predictions against annotations with the challenge's measure: macro-F1 over all frames.
 
     PREDICTIONS are tables (csv, parquet), ABAW text files or a submission. ANNOTATIONS are ABAW
-    text files, or tables with the columns video, frame and label. Each is a file, a folder or a
-    glob. Videos are matched by name. Frames annotated with -1 are left out.
+    text files; tables with the columns video, frame and label, or video, onset, offset and label;
+    or files of ELAN, Praat, Audacity, BORIS or Label Studio with one tier. Each is a file, a folder
+    or a glob (.json files must be named). Videos are matched by name. Frames annotated with -1 are
+    left out.
 
     The 95 % interval is a bootstrap over source videos. Macro-F1 is also computed with predictions
     shifted by one and two frames; a warning says if a shift is clearly better. The table of videos
@@ -201,13 +203,14 @@ def command(
 
     Example: abaw score labels/ annotations/ --plot confusion.png
     """
-    from abawcli.datasets.pairing import LABEL_SUFFIXES
+    from abawcli.datasets.pairing import ANNOTATION_SUFFIXES, LABEL_SUFFIXES
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.provenance import describe_work, write_result
 
     settings = {"sweep": asdict(Sweeping())} if sweep else asdict(Scores())
     provenance = describe_work("score", [Path(predictions), Path(annotations)], settings)
-    predicted, annotated = (expand_inputs([s], LABEL_SUFFIXES) for s in (predictions, annotations))
+    predicted = expand_inputs([predictions], LABEL_SUFFIXES)
+    annotated = expand_inputs([annotations], ANNOTATION_SUFFIXES)
     _check_outputs(output, plot, [*predicted, *annotated], provenance, overwrite)
     result = (
         _sweep(predicted, annotated, predictions, quiet) if sweep else _score(predicted, annotated)

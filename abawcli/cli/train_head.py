@@ -33,7 +33,7 @@ BRANCH_SHAPE = {
 }
 PUBLISHED, DUAL_BRANCH = HeadTraining(), default_head_training(DUAL_NAME)
 FEATURES = frozenset([".safetensors"])
-ANNOTATIONS = frozenset([".txt", ".csv", ".parquet"])
+ANNOTATIONS = frozenset([".txt", ".csv", ".parquet", ".eaf", ".textgrid", ".tsv"])
 
 features_argument = click.argument(
     "features", nargs=-1, required=True, metavar="FEATURES...", shell_complete=complete_files

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawcli.datasets.pairing import Annotation, Intervals, read_truth
+from abawcli.datasets.intervals import Annotation, Intervals
+from abawcli.datasets.pairing import read_truth
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation
 from abawcli.formats.features import Features, read_features
+from abawcli.formats.imports import detect_format
 from abawcli.formats.inputs import check_input, locate_inputs, warn_left_out
 from abawcli.formats.metadata import MODALITIES, Backbones
 from abawcli.formats.names import compose_name, name_input
@@ -153,12 +155,12 @@ def check_alike(first: Backbones, second: Backbones, name: str) -> None:
 
 
 def _name_annotations(paths: Iterable[str | Path]) -> dict[str, Annotation | Path]:
-    """Return annotations by name: those of tables, and paths of text files to read later."""
+    """Return annotations by name: those of tables and other programs, and paths of text files."""
     named: dict[str, Annotation | Path] = {}
     origin: dict[str, Path] = {}
     for path, relative in locate_inputs(paths).items():
         found: Mapping[str, Annotation | Path] = {compose_name(name_input(relative)): path}
-        if path.suffix.lower() in TABLE_SUFFIXES:
+        if path.suffix.lower() in TABLE_SUFFIXES or detect_format(path):
             found = read_truth(path, relative)
         for name, annotation in found.items():
             if name in named:
@@ -181,7 +183,10 @@ def _label(name: str, annotation: Annotation | Path, features: Features) -> Labe
     if isinstance(annotation, Path):
         annotation = read_annotation(annotation)
     if isinstance(annotation, Intervals):
-        return annotation.label_frames(features.time_s, name)
+        frames = int(features.frame[-1])
+        times_s = np.full(frames, np.nan)
+        times_s[features.frame - 1] = features.time_s
+        return annotation.label_frames(times_s, frames, name)[features.frame - 1]
     index = features.frame - 1
     align_rows(annotation, int(features.frame[-1]), name)
     labels = np.full(len(index), IGNORE, np.int64)

@@ -1,11 +1,11 @@
 """Predictions and annotations in all their formats, and the matching of both.
 
 Predictions are tables, text files of one video, or submissions of several. Annotations are the
-same, or tables of frames or time intervals (`tables.read_labels`). Videos are matched by name
-(`names`): the `video` of a table or submission, the relative path of a text file. An annotation
-`<video>_left` or `_right` matches predictions of that name, or of `<video>` with that subject, or
-of the only subject of `<video>`. Up to 2 rows of an annotation after the last predicted frame get
-the last frame's prediction, as in the organisers' evaluation.
+same, tables of frames or time intervals (`label_tables.read_labels`), or files of other programs.
+Videos are matched by name (`names`): the `video` of a table or submission, the relative path of
+other files. An annotation `<video>_left` or `_right` matches predictions of that name, or of
+`<video>` with that subject, or of the only subject of `<video>`. Up to 2 rows of an annotation
+after the last predicted frame get the last frame's prediction, as in the organisers' evaluation.
 """
 
 import logging
@@ -18,18 +18,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from abawcli.datasets.intervals import Annotation, label_frames, read_program_file, split_intervals
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation, split_side
+from abawcli.formats.imports import detect_format
 from abawcli.formats.inputs import check_input, locate_inputs
+from abawcli.formats.label_tables import read_labels
 from abawcli.formats.names import compose_name, find_names, name_input
 from abawcli.formats.submission import is_submission, read_submission
 from abawcli.formats.tables import (
-    INTERVAL_ROUNDING_S,
     LOGITS,
     PROBABILITIES,
     TABLE_SUFFIXES,
     has_logits,
-    read_labels,
     read_table,
 )
 from abawcli.labels import IGNORE
@@ -38,6 +39,8 @@ from abawcli.sources import SOURCES
 LOG = logging.getLogger(__name__)
 LABEL_SUFFIXES = TABLE_SUFFIXES | {".txt"}
 BLOCKS = {"probabilities": PROBABILITIES, "logits": LOGITS}  # of columns
+# In folders; a file of Label Studio (.json) is named itself, as provenance has that suffix, too.
+ANNOTATION_SUFFIXES = LABEL_SUFFIXES | {".eaf", ".textgrid", ".tsv"}
 
 
 @dataclass(frozen=True)
@@ -129,39 +132,11 @@ def read_tracks(path: str | Path, relative: str | Path | None = None) -> Predict
     }
 
 
-@dataclass(frozen=True)
-class Intervals:
-    """Labelled intervals of one video, in seconds on its clock, ascending and without overlap."""
-
-    onset_s: NDArray[np.float64]  # (K,)
-    offset_s: NDArray[np.float64]  # (K,)
-    labels: Labels  # (K,)
-
-    def label_frames(self, times_s: NDArray[np.float64] | None, name: str) -> Labels:
-        """Return the label of each frame (T,): that of the interval it begins in; -1 outside.
-
-        `times_s` (T,) are the times of the frames, `name` is for messages.
-
-        Raises:
-            InputError: the times are unknown.
-        """
-        if times_s is None or np.isnan(times_s).all():
-            raise InputError(
-                f"{name}: it is annotated in seconds, and the times of its frames are unknown"
-            )
-        early = np.nan_to_num(times_s, nan=-np.inf) + INTERVAL_ROUNDING_S
-        index = np.searchsorted(self.onset_s, early, "right") - 1  # (T,) -1: before the first
-        inside = (index >= 0) & (early < self.offset_s[index])
-        return np.where(inside, self.labels[index], IGNORE)
-
-
-Annotation = Labels | Intervals
-
-
 def read_truth(path: str | Path, relative: str | Path | None = None) -> dict[str, Annotation]:
-    """Read annotations by name, from a table, a submission, or the text file of one video.
+    """Read annotations by name: a table, a submission, or the file of one video.
 
-    `relative` is as for `read_tracks`.
+    The file of one video is ABAW text, or comes from a program of `formats.imports`. `relative` is
+    as for `read_tracks`.
 
     Raises:
         InputError: the file cannot be read.
@@ -169,23 +144,18 @@ def read_truth(path: str | Path, relative: str | Path | None = None) -> dict[str
     path = Path(path)
     relative = None if relative is None else Path(relative)
     name = compose_name(name_input(relative or Path(path.name)))
+    if kind := detect_format(path):
+        # `abaw export` writes clip.boris.tsv, clip.audacity.txt and clip.labelstudio.json.
+        return {name.removesuffix(f".{kind}"): read_program_file(path, kind)}
     if path.suffix.lower() in TABLE_SUFFIXES:
         table = read_labels(path, name)
         if "onset" in table:
-            return _split_intervals(table)
+            return dict(split_intervals(table))
     elif is_submission(path):
         table = read_submission(path)
     else:
         return {name: read_annotation(path)}
     return {video: part["label"] for (video, _), part in _split_videos(table, {"label": IGNORE})}
-
-
-def _split_intervals(table: pd.DataFrame) -> dict[str, Annotation]:
-    parts: dict[str, Annotation] = {}
-    for video, rows in table.sort_values("onset", kind="stable").groupby("video"):
-        columns = (rows[name].to_numpy() for name in ("onset", "offset", "label"))
-        parts[compose_name(str(video))] = Intervals(*columns)
-    return parts
 
 
 def _gather(
@@ -225,17 +195,6 @@ def gather_truth(files: Iterable[str | Path], failed: dict[str, str]) -> dict[st
     return _gather(files, read_truth, failed)
 
 
-def gather_frame_labels(files: Iterable[str | Path], failed: dict[str, str]) -> dict[str, Labels]:
-    """Read all annotations of frames; errors, duplicates and intervals are added to `failed`."""
-    labels: dict[str, Labels] = {}
-    for name, annotation in gather_truth(files, failed).items():
-        if isinstance(annotation, Intervals):
-            failed[name] = f"{name}: it is annotated in seconds; labels of frames are needed"
-        else:
-            labels[name] = annotation
-    return labels
-
-
 def summarise_failures(failed: Mapping[str, str]) -> str:
     """Return the first message of `failed` and the number of the others."""
     first, *others = failed.values()
@@ -262,8 +221,7 @@ def pair_tracks(
     for name, key in found.items():
         labels, track = truth[name], tracks[key]
         try:
-            if isinstance(labels, Intervals):
-                labels = labels.label_frames(track.times_s, name)
+            labels = label_frames(labels, track.times_s, len(track.labels), name)
             pairs[name] = Pair(labels, track, align_rows(labels, len(track.labels), name))
         except InputError as error:
             failed[name] = str(error)

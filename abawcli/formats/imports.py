@@ -5,6 +5,7 @@ Each reader returns the intervals of each tier: a tier of ELAN, a subject of BOR
 
 import csv
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,33 @@ def import_labelstudio(path: str | Path) -> Imported:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is no Label Studio export of TimelineLabels: {error}") from error
     return Imported(tiers, in_frames=True)
+
+
+SUFFIX_FORMATS = {".eaf": "elan", ".textgrid": "textgrid", ".tsv": "boris", ".json": "labelstudio"}
+
+
+def detect_format(path: str | Path) -> str | None:
+    """Return the name in `IMPORTERS` of a file of another program, by its suffix or first line.
+
+    Text files may be Audacity label tracks, csv files may be events of BORIS. None: neither, or
+    the file cannot be read.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".txt", ".csv"):
+        return SUFFIX_FORMATS.get(suffix)
+    try:
+        with path.open("rb") as file:
+            first = file.readline(4096).decode("utf-8-sig", "replace")
+    except (OSError, ValueError):  # reported by its reader
+        return None
+    if suffix == ".txt":
+        return "audacity" if re.match(r"-?[\d.,]+\t-?[\d.,]+\t", first) else None
+    return (
+        "boris"
+        if {"Behavior", "Start (s)"} <= set(first.strip().replace('"', "").split(","))
+        else None
+    )
 
 
 IMPORTERS: dict[str, Callable[[Path], Imported]] = {

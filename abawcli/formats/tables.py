@@ -33,7 +33,6 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
-from scipy import special
 
 from abawcli.config import QUALITY
 from abawcli.errors import InputError, UsageError, explain_os_error
@@ -41,6 +40,7 @@ from abawcli.formats.inputs import check_input
 from abawcli.formats.lines import check_commas
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, write_result
+from abawcli.formats.table_checks import check_logits, check_numbers, check_predictions, name_row
 from abawcli.labels import (
     CLASSES,
     IGNORE,
@@ -50,7 +50,7 @@ from abawcli.labels import (
     SYNONYMS,
     parse_label,
 )
-from abawcli.sources import NONE, SOURCES
+from abawcli.sources import NONE
 
 PROBABILITIES = list(PROBABILITY_COLUMNS)
 LOGITS = list(LOGIT_COLUMNS)
@@ -76,7 +76,6 @@ _CSV_SCHEMA = pa.schema(
 )
 _CSV_SCHEMA = _CSV_SCHEMA.set(SCHEMA.get_field_index("label"), pa.field("label", pa.string()))
 INTERVAL = ("onset", "offset", "duration")  # of annotations, in seconds
-INTERVAL_ROUNDING_S = 1e-3  # tolerated overlap of intervals, whose times are rounded
 TYPES: dict[str, pa.DataType] = {field.name: field.type for field in SCHEMA} | dict.fromkeys(
     (*INTERVAL, *LOGITS), pa.float64()
 )
@@ -88,9 +87,6 @@ DECIMALS = (
     | {name: 6 for name in (*PROBABILITIES, *LOGITS)}
     | {"sharpness": 3, "yaw": 1, "roll": 1, "face_quality": 3}
 )
-MAX_FRAME = 9_999_999  # 46 hours at 60 a second; arrays by frame number are as long as the last one
-MAX_NUMBER = 1e9  # times in seconds and coordinates in pixels are smaller; also excludes inf
-SUM_TOLERANCE = 1e-3  # tables of other programs may have only 4 digits
 
 
 # Readers and writers open the file themselves: pyarrow refuses names that are not UTF-8.
@@ -222,10 +218,6 @@ def set_probabilities(
     return drop_logits(table).assign(**changed, **columns)
 
 
-def _name_row(path: Path, row: int) -> str:
-    return f"{path}, line {row + 2}" if path.suffix.lower() == ".csv" else f"{path}, row {row + 1}"
-
-
 def _hint(missing: Sequence[str], present: Sequence[str]) -> str:
     """Return a hint to columns whose names differ only by capitals or blanks from missing ones."""
     plain = {name.strip().lower(): name for name in present}
@@ -254,13 +246,13 @@ def _parse_labels(path: Path, column: pa.ChunkedArray) -> pa.Array:
         row = pa.compute.index(coded.indices, pa.scalar(unknown[0][0], coded.indices.type)).as_py()
         names = ", ".join(repr(text) for _, text in unknown[:10])
         raise InputError(
-            f"{_name_row(path, row)}: unknown label {names}; known are "
+            f"{name_row(path, row)}: unknown label {names}; known are "
             f"{IGNORE} to {N_CLASSES - 1}, {', '.join(CLASSES)} and {', '.join(sorted(SYNONYMS))}"
         )
     return pa.array(values, pa.int64()).take(coded.indices)
 
 
-def _load(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+def load_columns(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
     """Read the named columns with their types; the `optional` ones may be missing.
 
     Labels may be class names.
@@ -298,30 +290,8 @@ def _load(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> p
     for name in set(kept) & set(ALWAYS_PRESENT):
         if rows[name].null_count:
             row = pa.compute.index(pa.compute.is_null(rows[name]), True).as_py()
-            raise InputError(f"{_name_row(path, row)}: {name} is empty")
+            raise InputError(f"{name_row(path, row)}: {name} is empty")
     return frame
-
-
-def _refuse(path: Path, bad: NDArray[np.bool_], problem: str, value: pd.Series | None) -> None:
-    """Raise an InputError for the first row of the mask `bad` (N,), if there is one."""
-    if bad.any():
-        row = int(bad.argmax())
-        found = "" if value is None else f", not {value.iloc[row]}"
-        raise InputError(f"{_name_row(path, row)}: {problem}{found}")
-
-
-def _check_numbers(path: Path, table: pd.DataFrame) -> None:
-    """Check the rules of all tables of labels."""
-    frame = table["frame"].to_numpy()
-    _refuse(path, frame < 1, "frame must be 1 or more", table["frame"])
-    _refuse(path, frame > MAX_FRAME, f"frame must be {MAX_FRAME} or less", table["frame"])
-    _check_classes(path, table)
-    for name in table.columns.intersection(list(DECIMALS)):
-        beyond = (table[name].abs() >= MAX_NUMBER).to_numpy()
-        _refuse(path, beyond, f"{name} must be a number below {MAX_NUMBER:.0e}", table[name])
-    keys = table.columns.intersection(["video", "subject", "frame"]).to_list()
-    twice = table.duplicated(keys).to_numpy()
-    _refuse(path, twice, f"an earlier row has the same {', '.join(keys)}", None)
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -332,92 +302,12 @@ def read_table(path: str | Path) -> pd.DataFrame:
             invalid; the message names the line (csv) or row (parquet, from 1).
     """
     path = Path(path)
-    table = _complete(_load(path, [*COLUMNS, *LOGITS], [*QUALITY, *LOGITS]))
+    table = _complete(load_columns(path, [*COLUMNS, *LOGITS], [*QUALITY, *LOGITS]))
     table = table[[*COLUMNS, *(name for name in LOGITS if name in table)]]
-    _check_numbers(path, table)
-    p = table[PROBABILITIES].to_numpy()  # (N, 8)
-    none = (table["source"] == NONE).to_numpy()
-    given = ~np.isnan(p)
-    known = table["source"].isin(SOURCES).to_numpy()
-    _refuse(path, ~known, f"source must be one of {', '.join(SOURCES)}", table["source"])
-    wrong_label = (table["label"].to_numpy() == IGNORE) != none
-    _refuse(
-        path, wrong_label, "label must be -1 where source is none, and only there", table["label"]
-    )
-    partly = given.any(axis=1) == none
-    _refuse(path, partly, "probabilities must be empty where source is none, and only there", None)
-    with np.errstate(invalid="ignore"):
-        wrong = ~none & ~((p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1) <= SUM_TOLERANCE))
-    _refuse(path, wrong, "probabilities must be eight numbers from 0 that sum to 1", None)
-    _check_logits(path, table, p, none)
+    check_numbers(path, table)
+    check_predictions(path, table)
+    check_logits(path, table)
     return table
-
-
-def _check_logits(
-    path: Path, table: pd.DataFrame, p: NDArray[np.float64], none: NDArray[np.bool_]
-) -> None:
-    """Check that logits, if there are any, are those of the probabilities (N, 8)."""
-    there = [name for name in LOGITS if name in table]
-    if not there:
-        return
-    if missing := [name for name in LOGITS if name not in table]:
-        raise InputError(f"{path} has the column {there[0]}, but not {', '.join(missing)}")
-    z = table[LOGITS].to_numpy()  # (N, 8)
-    partly = np.isnan(z).any(axis=1) != none
-    _refuse(path, partly, "logits must be empty where source is none, and only there", None)
-    apart = np.abs(special.softmax(z[~none], axis=1) - p[~none]).max(axis=1, initial=0)
-    wrong = np.zeros(len(z), bool)
-    wrong[~none] = apart > SUM_TOLERANCE
-    _refuse(path, wrong, "the softmax of the logits z_* must be the probabilities p_*", None)
-
-
-def read_labels(path: str | Path, video: str = "") -> pd.DataFrame:
-    """Read labels of frames or of intervals from a table with these columns.
-
-    Labels of frames have `video`, `frame` and `label`. Labels of intervals have `video`, `onset`,
-    `offset` or `duration`, and `label`; times are in seconds. Without a column `video`, all rows
-    are of the video `video`. Labels are numbers or class names.
-
-    Raises:
-        InputError: as `read_table`, for these columns; or an interval ends before it begins, or
-            overlaps another one of the same video.
-    """
-    path = Path(path)
-    table = _load(path, ["video", "frame", *INTERVAL, "label"], ["video", "frame", *INTERVAL])
-    if "video" not in table:
-        table = table.assign(video=video)
-    if "frame" in table:
-        table = table[["video", "frame", "label"]]
-        _check_numbers(path, table)
-        return table
-    if "onset" not in table or not {"offset", "duration"} & set(table):
-        raise InputError(
-            f"{path} has neither a column frame nor the columns onset and offset (or duration)"
-        )
-    if "offset" not in table:
-        table["offset"] = table["onset"] + table["duration"]
-    _check_intervals(path, table)
-    return table[["video", "onset", "offset", "label"]]
-
-
-def _check_intervals(path: Path, table: pd.DataFrame) -> None:
-    onset, offset = (table[name].to_numpy() for name in ("onset", "offset"))
-    _refuse(path, ~np.isfinite(onset + offset), "onset and offset must be seconds", None)
-    _refuse(path, offset < onset, "an interval must not end before its onset", table["onset"])
-    _check_classes(path, table)
-    ordered = table.sort_values(["video", "onset"])
-    same = (ordered["video"] == ordered["video"].shift()).to_numpy()
-    ends = ordered.groupby("video")["offset"].cummax().shift().to_numpy()
-    clash = same & (ends > ordered["onset"].to_numpy() + INTERVAL_ROUNDING_S)
-    bad = np.zeros(len(table), bool)
-    bad[np.flatnonzero(np.isin(table.index, ordered.index[clash]))] = True
-    _refuse(path, bad, "onset must not be before the end of the interval before", table["onset"])
-
-
-def _check_classes(path: Path, table: pd.DataFrame) -> None:
-    label = table["label"].to_numpy()
-    outside = (label < IGNORE) | (label >= N_CLASSES)
-    _refuse(path, outside, f"label must be {IGNORE} to {N_CLASSES - 1}", table["label"])
 
 
 def read_each_table(

@@ -5,6 +5,7 @@ Videos are matched by name; frames by number. A frame counts that two coders or 
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -23,11 +24,13 @@ from abawcli.agreement import (
     find_class_agreement,
     find_kappa,
 )
-from abawcli.config import Scores
-from abawcli.datasets.pairing import gather_frame_labels
+from abawcli.config import Media, Scores
+from abawcli.datasets.intervals import Annotation, Intervals, Times, find_times, label_frames
+from abawcli.datasets.pairing import gather_truth
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.names import find_names
+from abawcli.formats.tables import TABLE_SUFFIXES, load_columns
 from abawcli.labels import CLASSES, IGNORE
 
 Interval = tuple[float, float] | None  # 95 % by video; None: there is one source video only
@@ -74,8 +77,8 @@ def agree_files(coders: Mapping[str, Sequence[Path]], config: Scores | None = No
         raise UsageError("agreement needs two coders or more")
     config = config or Scores()
     failed: dict[str, str] = {}
-    labels = {name: gather_frame_labels(files, failed) for name, files in coders.items()}
-    videos = _match_videos(labels, failed)
+    truth = {name: gather_truth(files, failed) for name, files in coders.items()}
+    videos = _match_videos(truth, _gather_times(coders), failed)
     coincidences = {name: count_coincidences(each) for name, each in videos.items()}
     total = _add_up(coincidences)
     if not total.any():
@@ -98,30 +101,68 @@ def agree_files(coders: Mapping[str, Sequence[Path]], config: Scores | None = No
     )
 
 
+def _gather_times(coders: Mapping[str, Sequence[Path]]) -> dict[str, Times]:
+    """Return the times of the frames of each video, from those tables that have them."""
+    columns = ["video", "frame", "time_s"]
+    times: dict[str, Times] = {}
+    for path in (Path(path) for files in coders.values() for path in files):
+        with suppress(InputError):  # reported by the reader of its labels
+            if path.suffix.lower() in TABLE_SUFFIXES:
+                table = load_columns(path, columns, columns)
+                times |= find_times(table) if set(columns) <= set(table) else {}
+    return times
+
+
 def _match_videos(
-    labels: Mapping[str, Mapping[str, Labels]], failed: dict[str, str]
+    truth: Mapping[str, Mapping[str, Annotation]],
+    times: Mapping[str, Times],
+    failed: dict[str, str],
 ) -> dict[str, Labels]:
     """Return the labels of all coders (C, T) of each video; -1 where a coder has none."""
-    videos: dict[str, dict[str, Labels]] = {}
-    for coder, own in labels.items():
+    videos: dict[str, dict[str, Annotation]] = {}
+    for coder, own in truth.items():
         for name, each in own.items():
             known = find_names(name, videos)
             videos.setdefault(known[0] if known else name, {})[coder] = each
-    _match_only_ones(videos, len(labels))
+    _match_only_ones(videos, len(truth))
     matched = {}
     for name, by_coder in videos.items():
         if len(by_coder) < 2:
             failed[name] = f"{name}: only {next(iter(by_coder))} labelled it"
             continue
-        count = max(map(len, by_coder.values()))
-        rows = [by_coder.get(coder, np.zeros(0, np.int64)) for coder in labels]
+        known = find_names(name, times)
+        if len(times) == len(videos) == 1:  # whatever it is called
+            known = list(times)
+        try:
+            labels = _label_all(by_coder, times[known[0]] if known else None, name)
+        except InputError as error:
+            failed[name] = str(error)
+            continue
+        count = max(map(len, labels.values()))
+        rows = [labels.get(coder, np.zeros(0, np.int64)) for coder in truth]
         matched[name] = np.stack(
             [np.pad(row, (0, count - len(row)), constant_values=IGNORE) for row in rows]
         )
     return matched
 
 
-def _match_only_ones(videos: dict[str, dict[str, Labels]], coders: int) -> None:
+def _label_all(
+    by_coder: Mapping[str, Annotation], times_s: Times | None, name: str
+) -> dict[str, Labels]:
+    """Return each coder's labels by frame; frames are 25 a second if all have intervals only."""
+    intervals = [each for each in by_coder.values() if isinstance(each, Intervals)]
+    lengths = [len(each) for each in by_coder.values() if not isinstance(each, Intervals)]
+    last = int(max((each.offset[-1] for each in intervals), default=0))
+    if times_s is None and not lengths and not any(each.in_frames for each in intervals):
+        times_s = np.arange(0, last + 1, 1 / Media.fallback_fps)
+    frames = max(lengths, default=last) if times_s is None else len(times_s)
+    return {
+        coder: label_frames(each, times_s, frames, f"{name}, {coder}")
+        for coder, each in by_coder.items()
+    }
+
+
+def _match_only_ones(videos: dict[str, dict[str, Annotation]], coders: int) -> None:
     """Match the only videos of all coders, whatever they are called."""
     if len(videos) == coders and all(len(own) == 1 for own in videos.values()):
         first, *others = list(videos)

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.datasets.pairing import gather_frame_labels
+from abawcli.datasets.intervals import find_times, label_frames
+from abawcli.datasets.pairing import gather_truth
 from abawcli.errors import InputError, UsageError
-from abawcli.formats.names import find_names
+from abawcli.formats.names import compose_name, find_names
 from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
 from abawcli.formats.summary import keep_warnings
 from abawcli.formats.tables import read_tables
@@ -251,9 +252,7 @@ def plot_files(
     failed: dict[str, str] = {}
     with keep_warnings(work):
         table = read_tables(tables, failed)
-        truth = gather_frame_labels(labels, failed)
-        names = {video: find_names(video, truth) for video in table["video"].unique().tolist()}
-    annotations = {video: truth[found[0]] for video, found in names.items() if found}
+        annotations = _read_annotations(table, labels, failed)
     timelines = split_timelines(table, annotations, (settings.from_s, settings.to_s))
     if len(timelines) > MAX_PANELS:
         raise UsageError(
@@ -265,6 +264,22 @@ def plot_files(
     with write_result(output, work) as temporary:
         figure.savefig(temporary, dpi=DPI, format=output.suffix.lower()[1:])
     return work
+
+
+def _read_annotations(
+    table: pd.DataFrame, labels: Sequence[str | Path], failed: dict[str, str]
+) -> dict[str, NDArray[np.int64]]:
+    """Return the labels by frame of each annotated video of a table; name failures in `failed`."""
+    truth, times = gather_truth(labels, failed), find_times(table)
+    annotations: dict[str, NDArray[np.int64]] = {}
+    for video in table["video"].unique().tolist():
+        times_s = times[compose_name(video)]
+        for name in find_names(video, truth)[:1]:
+            try:
+                annotations[video] = label_frames(truth[name], times_s, len(times_s), name)
+            except InputError as error:
+                failed[name] = str(error)
+    return annotations
 
 
 def _describe(settings: PlotSettings) -> dict[str, Any]:

@@ -1,0 +1,107 @@
+"""Checks of values in tables; messages name the first wrong line (csv) or row (parquet)."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
+
+from abawcli.errors import InputError
+from abawcli.labels import IGNORE, LOGIT_COLUMNS, N_CLASSES, PROBABILITY_COLUMNS
+from abawcli.sources import NONE, SOURCES
+
+MAX_FRAME = 9_999_999  # 46 hours at 60 a second; arrays by frame number are as long as the last one
+MAX_NUMBER = 1e9  # times in seconds and coordinates in pixels are smaller; also excludes inf
+SUM_TOLERANCE = 1e-3  # tables of other programs may have only 4 digits
+
+
+def name_row(path: Path, row: int) -> str:
+    """Return the name of row `row`, counted from 0, for messages."""
+    return f"{path}, line {row + 2}" if path.suffix.lower() == ".csv" else f"{path}, row {row + 1}"
+
+
+def refuse_rows(path: Path, bad: NDArray[np.bool_], problem: str, value: pd.Series | None) -> None:
+    """Refuse a table with rows of the mask `bad` (N,); the message names the first one.
+
+    Raises:
+        InputError: there is such a row.
+    """
+    if bad.any():
+        row = int(bad.argmax())
+        found = "" if value is None else f", not {value.iloc[row]}"
+        raise InputError(f"{name_row(path, row)}: {problem}{found}")
+
+
+def check_numbers(path: Path, table: pd.DataFrame) -> None:
+    """Check the rules of all tables of frames with labels.
+
+    Raises:
+        InputError: a frame, label or number is invalid, or a row is given twice.
+    """
+    frame = table["frame"].to_numpy()
+    refuse_rows(path, frame < 1, "frame must be 1 or more", table["frame"])
+    refuse_rows(path, frame > MAX_FRAME, f"frame must be {MAX_FRAME} or less", table["frame"])
+    check_classes(path, table)
+    for name in table.select_dtypes("float"):
+        beyond = (table[name].abs() >= MAX_NUMBER).to_numpy()
+        refuse_rows(path, beyond, f"{name} must be a number below {MAX_NUMBER:.0e}", table[name])
+    keys = table.columns.intersection(["video", "subject", "frame"]).to_list()
+    twice = table.duplicated(keys).to_numpy()
+    refuse_rows(path, twice, f"an earlier row has the same {', '.join(keys)}", None)
+
+
+def check_classes(path: Path, table: pd.DataFrame) -> None:
+    """Check that labels are classes or -1.
+
+    Raises:
+        InputError: one is not.
+    """
+    label = table["label"].to_numpy()
+    outside = (label < IGNORE) | (label >= N_CLASSES)
+    refuse_rows(path, outside, f"label must be {IGNORE} to {N_CLASSES - 1}", table["label"])
+
+
+def check_predictions(path: Path, table: pd.DataFrame) -> None:
+    """Check that sources, labels and probabilities are valid, and there together.
+
+    Raises:
+        InputError: they are not.
+    """
+    p = table[list(PROBABILITY_COLUMNS)].to_numpy()  # (N, 8)
+    none = (table["source"] == NONE).to_numpy()
+    known = table["source"].isin(SOURCES).to_numpy()
+    refuse_rows(path, ~known, f"source must be one of {', '.join(SOURCES)}", table["source"])
+    wrong_label = (table["label"].to_numpy() == IGNORE) != none
+    refuse_rows(
+        path, wrong_label, "label must be -1 where source is none, and only there", table["label"]
+    )
+    partly = (~np.isnan(p)).any(axis=1) == none
+    refuse_rows(
+        path, partly, "probabilities must be empty where source is none, and only there", None
+    )
+    with np.errstate(invalid="ignore"):
+        wrong = ~none & ~((p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1) <= SUM_TOLERANCE))
+    refuse_rows(path, wrong, "probabilities must be eight numbers from 0 that sum to 1", None)
+
+
+def check_logits(path: Path, table: pd.DataFrame) -> None:
+    """Check that logits, if there are any, are those of the probabilities.
+
+    Raises:
+        InputError: they are not, or some columns are missing.
+    """
+    columns = list(LOGIT_COLUMNS)
+    there = [name for name in columns if name in table]
+    if not there:
+        return
+    if missing := [name for name in columns if name not in table]:
+        raise InputError(f"{path} has the column {there[0]}, but not {', '.join(missing)}")
+    p, z = (table[list(names)].to_numpy() for names in (PROBABILITY_COLUMNS, columns))  # (N, 8)
+    none = (table["source"] == NONE).to_numpy()
+    partly = np.isnan(z).any(axis=1) != none
+    refuse_rows(path, partly, "logits must be empty where source is none, and only there", None)
+    apart = np.abs(special.softmax(z[~none], axis=1) - p[~none]).max(axis=1, initial=0)
+    wrong = np.zeros(len(z), bool)
+    wrong[~none] = apart > SUM_TOLERANCE
+    refuse_rows(path, wrong, "the softmax of the logits z_* must be the probabilities p_*", None)
