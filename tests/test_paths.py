@@ -19,11 +19,11 @@ from abawcli.formats.outputs import name_outputs
 from abawcli.formats.provenance import describe_work, read_provenance
 from abawcli.formats.tables import read_table, read_tables, write_table
 from abawcli.media.audio import read_audio
-from abawcli.media.probe import probe_media
 from abawcli.media.video import read_frames
 from abawcli.models.checkpoint import read_kind
 from abawcli.models.recipes import find_weights
 from abawcli.stages.predict import Predictor
+from abawcli.stages.probe import probe_media
 from abawcli.stages.score import score_files
 from abawcli.stages.smooth import smooth_file
 from abawcli.stages.submit import find_differences

@@ -9,7 +9,7 @@ from media_files import Sound, counting_picture, make_clicks, write_media
 from PIL import Image
 
 from abawcli.errors import InputError
-from abawcli.media.probe import probe_media
+from abawcli.stages.probe import probe_media
 
 PICTURES = [counting_picture(k) for k in range(12)]
 SOUND = Sound([(0.5, make_clicks([0.25], 1.0, 48_000))], 48_000, "flac", "mono")

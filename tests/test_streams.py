@@ -16,9 +16,9 @@ from PIL import Image as PillowImage
 from abawcli.config import AUDIO_RATE_HZ
 from abawcli.errors import InputError
 from abawcli.media.audio import read_audio, read_audio_blocks
-from abawcli.media.probe import probe_media
 from abawcli.media.streams import open_streams
 from abawcli.media.video import read_frames
+from abawcli.stages.probe import probe_media
 
 PICTURES = [counting_picture(k) for k in range(50)]
 CLICKS = Sound([(0.0, make_clicks([0.5, 1.5], 2.0, 48_000))])

@@ -17,7 +17,7 @@ def command(as_json: bool, quiet: bool) -> None:
 
     Example: abaw models --json
     """
-    from abawcli.models.recipes import list_models
+    from abawcli.stages.models import list_models
 
     models = list_models()
     if as_json:

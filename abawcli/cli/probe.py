@@ -8,7 +8,7 @@ from abawcli.cli.console import Cell
 from abawcli.cli.options import inputs_argument, json_option, verbosity_options
 
 if TYPE_CHECKING:
-    from abawcli.media.probe import ProbeReport, VideoReport
+    from abawcli.stages.probe import ProbeReport, VideoReport
 
 COLUMNS = ("file", "video", "frames", "frame rate", "audio", "clock")
 SHOWN_JOINS = 3
@@ -80,7 +80,7 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     from abawcli.cli.batch import run_each
     from abawcli.cli.console import print_json, print_table
     from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_inputs
-    from abawcli.media.probe import probe_media
+    from abawcli.stages.probe import probe_media
 
     reports: list[ProbeReport] = []
     try:

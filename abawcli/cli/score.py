@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -21,14 +20,15 @@ from abawcli.cli.options import (
     verbosity_options,
 )
 from abawcli.cli.outputs import is_to_stdout, text_output_option
-from abawcli.config import Scores, Sweeping
+from abawcli.config import Scores
 from abawcli.errors import UsageError
 from abawcli.labels import CLASSES
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from abawcli.stages.score import Scoring
+    from abawcli.stages.sweep import Sweep
+
+Writer = TypeVar("Writer")
 
 
 def _print_scoring(scoring: Scoring) -> None:
@@ -96,68 +96,69 @@ class _Result:
 
     described: dict[str, Any]  # as JSON
     show: Callable[[], None]
-    draw: Callable[[], Figure]
     videos: list[str]
     failed: dict[str, str]
 
 
-def _score(predicted: Collection[Path], annotated: Collection[Path]) -> _Result:
-    from abawcli.stages.score import describe_scoring, score_files
+def _score(
+    predictions: str, annotations: str, output: Path | None, plot: Path | None, overwrite: bool
+) -> _Result:
+    from abawcli.stages.score import describe_scoring, score_paths, write_score
 
-    def draw() -> Figure:
-        from abawcli.views.plot import draw_confusion
+    def draw(scoring: Scoring, path: Path, work: dict[str, Any]) -> None:
+        from abawcli.views.plot import draw_confusion, write_figure
 
-        return draw_confusion(scoring.overall)
+        write_figure(draw_confusion(scoring.overall), path, work)
 
-    scoring = score_files(predicted, annotated)
+    outputs = _pair_outputs((output, write_score), (plot, draw))
+    scoring = score_paths(predictions, annotations, outputs, overwrite=overwrite)
+    names = [video.name for video in scoring.videos]
     return _Result(
-        describe_scoring(scoring), lambda: _print_scoring(scoring), draw,
-        [video.name for video in scoring.videos], scoring.failed,
-    )  # fmt: skip
+        describe_scoring(scoring), lambda: _print_scoring(scoring), names, scoring.failed
+    )
 
 
 def _sweep(
-    predicted: Collection[Path], annotated: Collection[Path], named: str, quiet: bool
-) -> _Result:
-    from abawcli.cli.score_sweep import print_sweep
-    from abawcli.stages.sweep import describe_sweep, sweep_files
-
-    def draw() -> Figure:
-        from abawcli.views.plot import draw_sweep
-
-        return draw_sweep(sweep)
-
-    with progress_bar("sweep", "videos", quiet) as update:
-        sweep = sweep_files(predicted, annotated, progress=update)
-    described = describe_sweep(sweep, named)
-    return _Result(
-        described, lambda: print_sweep(sweep, described["command"]), draw,
-        sweep.videos, sweep.failed,
-    )  # fmt: skip
-
-
-def _check_outputs(
+    predictions: str,
+    annotations: str,
     output: Path | None,
     plot: Path | None,
-    inputs: list[Path],
-    provenance: dict[str, Any],
     overwrite: bool,
-) -> None:
-    """Refuse outputs that would replace other files, before any work."""
-    from abawcli.formats.outputs import check_apart, check_writable
-    from abawcli.formats.provenance import find_finished
+    quiet: bool,
+) -> _Result:
+    from abawcli.cli.score_sweep import print_sweep
+    from abawcli.stages.sweep import describe_sweep, sweep_paths, write_sweep
 
+    def write(sweep: Sweep, path: Path, work: dict[str, Any]) -> None:
+        write_sweep(sweep, predictions, path, work)
+
+    def draw(sweep: Sweep, path: Path, work: dict[str, Any]) -> None:
+        from abawcli.views.plot import draw_sweep, write_figure
+
+        write_figure(draw_sweep(sweep), path, work)
+
+    outputs = _pair_outputs((output, write), (plot, draw))
+    with progress_bar("sweep", "videos", quiet) as update:
+        sweep = sweep_paths(predictions, annotations, outputs, overwrite=overwrite, progress=update)
+    described = describe_sweep(sweep, predictions)
+    return _Result(
+        described, lambda: print_sweep(sweep, described["command"]), sweep.videos, sweep.failed
+    )
+
+
+def _pair_outputs(*pairs: tuple[Path | None, Writer]) -> dict[Path, Writer]:
+    """Return the function that writes each path that was given."""
+    return {path: write for path, write in pairs if path}
+
+
+def _check_names(output: Path | None, plot: Path | None) -> None:
+    """Refuse a plot that is no picture, or has the path of the other output."""
     if plot:
         from abawcli.views.plot import check_plot_name
 
         check_plot_name(plot)
     if output and plot and os.path.realpath(output) == os.path.realpath(plot):
         raise UsageError(f"-o and --plot are both {output}; give them different names")
-    for path in filter(None, (output, plot)):
-        check_apart([path], inputs)
-        check_writable([path])
-        # Raises if the file is not a result of this command. Scoring itself is fast.
-        find_finished(path, provenance, overwrite)
 
 
 @click.command(name="score")
@@ -203,25 +204,11 @@ def command(
 
     Example: abaw score labels/ annotations/ --plot confusion.png
     """
-    from abawcli.datasets.pairing import ANNOTATION_SUFFIXES, LABEL_SUFFIXES
-    from abawcli.formats.inputs import expand_inputs
-    from abawcli.formats.provenance import describe_work, write_result
-
-    settings = {"sweep": asdict(Sweeping())} if sweep else asdict(Scores())
-    provenance = describe_work("score", [Path(predictions), Path(annotations)], settings)
-    predicted = expand_inputs([predictions], LABEL_SUFFIXES)
-    annotated = expand_inputs([annotations], ANNOTATION_SUFFIXES)
-    _check_outputs(output, plot, [*predicted, *annotated], provenance, overwrite)
-    result = (
-        _sweep(predicted, annotated, predictions, quiet) if sweep else _score(predicted, annotated)
-    )
-    if output:
-        with write_result(output, provenance) as temporary:
-            temporary.write_text(json.dumps(result.described, indent=2) + "\n")
-    if plot:
-        from abawcli.views.plot import write_figure
-
-        write_figure(result.draw(), plot, provenance)
+    _check_names(output, plot)
+    if sweep:
+        result = _sweep(predictions, annotations, output, plot, overwrite, quiet)
+    else:
+        result = _score(predictions, annotations, output, plot, overwrite)
     if as_json:
         print_json(result.described)
     elif not is_to_stdout():

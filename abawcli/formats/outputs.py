@@ -13,7 +13,7 @@ from abawcli.errors import OutputError, UsageError
 from abawcli.formats.atomic import NAME_BYTES
 from abawcli.formats.inputs import locate_inputs
 from abawcli.formats.names import compose_name, decode_name, name_input
-from abawcli.formats.provenance import provenance_path
+from abawcli.formats.provenance import Provenance, find_finished, provenance_path
 
 # Suffixes that cannot be part of a folder's name: common formats, also those not written here.
 FILE_SUFFIXES = frozenset(
@@ -45,6 +45,25 @@ def check_outside(output: str | Path, inputs: Iterable[str]) -> None:
     for folder in filter(os.path.isdir, inputs):
         if real.is_relative_to(os.path.realpath(folder)):
             raise UsageError(f"{output} is in the input {folder}; choose a folder beside it")
+
+
+def check_results(
+    outputs: Iterable[str | Path],
+    inputs: Iterable[str | Path],
+    work: Provenance,
+    overwrite: bool,
+) -> None:
+    """Check, before any work is done, that outputs may be written and replace nothing else.
+
+    Raises:
+        UsageError: an output is an input.
+        OutputError: as `check_writable` and `provenance.find_finished`.
+    """
+    outputs = list(outputs)
+    check_apart(outputs, inputs)
+    check_writable(outputs)
+    for output in outputs:
+        find_finished(output, work, overwrite)
 
 
 def check_writable(outputs: Iterable[str | Path]) -> None:

@@ -4,6 +4,7 @@ Beside the challenge's figures stands what they are worth: how they vary with th
 probabilities can be believed, and whether frames are counted as the annotations count them.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from abawcli.config import Scores
 from abawcli.datasets.pairing import (
+    ANNOTATION_SUFFIXES,
+    LABEL_SUFFIXES,
     Pair,
     PredictedTrack,
     gather_tracks,
@@ -24,7 +27,9 @@ from abawcli.datasets.pairing import (
 )
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, split_side
-from abawcli.formats.inputs import locate_inputs
+from abawcli.formats.inputs import expand_inputs, locate_inputs
+from abawcli.formats.outputs import check_results
+from abawcli.formats.provenance import Provenance, describe_work, write_result
 from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import (
     Counts,
@@ -64,6 +69,9 @@ class Scoring:
     unlabelled: int  # annotated frames with prediction -1
     videos: list[VideoScore]  # annotations that were scored, in their order
     failed: dict[str, str]  # file or annotation -> why it could not be scored
+
+
+Writer = Callable[[Scoring, Path, Provenance], None]
 
 
 def score_files(
@@ -106,6 +114,44 @@ def score_files(
         videos=[_score_video(*item) for item in zip(pairs, counts[0], strict=True)],
         failed=failed,
     )
+
+
+def score_paths(
+    predictions: str | Path,
+    annotations: str | Path,
+    outputs: Mapping[Path, Writer],
+    *,
+    config: Scores | None = None,
+    overwrite: bool = False,
+) -> Scoring:
+    """Score files, folders or globs, and write `outputs`: paths, and the functions that write them.
+
+    Scoring is fast, and is repeated if the outputs are finished.
+
+    Raises:
+        InputError: nothing can be scored.
+        UsageError: an output is an input.
+        OutputError: something else is in the way, or an output cannot be written.
+    """
+    config = config or Scores()
+    work = describe_work("score", [Path(predictions), Path(annotations)], asdict(config))
+    predicted = expand_inputs([str(predictions)], LABEL_SUFFIXES)
+    annotated = expand_inputs([str(annotations)], ANNOTATION_SUFFIXES)
+    check_results(outputs, [*predicted, *annotated], work, overwrite)
+    scoring = score_files(predicted, annotated, config)
+    for path, write in outputs.items():
+        write(scoring, path, work)
+    return scoring
+
+
+def write_score(scoring: Scoring, path: str | Path, work: Provenance) -> None:
+    """Write a score as JSON, with its provenance beside it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with write_result(path, work) as temporary:
+        temporary.write_text(json.dumps(describe_scoring(scoring), indent=2) + "\n")
 
 
 def _join(

@@ -5,11 +5,12 @@ the honest figure is cross-validated: the videos of each fold are scored with wh
 other folds, and all of them pooled. Tracks of one source video are in one fold.
 """
 
+import json
 import logging
 import os
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from abawcli.config import SMOOTHING_METHODS, SMOOTHING_SPACES, Smoothing, Sweeping
 from abawcli.datasets.folds import Folds, make_folds
 from abawcli.datasets.pairing import (
+    ANNOTATION_SUFFIXES,
+    LABEL_SUFFIXES,
     Pair,
     PredictedTrack,
     gather_tracks,
@@ -28,7 +31,14 @@ from abawcli.datasets.pairing import (
 )
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, split_side
-from abawcli.formats.provenance import read_provenance
+from abawcli.formats.inputs import expand_inputs
+from abawcli.formats.outputs import check_results
+from abawcli.formats.provenance import (
+    Provenance,
+    describe_work,
+    read_provenance,
+    write_result,
+)
 from abawcli.labels import IGNORE
 from abawcli.metrics import Counts, count_confusion, find_macro_f1
 from abawcli.progress import Progress, ignore_progress
@@ -68,6 +78,9 @@ class Sweep:
         """Return the windows that were compared, in frames, ascending."""
         compared = {one.window_frames for one in self.candidates[AS_PREDICTED + 1 :]}
         return sorted(frames for frames in compared if frames is not None)
+
+
+Writer = Callable[[Sweep, Path, Provenance], None]
 
 
 def list_candidates(windows: Iterable[int]) -> list[Smoothing]:
@@ -217,6 +230,44 @@ def sweep_files(
         frames=int(counts[AS_PREDICTED].sum()),
         failed=failed,
     )
+
+
+def sweep_paths(
+    predictions: str | Path,
+    annotations: str | Path,
+    outputs: Mapping[Path, Writer],
+    *,
+    config: Sweeping | None = None,
+    overwrite: bool = False,
+    progress: Progress = ignore_progress,
+) -> Sweep:
+    """Sweep files, folders or globs, and write `outputs`: paths, and the functions that write them.
+
+    Raises:
+        InputError, UsageError: as `sweep_files`.
+        UsageError: an output is an input.
+        OutputError: something else is in the way, or an output cannot be written.
+    """
+    config = config or Sweeping()
+    settings = {"sweep": asdict(config)}
+    work = describe_work("score", [Path(predictions), Path(annotations)], settings)
+    predicted = expand_inputs([str(predictions)], LABEL_SUFFIXES)
+    annotated = expand_inputs([str(annotations)], ANNOTATION_SUFFIXES)
+    check_results(outputs, [*predicted, *annotated], work, overwrite)
+    sweep = sweep_files(predicted, annotated, config, progress)
+    for path, write in outputs.items():
+        write(sweep, path, work)
+    return sweep
+
+
+def write_sweep(sweep: Sweep, predictions: str, path: str | Path, work: Provenance) -> None:
+    """Write a sweep of `predictions`, as the user named them, as JSON with its provenance.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with write_result(path, work) as temporary:
+        temporary.write_text(json.dumps(describe_sweep(sweep, predictions), indent=2) + "\n")
 
 
 def write_command(predictions: str, smoothing: Smoothing) -> str:
