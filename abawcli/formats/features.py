@@ -59,7 +59,7 @@ class Features:
 
 
 def round_features(features: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Bring features to half precision; those beyond its numbers become its last."""
+    """Round features (..., D) to half precision; values beyond its range become its largest."""
     largest = np.finfo(np.float16).max
     return np.clip(features, -largest, largest).astype(np.float16)
 

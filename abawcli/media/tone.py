@@ -50,7 +50,7 @@ def decode_pq(signal: Floats) -> Floats:
 
 
 def encode_pq(nits: Floats) -> Floats:
-    """Return the PQ signal, 0..1, of light in cd/m2, elementwise."""
+    """Return the PQ signal (...), 0..1, of light (...) in cd/m2."""
     power = (nits / 1e4) ** _M1
     return np.asarray(((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2)
 
@@ -62,7 +62,7 @@ def decode_hlg(signal: Floats) -> Floats:
 
 
 def encode_srgb(light: Floats) -> Floats:
-    """Return the sRGB signal, 0..1, of linear light in 0..1, elementwise."""
+    """Return the sRGB signal (...), 0..1, of linear light (...) in 0..1."""
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 

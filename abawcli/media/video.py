@@ -135,7 +135,9 @@ def read_video(media: OpenMedia, rotate: int = 0) -> Iterator[Frame]:
 
 
 def wrap_images(images: Iterable[TimedImage], rotate: int = 0) -> Iterator[Frame]:
-    """Yield images with their times, as of a camera, as frames; `rotate` as in `read_frames`.
+    """Yield images (H, W, 3) of a camera, with their times, as frames.
+
+    `rotate` is as in `read_frames`.
 
     Raises:
         InputError: there is none, one is not RGB of 8 bits, or a time is not after the one before.

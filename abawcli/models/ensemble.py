@@ -84,6 +84,9 @@ class Ensemble:
         return outputs, name_output_sources(self.uses, *there, outputs)
 
     def classify(self, *arrays: NDArray[Any]) -> tuple[Outputs, NDArray[np.str_]]:
-        """Turn one video's features into probabilities; see `TrainedHead.classify`."""
+        """Turn one video's features into probabilities (T, 8) and sources (T,).
+
+        The arguments are those of `TrainedHead.classify`.
+        """
         outputs, source = self.find_outputs(*arrays)
         return outputs[:, :N_CLASSES], source

@@ -35,7 +35,7 @@ class Probed(Protocol):
         """Yield the weights."""
 
     def buffers(self) -> Iterator[Tensor]:
-        """Yield what else the network holds."""
+        """Yield the other tensors of the network, of any shape."""
 
 
 class InFloat32(nn.Module):
@@ -46,13 +46,13 @@ class InFloat32(nn.Module):
         self.module = module.float()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map what the module maps."""
+        """Map (...) as the module does."""
         out: Tensor = self.module(x.float())
         return out.to(x.dtype)
 
 
 def cast_inputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Bring inputs to the format of a module's weights; a forward pre-hook."""
+    """Cast inputs (...) to the format of a module's weights; a forward pre-hook."""
     dtype = next(module.parameters()).dtype
     return tuple(value.to(dtype) for value in inputs)
 

@@ -33,7 +33,7 @@ def check_windows(window: int, stride: int) -> None:
 
 
 def place_windows(frames: int, window: int, stride: int) -> NDArray[np.int64]:
-    """Return where the windows of a video begin, ascending; one at 0 in a shorter video."""
+    """Return the first frames (W,) of a video's windows, ascending; 0 for a shorter video."""
     last = max(frames - window, 0)
     return np.append(np.arange(0, last, stride), last)
 

@@ -64,7 +64,7 @@ class Task(Protocol[Network, Batch]):
         """Return the batches of an epoch; `generator` has the same state in all processes."""
 
     def find_loss(self, model: nn.Module, batch: Batch, generator: Generator) -> Tensor:
-        """Return the loss of a batch; `model` is the network, wrapped for several processes."""
+        """Return the loss of a batch, a scalar; `model` may be wrapped for several processes."""
 
     def validate(self, network: Network) -> Validation | None:
         """Return the metrics of a network; None without validation data."""
@@ -193,7 +193,7 @@ class TrainingLoop(Generic[Network, Batch]):
         return float(total) / len(batches)
 
     def take_step(self, batch: Batch, generator: Generator) -> Tensor:
-        """Change the weights by the gradient of one batch's loss; return the loss."""
+        """Change the weights by the gradient of one batch's loss; return the loss, a scalar."""
         loss = self.task.find_loss(self.model, batch, generator)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)

@@ -250,7 +250,7 @@ class Painter:
         return np.concatenate([own, seen])
 
     def add_strip(self, picture: Image, time_s: float) -> Image:
-        """Return a picture with the timeline below it, and the cursor at a time."""
+        """Return a picture (H, W, 3) with the timeline below it, and the cursor at a time."""
         strip = self.strip.draw_cursor(time_s)
         height, width = picture.shape[0] + strip.shape[0], strip.shape[1]
         whole = np.zeros((height + height % 2, width, 3), np.uint8)
@@ -262,7 +262,9 @@ class Painter:
 def fit_picture(
     picture: Image, people: list[Person], size: tuple[int, int]
 ) -> tuple[Image, list[Person]]:
-    """Return a picture of another size, as some videos change theirs, scaled to fit into `size`."""
+    """Return a picture (H, W, 3) of another size, scaled to fit into `size`.
+
+    Some videos change their size."""
     height, width = picture.shape[:2]
     if (width, height) == size:
         return picture, people

@@ -173,7 +173,7 @@ def _draw_strip(page: _Page, row: int, tracks: Tracks, faces: pd.DataFrame) -> N
 def find_runs(
     tracks: Tracks, frame: NDArray[np.int64], width: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the first pixels and the ends of what frames cover of a strip; none is lost."""
+    """Return the first pixels and the ends (K,) of frames (K,) on a strip; none is lost."""
     edges = tracks.place(np.append(tracks.times_s, tracks.end_s)) * width
     index = np.searchsorted(tracks.frames, frame)
     first = np.clip(edges[index].astype(int), 0, width - 1)

@@ -33,7 +33,7 @@ class Strip:
     style: Style
 
     def draw_cursor(self, time_s: float) -> Image:
-        """Return the picture with a line and the time where `time_s` is."""
+        """Return the picture (H, W, 3) with a line and the time at `time_s`."""
         start, end = self.span_s
         share = min(max((time_s - start) / (end - start), 0.0), 1.0)
         x = self.left + round(share * (self.right - self.left))

@@ -59,7 +59,7 @@ def split_timelines(
 ) -> list[Timeline]:
     """Return a timeline for each video and subject of a prediction table, within a span of seconds.
 
-    `annotations` are labels by frame, from frame 1, of each annotated video.
+    `annotations` are the labels (T,) by frame, from frame 1, of each annotated video.
 
     Raises:
         InputError: a video's frames have no times, or no row lies in the span.

@@ -34,7 +34,7 @@ class Tracks:
         return float(self.times_s[-1] + (np.median(steps) if len(steps) else 1.0))
 
     def place(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return where times are in the video: 0 at its beginning, 1 at its end."""
+        """Return the positions (...) of times (...) in the video, 0 to 1."""
         return np.asarray((times_s - self.times_s[0]) / (self.end_s - self.times_s[0]))
 
 

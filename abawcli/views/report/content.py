@@ -38,7 +38,7 @@ LOOK = {
 
 
 def encode_timeline(timeline: Timeline, frame: NDArray[np.int64]) -> dict[str, Any]:
-    """Return the rows of a subject for the script: arrays as base64, little-endian.
+    """Return the rows (T,) of a subject for the script: arrays as base64, little-endian.
 
     Times are in units of 0.1 ms from `zero_s`; `ends` are those of frames that do not last until
     the next one, by their index. Numbers of frames are left out where they are 1 to T.
