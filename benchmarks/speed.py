@@ -90,17 +90,17 @@ def time_stages(predictor: Predictor, path: Path, limit: int = 200) -> Iterator[
     assert encoder is not None
     side = predictor.extractor.detector.config.long_side
     yield (
-        "reduce one picture for detection",
+        "reduce one image for detection",
         timed(lambda: [f.rgb(side) for f in frames[:50]]) / 50 * 1e3,
     )
     small = [frame.rgb(side) for frame in frames[:20]]
     yield (
-        "detect in one picture",
+        "detect in one image",
         timed(lambda: [predictor.extractor.detector.detect([s]) for s in small]) * 50,
     )
     start = time.perf_counter()
     tracked = list(track_faces(iter(frames), predictor.extractor.detector))
-    yield "detect and follow, a frame", (time.perf_counter() - start) / limit * 1e3
+    yield "detect and track, per frame", (time.perf_counter() - start) / limit * 1e3
     how = encoder.preprocess
     pairs = [(frame, face.box) for frame, found in tracked for face in found.faces]
     start = time.perf_counter()

@@ -24,7 +24,7 @@ COMMANDS = {
     "plot": "Draw timelines of prediction tables.",
     "render": "Render a video with the labels and a timeline drawn in.",
     "export": "Export labels to ELAN, Praat, BORIS, BIDS, subtitles and other formats.",
-    "import": "Import annotations from ELAN, Praat, BORIS and other programs.",
+    "import": "Convert annotations of ELAN, Praat, BORIS and others to labels of frames.",
     "fuse": "Fuse prediction tables of the same frames into one.",
     "score": "Score predictions against annotations.",
     "agree": "Measure the agreement between coders: kappa, alpha, segments.",
@@ -89,7 +89,10 @@ class LazyGroup(HintingGroup):
 def main() -> None:
     """Annotate facial expressions in videos, frame by frame.
 
-    Inputs are files, folders, globs, @list.txt (a file with one input per line, or a comment after
-    #) or @- (such a list from stdin). Data goes to stdout or -o, log messages go to stderr. Exit
-    status: 0 success, 1 some inputs failed (the others are done), 2 wrong usage, 130 interrupted.
+    Example: abaw predict interview.mp4 -o labels.csv
+
+    Inputs are files, folders, globs, lists (@list.txt: one input per line; lines that begin with #
+    are comments) or @- (a list from stdin). Data goes to stdout or -o, log messages go to stderr.
+    Exit status: 0 success, 1 some inputs failed (the others are done), 2 wrong usage, 130
+    interrupted.
     """

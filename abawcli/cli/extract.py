@@ -92,7 +92,7 @@ def command(
     An input is a video, a folder that `abaw crop` wrote, or a folder of official crops
     (cropped_aligned/<name>/00001.jpg). OUTPUT/<name>.safetensors has a row for every frame. With
     --subject all, the files are OUTPUT/<name>/subject0.safetensors and so on. An audio file has 25
-    rows per second; folders are searched for audio files with --modality audio.
+    rows per second; folders are searched for these only with --modality audio.
 
     Example: abaw extract crops/ -o features/ --audio-from interviews/
     """

@@ -45,11 +45,13 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Import annotations from another program, for train, score and plot.
+    """Convert annotations of another program to labels of frames.
 
-    The output is an ABAW annotation (.txt), or a csv with the columns video, frame and label.
-    Frames without a label get -1. Label names are those of the eight classes, in upper or lower
-    case, or numbers; --map adds other names.
+    Commands with annotations, such as score, agree, plot and train, read these files directly.
+    import is needed to choose one of several tiers, or to map other label names. The output is an
+    ABAW annotation (.txt), or a csv with the columns video, frame and label. Frames without a label
+    get -1. Label names are those of the eight classes, in upper or lower case, or numbers; --map
+    adds other names.
 
     Example: abaw import corrected.eaf --format elan --video clip.mp4 -o clip.txt
     """

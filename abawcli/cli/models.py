@@ -12,8 +12,9 @@ from abawcli.cli.options import json_option, verbosity_options
 def command(as_json: bool, quiet: bool) -> None:
     """List recipes and backbones with their weights, licences and sizes.
 
-    A recipe is a complete configuration for `predict --recipe`. A backbone is a network that
-    `extract --visual` and `--audio` use and that `train face --backbone` starts from.
+    A recipe is a complete configuration for `predict --recipe`. A backbone is a network
+    from face crops or audio to features, for `extract --visual` and `--audio` and for
+    `train face --backbone`.
 
     Example: abaw models --json
     """

@@ -66,12 +66,12 @@ def _format_audio(report: "ProbeReport") -> Cell:
 def command(inputs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Show the streams, decoded frames and timestamps of media files.
 
-    The whole file is decoded; only the values marked `header` come from the file's header. The
-    column frame rate has the nominal rate, and the shortest, median and longest interval between
-    frames. The column audio has the audio's first and last time on the video's clock, and its
-    offset: how much later than the video it begins. The column clock lists the jumps of the file's
-    timestamps, at which parts are joined, and counts packets with stray timestamps. `ascends` means
-    that there are none.
+    The whole file is decoded; only the values marked `header` come from the file's header.
+
+    frame rate: the nominal rate, and the shortest, median and longest interval between frames.
+    audio: its first and last time on the video's clock, and by how much it begins later than the
+    video. clock: `ascends` if all timestamps ascend; otherwise the jumps between parts that were
+    joined, and the number of packets with stray timestamps.
 
     Example: abaw probe interview.mp4
     """
