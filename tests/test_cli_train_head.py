@@ -93,7 +93,11 @@ def test_files_by_name_and_a_held_out_fold() -> None:
             "--layers is only for --head dual-branch",
         ),
         (["nothing", "--labels", "labels", "-o", "run"], 1, "no such file: nothing"),
-        (["features", "--labels", "features", "-o", "run"], 1, "no .csv .parquet .txt file"),
+        (
+            ["features", "--labels", "features", "-o", "run"],
+            1,
+            "no .csv .eaf .parquet .textgrid .tsv .txt file",
+        ),
         (["features/a.safetensors", "--labels", "labels", "-o", "run"], 2, "cannot be split"),
         (["labels/a.txt", "--labels", "labels", "-o", "run"], 1, "is not a safetensors file"),
     ],

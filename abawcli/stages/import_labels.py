@@ -75,18 +75,7 @@ def import_file(
     work = describe_work("import", inputs, settings)
     if finished := find_finished(output, work, overwrite):
         return finished
-    found = IMPORTERS[kind](path)
-    labelled = read_names(choose_tier(found, tier, path), names or {}, path)
-    if video is None:
-        if not found.in_frames:
-            raise UsageError(f"{path} has seconds; give the video, whose frames have times")
-        number: NDArray[np.int64] = np.arange(1, (frames or 0) + 1)
-        labels = lay_on_frames(labelled, number, None, path)
-    else:
-        number, time_s = read_frame_times(video)
-        if not found.in_frames and np.isnan(time_s).any():
-            raise InputError(f"{video}: its frames have no times; give the video itself")
-        labels = lay_on_frames(labelled, number, None if found.in_frames else time_s, path)
+    number, labels = _label_frames(path, kind, video, frames, tier=tier, names=names or {})
     known = int((labels != IGNORE).sum())
     work["summary"] = {"frames": len(labels), "labelled": known}
     with write_result(output, work) as temporary:
@@ -97,3 +86,26 @@ def import_file(
             rows = pd.DataFrame({"video": name, "frame": number, "label": labels})
             rows.to_csv(temporary, index=False)
     return work
+
+
+def _label_frames(
+    path: Path,
+    kind: str,
+    video: Path | None,
+    frames: int | None,
+    *,
+    tier: str | None,
+    names: Mapping[str, str],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers and labels (T,) of the frames, by the arguments of `import_file`."""
+    found = IMPORTERS[kind](path)
+    labelled = read_names(choose_tier(found, tier, path), names, path)
+    if video is None:
+        if not found.in_frames:
+            raise UsageError(f"{path} has seconds; give the video, whose frames have times")
+        number: NDArray[np.int64] = np.arange(1, (frames or 0) + 1)
+        return number, lay_on_frames(labelled, number, None, path)
+    number, time_s = read_frame_times(video)
+    if not found.in_frames and np.isnan(time_s).any():
+        raise InputError(f"{video}: its frames have no times; give the video itself")
+    return number, lay_on_frames(labelled, number, None if found.in_frames else time_s, path)
