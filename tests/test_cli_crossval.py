@@ -33,8 +33,16 @@ def test_heads_stand_side_by_side() -> None:
     assert cells == ["fold", "videos", "frames", *names]
     for title in ("macro-F1 on held-out folds", "accuracy on held-out folds"):
         assert title in result.stdout
-    assert result.stdout.count("mean") == result.stdout.count("deviation") == 2
+    assert result.stdout.count("mean") == result.stdout.count("sample deviation") == 2
+    assert result.stdout.count("population deviation") == 2
     assert Path("run/folds.csv").read_text().startswith("name,fold\n")
+
+
+def test_the_best_epoch_is_named() -> None:
+    result = crossval("--best-epoch", "--window", "5")
+    assert result.exit_code == 0, result.output
+    assert "best epoch" in result.stdout and Path("run/gated/fold1/best.safetensors").is_file()
+    assert json.loads(Path("run/results.json").read_text())["gated"]["folds"][0]["best_epoch"] == 1
 
 
 def test_json_is_all_there_is_on_stdout() -> None:

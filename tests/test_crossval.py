@@ -1,5 +1,6 @@
 """Cross-validation: folds, figures, resuming."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from abawcli.config import HeadTraining, Smoothing
 from abawcli.datasets.annotated import read_annotated
 from abawcli.datasets.folds import read_folds, write_folds
 from abawcli.errors import OutputError, UsageError
+from abawcli.formats.abaw import read_annotation
+from abawcli.formats.tables import has_logits, read_table
 from abawcli.metrics import score_labels
 from abawcli.models.heads import load_head
 from abawcli.stages.crossval import Results, cross_validate, describe_results
@@ -92,6 +95,51 @@ def test_described_results_have_mean_and_deviation(
     assert described["smoothed"]["macro_f1"]["mean"] == pytest.approx(np.mean(values))
     assert described["smoothed"]["macro_f1"]["deviation"] == pytest.approx(np.std(values, ddof=1))
     assert sum(fold["frames"] for fold in described["folds"]) > 400
+
+
+def test_the_best_epoch_stands_beside_the_last(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    config = replace(FAST, epochs=4, lr=0.1)  # too fast, so that the last epoch is not the best
+    last = run(folders, tmp_path / "last", config=config)["gated"]
+    both = run(folders, tmp_path / "both", config=config, best_epoch=True)["gated"]
+    figures = [[score.raw.macro_f1 for score in part] for part in (both, last)]
+    assert figures[0] == figures[1]  # looking at the fold has no influence
+    assert any(score.best_epoch != 4 for score in both)
+    for score in both:
+        lines = (tmp_path / f"both/gated/fold{score.fold}/metrics.jsonl").read_text().splitlines()
+        curve = [json.loads(line)["macro_f1"] for line in lines]
+        assert score.best_raw and score.best_epoch and len(curve) == 4
+        assert curve[score.best_epoch - 1] == max(curve)
+        assert score.best_raw.macro_f1 == pytest.approx(max(curve), abs=0.02)  # saved in float16
+    described = json.loads((tmp_path / "both/results.json").read_text())["gated"]
+    assert described == describe_results({"gated": both})["gated"]
+    values = [fold["best_raw"]["macro_f1"] for fold in described["folds"]]
+    deviation = described["best_raw"]["macro_f1"]["population_deviation"]
+    assert deviation == pytest.approx(np.std(values))
+    assert "best_raw" not in json.loads((tmp_path / "last/results.json").read_text())["gated"]
+
+
+def test_out_of_fold_predictions_are_those_that_are_scored(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    scores = run(folders, tmp_path / "run")["gated"]
+    folds = read_folds(tmp_path / "run/folds.csv")
+    tables = {
+        name: read_table(tmp_path / f"run/gated/predictions/{name}.parquet") for name in folds
+    }
+    for score in scores:
+        held = [name for name, fold in folds.items() if fold == score.fold]
+        labels = [read_annotation(folders[1] / f"{name}.txt") for name in held]
+        predicted = [tables[name]["label"].to_numpy() for name in held]
+        found = score_labels(np.concatenate(labels), np.concatenate(predicted))
+        np.testing.assert_array_equal(found.confusion, score.raw.confusion)
+        assert all(has_logits(tables[name]) for name in held)
+    path = tmp_path / "run/gated/predictions/a.parquet"
+    before = path.stat().st_mtime_ns
+    run(folders, tmp_path / "run")
+    assert path.stat().st_mtime_ns == before  # finished work is kept
+    (tmp_path / "run/results.json").write_text("mine")
+    with pytest.raises(OutputError, match="results.json was changed after it was made"):
+        run(folders, tmp_path / "run")
 
 
 def test_finished_folds_are_not_trained_again(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ USES_TORCH = {
     "models",
     "training",
     "pipeline",
+    "stages.crossval",
     "stages.doctor",
     "stages.train_face",
     "stages.train_voice",

@@ -30,6 +30,16 @@ from abawcli.config import HEAD_NAMES, HeadTraining
 if TYPE_CHECKING:
     from abawcli.stages.crossval import Results
 
+KIND_NAMES = {
+    "raw": "", "smoothed": ", smoothed",
+    "best_raw": ", best epoch", "best_smoothed": ", best epoch, smoothed",
+}  # fmt: skip
+DEVIATIONS = {
+    "mean": "mean",
+    "sample deviation": "deviation",
+    "population deviation": "population_deviation",
+}
+
 
 @click.command(name="crossval")
 @features_argument
@@ -46,6 +56,11 @@ if TYPE_CHECKING:
     "--folds", type=click.IntRange(min=2), default=HeadTraining().folds, show_default=True,
     help="Number of folds. All tracks of one source video are in the same fold.",
 )  # fmt: skip
+@click.option(
+    "--best-epoch", is_flag=True,
+    help="Also score each fold's best epoch, as published figures do. It is chosen on the "
+    "held-out fold: optimistic.",
+)  # fmt: skip
 @training_options
 @device_option
 @json_option
@@ -57,6 +72,7 @@ def command(
     output: Path,
     heads: tuple[str, ...],
     folds: int,
+    best_epoch: bool,
     window: Window | None,
     device: str,
     as_json: bool,
@@ -71,6 +87,10 @@ def command(
     interrupted run continues with the folds that are not trained yet. Scores are those of the last
     epoch: the held-out fold does not choose the epoch.
 
+    The run folder also gets results.json, a training curve per fold (<head>/fold1/metrics.jsonl),
+    and the prediction of each video by the head that was not trained on it
+    (<head>/predictions/, not smoothed).
+
     Example: abaw crossval features/ --labels annotations/ -o cv/ --head gated --head visual
     """
     from abawcli.formats.inputs import expand_inputs
@@ -83,7 +103,7 @@ def command(
     configs = {head: read_training(head, window, tuned) for head in heads}
     with progress_bar("crossval", "batch", quiet) as update:
         results = cross_validate(
-            *files, output, heads, folds=folds, configs=configs,
+            *files, output, heads, folds=folds, configs=configs, best_epoch=best_epoch,
             device=device, overwrite=overwrite, progress=update,
         )  # fmt: skip
     if as_json:
@@ -97,16 +117,16 @@ def _print_results(results: Results) -> None:
     from abawcli.stages.crossval import describe_results
 
     described = describe_results(results)
-    columns = [(head, kind) for head in described for kind in ("raw", "smoothed")]
+    columns = [(head, kind) for head in described for kind in KIND_NAMES if kind in described[head]]
     first = next(iter(described.values()))["folds"]
-    names = [head if kind == "raw" else f"{head}, smoothed" for head, kind in columns]
+    names = [f"{head}{KIND_NAMES[kind]}" for head, kind in columns]
     for figure, title in (("macro_f1", "macro-F1"), ("accuracy", "accuracy")):
         rows = [
             [str(fold["fold"]), str(fold["videos"]), f"{fold['frames']:,}"]
             + [f"{described[head]['folds'][k][kind][figure]:.4f}" for head, kind in columns]
             for k, fold in enumerate(first)
         ]
-        for row in ("mean", "deviation"):
-            spread = [f"{described[head][kind][figure][row]:.4f}" for head, kind in columns]
+        for row, key in DEVIATIONS.items():
+            spread = [f"{described[head][kind][figure][key]:.4f}" for head, kind in columns]
             rows.append([row, "", "", *spread])
         print_table(f"{title} on held-out folds", ["fold", "videos", "frames", *names], rows)

@@ -8,7 +8,7 @@ the video `x` with that subject, or the only ones of `x`.
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class AnnotatedFeatures:
     has_audio: NDArray[np.bool_]  # (N,)
     labels: Labels  # (N,) -1: not annotated
     backbones: Backbones  # that made `visual` and `audio`
+    paths: list[Path] = field(default_factory=list)  # of the feature files, V
 
     def videos(self) -> Iterator[tuple[str, slice]]:
         """Yield every video's name and rows."""
@@ -96,7 +97,7 @@ def read_annotated(
         InputError: a file cannot be read, two are of the same video and subject, features differ in
             their backbones or do not fit their annotation, or no annotated frame is left.
     """
-    tracks = _read_tracks(features)
+    tracks, paths = _read_tracks(features)
     named = _name_annotations(annotations)
     chosen = _match(tracks, named)
     if not chosen:
@@ -106,6 +107,7 @@ def read_annotated(
         )
     labels = [_label(name, named[name], tracks[track]) for name, track in chosen.items()]
     taken = [tracks[track] for track in chosen.values()]
+    where = [paths[track] for track in chosen.values()]
     warn_left_out(
         "features have no annotation", [video for video, _ in set(tracks) - set(chosen.values())]
     )
@@ -122,11 +124,15 @@ def read_annotated(
         **{name: join(name) for name in ("time_s", *MODALITIES, "has_visual", "has_audio")},
         labels=np.concatenate(labels),
         backbones=taken[0].metadata.backbones,
+        paths=where,
     )
 
 
-def _read_tracks(paths: Iterable[str | Path]) -> dict[TrackKey, Features]:
+def _read_tracks(
+    paths: Iterable[str | Path],
+) -> tuple[dict[TrackKey, Features], dict[TrackKey, Path]]:
     tracks: dict[TrackKey, Features] = {}
+    where: dict[TrackKey, Path] = {}
     for path in map(Path, paths):
         check_input(path)
         features = read_features(path)
@@ -137,8 +143,8 @@ def _read_tracks(paths: Iterable[str | Path]) -> dict[TrackKey, Features]:
         track = compose_name(metadata.video), metadata.subject
         if track in tracks:
             raise InputError(f"{path}: another file has features of {track[0]}, {track[1]}, too")
-        tracks[track] = features
-    return tracks
+        tracks[track], where[track] = features, path
+    return tracks, where
 
 
 def check_alike(first: Backbones, second: Backbones, name: str) -> None:

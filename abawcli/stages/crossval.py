@@ -3,8 +3,12 @@
 Each fold's head is trained on the other folds for the configured number of epochs. The held-out
 fold has no say in it, not even in which epoch is kept, so that its score is one of videos never
 seen. Scores pool the frames of a fold, once as predicted and once smoothed.
+
+Published figures of five folds are often of each fold's best epoch, chosen on the same videos that
+are scored, which is optimistic. `best_epoch` gives them beside the others, by name.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from abawcli.config import HeadTraining, Smoothing, default_head_training
@@ -19,21 +24,30 @@ from abawcli.datasets.annotated import AnnotatedFeatures, VideoSet, read_annotat
 from abawcli.datasets.folds import Folds, make_folds, read_folds, write_folds
 from abawcli.device import choose_device
 from abawcli.errors import OutputError, UsageError
+from abawcli.formats.features import read_features
+from abawcli.formats.provenance import describe_work, find_finished, write_result
+from abawcli.formats.tables import write_table
+from abawcli.labels import N_CLASSES
+from abawcli.logits import restore_logits
 from abawcli.metrics import Score, score_labels
 from abawcli.models.heads import HEADS, TrainedHead, load_head
+from abawcli.pipeline.prediction_columns import tabulate_features
 from abawcli.progress import Progress, ignore_progress
 from abawcli.smoothing import smooth_probabilities
 from abawcli.training.head_task import (
     HEAD_NAME,
     HeadTask,
-    classify_videos,
+    find_video_outputs,
     make_loop,
     predict_labels,
 )
 
 FOLDS_NAME = "folds.csv"
+RESULTS_NAME = "results.json"
+BEST_NAME = "best.safetensors"  # the head of a fold's best epoch
+PREDICTIONS_NAME = "predictions"  # the folder of out-of-fold predictions
 FIGURES = ("macro_f1", "accuracy")
-KINDS = ("raw", "smoothed")  # of `FoldScore`
+KINDS = ("raw", "smoothed", "best_raw", "best_smoothed")  # of `FoldScore`
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,9 @@ class FoldScore:
     videos: int
     raw: Score
     smoothed: Score
+    best_epoch: int | None = None  # chosen on the fold itself; None: not asked for
+    best_raw: Score | None = None
+    best_smoothed: Score | None = None
 
 
 Results = dict[str, list[FoldScore]]  # head -> folds
@@ -57,14 +74,31 @@ def cross_validate(
     *,
     folds: int = 5,
     configs: Mapping[str, HeadTraining] | None = None,
+    best_epoch: bool = False,
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress = ignore_progress,
 ) -> Results:
     """Train and score every head on every fold, by its defaults or its entry in `configs`.
 
-    Writes `folds.csv`, which a later call with the same videos uses again, and a run folder
-    `<head>/fold<k>` each. Folds that are trained already are only scored.
+    Writes into `out`, all of which a later call with the same videos uses again:
+
+        folds.csv, results.json               the folds, and the figures of `describe_results`
+        <head>/fold<k>/                       a run folder each; metrics.jsonl is the curve
+        <head>/predictions/<name>.parquet     out-of-fold predictions, not smoothed, with logits
+
+    Args:
+        features: feature files.
+        annotations: annotation files.
+        out: the folder.
+        heads: names of heads.
+        folds: number of folds.
+        configs: settings of heads; by default their own.
+        best_epoch: score each epoch on the held-out fold, too, and keep the best as
+            `best.safetensors`, beside the last as `head.safetensors`.
+        device: that networks run on.
+        overwrite: train anew, whatever is there.
+        progress: called as batches are done.
 
     Raises:
         InputError: features or annotations cannot be read or do not fit, or are none.
@@ -83,16 +117,38 @@ def cross_validate(
         results[head] = []
         config = (configs or {}).get(head) or default_head_training(head)
         for fold in range(1, folds + 1):
-            held = frozenset(name for name in data.names if fold_of[name] == fold)
-            train = VideoSet(data, frozenset(data.names) - held)
-            task = HeadTask(head, config, train=train, valid=None, device=chosen)
+            held = VideoSet(data, frozenset(n for n in data.names if fold_of[n] == fold))
             run = out / head / f"fold{fold}"
             named = _name_work(progress, f"{head}, fold {fold}/{folds}")
-            make_loop(task, run).run(overwrite, named)
-            trained, _ = load_head(run / HEAD_NAME, chosen)
-            valid = VideoSet(data, held)
-            results[head].append(_score_fold(fold, trained, valid, config.smoothing))
+            best = _train_fold(head, config, held, run, chosen, best_epoch, overwrite, named)
+            score = _score_fold(fold, run, held, config.smoothing, chosen, best)
+            results[head].append(score)
+            _write_predictions(run, held, out / head / PREDICTIONS_NAME, chosen, overwrite)
+    _write_results(out / RESULTS_NAME, results, out / FOLDS_NAME, overwrite)
     return results
+
+
+def _train_fold(
+    head: str,
+    config: HeadTraining,
+    held: VideoSet,
+    run: Path,
+    device: torch.device,
+    best_epoch: bool,
+    overwrite: bool,
+    progress: Progress,
+) -> int | None:
+    """Train the head of a fold; return its best epoch on the fold, if that is asked for."""
+    train = VideoSet(held.data, frozenset(held.data.names) - held.names)
+    if not best_epoch:
+        task = HeadTask(head, config, train=train, valid=None, device=device)
+        make_loop(task, run).run(overwrite, progress)
+        return None
+    task = HeadTask(head, config, train=train, valid=held, device=device, result_name=BEST_NAME)
+    loop = make_loop(task, run)
+    history = loop.run(overwrite, progress)
+    task.save_as(run / HEAD_NAME, loop.result, history[-1])
+    return max(history, key=lambda result: result.macro_f1 or 0.0).epoch
 
 
 def _name_work(progress: Progress, name: str) -> Progress:
@@ -114,40 +170,100 @@ def _open_folds(path: Path, data: AnnotatedFeatures, count: int, overwrite: bool
     return made
 
 
-def _score_fold(fold: int, head: TrainedHead, valid: VideoSet, smoothing: Smoothing) -> FoldScore:
+def _score_fold(
+    fold: int,
+    run: Path,
+    held: VideoSet,
+    smoothing: Smoothing,
+    device: torch.device,
+    best_epoch: int | None,
+) -> FoldScore:
+    last, _ = load_head(run / HEAD_NAME, device)
+    scores = _score_head(last, held, smoothing)
+    if best_epoch is None:
+        return FoldScore(fold, len(held.names), *scores)
+    best, _ = load_head(run / BEST_NAME, device)
+    return FoldScore(
+        fold, len(held.names), *scores, best_epoch, *_score_head(best, held, smoothing)
+    )
+
+
+def _score_head(head: TrainedHead, held: VideoSet, smoothing: Smoothing) -> tuple[Score, Score]:
+    """Return the scores of a head on a fold, as predicted and smoothed."""
     raw, smoothed = [], []
-    for rows, p in zip(valid.slices(), classify_videos(head, valid), strict=True):
-        raw.append(predict_labels(p))
-        smoothed.append(predict_labels(_smooth(p, valid.data.time_s[rows], smoothing)))
-    scores = (score_labels(valid.labels(), np.concatenate(parts)) for parts in (raw, smoothed))
-    return FoldScore(fold, len(raw), *scores)
+    for rows, outputs in zip(held.slices(), find_video_outputs(head, held), strict=True):
+        raw.append(predict_labels(outputs[:, :N_CLASSES]))
+        smoothed.append(predict_labels(_smooth(outputs, held.data.time_s[rows], smoothing)))
+    truth = held.labels()
+    first, second = (score_labels(truth, np.concatenate(parts)) for parts in (raw, smoothed))
+    return first, second
 
 
 def _smooth(
-    p: NDArray[np.float32], time_s: NDArray[np.float64], config: Smoothing
+    outputs: NDArray[np.float32], time_s: NDArray[np.float64], config: Smoothing
 ) -> NDArray[np.float64]:
-    """Smooth the rows (T, 8) of one video, which are frames 1 to T."""
+    """Smooth the outputs (T, 9) of one video, whose rows are frames 1 to T, to (T, 8)."""
+    p = outputs[:, :N_CLASSES].astype(np.float64)
     known, frame = ~np.isnan(p[:, 0]), np.arange(1, len(p) + 1)
-    return smooth_probabilities(p.astype(np.float64), known, frame, time_s, config=config)
+    logits = restore_logits(outputs)
+    return smooth_probabilities(p, known, frame, time_s, config=config, logits=logits)
+
+
+def _write_predictions(
+    run: Path, held: VideoSet, folder: Path, device: torch.device, overwrite: bool
+) -> None:
+    """Write the table of each video of a fold; those that are finished are not made again."""
+    head, _ = load_head(run / HEAD_NAME, device)
+    for (name, _), path in zip(held.data.videos(), held.data.paths, strict=True):
+        output = folder / f"{name}.parquet"
+        if name not in held.names:
+            continue
+        work = describe_work("crossval", [path], {"fold": run.name, "logits": True},
+                             companions=[run / HEAD_NAME])  # fmt: skip
+        if find_finished(output, work, overwrite):
+            continue
+        found = read_features(path)
+        arrays = found.visual, found.audio, found.has_visual, found.has_audio
+        table = tabulate_features(found, found.has_visual, *head.find_outputs(*arrays))
+        write_table(table, output, work)
+
+
+def _write_results(path: Path, results: Results, folds: Path, overwrite: bool) -> None:
+    """Write the figures, unless they are there."""
+    described = describe_results(results)
+    work = describe_work("crossval", [folds], {"results": described})
+    if not find_finished(path, work, overwrite):
+        with write_result(path, work) as temporary:
+            temporary.write_text(json.dumps(described, indent=1) + "\n")
 
 
 def describe_results(results: Results) -> dict[str, Any]:
-    """Return results as JSON: every fold's figures, their mean and sample standard deviation."""
+    """Return results as JSON: every fold's figures, and their mean and deviations.
+
+    `deviation` is that of a sample (n - 1), `population_deviation` divides by n, as published
+    figures often do. Kinds that begin with `best_` are of each fold's best epoch.
+    """
     return {head: _summarise_head(folds) for head, folds in results.items()}
 
 
 def _summarise_head(folds: Sequence[FoldScore]) -> dict[str, Any]:
+    kinds = [kind for kind in KINDS if all(getattr(f, kind) for f in folds)]
     summary: dict[str, Any] = {
         "folds": [
             {"fold": f.fold, "videos": f.videos, "frames": f.raw.frames}
-            | {kind: {k: getattr(getattr(f, kind), k) for k in FIGURES} for kind in KINDS}
+            | ({"best_epoch": f.best_epoch} if f.best_epoch else {})
+            | {kind: {k: getattr(getattr(f, kind), k) for k in FIGURES} for kind in kinds}
             for f in folds
         ]
     }
-    for kind in KINDS:
+    for kind in kinds:
         values = {k: [getattr(getattr(f, kind), k) for f in folds] for k in FIGURES}
         summary[kind] = {
-            k: {"mean": float(np.mean(v)), "deviation": float(np.std(v, ddof=1))}
+            k: {
+                "mean": float(np.mean(v)),
+                "deviation": float(np.std(v, ddof=1)),
+                "population_deviation": float(np.std(v)),
+            }
             for k, v in values.items()
         }
     return summary

@@ -43,8 +43,6 @@ class HeadTask:
     Without validation videos, the last epoch's head is saved.
     """
 
-    result_name = HEAD_NAME
-
     def __init__(
         self,
         name: str,
@@ -53,8 +51,11 @@ class HeadTask:
         train: VideoSet,
         valid: VideoSet | None,
         device: torch.device,
+        result_name: str = HEAD_NAME,
     ) -> None:
         """Build the head, which normalises features by the moments of the training videos.
+
+        The loop saves the best epoch as `result_name`, or without `valid` the last one.
 
         Raises:
             InputError: no annotated frame has features that the head uses.
@@ -65,6 +66,7 @@ class HeadTask:
         if config.epochs < 1 or config.batch_frames < 1:
             raise UsageError("training needs at least 1 epoch and batches of at least 1 frame")
         self.name, self.config, self.device = name, config, device
+        self.result_name = result_name
         self.train, self.valid = train, valid
         torch.manual_seed(config.seed)
         self.network: Head = build_head(name, train.data.backbones, config.network)
@@ -162,7 +164,10 @@ class HeadTask:
 
     def save(self, network: Head, out: str | Path, result: EpochResult) -> None:
         """Write the head with a description of its training and the smoothing of its output."""
-        out = Path(out)
+        self.save_as(Path(out) / self.result_name, network, result)
+
+    def save_as(self, path: Path, network: Head, result: EpochResult) -> None:
+        """Write the head of an epoch to a file."""
         config, data = asdict(self.config), self._describe_data()
         training = TrainingMetadata("train head", data, config, result, __version__)
         metadata = HeadMetadata(
@@ -172,7 +177,7 @@ class HeadTask:
             self.config.smoothing,
             training,
         )
-        save_head(out / HEAD_NAME, network, metadata)
+        save_head(path, network, metadata)
 
 
 def make_loop(task: HeadTask, out: str | Path) -> TrainingLoop[Head, Batch]:
@@ -190,8 +195,13 @@ def make_loop(task: HeadTask, out: str | Path) -> TrainingLoop[Head, Batch]:
 
 def classify_videos(head: TrainedHead, videos: VideoSet) -> list[NDArray[np.float32]]:
     """Return the probabilities (T, 8) of each video of a set."""
+    return [outputs[:, :N_CLASSES] for outputs in find_video_outputs(head, videos)]
+
+
+def find_video_outputs(head: TrainedHead, videos: VideoSet) -> list[NDArray[np.float32]]:
+    """Return the outputs (T, 9) of each video of a set."""
     data = videos.data
     return [
-        head.classify(data.visual[r], data.audio[r], data.has_visual[r], data.has_audio[r])[0]
+        head.find_outputs(data.visual[r], data.audio[r], data.has_visual[r], data.has_audio[r])[0]
         for r in videos.slices()
     ]
