@@ -101,3 +101,24 @@ def test_figures_that_were_changed_are_not_replaced(tmp_path: Path) -> None:
         train(tmp_path, 4)
     assert "too high" in path.read_text()
     assert len(train(tmp_path, 1, overwrite=True)) == 1
+
+
+def test_moments_are_laid_out_as_their_weights(tmp_path: Path) -> None:
+    """Fused AdamW on CUDA takes no others."""
+
+    def make() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+        model = torch.nn.Conv2d(2, 4, 3)
+        model.to(memory_format=torch.channels_last)
+        return model, torch.optim.AdamW(model.parameters())
+
+    model, optimizer = make()
+    model(torch.ones(1, 2, 5, 5)).sum().backward()
+    optimizer.step()
+    save_state(tmp_path, model, optimizer, [EpochResult(1, 0.5)])
+    again, resumed = make()
+    load_state(tmp_path, again, resumed)
+    for before, weight in zip(model.parameters(), again.parameters(), strict=True):
+        for name in ("exp_avg", "exp_avg_sq"):
+            moment = resumed.state[weight][name]
+            assert moment.stride() == weight.stride()
+            assert torch.equal(moment, optimizer.state[before][name])

@@ -13,6 +13,7 @@ import json
 import os
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -125,8 +126,17 @@ def load_state(out: str | Path, model: nn.Module, optimizer: Optimizer) -> Histo
             state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    _lay_out_moments(optimizer)
     _check_metrics(out / METRICS_NAME, metadata.history)
     return metadata.history
+
+
+def _lay_out_moments(optimizer: Optimizer) -> None:
+    """Lay out the moments as their weights are, which files do not keep; fused AdamW needs it."""
+    for weight, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if value.shape == weight.shape:
+                moments[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _check_metrics(path: Path, history: History) -> None:
