@@ -5,7 +5,8 @@ two never differ. "Published" refers to arXiv 2603.12221.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 # Which subjects a command processes; `faces.subjects` defines each choice.
 SUBJECTS = ("main", "largest", "left", "right", "top", "all")
@@ -256,6 +257,41 @@ class AudioFeatures:
     chunk_s: float = 20.0  # length of the input of a backbone
     window_s: float = 0.5  # on both sides of a frame's time: its audio frames are averaged
     layers: str = "last4"  # layers of a transformer that are averaged; also first4 and the like
+
+
+@dataclass(frozen=True)
+class VoiceClips:
+    """How an audio classifier, which labels clips, labels moments. Defaults: own."""
+
+    clip_s: float = 3.0  # as long as a usual clip of the corpora that they are trained on: 2 to 5 s
+    # From one clip to the next: six audio frames of compact-voice, which detects the speech. A
+    # frame then rests on two clips (`AudioFeatures.window_s`).
+    step_s: float = 0.48
+    batch_size: int = 8  # clips; of a Wav2Vec 2.0 large, they take 1 GB
+
+
+@dataclass(frozen=True)
+class Classifiers:
+    """How classifiers of other people answer: `hf:` models and ONNX files."""
+
+    # Our class, or "none", of a label that `labels.SYNONYMS` does not have, in lower case. The
+    # labels of an ONNX file are numbers from 0.
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    # Of one recipe after the other: their logits are divided by it. Above 1: less certain.
+    temperatures: tuple[float, ...] = ()
+    onnx_input: str | None = None  # of ONNX_INPUTS, or `SIZE:MEAN,...:STD,...`; None: by the name
+
+
+# Input of the ONNX models of EmotiEffLib: pixels of the side, mean and deviation of values in 0..1.
+# The library tells them by these parts of the files' names, as is done here.
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+ONNX_INPUTS = {
+    "enet_b0": (224, *_IMAGENET),
+    "enet_b2": (260, *_IMAGENET),
+    "mobilevit": (224, *_IMAGENET),
+    "ddamfnet": (112, *_IMAGENET),
+    "mbf": (112, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,21 @@ LOGIT_COLUMNS = tuple(f"z_{name.lower()}" for name in CLASSES)
 # Names of other label sets for the same classes. EXPR has no class for contempt.
 SYNONYMS = {
     "angry": "Anger",
+    "ang": "Anger",
     "disgusted": "Disgust",
+    "dis": "Disgust",
     "fearful": "Fear",
+    "fea": "Fear",
     "happy": "Happiness",
+    "hap": "Happiness",
+    "joy": "Happiness",
     "sad": "Sadness",
     "surprised": "Surprise",
+    "sur": "Surprise",
     "contempt": "Other",
+    "others": "Other",
     "calm": "Neutral",
+    "neu": "Neutral",
 }
 _INDEX = {name.lower(): k for k, name in enumerate(CLASSES)} | {
     alias: CLASSES.index(name) for alias, name in SYNONYMS.items()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from abawcli.cli.classifiers import onnx_input_option
 from abawcli.cli.options import (
     audio_from_option,
     batch_size_option,
@@ -41,13 +42,13 @@ COLUMNS = {
 @output_option("Output folder; for one input also a .safetensors file.")
 @click.option(
     "--visual", default=COMPACT_FACE, show_default=True, metavar="NAME|PATH",
-    help="Visual backbone: compact-face, an encoder.safetensors, or a DINOv2, BEiT or ViT by hub "
-    "name or folder.",
+    help="Visual backbone: compact-face, an encoder.safetensors, a DINOv2, BEiT or ViT by hub "
+    "name or folder, or a classifier of faces (hf:NAME, hf:FOLDER, FILE.onnx).",
 )  # fmt: skip
 @click.option(
     "--audio", default=COMPACT_VOICE, show_default=True, metavar="NAME|PATH",
-    help="Audio backbone: compact-voice, an encoder.safetensors, or a Wav2Vec 2.0, WavLM or HuBERT "
-    "by hub name or folder.",
+    help="Audio backbone: compact-voice, an encoder.safetensors, a Wav2Vec 2.0, WavLM or HuBERT by "
+    "hub name or folder, or an audio classifier (hf:NAME, hf:FOLDER).",
 )  # fmt: skip
 @click.option(
     "--modality", type=click.Choice(MODALITY_CHOICES), default=MODALITY_CHOICES[0],
@@ -59,6 +60,7 @@ COLUMNS = {
     metavar="lastN|firstN",
     help="Blocks of an audio transformer whose mean output is the feature.",
 )  # fmt: skip
+@onnx_input_option
 @audio_from_option
 @choose_subject("main; for crops, the subject they were made of")
 @rotate_option
@@ -84,6 +86,7 @@ def command(
     keep_suffix: bool,
     overwrite: bool,
     as_json: bool,
+    onnx_input: str | None,
     scale: Scale,
     quiet: bool,
 ) -> None:
@@ -112,7 +115,7 @@ def command(
     )
     work = ExtractWork(
         visual, audio, modality, layers, device, batch_size, rotate, subject, audio_from, overwrite,
-        scale.max_megapixels,
+        scale.max_megapixels, onnx_input,
     )  # fmt: skip
     jobs = [
         Job(path, decode_name(name), (name, outputs[path]), (outputs[path],))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from abawcli.cli.classifiers import classifier_options
 from abawcli.cli.options import (
     Window,
     audio_from_option,
@@ -31,7 +32,7 @@ from abawcli.cli.options import (
 from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Columns, Summaries
-from abawcli.config import MODALITY_CHOICES, SUBJECTS
+from abawcli.config import MODALITY_CHOICES, SUBJECTS, Classifiers
 from abawcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,9 +66,12 @@ COLUMNS: Columns = {
 @click.option(
     "--recipe", "recipes", multiple=True, default=["compact"], show_default=True,
     metavar="NAME|PATH", shell_complete=complete_recipes,
-    help="Model: a name that `abaw models` lists, or a checkpoint that you trained. If given "
-    "several times, as for the heads of all folds, the probabilities are averaged.",
+    help="Model: a name that `abaw models` lists, a checkpoint that you trained, or a classifier "
+    "of faces or of voices as it comes: hf:NAME or hf:FOLDER of the Hugging Face hub, or "
+    "FILE.onnx. If given several times, as for the heads of all folds or a classifier of each, the "
+    "probabilities are averaged.",
 )  # fmt: skip
+@classifier_options
 @click.option(
     "--modality", type=click.Choice(MODALITY_CHOICES), default=MODALITY_CHOICES[0],
     show_default=True,
@@ -112,6 +116,7 @@ def command(
     overwrite: bool,
     as_json: bool,
     scale: Scale,
+    classifiers: Classifiers,
     quiet: bool,
 ) -> None:
     """Predict one of eight expressions for every frame of videos.
@@ -165,6 +170,7 @@ def command(
     work = PredictWork(
         recipes, device, batch_size, modality, rotate, changes, audio_from, overwrite,
         scale.max_megapixels, logits, any(path.suffix != FEATURES_SUFFIX for path in paths),
+        classifiers,
     )  # fmt: skip
     jobs = [describe_job(path, name) for path, name in scale.select(names).items()]
     current = Run(jobs, paths, output, Summaries("video", COLUMNS))

@@ -26,7 +26,7 @@ def resize_square(image: Image, side: int, resample: str = AREA) -> Image:
         return image
     if resample != AREA:
         whole = PIL.Image.fromarray(image)
-        return np.asarray(whole.resize((side, side), _find_filter(resample)), np.uint8)
+        return np.array(whole.resize((side, side), _find_filter(resample)), np.uint8)
     shrink = min(image.shape[:2]) >= side
     method = cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (side, side), interpolation=method), np.uint8)
@@ -207,7 +207,7 @@ def _resample(
     left, top = left - column, top - row
     whole = PIL.Image.fromarray(_copy(image, column, row, ceil(max(left, top) + extent)))
     box = (left, top, left + extent, top + extent)
-    return np.asarray(whole.resize((side, side), _find_filter(resample), box), np.uint8)
+    return np.array(whole.resize((side, side), _find_filter(resample), box), np.uint8)
 
 
 def _neighbours(at: Doubles, size: int) -> tuple[NDArray[np.intp], Doubles]:

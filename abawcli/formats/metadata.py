@@ -15,6 +15,7 @@ from abawcli.errors import InputError
 from abawcli.formats.json_values import JsonObject, read_numbers, read_optional, read_value
 
 MODALITIES = ("visual", "audio")
+HUB_PREFIX = "hf:"  # of a classifier of the Hugging Face hub, in names of recipes and backbones
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,9 @@ class BackboneMetadata:
         A backbone is its weights, by their sha256, whatever the folder is called that they were
         read from; by its name only where the hash is not known. Not the number format: a head's
         probabilities differ by less than 0.02 between them (docs/models.md); a check at load
-        bounds that.
+        bounds that. A classifier of the hub has other features than the backbone in it.
         """
-        return self.sha256 or self.name, self.dim
+        return self.sha256 or self.name, self.dim, self.name.startswith(HUB_PREFIX)
 
     def __str__(self) -> str:
         """Return it for a message."""
@@ -102,7 +103,7 @@ class BackboneMetadata:
 
     def to_settings(self) -> JsonObject:
         """Return JSON that does not change with the folder that the weights are in."""
-        own_path = self.path is not None and os.path.isabs(self.path)
+        own_path = self.path is not None and os.path.isabs(self.path.removeprefix(HUB_PREFIX))
         return drop_location(self.to_json()) if own_path else self.to_json()
 
     @classmethod

@@ -65,6 +65,11 @@ class AudioBackbone(nn.Module):
         features: Tensor = self.network(samples)
         return features
 
+    def encode(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn audio (N,) into features (S, dim), and where speech is detected (S,)."""
+        features: Tensor = self(samples[None])[0].float()
+        return features, self.detect_speech(features)
+
     def detect_speech(self, features: Tensor) -> Tensor:
         """Return in which of the features (S, dim) speech is detected, (S,)."""
         return torch.ones(len(features), dtype=torch.bool, device=features.device)

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from abawcli.config import COMPACT_FACE, Smoothing
 from abawcli.errors import CheckpointError
 from abawcli.formats.hashing import hash_file
-from abawcli.formats.metadata import Backbones, ImageBackboneMetadata
+from abawcli.formats.metadata import Backbones, ImageBackboneMetadata, Preprocess
 from abawcli.labels import N_CLASSES
 from abawcli.models.calibration import calibrate_linear
 from abawcli.models.checkpoint import find_path, load_checkpoint, load_network
 from abawcli.models.classifier import EncoderClassifier
+from abawcli.models.classifiers import load_face_classifier
 from abawcli.models.compact import fold_batch_norm, pack_convolutions
 from abawcli.models.heads import TrainedHead
+from abawcli.models.hub import is_classifier
 from abawcli.models.image_backbones import (
     BACKBONES,
     Backbone,
@@ -42,12 +44,12 @@ class FeatureEncoder:
         self.device = device
         self.preprocess = backbone.preprocess
         self.dim = backbone.dim
-        own = backbone.name in BACKBONES
+        own = backbone.computes_float32
         fold_batch_norm(backbone.eval())
         self.backbone = backbone.to(device)
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dtype = torch.float32 if own else reduce_precision(self.backbone, device)
-        if device.type == "cpu" and own:
+        if device.type == "cpu" and backbone.name in BACKBONES:
             pack_convolutions(self.backbone)
 
     @torch.inference_mode()
@@ -127,16 +129,23 @@ def load_encoder(path: str | Path, device: torch.device) -> tuple[Encoder, FaceE
 
 
 def load_feature_encoder(
-    name: str, device: torch.device
+    name: str, device: torch.device, onnx_input: str | Preprocess | None = None
 ) -> tuple[FeatureEncoder, ImageBackboneMetadata]:
     """Load an image backbone, and the metadata of its features.
 
-    `name` is `compact-face`, the path of an `encoder.safetensors`, or a DINOv2, BEiT or ViT of
-    transformers by hub name or folder.
+    Args:
+        name: `compact-face`, the path of an `encoder.safetensors`, a DINOv2, BEiT or ViT of
+            transformers by hub name or folder, or a classifier as in `load_face_classifier`.
+        device: where it runs.
+        onnx_input: as in `load_face_classifier`.
 
     Raises:
         CheckpointError: it cannot be loaded.
+        UsageError: as `load_face_classifier`.
     """
+    if is_classifier(name):
+        backbone_of, _, classified = load_face_classifier(name, onnx_input)
+        return FeatureEncoder(backbone_of, device), classified
     path = find_weights(name) if name == COMPACT_FACE else Path(name)
     encoder: FeatureEncoder
     sha256: str | None

@@ -19,7 +19,7 @@ from abawcli.models.checkpoint import (
     load_network,
     save_checkpoint,
 )
-from abawcli.models.classifier import EncoderClassifier
+from abawcli.models.classifier import AveragedClassifiers, EncoderClassifier
 from abawcli.models.dualbranch import DualBranch
 from abawcli.models.gated import AudioOnly, Concatenation, GatedFusion, VisualOnly
 from abawcli.models.metadata import HeadMetadata
@@ -80,7 +80,9 @@ def save_head(path: str | Path, head: Head, metadata: HeadMetadata) -> None:
 class TrainedHead:
     """A head in inference form, on one device."""
 
-    def __init__(self, head: Head | EncoderClassifier, device: torch.device) -> None:
+    def __init__(
+        self, head: Head | EncoderClassifier | AveragedClassifiers, device: torch.device
+    ) -> None:
         self.device = device
         self.head = head.eval().to(device)
 

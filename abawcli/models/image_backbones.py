@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,11 @@ class Backbone(nn.Module):
         self.network = network
         self.dim = dim
         self.preprocess = preprocess
+
+    @property
+    def computes_float32(self) -> bool:
+        """Tell whether it is not run in a reduced number format: our own small networks."""
+        return self.name in BACKBONES
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map prepared input (B, C, S, S) to features (B, dim).
@@ -138,31 +143,48 @@ def load_pretrained(name: str) -> tuple[Any, JsonObject]:
     Raises:
         CheckpointError: it is neither on disk nor reachable, or lacks weights.
     """
-    from huggingface_hub.utils.logging import set_verbosity_error
     from transformers import AutoModel
     from transformers.utils.hub import cached_file
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # the command has one of its own, and none in a pipe
-    # Each attempt to reach the hub is no news; what came of them is.
-    set_verbosity_error()  # type: ignore[no-untyped-call]
+    network = load_weights(AutoModel, name, SPARE_WEIGHTS)
     try:
-        network, loading = AutoModel.from_pretrained(name, output_loading_info=True)
         found = cached_file(
             name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
         )
     except (OSError, ValueError) as error:
-        raise CheckpointError(_explain_failure(name, error)) from error
-    missing = [
-        key for key in sorted(loading["missing_keys"]) if not any(k in key for k in SPARE_WEIGHTS)
-    ]
-    if missing:
-        more = len(missing) - 1
-        raise CheckpointError(f"the weights of {name!r} lack {missing[0]} and {more} more")
+        raise CheckpointError(explain_failure(name, error)) from error
     return network, json.loads(Path(found).read_text()) if found else {}
 
 
-def _explain_failure(name: str, error: Exception) -> str:
+def load_weights(kind: Any, name: str, spare: Sequence[str]) -> Any:
+    """Load a network of an AutoModel class of transformers by hub name or folder.
+
+    Weights with one of the words of `spare` in their names may be missing.
+
+    Raises:
+        CheckpointError: it is neither on disk nor reachable, or lacks weights.
+    """
+    from huggingface_hub.utils.logging import set_verbosity_error
+    from safetensors import SafetensorError
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # the command has its own, and none in a pipe
+    # Each attempt to reach the hub, and each missing weight, is no news; what came of them is.
+    set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()
+    failures = (OSError, ValueError, RuntimeError, ImportError, LookupError, SafetensorError)
+    try:
+        network, loading = kind.from_pretrained(name, output_loading_info=True)
+    except failures as error:
+        raise CheckpointError(explain_failure(name, error)) from error
+    missing = [key for key in sorted(loading["missing_keys"]) if not any(k in key for k in spare)]
+    if missing:
+        more = len(missing) - 1
+        raise CheckpointError(f"the weights of {name!r} lack {missing[0]} and {more} more")
+    return network
+
+
+def explain_failure(name: str, error: Exception) -> str:
     """Say why a backbone does not load: a hub's model has other ways out than a folder."""
     reason = f"cannot load the backbone {name!r}: {str(error).splitlines()[0].rstrip('.')}"
     if os.path.exists(name):
@@ -171,11 +193,11 @@ def _explain_failure(name: str, error: Exception) -> str:
         return f"no such backbone folder: {name}; give the folder where it is now"
     return (
         f"{reason}. There is no such folder either. On a machine with internet: "
-        f"`hf download {name} --local-dir DIR`; then give DIR as the backbone"
+        f"`hf download {name} --local-dir DIR`; then give DIR instead of the name"
     )
 
 
-def _find_weights(name: str, file: str) -> Path | None:
+def find_weights_file(name: str, file: str) -> Path | None:
     """Return where a file of a hub model or folder stands on this machine, without the network."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -194,17 +216,22 @@ def hash_pretrained(name: str) -> str | None:
 
     None is returned where they are stored in a way that is not known here.
     """
-    index = _find_weights(name, "model.safetensors.index.json")
-    parts = ["model.safetensors"]
-    if index:
-        parts = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    files = [_find_weights(name, part) for part in parts]
-    if None in files:
-        files = [_find_weights(name, "pytorch_model.bin")]
-    hashes = [hash_file(file) for file in files if file]
+    hashes = [hash_file(file) for file in find_files(name) if file]
     if len(hashes) < 2:
         return hashes[0] if hashes else None
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def find_files(name: str) -> list[Path | None]:
+    """Return the files of a pretrained network's weights; None for one that is not here."""
+    index = find_weights_file(name, "model.safetensors.index.json")
+    parts = ["model.safetensors"]
+    if index:
+        parts = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    files = [find_weights_file(name, part) for part in parts]
+    if None in files:
+        files = [find_weights_file(name, "pytorch_model.bin")]
+    return files
 
 
 def load_hub_backbone(name: str) -> Backbone:

@@ -12,9 +12,10 @@ from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Smoothing
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.json_values import JsonObject
-from abawcli.formats.metadata import MODALITIES, Backbones
+from abawcli.formats.metadata import HUB_PREFIX, MODALITIES, Backbones
 from abawcli.models.checkpoint import read_kind, read_metadata
 from abawcli.models.heads import find_head
+from abawcli.models.hub import find_input, is_classifier
 from abawcli.models.image_backbones import hash_pretrained
 from abawcli.models.metadata import FaceEncoderMetadata, HeadMetadata
 
@@ -31,13 +32,14 @@ class Recipe:
     """Backbones (which record their own preprocessing), heads, smoothing.
 
     Of several heads the probabilities are averaged. Without a head, faces are classified by the
-    image encoder's own classifier and audio is not used.
+    image encoder's own classifier and audio is not used; or other people's classifiers answer.
     """
 
     name: str
     encoder: Path | None = None  # of a recipe without a head
     backbones: Backbones = Backbones()  # that the heads were trained with, of what they use
     heads: Mapping[str, Path] = field(default_factory=dict)  # by the names of their recipes
+    classifiers: Mapping[str, str] = field(default_factory=dict)  # names by modality
     smoothing: Smoothing = Smoothing()
 
     def find_backbone(self, modality: str) -> str:
@@ -50,10 +52,13 @@ class Recipe:
         Raises:
             CheckpointError: it is not there either.
         """
+        if self.classifiers:
+            return self.classifiers.get(modality, "")
         backbone = self.backbones.get(modality)
         if backbone is None or not backbone.path:
             return str(self.encoder) if self.encoder and modality == "visual" else ""
-        path = Path(backbone.path)
+        prefix = HUB_PREFIX if backbone.path.startswith(HUB_PREFIX) else ""
+        path = Path(backbone.path.removeprefix(HUB_PREFIX))
         if not path.is_absolute() or path.exists():
             return backbone.path
         for head in self.heads.values():
@@ -61,7 +66,7 @@ class Recipe:
                 for k in range(1, len(path.parts)):
                     found = folder.joinpath(*path.parts[k:])
                     if found.exists() and _hash_weights(found) == backbone.sha256:
-                        return str(found)
+                        return f"{prefix}{found}"
         raise CheckpointError(
             f"the {modality} backbone of {self.name} is gone: {path}. Put it, or a link to it, "
             f"beside the head, as {path.name}; it is told by its sha256, {backbone}"
@@ -70,10 +75,17 @@ class Recipe:
     def describe(self) -> JsonObject:
         """Return what a result depends on beside the features, JSON-like, for its provenance."""
         return {
-            "recipe": ", ".join(Path(name).name for name in self.name.split(", ")),
+            "recipe": ", ".join(map(_drop_folder, self.name.split(", "))),
             "heads_sha256": [hash_file(path) for path in self.heads.values()],
             "smoothing": asdict(self.smoothing),
         }
+
+
+def _drop_folder(name: str) -> str:
+    """Return the name of a recipe without the folder that it was read from."""
+    place = name.removeprefix(HUB_PREFIX)
+    hub = name.startswith(HUB_PREFIX) and not os.path.exists(place)
+    return name if hub else Path(place).name
 
 
 def _hash_weights(path: Path) -> str | None:
@@ -110,6 +122,8 @@ def find_recipe(name: str) -> Recipe:
         UsageError: neither a known name nor a file, or a system without published weights.
         CheckpointError: the file is no encoder or head of abaw.
     """
+    if is_classifier(name):
+        return Recipe(name, classifiers={find_input(name): name})
     path = RECIPES.get(name, Path(name))
     if name not in RECIPES and not os.path.exists(path):
         raise UsageError(_explain_missing(name))
@@ -156,6 +170,8 @@ def join_recipes(names: Sequence[str]) -> Recipe:
     for name in names:
         files.setdefault(os.path.realpath(RECIPES.get(name, name)), name)
     first, *others = recipes = [find_recipe(name) for name in files.values()]
+    if others and any(recipe.classifiers for recipe in recipes):
+        return _join_classifiers(recipes)
     for pair in itertools.combinations(recipes, 2):
         _check_pair(*pair)
     unlike = [recipe.name for recipe in others if recipe.smoothing != first.smoothing]
@@ -172,6 +188,20 @@ def join_recipes(names: Sequence[str]) -> Recipe:
         heads={key: value for recipe in recipes for key, value in recipe.heads.items()},
         smoothing=first.smoothing,
     )
+
+
+def _join_classifiers(recipes: Sequence[Recipe]) -> Recipe:
+    """Return the recipe of a classifier of faces and one of voices."""
+    way_out = "predict with each and join the tables by `abaw fuse`"
+    joined: dict[str, str] = {}
+    for recipe in recipes:
+        if not recipe.classifiers:
+            raise UsageError(f"{recipe.name} is no classifier of its own kind; {way_out}")
+        ((modality, name),) = recipe.classifiers.items()
+        if modality in joined:
+            raise UsageError(f"{joined[modality]} and {name} are both {modality}; {way_out}")
+        joined[modality] = name
+    return Recipe(", ".join(joined.values()), classifiers=joined)
 
 
 def _check_pair(first: Recipe, other: Recipe) -> None:

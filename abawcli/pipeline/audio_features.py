@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional as F
 
 from abawcli.config import AUDIO_RATE_HZ, AudioFeatures
@@ -71,11 +70,11 @@ class AudioEncoder:
         """
         missing = max(0, self.backbone.field_samples - len(samples))
         padded = F.pad(torch.from_numpy(samples), (0, missing)).to(self.device)
-        features: Tensor = self.backbone(padded[None])[0].float()  # (S, D)
+        features, detected = self.backbone.encode(padded)  # (S, D), (S,)
         finite = torch.isfinite(features).all(dim=1)  # (S,)
         features = features.where(finite[:, None], 0)
         self._lost += int((~finite).sum())
-        speech = (self.backbone.detect_speech(features) & finite).cpu().numpy()  # (S,)
+        speech = (detected & finite).cpu().numpy()  # (S,)
         return np.asarray(features.cpu().numpy(), np.float32), speech
 
     def encode_blocks(self, blocks: Iterable[Audio]) -> Iterator[AudioFrames]:

@@ -39,7 +39,7 @@ from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import Backbones, Preprocess
 from abawcli.media.recording import Recording, open_recording
 from abawcli.media.video import TimedImage, check_rotation
-from abawcli.models.audio_backbones import build_audio_backbone
+from abawcli.models.classifiers import load_audio_backbone
 from abawcli.models.encoder import load_feature_encoder
 from abawcli.pipeline.audio_features import AudioEncoder, FrameAligner
 from abawcli.pipeline.batching import CropFeatures, Crops, encode_in_batches
@@ -82,11 +82,14 @@ class Extractor:
         device: str = "auto",
         config: Prediction | None = None,
         rotate: int = 0,
+        onnx_input: str | Preprocess | None = None,
     ) -> None:
         """Load the backbones; frames are turned by `rotate`, as in `read_frames`.
 
+        `onnx_input` says how crops are prepared for an ONNX file, as in `load_face_classifier`.
+
         Raises:
-            UsageError: no such modality, layers, device or rotation.
+            UsageError: no such modality, layers, device or rotation, or input of an ONNX file.
             CheckpointError: weights are missing or are no such backbone.
         """
         if modality not in MODALITY_CHOICES:
@@ -98,9 +101,9 @@ class Extractor:
         made_visual, made_audio = None, None
         chosen = choose_device(device)
         if modality != "audio":
-            self.encoder, made_visual = load_feature_encoder(visual, chosen)
+            self.encoder, made_visual = load_feature_encoder(visual, chosen, onnx_input)
         if modality != "visual":
-            self.audio_encoder = AudioEncoder(build_audio_backbone(audio, layers), chosen)
+            self.audio_encoder = AudioEncoder(load_audio_backbone(audio, layers), chosen)
             made_audio = self.audio_encoder.describe()
         self.backbones = Backbones(made_visual, made_audio)
 

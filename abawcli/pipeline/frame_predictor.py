@@ -8,17 +8,18 @@ from pathlib import Path
 
 import torch
 
-from abawcli.config import MODALITY_CHOICES, AudioFeatures, Prediction, Smoothing
+from abawcli.config import MODALITY_CHOICES, AudioFeatures, Classifiers, Prediction, Smoothing
 from abawcli.device import choose_device
 from abawcli.errors import UsageError
 from abawcli.formats.json_values import JsonObject
-from abawcli.formats.metadata import MODALITIES, Backbones
+from abawcli.formats.metadata import MODALITIES, Backbones, Preprocess
 from abawcli.media.video import TimedImage, check_rotation
+from abawcli.models.classifiers import load_classifiers
 from abawcli.models.encoder import load_classifier
 from abawcli.models.ensemble import Ensemble
 from abawcli.models.heads import TrainedHead, check_features, load_head
 from abawcli.models.metadata import HeadMetadata
-from abawcli.models.recipes import Recipe, join_recipes
+from abawcli.models.recipes import join_recipes
 from abawcli.pipeline.feature_stream import Extractor
 from abawcli.pipeline.subject_stream import FramePrediction, SubjectStream
 
@@ -35,6 +36,7 @@ class FramePredictor:
         *,
         rotate: int = 0,
         backbones: bool = True,
+        classifiers: Classifiers | None = None,
     ) -> None:
         """Load the networks; of several recipes, whose heads' probabilities are averaged.
 
@@ -46,6 +48,7 @@ class FramePredictor:
             rotate: degrees (0, 90, 180, 270) by which frames are turned clockwise.
             backbones: load them now; False: when something else than features is read. Feature
                 files need only the head.
+            classifiers: how other people's classifiers answer; for recipes of such only.
 
         Raises:
             UsageError: no such recipe, device, rotation or modality, or one that the recipe does
@@ -55,7 +58,13 @@ class FramePredictor:
         """
         self.recipe = join_recipes([recipe] if isinstance(recipe, str) else recipe)
         check_rotation(rotate)
-        loaded = _load_heads(self.recipe, choose_device(device))
+        self.classifiers = classifiers or Classifiers()
+        if not self.recipe.classifiers and self.classifiers != Classifiers():
+            raise UsageError(
+                f"{self.recipe.name} has its own labels and input; --label-map, --temperatures and "
+                "--onnx-input are for hf: and .onnx recipes"
+            )
+        loaded = self._load_heads(choose_device(device))
         self.head = Ensemble([head for head, _ in loaded.values()])
         self.metadata = {name: metadata for name, (_, metadata) in loaded.items()}
         self.modality = self._choose_modality(modality)
@@ -80,6 +89,7 @@ class FramePredictor:
             device=self._device,
             config=self._config,
             rotate=self.rotate,
+            onnx_input=self._find_onnx_input(),
         )
         for name, metadata in self.metadata.items():
             check_features(metadata, extractor.backbones, f"recipe {name}")
@@ -88,6 +98,22 @@ class FramePredictor:
     def uses(self, modality: str) -> bool:
         """Tell whether `visual` or `audio` is used."""
         return self.modality in (modality, "av")
+
+    def _load_heads(self, device: torch.device) -> dict[str, tuple[TrainedHead, HeadMetadata]]:
+        """Return the heads and their metadata by their names; of none, that of classifiers."""
+        recipe = self.recipe
+        if recipe.classifiers:
+            return {recipe.name: load_classifiers(recipe.classifiers, self.classifiers, device)}
+        if not recipe.heads:
+            return {recipe.name: load_classifier(recipe.find_backbone("visual"), device)}
+        return {name: load_head(path, device) for name, path in recipe.heads.items()}
+
+    def _find_onnx_input(self) -> str | Preprocess | None:
+        """Return how crops are prepared for an ONNX file: as given, or as a head was trained."""
+        if self.recipe.classifiers:
+            return self.classifiers.onnx_input
+        visual = self.recipe.backbones.visual
+        return visual.preprocess if visual else None
 
     def _choose_modality(self, modality: str) -> str:
         """Return what the recipe uses of what was asked for."""
@@ -107,6 +133,8 @@ class FramePredictor:
         `smooth` is to do by default.
         """
         settings = self.recipe.describe()
+        if self.recipe.classifiers:
+            settings["classifiers"] = asdict(self.classifiers)
         if kind == "features":
             trained = reduce(Backbones.join, (each.backbones for each in self.metadata.values()))
             settings |= trained.select(list(filter(self.uses, MODALITIES))).to_settings()
@@ -132,12 +160,3 @@ class FramePredictor:
         while chunk := list(itertools.islice(frames, self.extractor.config.queue_frames)):
             yield from stream.push(chunk)
         yield from stream.finish()
-
-
-def _load_heads(
-    recipe: Recipe, device: torch.device
-) -> dict[str, tuple[TrainedHead, HeadMetadata]]:
-    """Return a recipe's heads and their metadata; of none, the classifier of its image encoder."""
-    if not recipe.heads:
-        return {recipe.name: load_classifier(recipe.find_backbone("visual"), device)}
-    return {name: load_head(path, device) for name, path in recipe.heads.items()}

@@ -140,6 +140,7 @@ class ExtractWork:
     audio_from: Path | None = None
     overwrite: bool = False
     max_megapixels: int = Media.frame_megapixels
+    onnx_input: str | None = None
 
     def load(self) -> "ExtractWorker":
         """Load the backbones."""
@@ -160,7 +161,7 @@ class ExtractWorker:
         self.work = work
         self.extractor = Extractor(
             work.visual, work.audio, work.modality, work.layers, device=work.device,
-            config=Prediction(work.batch_size), rotate=work.rotate,
+            config=Prediction(work.batch_size), rotate=work.rotate, onnx_input=work.onnx_input,
         )  # fmt: skip
 
     def do(self, path: Path, task: tuple[str, Path], progress: Progress) -> list[Result]:

@@ -1,8 +1,20 @@
-"""The recipes and backbones that are known, and where their weights are."""
+"""The recipes, backbones and classifiers that are known, and where their weights are."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from abawcli.config import COMPACT_FACE, COMPACT_VOICE
+from abawcli.errors import UsageError
+from abawcli.formats.hashing import hash_file
+from abawcli.formats.metadata import HUB_PREFIX
+from abawcli.models.hub import (
+    find_input,
+    find_licence,
+    find_weights_of,
+    is_classifier,
+    is_onnx,
+)
+from abawcli.models.image_backbones import find_files, hash_pretrained
 from abawcli.models.recipes import LICENCES, RECIPES, find_weights
 
 # Pretrained backbones that the published systems name; any other of their kind works too.
@@ -15,37 +27,60 @@ HUB_BACKBONES = {
 }
 
 
-def list_models() -> list[dict[str, str]]:
-    """Return a row for every recipe and known backbone: name, kind, licence, size, weights."""
-    rows = [_list_model(name, "recipe", LICENCES[name], path) for name, path in RECIPES.items()]
+def list_models(names: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return a row for each model: name, kind, licence, size, place and sha256 of its weights.
+
+    They are those of some names: recipes, backbones, and other people's classifiers; by default
+    our recipes and the backbones that the published systems use.
+
+    Raises:
+        UsageError: there is no such model.
+        CheckpointError: as `find_input`.
+    """
+    return [_list_model(name, *kind) for name, kind in _choose_models(names)]
+
+
+def _choose_models(names: Sequence[str]) -> Iterator[tuple[str, tuple[str, str, Path | None]]]:
+    """Yield the names of models with the kind, licence and weights of each."""
+    known: list[tuple[str, tuple[str, str, Path | None]]] = [
+        (name, ("recipe", LICENCES[name], path)) for name, path in RECIPES.items()
+    ]
     for name in (COMPACT_FACE, COMPACT_VOICE):
-        rows.append(_list_model(name, "backbone", LICENCES[name], find_weights(name)))
+        known.append((name, ("backbone", LICENCES[name], find_weights(name))))
     for name, licence in HUB_BACKBONES.items():
-        weights = _find_in_cache(name)
-        rows.append(_list_model(name, "backbone", licence, weights, f"hf download {name}"))
-    return rows
+        known.append((name, ("backbone", licence, find_files(name)[0])))
+    if not names:
+        yield from known
+    for name in names:
+        if is_classifier(name):
+            kind = {"visual": "face classifier", "audio": "voice classifier"}[find_input(name)]
+            yield name, (kind, find_licence(name), find_weights_of(name))
+            continue
+        found = [row for row in known if row[0] == name]
+        if not found:
+            listed = ", ".join(dict(known))
+            raise UsageError(
+                f"no model {name!r}: known are {listed}, and others by hf:NAME, hf:FOLDER or "
+                "FILE.onnx"
+            )
+        yield from found
 
 
-def _list_model(
-    name: str,
-    kind: str,
-    licence: str,
-    weights: Path | None,
-    way_out: str = "install abawcli again",
-) -> dict[str, str]:
+def _list_model(name: str, kind: str, licence: str, weights: Path | None) -> dict[str, str]:
     there = weights is not None and weights.is_file()
+    hub = name.removeprefix(HUB_PREFIX) if "/" in name else ""
+    way_out = f"hf download {hub}" if hub else "install abawcli again"
     return {
         "name": name,
         "kind": kind,
         "licence": licence,
         "size": f"{weights.stat().st_size / 1e6:.1f} MB" if weights and there else "",
         "weights": str(weights) if there else f"not here: {way_out}",
+        "sha256": _hash_model(name, weights) if weights and there else "",
     }
 
 
-def _find_in_cache(name: str) -> Path | None:
-    """Return where Hugging Face's cache keeps a model's weights, without asking the network."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(name, "model.safetensors")
-    return Path(found) if isinstance(found, str) else None
+def _hash_model(name: str, weights: Path) -> str:
+    """Return the sha256 by which features and heads know a model."""
+    own = name in RECIPES or name == COMPACT_VOICE or is_onnx(name)
+    return hash_file(weights) if own else hash_pretrained(name.removeprefix(HUB_PREFIX)) or ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from abawcli.config import SUBJECTS, Media, Prediction, Smoothing
+from abawcli.config import SUBJECTS, Classifiers, Media, Prediction, Smoothing
 from abawcli.device import leave_one_core
 from abawcli.errors import UsageError
 from abawcli.formats.crops import find_audio, list_companions
@@ -225,6 +225,7 @@ class PredictWork:
     max_megapixels: int = Media.frame_megapixels
     logits: bool = False
     backbones: bool = True  # False: all inputs are feature files
+    classifiers: Classifiers = field(default_factory=Classifiers)
 
     def load(self) -> "PredictWorker":
         """Load the recipe."""
@@ -249,7 +250,7 @@ class PredictWorker:
         self.work = work
         self.predictor = Predictor(
             work.recipes, work.device, config, work.modality,
-            rotate=work.rotate, backbones=work.backbones,
+            rotate=work.rotate, backbones=work.backbones, classifiers=work.classifiers,
         )  # fmt: skip
         base = self.predictor.recipe.smoothing
         self.smoothing = None if work.smoothing is None else replace(base, **work.smoothing)
@@ -341,13 +342,14 @@ def predict_video(
     *,
     modality: str = "av",
     rotate: int = 0,
+    classifiers: Classifiers | None = None,
 ) -> pd.DataFrame:
     """Return the prediction table of one video; see `Predictor.predict_video`.
 
     For several videos, make a `Predictor` once: loading takes longer than a short clip.
     """
     path = Path(path)
-    predictor = Predictor(recipe, modality=modality, rotate=rotate)
+    predictor = Predictor(recipe, modality=modality, rotate=rotate, classifiers=classifiers)
     return predictor.predict_video(Path(path), subject, smooth)
 
 

@@ -1,0 +1,65 @@
+"""Options for classifiers of other people: `hf:` models and ONNX files."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from abawcli.config import ONNX_INPUTS, Classifiers
+
+Command = Callable[..., Any]
+
+onnx_input_option = click.option(
+    "--onnx-input", metavar="NAME|SIZE:MEAN:STD",
+    help=f"Input of an ONNX file: {', '.join(ONNX_INPUTS)} (models of EmotiEffLib), or its side in "
+    "pixels and the mean and deviation of values in 0..1, such as 224:0.5,0.5,0.5:0.5,0.5,0.5.  "
+    "[default: by the file's name]",
+)  # fmt: skip
+
+
+def _read_label_map(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> dict[str, str]:
+    from abawcli.models.label_maps import parse_label_map
+
+    return {} if text is None else parse_label_map(text)
+
+
+def _read_temperatures(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[float, ...]:
+    try:
+        return () if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of numbers, such as 1.5,2") from None
+
+
+def classifier_options(command: Command) -> Command:
+    """Add --label-map, --temperatures and --onnx-input; the command receives `classifiers`."""
+
+    @functools.wraps(command)
+    def bundled(*args: Any, **values: Any) -> Any:
+        names = Classifiers.__dataclass_fields__
+        classifiers = Classifiers(**{name: values.pop(name) for name in names})
+        return command(*args, classifiers=classifiers, **values)
+
+    options: list[Callable[[Command], Command]] = [
+        click.option(
+            "--label-map", callback=_read_label_map, metavar="LABEL=CLASS,...",
+            help="Classes of labels of hf: and .onnx recipes that are not recognised; none leaves "
+            "a label out. Labels of an ONNX file are numbers from 0, if it is not of EmotiEffLib.",
+        ),
+        click.option(
+            "--temperatures", callback=_read_temperatures, metavar="T,...",
+            help="Divide the logits of hf: and .onnx recipes by T, one for each --recipe: above 1, "
+            "probabilities are closer to each other.  [default: 1]",
+        ),
+        onnx_input_option,
+    ]  # fmt: skip
+    result: Command = bundled
+    for option in reversed(options):
+        result = option(result)
+    return result

@@ -1,0 +1,107 @@
+"""Classifiers of other people as they come: `hf:` models and ONNX files, as recipes."""
+
+from collections.abc import Mapping
+
+import torch
+
+from abawcli.config import Classifiers, Smoothing
+from abawcli.errors import UsageError
+from abawcli.formats.metadata import (
+    AudioBackboneMetadata,
+    Backbones,
+    ImageBackboneMetadata,
+    Preprocess,
+)
+from abawcli.models.audio_backbones import AudioBackbone, build_audio_backbone
+from abawcli.models.classifier import AveragedClassifiers, MappedClassifier
+from abawcli.models.heads import TrainedHead
+from abawcli.models.hub import LabelledLayer, find_path, hash_classifier, is_hub_classifier, is_onnx
+from abawcli.models.hub_faces import load_hub_face
+from abawcli.models.hub_voices import load_hub_voice
+from abawcli.models.image_backbones import Backbone
+from abawcli.models.label_maps import check_label_map, map_labels
+from abawcli.models.metadata import HeadMetadata
+from abawcli.models.onnx_faces import choose_input, find_preset, load_onnx_face
+
+
+def load_face_classifier(
+    name: str, onnx_input: str | Preprocess | None = None
+) -> tuple[Backbone, LabelledLayer, ImageBackboneMetadata]:
+    """Load a classifier of faces: its backbone, its last layer, and the backbone's metadata.
+
+    Args:
+        name: `hf:NAME`, `hf:FOLDER`, or the path of an ONNX file.
+        onnx_input: how crops are prepared for an ONNX file, as in `config.Classifiers`.
+
+    Raises:
+        CheckpointError: it cannot be loaded or is none.
+        UsageError: it is not known how its input is prepared.
+    """
+    if is_onnx(name):
+        if isinstance(onnx_input, Preprocess):
+            how, preset = onnx_input, None
+        else:
+            how, preset = choose_input(name, onnx_input), find_preset(name, onnx_input)
+        backbone, layer = load_onnx_face(name, how, preset)
+    else:
+        backbone, layer = load_hub_face(name)
+    metadata = ImageBackboneMetadata(
+        name, backbone.dim, hash_classifier(name), find_path(name), backbone.preprocess
+    )
+    return backbone, layer, metadata
+
+
+def load_classifiers(
+    names: Mapping[str, str], config: Classifiers, device: torch.device
+) -> tuple[TrainedHead, HeadMetadata]:
+    """Load the last layers of a classifier of faces, of voices, or of both, as one head.
+
+    Args:
+        names: of each modality, in the order in which they were given.
+        config: their labels and temperatures.
+        device: where the head runs.
+
+    Raises:
+        CheckpointError: one cannot be loaded or is none.
+        UsageError: labels are of no class, or temperatures do not fit.
+    """
+    temperatures = config.temperatures or (1.0,) * len(names)
+    if len(temperatures) != len(names) or not all(0 < t < float("inf") for t in temperatures):
+        raise UsageError(
+            f"--temperatures {','.join(f'{t:g}' for t in temperatures)}: give a positive number "
+            f"for each of the {len(names)} recipes"
+        )
+    layers, visual, audio = {}, None, None
+    for modality, name in names.items():
+        if modality == "visual":
+            _, layers[modality], visual = load_face_classifier(name, config.onnx_input)
+        else:
+            layers[modality], audio = _load_voice(name)
+    check_label_map(config.label_map, (x for layer in layers.values() for x in layer.labels))
+    mapped = {
+        modality: MappedClassifier(
+            layer.linear, map_labels(layer.labels, config.label_map, names[modality]), temperature
+        )
+        for (modality, layer), temperature in zip(layers.items(), temperatures, strict=True)
+    }
+    head = TrainedHead(AveragedClassifiers(mapped), device)
+    kind = "concat" if len(names) == 2 else next(iter(names))
+    return head, HeadMetadata(kind, {}, Backbones(visual, audio), Smoothing())
+
+
+def load_audio_backbone(name: str, layers: str) -> AudioBackbone:
+    """Return an audio backbone: that of a classifier, or as `build_audio_backbone`.
+
+    Raises:
+        CheckpointError, UsageError: as `build_audio_backbone`.
+    """
+    if is_onnx(name):
+        raise UsageError(f"{name}: ONNX files are classifiers of faces; give it as --visual")
+    return (
+        load_hub_voice(name)[0] if is_hub_classifier(name) else build_audio_backbone(name, layers)
+    )
+
+
+def _load_voice(name: str) -> tuple[LabelledLayer, AudioBackboneMetadata]:
+    backbone, layer = load_hub_voice(name)
+    return layer, backbone.describe()

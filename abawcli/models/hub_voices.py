@@ -1,0 +1,133 @@
+"""Audio classifiers of the Hugging Face hub as classifiers of voices.
+
+They label clips, so that they get clips of `VoiceClips.clip_s` here, a step apart, each around its
+step, and nothing but clips in which compact-voice detects speech.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, VoiceClips
+from abawcli.errors import CheckpointError
+from abawcli.formats.metadata import HUB_PREFIX
+from abawcli.models.audio_backbones import (
+    AUDIO_BACKBONES,
+    AudioBackbone,
+)
+from abawcli.models.hub import (
+    FAILURES,
+    LabelledLayer,
+    find_path,
+    hash_classifier,
+    load_network,
+    split_network,
+)
+from abawcli.models.image_backbones import explain_failure
+from abawcli.models.precision import cast_inputs, lower_weights
+
+
+class ClipBackbone(AudioBackbone):
+    """An audio classifier without its last layer, run on overlapping clips."""
+
+    def __init__(self, name: str, network: Any, extractor: Any) -> None:
+        """Prepare it; `extractor` is transformers' own feature extractor, at 16 kHz."""
+        speech = AUDIO_BACKBONES[COMPACT_VOICE]()
+        config = VoiceClips()
+        step = round(config.step_s / speech.step_s) * speech.step_samples
+        super().__init__(name, network, 1, step, step)
+        self.clip_samples = round(config.clip_s * AUDIO_RATE_HZ)
+        self.batch_size = config.batch_size
+        self.extractor = extractor
+        self.speech = speech
+        self.context_s = max(config.clip_s / 2 + self.step_s, speech.context_s)
+
+    def encode(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn sound (N,) into features (S, dim), 0 without speech, and where there is some (S,).
+
+        A clip at the beginning or the end of the sound is moved into it.
+        """
+        speech = self._find_speech(samples)  # (S,)
+        centres = (np.arange(len(speech)) + 0.5) * self.step_samples
+        last = max(0, len(samples) - self.clip_samples)
+        starts = np.clip(np.rint(centres - self.clip_samples / 2), 0, last).astype(int)
+        features = samples.new_zeros(len(speech), self.dim)
+        spoken = torch.nonzero(speech)[:, 0]
+        for first in range(0, len(spoken), self.batch_size):
+            chosen = spoken[first : first + self.batch_size]
+            clips = [samples[k : k + self.clip_samples] for k in starts[chosen.cpu().numpy()]]
+            features[chosen] = self(torch.stack(clips))
+        return features, speech
+
+    def _find_speech(self, samples: Tensor) -> Tensor:
+        """Tell in which steps of sound (N,) speech is detected, (S,)."""
+        _, voiced = self.speech.encode(samples)  # (S',)
+        share = self.step_samples // self.speech.step_samples
+        steps = max(1, len(samples) // self.step_samples)
+        padded = nn.functional.pad(voiced, (0, max(0, steps * share - len(voiced))))
+        return padded[: steps * share].view(steps, share).any(dim=1)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map clips (B, N) to features (B, dim)."""
+        clips = list(samples.cpu().numpy())
+        inputs = self.extractor(clips, sampling_rate=AUDIO_RATE_HZ, return_tensors="pt")
+        dtype = next(m for m in self.network.modules() if isinstance(m, _CONVOLUTIONS)).weight.dtype
+        moved = {
+            key: value.to(samples.device, dtype if value.is_floating_point() else None)
+            for key, value in inputs.items()
+        }
+        logits: Tensor = self.network(**moved).logits
+        return logits.float()
+
+    def lower_precision(self, dtype: torch.dtype) -> None:
+        """Let all but convolutions on the sound itself compute with `dtype`."""
+        lower_weights(self.network, dtype)
+        for module in self.network.modules():
+            if hasattr(module, "feature_extractor") and hasattr(module, "feature_projection"):
+                module.feature_extractor.float()
+                module.feature_projection.register_forward_pre_hook(cast_inputs)
+
+    def run_probe(self) -> Tensor:
+        """Return the features (1, dim) of a clip of fixed noise."""
+        generator = torch.Generator().manual_seed(0)
+        noise = 0.1 * torch.randn(1, self.clip_samples, generator=generator)
+        features: Tensor = self(noise.to(next(self.network.parameters()).device))
+        return features
+
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+
+
+def load_hub_voice(name: str) -> tuple[ClipBackbone, LabelledLayer]:
+    """Load an audio classifier by `hf:NAME` or `hf:FOLDER`: its backbone and its last layer.
+
+    Raises:
+        CheckpointError: it is no audio classifier, cannot be loaded or run, or wants audio at
+            another rate than 16 kHz.
+    """
+    network, labels = load_network(name, "audio")
+    backbone = ClipBackbone(name, network, _load_extractor(name)).eval()
+    layer = split_network(network, labels, backbone.run_probe, name)
+    backbone.dim = layer.linear.in_features
+    backbone.sha256 = hash_classifier(name)
+    backbone.path = find_path(name)
+    return backbone, layer
+
+
+def _load_extractor(name: str) -> Any:
+    """Return transformers' feature extractor of an audio classifier."""
+    from transformers import AutoFeatureExtractor
+
+    place = name.removeprefix(HUB_PREFIX)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of bands without a frequency in them
+            extractor = AutoFeatureExtractor.from_pretrained(place)
+    except FAILURES as error:
+        raise CheckpointError(explain_failure(place, error)) from error
+    rate = getattr(extractor, "sampling_rate", None)
+    if rate != AUDIO_RATE_HZ:
+        raise CheckpointError(f"{name} wants audio at {rate} Hz; here it has {AUDIO_RATE_HZ} Hz")
+    return extractor
