@@ -1,5 +1,7 @@
 """Work made ahead, and batches of one size."""
 
+import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -34,6 +36,39 @@ def test_errors_of_the_thread_come_after_the_items_before_them() -> None:
     assert next(stream) == 1
     with pytest.raises(InputError, match="broken off"):
         next(stream)
+
+
+def test_a_thread_whose_start_is_interrupted_ends_before_its_source_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A decoder whose file is closed meanwhile crashes the process."""
+    monkeypatch.setenv("ABAW_CORES", "2")
+    begun, in_use = threading.Event(), False
+    start = threading.Thread.start
+
+    def frames() -> Iterator[int]:
+        nonlocal in_use
+        in_use = True
+        begun.set()
+        time.sleep(0.1)  # a frame is being decoded
+        in_use = False
+        yield 1
+
+    def interrupt(thread: threading.Thread) -> None:
+        start(thread)
+        begun.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(run_ahead(frames(), 4))
+    assert not in_use
+
+
+def test_one_core_has_no_thread_for_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABAW_CORES", "1")
+    names = run_ahead((threading.current_thread().name for _ in range(2)), 4)
+    assert set(names) == {threading.current_thread().name}
 
 
 @pytest.mark.parametrize("config", [Prediction(1, 1), Prediction(4, 3), Prediction(16, 64)])

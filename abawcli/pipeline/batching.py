@@ -28,6 +28,7 @@ def run_ahead(items: Iterator[T], depth: int) -> Generator[T]:
     """
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
     stopped = threading.Event()
+    in_use = threading.Lock()  # held by the thread as long as it uses `items`
     if count_cores() == 1:
         yield from items
         return
@@ -41,25 +42,27 @@ def run_ahead(items: Iterator[T], depth: int) -> Generator[T]:
 
     def work() -> None:
         error: BaseException | None = None
-        try:
-            for item in items:
-                put(True, item)
-                if stopped.is_set():
-                    break
-        except BaseException as caught:  # goes to the caller, whatever it is
-            error = caught
+        with in_use:
+            try:
+                for item in () if stopped.is_set() else items:
+                    put(True, item)
+                    if stopped.is_set():
+                        break
+            except BaseException as caught:  # goes to the caller, whatever it is
+                error = caught
         put(False, error)
 
     thread = threading.Thread(target=work, name="abaw-frames", daemon=True)
-    thread.start()
     try:
+        thread.start()  # a signal may interrupt it, so that nobody knows whether the thread runs
         while (entry := ready.get())[0]:
             yield entry[1]
         if entry[1] is not None:
             raise entry[1]
     finally:
         stopped.set()
-        thread.join()
+        with in_use:  # whoever closes what `items` reads from must not do it before
+            pass
 
 
 def encode_in_batches(
