@@ -221,7 +221,11 @@ def _check_pair(first: Recipe, other: Recipe) -> None:
 
 def _explain_missing(name: str) -> str:
     if name not in PUBLISHED:
-        return f"no recipe {name!r}: known are {', '.join(RECIPES)}, or give a checkpoint's path"
+        listed = ", ".join(RECIPES)
+        return (
+            f"no recipe {name!r}: known are {listed}; or give a checkpoint's path, or hf:NAME for "
+            "a classifier of the Hugging Face hub"
+        )
     visual, audio, head = PUBLISHED[name]
     return (
         f"the weights of {name} were not published; make your own with `abaw extract --visual "
