@@ -1,5 +1,6 @@
 """Backbones, ours and the hub's, and the one preprocessing."""
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +32,28 @@ def test_hub_backbone_from_a_folder(tmp_path: Path, kind: str) -> None:
         32, 28, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), (0.9, 1.2, 1.5), "bicubic"
     )
     pixels = torch.randn(2, 3, 28, 28)
-    features = backbone(pixels)
-    assert torch.equal(features, backbone.network(pixels).last_hidden_state[:, 0])
+    features, out = backbone(pixels), backbone.network(pixels)
+    own = out.pooler_output if kind == "beit" else out.last_hidden_state[:, 0]
+    assert torch.equal(features, own)
+
+
+@pytest.mark.parametrize("mean", [True, False])
+def test_beit_is_pooled_as_it_was_trained(tmp_path: Path, mean: bool) -> None:
+    path = save_vision_backbone(tmp_path, "beit")
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"use_mean_pooling": mean}))
+    if not mean:  # its last norm is then before the pooling
+        weights = load_file(path / "model.safetensors")
+        norm = {k.replace("pooler.", ""): v.clone() for k, v in weights.items() if "pooler" in k}
+        save_file(weights | norm, path / "model.safetensors", {"format": "pt"})
+    backbone, pixels = build_backbone(str(path)).eval(), torch.randn(2, 3, 28, 28)
+    out = backbone.network(pixels)
+    torch.testing.assert_close(backbone(pixels), out.pooler_output)
+    states = out.last_hidden_state
+    pooled = states[:, 1:].mean(dim=1) if mean else states[:, 0]
+    if mean:
+        pooled = torch.nn.functional.layer_norm(pooled, (16,), eps=1e-12)
+    torch.testing.assert_close(backbone(pixels), pooled)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

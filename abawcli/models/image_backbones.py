@@ -39,13 +39,18 @@ class Backbone(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Map prepared input (B, C, S, S) to features (B, dim).
 
-        A transformer's feature is its class token after the last norm (arXiv 2603.12221).
+        A transformer's feature is its class token after the last norm (arXiv 2603.12221), or the
+        normalised mean of its patches if it was trained with that, as BEiT.
         """
         return self._run(pixels)
 
     def _run(self, pixels: Tensor, **how: Any) -> Tensor:
         out = self.network(pixels.to(next(self.parameters()).dtype), **how)
-        features: Tensor = out if isinstance(out, Tensor) else out.last_hidden_state[:, 0]
+        if isinstance(out, Tensor):
+            return out.float()  # (B, dim)
+        # With mean pooling, the class token has no norm behind it, and its loss had no use for it.
+        is_mean = getattr(self.network.config, "use_mean_pooling", False)
+        features: Tensor = out.pooler_output if is_mean else out.last_hidden_state[:, 0]
         return features.float()  # (B, dim)
 
     def lower_precision(self, dtype: torch.dtype) -> None:
