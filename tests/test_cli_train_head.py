@@ -10,7 +10,7 @@ from sample_features import NAMES, save_videos
 
 from abawcli.cli import main
 from abawcli.cli.train_head import read_training
-from abawcli.config import DualBranchHead, Smoothing, default_head_training
+from abawcli.config import DualBranchHead, GatedHead, Smoothing, default_head_training
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +70,15 @@ def test_the_dual_branch_has_a_size_of_its_own() -> None:
     assert read_training("gated", None, tuned) == default_head_training("gated")
 
 
+def test_the_width_of_gated_fusion_and_weights_by_effective_numbers() -> None:
+    tuned = {"gated_width": 64, "effective_beta": 0.99}
+    assert read_training("gated", None, tuned) == replace(
+        default_head_training("gated"), network=GatedHead(hidden=64), effective_beta=0.99
+    )
+    dual = replace(default_head_training("dual-branch"), effective_beta=0.99)
+    assert read_training("dual-branch", None, tuned) == dual
+
+
 def test_files_by_name_and_a_held_out_fold() -> None:
     result = train(
         "features/a.safetensors", "features/b.safetensors", "--labels", "labels", "-o", "run"
@@ -91,6 +100,36 @@ def test_files_by_name_and_a_held_out_fold() -> None:
             ["features", "--labels", "labels", "-o", "run", "--layers", "2"],
             2,
             "--layers is only for --head dual-branch",
+        ),
+        (
+            [
+                "features",
+                "--labels",
+                "labels",
+                "-o",
+                "run",
+                "--head",
+                "dual-branch",
+                "--gated-width",
+                "8",
+            ],
+            2,
+            "--gated-width is not for --head dual-branch; it has --hidden",
+        ),
+        (
+            [
+                "features",
+                "--labels",
+                "labels",
+                "-o",
+                "run",
+                "--class-weights",
+                "1",
+                "--effective-beta",
+                "0.9",
+            ],
+            2,
+            "--class-weights and --effective-beta exclude each other",
         ),
         (["nothing", "--labels", "labels", "-o", "run"], 1, "no such file: nothing"),
         (

@@ -20,7 +20,13 @@ from abawcli.cli.options import (
     window_option,
 )
 from abawcli.cli.train_options import RATE, SHARE, print_best, run_option, tunable
-from abawcli.config import HEAD_NAMES, DualBranchHead, HeadTraining, default_head_training
+from abawcli.config import (
+    HEAD_NAMES,
+    DualBranchHead,
+    GatedHead,
+    HeadTraining,
+    default_head_training,
+)
 
 DUAL_NAME = "dual-branch"
 # Options of the dual-branch network -> the fields of `DualBranchHead` that they set.
@@ -31,6 +37,7 @@ BRANCH_SHAPE = {
     "--attention-window": "window_frames",
     "--attention-stride": "stride_frames",
 }
+GATED_WIDTH = "gated_width"  # of heads that are given single frames: `GatedHead.hidden`
 PUBLISHED, DUAL_BRANCH = HeadTraining(), default_head_training(DUAL_NAME)
 FEATURES = frozenset([".safetensors"])
 ANNOTATIONS = frozenset([".txt", ".csv", ".parquet", ".eaf", ".textgrid", ".tsv"])
@@ -82,6 +89,11 @@ def training_options(command: Command) -> Command:
             help="Power of the inverse class frequency; 0: no weights.  [default: "
             f"{PUBLISHED.class_weight_power:g}; {DUAL_NAME} by effective number of samples]",
         ),
+        click.option(
+            "--effective-beta", type=click.FloatRange(0, 1, max_open=True),
+            help="Class weights by the effective number of samples with this beta, instead of "
+            f"--class-weights.  [default: {DUAL_NAME} {DUAL_BRANCH.effective_beta:g}; others none]",
+        ),
         _tunable("--focal", "focal_gamma", RATE, "Gamma of the focal loss; 0: cross-entropy."),
         _tunable(
             "--modality-dropout", "modality_dropout", SHARE,
@@ -96,6 +108,10 @@ def training_options(command: Command) -> Command:
         window_option(
             f"{PUBLISHED.smoothing.window_frames}; {DUAL_NAME} {DUAL_BRANCH.smoothing.window_s}s"
         ),
+        click.option(
+            "--gated-width", type=click.IntRange(min=1), show_default=str(GatedHead().hidden),
+            help=f"Width of gated fusion and its baselines; not for {DUAL_NAME}.",
+        ),
         *_branch_options(),
         _tunable("--seed", "seed", click.IntRange(min=0), "Seed of the random numbers."),
     ]  # fmt: skip
@@ -109,8 +125,11 @@ def read_training(head: str, window: Window | None, tuned: dict[str, Any]) -> He
     config = default_head_training(head)
     given = {k: v for k, v in tuned.items() if v is not None}
     shape = {field: given.pop(field) for field in BRANCH_SHAPE.values() if field in given}
+    width = given.pop(GATED_WIDTH, None)
     if head == DUAL_NAME:
         given["network"] = replace(config.network, **shape)
+    elif width:
+        given["network"] = replace(config.network, hidden=width)
     if "class_weight_power" in given:
         given["effective_beta"] = None
     given["smoothing"] = choose_smoothing(config.smoothing, None, window, None)
@@ -118,10 +137,14 @@ def read_training(head: str, window: Window | None, tuned: dict[str, Any]) -> He
 
 
 def check_shape(heads: Iterable[str], tuned: dict[str, Any]) -> None:
-    """Refuse options of the dual-branch network if only other heads are trained."""
+    """Refuse options of networks none of which is trained, and two kinds of class weights."""
     for flag, field in BRANCH_SHAPE.items():
         if tuned[field] is not None and DUAL_NAME not in heads:
             raise click.UsageError(f"{flag} is only for --head {DUAL_NAME}")
+    if tuned[GATED_WIDTH] is not None and set(heads) == {DUAL_NAME}:
+        raise click.UsageError(f"--gated-width is not for --head {DUAL_NAME}; it has --hidden")
+    if tuned["class_weight_power"] is not None and tuned["effective_beta"] is not None:
+        raise click.UsageError("--class-weights and --effective-beta exclude each other")
 
 
 @click.command(name="head")
