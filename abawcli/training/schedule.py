@@ -1,4 +1,4 @@
-"""The learning rate over a training run: a linear warm-up, then a cosine.
+"""The learning-rate schedule of a training run: a linear warm-up, then a cosine.
 
 The published schedule (arXiv 2603.12221, section 4) is the cosine alone.
 """
