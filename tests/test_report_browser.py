@@ -22,6 +22,7 @@ from abawcli.formats.abaw import write_annotation
 from abawcli.formats.tables import write_table
 
 FRAMES = 100
+PATIENCE_S = 30  # of waits, which end as soon as they can; a busy machine is slow
 # Hundredths of a second at which frames begin: an uneven rate, half a second after the clock.
 TICKS = 50 + np.cumsum([0, *([3, 5, 4, 4] * 25)[:-1]])
 END_S = (TICKS[-1] + 4) / 100  # the last frame lasts the median interval
@@ -95,12 +96,12 @@ def open_clip(browser: Chrome, reports: Path) -> tuple[WebElement, WebElement]:
 
 
 def wait_for(browser: Chrome, script: str) -> None:
-    WebDriverWait(browser, 5, 0.02).until(lambda b: b.execute_script(script))
+    WebDriverWait(browser, PATIENCE_S, 0.02).until(lambda b: b.execute_script(script))
 
 
 def wait_for_count(video: WebElement, frame: int) -> None:
     """Wait until the player shows the picture with this number: it may be drawn a little later."""
-    WebDriverWait(video, 5, 0.02).until(lambda v: read_shown_count(v) == frame)
+    WebDriverWait(video, PATIENCE_S, 0.02).until(lambda v: read_shown_count(v) == frame)
 
 
 def click_at(browser: Chrome, slider: WebElement, share: float) -> None:
