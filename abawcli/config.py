@@ -522,7 +522,7 @@ class AudioAugmentation:
     babble_p: float = 0.0  # share of the noise that is other people's speech
     room_p: float = 0.0  # of reverberation
     room_s: tuple[float, float] = (0.15, 0.9)  # in which it decays by 60 dB
-    room_db: tuple[float, float] = (-12.0, 3.0)  # its energy over that of the direct sound
+    room_db: tuple[float, float] = (-12.0, 3.0)  # its energy over that of the direct signal
     clip_p: float = 0.0  # of clipped samples
     codec_p: float = 0.0  # of bands removed as by a codec of a low bit rate
 

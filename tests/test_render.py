@@ -123,7 +123,7 @@ def test_sound_stays_in_time(tmp_path: Path, suffix: str) -> None:
     sound = Sound([(0.1, make_clicks([c - 0.1 for c in clicks_s], 0.8, 48_000))], codec="pcm_s16le")
     video = write_clip(tmp_path, [200 + 40 * k for k in range(18)], sound=sound)
     output = tmp_path / f"out.{suffix}"
-    assert render_video(video, tmp_path / "clip.csv", output).sound
+    assert render_video(video, tmp_path / "clip.csv", output).audio
     heard = read_audio(output)
     assert heard is not None
     first_s = next(iter(read_frames(output))).time_s

@@ -66,5 +66,5 @@ def command(
     with progress_bar(video.name, "frames", quiet) as update:
         done = render_video(video, table, output, settings, overwrite=overwrite, progress=update)
     if not quiet:
-        audio = "with" if done.sound else "without"
+        audio = "with" if done.audio else "without"
         say(f"abaw: {output}: {done.frames} frames, {done.fps:g} per second, {audio} audio")

@@ -1,4 +1,4 @@
-"""Faces made unrecognisable: where they are, by a detector that looks at every frame, and how."""
+"""Faces made unrecognisable: their detection in every frame, and the blur."""
 
 from array import array
 from collections.abc import Iterable

@@ -47,7 +47,7 @@ class SafeCrossAttention(nn.Module):
         context = context.masked_fill(~valid.unsqueeze(-1), 0)  # (B, S, H)
         q = self._split(self.query(query))  # (B, h, T, H/h)
         k, v = map(self._split, self.key_value(context).chunk(2, dim=-1))  # (B, h, S, H/h)
-        # A softmax over no keys is 0 / 0: those look at everything, and what they saw is dropped.
+        # A softmax over no keys is 0 / 0: those attend to everything, and the result is dropped.
         looked_at = (valid[:, None] | ~known)[:, None]  # (B, 1, 1, S)
         seen = F.scaled_dot_product_attention(
             q, k, v, attn_mask=looked_at, dropout_p=self.dropout if self.training else 0.0

@@ -48,7 +48,7 @@ class Classifier(nn.Module):
 
 
 class FrameHead(nn.Module):
-    """What the heads here have in common: each looks at single frames."""
+    """The base of the heads here, which read single frames."""
 
     settings = GatedHead
     window = stride = 1
@@ -59,7 +59,7 @@ class FrameHead(nn.Module):
 
 
 class GatedFusion(FrameHead):
-    """z = g * Wv v + (1 - g) * Wa a, with an element-wise gate g that looks at both.
+    """z = g * Wv v + (1 - g) * Wa a, with an element-wise gate g computed from both.
 
     Where one modality is missing the gate is forced to the other one, and the result is that
     path's alone.

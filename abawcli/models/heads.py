@@ -46,7 +46,7 @@ def build_head(name: str, backbones: Backbones, settings: HeadSettings) -> Head:
     """Return a fresh head for features of some backbones.
 
     Raises:
-        InputError: the head looks at a modality that the features do not have.
+        InputError: the head reads a modality that the features do not have.
         UsageError: the settings are another head's, or contradict themselves.
     """
     if not isinstance(settings, HEADS[name].settings):

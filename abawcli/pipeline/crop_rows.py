@@ -42,7 +42,7 @@ def choose_scales(folder: str | Path, wanted: Sequence[float]) -> list[float]:
     if len(used) < len(wanted):
         call = "abaw crop " + " ".join(f"--scale {scale:g}" for scale in wanted)
         have = ", ".join(f"{scale:g}" for scale in there) or "no scale"
-        problem = f"{folder} has crops of {have}; the backbone looks at those of `{call}`"
+        problem = f"{folder} has crops of {have}; the backbone needs those of `{call}`"
         if there and not used:
             raise InputError(problem)
         if there:

@@ -1,4 +1,4 @@
-"""Look at the installation: versions, device, the libraries that load or do not, weights."""
+"""Checks of the installation: versions, device, the libraries that load or do not, weights."""
 
 import os
 import platform

@@ -62,7 +62,7 @@ def train_voice_encoder(
     out = Path(out)
     config = config or default_voice_training(init is not None)
     if config.epochs < 1 or config.batch_size < 2:
-        raise UsageError("training needs at least 1 epoch and batches of at least 2 sounds")
+        raise UsageError("training needs at least 1 epoch and batches of at least 2 recordings")
     chosen = choose_device(device)
     config = replace(config, precision=choose_precision(config.precision, chosen))
     accelerator = start_accelerator(chosen)

@@ -59,7 +59,7 @@ class RenderSummary(Summary):
     frames: int  # of the result
     fps: float
     subjects: int
-    sound: bool
+    audio: bool  # whether the video has audio
 
 
 def find_rotation(provenance: Provenance) -> int:
@@ -81,7 +81,7 @@ def render_video(
     overwrite: bool = False,
     progress: Progress = ignore_progress,
 ) -> RenderSummary:
-    """Write a video with the labels of its prediction table drawn in, and its sound.
+    """Write a video with the labels of its prediction table drawn in, and its audio.
 
     `output` ends in .mp4, .mov, .mkv or .webm. Finished work is kept. `progress` is called as
     frames are done.
@@ -102,16 +102,16 @@ def render_video(
     with keep_warnings(work), tempfile.TemporaryDirectory(prefix="abaw") as folder:
         labels = FrameLabels.of(read_table(table), video, table)
         film = _plan_film(labels, (str(video), str(table)), settings)
-        sound = Path(folder) / "sound.mka"
-        heard = _copy_sound(video, sound, film.span_s)
+        audio = Path(folder) / "audio.mka"
+        has_audio = _copy_audio(video, audio, film.span_s)
         if settings.blur_faces:
             film = replace(film, sightings=_see_faces(film, read_frames(video, rotate), progress))
-        summary = RenderSummary(film.count, film.fps, len(labels.timelines), heard)
+        summary = RenderSummary(film.count, film.fps, len(labels.timelines), has_audio)
         note_summary(work, summary)
         with write_result(output, work) as temporary:
             images = render_frames(film, read_frames(video, rotate), progress)
             try:
-                write_video(temporary, images, film.fps, sound if heard else None)
+                write_video(temporary, images, film.fps, audio if has_audio else None)
             except OutputError as error:
                 raise OutputError(f"cannot write {output}: {error}") from error
     return read_summary(work, RenderSummary, made=True)
@@ -132,8 +132,8 @@ def _describe(settings: RenderSettings, rotate: int) -> dict[str, Any]:
     return {"blur_faces": settings.blur_faces, "rotate": rotate, "span_s": span}
 
 
-def _copy_sound(video: Path, path: Path, span_s: tuple[float, float]) -> bool:
-    """Write the sound of a span; a sound that cannot be decoded is left out with a warning."""
+def _copy_audio(video: Path, path: Path, span_s: tuple[float, float]) -> bool:
+    """Write the audio of a span; audio that cannot be decoded is left out with a warning."""
     try:
         return write_audio(video, path, *span_s)
     except InputError as error:
