@@ -306,9 +306,7 @@ def test_scales_of_crops_are_averaged(
         alone.append(rows.visual[:30].astype(float))
     np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=0.02 * np.abs(together).max())
     crop_video(video, tmp_path / "1.0", detector=BlobDetector())
-    with pytest.raises(
-        InputError, match="has crops of 1; the backbone needs those of `abaw crop"
-    ):
+    with pytest.raises(InputError, match="has crops of 1; the backbone needs those of `abaw crop"):
         extract_features(tmp_path / "1.0", tmp_path / "g.safetensors", extractor)
 
 

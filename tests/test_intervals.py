@@ -99,6 +99,18 @@ def test_plot_draws_them_beside_the_labels(
     assert annotation is not None and annotation.tolist() == LABELS
 
 
+def test_plot_says_which_annotations_it_does_not_draw(table: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_annotation(np.array(LABELS), tmp_path / "truth" / f"{name}.txt")
+    for labels, said in (
+        (tmp_path / "truth" / "a.txt", "the annotation a is drawn beside clip: names differ"),
+        (tmp_path / "truth", "2 annotations match no video"),
+    ):
+        arguments = ["plot", table, "--labels", labels, "-o", tmp_path / "t.png", "--overwrite"]
+        result = CliRunner().invoke(main, [*map(str, arguments)])
+        assert result.exit_code == 0 and said in result.stderr, result.output
+
+
 def test_files_are_known_by_their_suffix_or_first_line(tmp_path: Path) -> None:
     texts = {
         "a.txt": ("Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other\n0\n", None),

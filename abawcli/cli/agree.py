@@ -63,7 +63,8 @@ def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:
             list(CLASSES),
             [[_show(found.classes[name]) for name in CLASSES]],
         )
-        title = f"{len(coders)} coders, {found.videos} videos, {found.frames:,} frames"
+        videos = f"{found.videos} video{'s' if found.videos > 1 else ''}"
+        title = f"{len(coders)} coders, {videos}, {found.frames:,} frames"
         interval = _show_interval(found.alpha_interval)
         print_table(title, ["Krippendorff's alpha", "95 %"], [[_show(found.alpha), interval]])
     report_failures(found.failed, found.videos)

@@ -59,5 +59,6 @@ def command(
     settings = PlotSettings(lines, start, end)
     summary = plot_files(tables, output, annotations, settings, overwrite=overwrite)["summary"]
     if not quiet:
-        say(f"abaw: {output}: {summary['panels']} timelines")
+        panels = summary["panels"]
+        say(f"abaw: {output}: {panels} timeline{'s' if panels > 1 else ''}")
     report_failures(summary["failed"], len(tables) - len(summary["failed"]))

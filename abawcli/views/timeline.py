@@ -4,6 +4,7 @@ From top to bottom a panel shows the eight probabilities, as stacked areas or as
 what the label rests on, and annotations where they are given. Frames without a label are hatched.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from abawcli.datasets.intervals import find_times, label_frames
 from abawcli.datasets.pairing import gather_truth
 from abawcli.errors import InputError, UsageError
+from abawcli.formats.inputs import warn_left_out
 from abawcli.formats.names import compose_name, find_names
 from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
 from abawcli.formats.summary import keep_warnings
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LOG = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 WIDTH = 12.0  # inches of a figure
 PANEL_HEIGHT = 2.6  # inches of a panel
@@ -269,12 +272,22 @@ def plot_files(
 def _read_annotations(
     table: pd.DataFrame, labels: Sequence[str | Path], failed: dict[str, str]
 ) -> dict[str, NDArray[np.int64]]:
-    """Return the labels by frame of each annotated video of a table; name failures in `failed`."""
+    """Return the labels by frame of each annotated video of a table; name failures in `failed`.
+
+    One annotation and one video are matched even if their names differ.
+    """
     truth, times = gather_truth(labels, failed), find_times(table)
+    videos = table["video"].unique().tolist()
+    found = {video: find_names(video, truth)[:1] for video in videos}
+    if len(truth) == len(videos) == 1 and not found[videos[0]]:
+        LOG.warning("the annotation %s is drawn beside %s: names differ", *truth, videos[0])
+        found = {videos[0]: list(truth)}
+    matched = {name for names in found.values() for name in names}
+    warn_left_out("annotations match no video", [name for name in truth if name not in matched])
     annotations: dict[str, NDArray[np.int64]] = {}
-    for video in table["video"].unique().tolist():
+    for video, names in found.items():
         times_s = times[compose_name(video)]
-        for name in find_names(video, truth)[:1]:
+        for name in names:
             try:
                 annotations[video] = label_frames(truth[name], times_s, len(times_s), name)
             except InputError as error:
