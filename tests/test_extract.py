@@ -380,7 +380,7 @@ def test_sound_of_crops_comes_from_elsewhere_or_not_at_all(
     with caplog.at_level(logging.WARNING, "abawcli"):
         mute = extract(tmp_path / "crops" / "v", extractor, tmp_path / "c.safetensors")
     assert not mute.has_audio.any() and "give --audio-from DIR" in caplog.text
-    with pytest.raises(InputError, match="its sound is not found; give --audio-from DIR"):
+    with pytest.raises(InputError, match="its audio is not found; give --audio-from DIR"):
         extract_features(
             tmp_path / "crops" / "v", tmp_path / "d.safetensors", make_extractor(tmp_path, "audio")
         )
