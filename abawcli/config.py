@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # Which subjects a command processes; `faces.subjects` defines each choice.
-SUBJECTS = ("main", "largest", "left", "right", "top", "all")
+SUBJECTS = ("main", "largest", "follow-largest", "left", "right", "top", "all")
 STRATEGIES = (*SUBJECTS, "track N", "skip")  # per video: also a track number, or no subject
 DETECTOR_NAMES = ("retinaface", "insightface")  # `faces.detect.DETECTORS`
 SMOOTHING_METHODS = ("median", "mean", "gaussian", "vote")  # `smoothing.SMOOTHERS`

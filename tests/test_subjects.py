@@ -45,6 +45,10 @@ def choose_plainly(faces: Faces, strategy: str) -> list[int]:
         if strategy == "main":
             main = min(weight, key=lambda s: (-weight[s], s))
             chosen += [k for s, k in rows if s == main]
+        elif strategy == "follow-largest":
+            first = min(f for f, _, _ in faces)
+            there = [(-b[2] * b[3], s) for f, s, b in faces if f == first]
+            chosen += [k for s, k in rows if s == min(there)[1]]
         elif strategy.startswith("track") or strategy == "skip":
             chosen += [k for s, k in rows if strategy == f"track {s}"]
         elif strategy == "all":
@@ -76,6 +80,8 @@ def test_every_frame_has_a_row_for_each_subject(faces: Faces, strategy: str, n: 
         assert set(who.tolist()) == {find_main(subject, boxes)}
     elif strategy == "all" and faces:
         assert who.tolist() == sorted(set(subject.tolist())) * n
+    elif strategy == "follow-largest" and faces:
+        assert len(set(who.tolist())) == 1
     elif strategy.startswith("track") and found.any():
         assert set(who.tolist()) == {int(strategy[6:])}
     else:

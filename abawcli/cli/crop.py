@@ -109,10 +109,10 @@ def command(
     and so on.
 
     OUTPUT/strategy.csv gets a row for each video. It names the subject that was cropped and the
-    other tracks. To choose another subject, edit the column strategy (main, largest, left,
-    right, top, all, track N, or skip) and give the file as --strategy. The columns from and to
-    limit a row to some frames. A row <video>_left or <video>_right adds a folder for a second
-    person.
+    other tracks. To choose another subject, edit the column strategy (main, largest,
+    follow-largest, left, right, top, all, track N, or skip) and give the file as --strategy. The
+    columns from and to limit a row to some frames. A row <video>_left or <video>_right adds a
+    folder for a second person.
 
     Example: abaw crop interviews/ -o crops/ --size 112
     """

@@ -164,7 +164,8 @@ def choose_subject(default: str) -> Callable[[Command], Command]:
     """Add --subject; the command receives None where it is not given, which means `default`."""
     return click.option(
         "--subject", type=SubjectChoice(SUBJECTS), metavar=f"{'|'.join(SUBJECTS)}|track N",
-        help="Whose face. main: the person who is on screen longest and largest. largest, left, "
+        help="Whose face. main: the person who is on screen longest and largest. follow-largest: "
+        "the person with the largest face of the first frame with a face. largest, left, "
         "right, top: chosen in each frame. all: everybody. track N: the track with this number "
         "in `abaw sheet`.  "
         f"[default: {default}]",

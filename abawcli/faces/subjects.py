@@ -34,6 +34,22 @@ def find_main(subject: Ints, boxes: Floats) -> int:
     return int(numbers[presence.argmax()])
 
 
+def find_first_largest(frame: Ints, subject: Ints, boxes: Floats) -> int:
+    """Return the subject of the largest face of the first frame with a face; NOBODY without one.
+
+    Largest first and then the same person, as in arXiv 2603.12221. There, similarity to a running
+    mean or else overlap finds the person in each frame; here, tracking and re-identification do.
+
+    Args:
+        frame: (N,) frame number of each face.
+        subject: (N,) track number.
+        boxes: (N, 4) x, y, w, h in pixels.
+    """
+    if len(subject) == 0:
+        return NOBODY
+    return int(subject[np.lexsort((subject, _area(boxes), frame))[0]])
+
+
 def _area(boxes: Floats) -> Floats:
     return np.asarray(-boxes[:, 2] * boxes[:, 3])
 
@@ -58,10 +74,12 @@ _FIRST_BY: dict[str, Callable[[Floats], Floats]] = {
 }
 
 
-def _find_one(subject: Ints, boxes: Floats, strategy: str) -> int:
+def _find_one(frame: Ints, subject: Ints, boxes: Floats, strategy: str) -> int:
     """Return the subject of a strategy for the whole video; NOBODY for `skip`."""
     if strategy == "main":
         return find_main(subject, boxes)
+    if strategy == "follow-largest":
+        return find_first_largest(frame, subject, boxes)
     number = parse_track(strategy)
     return NOBODY if number is None else number
 
@@ -73,7 +91,8 @@ def choose_rows(frame: Ints, subject: Ints, boxes: Floats, strategy: str) -> NDA
         frame: (N,) frame number of each face.
         subject: (N,) track number, with at most one face of a subject in a frame.
         boxes: (N, 4) x, y, w, h in pixels.
-        strategy: `main`: the subject of `find_main`; `largest`, `left` (of the picture, by the
+        strategy: `main`: the subject of `find_main`; `follow-largest`: that of
+            `find_first_largest`; `largest`, `left` (of the picture, by the
             centre), `right`, `top`: one face per frame, of any subject; `all`: every face;
             `track N`: that subject; `skip`: none.
 
@@ -85,7 +104,7 @@ def choose_rows(frame: Ints, subject: Ints, boxes: Floats, strategy: str) -> NDA
     if strategy == "all":
         return np.lexsort((subject, frame))
     if strategy not in _FIRST_BY:
-        rows = np.flatnonzero(subject == _find_one(subject, boxes, strategy))
+        rows = np.flatnonzero(subject == _find_one(frame, subject, boxes, strategy))
         return rows[np.argsort(frame[rows], kind="stable")]
     order = np.lexsort((subject, _FIRST_BY[strategy](boxes), frame))
     _, first = np.unique(frame[order], return_index=True)
