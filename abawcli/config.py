@@ -374,6 +374,9 @@ NO_IMAGE_AUGMENTATION = ImageAugmentation(
 )
 
 
+SELECTIONS = ("linear", "moe")  # heads of Stage I
+
+
 @dataclass(frozen=True)
 class MoEHead:
     """The mixture-of-experts training head. Defaults: published."""
@@ -436,6 +439,10 @@ class EncoderTraining:
     # Whether the loss of the linear classifier trains the backbone, too. It always does without the
     # MoE head.
     joint_classifier: bool = False
+    # One of SELECTIONS, by whose macro-F1 the best epoch is chosen. The linear classifier is what
+    # is saved.
+    select: str = "linear"
+    patience: int | None = None  # epochs without a better one after which training ends
     warmup_steps: int = 0  # batches in which the learning rates rise from 0
     ema_decay: float = 0.0  # decay of the EMA of the weights, which is saved; 0: no EMA
     precision: str = "auto"  # one of PRECISIONS
@@ -651,6 +658,7 @@ class HeadTraining:
     # the same speakers, its features are better in training than in use.
     audio_swap: float = 0.0
     ema_decay: float = 0.0  # decay of the EMA of the weights, which is saved; 0: no EMA
+    patience: int | None = None  # epochs without a better one after which training ends
     folds: int = 5  # one of which is held out where no validation videos are given
     network: GatedHead | DualBranchHead = GatedHead()
     # Of the head's predictions, as published for videos of 30 frames a second.

@@ -70,6 +70,23 @@ def test_run_writes_encoder_metrics_and_config(images: Path, tmp_path: Path) -> 
     assert settings["training"]["epochs"] == 3
 
 
+def test_either_head_chooses_the_epoch(images: Path, tmp_path: Path) -> None:
+    for select in ("linear", "moe"):
+        history = run(
+            images, tmp_path / select, replace(FAST, epochs=6, head_lr=0.03, select=select)
+        )
+        rows = [result.to_json() for result in history]
+        assert all(0 <= row["moe_macro_f1"] <= 1 and row["valid_loss"] > 0 for row in rows)
+        assert [row["lr"] for row in rows] == sorted((row["lr"] for row in rows), reverse=True)
+        key = "moe_macro_f1" if select == "moe" else "macro_f1"
+        _, about = read_raw(tmp_path / select / "encoder.safetensors")
+        assert about["result"] == max(rows, key=lambda row: row[key])
+    with pytest.raises(UsageError, match="a mixture-of-experts head that is not there"):
+        run(images, tmp_path / "none", replace(FAST, moe=None, select="moe"))
+    with pytest.raises(UsageError, match="unknown selection 'both'; choose linear or moe"):
+        run(images, tmp_path / "none", replace(FAST, select="both"))
+
+
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_interrupted_run_ends_with_the_same_weights(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema_decay: float

@@ -83,6 +83,18 @@ def test_every_head_learns(head: str, files: Files, tmp_path: Path) -> None:
     assert (predict_labels(p) == truth).mean() > 0.8
 
 
+def test_training_ends_early_without_a_better_epoch(files: Files, tmp_path: Path) -> None:
+    config = replace(FAST, epochs=30, patience=2)
+    history = run(files, tmp_path / "run", config=config)
+    scores = [result.macro_f1 or 0.0 for result in history]
+    assert len(history) < 30 and scores.index(max(scores)) == len(history) - 3
+    assert run(files, tmp_path / "run", config=config) == history  # and is finished
+    whole = run(files, tmp_path / "whole", config=replace(FAST, epochs=len(history)))
+    assert all(result.validation and result.validation.loss for result in whole)
+    rates = [result.lr for result in whole]
+    assert rates == sorted(rates, reverse=True) and FAST.last_lr <= rates[-1] < FAST.lr / 2
+
+
 def test_same_seed_same_bits(files: Files, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         torch.manual_seed(ord(name))  # whatever happened before
@@ -136,7 +148,8 @@ def test_training_uses_what_the_settings_say(
         logits: torch.Tensor, y: torch.Tensor, gamma: float, weight: torch.Tensor
     ) -> torch.Tensor:
         assert gamma == 0
-        losses.append((logits, y, weight))
+        if logits.requires_grad:  # not the validation loss
+            losses.append((logits, y, weight))
         return focal_loss(logits, y, gamma, weight)
 
     def note_rate(self: torch.optim.AdamW, *args: Any) -> Any:
@@ -312,7 +325,8 @@ def test_dual_branch_training_is_what_the_settings_say(
     step = torch.optim.AdamW.step
 
     def note_loss(*arguments: Any) -> torch.Tensor:
-        calls.append(arguments)
+        if arguments[0].requires_grad:  # not the validation loss
+            calls.append(arguments)
         return focal_loss(*arguments)
 
     def note_rate(self: torch.optim.AdamW, *args: Any) -> Any:

@@ -15,6 +15,7 @@ from abawcli.cli.train_options import (
     NumberList,
     is_silent,
     manifest_option,
+    patience_option,
     print_best,
     run_option,
     tunable,
@@ -23,6 +24,7 @@ from abawcli.config import (
     COMPACT_FACE,
     NO_IMAGE_AUGMENTATION,
     PRECISIONS,
+    SELECTIONS,
     CompactFaceShape,
     Distillation,
     EncoderTraining,
@@ -91,6 +93,12 @@ def _read_config(
     show_default=True,
     help="Train with a mixture-of-experts head beside the linear classifier.",
 )
+@click.option(
+    "--select", type=click.Choice(SELECTIONS), default=PUBLISHED.select, show_default=True,
+    help="Head whose macro-F1 chooses the best epoch: the linear classifier, which is saved, or "
+    "the mixture of experts. Both are in metrics.jsonl.",
+)  # fmt: skip
+@patience_option
 @click.option(
     "--teacher", "teachers", multiple=True, type=click.Path(path_type=Path),
     help="encoder.safetensors of `abaw train face` whose outputs are learned beside the labels "
@@ -192,6 +200,8 @@ def command(
     backbone: str,
     targets: str,
     moe: bool,
+    select: str,
+    patience: int | None,
     teachers: tuple[Path, ...],
     augment: bool,
     precision: str,
@@ -215,6 +225,8 @@ def command(
         config,
         soft_labels=targets == "soft",
         moe=config.moe if moe else None,
+        select=select,
+        patience=patience,
         precision=precision,
     )
     check_writable([output / "config.json"])

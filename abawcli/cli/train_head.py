@@ -19,7 +19,7 @@ from abawcli.cli.options import (
     verbosity_options,
     window_option,
 )
-from abawcli.cli.train_options import RATE, SHARE, print_best, run_option, tunable
+from abawcli.cli.train_options import RATE, SHARE, patience_option, print_best, run_option, tunable
 from abawcli.config import (
     HEAD_NAMES,
     DualBranchHead,
@@ -168,6 +168,7 @@ def check_shape(heads: Iterable[str], tuned: dict[str, Any]) -> None:
     help="Annotations of these videos.",
 )
 @training_options
+@patience_option
 @device_option
 @overwrite_option
 @verbosity_options
@@ -179,6 +180,7 @@ def command(
     valid_features: tuple[str, ...],
     valid_labels: str | None,
     window: Window | None,
+    patience: int | None,
     device: str,
     overwrite: bool,
     quiet: bool,
@@ -207,7 +209,7 @@ def command(
     valid = None
     if valid_labels:
         valid = expand_inputs(valid_features, FEATURES), expand_inputs([valid_labels], ANNOTATIONS)
-    config = read_training(head, window, tuned)
+    config = replace(read_training(head, window, tuned), patience=patience)
     with progress_bar("train", "batch", quiet) as update:
         history = train_fusion_head(
             files,

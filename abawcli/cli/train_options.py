@@ -82,6 +82,12 @@ def tunable(
     return click.option(flag, field, type=kind, help=f"{text}  [default: {shown}]", **renamed)
 
 
+patience_option = click.option(
+    "--patience", type=click.IntRange(min=1),
+    help="End training after this many epochs without a better one.  [default: all epochs]",
+)  # fmt: skip
+
+
 def is_silent() -> bool:
     """Tell whether this is a process of distributed training other than the first."""
     return os.environ.get("RANK", "0") != "0"
@@ -89,8 +95,9 @@ def is_silent() -> bool:
 
 def print_best(history: Sequence[EpochResult], checkpoint: Path) -> None:
     """Print the scores of the best epoch to stderr."""
-    validated = [(result.epoch, result.validation) for result in history if result.validation]
-    epoch, best = max(validated, key=lambda pair: pair[1].macro_f1)
+    chosen = max(history, key=lambda result: result.criterion or 0.0)
+    epoch, best = chosen.epoch, chosen.validation
+    assert best is not None
     corpora = best.corpora or {}
     named = corpora if len(corpora) > 1 else {}
     print_table(

@@ -48,11 +48,16 @@ class Validation:
     f1: dict[str, float]  # of each class
     corpora: dict[str, float] | None = None  # of a voice encoder: macro-F1 of each corpus
     temperature: float | None = None  # of a voice encoder
+    loss: float | None = None
+    moe_macro_f1: float | None = None  # of a face encoder's training head
+    criterion: float | None = None  # by which epochs are compared, if not by `macro_f1`
 
     def to_json(self) -> JsonObject:
         """Return it as JSON, without what is None."""
         values = {"accuracy": self.accuracy, "macro_f1": self.macro_f1, "f1": self.f1}
         values |= {"corpora": self.corpora, "temperature": self.temperature}
+        values |= {"valid_loss": self.loss, "moe_macro_f1": self.moe_macro_f1}
+        values |= {"criterion": self.criterion}
         return {key: value for key, value in values.items() if value is not None}
 
     @classmethod
@@ -68,6 +73,9 @@ class Validation:
             f1=read_value(values, "f1", dict, path),
             corpora=read_optional(values, "corpora", dict, path),
             temperature=read_optional(values, "temperature", float, path),
+            loss=read_optional(values, "valid_loss", float, path),
+            moe_macro_f1=read_optional(values, "moe_macro_f1", float, path),
+            criterion=read_optional(values, "criterion", float, path),
         )
 
 
@@ -78,16 +86,25 @@ class EpochResult:
     epoch: int  # from 1
     loss: float
     validation: Validation | None = None  # None: there is nothing to validate on
+    lr: float | None = None  # the highest learning rate of the last step
 
     @property
     def macro_f1(self) -> float | None:
-        """Return the macro-F1 by which epochs are compared."""
+        """Return the macro-F1 of the network that is saved."""
         return None if self.validation is None else self.validation.macro_f1
+
+    @property
+    def criterion(self) -> float | None:
+        """Return the macro-F1 by which epochs are compared."""
+        if self.validation is None or self.validation.criterion is None:
+            return self.macro_f1
+        return self.validation.criterion
 
     def to_json(self) -> JsonObject:
         """Return it as one flat JSON object."""
         figures = self.validation.to_json() if self.validation else {}
-        return {"epoch": self.epoch, "loss": self.loss} | figures
+        rate = {} if self.lr is None else {"lr": self.lr}
+        return {"epoch": self.epoch, "loss": self.loss} | rate | figures
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
@@ -100,6 +117,7 @@ class EpochResult:
             epoch=read_value(values, "epoch", int, path),
             loss=read_value(values, "loss", float, path),
             validation=Validation.from_json(values, path) if "macro_f1" in values else None,
+            lr=read_optional(values, "lr", float, path),
         )
 
 

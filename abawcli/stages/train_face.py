@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from abawcli.config import COMPACT_FACE, EncoderTraining, default_training
+from abawcli.config import COMPACT_FACE, SELECTIONS, EncoderTraining, default_training
 from abawcli.device import choose_device, choose_precision
 from abawcli.errors import UsageError
 from abawcli.formats.hashing import hash_file
@@ -54,6 +54,10 @@ def train_face_encoder(
     config = config or default_training(backbone)
     if config.epochs < 1 or config.batch_size < 2:
         raise UsageError("training needs at least 1 epoch and batches of at least 2 images")
+    if config.select not in SELECTIONS:
+        raise UsageError(f"unknown selection {config.select!r}; choose {' or '.join(SELECTIONS)}")
+    if config.select == "moe" and config.moe is None:
+        raise UsageError("epochs cannot be chosen by a mixture-of-experts head that is not there")
     chosen = choose_device(device)
     config = replace(config, precision=choose_precision(config.precision, chosen))
     accelerator = start_accelerator(chosen)
@@ -77,5 +81,6 @@ def train_face_encoder(
     loop = TrainingLoop(
         task, out, schedule, accelerator,
         seed=config.seed, ema_decay=config.ema_decay, clip_norm=config.clip_norm,
+        patience=config.patience,
     )  # fmt: skip
     return loop.run(overwrite, progress)

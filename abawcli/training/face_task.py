@@ -12,15 +12,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 from abawcli import __version__
 from abawcli.config import EncoderTraining
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.manifest import LabelledImages
-from abawcli.labels import CLASSES, N_CLASSES
+from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 from abawcli.metrics import score_labels
 from abawcli.models.checkpoint import halve_matrices, save_checkpoint
 from abawcli.models.image_backbones import Backbone
@@ -195,20 +195,28 @@ class FaceTask:
 
     @torch.inference_mode()
     def validate(self, network: FaceNetwork) -> Validation:
-        """Score the linear classifier on the validation images."""
+        """Score the linear classifier, and the training head, on the validation images."""
         network.eval()
         count = len(self.valid)
         batches = [
             list(range(k, min(k + VALID_BATCH, count))) for k in range(0, count, VALID_BATCH)
         ]
-        predicted = []
+        parts = []
         for images, _ in self.valid.load(batches):
             pixels = prepare_crops(images.to(self.device), self.preprocess)
-            logits = network.classifier(network.backbone(pixels))  # (B, 8)
-            predicted.append(logits.argmax(dim=1).cpu().numpy())
-        score = score_labels(self.valid.images.labels, np.concatenate(predicted))
-        f1 = dict(zip(CLASSES, score.f1.tolist(), strict=True))
-        return Validation(score.macro_f1, score.accuracy, f1)
+            parts.append(torch.stack(network(pixels)[1]).float().cpu())  # (heads, B, 8)
+        logits, labels = torch.cat(parts, dim=1), self.valid.images.labels  # (heads, N, 8)
+        scores = [score_labels(labels, part.argmax(dim=1).numpy()) for part in logits]
+        score, moe = scores[-1], scores[0].macro_f1 if network.head else None
+        truth = torch.from_numpy(labels)
+        return Validation(
+            score.macro_f1,
+            score.accuracy,
+            dict(zip(CLASSES, score.f1.tolist(), strict=True)),
+            loss=F.cross_entropy(logits[-1], truth, ignore_index=IGNORE).item(),
+            moe_macro_f1=moe,
+            criterion=moe if self.config.select == "moe" else None,
+        )
 
     def save(self, network: FaceNetwork, out: str | Path, result: EpochResult) -> None:
         """Write backbone and classifier, without the training head."""

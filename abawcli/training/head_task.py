@@ -16,6 +16,7 @@ from abawcli.datasets.annotated import VideoSet
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.json_values import JsonObject
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
+from abawcli.logits import restore_logits
 from abawcli.metrics import score_labels
 from abawcli.models.heads import HEADS, Head, TrainedHead, build_head, save_head
 from abawcli.models.metadata import EpochResult, HeadMetadata, TrainingMetadata, Validation
@@ -157,10 +158,14 @@ class HeadTask:
         if self.valid is None:
             return None
         head = TrainedHead(network, self.device)
-        predicted = [predict_labels(p) for p in classify_videos(head, self.valid)]
-        score = score_labels(self.valid.labels(), np.concatenate(predicted))
+        outputs = np.concatenate(find_video_outputs(head, self.valid))  # (N, 9)
+        labels = self.valid.labels()
+        score = score_labels(labels, predict_labels(outputs[:, :N_CLASSES]))
         f1 = dict(zip(CLASSES, score.f1.tolist(), strict=True))
-        return Validation(score.macro_f1, score.accuracy, f1)
+        truth = torch.from_numpy(np.where(np.isnan(outputs[:, 0]), IGNORE, labels))
+        logits = torch.from_numpy(restore_logits(outputs)).float()
+        loss = focal_loss(logits, truth, self.config.focal_gamma, self.weight.cpu())
+        return Validation(score.macro_f1, score.accuracy, f1, loss=loss.item())
 
     def save(self, network: Head, out: str | Path, result: EpochResult) -> None:
         """Write the head with a description of its training and the smoothing of its output."""
@@ -189,8 +194,9 @@ def make_loop(task: HeadTask, out: str | Path) -> TrainingLoop[Head, Batch]:
     )
     accelerator = start_accelerator(task.device)
     return TrainingLoop(
-        task, out, schedule, accelerator, seed=config.seed, ema_decay=config.ema_decay
-    )
+        task, out, schedule, accelerator,
+        seed=config.seed, ema_decay=config.ema_decay, patience=config.patience,
+    )  # fmt: skip
 
 
 def classify_videos(head: TrainedHead, videos: VideoSet) -> list[NDArray[np.float32]]:

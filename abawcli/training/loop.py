@@ -121,6 +121,7 @@ class TrainingLoop(Generic[Network, Batch]):
         seed: int = 0,
         ema_decay: float = 0.0,
         clip_norm: float | None = None,
+        patience: int | None = None,
     ) -> None:
         """Prepare the network of a task for training.
 
@@ -132,10 +133,11 @@ class TrainingLoop(Generic[Network, Batch]):
             seed: of all random numbers.
             ema_decay: decay of the EMA of the weights, which is validated and saved; 0: no EMA.
             clip_norm: largest norm of the gradient; None: no clipping.
+            patience: end after so many epochs without a better one; None: after the last epoch.
         """
         out = Path(out)
         self.task, self.out, self.schedule = task, out, schedule
-        self.seed, self.clip_norm = seed, clip_norm
+        self.seed, self.clip_norm, self.patience = seed, clip_norm, patience
         self.accelerator = accelerator
         self.network = task.network.to(self.accelerator.device)
         groups = [group | {"initial_lr": group["lr"]} for group in task.parameter_groups()]
@@ -167,12 +169,21 @@ class TrainingLoop(Generic[Network, Batch]):
         """
         open_run(self.out, self.task.describe(), self.task.result_name, overwrite)
         self.history = load_state(self.out, self.state, self.optimizer)
-        if len(self.history) < self.schedule.epochs:
+        if not self._is_finished():
             self.task.load_data(progress)
-        for epoch in range(len(self.history), self.schedule.epochs):
-            loss = self._train_epoch(epoch, progress)
+        while not self._is_finished():
+            loss = self._train_epoch(len(self.history), progress)
             self._finish_epoch(loss)
         return self.history
+
+    def _is_finished(self) -> bool:
+        """Tell whether the last epoch is done, or no epoch was better for `patience` epochs."""
+        if len(self.history) >= self.schedule.epochs:
+            return True
+        scores = [each.criterion for each in self.history if each.criterion is not None]
+        if self.patience is None or not scores:
+            return False
+        return len(scores) - 1 - scores.index(max(scores)) >= self.patience
 
     def _train_epoch(self, epoch: int, progress: Progress) -> float:
         """Train for one epoch and return the mean loss."""
@@ -215,11 +226,12 @@ class TrainingLoop(Generic[Network, Batch]):
         Without validation, every epoch's network is saved, so that the last one remains.
         """
         network = self.result
-        result = EpochResult(len(self.history) + 1, loss, self.task.validate(network))
-        past = [each.macro_f1 for each in self.history if each.macro_f1 is not None]
+        rate = max(group["lr"] for group in self.optimizer.param_groups)
+        result = EpochResult(len(self.history) + 1, loss, self.task.validate(network), rate)
+        past = [each.criterion for each in self.history if each.criterion is not None]
         self.history.append(result)
         if not self.accelerator.is_main_process:
             return
-        if result.macro_f1 is None or result.macro_f1 > max(past, default=-1.0):
+        if result.criterion is None or result.criterion > max(past, default=-1.0):
             self.task.save(network, self.out, result)
         save_state(self.out, self.state, self.optimizer, self.history)
