@@ -418,10 +418,10 @@ def test_official_crops_with_their_video(
     tmp_path: Path, extractor: Extractor, official: Path, frames: int
 ) -> None:
     """Up to two crops more than frames are at the last one's time, as annotations are."""
-    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "batch1").mkdir(parents=True)
     sound = Sound([(0.0, make_clicks([0.1], 1.0, 48_000))], codec="pcm_s16le")
     write_media(
-        tmp_path / "videos" / "12-24-1920x1080.avi",
+        tmp_path / "videos" / "batch1" / "12-24-1920x1080.avi",
         [picture()] * frames,
         codec="mpeg4",
         sound=sound,

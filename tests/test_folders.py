@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abawcli.errors import OutputError
+from abawcli.errors import InputError, OutputError
+from abawcli.formats.crops import find_recording
 from abawcli.formats.folders import find_finished_folder, replace_folder
 from abawcli.formats.provenance import Provenance, describe_work, provenance_path, read_provenance
 
@@ -182,3 +183,15 @@ def test_two_runs_at_once_do_not_hurt_each_other(tmp_path: Path) -> None:
     assert read_provenance(folder)["settings"] == {"size": 2}
     assert {path.name for path in tmp_path.iterdir()} == {"clip", "clip.provenance.json"}
     assert not make(folder, {}, size=2)
+
+
+def test_a_recording_is_found_below_subfolders(tmp_path: Path) -> None:
+    for name in ("batch1/a.mp4", "batch2/study/b.avi", "batch2/b.avi", "c.mkv", "batch1/c.mkv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_recording(tmp_path, "a_left") == tmp_path / "batch1/a.mp4"
+    assert find_recording(tmp_path, "study/b") == tmp_path / "batch2/study/b.avi"
+    assert find_recording(tmp_path, "c") == tmp_path / "c.mkv"  # the same path comes first
+    assert find_recording(tmp_path, "other/b") is None
+    with pytest.raises(InputError, match="could both be the video of b"):
+        find_recording(tmp_path, "b")

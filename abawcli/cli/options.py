@@ -178,8 +178,8 @@ strategy_option = click.option(
 )  # fmt: skip
 audio_from_option = click.option(
     "--audio-from", type=click.Path(path_type=Path), metavar="DIR",
-    help="For crops as input: folder of the videos that they were made from. The audio is read "
-    "there, and for official crops also the timestamps.",
+    help="For crops as input: folder of the videos that they were made from, or of subfolders "
+    "with these. The audio is read there, and for official crops also the timestamps.",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ and scale. Frames without a face have no file; their numbers are left out. `<nam
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -144,7 +145,8 @@ def find_scales(folder: str | Path) -> list[float]:
 def find_recording(folder: str | Path, name: str) -> Path | None:
     """Return the video of the crops `name`, or None.
 
-    It has the same path below `folder`, apart from its suffix and from `_left` or `_right`.
+    It has the same path below `folder`, or else below a subfolder of it (such as batch1/), apart
+    from its suffix and from `_left` or `_right`.
 
     Raises:
         UsageError: the folder does not exist.
@@ -155,7 +157,15 @@ def find_recording(folder: str | Path, name: str) -> Path | None:
         raise UsageError(f"no such folder: {folder}")
     parent = folder / Path(name).parent
     there = parent.iterdir() if os.path.isdir(parent) else ()
-    videos = [path for path in there if path.suffix.lower() in VIDEO_SUFFIXES]
+    if found := _find_by_name(there, name):
+        return found
+    above = Path(name).parent.parts
+    deeper = folder.rglob("*")
+    return _find_by_name((p for p in deeper if p.parts[-1 - len(above) : -1] == above), name)
+
+
+def _find_by_name(paths: Iterable[Path], name: str) -> Path | None:
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
     wanted = compose_name(Path(name).name)
     for stem in (wanted, split_side(wanted)[0]):
         found = sorted(p for p in videos if stem in map(compose_name, (p.stem, p.name)))
