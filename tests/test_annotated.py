@@ -1,11 +1,12 @@
 """Features with their annotations: matching, alignment, what is left out, what is refused."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_features import AUDIO, VISUAL, make_features
+from sample_features import AUDIO, VISUAL, make_features, save_videos
 
 from abawcli.datasets.annotated import AnnotatedFeatures, VideoSet, read_annotated
 from abawcli.errors import InputError
@@ -141,3 +142,21 @@ def test_annotations_by_name_of_frames_and_of_intervals(tmp_path: Path) -> None:
     data = read_annotated(sorted(tmp_path.glob("*.safetensors")), files)
     labels = {name: data.labels[rows].tolist() for name, rows in data.videos()}
     assert labels == {"a": [1, 5, -1, 7], "b": [3, 3, 4, 4], "c": [7, -1, 0, 0]}
+
+
+def test_reading_takes_the_memory_of_what_is_annotated(tmp_path: Path) -> None:
+    """Files without an annotation are three times as many, and only their headers are read."""
+    wide = Backbones(replace(VISUAL, dim=600), replace(AUDIO, dim=400))
+    names = [f"v{k}" for k in range(40)]
+    features, labels = save_videos(tmp_path, names, frames=100, backbones=wide)
+    for name in names[10:]:
+        (labels / f"{name}.txt").unlink()
+    files = sorted(features.glob("*.safetensors")), sorted(labels.glob("*.txt"))
+    read_annotated(*files)  # imports and caches
+    tracemalloc.start()
+    data = read_annotated(*files)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(data.names) == 10
+    needed = data.visual.nbytes + data.audio.nbytes
+    assert needed == 10 * 100 * 1000 * 2 and needed <= peak <= 1.3 * needed

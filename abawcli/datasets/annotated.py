@@ -7,7 +7,7 @@ the video `x` with that subject, or the only ones of `x`.
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from abawcli.datasets.intervals import Annotation, Intervals
 from abawcli.datasets.pairing import read_truth
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation
-from abawcli.formats.features import Features, read_features
+from abawcli.formats.features import Features, read_features, read_features_metadata
 from abawcli.formats.imports import detect_format
 from abawcli.formats.inputs import check_input, locate_inputs, warn_left_out
-from abawcli.formats.metadata import MODALITIES, Backbones
+from abawcli.formats.metadata import MODALITIES, Backbones, FeaturesMetadata
 from abawcli.formats.names import compose_name, name_input
 from abawcli.formats.tables import TABLE_SUFFIXES
 from abawcli.labels import IGNORE
@@ -86,18 +86,29 @@ class VideoSet:
         }
 
 
+@dataclass(frozen=True)
+class _FeatureFile:
+    """A feature file that was not read yet."""
+
+    path: Path
+    metadata: FeaturesMetadata
+    rows: int
+
+
 def read_annotated(
     features: Iterable[str | Path], annotations: Iterable[str | Path]
 ) -> AnnotatedFeatures:
     """Read feature files and their annotations into memory.
 
     Features without an annotation and annotations without features are left out, with a warning.
+    Only the headers of the former are read, and each of the others once, to its own rows: 2.6
+    million frames at full size are 8 GB.
 
     Raises:
         InputError: a file cannot be read, two are of the same video and subject, features differ in
             their backbones or do not fit their annotation, or no annotated frame is left.
     """
-    tracks, paths = _read_tracks(features)
+    tracks = _list_tracks(features)
     named = _name_annotations(annotations)
     chosen = _match(tracks, named)
     if not chosen:
@@ -105,46 +116,56 @@ def read_annotated(
             f"none of {len(named)} annotations matches one of {len(tracks)} feature "
             "files; both must have the names of their videos"
         )
-    labels = [_label(name, named[name], tracks[track]) for name, track in chosen.items()]
-    taken = [tracks[track] for track in chosen.values()]
-    where = [paths[track] for track in chosen.values()]
     warn_left_out(
         "features have no annotation", [video for video, _ in set(tracks) - set(chosen.values())]
     )
-    tracks.clear()  # frees the memory of unused features
-    if not any((part != IGNORE).any() for part in labels):
-        raise InputError(f"no frame is annotated (all rows of {len(labels)} annotations are -1)")
+    files = [tracks[track] for track in chosen.values()]
+    data = _allocate(list(chosen), files)
+    for (name, rows), file in zip(data.videos(), files, strict=True):
+        found = read_features(file.path)
+        for field_name in ("time_s", *MODALITIES, "has_visual", "has_audio"):
+            getattr(data, field_name)[rows] = getattr(found, field_name)
+        data.labels[rows] = _label(name, named[name], found)
+    if not (data.labels != IGNORE).any():
+        raise InputError(f"no frame is annotated (all rows of {len(files)} annotations are -1)")
+    return data
 
-    def join(field: str) -> NDArray[Any]:
-        return np.concatenate([getattr(part, field) for part in taken])
 
+def _allocate(names: list[str], files: Sequence[_FeatureFile]) -> AnnotatedFeatures:
+    """Return room for the rows of files."""
+    backbones = files[0].metadata.backbones
+    starts = np.cumsum([0, *(file.rows for file in files)])
+    count = int(starts[-1])
+    dims = [backbone.dim if backbone else 0 for backbone in map(backbones.get, MODALITIES)]
+    visual, audio = (np.zeros((count, dim), np.float16) for dim in dims)
     return AnnotatedFeatures(
-        names=list(chosen),
-        starts=np.cumsum([0, *map(len, labels)]),
-        **{name: join(name) for name in ("time_s", *MODALITIES, "has_visual", "has_audio")},
-        labels=np.concatenate(labels),
-        backbones=taken[0].metadata.backbones,
-        paths=where,
+        names=names,
+        starts=starts,
+        time_s=np.zeros(count),
+        visual=visual,
+        audio=audio,
+        has_visual=np.zeros(count, bool),
+        has_audio=np.zeros(count, bool),
+        labels=np.full(count, IGNORE, np.int64),
+        backbones=backbones,
+        paths=[file.path for file in files],
     )
 
 
-def _read_tracks(
-    paths: Iterable[str | Path],
-) -> tuple[dict[TrackKey, Features], dict[TrackKey, Path]]:
-    tracks: dict[TrackKey, Features] = {}
-    where: dict[TrackKey, Path] = {}
+def _list_tracks(paths: Iterable[str | Path]) -> dict[TrackKey, _FeatureFile]:
+    """Return feature files by video and subject."""
+    tracks: dict[TrackKey, _FeatureFile] = {}
     for path in map(Path, paths):
         check_input(path)
-        features = read_features(path)
-        metadata = features.metadata
+        metadata, rows = read_features_metadata(path)
         if tracks:
             first = next(iter(tracks.values())).metadata
             check_alike(first.backbones, metadata.backbones, str(path))
         track = compose_name(metadata.video), metadata.subject
         if track in tracks:
             raise InputError(f"{path}: another file has features of {track[0]}, {track[1]}, too")
-        tracks[track], where[track] = features, path
-    return tracks, where
+        tracks[track] = _FeatureFile(path, metadata, rows)
+    return tracks
 
 
 def check_alike(first: Backbones, second: Backbones, name: str) -> None:
@@ -175,7 +196,7 @@ def _name_annotations(paths: Iterable[str | Path]) -> dict[str, Annotation | Pat
     return named
 
 
-def _match(tracks: dict[TrackKey, Features], annotations: Iterable[str]) -> dict[str, TrackKey]:
+def _match(tracks: Mapping[TrackKey, object], annotations: Iterable[str]) -> dict[str, TrackKey]:
     """Return the track of each annotation that has features."""
     found, failed = match_tracks(annotations, tracks, "features")
     for reason in failed.values():

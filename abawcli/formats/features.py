@@ -102,6 +102,20 @@ def read_features(path: str | Path) -> Features:
     return features
 
 
+def read_features_metadata(path: str | Path) -> tuple[FeaturesMetadata, int]:
+    """Return the metadata of a feature file and its number of rows, without reading the rows.
+
+    Raises:
+        InputError: no such file, no features, or of a newer format.
+    """
+    path = Path(path)
+    with open_tensors(path, "np") as file:
+        metadata = FeaturesMetadata.from_json(_read_header(path, file), path)
+        if "frame" not in file.keys():  # noqa: SIM118
+            raise InputError(f"{path} has no array frame")
+        return metadata, int(np.prod(file.get_slice("frame").get_shape()))
+
+
 def _read_header(path: Path, file: Any) -> JsonObject:
     header = read_header(path, file) or {}
     if header.get("kind") != KIND:
