@@ -1,7 +1,16 @@
 #!/usr/bin/env bash
 # From the folder of Aff-Wild2 to the submission file of the ABAW EXPR challenge.
 #
-#     bash examples/challenge.sh ROOT OUT
+#     bash examples/challenge.sh ROOT OUT                       the compact system, on a CPU
+#     SYSTEM=two-stage bash examples/challenge.sh ROOT OUT      arXiv 2603.12221
+#     SYSTEM=dual-branch bash examples/challenge.sh ROOT OUT    arXiv 2603.08034
+#
+# The published systems first train their image backbone on labelled images (Stage I):
+#
+#     abaw train face --images IMAGES --manifest MANIFEST --backbone facebook/dinov2-large -o stage1
+#
+# Then VISUAL=stage1/encoder.safetensors is that encoder. Without it, the pretrained backbone is used as
+# it is. AUDIO is the audio backbone, and SCALES the sizes of the crops.
 #
 # ROOT is the data as the organisers distribute it:
 #
@@ -17,7 +26,25 @@ set -euo pipefail
 
 ROOT=${1:-Aff-Wild2}
 OUT=${2:-challenge}
-EPOCHS=${EPOCHS:-20} # training epochs; 20 is the default of `abaw train head`
+SYSTEM=${SYSTEM:-compact}
+FALLBACK=${FALLBACK:-0} # label of test videos without face and speech; 0 is Neutral, the most frequent
+EPOCHS=${EPOCHS:-}      # training epochs; empty: those of the head
+
+case "$SYSTEM" in
+compact) HEAD=gated VISUAL=${VISUAL:-compact-face} AUDIO=${AUDIO:-compact-voice} SCALES=${SCALES:-1.0} ;;
+two-stage)
+    HEAD=gated SCALES=${SCALES:-0.9 1.2 1.5} VISUAL=${VISUAL:-facebook/dinov2-large}
+    AUDIO=${AUDIO:-facebook/wav2vec2-large-960h-lv60-self}
+    ;;
+dual-branch)
+    HEAD=dual-branch SCALES=${SCALES:-0.9 1.2 1.5} VISUAL=${VISUAL:-microsoft/beit-large-patch16-224}
+    AUDIO=${AUDIO:-microsoft/wavlm-large}
+    ;;
+*)
+    echo "SYSTEM must be compact, two-stage or dual-branch, not $SYSTEM" >&2
+    exit 2
+    ;;
+esac
 
 LABELS="$ROOT/EXPR_Recognition_Challenge"
 TEST_LIST="$ROOT/Expression_Recognition_Challenge_test_set_release.txt"
@@ -76,13 +103,15 @@ sort -u "$OUT"/*.names | while IFS= read -r name; do
     fi
 done
 if [ -s "$OUT/to_crop.list" ]; then
-    abaw crop "@$OUT/to_crop.list" -o "$OUT/crops" --strategy "$OUT/strategy.csv"
+    # shellcheck disable=SC2046,SC2086  # an option for each scale
+    abaw crop "@$OUT/to_crop.list" -o "$OUT/crops" --strategy "$OUT/strategy.csv" \
+        $(printf -- '--scale %s ' $SCALES)
 fi
 
 # --- Visual and audio features, one row per frame. The audio, and the timestamps of official crops, come
 # from the videos. Frames without a face have a row too, with audio features only.
 say "extract"
-abaw extract "$OUT/crops" -o "$OUT/features" --audio-from "$OUT/videos"
+abaw extract "$OUT/crops" -o "$OUT/features" --audio-from "$OUT/videos" --visual "$VISUAL" --audio "$AUDIO"
 
 # --- Training. The validation set chooses the best epoch. Files are matched by name; a warning that
 # features of the other sets are left out is expected. Annotations may be one or two rows longer or
@@ -90,35 +119,52 @@ abaw extract "$OUT/crops" -o "$OUT/features" --audio-from "$OUT/videos"
 say "train"
 abaw train head "$OUT/features" --labels "$LABELS/Train_Set" \
     --valid-features "$OUT/features" --valid-labels "$LABELS/Validation_Set" \
-    -o "$OUT/run" --epochs "$EPOCHS"
+    -o "$OUT/run" --head "$HEAD" ${EPOCHS:+--epochs "$EPOCHS"}
 
 list_features() { sed "s|.*|$OUT/features/&.safetensors|" "$OUT/$1.names" > "$OUT/$1.list"; }
 
 # --- Validation. The challenge's score on the validation set, and the best smoothing there. The line
-# `cross-validated` estimates the gain on other videos: if it is not above `as predicted`, submit
-# OUT/test without smoothing.
+# `cross-validated` estimates its gain on other videos.
 say "validate"
 list_features valid
-abaw predict "@$OUT/valid.list" -o "$OUT/valid" --recipe "$OUT/run/head.safetensors" --no-smooth
+abaw predict "@$OUT/valid.list" -o "$OUT/valid" --recipe "$OUT/run/head.safetensors" \
+    --no-smooth --logits
 abaw score "$OUT/valid" "$LABELS/Validation_Set"
 abaw score "$OUT/valid" "$LABELS/Validation_Set" --sweep -o "$OUT/sweep.json"
 
-# --- The test set, with the best smoothing of the sweep (none, if none is better).
+# --- The test set, with the best smoothing of the sweep, if it has a cross-validated gain.
 say "predict"
 list_features test
-abaw predict "@$OUT/test.list" -o "$OUT/test" --recipe "$OUT/run/head.safetensors" --no-smooth
+abaw predict "@$OUT/test.list" -o "$OUT/test" --recipe "$OUT/run/head.safetensors" \
+    --no-smooth --logits
 predictions="$OUT/test"
+figure() { sed -n "s/^ *\"$1\": \([0-9.e-]*\),\{0,1\}$/\1/p" "$OUT/sweep.json" | head -n 1; }
+gain=$(awk -v a="$(figure cross_validated)" -v b="$(figure as_predicted)" 'BEGIN { print (a > b) }')
 smoothing=$(sed -n 's/.*"command": "abaw smooth .*\(--smoothing .*\)".*/\1/p' "$OUT/sweep.json")
-if [ -n "$smoothing" ]; then
+if [ "$gain" = 1 ] && [ -n "$smoothing" ]; then
     # shellcheck disable=SC2086  # several words: --method median --window 25 ...
     abaw smooth "$predictions" -o "$OUT/test-smoothed" $smoothing
     predictions="$OUT/test-smoothed"
+else
+    say "smoothing has no cross-validated gain: the predictions are submitted as they are"
 fi
 
 # --- The submission: every row of the sample, in its order. A row without a frame or a label gets the
-# nearest prediction. `abaw submit` refuses videos without any prediction (no face, no speech) and names
-# them: for each, write an annotation <name>.txt with labels of your choice, and run this command by hand
-# with these files in place of their tables.
+# nearest prediction. A video without any (no face, no speech) gets the label FALLBACK.
 say "submit"
-abaw submit "$predictions" --template "$SAMPLE" -o "$OUT/predictions.txt"
+mkdir -p "$OUT/fallback"
+: > "$OUT/submit.list"
+while IFS= read -r name || [ -n "$name" ]; do # the last line may have no line end
+    table="$predictions/$name.csv"
+    if awk -F, 'NR == 1 { for (k = 1; k <= NF; k++) if ($k == "label") c = k; next }
+                $c >= 0 { found = 1; exit } END { exit !found }' "$table"; then
+        printf '%s\n' "$table" >> "$OUT/submit.list"
+    else
+        echo "$name has neither face nor speech: all its frames get the label $FALLBACK" >&2
+        awk -v label="$FALLBACK" 'NR == 1 { print "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
+            next } { print label }' "$table" > "$OUT/fallback/$name.txt"
+        printf '%s\n' "$OUT/fallback/$name.txt" >> "$OUT/submit.list"
+    fi
+done < "$OUT/test.names"
+abaw submit "@$OUT/submit.list" --template "$SAMPLE" -o "$OUT/predictions.txt"
 abaw submit --check "$OUT/predictions.txt" --template "$SAMPLE"

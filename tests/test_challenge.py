@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from media_files import Image, Sound, counting_picture, write_media
+from tiny_models import save_audio_backbone, save_vision_backbone
 
 from abawcli.cli import main
 from abawcli.config import AUDIO_RATE_HZ
@@ -22,12 +24,13 @@ from abawcli.formats.submission import HEADER, read_submission
 from abawcli.formats.tables import read_table
 from abawcli.media.audio import read_audio
 from abawcli.media.video import read_frames
+from abawcli.models.heads import load_head
 
 PROJECT = Path(__file__).parents[1]
 SAMPLES = PROJECT / "sample_videos"
 FPS = 25
 SPEECH_S = 2.7  # where somebody speaks in expressions.mp4
-FRAMES = {"10-60-1280x720": 30, "10-60-1280x720_right": 30, "nobody": 20, "77": 26}
+FRAMES = {"10-60-1280x720": 30, "10-60-1280x720_right": 30, "nobody": 20, "77": 26, "mute": 12}
 GAP = slice(8, 14)  # indices of the frames of 77 in which nobody is to be seen
 
 
@@ -66,6 +69,7 @@ def write_videos(folder: Path) -> None:
     write_clip(folder / "batch2" / "9-15.mp4", angry)
     write_clip(folder / "batch2" / "10-60-1280x720.mp4", join(happy, neutral))
     write_clip(folder / "batch2" / "nobody.mp4", [counting_picture(k) for k in range(20)])
+    write_media(folder / "batch2" / "mute.mp4", [counting_picture(k) for k in range(12)])
     gap = [np.full_like(happy[0], 90)] * (GAP.stop - GAP.start)
     write_clip(folder / "batch2" / "77.avi", happy[: GAP.start] + gap + happy[:12], "mpeg4")
 
@@ -116,8 +120,8 @@ def answer(channel: socket.socket) -> None:
             lines.flush()
 
 
-def run_script(root: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    """Run it with an `abaw` that works in this process."""
+def run_script(root: Path, out: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run it, with environment variables, and with an `abaw` that works in this process."""
     folder = out.parent / f"{out.name} bin"
     folder.mkdir()
     client = folder / "abaw"
@@ -128,6 +132,7 @@ def run_script(root: Path, out: Path) -> subprocess.CompletedProcess[str]:
         "PATH": os.pathsep.join([str(folder), os.environ["PATH"]]),
         "ABAW_CHANNEL": str(theirs.fileno()),
         "EPOCHS": "2",
+        **settings,
     }
     script_file = PROJECT / "examples" / "challenge.sh"
     command = ["bash", str(script_file), str(root), str(out)]
@@ -172,6 +177,9 @@ def test_rows_are_the_predictions_of_their_frames(out: Path) -> None:
         table = read_table(folder / f"{name}.csv").set_index("frame")["label"]
         assert len(table) == frames
         known = table[table >= 0]
+        if name == "mute":  # nothing is to be seen or heard
+            assert known.empty and (rows[name] == 0).all()
+            continue
         assert (rows[name].loc[known.index] == known).all()
         assert rows[name].loc[frames + 1] == known.iloc[-1]
 
@@ -205,7 +213,7 @@ def with_official(out: Path) -> Path:
     root, again = out.parent / "Aff Wild2", out.parent / "with official"
     for crops in (out / "crops").glob("*/1.0"):
         name = crops.parent.name
-        if name != "nobody":
+        if name not in ("nobody", "mute"):
             shutil.copytree(crops, root / "cropped_aligned" / name)
     run = run_script(root, again)
     assert run.returncode == 0, run.stderr
@@ -217,15 +225,51 @@ def test_official_crops_are_taken_where_there_are_some(with_official: Path) -> N
         path.stem: read_features(path)
         for path in (with_official / "features").glob("*.safetensors")
     }
-    assert len(features) == 10
+    assert len(features) == 11
     kinds = {name: found.metadata.source.kind for name, found in features.items()}
-    assert kinds.pop("nobody") == "crops"
+    assert kinds.pop("nobody") == kinds.pop("mute") == "crops"
     assert set(kinds.values()) == {"official crops"}
     gap = features["77"]
     assert len(gap.frame) == 26 and not gap.has_visual[GAP].any() and gap.has_visual.sum() == 20
     assert features["video45_5_left"].has_audio.any()
     rows = read_submission(with_official / "predictions.txt")
     assert len(rows) == sum(FRAMES.values()) + len(FRAMES)
+
+
+@pytest.mark.parametrize(
+    ("system", "visual", "audio"),
+    [
+        ("two-stage", "dinov2", "wav2vec2"),
+        pytest.param("dual-branch", "beit", "wavlm", marks=pytest.mark.slow),
+    ],
+)
+def test_the_published_systems_run_with_other_backbones(
+    out: Path, tmp_path: Path, system: str, visual: str, audio: str
+) -> None:
+    backbones = {
+        "VISUAL": str(save_vision_backbone(tmp_path / "image", visual)),
+        "AUDIO": str(save_audio_backbone(tmp_path / "sound", audio)),
+    }
+    root = tmp_path / "data"
+    shutil.copytree(out.parent / "Aff Wild2", root, ignore=shutil.ignore_patterns("cropped_*"))
+    run = run_script(root, tmp_path / "out", SYSTEM=system, FALLBACK="4", **backbones)
+    assert run.returncode == 0, run.stderr
+    assert "has every row of" in run.stdout
+    assert "mute has neither face nor speech: all its frames get the label 4" in run.stderr
+    rows = read_submission(tmp_path / "out" / "predictions.txt").set_index("video")["label"]
+    assert len(rows) == sum(FRAMES.values()) + len(FRAMES) and (rows["mute"] == 4).all()
+    _, metadata = load_head(tmp_path / "out" / "run" / "head.safetensors", torch.device("cpu"))
+    assert metadata.head == ("gated" if system == "two-stage" else "dual-branch")
+    image = metadata.backbones.visual
+    assert image and image.preprocess and image.preprocess.crop_scales == (0.9, 1.2, 1.5)
+    assert (tmp_path / "out" / "crops" / "nobody" / "faces.parquet").is_file()
+    assert {p.name for p in (tmp_path / "out" / "crops" / "77").iterdir()} >= {"0.9", "1.2", "1.5"}
+
+
+def test_an_unknown_system_is_told(tmp_path: Path) -> None:
+    run = run_script(tmp_path, tmp_path / "out", SYSTEM="three-stage")
+    assert run.returncode == 2
+    assert run.stderr == "SYSTEM must be compact, two-stage or dual-branch, not three-stage\n"
 
 
 def test_a_folder_that_lacks_something_is_told(tmp_path: Path) -> None:
