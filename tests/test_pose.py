@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from media_files import write_media
-from skimage import data
+from sample_faces import read_face
 
 from abawcli.config import UPRIGHT_DEGREES, Cropping, Detection
 from abawcli.faces.detect import Face, load_detector, scale_faces
@@ -77,13 +77,13 @@ def test_landmarks_in_one_point_are_upright() -> None:
     assert count_quarters(np.full((5, 2), np.nan, np.float32)) == 0
 
 
-# In every command: the portrait, upright and turned by quarters
+# In every command: a person, upright and turned by quarters
 
-PERSON = data.astronaut()[:256, 92:348].copy()
+PERSON = read_face("anna", 256)
 
 
 class TurnedFace:
-    """Knows the face of the portrait, turned by so many quarters clockwise."""
+    """Knows the face of a picture, turned by so many quarters clockwise."""
 
     name, sha256, config = "turned", "0", Detection()
 
@@ -145,7 +145,7 @@ def test_crops_and_features_are_upright_too(turned: dict[int, Path], tmp_path: P
         assert (one * features[0]).sum() > 0.98 * np.linalg.norm(one) * np.linalg.norm(features[0])
 
 
-def test_a_portrait_that_stands_on_its_head_is_found_and_turned() -> None:
+def test_a_person_who_stands_on_their_head_is_found_and_turned() -> None:
     """With the landmarks of the real detector, which knows few such faces."""
     detector = load_detector("retinaface", threads=1)
     counts = [

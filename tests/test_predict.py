@@ -300,7 +300,7 @@ def test_a_system_without_weights_says_how_to_make_them() -> None:
 
 
 def test_sound_stands_in_where_there_is_no_face(tmp_path: Path) -> None:
-    clip = SAMPLES / "leaves_and_returns_vfr.mp4"  # she speaks until just before she leaves
+    clip = SAMPLES / "leaves_and_returns_vfr.mp4"  # he speaks until just before he leaves
     both = Predictor(device="cpu").predict_video(clip, smooth=False)
     assert set(both["source"]) == {"av", "visual", "audio", "none"}
     assert (both["found"] == both["source"].isin(["av", "visual"])).all()
@@ -390,10 +390,9 @@ def test_sample_video_is_labelled_in_its_order() -> None:
 
     table = predict_video(SAMPLES / "expressions.mp4")
     truth = np.asarray(read_annotation(SAMPLES / "expressions.txt"))
-    happy = truth == 4
-    assert table["found"].mean() > 0.9
-    # her own smile, not drawn: higher in the frames that show it than in those that do not
-    assert table["p_happiness"][happy].mean() > table["p_happiness"][~happy].mean() + 0.2
+    known = truth >= 0
+    assert table["found"].all()
+    assert (table["label"].to_numpy() == truth)[known].mean() > 0.8
     assert next(predict_frames(SAMPLES / "expressions.mp4")).frame == 1
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from media_files import write_media
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from sample_faces import read_face
 from sample_tables import make_table
-from skimage import data
 
 from abawcli.config import QUALITY, FaceQuality, Smoothing
 from abawcli.faces.pose import find_roll, find_yaw
@@ -30,7 +30,7 @@ from abawcli.stages.fuse import fuse_tables
 from abawcli.stages.predict import Predictor
 from abawcli.stages.smooth import smooth_table
 
-PERSON = data.astronaut()[:256, 92:348].copy()
+PERSON = read_face("anna", 256)
 BOX = (85.0, 57.0, 96.0, 120.0)
 LANDMARKS = np.array([[111, 101], [155, 103], [131, 129], [109, 138], [153, 140]], np.float32)
 SIDE = FaceQuality().side
@@ -78,10 +78,12 @@ def test_face_quality_is_the_stated_product() -> None:
 
 
 def test_sharpness_does_not_depend_on_light_and_size() -> None:
-    face = PERSON[57:177, 85:181]
+    x, y, w, h = (round(v) for v in BOX)
+    face = PERSON[y : y + h, x : x + w]
     sharp = measure_sharpness(face, SIDE)
     assert measure_sharpness(face // 2 + 60, SIDE) == pytest.approx(sharp, rel=0.05)
-    larger = cv2.resize(face, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    doubled = cv2.resize(face, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    larger = np.asarray(doubled, np.uint8)
     assert measure_sharpness(larger, SIDE) == pytest.approx(sharp, rel=0.1)
     assert measure_sharpness(np.full((60, 60, 3), 90, np.uint8), SIDE) == 0
 

@@ -1,0 +1,55 @@
+"""The sample videos: what was drawn is read, and who is who in a picture of two is kept."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sample_clips import CLIPS, SAMPLES
+
+from abawcli.formats.abaw import read_annotation
+from abawcli.labels import IGNORE
+from abawcli.media.video import read_frames
+from abawcli.stages.predict import Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(device="cpu")
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_most_frames_are_read_as_they_were_drawn(predictor: Predictor, clip: str) -> None:
+    table = predictor.predict_video(SAMPLES / f"{clip}.mp4")
+    truth = read_annotation(SAMPLES / f"{clip}.txt")
+    assert len(table) == len(truth)
+    known = truth != IGNORE
+    assert table["found"][known].mean() > 0.95
+    assert (table["label"].to_numpy() == truth)[known].mean() > 0.8
+
+
+def find_owner(truth: pd.DataFrame, row: pd.Series) -> str:
+    """Return the person whose face is nearest to a box."""
+    middle = truth[["x", "y"]].to_numpy() + truth[["w", "h"]].to_numpy() / 2
+    away = np.hypot(*(middle - (row["x"] + row["w"] / 2, row["y"] + row["h"] / 2)).T)
+    return str(truth["person"].iloc[int(away.argmin())])
+
+
+def test_two_people_stay_who_they_are_over_a_cut_and_a_crossing(predictor: Predictor) -> None:
+    table = predictor.predict_video(SAMPLES / "two_people.mp4", "all")
+    truth = dict(tuple(pd.read_csv(SAMPLES / "two_people.csv").groupby("frame")))
+    found = table[table["found"]]
+    owner = [find_owner(truth[row["frame"]], row) for _, row in found.iterrows()]
+    shares = pd.crosstab(found["subject"], np.array(owner), normalize="index")
+    assert len(shares) == 2 and set(shares.idxmax(axis=1)) == {"anna", "kofi"}
+    assert shares.max(axis=1).min() > 0.97
+
+
+def test_the_truth_of_two_people_is_of_every_frame() -> None:
+    truth = pd.read_csv(SAMPLES / "two_people.csv")
+    frames = sum(1 for _ in read_frames(SAMPLES / "two_people.mp4"))
+    for person, rows in truth.groupby("person"):
+        assert rows["frame"].tolist() == list(range(1, frames + 1))
+        labels = read_annotation(Path(SAMPLES / f"two_people_{person}.txt"))
+        assert rows["label"].tolist() == labels.tolist()
+        assert (rows["label"][rows["seen"] < 0.5] == IGNORE).all()
