@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
+from abawcli.balance import apply_bias
 from abawcli.config import SMOOTHING_SPACES, Media, Smoothing
 from abawcli.errors import UsageError
 from abawcli.labels import IGNORE, N_CLASSES
@@ -162,6 +163,9 @@ def check_smoothing(config: Smoothing) -> None:
         raise UsageError(f"unknown smoothing {config.method!r}; known are {', '.join(SMOOTHERS)}")
     if config.space not in SMOOTHING_SPACES:
         raise UsageError(f"cannot smooth {config.space!r}; choose {' or '.join(SMOOTHING_SPACES)}")
+    bias = config.bias
+    if bias is not None and (len(bias) != N_CLASSES or not np.isfinite(bias).all()):
+        raise UsageError(f"a bias must be {N_CLASSES} numbers, one per class, not {bias}")
     frames, window_s = config.window_frames, config.window_s
     if frames is not None and (frames < 1 or frames % 2 == 0):
         raise UsageError(f"a window must be an odd number of frames, not {frames}")
@@ -229,7 +233,7 @@ def smooth_probabilities(
             out[order[reached]] = special.softmax(SMOOTHERS[config.method](z, windows), axis=1)
         else:
             out[order[reached]] = _smooth_shares(p[known], windows, config)
-    return out
+    return out if config.bias is None else apply_bias(out, np.array(config.bias))
 
 
 def _smooth_shares(p: Array, windows: Windows, config: Smoothing) -> Array:

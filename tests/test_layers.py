@@ -13,7 +13,17 @@ import abawcli
 ROOT = Path(abawcli.__file__).parent
 LAYERS = (
     {"__version__", "errors", "config", "labels", "logits", "sources"}
-    | {"progress", "cores", "metrics", "agreement", "fusion", "smoothing", "segments", "summary"},
+    | {
+        "balance",
+        "progress",
+        "cores",
+        "metrics",
+        "agreement",
+        "fusion",
+        "smoothing",
+        "segments",
+        "summary",
+    },
     {"device", "formats", "media", "faces"},
     {"models", "datasets"},
     {"training", "pipeline"},

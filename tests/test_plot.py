@@ -31,7 +31,19 @@ def read_cells(figure: Figure, columns: int) -> np.ndarray:
 def make_sweep() -> Sweep:
     candidates = list_candidates((3, 9))
     macro_f1 = np.linspace(0.3, 0.5, len(candidates))
-    return Sweep(candidates, macro_f1, len(candidates) - 1, 0.45, [], ["a", "b"], 1234, {})
+    return Sweep(
+        candidates,
+        macro_f1,
+        len(candidates) - 1,
+        0.45,
+        [],
+        ["a", "b"],
+        1234,
+        {},
+        (0.0,) * 8,
+        0.5,
+        0.45,
+    )
 
 
 class TestConfusion:

@@ -1,6 +1,7 @@
 """The search for the best smoothing, and what it is worth."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_tables import make_table
 
+from abawcli.balance import apply_bias, find_bias
 from abawcli.config import SMOOTHING_METHODS, Smoothing, Sweeping
 from abawcli.datasets.pairing import read_tracks
+from abawcli.datasets.smoothed_tracks import smooth_labels
 from abawcli.errors import InputError, UsageError
-from abawcli.formats.abaw import write_annotation
-from abawcli.formats.tables import PROBABILITIES, write_table
+from abawcli.formats.abaw import read_annotation, write_annotation
+from abawcli.formats.tables import PROBABILITIES, read_table, write_table
 from abawcli.metrics import count_confusion, find_macro_f1, score_labels
 from abawcli.stages.smooth import smooth_table
 from abawcli.stages.sweep import (
@@ -22,7 +25,6 @@ from abawcli.stages.sweep import (
     choose_by_folds,
     describe_sweep,
     list_candidates,
-    smooth_labels,
     sweep_files,
     write_command,
 )
@@ -138,7 +140,7 @@ class TestSweep:
         assert sorted(v for choice in sweep.folds for v in choice.videos) == sweep.videos
         assert (sweep.videos, sweep.failed) == (["v0", "v1", "v2", "v3"], {})
         assert sweep.frames == 4 * len(STEADY)
-        assert done[0] == (0, 4, "v0") and done[-1] == (4, 4, "")
+        assert done[0] == (0, 4, "v0") and done[-1] == (4, 4, "class biases")
 
     def test_no_smoothing_wins_where_every_frame_is_right(self, tmp_path: Path) -> None:
         predictions, annotations = write_videos(tmp_path, 2)
@@ -299,3 +301,49 @@ def test_subjects_of_one_table_are_swept_apart(tmp_path: Path) -> None:
         [["a_left", "a_right"], ["b"]],
         [["b"], ["a_left", "a_right"]],
     )
+
+
+def write_unbalanced(place: Path, count: int = 8) -> tuple[list[Path], list[Path]]:
+    """Write predictions that name rare classes too seldom, as of a network trained on few."""
+    predictions, annotations = [], []
+    prior = np.array([0.5, 0.03, 0.02, 0.02, 0.3, 0.06, 0.04, 0.03])
+    for k in range(count):
+        rng = np.random.default_rng(k)
+        truth = rng.choice(8, 400, p=prior)
+        z = rng.normal(0, 1, (400, 8)) + 1.5 * np.eye(8)[truth] + np.log(prior)
+        p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+        table = make_table(p.argmax(axis=1), f"v{k}")
+        table[PROBABILITIES] = p
+        table["confidence"] = p.max(axis=1)
+        predictions.append(place / "p" / f"v{k}.parquet")
+        write_table(table, predictions[-1], {})
+        annotations.append(place / "t" / f"v{k}.txt")
+        write_annotation(truth, annotations[-1])
+    return predictions, annotations
+
+
+def test_class_biases_have_an_honest_gain(tmp_path: Path) -> None:
+    predictions, annotations = write_unbalanced(tmp_path)
+    sweep = sweep_files(predictions, annotations, CONFIG)
+    assert sweep.best == 0  # single frames: smoothing is no use
+    raw = sweep.macro_f1[0]
+    assert sweep.biased_cross_validated > raw + 0.05
+    assert sweep.biased_macro_f1 >= sweep.biased_cross_validated - 0.01
+    # What is proposed is what `smooth` gives.
+    smoothing = replace(sweep.candidates[0], bias=sweep.bias)
+    labels = [smooth_table(read_table(path), smoothing)["label"] for path in predictions]
+    truth = np.concatenate([read_annotation(path) for path in annotations])
+    assert score_labels(truth, np.concatenate(labels)).macro_f1 == sweep.biased_macro_f1
+    described = describe_sweep(sweep, "p")["bias"]
+    assert described["command"].endswith("--bias " + ",".join(f"{b:g}" for b in sweep.bias))
+    # A fold has no part in its own bias.
+    (first, *_) = sweep.folds
+    pairs = [k for k, path in enumerate(annotations) if path.stem not in first.videos]
+    others = [[paths[k] for k in pairs] for paths in (predictions, annotations)]
+    held = [k for k in range(8) if k not in pairs]
+    p = np.concatenate([read_table(path)[PROBABILITIES] for path in others[0]])
+    bias = find_bias(p, np.concatenate([read_annotation(path) for path in others[1]]))
+    found = [apply_bias(read_table(predictions[k])[PROBABILITIES].to_numpy(), bias) for k in held]
+    own = np.concatenate([read_annotation(annotations[k]) for k in held])
+    counts = count_confusion(own, np.concatenate(found).argmax(axis=1))
+    assert find_macro_f1(counts) > first.as_predicted

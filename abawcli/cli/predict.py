@@ -107,6 +107,7 @@ def command(
     method: str | None,
     window: Window | None,
     space: str | None,
+    bias: tuple[float, ...] | None,
     no_smooth: bool,
     logits: bool,
     rotate: int,
@@ -150,8 +151,8 @@ def command(
     suffixes = AUDIO_SUFFIXES if modality == "audio" else IMAGE_SUFFIXES
     suffixes |= VIDEO_SUFFIXES | {FEATURES_SUFFIX}
     paths = expand_inputs(inputs, suffixes, is_only_crops)
-    if no_smooth and (method or window or space):
-        raise click.UsageError("--no-smooth excludes --smoothing, --window and --space")
+    if no_smooth and (method or window or space or bias):
+        raise click.UsageError("--no-smooth excludes --smoothing, --window, --space and --bias")
     if logits and not no_smooth:
         raise click.UsageError("--logits needs --no-smooth: smoothed rows have no logits")
     names = name_videos(paths, keep_suffix)
@@ -166,7 +167,7 @@ def command(
         people = subject if made else plan[name]
         return Job(path, decode_name(name), (tables, people), tuple(tables.values()))
 
-    changes = None if no_smooth else list_changes(method, window, space)
+    changes = None if no_smooth else list_changes(method, window, space, bias)
     work = PredictWork(
         recipes, device, batch_size, modality, rotate, changes, audio_from, overwrite,
         scale.max_megapixels, logits, any(path.suffix != FEATURES_SUFFIX for path in paths),

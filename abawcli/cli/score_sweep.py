@@ -45,13 +45,19 @@ def print_sweep(sweep: Sweep, command: str | None) -> None:
     _print_candidates(sweep)
     _print_folds(sweep)
     raw, best = sweep.macro_f1[0], sweep.macro_f1[sweep.best]
+    honest, biased = sweep.biased_cross_validated, sweep.biased_macro_f1
     rows = [
         ["as predicted", f"{raw:.4f}", ""],
         ["cross-validated", f"{sweep.cross_validated:.4f}", f"{sweep.cross_validated - raw:+.4f}"],
         ["best on these videos", f"{best:.4f}", f"{best - raw:+.4f}"],
+        ["and class biases, cross-validated", f"{honest:.4f}", f"{honest - raw:+.4f}"],
+        ["and class biases, on these videos", f"{biased:.4f}", f"{biased - raw:+.4f}"],
     ]
     title = f"sweep, annotations: {len(sweep.videos)}, annotated frames: {sweep.frames:,}"
     print_table(title, ["", "macro-F1", "gain"], rows)
+    if honest > max(raw, sweep.cross_validated):
+        values = ",".join(f"{value:g}" for value in sweep.bias)
+        write_line(f"class biases have a cross-validated gain: add --bias {values}")
     if command is None:
         write_line("no smoothing scores better than the predictions as they are")
         return

@@ -31,6 +31,7 @@ def command(
     method: str | None,
     window: Window | None,
     space: str | None,
+    bias: tuple[float, ...] | None,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
@@ -57,7 +58,8 @@ def command(
     summaries = Summaries("table", {})
 
     def work(path: Path) -> None:
-        config = choose_smoothing(find_smoothing(read_provenance(path)), method, window, space)
+        base = find_smoothing(read_provenance(path))
+        config = choose_smoothing(base, method, window, space, bias)
         done = smooth_file(path, outputs[path], config, overwrite=overwrite)
         summaries.add(str(path), outputs[path], done)
 

@@ -314,6 +314,7 @@ def _read_smoothing(values: JsonObject, path: str | Path) -> Smoothing | None:
         window_frames=window_frames if window_s is None else None,  # older files may have both
         window_s=window_s,
         space=read_value(given, "space", str, path),
+        bias=read_numbers(given, "bias", path) if given.get("bias") else None,
     )
 
 

@@ -23,14 +23,14 @@ from abawcli.datasets.pairing import (
     ANNOTATION_SUFFIXES,
     LABEL_SUFFIXES,
     Pair,
-    PredictedTrack,
     gather_tracks,
     gather_truth,
     pair_tracks,
     summarise_failures,
 )
+from abawcli.datasets.smoothed_tracks import count_biased, smooth_labels, tune_bias
 from abawcli.errors import InputError
-from abawcli.formats.abaw import Labels, split_side
+from abawcli.formats.abaw import split_side
 from abawcli.formats.inputs import expand_inputs
 from abawcli.formats.outputs import check_results
 from abawcli.formats.provenance import (
@@ -39,11 +39,9 @@ from abawcli.formats.provenance import (
     read_provenance,
     write_result,
 )
-from abawcli.labels import IGNORE
+from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import Counts, count_confusion, find_macro_f1
 from abawcli.progress import Progress, ignore_progress
-from abawcli.smoothing import smooth_rows
-from abawcli.sources import SOURCES
 
 LOG = logging.getLogger(__name__)
 AS_PREDICTED = 0  # index of the candidate that leaves predictions as they are
@@ -72,6 +70,9 @@ class Sweep:
     videos: list[str]
     frames: int  # annotated
     failed: dict[str, str]  # file or annotation -> why it took no part
+    bias: tuple[float, ...]  # of each class, found on all videos after the best smoothing
+    biased_macro_f1: float  # of all videos with it
+    biased_cross_validated: float  # each with the smoothing and the bias of the other folds
 
     @property
     def windows(self) -> list[int]:
@@ -96,24 +97,6 @@ def list_candidates(windows: Iterable[int]) -> list[Smoothing]:
         if (method, space) != ("vote", "logits")
     ]
     return [Smoothing(window_frames=1), *smoothings]
-
-
-def smooth_labels(track: PredictedTrack, smoothing: Smoothing) -> Labels:
-    """Return the labels (T,) that `smooth` gives a track with probabilities.
-
-    Frames without a row have no part in it.
-    """
-    assert track.probabilities is not None and track.source is not None
-    assert track.times_s is not None
-    there = np.flatnonzero(track.source >= 0)
-    source = np.array(SOURCES)[track.source[there]]
-    p, _ = smooth_rows(
-        track.probabilities[there], source, there + 1, track.times_s[there],
-        config=smoothing, logits=None if track.logits is None else track.logits[there],
-    )  # fmt: skip
-    labels = np.full(len(track.source), IGNORE, np.int64)
-    labels[there] = np.where(np.isnan(p[:, 0]), IGNORE, p.argmax(axis=1))
-    return labels
 
 
 def count_pair(pair: Pair, candidates: Sequence[Smoothing]) -> Counts:
@@ -216,10 +199,13 @@ def sweep_files(
     for done, (name, pair) in enumerate(pairs.items()):
         progress(done, len(pairs), name)
         parts.append(count_pair(pair, candidates))
-    progress(len(pairs), len(pairs), "")
     counts = np.stack(parts, axis=1)  # (C, V, 8, 9)
     macro_f1 = find_macro_f1(counts.sum(axis=1))
     folds, cross_validated = choose_by_folds(counts, fold_of)
+    best = candidates[int(macro_f1.argmax())]
+    progress(len(pairs), len(pairs), "class biases")
+    bias = tune_bias([*pairs.values()], best)
+    held_out = [_count_held_out(pairs, choice, candidates) for choice in folds]
     return Sweep(
         candidates=candidates,
         macro_f1=macro_f1,
@@ -229,7 +215,20 @@ def sweep_files(
         videos=list(pairs),
         frames=int(counts[AS_PREDICTED].sum()),
         failed=failed,
+        bias=bias,
+        biased_macro_f1=float(find_macro_f1(count_biased([*pairs.values()], best, bias))),
+        biased_cross_validated=float(find_macro_f1(np.sum(held_out, axis=0))),
     )
+
+
+def _count_held_out(
+    pairs: Mapping[str, Pair], choice: FoldChoice, candidates: Sequence[Smoothing]
+) -> Counts:
+    """Count a fold's frames with the smoothing and the class biases of the others, (8, 9)."""
+    held = [pairs[name] for name in choice.videos]
+    others = [pair for name, pair in pairs.items() if name not in choice.videos]
+    smoothing = candidates[choice.chosen]
+    return count_biased(held, smoothing, tune_bias(others, smoothing))
 
 
 def sweep_paths(
@@ -270,7 +269,9 @@ def write_sweep(sweep: Sweep, predictions: str, path: str | Path, work: Provenan
         temporary.write_text(json.dumps(describe_sweep(sweep, predictions), indent=2) + "\n")
 
 
-def write_command(predictions: str, smoothing: Smoothing) -> str:
+def write_command(
+    predictions: str, smoothing: Smoothing, bias: tuple[float, ...] | None = None
+) -> str:
     """Return the line for a shell that smooths `predictions`, as the user named them.
 
     The output stands beside a file or folder, which `smooth` insists on, and is the folder
@@ -289,6 +290,7 @@ def write_command(predictions: str, smoothing: Smoothing) -> str:
     return (
         f"abaw smooth {shlex.quote(given)} -o {shlex.quote(made)} --smoothing {smoothing.method} "
         f"--window {smoothing.window_frames} --space {smoothing.space}"
+        + (f" --bias {','.join(f'{b:g}' for b in bias)}" if bias else "")
     )
 
 
@@ -307,6 +309,12 @@ def describe_sweep(sweep: Sweep, predictions: str) -> dict[str, Any]:
         "command": write_command(predictions, sweep.candidates[sweep.best])
         if sweep.best != AS_PREDICTED
         else None,
+        "bias": {
+            "values": dict(zip(CLASSES, sweep.bias, strict=True)),
+            "macro_f1": sweep.biased_macro_f1,
+            "cross_validated": sweep.biased_cross_validated,
+            "command": write_command(predictions, sweep.candidates[sweep.best], sweep.bias),
+        },
         "candidates": [describe(k) | {"macro_f1": score} for k, score in enumerate(scores)],
         "folds": [
             {
