@@ -6,7 +6,8 @@ two never differ. "Published" refers to arXiv 2603.12221.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 # Which subjects a command processes; `faces.subjects` defines each choice.
 SUBJECTS = ("main", "largest", "follow-largest", "left", "right", "top", "all")
@@ -143,6 +144,11 @@ class Smoothing:
             object.__setattr__(self, "window_s", None)
         if self.bias is not None:
             object.__setattr__(self, "bias", tuple(map(float, self.bias)))  # JSON has lists
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON, without a bias where there is none, as in older files."""
+        values = asdict(self) | ({"bias": list(self.bias)} if self.bias else {})
+        return {key: value for key, value in values.items() if key != "bias" or value}
 
 
 @dataclass(frozen=True)

@@ -229,8 +229,8 @@ def test_a_recipes_own_smoothing_is_what_smooth_does_by_default(
     own = {"method": "mean", "window_frames": 7, "window_s": None, "space": "logits"}
     write_raw(tmp_path / "own.safetensors", tensors, metadata | {"smoothing": own})
     for recipe, expected in (
-        ("compact", asdict(Smoothing())),
-        (str(RECIPES["compact"]), asdict(Smoothing())),
+        ("compact", Smoothing().to_json()),
+        (str(RECIPES["compact"]), Smoothing().to_json()),
         (str(tmp_path / "own.safetensors"), own),
     ):
         for name, option in (("raw", "--no-smooth"), ("once", "--subject=main")):
@@ -248,7 +248,7 @@ def test_a_recipes_own_smoothing_is_what_smooth_does_by_default(
 def test_no_smoothing_and_how_to_smooth_exclude_each_other(video: Path, tmp_path: Path) -> None:
     result = predict(video, "-o", tmp_path / "x.csv", "--no-smooth", "--window", "1s")
     assert result.exit_code == 2
-    assert "--no-smooth excludes --smoothing, --window and --space" in result.stderr
+    assert "--no-smooth excludes --smoothing, --window, --space and --bias" in result.stderr
 
 
 def test_the_summary_keeps_faces_apart_from_voices_and_filled_rows() -> None:

@@ -49,7 +49,6 @@ def test_one_table_to_a_file(table: Path, method: str, output: str) -> None:
         "window_frames": 11,
         "window_s": None,
         "space": "probabilities",
-        "bias": None,
     }
     assert provenance["made_from"] == [{"command": "predict", "recipe": "compact"}]
 

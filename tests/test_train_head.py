@@ -64,7 +64,7 @@ def test_run_writes_head_metrics_and_config(files: Files, tmp_path: Path) -> Non
     _, about = read_raw(tmp_path / "run/head.safetensors")
     assert about["result"] == max(rows, key=lambda row: row["macro_f1"])
     assert about["visual"] == VISUAL.to_json() and about["head"] == "gated"
-    assert about["smoothing"] == asdict(Smoothing("median", 101, None, "logits"))
+    assert about["smoothing"] == Smoothing("median", 101, None, "logits").to_json()
     data = about["data"]
     assert data["train"]["videos"] + data["valid"]["videos"] == len(NAMES)
     settings = json.loads((tmp_path / "run/config.json").read_text())
@@ -300,7 +300,7 @@ def test_the_dual_branch_learns_with_either_modality(files: Files, tmp_path: Pat
         assert (found == truth).mean() > 0.7
     _, about = read_raw(tmp_path / "run/head.safetensors")
     assert about["network"] == asdict(SMALL_DUAL)
-    assert about["smoothing"] == asdict(Smoothing())
+    assert about["smoothing"] == Smoothing().to_json()
     assert about["result"] == max(history, key=lambda row: row.macro_f1 or 0).to_json()
 
 

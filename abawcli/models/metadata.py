@@ -4,7 +4,7 @@ The keys are checked as in `formats.metadata`. How weights were trained is kept 
 """
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol, Self
 
@@ -282,7 +282,7 @@ class HeadMetadata:
             "network": self.network,
             "classes": list(CLASSES),
             **self.backbones.to_json(),
-            "smoothing": self.smoothing and asdict(self.smoothing),
+            "smoothing": self.smoothing and self.smoothing.to_json(),
             **training,
         }
 

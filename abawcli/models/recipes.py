@@ -4,7 +4,7 @@ import itertools
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class Recipe:
         return {
             "recipe": ", ".join(map(_drop_folder, self.name.split(", "))),
             "heads_sha256": [hash_file(path) for path in self.heads.values()],
-            "smoothing": asdict(self.smoothing),
+            "smoothing": self.smoothing.to_json(),
         }
 
 

@@ -140,7 +140,7 @@ class FramePredictor:
             settings |= trained.select(list(filter(self.uses, MODALITIES))).to_settings()
         else:
             settings |= self.extractor.describe(subject, kind == "crops")
-        own = settings | {"smoothing": smoothing and asdict(smoothing)}
+        own = settings | {"smoothing": smoothing and smoothing.to_json()}
         return own if smoothing else own | {"to_smooth": settings["smoothing"]}
 
     def predict_frames(

@@ -6,7 +6,7 @@ video and subject: `smoothing.smooth_rows` says which take part, and what a row 
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ def smooth_file(
     output = Path(output)
     made_by = read_provenance(path)
     config = config or find_smoothing(made_by)
-    work = describe_work("smooth", [path], asdict(config), made_from=[made_by])
+    work = describe_work("smooth", [path], config.to_json(), made_from=[made_by])
     if finished := find_finished(output, work, overwrite):
         return read_summary(finished, SmoothSummary, made=False)
     with keep_warnings(work):
