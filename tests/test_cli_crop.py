@@ -241,7 +241,7 @@ def test_a_file_that_is_no_strategy_stops_before_any_work(work: Path, place: str
     assert result.exit_code == 1
     assert result.stderr == (
         f"abaw: error: {place}, line 2: unknown strategy 'middle'; choose one of main, largest, "
-        "left, right, top, all, track N, skip\n"
+        "follow-largest, left, right, top, all, track N, skip\n"
     )
     assert not Path("crops/two").exists()
 
@@ -286,3 +286,33 @@ def test_a_track_is_a_subject_too(work: Path) -> None:
     refused = crop("v/two.mkv", "-o", "other", "--subject", "track 4")
     assert refused.exit_code == 1 and "two.mkv has no track 4; they are 0 to 1" in refused.stderr
     assert crop("v/two.mkv", "-o", "other", "--subject", "track").exit_code == 2
+
+
+def test_a_list_of_names_makes_a_folder_for_each(work: Path) -> None:
+    Path("test.txt").write_bytes(b"two_left\r\ntwo_right\r\n\r\nalone_right")
+    Path("s.csv").write_text("video,strategy\ntwo_right,track 1\nempty,left\n")
+    result = crop("v", "-o", "crops", "--names", "test.txt", "--strategy", "s.csv")
+    assert result.exit_code == 0, result.stderr
+    assert "videos are not named" in result.stderr and "empty" in result.stderr
+    assert sorted(path.name for path in Path("crops").iterdir() if path.is_dir()) == [
+        "alone_right", "two_left", "two_right",
+    ]  # fmt: skip
+    chosen = [whom(name) for name in ("alone_right", "two_left", "two_right")]
+    assert chosen == ["right", "left", "track 1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"two\ntow_left\n", "names.txt, line 2: no input video is called tow_left"),
+        (b"\n", "names.txt has no names"),
+        (b"\xff\xfe", "cannot read the names names.txt"),
+        (None, "names.txt"),
+    ],
+)
+def test_names_that_cannot_be(work: Path, text: bytes | None, message: str) -> None:
+    if text is not None:
+        Path("names.txt").write_bytes(text)
+    result = crop("v", "-o", "crops", "--names", "names.txt", "-q")
+    assert result.exit_code == 1 and message in result.stderr
+    assert "Traceback" not in result.stderr

@@ -72,6 +72,12 @@ COLUMNS = {
 @choose_subject("left or right if the name ends in _left or _right, else main")
 @strategy_option
 @click.option(
+    "--names", "names_file", type=click.Path(path_type=Path), metavar="FILE",
+    help="List of names, one per line, such as those of a set of Aff-Wild2: only these are "
+    "cropped. x_left and x_right are the left and the right person in the video x; rows of "
+    "--strategy take precedence.",
+)  # fmt: skip
+@click.option(
     "--detector", type=click.Choice(DETECTOR_NAMES), default="retinaface", show_default=True,
     help="Face detector; insightface needs a model pack.",
 )  # fmt: skip
@@ -92,6 +98,7 @@ def command(
     side: int | None,
     subject: str | None,
     strategy: Path | None,
+    names_file: Path | None,
     detector: str,
     stride: int,
     rotate: int,
@@ -126,7 +133,8 @@ def command(
     paths = expand_inputs(inputs, VIDEO_SUFFIXES)
     names = name_videos(paths, keep_suffix)
     name_outputs(paths, output, "", keep_suffix=keep_suffix)
-    plan, missing = _plan_folders(list(names.values()), output, strategy, subject)
+    plan, missing = _plan_folders(list(names.values()), output, strategy, subject, names_file)
+    names = {path: name for path, name in names.items() if name in plan}
     check_writable(output / name for folders in plan.values() for name in folders)
 
     def describe_job(path: Path, name: str) -> Job:
@@ -156,13 +164,21 @@ def command(
 
 
 def _plan_folders(
-    videos: list[str], output: Path, strategy: Path | None, subject: str | None
+    videos: list[str],
+    output: Path,
+    strategy: Path | None,
+    subject: str | None,
+    names_file: Path | None = None,
 ) -> tuple[dict[str, dict[str, SubjectSegments]], dict[str, str]]:
     """Return the folders of each video with their subjects, and the faults of other rows."""
-    from abawcli.formats.strategy import STRATEGY_NAME, plan_folders, read_strategy
+    from abawcli.formats.strategy import STRATEGY_NAME, plan_folders, read_names, read_strategy
 
     edited = read_strategy(strategy, videos) if strategy else {}
     proposal = output / STRATEGY_NAME
+    if names_file:
+        named = read_names(names_file, videos)
+        edited = named | {name: edited[name] for name in named if name in edited}
+        videos = _keep_named(videos, edited)
     plan = plan_folders(videos, edited, subject)
     missing = _report_unknown(edited, plan, output)
     if os.path.isfile(proposal):  # its errors are reported before hours of work
@@ -170,6 +186,16 @@ def _plan_folders(
         if not strategy or os.path.realpath(strategy) != os.path.realpath(proposal):
             _warn_if_ignored(plan, proposed, proposal)
     return plan, missing
+
+
+def _keep_named(videos: list[str], rows: Mapping[str, SubjectSegments]) -> list[str]:
+    """Return the videos that names are about; warn of the others."""
+    from abawcli.formats.inputs import warn_left_out
+    from abawcli.formats.strategy import find_video_of
+
+    named = {find_video_of(name, videos) for name in rows}
+    warn_left_out("videos are not named", [video for video in videos if video not in named])
+    return [video for video in videos if video in named]
 
 
 def _report_unknown(

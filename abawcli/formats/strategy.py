@@ -81,6 +81,30 @@ def read_strategy(path: str | Path, videos: Collection[str] = ()) -> dict[str, S
     return {name: _order(name, found) for name, found in segments.items()}
 
 
+def read_names(path: str | Path, videos: Collection[str] = ()) -> dict[str, SubjectSegments]:
+    """Return the segments of a list of names, one a line: each with the strategy of its name.
+
+    Raises:
+        InputError: the file cannot be read or has no name.
+    """
+    path = Path(path)
+    known = {compose_name(decode_name(video)): video for video in videos}
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(explain_os_error(path, error)) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"cannot read the names {path}: {error}") from error
+    rows = [
+        _Row(f"{path}, line {number}", {"video": line})
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+    if not rows:
+        raise InputError(f"{path} has no names")
+    return {name: (segment,) for name, segment in (_parse_row(row, known) for row in rows)}
+
+
 @dataclass(frozen=True)
 class _Row:
     source: str  # file and line
