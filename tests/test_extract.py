@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from media_files import Sound, make_clicks, write_media
 from test_audio_features import Loudness
 from tiny_models import save_audio_backbone, save_vision_backbone, save_voice_encoder
 
-from abawcli.config import Cropping, Prediction
+from abawcli.config import Cropping, GatedHead, Prediction, Smoothing
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.formats.features import Features, read_features
 from abawcli.formats.metadata import Backbones
@@ -23,6 +24,8 @@ from abawcli.formats.provenance import describe_input, provenance_path
 from abawcli.formats.strategy import SubjectSegment
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import Encoder
+from abawcli.models.heads import build_head, save_head
+from abawcli.models.metadata import HeadMetadata
 from abawcli.models.recipes import find_weights
 from abawcli.pipeline.audio_features import AudioEncoder
 from abawcli.pipeline.feature_stream import Extractor
@@ -503,3 +506,23 @@ def test_a_track_is_a_subject(tmp_path: Path, extractor: Extractor, video: Path)
     for subject in ("track", "skip"):
         with pytest.raises(UsageError, match="unknown subject"):
             extract_features(video, tmp_path / "s.safetensors", extractor, subject=subject)
+
+
+def test_mirror_images_are_averaged_and_the_head_remembers(tmp_path: Path, video: Path) -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (3, 1, 48, 48, 3), np.uint8)
+    plain = Extractor(modality="visual", device="cpu")
+    mirrored = Extractor(modality="visual", device="cpu", flip=True)
+    both = plain.encode_crops(crops), plain.encode_crops(crops[..., ::-1, :].copy())
+    np.testing.assert_allclose(mirrored.encode_crops(crops), np.mean(both, axis=0), atol=1e-4)
+    mirrored.detector = BlobDetector()
+    path = tmp_path / "features" / "v.safetensors"
+    extract_features(video, path, mirrored)
+    backbones = read_features(path).metadata.backbones
+    assert backbones.visual and backbones.visual.preprocess and backbones.visual.preprocess.flip
+    network = build_head("visual", backbones, GatedHead(hidden=4))
+    head = tmp_path / "head.safetensors"
+    save_head(
+        head, network, HeadMetadata("visual", asdict(GatedHead(hidden=4)), backbones, Smoothing())
+    )
+    encoder = Predictor(str(head), device="cpu").extractor.encoder
+    assert encoder and encoder.preprocess.flip

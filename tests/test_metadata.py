@@ -309,5 +309,7 @@ def test_resampling_is_written_where_it_is_not_our_own() -> None:
     assert "resample" not in values and Preprocess.from_json(values, "f") == own
     bicubic = replace(own, resample="bicubic")
     assert Preprocess.from_json(json.loads(json.dumps(bicubic.to_json())), "f") == bicubic
+    mirrored = replace(own, flip=True)
+    assert Preprocess.from_json(json.loads(json.dumps(mirrored.to_json())), "f") == mirrored
     with pytest.raises(InputError, match="f: unknown resampling 'sinc'"):
         Preprocess.from_json(values | {"resample": "sinc"}, "f")

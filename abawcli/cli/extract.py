@@ -61,6 +61,11 @@ COLUMNS = {
     help="Blocks of an audio transformer whose mean output is the feature.",
 )  # fmt: skip
 @onnx_input_option
+@click.option(
+    "--mirror", "flip", is_flag=True,
+    help="Average the visual features of each crop and of its mirror image, in twice the time. A "
+    "head that is trained on them does the same in `predict`.",
+)  # fmt: skip
 @audio_from_option
 @choose_subject("main; for crops, the subject they were made of")
 @rotate_option
@@ -87,6 +92,7 @@ def command(
     overwrite: bool,
     as_json: bool,
     onnx_input: str | None,
+    flip: bool,
     scale: Scale,
     quiet: bool,
 ) -> None:
@@ -115,7 +121,7 @@ def command(
     )
     work = ExtractWork(
         visual, audio, modality, layers, device, batch_size, rotate, subject, audio_from, overwrite,
-        scale.max_megapixels, onnx_input,
+        scale.max_megapixels, onnx_input, flip,
     )  # fmt: skip
     jobs = [
         Job(path, decode_name(name), (name, outputs[path]), (outputs[path],))

@@ -24,7 +24,8 @@ class Preprocess:
 
     `resize` is the side to which the crop is brought, `size` the side of the centre that is
     kept, both in pixels; `mean` and `std` are of values in 0..1; one of them: grey input.
-    `resample` is one of `config.RESAMPLINGS`.
+    `resample` is one of `config.RESAMPLINGS`. With `flip`, features are the mean of those of the
+    crop and of its mirror image.
     """
 
     resize: int
@@ -33,6 +34,7 @@ class Preprocess:
     std: tuple[float, ...]
     crop_scales: tuple[float, ...] = (1.0,)  # side of the crop / larger side of the face box
     resample: str = AREA
+    flip: bool = False
 
     @property
     def channels(self) -> int:
@@ -40,9 +42,9 @@ class Preprocess:
         return len(self.mean)
 
     def to_json(self) -> JsonObject:
-        """Return it as JSON; as in older files where it is resized by AREA."""
-        values = asdict(self)
-        return {k: v for k, v in values.items() if k != "resample" or v != AREA}
+        """Return it as JSON; as in older files where newer fields have their defaults."""
+        newer = {"resample": AREA, "flip": False}
+        return {k: v for k, v in asdict(self).items() if k not in newer or v != newer[k]}
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
@@ -58,6 +60,7 @@ class Preprocess:
             std=read_numbers(values, "std", path),
             crop_scales=read_numbers(values, "crop_scales", path),
             resample=_read_resampling(values, path),
+            flip=read_optional(values, "flip", bool, path) or False,
         )
 
 

@@ -66,6 +66,8 @@ class FeatureEncoder:
         pixels = prepare_crops(flat, self.preprocess)  # (B*K, C, S', S')
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.backbone(pixels)  # (B*K, C, S', S') to (B*K, D)
+        if self.preprocess.flip:
+            features = (features + self.backbone(pixels.flip(dims=[3]))) / 2
         if not torch.isfinite(features).all():
             raise CheckpointError(
                 f"the image backbone {self.backbone.name} gives features that are no finite "

@@ -8,7 +8,7 @@ import itertools
 import logging
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -83,10 +83,13 @@ class Extractor:
         config: Prediction | None = None,
         rotate: int = 0,
         onnx_input: str | Preprocess | None = None,
+        flip: bool = False,
     ) -> None:
         """Load the backbones; frames are turned by `rotate`, as in `read_frames`.
 
         `onnx_input` says how crops are prepared for an ONNX file, as in `load_face_classifier`.
+        With `flip`, features are the mean of those of a crop and of its mirror image, in twice
+        the time.
 
         Raises:
             UsageError: no such modality, layers, device or rotation, or input of an ONNX file.
@@ -102,6 +105,8 @@ class Extractor:
         chosen = choose_device(device)
         if modality != "audio":
             self.encoder, made_visual = load_feature_encoder(visual, chosen, onnx_input)
+            self.encoder.preprocess = replace(self.encoder.preprocess, flip=flip)
+            made_visual = replace(made_visual, preprocess=self.encoder.preprocess)
         if modality != "visual":
             self.audio_encoder = AudioEncoder(load_audio_backbone(audio, layers), chosen)
             made_audio = self.audio_encoder.describe()

@@ -12,7 +12,7 @@ from abawcli.config import MODALITY_CHOICES, AudioFeatures, Classifiers, Predict
 from abawcli.device import choose_device
 from abawcli.errors import UsageError
 from abawcli.formats.json_values import JsonObject
-from abawcli.formats.metadata import MODALITIES, Backbones, Preprocess
+from abawcli.formats.metadata import MODALITIES, Backbones
 from abawcli.media.video import TimedImage, check_rotation
 from abawcli.models.classifiers import load_classifiers
 from abawcli.models.encoder import load_classifier
@@ -79,8 +79,9 @@ class FramePredictor:
         visual, audio = (
             self.recipe.find_backbone(key) if self.uses(key) else "" for key in MODALITIES
         )
-        trained = self.recipe.backbones.audio
-        layers = (trained and trained.layers) or AudioFeatures.layers
+        seen, heard = self.recipe.backbones.visual, self.recipe.backbones.audio
+        layers = (heard and heard.layers) or AudioFeatures.layers
+        trained_on = seen.preprocess if seen else None  # how crops were prepared
         extractor = Extractor(
             visual,
             audio,
@@ -89,7 +90,8 @@ class FramePredictor:
             device=self._device,
             config=self._config,
             rotate=self.rotate,
-            onnx_input=self._find_onnx_input(),
+            onnx_input=self.classifiers.onnx_input if self.recipe.classifiers else trained_on,
+            flip=bool(trained_on and trained_on.flip),
         )
         for name, metadata in self.metadata.items():
             check_features(metadata, extractor.backbones, f"recipe {name}")
@@ -107,13 +109,6 @@ class FramePredictor:
         if not recipe.heads:
             return {recipe.name: load_classifier(recipe.find_backbone("visual"), device)}
         return {name: load_head(path, device) for name, path in recipe.heads.items()}
-
-    def _find_onnx_input(self) -> str | Preprocess | None:
-        """Return how crops are prepared for an ONNX file: as given, or as a head was trained."""
-        if self.recipe.classifiers:
-            return self.classifiers.onnx_input
-        visual = self.recipe.backbones.visual
-        return visual.preprocess if visual else None
 
     def _choose_modality(self, modality: str) -> str:
         """Return what the recipe uses of what was asked for."""

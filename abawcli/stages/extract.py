@@ -141,6 +141,7 @@ class ExtractWork:
     overwrite: bool = False
     max_megapixels: int = Media.frame_megapixels
     onnx_input: str | None = None
+    flip: bool = False
 
     def load(self) -> "ExtractWorker":
         """Load the backbones."""
@@ -162,6 +163,7 @@ class ExtractWorker:
         self.extractor = Extractor(
             work.visual, work.audio, work.modality, work.layers, device=work.device,
             config=Prediction(work.batch_size), rotate=work.rotate, onnx_input=work.onnx_input,
+            flip=work.flip,
         )  # fmt: skip
 
     def do(self, path: Path, task: tuple[str, Path], progress: Progress) -> list[Result]:
