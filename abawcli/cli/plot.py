@@ -1,4 +1,4 @@
-"""`abaw plot`: timelines of prediction tables."""
+"""`abaw plot`: timelines of prediction tables, and training curves."""
 
 import math
 from pathlib import Path
@@ -37,11 +37,13 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Draw timelines of prediction tables as png, pdf or svg.
+    """Draw timelines of prediction tables, or training curves, as png, pdf or svg.
 
     Each subject of each video has a panel with the eight probabilities, the label, the source of
     the label (face, audio, neighbouring frames), and the annotations if --labels gives them.
     Frames without a label are hatched.
+
+    Run folders of `abaw train` or `abaw crossval` give curves of loss, macro-F1 and learning rate.
 
     Example: abaw plot labels.csv -o timeline.png --from 0:10 --to 0:30
     """
@@ -49,8 +51,12 @@ def command(
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart, check_writable
     from abawcli.formats.tables import TABLE_SUFFIXES
+    from abawcli.views.curves import find_runs
     from abawcli.views.timeline import PlotSettings, plot_files
 
+    if runs := find_runs(inputs):
+        _plot_curves(runs, output, overwrite=overwrite, quiet=quiet)
+        return
     tables = list(expand_inputs(inputs, TABLE_SUFFIXES))
     annotations = list(expand_inputs([labels], ANNOTATION_SUFFIXES)) if labels else []
     check_apart([output], [*tables, *annotations])
@@ -62,3 +68,13 @@ def command(
         panels = summary["panels"]
         say(f"abaw: {output}: {panels} timeline{'s' if panels > 1 else ''}")
     report_failures(summary["failed"], len(tables) - len(summary["failed"]))
+
+
+def _plot_curves(runs: list[Path], output: Path, *, overwrite: bool, quiet: bool) -> None:
+    from abawcli.formats.outputs import check_writable
+    from abawcli.views.curves import plot_runs
+
+    check_writable([output])
+    plot_runs(runs, output, overwrite=overwrite)
+    if not quiet:
+        say(f"abaw: {output}: curves of {len(runs)} training run{'s' if len(runs) > 1 else ''}")
