@@ -1,6 +1,7 @@
 """Classifiers of other people through the commands, files only."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +11,28 @@ from sample_clips import SAMPLES, abaw, copy_labels
 from tiny_classifiers import save_face_classifier, save_onnx_classifier, save_voice_classifier
 
 from abawcli.cli import main
-from abawcli.formats.features import read_features
+from abawcli.formats.features import read_features, write_features
 from abawcli.formats.tables import PROBABILITIES, read_table
 
-CLIPS = ("leaves_and_returns_vfr", "rotated_phone")
+CLIP, OTHER = "rotated_phone", "other"
 CPU = ("--device", "cpu")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Extract features of two clips by a classifier of faces and one of voices."""
+    """Extract features of a clip by a classifier of faces and one of voices."""
     work = tmp_path_factory.mktemp("classifiers")
     save_face_classifier(work / "face")
     save_voice_classifier(work / "voice")
     save_onnx_classifier(work / "enet_b0_8.onnx")
     copy_labels(work / "labels")
-    abaw("extract", *(SAMPLES / f"{clip}.mp4" for clip in CLIPS), "-o", work / "features",
+    abaw("extract", SAMPLES / f"{CLIP}.mp4", "-o", work / "features",
          "--visual", f"hf:{work}/face", "--audio", f"hf:{work}/voice", *CPU)  # fmt: skip
+    # A head needs a second video: the same under the name of another one.
+    found = read_features(work / "features" / f"{CLIP}.safetensors")
+    again = replace(found, metadata=replace(found.metadata, video=OTHER))
+    write_features(again, work / "features" / f"{OTHER}.safetensors", {})
+    (work / "labels" / f"{OTHER}.txt").write_bytes((work / "labels" / f"{CLIP}.txt").read_bytes())
     return work
 
 
@@ -35,14 +41,14 @@ def both(run: Path) -> tuple[str, ...]:
 
 
 def test_a_video_and_its_features_get_the_same_probabilities(run: Path) -> None:
-    clip = f"{CLIPS[1]}.mp4"
+    clip = f"{CLIP}.mp4"
     abaw("predict", SAMPLES / clip, "-o", run / "video.csv", *both(run), *CPU)
-    abaw("predict", run / "features" / f"{CLIPS[1]}.safetensors", "-o", run / "features.csv",
+    abaw("predict", run / "features" / f"{CLIP}.safetensors", "-o", run / "features.csv",
          *both(run), *CPU)  # fmt: skip
     video, features = (read_table(run / f"{name}.csv") for name in ("video", "features"))
     np.testing.assert_allclose(video[PROBABILITIES], features[PROBABILITIES], atol=1e-5)
     assert (video["source"] == features["source"]).all()
-    spoken = read_features(run / "features" / f"{CLIPS[1]}.safetensors").has_audio
+    spoken = read_features(run / "features" / f"{CLIP}.safetensors").has_audio
     assert (video["source"][video["found"] & spoken] == "av").all()
     known = video[video["label"] >= 0]
     assert len(known) and not known["p_other"].any()  # neither has a label for it
@@ -53,7 +59,7 @@ def test_a_video_and_its_features_get_the_same_probabilities(run: Path) -> None:
 
 
 def test_labels_and_temperature_change_the_probabilities(run: Path) -> None:
-    features = run / "features" / f"{CLIPS[1]}.safetensors"
+    features = run / "features" / f"{CLIP}.safetensors"
     face = ("--recipe", f"hf:{run}/face", "--modality", "visual", "--no-smooth", *CPU)
     abaw("predict", features, "-o", run / "plain.csv", *face)
     abaw("predict", features, "-o", run / "mapped.csv", *face, "--label-map", "sad=Other")
@@ -69,8 +75,8 @@ def test_a_head_on_their_features_is_a_recipe(run: Path, tmp_path: Path) -> None
          "--epochs", "1", *CPU)  # fmt: skip
     head = tmp_path / "run" / "head.safetensors"
     for place, name in (
-        (SAMPLES, f"{CLIPS[1]}.mp4"),
-        (run / "features", f"{CLIPS[1]}.safetensors"),
+        (SAMPLES, f"{CLIP}.mp4"),
+        (run / "features", f"{CLIP}.safetensors"),
     ):
         output = tmp_path / f"{Path(name).suffix[1:]}.csv"
         abaw("predict", place / name, "-o", output, "--recipe", head, *CPU)
@@ -85,19 +91,19 @@ def test_features_of_a_classifier_are_not_those_of_its_backbone(run: Path) -> No
     plain = ("--recipe", "compact")
     arguments = [
         "predict",
-        run / "features" / f"{CLIPS[1]}.safetensors",
+        run / "features" / f"{CLIP}.safetensors",
         "-o",
         run / "x.csv",
         *plain,
     ]
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 1 and "the head was trained on" in result.stderr
-    backbone = read_features(run / "features" / f"{CLIPS[1]}.safetensors").metadata.backbones.visual
+    backbone = read_features(run / "features" / f"{CLIP}.safetensors").metadata.backbones.visual
     assert backbone and backbone.name.startswith("hf:") and backbone.identity[-1] is True
 
 
 def test_an_onnx_file_is_fused_with_our_own(run: Path) -> None:
-    clip = SAMPLES / f"{CLIPS[1]}.mp4"
+    clip = SAMPLES / f"{CLIP}.mp4"
     abaw("predict", clip, "-o", run / "onnx.csv", "--recipe", run / "enet_b0_8.onnx", *CPU)
     abaw("predict", clip, "-o", run / "own.csv", "--modality", "visual", *CPU)
     abaw("fuse", run / "onnx.csv", run / "own.csv", "-o", run / "fused.csv")
@@ -123,13 +129,13 @@ def test_an_onnx_file_is_fused_with_our_own(run: Path) -> None:
 def test_what_cannot_be_is_said_in_one_line(
     run: Path, tmp_path: Path, options: list[str], code: int, problem: str
 ) -> None:
-    arguments = ["predict", str(SAMPLES / f"{CLIPS[1]}.mp4"), "-o", str(tmp_path / "x.csv"), *CPU]
+    arguments = ["predict", str(SAMPLES / f"{CLIP}.mp4"), "-o", str(tmp_path / "x.csv"), *CPU]
     result = CliRunner().invoke(main, [*arguments, *(text.format(run=run) for text in options)])
     assert result.exit_code == code and problem in result.stderr
     assert len([line for line in result.stderr.splitlines() if "error" in line.lower()]) == 1
 
 
 def test_an_audio_backbone_is_no_onnx_file(run: Path, tmp_path: Path) -> None:
-    arguments = ["extract", SAMPLES / f"{CLIPS[1]}.mp4", "-o", tmp_path, "--audio", "a.onnx", *CPU]
+    arguments = ["extract", SAMPLES / f"{CLIP}.mp4", "-o", tmp_path, "--audio", "a.onnx", *CPU]
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 2 and "ONNX files are classifiers of faces" in result.stderr
