@@ -187,7 +187,7 @@ def list_faults(folder: Path) -> Iterator[Row]:
 
     one = "1 failed"
     for fault, change, said in (
-        ("is deleted", b.unlink, "was removed while it was read"),
+        ("is deleted", b.unlink, "in/b.mp4"),
         ("grows", grow, "changed while it was read"),
         ("is replaced", replace, "changed while it was read"),
     ):
