@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import Wav2Vec2Model  # noqa: F401  once here, and not in each fork
 
 from abawcli.config import Prediction
 from abawcli.formats.metadata import Preprocess

@@ -16,12 +16,15 @@ MAX_NUMBER = 1e9  # times in seconds and coordinates in pixels are smaller; also
 SUM_TOLERANCE = 1e-3  # tables of other programs may have only 4 digits
 
 
-def name_row(path: Path, row: int) -> str:
+def name_row(path: str | Path, row: int) -> str:
     """Return the name of row `row`, counted from 0, for messages."""
+    path = Path(path)
     return f"{path}, line {row + 2}" if path.suffix.lower() == ".csv" else f"{path}, row {row + 1}"
 
 
-def refuse_rows(path: Path, bad: NDArray[np.bool_], problem: str, value: pd.Series | None) -> None:
+def refuse_rows(
+    path: str | Path, bad: NDArray[np.bool_], problem: str, value: pd.Series | None
+) -> None:
     """Refuse a table with rows of the mask `bad` (N,); the message names the first one.
 
     Raises:
@@ -33,7 +36,7 @@ def refuse_rows(path: Path, bad: NDArray[np.bool_], problem: str, value: pd.Seri
         raise InputError(f"{name_row(path, row)}: {problem}{found}")
 
 
-def check_numbers(path: Path, table: pd.DataFrame) -> None:
+def check_numbers(path: str | Path, table: pd.DataFrame) -> None:
     """Check the rules of all tables of frames with labels.
 
     Raises:
@@ -51,7 +54,7 @@ def check_numbers(path: Path, table: pd.DataFrame) -> None:
     refuse_rows(path, twice, f"an earlier row has the same {', '.join(keys)}", None)
 
 
-def check_classes(path: Path, table: pd.DataFrame) -> None:
+def check_classes(path: str | Path, table: pd.DataFrame) -> None:
     """Check that labels are classes or -1.
 
     Raises:
@@ -62,7 +65,7 @@ def check_classes(path: Path, table: pd.DataFrame) -> None:
     refuse_rows(path, outside, f"label must be {IGNORE} to {N_CLASSES - 1}", table["label"])
 
 
-def check_predictions(path: Path, table: pd.DataFrame) -> None:
+def check_predictions(path: str | Path, table: pd.DataFrame) -> None:
     """Check that sources, labels and probabilities are valid, and there together.
 
     Raises:
@@ -85,7 +88,7 @@ def check_predictions(path: Path, table: pd.DataFrame) -> None:
     refuse_rows(path, wrong, "probabilities must be eight numbers from 0 that sum to 1", None)
 
 
-def check_logits(path: Path, table: pd.DataFrame) -> None:
+def check_logits(path: str | Path, table: pd.DataFrame) -> None:
     """Check that logits, if there are any, are those of the probabilities.
 
     Raises:

@@ -252,7 +252,9 @@ def _parse_labels(path: Path, column: pa.ChunkedArray) -> pa.Array:
     return pa.array(values, pa.int64()).take(coded.indices)
 
 
-def load_columns(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+def load_columns(
+    path: str | Path, columns: Sequence[str], optional: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read the named columns with their types; the `optional` ones may be missing.
 
     Labels may be class names.
@@ -261,6 +263,7 @@ def load_columns(path: Path, columns: Sequence[str], optional: Sequence[str] = (
         InputError: the file cannot be read, a column is missing, or a value that must be present
             is empty.
     """
+    path = Path(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None or os.path.isdir(path):
         raise InputError(f"{path} is not a table file ({' or '.join(sorted(READERS))})")

@@ -229,7 +229,7 @@ class CropWorker:
         self.detector = load_detector(work.detector)
         self.identity = load_identity(work.tracking)
 
-    def do(self, path: Path, task: CropTask, progress: Progress) -> list[Result]:
+    def do(self, path: str | Path, task: CropTask, progress: Progress) -> list[Result]:
         """Write the folders of one video."""
         work, folders = self.work, dict(task.values())
         done = crop_folders(
@@ -239,13 +239,13 @@ class CropWorker:
         )  # fmt: skip
         return [Result(name, folder, done[folder]) for name, (folder, _) in task.items()]
 
-    def plan(self, path: Path, task: CropTask) -> list[Plan]:
+    def plan(self, path: str | Path, task: CropTask) -> list[Plan]:
         """Return what would be done with each folder."""
         work = self.work
         settings = _describe_settings(
             self.detector, self.identity, work.tracking, work.cropping, work.rotate
         )
-        works = _describe_works(path, dict(task.values()), settings)
+        works = _describe_works(Path(path), dict(task.values()), settings)
         return [
             plan_output(folder, each, work.overwrite, find_finished_folder)
             for folder, each in works.items()

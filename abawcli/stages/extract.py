@@ -148,6 +148,9 @@ class ExtractWork:
         return ExtractWorker(self)
 
 
+ExtractTask = tuple[str, Path]  # name of the video, and output
+
+
 class ExtractWorker:
     """The backbones, for any number of inputs. A task is the name of the video and the output."""
 
@@ -166,7 +169,7 @@ class ExtractWorker:
             flip=work.flip,
         )  # fmt: skip
 
-    def do(self, path: Path, task: tuple[str, Path], progress: Progress) -> list[Result]:
+    def do(self, path: str | Path, task: ExtractTask, progress: Progress) -> list[Result]:
         """Write the features of one input."""
         name, output = task
         done = extract_features(
@@ -175,9 +178,9 @@ class ExtractWorker:
         )  # fmt: skip
         return [Result(name, output, done)]
 
-    def plan(self, path: Path, task: tuple[str, Path]) -> list[Plan]:
+    def plan(self, path: str | Path, task: ExtractTask) -> list[Plan]:
         """Return what would be done."""
-        name, output = task
+        path, (name, output) = Path(path), task
         audio_from = self.work.audio_from
         audio_file = find_audio(path, audio_from, name) if os.path.isdir(path) else None
         meant = _choose_subject(path, self.work.subject)

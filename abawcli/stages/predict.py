@@ -255,9 +255,9 @@ class PredictWorker:
         base = self.predictor.recipe.smoothing
         self.smoothing = None if work.smoothing is None else replace(base, **work.smoothing)
 
-    def do(self, path: Path, task: PredictTask, progress: Progress) -> list[Result]:
+    def do(self, path: str | Path, task: PredictTask, progress: Progress) -> list[Result]:
         """Write the tables of one input."""
-        outputs, people = task
+        path, (outputs, people) = Path(path), task
         done = predict_files(
             self.predictor, path, outputs, people, self.smoothing,
             audio_from=self.work.audio_from, logits=self.work.logits,
@@ -265,9 +265,9 @@ class PredictWorker:
         )  # fmt: skip
         return [Result(_name_result(path, name), outputs[name], done[name]) for name in done]
 
-    def plan(self, path: Path, task: PredictTask) -> list[Plan]:
+    def plan(self, path: str | Path, task: PredictTask) -> list[Plan]:
         """Return what would be done with each table."""
-        outputs, people = task
+        path, (outputs, people) = Path(path), task
         settings = (people, self.smoothing, self.work.audio_from, self.work.logits)
         return [
             plan_output(

@@ -19,7 +19,7 @@ from abawcli.training.loop import cast
 class Teachers:
     """Encoders in inference form, whose probabilities are averaged."""
 
-    def __init__(self, paths: Sequence[Path], device: torch.device, precision: str) -> None:
+    def __init__(self, paths: Sequence[str | Path], device: torch.device, precision: str) -> None:
         """Load the encoders of checkpoints.
 
         Raises:

@@ -107,7 +107,7 @@ class FaceTask:
         *,
         settings: JsonObject,
         data: JsonObject,
-        teachers: Sequence[Path] = (),
+        teachers: Sequence[str | Path] = (),
     ) -> None:
         """Make the network; `settings` identify the run, `data` goes into the checkpoint.
 

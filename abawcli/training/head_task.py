@@ -171,7 +171,7 @@ class HeadTask:
         """Write the head with a description of its training and the smoothing of its output."""
         self.save_as(Path(out) / self.result_name, network, result)
 
-    def save_as(self, path: Path, network: Head, result: EpochResult) -> None:
+    def save_as(self, path: str | Path, network: Head, result: EpochResult) -> None:
         """Write the head of an epoch to a file."""
         config, data = asdict(self.config), self._describe_data()
         training = TrainingMetadata("train head", data, config, result, __version__)
