@@ -67,10 +67,10 @@ def failed(job: Job, reason: str, seconds: float = 0.0) -> Outcome:
 class Worker(Protocol):
     """Networks in memory, for any number of inputs."""
 
-    def do(self, path: str | Path, task: Any, progress: Progress) -> list[Result]:
+    def do(self, path: Path, task: Any, progress: Progress) -> list[Result]:
         """Make the outputs of one input."""
 
-    def plan(self, path: str | Path, task: Any) -> list[Plan]:
+    def plan(self, path: Path, task: Any) -> list[Plan]:
         """Return what `do` would do, without doing it."""
 
 

@@ -29,7 +29,8 @@ from abawcli.stages.smooth import smooth_file
 from abawcli.stages.submit import find_differences
 
 ROOT = Path(abawcli.__file__).parent
-# A mapping's keys are of one type, and what a caller hands in to be called is given Paths.
+# A mapping's keys are of one type, and what a caller hands in to be called is given Paths:
+# functions, and classes that follow a protocol.
 OTHERS = ("Mapping[", "Callable[")
 
 
@@ -37,6 +38,8 @@ def find_parameters(tree: ast.AST, where: str) -> Iterator[tuple[str, str]]:
     """Yield name and annotation of each parameter of public functions and methods with a Path."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            if "Protocol" in map(ast.unparse, node.bases):
+                continue
             yield from find_parameters(node, f"{where}.{node.name}")
         if not isinstance(node, ast.FunctionDef):
             continue

@@ -70,7 +70,7 @@ def draw_curves(runs: Mapping[str, Sequence[JsonObject]]) -> "Figure":
     return figure
 
 
-def plot_runs(paths: Sequence[Path], output: str | Path, *, overwrite: bool = False) -> None:
+def plot_runs(paths: Sequence[str | Path], output: str | Path, *, overwrite: bool = False) -> None:
     """Draw training curves into a file; a finished one is not drawn again.
 
     Raises:
@@ -79,13 +79,14 @@ def plot_runs(paths: Sequence[Path], output: str | Path, *, overwrite: bool = Fa
         UsageError: the suffix of the output belongs to no format.
     """
     check_plot_name(output)
-    if len(paths) > 10:
-        raise UsageError(f"{len(paths)} runs are too many for one picture; give 10 or fewer")
-    work = describe_work("plot", list(paths), {"curves": True})
+    files = list(map(Path, paths))
+    if len(files) > 10:
+        raise UsageError(f"{len(files)} runs are too many for one picture; give 10 or fewer")
+    work = describe_work("plot", files, {"curves": True})
     if find_finished(output, work, overwrite):
         return
-    folders = [os.path.abspath(path.parent) for path in paths]
+    folders = [os.path.abspath(path.parent) for path in files]
     common = os.path.commonpath(folders)
     names = [Path(f).name if f == common else os.path.relpath(f, common) for f in folders]
-    runs = {name: read_metrics(path) for name, path in zip(names, paths, strict=True)}
+    runs = {name: read_metrics(path) for name, path in zip(names, files, strict=True)}
     write_figure(draw_curves(runs), output, work)
