@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "sample_videos" / "rotated_phone.mp4"
@@ -91,7 +91,7 @@ def prepare(folder: Path) -> None:
     for k in range(64):
         rows.append(f"{k}.png,{('Anger', 'Happiness')[k % 2]},{'valid' if k % 4 == 3 else 'train'}")
         picture = draw.integers(0, 256, (48, 48, 3)).astype(np.uint8)
-        cv2.imwrite(str(folder / "images" / f"{k}.png"), picture)
+        Image.fromarray(picture).save(folder / "images" / f"{k}.png")
     (folder / "images.csv").write_text("\n".join(rows) + "\n")
     code, said = finish(start(("extract", "in", "-o", "features", *CPU), folder))
     assert code == 0, said
