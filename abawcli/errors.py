@@ -15,6 +15,10 @@ class AbawError(Exception):
 
     exit_code = 1
 
+    def __init__(self, message: str = "") -> None:
+        """Take a message; libraries' messages, which it may end with, end with a line break."""
+        super().__init__(message.rstrip("\n"))
+
 
 class UsageError(AbawError):
     """The call is wrong: an option, a name or a combination of them."""

@@ -1,0 +1,51 @@
+"""Read damaged files of every kind for a while, in processes that may crash or hang.
+
+A fault is a crash, a hang, an error without a message of abaw's own, or a file that is written.
+Prints the seeds of faults, with which `tests/fuzzing.py` makes the same files again.
+
+    python benchmarks/fuzz.py [--seconds 60] [--seed 1000] [--jobs 2]
+"""
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from fuzzing import FuzzWork
+
+from abawcli.engines import Job, Where, run
+
+LIMIT_S = 20.0  # of one file
+
+
+def main() -> None:
+    """Read files until the time is over; exit with 1 if there was a fault."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=1000, help="the first seed")
+    parser.add_argument("--jobs", type=int, default=2)
+    given = parser.parse_args()
+    end, done, faults = time.monotonic() + given.seconds, 0, 0
+    where = Where(given.jobs, LIMIT_S, log_level=logging.CRITICAL)
+    with tempfile.TemporaryDirectory() as folder:
+        seeds = range(given.seed, given.seed + 1_000_000)
+        jobs = [Job(Path(folder), str(seed), seed, ()) for seed in seeds]
+        with closing(run(jobs, FuzzWork(folder), where)) as outcomes:
+            for outcome in outcomes:
+                done += 1
+                if outcome.failure:
+                    faults += 1
+                    print(f"seed {outcome.job.name}: {outcome.failure.message}", flush=True)
+                if time.monotonic() > end:
+                    break
+    print(f"{done} damaged files, {faults} faults")
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()
