@@ -1,6 +1,7 @@
 """Voice encoders that start from a Whisper: equality with it, context, files, training, errors."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +12,13 @@ import transformers
 from audio_files import make_bursts, save_audio_set
 from raw_checkpoints import read_raw
 from tiny_models import save_audio_backbone, save_whisper
-from torch import Tensor
-from torch.nn import functional as F
 
 from abawcli.config import AUDIO_RATE_HZ, PRETRAINED_VOICE_TRAINING
 from abawcli.errors import CheckpointError
 from abawcli.media.audio import Audio
 from abawcli.models.audio_backbones import load_voice_backbone
 from abawcli.models.pretrained_voice import PretrainedVoice, build_pretrained_voice
-from abawcli.models.whisper import WhisperLayers, mel_filters
+from abawcli.models.whisper import WhisperLayers, cut_windows, mel_filters
 from abawcli.pipeline.audio_features import AudioEncoder
 from abawcli.stages.train_voice import train_voice_encoder
 
@@ -58,39 +57,30 @@ def test_warped_filters_take_in_a_voice_at_higher_frequencies() -> None:
 
 
 @torch.inference_mode()
-def test_layers_are_those_of_whisper_but_for_positions(whisper: Path) -> None:
+def test_layers_are_those_of_whisper(whisper: Path) -> None:
     ours = build_pretrained_voice(whisper, 3).trunk.eval()
     theirs = transformers.WhisperModel.from_pretrained(whisper).encoder.eval()
-    theirs.embed_positions.weight.zero_()
-    bands = torch.randn(2, 20, 200, generator=torch.Generator().manual_seed(0))
+    # The first window begins 48 tokens before the sound, and its middle has 96 tokens.
+    positions = theirs.embed_positions.weight[48:192]
+    theirs.embed_positions = torch.nn.Embedding.from_pretrained(positions)
+    theirs.config.max_source_positions = 144
+    bands = torch.randn(2, 20, 288, generator=torch.Generator().manual_seed(0))
     expected = theirs(bands, output_hidden_states=True).hidden_states
-    # The span of 100 tokens is more than the reach: all attention is local only there.
-    for layer in ours.layers:
-        layer.self_attn.reach = 100
-    torch.testing.assert_close(theirs.layer_norm(ours.encode(bands)), expected[3])
+    torch.testing.assert_close(theirs.layer_norm(ours.encode(bands))[:, :96], expected[3][:, :96])
 
 
-@torch.inference_mode()
-def test_attention_is_to_tokens_in_reach(whisper: Path) -> None:
-    attention = build_pretrained_voice(whisper, 1).trunk.layers[0].self_attn
-    attention.reach = 3
-    x = torch.randn(1, 20, 16, generator=torch.Generator().manual_seed(0))
-    other = x.clone()
-    other[0, 10] += 1
-    changed = (attention(x) - attention(other)).abs().amax(dim=2)[0] > 1e-6
-    assert changed.nonzero()[:, 0].tolist() == list(range(7, 14))
-    near = torch.arange(20)[:, None] - torch.arange(20)
-    q, k, v = (
-        layer(x).view(1, 20, 2, 8).transpose(1, 2)
-        for layer in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
-    plain = F.scaled_dot_product_attention(q, k, v, attn_mask=near.abs() <= 3)
-    expected: Tensor = attention.out_proj(plain.transpose(1, 2).reshape(1, 20, 16))
-    torch.testing.assert_close(attention(x), expected)
+def test_middles_of_windows_follow_each_other() -> None:
+    tokens = torch.arange(1.0, 251.0)  # two and a half middles
+    windows, there = cut_windows(tokens[None, :, None])
+    assert windows.shape == (1, 3, 192, 1)
+    middle = slice(48, 144)
+    assert windows[0, :, middle, 0].flatten()[:250].tolist() == tokens.tolist()
+    assert there[:, middle].flatten().tolist() == [True] * 250 + [False] * 38
+    assert torch.equal(windows[0, :, :, 0] > 0, there)
 
 
 def small_voice() -> PretrainedVoice:
-    shape = {"bands": 20, "width": 16, "heads": 2, "feed_forward": 32, "layers": 2, "reach": 10}
+    shape = {"bands": 20, "width": 16, "heads": 2, "feed_forward": 32, "layers": 2}
     torch.manual_seed(0)
     return PretrainedVoice(shape, dim=8).eval()
 
@@ -98,15 +88,18 @@ def small_voice() -> PretrainedVoice:
 @torch.inference_mode()
 def test_a_feature_depends_on_its_context_and_on_nothing_beyond() -> None:
     net = small_voice()
-    sound = torch.from_numpy(make_bursts(300, 9.6))[None]
+    sound = torch.from_numpy(make_bursts(300, 19.2))[None]
     other = sound.clone()
-    other[0, 60 * 1280 : 61 * 1280] += 0.3  # all of audio frame 60
+    other[0, 100 * 1280 : 101 * 1280] += 0.3  # all of audio frame 100
     changed = (net(sound) - net(other)).abs().amax(dim=2)[0] > 1e-6
-    reach = int(net.context_s / net.step_s)
-    assert changed[60]
-    assert not changed[: 60 - reach].any() and not changed[60 + reach + 1 :].any()
-    later = net(sound[:, 1280:])[:, 30:-30] - net(sound)[:, 31:-30]
-    assert later.abs().max() < 1e-5
+    grid, reach = net.grid_samples // 1280, math.ceil(net.context_s / net.step_s)
+    start = torch.arange(240) // grid * grid
+    assert changed[100]
+    assert not changed[(start - reach > 100) | (start + grid + reach < 100)].any()
+    # Sound that begins later by a step of the grid has the same features, but for its edge.
+    edge = math.ceil(reach / grid) * grid
+    later, whole = net(sound[:, net.grid_samples :])[:, edge:], net(sound)[:, grid + edge :]
+    torch.testing.assert_close(later, whole, atol=1e-5, rtol=1e-4)
 
 
 @torch.inference_mode()
@@ -121,7 +114,7 @@ def test_chunks_do_not_matter(run: Path) -> None:
     encoder = AudioEncoder(load_voice_backbone(run / "encoder.safetensors"), CPU)
     whole = encoder.backbone(torch.from_numpy(sound)[None])[0]
     assert whole.shape == (588, encoder.dim)
-    for count in (3_000, 70_000):
+    for count in (3_000, 70_000, 400_000):
         blocks = [
             Audio(sound[at : at + count], at / AUDIO_RATE_HZ) for at in range(0, len(sound), count)
         ]
@@ -147,7 +140,7 @@ def test_pretrained_weights_learn_slower(whisper: Path, run: Path) -> None:
         return (after[f"backbone.{name}"].float() - before[name]).abs().max().item()
 
     assert 0 < move("trunk.conv1.weight") < 1e-3
-    assert set(WhisperLayers(20, 16, 2, 32, 2, 40).state_dict()) == {
+    assert set(WhisperLayers(20, 16, 2, 32, 2).state_dict()) == {
         name.removeprefix("trunk.") for name in before if name.startswith("trunk.")
     }
 
@@ -159,7 +152,12 @@ def test_bad_folders(whisper: Path, tmp_path: Path) -> None:
         build_pretrained_voice(tmp_path / "nowhere", 1)
     with pytest.raises(CheckpointError, match="'wavlm'; a Whisper is needed"):
         build_pretrained_voice(save_audio_backbone(tmp_path / "wavlm", "wavlm"), 1)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty/config.json").write_bytes((whisper / "config.json").read_bytes())
+    config = json.loads((whisper / "config.json").read_text())
+    short = config | {"max_source_positions": 100}
+    for name, content in (("empty", config), ("short", short)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="100 positions; 192 are needed"):
+        build_pretrained_voice(tmp_path / "short", 1)
     with pytest.raises(CheckpointError, match=r"lack conv1\.bias"):
         build_pretrained_voice(tmp_path / "empty", 1)

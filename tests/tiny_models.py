@@ -83,7 +83,7 @@ def save_whisper(folder: Path) -> Path:
         decoder_attention_heads=2,
         decoder_ffn_dim=32,
         num_mel_bins=20,
-        max_source_positions=100,
+        max_source_positions=200,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,

@@ -57,6 +57,7 @@ class AudioBackbone(nn.Module):
         self.field_samples = field_samples
         self.step_s = step_samples / AUDIO_RATE_HZ
         self.context_s = 1.0  # of audio that an audio frame should have on both sides
+        self.grid_samples = step_samples  # chunks begin at multiples of it
         self.sha256: str | None = None  # of the weights
         self.path = name  # to load it from
 
@@ -100,6 +101,7 @@ class CompactVoiceBackbone(AudioBackbone):
         self.classifier = encoder.classifier
         # All that an audio frame depends on, with the audio frames of `detect_speech`.
         self.context_s = network.context_s + SPEECH_FRAMES * network.step_s
+        self.grid_samples = network.grid_samples
 
     def lower_precision(self, dtype: torch.dtype) -> None:
         """Let all but the spectrum, which torch has in float32, compute with `dtype`."""

@@ -17,9 +17,9 @@ from abawcli.config import AUDIO_RATE_HZ
 from abawcli.errors import CheckpointError
 from abawcli.formats.json_values import JsonObject
 from abawcli.models.log_mel import LEVEL_FRAMES, STEP_FRAMES, STEP_SAMPLES
-from abawcli.models.whisper import HOP, WhisperLayers
+from abawcli.models.whisper import HOP, WINDOW_TOKENS, WhisperLayers
 
-REACH_TOKENS = 40  # 0.8 s to both sides that a layer attends to
+POSITIONS = "embed_positions.weight"
 
 
 class PretrainedVoice(nn.Module):
@@ -36,7 +36,8 @@ class PretrainedVoice(nn.Module):
         self.front = self.trunk.front
         self.norm = nn.LayerNorm(self.trunk.width)
         self.project = nn.Linear(self.trunk.width, dim)
-        # Of sound to both sides that a feature depends on.
+        self.grid_samples = self.trunk.grid_samples
+        # Of audio to both sides that the features between two points of the grid depend on.
         frames = 2 * self.trunk.field_tokens + LEVEL_FRAMES + STEP_FRAMES
         self.context_s = frames * HOP / AUDIO_RATE_HZ
 
@@ -65,16 +66,17 @@ def build_pretrained_voice(folder: str | Path, layers: int) -> PretrainedVoice:
     """
     folder = Path(folder)
     config = _read_config(folder)
-    there = config["encoder_layers"]
+    there, positions = config["encoder_layers"], config["max_source_positions"]
     if not 1 <= layers <= there:
         raise CheckpointError(f"{folder} has {there} layers, not {layers}; choose 1 to {there}")
+    if positions < WINDOW_TOKENS:
+        raise CheckpointError(f"{folder} has {positions} positions; {WINDOW_TOKENS} are needed")
     shape = {
         "bands": config["num_mel_bins"],
         "width": config["d_model"],
         "heads": config["encoder_attention_heads"],
         "feed_forward": config["encoder_ffn_dim"],
         "layers": layers,
-        "reach": REACH_TOKENS,
     }
     voice = PretrainedVoice(shape)
     wanted = voice.trunk.state_dict()
@@ -98,7 +100,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _read_weights(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
-    """Return the wanted tensors of an encoder, alone in its files or part of a whole Whisper."""
+    """Return the wanted tensors of an encoder, alone in its files or part of a whole Whisper.
+
+    Of the positions, those of a window are taken.
+    """
     found: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
@@ -106,4 +111,6 @@ def _read_weights(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
                 name = key.removeprefix("model.").removeprefix("encoder.")
                 if name in wanted and ".decoder." not in f".{key}":
                     found[name] = file.get_tensor(key)
+    if POSITIONS in found:
+        found[POSITIONS] = found[POSITIONS][:WINDOW_TOKENS]
     return found

@@ -73,6 +73,7 @@ class CompactVoice(nn.Module):
     step_samples = STEP_SAMPLES
     step_s = STEP_SAMPLES / AUDIO_RATE_HZ
     context_s = 2.4  # of audio to both sides that a feature depends on
+    grid_samples = STEP_SAMPLES  # chunks may begin at any step
     trunk = None  # no part of it is pretrained
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64, 128), dim: int = 192) -> None:

@@ -1,9 +1,9 @@
-"""The first layers of a Whisper encoder, with local attention, so that chunks do not matter.
+"""The first layers of a Whisper encoder, in windows on a grid, so that chunks do not matter.
 
 Whisper attends to all of a window of 30 s, adds the position in it, and clips its log-mel relative
-to the loudest moment of it. Here a token attends to those at most `reach` tokens away, there are no
-positions, and the level is that of the time around: a token depends on some seconds around it and
-on nothing else. Short training restores what the weights lose by that.
+to the loudest moment of it. Here windows have 3.84 s and overlap by half: the middle half of each
+is kept. They begin on a grid from the first sample, with Whisper's positions, and the level is that
+of the time around: a token depends on its window, on the level around it, and on nothing else.
 """
 
 import math
@@ -18,6 +18,9 @@ from abawcli.models.log_mel import LEVEL_FRAMES, sum_around
 HOP = 160  # samples; 10 ms
 FFT = 400  # samples; 25 ms, the window too
 TOKEN_SAMPLES = 2 * HOP
+WINDOW_TOKENS = 192  # 3.84 s, several words
+WINDOW_HOP = 96  # from one window to the next: the middle of a window, which is kept
+WINDOW_EDGE = (WINDOW_TOKENS - WINDOW_HOP) // 2
 FLOOR = 1e-10
 # Whisper's input is (log10 energy + 4) / 4. Speech of its training has this level there, and lies
 # in the five decades above the floor; what is below it, codecs and rooms put there.
@@ -86,94 +89,90 @@ class WhisperMel(nn.Module):
         return self.normalise(self.filters @ self.power(samples))
 
 
-class LocalAttention(nn.Module):
-    """Self-attention of each token to those at most `reach` tokens away."""
+class SelfAttention(nn.Module):
+    """Self-attention of the tokens of a window."""
 
-    def __init__(self, width: int, heads: int, reach: int) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.reach = heads, reach
+        self.heads = heads
         self.q_proj = nn.Linear(width, width)
         self.k_proj = nn.Linear(width, width, bias=False)
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, D) to (B, T, D); queries in blocks of `reach`, keys of three blocks."""
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+        """Map (B, W, D) to (B, W, D); only tokens that are `there` (B, W) are seen."""
         count, tokens, width = x.shape
-        reach = self.reach
-        blocks = -(-tokens // reach)
-        spare = blocks * reach - tokens
-
-        def split(y: Tensor, edge: int) -> Tensor:
-            """Cut (B, T, D) into blocks with `edge` tokens to both sides: (B, H, K, L, D / H)."""
-            y = F.pad(y, (0, 0, edge, edge + spare))
-            cut = y.unfold(1, reach + 2 * edge, reach)  # (B, K, D, L)
-            parts = cut.reshape(count, blocks, self.heads, width // self.heads, -1)
-            return parts.permute(0, 2, 1, 4, 3)
-
-        query = split(self.q_proj(x), 0)  # (B, H, K, R, d)
-        key, value = split(self.k_proj(x), reach), split(self.v_proj(x), reach)  # (.., 3 R, d)
-        mask = self._find_near(blocks, tokens, x.device)
-        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        y = y.permute(0, 2, 3, 1, 4).reshape(count, -1, width)[:, :tokens]
-        out: Tensor = self.out_proj(y)
+        query, key, value = (
+            layer(x).view(count, tokens, self.heads, -1).transpose(1, 2)  # (B, H, W, D / H)
+            for layer in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=there[:, None, None])
+        out: Tensor = self.out_proj(y.transpose(1, 2).reshape(count, tokens, width))
         return out
-
-    def _find_near(self, blocks: int, tokens: int, device: torch.device) -> Tensor:
-        """Return which keys (K, R, 3 R) a query sees: near, and a token of the input."""
-        reach = self.reach
-        query = torch.arange(reach, device=device)[:, None] + reach  # (R, 1)
-        key = torch.arange(3 * reach, device=device)  # (3 R,)
-        near = (key - query).abs() <= reach  # (R, 3 R)
-        at = key + (torch.arange(blocks, device=device)[:, None] - 1) * reach  # (K, 3 R)
-        there = (at >= 0) & (at < tokens)
-        # A query beyond the end sees itself, so that no row is empty.
-        return (near & there[:, None]) | (key == query)
 
 
 class WhisperBlock(nn.Module):
     """One Transformer block, norms first."""
 
-    def __init__(self, width: int, heads: int, feed_forward: int, reach: int) -> None:
+    def __init__(self, width: int, heads: int, feed_forward: int) -> None:
         super().__init__()
-        self.self_attn = LocalAttention(width, heads, reach)
+        self.self_attn = SelfAttention(width, heads)
         self.self_attn_layer_norm = nn.LayerNorm(width)
         self.fc1 = nn.Linear(width, feed_forward)
         self.fc2 = nn.Linear(feed_forward, width)
         self.final_layer_norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, D) to (B, T, D)."""
-        x = x + self.self_attn(self.self_attn_layer_norm(x))
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+        """Map (B, W, D) to (B, W, D); only tokens that are `there` (B, W) are seen."""
+        x = x + self.self_attn(self.self_attn_layer_norm(x), there)
         x = x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
         return x
+
+
+def cut_windows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Cut tokens (B, T, D) into windows (B, K, W, D) whose middles follow each other.
+
+    Returns also which tokens of the windows (K, W) there are; the others are 0.
+    """
+    tokens = x.shape[1]
+    count = -(-tokens // WINDOW_HOP)
+    padded = F.pad(x, (0, 0, WINDOW_EDGE, WINDOW_EDGE + count * WINDOW_HOP - tokens))
+    windows = padded.unfold(1, WINDOW_TOKENS, WINDOW_HOP).transpose(2, 3)
+    start = torch.arange(count, device=x.device)[:, None] * WINDOW_HOP - WINDOW_EDGE  # (K, 1)
+    at = start + torch.arange(WINDOW_TOKENS, device=x.device)  # (K, W)
+    return windows, (at >= 0) & (at < tokens)
 
 
 class WhisperLayers(nn.Module):
     """16 kHz samples to a state every 20 ms: Whisper's convolutions and first blocks."""
 
     token_samples = TOKEN_SAMPLES
+    grid_samples = WINDOW_HOP * TOKEN_SAMPLES  # from one window to the next
+    # Tokens to both sides of the middle of a window that its states depend on, besides the level.
+    field_tokens = WINDOW_EDGE + 2
 
-    def __init__(
-        self, bands: int, width: int, heads: int, feed_forward: int, layers: int, reach: int
-    ) -> None:
+    def __init__(self, bands: int, width: int, heads: int, feed_forward: int, layers: int) -> None:
         super().__init__()
         self.width = width
         self.front = WhisperMel(bands)
         self.conv1 = nn.Conv1d(bands, width, 3, padding=1)
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
-        self.layers = nn.ModuleList(
-            WhisperBlock(width, heads, feed_forward, reach) for _ in range(layers)
-        )
-        # Tokens to both sides that a state depends on, besides the level.
-        self.field_tokens = layers * reach + 2
+        # Sinusoids, which Whisper does not train either.
+        self.embed_positions = nn.Embedding(WINDOW_TOKENS, width).requires_grad_(False)
+        self.layers = nn.ModuleList(WhisperBlock(width, heads, feed_forward) for _ in range(layers))
 
     def encode(self, bands: Tensor) -> Tensor:
         """Map bands (B, M, 2 T) to states (B, T, D)."""
-        x = F.gelu(self.conv2(F.gelu(self.conv1(bands)))).transpose(1, 2)
+        x = F.gelu(self.conv2(F.gelu(self.conv1(bands)))).transpose(1, 2)  # (B, T, D)
+        count, tokens, width = x.shape
+        windows, there = cut_windows(x)  # (B, K, W, D), (K, W)
+        y = (windows + self.embed_positions.weight).flatten(0, 1)  # (B K, W, D)
+        there = there.repeat(count, 1)  # (B K, W)
         for layer in self.layers:
-            x = layer(x)
-        return x
+            y = layer(y, there)
+        middle = y[:, WINDOW_EDGE : WINDOW_EDGE + WINDOW_HOP]  # (B K, W / 2, D)
+        return middle.reshape(count, -1, width)[:, :tokens]
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map samples (B, N), N whole tokens, to states (B, N / 320, D)."""

@@ -50,12 +50,12 @@ class AudioEncoder:
         self.backbone = backbone.eval().to(device)
         own = backbone.name in AUDIO_BACKBONES
         self.dtype = torch.float32 if own else reduce_precision(backbone, device)
-        step = backbone.step_samples  # chunks begin on the grid of audio frames
-        self._context = round(backbone.context_s * AUDIO_RATE_HZ / step) * step
-        self._hop = int(self.config.chunk_s * AUDIO_RATE_HZ - 2 * self._context) // step * step
+        grid = backbone.grid_samples  # chunks, and what is kept of them, begin and end on it
+        self._context = -(-round(backbone.context_s * AUDIO_RATE_HZ) // grid) * grid
+        self._hop = int(self.config.chunk_s * AUDIO_RATE_HZ - 2 * self._context) // grid * grid
         if self._hop <= 0:
-            least = 2 * backbone.context_s
-            raise UsageError(f"chunks of {self.config.chunk_s} s are too short; more than {least}")
+            least = (2 * self._context + grid) / AUDIO_RATE_HZ
+            raise UsageError(f"chunks of {self.config.chunk_s} s are too short; at least {least}")
 
     def describe(self) -> AudioBackboneMetadata:
         """Return what features depend on."""
@@ -82,7 +82,7 @@ class AudioEncoder:
 
         In a gap between blocks, only as much silence is encoded as frames near the audio need.
         """
-        edge_s = self.backbone.context_s + self.config.window_s
+        edge_s = self._context / AUDIO_RATE_HZ + self.config.window_s
         parts: list[Floats] = []
         self._lost = 0  # audio frames whose features are not finite
         start_s, held, passed = None, 0, 0  # samples in `parts`, and gone before them
@@ -92,7 +92,7 @@ class AudioEncoder:
             at = round((block.start_s - start_s) * AUDIO_RATE_HZ)
             if at > passed + held:  # a long gap: what follows begins on the same grid
                 yield self._encode_chunk(np.concatenate(parts), start_s, passed, last=True)
-                held = at % self.backbone.step_samples
+                held = at % self.backbone.grid_samples
                 parts, passed = [np.zeros(held, np.float32)], at - held
             parts.append(block.samples)
             held += len(block.samples)
