@@ -660,6 +660,10 @@ class DualBranchHead:
     stride_frames: int = 32  # from one window to the next
 
 
+# What classifies a frame with a face and without speech.
+HEAD, ENCODER = FACE_ONLY_CHOICES = ("head", "encoder")
+
+
 @dataclass(frozen=True)
 class HeadTraining:
     """Stage II. Defaults: published."""
@@ -683,6 +687,7 @@ class HeadTraining:
     network: GatedHead | DualBranchHead = GatedHead()
     # Of the head's predictions, as published for videos of 30 frames a second.
     smoothing: Smoothing = Smoothing("median", 101, None, "logits")
+    face_only: str = HEAD  # as published; `encoder`: the classifier of the image encoder instead
     seed: int = 0
 
 

@@ -19,6 +19,7 @@ from abawcli.formats.metadata import Backbones
 from abawcli.models import heads
 from abawcli.models.checkpoint import halve_matrices
 from abawcli.models.classifier import AveragedClassifiers, EncoderClassifier
+from abawcli.models.encoder import load_classifier
 from abawcli.models.heads import (
     HEADS,
     TrainedHead,
@@ -28,6 +29,7 @@ from abawcli.models.heads import (
     save_head,
 )
 from abawcli.models.metadata import HeadMetadata
+from abawcli.models.recipes import RECIPES
 from abawcli.models.windows import place_windows
 
 CPU = torch.device("cpu")
@@ -61,6 +63,65 @@ def test_a_saved_head_says_the_same(name: str, tmp_path: Path) -> None:
     head.head.load_state_dict(halve_matrices(head.head.state_dict()))
     np.testing.assert_array_equal(p, classify(head, features)[0])  # and nothing else is changed
     assert replace(found, training=None) == metadata
+
+
+def make_face_only(name: str) -> TrainedHead:
+    torch.manual_seed(1)
+    classifier = EncoderClassifier(torch.nn.Linear(VISUAL.dim, 8))
+    head = build_head(name, BACKBONES, small_network(name))
+    return TrainedHead(heads.add_face_only(head, classifier), CPU)
+
+
+@pytest.mark.parametrize("name", ["gated", "concat", "dual-branch"])
+@given(st.integers(1, 60), st.floats(0, 1), st.integers(0, 99))
+@settings(deadline=None, max_examples=15)
+def test_a_face_without_speech_gets_the_encoders_answer_to_the_last_bit(
+    name: str, frames: int, missing: float, seed: int
+) -> None:
+    head = make_face_only(name)
+    assert isinstance(head.head, heads.FaceOnly)
+    features = make_features(np.arange(frames) % 8, missing=missing, seed=seed)
+    p, _ = classify(head, features)
+    own, _ = classify(TrainedHead(head.head.classifier, CPU), features)
+    fused, _ = classify(TrainedHead(head.head.head, CPU), features)
+    alone = features.has_visual & ~features.has_audio
+    np.testing.assert_array_equal(p[alone], own[alone])
+    np.testing.assert_array_equal(p[~alone], fused[~alone])
+
+
+@pytest.mark.parametrize("recipe", ["compact", "compact-dual-branch"])
+def test_embedded_recipes_without_speech_are_the_encoder(recipe: str) -> None:
+    head, metadata = load_head(RECIPES[recipe], CPU)
+    encoder, _ = load_classifier(RECIPES["compact-face"], CPU)
+    assert metadata.face_only == "encoder" and metadata.backbones.audio
+    rng = np.random.default_rng(0)
+    visual = rng.normal(size=(70, head.head.width("visual"))).astype(np.float16)
+    audio = np.zeros((70, metadata.backbones.audio.dim), np.float16)
+    there, none = np.ones(70, bool), np.zeros(70, bool)
+    p, source = head.classify(visual, audio, there, none)
+    assert set(source) == {"visual"}
+    for rows in (slice(70), slice(0, 1), slice(3, 9)):  # of which the answer does not depend
+        own = encoder.classify(visual[rows], audio[rows], there[rows], none[rows])[0]
+        np.testing.assert_array_equal(p[rows], own)
+
+
+def test_a_face_only_head_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
+    head, features = make_face_only("gated"), make_features(np.arange(30) % 8)
+    assert isinstance(head.head, heads.FaceOnly)
+    network = asdict(small_network("gated"))
+    metadata = HeadMetadata("gated", network, BACKBONES, Smoothing(), face_only="encoder")
+    save_head(tmp_path / "head.safetensors", head.head, metadata)
+    loaded, found = load_head(tmp_path / "head.safetensors", CPU)
+    assert found.face_only == "encoder"
+    alone = features.has_visual & ~features.has_audio
+    (p, _), (before, _) = classify(loaded, features), classify(head, features)
+    np.testing.assert_array_equal(p[alone], before[alone])
+    np.testing.assert_allclose(p, before, atol=1e-3)
+    tensors, written = read_raw(tmp_path / "head.safetensors")
+    del tensors["classifier.linear.bias"]
+    write_raw(tmp_path / "head.safetensors", tensors, written)
+    with pytest.raises(CheckpointError, match="does not fit its network"):
+        load_head(tmp_path / "head.safetensors", CPU)
 
 
 def test_sources_say_what_a_row_rests_on() -> None:

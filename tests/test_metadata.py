@@ -103,10 +103,10 @@ VISUAL = ImageBackboneMetadata(
 AUDIO = AudioBackboneMetadata(
     "models/wavlm", 2, None, "/home/a/models/wavlm", "last4", True, 0.5, 20.0
 )
-WEIGHTS_SHA256 = {  # of what the package has always shipped
-    "compact-dual-branch": "bf7cb6302ca8345320d94c04aacc271a8cfbd81df086ed52d86953b2c4aad1f2",
+WEIGHTS_SHA256 = {  # of what the package ships
+    "compact-dual-branch": "a3e97facafd22858df218be582ba483d54d7432881e818178a369f33b4bf587c",
     "compact-face": FACE_SHA256,
-    "compact-gated": "2c7db77accd4d696663f4d04469b1a06947334edab1b2f65b621c9f4bbe453ce",
+    "compact-gated": "df44d34d1e4cc52b3a23510c4b53fe674c16291988a2acc53c0514f473ab44d0",
     "compact-voice": "b3cc60a716458cda42456bcf996dabf408d0e18a92995ea4d070ee2901bec4fd",
 }
 
@@ -218,6 +218,8 @@ def test_what_is_used_is_checked(keys: str, value: Any, said: str | None, tmp_pa
         ({"smoothing": {"method": "mean"}}, "says nothing of space"),
         ({"audio": {"dim": 2}}, "says nothing of backbone"),
         ({"result": {"epoch": "last"}}, "says 'last' of epoch"),
+        ({"face_only": 3}, "says 3 of face_only"),
+        ({"face_only": "voice"}, "says 'voice' of face_only, not head or encoder"),
     ],
 )
 def test_a_damaged_head_is_named(change: dict[str, Any], said: str, tmp_path: Path) -> None:

@@ -23,11 +23,12 @@ from sample_features import (
 
 from abawcli.config import HeadTraining, Smoothing, default_head_training
 from abawcli.datasets.annotated import read_annotated
-from abawcli.errors import InputError, OutputError, UsageError
+from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.formats.abaw import read_annotation, write_annotation
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.metadata import Backbones
-from abawcli.models.heads import HEADS, load_head
+from abawcli.models.encoder import Encoder, load_feature_encoder
+from abawcli.models.heads import HEADS, FaceOnly, load_head
 from abawcli.models.metadata import EpochResult
 from abawcli.models.normalise import Moments
 from abawcli.stages.train_head import Files, hold_out, train_fusion_head
@@ -69,6 +70,30 @@ def test_run_writes_head_metrics_and_config(files: Files, tmp_path: Path) -> Non
     assert data["train"]["videos"] + data["valid"]["videos"] == len(NAMES)
     settings = json.loads((tmp_path / "run/config.json").read_text())
     assert settings["training"] == asdict(FAST) and settings["data"] == data
+
+
+def test_a_head_keeps_the_classifier_of_its_encoder(tmp_path: Path) -> None:
+    encoder, face = load_feature_encoder("compact-face", CPU)
+    backbones = Backbones(face, AUDIO)
+    files = list_files(save_videos(tmp_path, NAMES, backbones=backbones))
+    config = replace(FAST, face_only="encoder")
+    run(files, tmp_path / "run", config=config)
+    head, metadata = load_head(tmp_path / "run/head.safetensors", CPU)
+    assert metadata.face_only == "encoder"
+    assert isinstance(head.head, FaceOnly) and isinstance(encoder, Encoder)
+    own, linear = encoder.classifier, head.head.classifier.linear
+    assert torch.equal(linear.weight, own.weight) and torch.equal(linear.bias, own.bias)
+    with pytest.raises(UsageError, match="of visual features alone"):
+        run(files, tmp_path / "visual", "visual", config=config)
+    other = replace(backbones, visual=replace(face, sha256="0" * 64))
+    files = list_files(save_videos(tmp_path / "other", NAMES, backbones=other))
+    with pytest.raises(CheckpointError, match="is not the encoder that made the features"):
+        run(files, tmp_path / "none", config=config)
+
+
+def test_the_classifier_of_a_backbone_that_has_none(files: Files, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="tiny-face: only encoders of `abaw train face`"):
+        run(files, tmp_path / "run", config=replace(FAST, face_only="encoder"))
 
 
 @pytest.mark.parametrize("head", list(HEADS))

@@ -21,6 +21,7 @@ from abawcli.cli.options import (
 )
 from abawcli.cli.train_options import RATE, SHARE, patience_option, print_best, run_option, tunable
 from abawcli.config import (
+    FACE_ONLY_CHOICES,
     HEAD_NAMES,
     DualBranchHead,
     GatedHead,
@@ -111,6 +112,11 @@ def training_options(command: Command) -> Command:
         click.option(
             "--gated-width", type=click.IntRange(min=1), show_default=str(GatedHead().hidden),
             help=f"Width of gated fusion and its baselines; not for {DUAL_NAME}.",
+        ),
+        _tunable(
+            "--face-only", "face_only", click.Choice(FACE_ONLY_CHOICES),
+            "What classifies frames with a face and without speech; encoder: the classifier of the "
+            "image encoder.",
         ),
         *_branch_options(),
         _tunable("--seed", "seed", click.IntRange(min=0), "Seed of the random numbers."),

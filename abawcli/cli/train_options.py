@@ -57,6 +57,8 @@ run_option = click.option(
 
 def show_value(value: Any) -> str:
     """Return a default in the form of the command line."""
+    if isinstance(value, str):
+        return value
     if not isinstance(value, tuple):
         return f"{value:g}"
     return ("," if isinstance(value[0], int) else " ").join(f"{v:g}" for v in value)

@@ -26,9 +26,14 @@ class EncoderClassifier(nn.Module):
     def forward(
         self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
     ) -> Tensor:
-        """Map features (..., Dv) and their mask (...) to logits (..., 8), NaN without a face."""
+        """Map features (..., Dv) and their mask (...) to logits (..., 8), NaN without a face.
+
+        A row's logits do not depend on the other rows, to the last bit.
+        """
         logits = visual.new_full((*has_visual.shape, N_CLASSES), torch.nan)
-        logits[has_visual] = self.linear(visual[has_visual])
+        # Matrix products sum in an order that depends on the number of rows.
+        products = visual[has_visual].unsqueeze(-2) * self.linear.weight  # (n, 8, Dv)
+        logits[has_visual] = products.sum(dim=-1) + self.linear.bias
         return logits
 
 

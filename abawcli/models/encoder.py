@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abawcli.config import COMPACT_FACE, Smoothing
-from abawcli.errors import CheckpointError
+from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.metadata import Backbones, ImageBackboneMetadata, Preprocess
 from abawcli.labels import N_CLASSES
@@ -130,6 +130,12 @@ def load_encoder(path: str | Path, device: torch.device) -> tuple[Encoder, FaceE
     return Encoder(backbone, classifier, device), metadata
 
 
+def _find_encoder(name: str) -> Path | None:
+    """Return the file of an encoder by name or path; None: another backbone."""
+    path = find_weights(name) if name == COMPACT_FACE else Path(name)
+    return path if path.suffix == ".safetensors" else None
+
+
 def load_feature_encoder(
     name: str, device: torch.device, onnx_input: str | Preprocess | None = None
 ) -> tuple[FeatureEncoder, ImageBackboneMetadata]:
@@ -148,10 +154,9 @@ def load_feature_encoder(
     if is_classifier(name):
         backbone_of, _, classified = load_face_classifier(name, onnx_input)
         return FeatureEncoder(backbone_of, device), classified
-    path = find_weights(name) if name == COMPACT_FACE else Path(name)
     encoder: FeatureEncoder
     sha256: str | None
-    if path.suffix == ".safetensors":
+    if path := _find_encoder(name):
         encoder, metadata = load_encoder(path, device)
         backbone, sha256 = metadata.backbone, hash_file(path)
     else:
@@ -174,3 +179,21 @@ def load_classifier(path: str | Path, device: torch.device) -> tuple[TrainedHead
     )
     head = TrainedHead(EncoderClassifier(linear), device)
     return head, HeadMetadata("visual", {}, Backbones(features, None), Smoothing())
+
+
+def load_own_classifier(features: ImageBackboneMetadata | None) -> EncoderClassifier:
+    """Load the classifier of the encoder that made features.
+
+    Raises:
+        UsageError: the features are of no encoder, so that there is no classifier.
+        CheckpointError: as `load_backbone`, or the encoder is another one by now.
+    """
+    path = _find_encoder(features.path or "") if features else None
+    if features is None or path is None:
+        raise UsageError(
+            f"{features.name if features else 'features without faces'}: only encoders of "
+            "`abaw train face` have a classifier of faces; use --face-only head"
+        )
+    if hash_file(path) != features.sha256:
+        raise CheckpointError(f"{path} is not the encoder that made the features; extract again")
+    return EncoderClassifier(load_backbone(path)[1])

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from abawcli.config import DualBranchHead, GatedHead
+from abawcli.config import ENCODER, HEAD, DualBranchHead, GatedHead
 from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.metadata import MODALITIES, Backbones
 from abawcli.labels import N_CLASSES
@@ -68,20 +68,66 @@ def build_head(name: str, backbones: Backbones, settings: HeadSettings) -> Head:
     return HEADS[name](dims["visual"], dims["audio"], settings)  # type: ignore[arg-type]
 
 
-def save_head(path: str | Path, head: Head, metadata: HeadMetadata) -> None:
-    """Write a head.
+class FaceOnly(nn.Module):
+    """A head of both modalities, with the encoder's classifier for frames without speech.
+
+    A frame with a face and no speech gets the logits of the image encoder's own classifier, to the
+    last bit; all other frames get those of the head. Encoders are trained on many more faces than
+    heads, so that without speech a head can only lose.
+    """
+
+    def __init__(self, head: Head, classifier: EncoderClassifier) -> None:
+        super().__init__()
+        self.head, self.classifier = head, classifier
+        self.uses, self.window, self.stride = head.uses, head.window, head.stride
+
+    def width(self, modality: str) -> int:
+        """Return the width of the features of a modality that is used."""
+        return self.head.width(modality)
+
+    def forward(
+        self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
+    ) -> Tensor:
+        """Map features (..., Dv), (..., Da) and masks (...) to logits (..., 8)."""
+        logits: Tensor = self.head(visual, audio, has_visual, has_audio)
+        alone = has_visual & ~has_audio
+        own: Tensor = self.classifier(visual, audio, alone, has_audio)
+        return torch.where(alone.unsqueeze(-1), own, logits)
+
+
+def add_face_only(head: Head, classifier: EncoderClassifier | None) -> Head | FaceOnly:
+    """Return a head, with an encoder's classifier for frames without speech if there is one.
+
+    Raises:
+        UsageError: the head does not use both modalities.
+    """
+    if classifier is None:
+        return head
+    if len(head.uses) < 2:
+        raise UsageError(
+            f"a head of {head.uses[0]} features alone cannot leave frames without speech to the "
+            f"encoder's classifier; use --face-only {HEAD}"
+        )
+    return FaceOnly(head, classifier)
+
+
+def save_head(path: str | Path, head: Head | FaceOnly, metadata: HeadMetadata) -> None:
+    """Write a head, in half precision except for an encoder's classifier beside it.
 
     Raises:
         OutputError: the path cannot be written.
     """
-    save_checkpoint(path, halve_matrices(head.state_dict()), metadata)
+    tensors = halve_matrices(head.state_dict())
+    if isinstance(head, FaceOnly):
+        tensors |= {f"classifier.{k}": v for k, v in head.classifier.state_dict().items()}
+    save_checkpoint(path, tensors, metadata)
 
 
 class TrainedHead:
     """A head in inference form, on one device."""
 
     def __init__(
-        self, head: Head | EncoderClassifier | AveragedClassifiers, device: torch.device
+        self, head: Head | FaceOnly | EncoderClassifier | AveragedClassifiers, device: torch.device
     ) -> None:
         self.device = device
         self.head = head.eval().to(device)
@@ -186,8 +232,12 @@ def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, Head
     tensors, metadata = load_checkpoint(path, HeadMetadata)
     kind = find_head(metadata, path)
 
-    def build() -> Head:
-        return build_head(metadata.head, metadata.backbones, kind.settings(**metadata.network))
+    def build() -> Head | FaceOnly:
+        head = build_head(metadata.head, metadata.backbones, kind.settings(**metadata.network))
+        own = None
+        if metadata.face_only == ENCODER:
+            own = EncoderClassifier(nn.Linear(head.width("visual"), N_CLASSES))
+        return add_face_only(head, own)
 
     head = load_network(path, tensors, metadata.network, build, what=f"head {metadata.head!r}")
     return TrainedHead(head, device), metadata

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol, Self
 
-from abawcli.config import COMPACT_VOICE, Smoothing
+from abawcli.config import COMPACT_VOICE, FACE_ONLY_CHOICES, HEAD, Smoothing
 from abawcli.errors import InputError
 from abawcli.formats.json_values import (
     JsonObject,
@@ -271,6 +271,7 @@ class HeadMetadata:
     backbones: Backbones
     smoothing: Smoothing | None = None
     training: TrainingMetadata | None = None
+    face_only: str = HEAD  # what classifies a face without speech, one of FACE_ONLY_CHOICES
     kind: ClassVar[str] = "head"
 
     def to_json(self) -> JsonObject:
@@ -283,6 +284,7 @@ class HeadMetadata:
             "classes": list(CLASSES),
             **self.backbones.to_json(),
             "smoothing": self.smoothing and self.smoothing.to_json(),
+            "face_only": self.face_only,
             **training,
         }
 
@@ -300,7 +302,16 @@ class HeadMetadata:
             backbones=Backbones.from_json(values, path),
             smoothing=_read_smoothing(values, path),
             training=TrainingMetadata.from_json(values, path),
+            face_only=_read_face_only(values, path),
         )
+
+
+def _read_face_only(values: JsonObject, path: str | Path) -> str:
+    given = read_optional(values, "face_only", str, path) or HEAD  # older files have none
+    if given not in FACE_ONLY_CHOICES:
+        choices = " or ".join(FACE_ONLY_CHOICES)
+        raise InputError(f"{path}: its metadata says {given!r} of face_only, not {choices}")
+    return given
 
 
 def _read_smoothing(values: JsonObject, path: str | Path) -> Smoothing | None:

@@ -11,14 +11,23 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from abawcli import __version__
-from abawcli.config import HeadTraining
+from abawcli.config import ENCODER, HeadTraining
 from abawcli.datasets.annotated import VideoSet
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.json_values import JsonObject
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 from abawcli.logits import restore_logits
 from abawcli.metrics import score_labels
-from abawcli.models.heads import HEADS, Head, TrainedHead, build_head, save_head
+from abawcli.models.classifier import EncoderClassifier
+from abawcli.models.encoder import load_own_classifier
+from abawcli.models.heads import (
+    HEADS,
+    Head,
+    TrainedHead,
+    add_face_only,
+    build_head,
+    save_head,
+)
 from abawcli.models.metadata import EpochResult, HeadMetadata, TrainingMetadata, Validation
 from abawcli.models.normalise import ModalityNorm, Moments
 from abawcli.progress import Progress
@@ -60,7 +69,9 @@ class HeadTask:
 
         Raises:
             InputError: no annotated frame has features that the head uses.
-            UsageError: the head is unknown, or epochs or batches are smaller than 1.
+            UsageError: the head is unknown, or epochs or batches are smaller than 1; or the
+                encoder's classifier is asked for, and is missing or the head has no use for it.
+            CheckpointError: the encoder of that classifier cannot be loaded.
         """
         if name not in HEADS:
             raise UsageError(f"unknown head {name!r}; known are {', '.join(HEADS)}")
@@ -71,6 +82,10 @@ class HeadTask:
         self.train, self.valid = train, valid
         torch.manual_seed(config.seed)
         self.network: Head = build_head(name, train.data.backbones, config.network)
+        self.classifier: EncoderClassifier | None = None
+        if config.face_only == ENCODER:
+            self.classifier = load_own_classifier(train.data.backbones.visual)
+        add_face_only(self.network, self.classifier)
         self.samples = self._find_samples()
         self.weight = self._weigh_classes(self.samples.labels())
         self._set_moments()
@@ -157,7 +172,7 @@ class HeadTask:
         """Return the scores of the validation videos; empty if there are none."""
         if self.valid is None:
             return None
-        head = TrainedHead(network, self.device)
+        head = TrainedHead(add_face_only(network, self.classifier), self.device)
         outputs = np.concatenate(find_video_outputs(head, self.valid))  # (N, 9)
         labels = self.valid.labels()
         score = score_labels(labels, predict_labels(outputs[:, :N_CLASSES]))
@@ -181,8 +196,9 @@ class HeadTask:
             self.train.data.backbones,
             self.config.smoothing,
             training,
+            self.config.face_only,
         )
-        save_head(path, network, metadata)
+        save_head(path, add_face_only(network, self.classifier), metadata)
 
 
 def make_loop(task: HeadTask, out: str | Path) -> TrainingLoop[Head, Batch]:
