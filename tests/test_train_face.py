@@ -394,3 +394,28 @@ def test_encoder_of_other_classes_is_refused(images: Path, tmp_path: Path) -> No
     write_raw(path, tensors, about)
     with pytest.raises(CheckpointError, match="does not fit its network"):
         load_encoder(path, CPU)
+
+
+def test_fine_tuning_goes_on_from_an_encoder(images: Path, tmp_path: Path) -> None:
+    """Without a learning rate the weights stay; the run depends on the encoder."""
+    teach(images, tmp_path / "start", [])
+    start = tmp_path / "start/encoder.safetensors"
+    still = replace(STUDENT, shape=None, backbone_lr=0.0, head_lr=0.0, ema_decay=0.0)
+
+    def tune(init: Path, config: EncoderTraining) -> None:
+        manifest = images / "manifest.csv"
+        out = tmp_path / "tuned"
+        train_face_encoder(images, manifest, out, config=config, device="cpu", init=init)
+
+    with pytest.raises(UsageError, match="exclude --init"):
+        tune(start, STUDENT)
+    tune(start, still)
+    before, after = read_raw(start)[0], read_raw(tmp_path / "tuned/encoder.safetensors")
+    same = [k for k in before if "running" not in k and "num_batches" not in k]
+    assert all(torch.equal(before[k], after[0][k]) for k in same)
+    assert after[1]["data"]["init"] == hash_file(start)
+    teach(images, tmp_path / "other", [], replace(STUDENT, seed=1))
+    with pytest.raises(OutputError, match="other settings"):
+        tune(tmp_path / "other/encoder.safetensors", still)
+    with pytest.raises(CheckpointError, match=r"no\.safetensors"):
+        tune(tmp_path / "no.safetensors", still)

@@ -80,8 +80,13 @@ def _read_config(
 @manifest_option
 @run_option
 @click.option(
-    "--backbone", default=COMPACT_FACE, show_default=True,
+    "--backbone", show_default=COMPACT_FACE,
     help="Backbone to start from: compact-face, or a DINOv2, BEiT or ViT by hub name or folder.",
+)  # fmt: skip
+@click.option(
+    "--init", type=click.Path(path_type=Path),
+    help="Fine-tune an encoder, with its backbone and classifier: compact-face (the embedded one), "
+    "or encoder.safetensors of `abaw train face`. Needs lower learning rates than the defaults.",
 )  # fmt: skip
 @click.option(
     "--targets", type=click.Choice(["soft", "hard"]), default="soft", show_default=True,
@@ -197,7 +202,8 @@ def command(
     images: Path,
     manifest: Path,
     output: Path,
-    backbone: str,
+    backbone: str | None,
+    init: Path | None,
     targets: str,
     moe: bool,
     select: str,
@@ -218,8 +224,16 @@ def command(
     Example: abaw train face --images faces/ --manifest faces.csv -o run/
     """
     from abawcli.formats.outputs import check_writable
+    from abawcli.models.checkpoint import read_metadata
+    from abawcli.models.encoder import find_encoder
+    from abawcli.models.metadata import FaceEncoderMetadata
     from abawcli.stages.train_face import train_face_encoder
 
+    if backbone and init:
+        raise UsageError("--init excludes --backbone: the encoder has one")
+    backbone = backbone or COMPACT_FACE
+    if init:
+        backbone = read_metadata(find_encoder(init), FaceEncoderMetadata).backbone
     config = _read_config(backbone, tuned, augment, bool(teachers))
     config = replace(
         config,
@@ -233,7 +247,7 @@ def command(
     with progress_bar("train", "batch", quiet or is_silent()) as update:
         history = train_face_encoder(
             images, manifest, output, backbone, config=config,
-            device=device, overwrite=overwrite, progress=update, teachers=teachers,
+            device=device, overwrite=overwrite, progress=update, teachers=teachers, init=init,
         )  # fmt: skip
     if not is_silent():
         print_best(history, output / "encoder.safetensors")

@@ -94,6 +94,11 @@ class Encoder(FeatureEncoder):
         return self.read(self.encode(crops))
 
 
+def find_encoder(name: str | Path) -> Path:
+    """Return the file of an encoder: the embedded one for `compact-face`, or that path."""
+    return find_weights(COMPACT_FACE) if str(name) == COMPACT_FACE else Path(name)
+
+
 def load_backbone(path: str | Path) -> tuple[Backbone, nn.Linear, FaceEncoderMetadata]:
     """Load the backbone, classifier and metadata that `abaw train face` wrote.
 
@@ -130,12 +135,6 @@ def load_encoder(path: str | Path, device: torch.device) -> tuple[Encoder, FaceE
     return Encoder(backbone, classifier, device), metadata
 
 
-def _find_encoder(name: str) -> Path | None:
-    """Return the file of an encoder by name or path; None: another backbone."""
-    path = find_weights(name) if name == COMPACT_FACE else Path(name)
-    return path if path.suffix == ".safetensors" else None
-
-
 def load_feature_encoder(
     name: str, device: torch.device, onnx_input: str | Preprocess | None = None
 ) -> tuple[FeatureEncoder, ImageBackboneMetadata]:
@@ -156,7 +155,8 @@ def load_feature_encoder(
         return FeatureEncoder(backbone_of, device), classified
     encoder: FeatureEncoder
     sha256: str | None
-    if path := _find_encoder(name):
+    path = find_encoder(name)
+    if path.suffix == ".safetensors":
         encoder, metadata = load_encoder(path, device)
         backbone, sha256 = metadata.backbone, hash_file(path)
     else:
@@ -188,8 +188,8 @@ def load_own_classifier(features: ImageBackboneMetadata | None) -> EncoderClassi
         UsageError: the features are of no encoder, so that there is no classifier.
         CheckpointError: as `load_backbone`, or the encoder is another one by now.
     """
-    path = _find_encoder(features.path or "") if features else None
-    if features is None or path is None:
+    path = find_encoder(features.path or "") if features else None
+    if features is None or path is None or path.suffix != ".safetensors":
         raise UsageError(
             f"{features.name if features else 'features without faces'}: only encoders of "
             "`abaw train face` have a classifier of faces; use --face-only head"

@@ -5,19 +5,46 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from abawcli.config import COMPACT_FACE, SELECTIONS, EncoderTraining, default_training
+from abawcli.config import (
+    COMPACT_FACE,
+    SELECTIONS,
+    CompactFaceShape,
+    EncoderTraining,
+    default_training,
+)
 from abawcli.device import choose_device, choose_precision
 from abawcli.errors import UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.manifest import read_manifest
-from abawcli.models.image_backbones import BACKBONES, build_backbone, hash_pretrained
+from abawcli.models.checkpoint import read_metadata
+from abawcli.models.encoder import find_encoder, load_backbone
+from abawcli.models.image_backbones import BACKBONES, Backbone, build_backbone, hash_pretrained
+from abawcli.models.metadata import FaceEncoderMetadata
 from abawcli.progress import Progress, ignore_progress
 from abawcli.training.face_task import FaceTask
 from abawcli.training.loop import TrainingLoop, start_accelerator
 from abawcli.training.run_folder import History
 from abawcli.training.schedule import Schedule
+
+
+def start_network(
+    backbone: str, shape: CompactFaceShape | None, init: str | Path | None
+) -> tuple[Backbone, nn.Linear | None]:
+    """Return a backbone, and the classifier that belongs to it if both come from an encoder.
+
+    Raises:
+        CheckpointError: the backbone or the encoder cannot be loaded.
+        UsageError: no such shape, or the encoder has its own.
+    """
+    if init is None:
+        return build_backbone(backbone, shape), None
+    if shape:
+        raise UsageError("--stem, --widths and --blocks exclude --init, which has a shape")
+    network, classifier, _ = load_backbone(init)
+    return network, classifier
 
 
 def train_face_encoder(
@@ -31,11 +58,13 @@ def train_face_encoder(
     overwrite: bool = False,
     progress: Progress = ignore_progress,
     teachers: Sequence[str | Path] = (),
+    init: str | Path | None = None,
 ) -> History:
     """Train a face encoder on labelled images; return the result of each epoch.
 
     `teachers` are encoders written by this function; their outputs are learned beside the labels,
-    as `config.distillation` says.
+    as `config.distillation` says. `init` is such an encoder, or `compact-face`: its backbone and
+    classifier are trained further (fine-tuning), and `backbone` has no effect.
 
     Writes `encoder.safetensors` (best epoch by macro-F1 on the valid split), `metrics.jsonl`,
     `config.json` and, to go on after an interruption, `last.safetensors`. An interrupted run
@@ -45,12 +74,15 @@ def train_face_encoder(
     Raises:
         InputError: the manifest or an image cannot be read.
         OutputError: the folder holds a run with other settings, or cannot be written.
-        CheckpointError: the backbone or a teacher cannot be loaded.
+        CheckpointError: the backbone, `init` or a teacher cannot be loaded.
         UsageError: no such device, or settings that cannot be.
     """
     images = Path(images)
     manifest = Path(manifest)
     out = Path(out)
+    if init:
+        init = find_encoder(init)
+        backbone = read_metadata(init, FaceEncoderMetadata).backbone
     config = config or default_training(backbone)
     if config.epochs < 1 or config.batch_size < 2:
         raise UsageError("training needs at least 1 epoch and batches of at least 2 images")
@@ -68,12 +100,15 @@ def train_face_encoder(
         "images": str(images),
         "manifest": str(manifest),
     }
-    if backbone not in BACKBONES:  # whose weights are random
-        settings["encoder"] = hash_pretrained(backbone)
     data: JsonObject = {"manifest": manifest.name, "sha256": hash_file(manifest)}
+    if init:
+        settings["init"] = data["init"] = hash_file(init)
+    elif backbone not in BACKBONES:  # whose weights are random
+        settings["encoder"] = hash_pretrained(backbone)
+    network, classifier = start_network(backbone, config.shape, init)
     task = FaceTask(
-        build_backbone(backbone, config.shape), splits, config, accelerator.device,
-        settings=settings, data=data, teachers=[Path(teacher) for teacher in teachers],
+        network, splits, config, accelerator.device, settings=settings, data=data,
+        classifier=classifier, teachers=[Path(teacher) for teacher in teachers],
     )  # fmt: skip
     if teachers:
         settings["teachers"] = data["teachers"] = [hash_file(teacher) for teacher in teachers]

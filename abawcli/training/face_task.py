@@ -47,11 +47,13 @@ VALID_BATCH = 256  # images of a validation batch, which needs no gradients
 class FaceNetwork(nn.Module):
     """Backbone, training head, and the linear classifier that is saved."""
 
-    def __init__(self, backbone: Backbone, config: EncoderTraining) -> None:
+    def __init__(
+        self, backbone: Backbone, config: EncoderTraining, classifier: nn.Linear | None = None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = MixtureOfExpertsHead(backbone.dim, config.moe) if config.moe else None
-        self.classifier = nn.Linear(backbone.dim, N_CLASSES)
+        self.classifier = classifier or nn.Linear(backbone.dim, N_CLASSES)
         self.joint = config.joint_classifier
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -107,9 +109,12 @@ class FaceTask:
         *,
         settings: JsonObject,
         data: JsonObject,
+        classifier: nn.Linear | None = None,
         teachers: Sequence[str | Path] = (),
     ) -> None:
         """Make the network; `settings` identify the run, `data` goes into the checkpoint.
+
+        `classifier` is the one that belongs to the backbone; None: a new one.
 
         Raises:
             CheckpointError: a teacher cannot be loaded.
@@ -118,7 +123,7 @@ class FaceTask:
         self.config, self.device = config, device
         self.settings, self.data = settings, data
         # Convolutions are fastest with channels last, on CPUs and GPUs.
-        self.network = FaceNetwork(backbone, config)
+        self.network = FaceNetwork(backbone, config, classifier)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = backbone.preprocess
         self.train, self.valid = (
