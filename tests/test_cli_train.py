@@ -74,6 +74,16 @@ def test_a_teacher_and_a_student_of_another_shape(tmp_path: Path) -> None:
         assert refused.exit_code == 2 and message in refused.stderr, refused.output
 
 
+def test_fine_tuning_takes_the_backbone_of_its_encoder(tmp_path: Path) -> None:
+    images = save_image_set(tmp_path)
+    arguments = ["train", "face", "--images", str(tmp_path), "--manifest", str(images)]
+    arguments += ["--init", "compact-face", "--backbone", "compact", "-o", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code != 0
+    assert "--init excludes --backbone: the encoder has one" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_train_a_voice_encoder(tmp_path: Path) -> None:
     manifest = save_audio_set(tmp_path / "sounds")
     arguments = ["train", "voice", "--recordings", str(tmp_path / "sounds"), "--manifest"]
