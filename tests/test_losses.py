@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from abawcli.training.losses import (
     class_weights,
+    contrast_corpora,
     distillation_loss,
     effective_weights,
     feature_loss,
@@ -157,3 +158,34 @@ def test_feature_loss_is_relative_to_the_teachers_variance() -> None:
     assert float(feature_loss(teacher, teacher)) == 0
     constant = teacher.mean(dim=0).expand_as(teacher)
     assert float(feature_loss(constant, teacher)) == pytest.approx(1, abs=0.01)
+
+
+def test_contrast_is_lower_if_classes_are_alike_in_all_corpora() -> None:
+    labels, corpora = torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1])
+    by_class, by_corpus = torch.eye(2)[labels], torch.eye(2)[corpora]
+    assert contrast_corpora(by_class, labels, corpora) < 0.01
+    assert contrast_corpora(by_corpus, labels, corpora) > 1
+
+
+def test_contrast_leaves_out_pairs_within_a_corpus() -> None:
+    features = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    labels, corpora = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, 1])
+    loss = contrast_corpora(features, labels, corpora)  # no class is in two corpora
+    loss.backward()
+    assert loss == 0 and features.grad is not None and not features.grad.any()
+
+
+def test_contrast_is_the_mean_over_the_pairs_of_each_row() -> None:
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(5, 4, generator=generator)
+    labels, corpora = torch.tensor([0, 0, 1, 0, 1]), torch.tensor([0, 1, 0, 1, 1])
+    z = F.normalize(features - features.mean(dim=0), dim=1)
+    rows = []
+    for i in range(5):
+        others = [j for j in range(5) if labels[j] != labels[i]]
+        pairs = [j for j in range(5) if labels[j] == labels[i] and corpora[j] != corpora[i]]
+        weights = {j: torch.exp(z[i] @ z[j] / 0.1) for j in [*others, *pairs]}
+        total = sum(weights.values())
+        rows.append(-sum(torch.log(weights[j] / total) for j in pairs) / len(pairs))
+    expected = torch.tensor(rows).mean()
+    torch.testing.assert_close(contrast_corpora(features, labels, corpora), expected)

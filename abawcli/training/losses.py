@@ -124,3 +124,28 @@ def mix_up(
     share = float(np.random.default_rng(seed).beta(alpha, alpha))
     other = torch.randperm(len(inputs), generator=generator).to(inputs.device)  # (B,)
     return torch.lerp(inputs[other], inputs, share), torch.lerp(target[other], target, share)
+
+
+def contrast_corpora(
+    features: Tensor, labels: Tensor, corpora: Tensor, temperature: float = 0.1
+) -> Tensor:
+    """Return the supervised contrastive loss between corpora; 0 if no class is in two of them.
+
+    Features of a class in different corpora are to be more alike than those of different classes.
+    Pairs of a class within a corpus, which are alike anyway, are left out (arXiv 2004.11362).
+
+    Args:
+        features: (B, D); the mean of the batch is subtracted.
+        labels: (B,) classes.
+        corpora: (B,) numbers.
+        temperature: divisor of the cosines, of the source.
+    """
+    z = F.normalize(features - features.mean(dim=0), dim=1)
+    same = labels[:, None] == labels
+    pairs = same & (corpora[:, None] != corpora)  # (B, B)
+    cosines = (z @ z.T / temperature).masked_fill(same & ~pairs, -torch.inf)
+    known = pairs.any(dim=1)
+    if not known.any():
+        return features.sum() * 0
+    log_p = cosines[known].log_softmax(dim=1).masked_fill(~pairs[known], 0)  # (K, B)
+    return -(log_p.sum(dim=1) / pairs[known].sum(dim=1)).mean()

@@ -48,7 +48,7 @@ from abawcli.training.audio_augmentation import (
 )
 from abawcli.training.audio_data import AudioDataset, make_non_speech_bank
 from abawcli.training.loop import Batches, Part, cast, split_decay
-from abawcli.training.losses import mix_up
+from abawcli.training.losses import contrast_corpora, mix_up
 
 ENCODER_NAME = "encoder.safetensors"
 # Level below the loudest frame: up to the first it is speech, from the second on a pause.
@@ -105,6 +105,7 @@ class VoiceTask:
         """Decode all recordings into memory."""
         self.train = AudioDataset(self.splits["train"], progress)
         self.valid = AudioDataset(self.splits["valid"], progress)
+        self.corpora = np.unique(self.train.recordings.corpora, return_inverse=True)[1]  # (R,)
 
     def make_batches(self, generator: Generator, part: Part) -> Batches[Batch]:
         """Return the batches of an epoch; corpora and their classes are drawn equally often."""
@@ -127,10 +128,18 @@ class VoiceTask:
         weight = self._choose_frames(speech, generator).float()[..., None]  # (B, S, 1)
         mean = (features * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)  # (B, D)
         labelled = target.sum(dim=1) > 0  # (B,)
-        mean, target = mix_up(mean[labelled], target[labelled], config.mixup_alpha, generator)
+        mean, target = mean[labelled], target[labelled]
+        apart = self._contrast(mean, target, batch) if config.contrast else 0.0
+        mean, target = mix_up(mean, target, config.mixup_alpha, generator)
         logits = classifier.expression(F.dropout(mean, config.dropout))  # (B', 8)
         label = F.cross_entropy(logits, target, label_smoothing=config.label_smoothing)
-        return label + config.speech_weight * detection
+        return label + config.speech_weight * detection + config.contrast * apart
+
+    def _contrast(self, mean: Tensor, target: Tensor, batch: Batch) -> Tensor:
+        """Return the contrastive loss between corpora of mean features (B, D)."""
+        corpora = torch.from_numpy(self.corpora[batch.numpy()]).to(mean.device)
+        dropped = F.dropout(mean, self.config.dropout)
+        return contrast_corpora(dropped, target.argmax(dim=1), corpora)
 
     @torch.no_grad()
     def _prepare(self, chosen: list[int], generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
