@@ -19,6 +19,12 @@ EXPORT_FORMATS = (  # `formats.exports.EXPORTERS`
     "elan", "textgrid", "vtt", "srt", "audacity", "boris", "bids", "labelstudio",
     "openface", "abaw", "wide", "long",
 )  # fmt: skip
+# Public data sets of labelled face images: `stages.manifest.READERS`.
+IMAGE_SETS = ("affectnet", "raf-db", "ferplus", "expw", "folders", "aff-wild2")
+VALID_SHARE = 0.1  # of images, or of videos, of a data set without splits
+# Side of the crop around a face's box of a manifest, over the longer side of the box: the middle
+# of the scales that are published for videos.
+IMAGE_BOX_SCALE = 1.2
 IMPORT_FORMATS = ("elan", "textgrid", "audacity", "boris", "labelstudio")  # `formats.imports`
 SMOOTHING_SPACES = ("probabilities", "logits")
 PRECISIONS = ("auto", "float32", "bfloat16")  # number formats to train in

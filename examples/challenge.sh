@@ -7,6 +7,7 @@
 #
 # The published systems first train their image backbone on labelled images (Stage I):
 #
+#     abaw manifest affectnet IMAGES/AffectNet raf-db IMAGES/RAF-DB -o MANIFEST
 #     abaw train face --images IMAGES --manifest MANIFEST --backbone facebook/dinov2-large -o stage1
 #
 # Then VISUAL=stage1/encoder.safetensors is that encoder. Without it, the pretrained backbone is used as

@@ -24,13 +24,13 @@ from tiny_models import save_voice_encoder
 from abawcli.config import COMPACT_VOICE, AudioFeatures, Classifiers
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.faces.crop import resize_square
+from abawcli.label_maps import map_labels, parse_label_map
 from abawcli.labels import CLASSES, IGNORE
 from abawcli.media.audio import Audio
 from abawcli.models import audio_backbones
 from abawcli.models.classifier import AveragedClassifiers, MappedClassifier
 from abawcli.models.classifiers import load_classifiers, load_face_classifier
 from abawcli.models.hub_voices import load_hub_voice
-from abawcli.models.label_maps import map_labels, parse_label_map
 from abawcli.models.preprocessing import prepare_crops
 from abawcli.models.recipes import join_recipes
 from abawcli.pipeline.audio_features import AudioEncoder

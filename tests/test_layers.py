@@ -12,7 +12,7 @@ import abawcli
 
 ROOT = Path(abawcli.__file__).parent
 LAYERS = (
-    {"__version__", "errors", "config", "labels", "logits", "sources"}
+    {"__version__", "errors", "config", "labels", "label_maps", "logits", "sources"}
     | {
         "balance",
         "progress",

@@ -140,3 +140,17 @@ def test_another_form_of_table_is_told(tmp_path: Path, text: bytes, message: str
     (tmp_path / "m.csv").write_bytes(text)
     with pytest.raises(InputError, match=message):
         read_manifest(tmp_path / "m.csv", tmp_path)
+
+
+def test_boxes_of_faces_in_images(tmp_path: Path) -> None:
+    header = "file,split,label,x,y,w,h\n"
+    lines = ("a.png,train,Fear,1,2,3.5,4", "b.png,train,Fear,,,,", "c.png,valid,Fear,0,0,1,1")
+    boxes = read_manifest(write(tmp_path, *lines, header=header), tmp_path)["train"].boxes
+    np.testing.assert_array_equal(boxes, [[1, 2, 3.5, 4], [np.nan] * 4])
+    for wrong in ("1,2,0,4", "1,2,,4", "1,2,x,4", "1,2,3,inf"):
+        path = write(tmp_path, f"a.png,train,Fear,{wrong}", *lines, header=header)
+        with pytest.raises(InputError, match="the box of a.png must be four numbers"):
+            read_manifest(path, tmp_path)
+    path = write(tmp_path, "a.png,train,Fear,1", header="file,split,label,x\n")
+    with pytest.raises(InputError, match="has the column x, but not y, w, h"):
+        read_manifest(path, tmp_path)

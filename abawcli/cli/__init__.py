@@ -29,6 +29,7 @@ COMMANDS = {
     "score": "Score predictions against annotations.",
     "agree": "Measure the agreement between coders: kappa, alpha, segments.",
     "submit": "Write the submission file of the ABAW EXPR challenge, or check one.",
+    "manifest": "List labelled face images of public data sets, to train a face encoder.",
     "train": "Train a face encoder, a voice encoder or a fusion head.",
     "crossval": "Cross-validate heads on folds of annotated videos.",
     "probe": "Show the streams, frames and timestamps of media files.",

@@ -20,10 +20,11 @@ onnx_input_option = click.option(
 )  # fmt: skip
 
 
-def _read_label_map(
+def read_label_map(
     ctx: click.Context, parameter: click.Parameter, text: str | None
 ) -> dict[str, str]:
-    from abawcli.models.label_maps import parse_label_map
+    """Return the classes of labels; the callback of --label-map."""
+    from abawcli.label_maps import parse_label_map
 
     return {} if text is None else parse_label_map(text)
 
@@ -48,7 +49,7 @@ def classifier_options(command: Command) -> Command:
 
     options: list[Callable[[Command], Command]] = [
         click.option(
-            "--label-map", callback=_read_label_map, metavar="LABEL=CLASS,...",
+            "--label-map", callback=read_label_map, metavar="LABEL=CLASS,...",
             help="Classes of labels of hf: and .onnx recipes that are not recognised; none leaves "
             "a label out. Labels of an ONNX file are numbers from 0, if it is not of EmotiEffLib.",
         ),

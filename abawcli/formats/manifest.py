@@ -3,7 +3,8 @@
 Columns for images: `file` (relative to the images folder), `label` (a name for `labels.index_of`;
 empty: none), `split` (train or valid, in upper or lower case), and, if several people labelled,
 vote counts `v_<expression>`. Other vote columns (`v_unknown`, `v_NF`: no face) are votes for no
-expression. Images with `dup_of_train` = 1 are left out.
+expression. Images with `dup_of_train` = 1 are left out. Where an image is more than a face, `x`,
+`y`, `w`, `h` are the face's box in pixels; they are empty for other images.
 
 Columns for recordings: `file`, `label` and `split` as above, and optionally `speaker` and `corpus`.
 """
@@ -21,6 +22,8 @@ from abawcli.formats.lines import check_commas
 from abawcli.formats.names import compose_name
 from abawcli.labels import IGNORE, N_CLASSES, index_of, known_names
 
+BOX = ("x", "y", "w", "h")  # columns
+
 
 @dataclass(frozen=True)
 class LabelledImages:
@@ -29,6 +32,7 @@ class LabelledImages:
     files: list[Path]
     labels: NDArray[np.int64]  # (N,) class, or -1
     targets: NDArray[np.float32]  # (N, 8) distributions
+    boxes: NDArray[np.float64] | None = None  # (N, 4) x, y, w, h in pixels; NaN: the whole image
 
 
 def _vote_targets(table: pd.DataFrame) -> NDArray[np.float32]:
@@ -48,6 +52,31 @@ def _vote_targets(table: pd.DataFrame) -> NDArray[np.float32]:
             other = np.maximum(other, values)
     counts[other >= counts.max(axis=1)] = 0  # mostly "unknown" or "no face"
     return counts
+
+
+def _read_boxes(table: pd.DataFrame, manifest: Path) -> NDArray[np.float64] | None:
+    """Return the faces' boxes (N, 4), NaN for whole images; None: there are none.
+
+    Raises:
+        InputError: a column is missing, or a box is not four numbers with w and h above 0.
+    """
+    there = [name for name in BOX if name in table]
+    if not there:
+        return None
+    if missing := [name for name in BOX if name not in table]:
+        raise InputError(f"{manifest} has the column {there[0]}, but not {', '.join(missing)}")
+    texts = table[list(BOX)]
+    whole = (texts == "").all(axis=1).to_numpy()
+    numbers = [pd.to_numeric(texts[name], errors="coerce") for name in BOX]
+    boxes = np.stack(numbers, axis=1).astype(np.float64)
+    bad = ~whole & ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
+    if bad.any():
+        k = int(bad.argmax())
+        raise InputError(
+            f"{manifest}: the box of {table['file'][k]} must be four numbers, with w and h above "
+            f"0, not {', '.join(map(str, texts.to_numpy()[k]))!r}"
+        )
+    return boxes
 
 
 def _read_table(manifest: Path) -> tuple[pd.DataFrame, NDArray[np.int64]]:
@@ -110,8 +139,8 @@ def read_manifest(
     ties; otherwise it is the label. Validation always uses the label.
 
     Raises:
-        InputError: the file or a column is missing, a label is unknown, a split is empty, or
-            images are missing.
+        InputError: the file or a column is missing, a label is unknown, a box is invalid, a split
+            is empty, or images are missing.
     """
     manifest = Path(manifest)
     images = Path(images)
@@ -122,6 +151,7 @@ def read_manifest(
         votes = _vote_targets(table) if soft and has_votes else hard
     except ValueError as error:
         raise InputError(f"{manifest}: votes must be numbers: {error}") from error
+    boxes = _read_boxes(table, manifest)
     split = table["split"].to_numpy()
     kept = {
         "train": (split == "train") & (votes.sum(axis=1) > 0),
@@ -136,6 +166,7 @@ def read_manifest(
             _find_files(manifest, images, table["file"][rows]),
             labels[rows],
             targets / targets.sum(axis=1, keepdims=True),
+            None if boxes is None else boxes[rows],
         )
     return out
 

@@ -12,6 +12,7 @@ from abawcli.formats.metadata import (
     ImageBackboneMetadata,
     Preprocess,
 )
+from abawcli.label_maps import check_label_map, map_labels
 from abawcli.models.audio_backbones import AudioBackbone, build_audio_backbone
 from abawcli.models.classifier import AveragedClassifiers, MappedClassifier
 from abawcli.models.heads import TrainedHead
@@ -19,7 +20,6 @@ from abawcli.models.hub import LabelledLayer, find_path, hash_classifier, is_hub
 from abawcli.models.hub_faces import load_hub_face
 from abawcli.models.hub_voices import load_hub_voice
 from abawcli.models.image_backbones import Backbone
-from abawcli.models.label_maps import check_label_map, map_labels
 from abawcli.models.metadata import HeadMetadata
 from abawcli.models.onnx_faces import choose_input, find_preset, load_onnx_face
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from abawcli.config import IMAGE_BOX_SCALE
 from abawcli.errors import InputError
-from abawcli.faces.crop import read_image, resize_square
+from abawcli.faces.crop import crop_square, read_image, resize_square
 from abawcli.formats.manifest import LabelledImages
 from abawcli.formats.metadata import Preprocess
 from abawcli.training.loop import Batches
@@ -21,7 +22,7 @@ Batch = tuple[Tensor, Tensor]  # images (B, S, S, 3) uint8, targets (B, 8)
 
 
 class ImageDataset(Dataset[Batch]):
-    """Images of a manifest, resized to the backbone's `resize`, with their targets."""
+    """Faces of a manifest, resized to the backbone's `resize`, with their targets."""
 
     def __init__(
         self, images: LabelledImages, preprocess: Preprocess, device: torch.device
@@ -48,7 +49,10 @@ class ImageDataset(Dataset[Batch]):
         image = read_image(file)
         if image is None:
             raise InputError(f"cannot read the image {file}; correct or remove its manifest row")
-        return resize_square(image, self.side, self.resample)
+        box = None if self.images.boxes is None else self.images.boxes[index]
+        if box is None or np.isnan(box).any():
+            return resize_square(image, self.side, self.resample)
+        return crop_square(image, box, IMAGE_BOX_SCALE, self.side, resample=self.resample)
 
     def read_all(self) -> None:
         """Read all images to the device, if they are cached and not there yet.

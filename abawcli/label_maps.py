@@ -1,4 +1,4 @@
-"""Labels of other people's classifiers, as classes of ours."""
+"""Labels of other people's classifiers and data sets, as classes of ours."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ def map_labels(labels: Sequence[str], given: Mapping[str, str], name: str) -> li
     Raises:
         UsageError: labels are unknown, or all are left out.
     """
-    classes = [_map_label(label, given) for label in labels]
+    classes = [map_label(label, given) for label in labels]
     unknown = [label for label, k in zip(labels, classes, strict=True) if k is None]
     if unknown:
         example = f"{unknown[0]}=Anger"
@@ -66,8 +66,11 @@ def map_labels(labels: Sequence[str], given: Mapping[str, str], name: str) -> li
     return known
 
 
-def _map_label(label: str, given: Mapping[str, str]) -> int | None:
-    """Return the class number of a label, IGNORE of none; None of an unknown label."""
+def map_label(label: str, given: Mapping[str, str]) -> int | None:
+    """Return the class number of a label by the map `given` or its name; None: it is unknown.
+
+    IGNORE is the class of labels that are mapped to `none`, and of those that are no expressions.
+    """
     key = label.strip().lower()
     if key in given:
         return _find_class(given[key])

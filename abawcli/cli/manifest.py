@@ -1,0 +1,87 @@
+"""`abaw manifest`: labelled face images of public data sets, for `abaw train face`."""
+
+from pathlib import Path
+
+import click
+
+from abawcli.cli.classifiers import read_label_map
+from abawcli.cli.console import print_table, say
+from abawcli.cli.options import output_option, overwrite_option, verbosity_options
+from abawcli.config import IMAGE_SETS
+from abawcli.errors import UsageError
+from abawcli.labels import CLASSES
+
+
+@click.command(name="manifest")
+@click.argument("sets", nargs=-1, required=True, metavar="KIND ROOT [KIND ROOT]...")
+@output_option("Output file (csv), outside of the folders.")
+@click.option(
+    "--label-map", callback=read_label_map, metavar="NAME=CLASS,...",
+    help="Classes of names of folders that are not recognised (folders); none leaves a name out.",
+)  # fmt: skip
+@click.option(
+    "--labels", metavar="DIR",
+    help="Folder of the annotations (aff-wild2).  [default: EXPR_* in ROOT]",
+)  # fmt: skip
+@click.option(
+    "--every", type=click.IntRange(min=1), default=1, show_default=True, metavar="K",
+    help="Take each K-th annotated frame of a video (aff-wild2).",
+)  # fmt: skip
+@click.option(
+    "--max-per-class", type=click.IntRange(min=1), metavar="N",
+    help="Most training images of a class, drawn at random.  [default: all]",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Seed of the drawing.")  # fmt: skip
+@overwrite_option
+@verbosity_options
+def command(
+    sets: tuple[str, ...],
+    output: Path,
+    label_map: dict[str, str],
+    labels: str | None,
+    every: int,
+    max_per_class: int | None,
+    seed: int,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """List labelled face images of public data sets in a manifest for `abaw train face`.
+
+    KIND is the form of the data set in the folder ROOT, as it is distributed:
+
+    \b
+    affectnet   training.csv and validation.csv, or train_set/ and val_set/ with .npy
+    raf-db      list_patition_label.txt and aligned images
+    ferplus     fer2013new.csv and images; the votes become soft targets
+    expw        label.lst with boxes, and images
+    folders     a folder per class, within folders train/ and val/ or not
+    aff-wild2   crops, and annotations of the EXPR challenge
+
+    Data sets without splits are split by image, or by video. Rows that cannot be used are counted
+    by their reason. Files of several data sets are relative to the parent folder of all.
+
+    Example: abaw manifest affectnet sets/AffectNet raf-db sets/RAF-DB -o faces.csv
+    """
+    from abawcli.datasets.image_sets import ReadOptions
+    from abawcli.stages.manifest import TIE, make_manifest
+
+    kinds, roots = sets[::2], sets[1::2]
+    if len(kinds) != len(roots) or (unknown := [k for k in kinds if k not in IMAGE_SETS]):
+        given = "nothing" if len(kinds) != len(roots) else unknown[0]
+        raise UsageError(
+            f"give a kind and a folder for each data set; {given!r} is no kind of "
+            f"{', '.join(IMAGE_SETS)}"
+        )
+    work = make_manifest(
+        list(zip(kinds, roots, strict=True)), output,
+        options=ReadOptions(label_map, Path(labels) if labels else None, every),
+        max_per_class=max_per_class, seed=seed, overwrite=overwrite,
+    )  # fmt: skip
+    if quiet:
+        return
+    counts = work["summary"]["counts"]
+    names = [name for name in (*CLASSES, TIE) if any(name in own for own in counts.values())]
+    rows = [[split, *(str(own.get(name, 0)) for name in names)] for split, own in counts.items()]
+    print_table(str(output), ["split", *names], rows, stderr=True)
+    say(f"abaw: train with --images {work['summary']['images']} --manifest {output}")

@@ -1,0 +1,322 @@
+"""Labelled face images of public data sets, in the forms in which they are distributed.
+
+Each reader lists the images below a folder with their class, split and, where the data set has
+them, face boxes and votes. Rows that cannot be used are left out, counted by their reason.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+import numpy as np
+import pandas as pd
+
+from abawcli.errors import InputError
+from abawcli.formats.inputs import IMAGE_SUFFIXES
+from abawcli.formats.lines import read_text
+from abawcli.label_maps import map_label
+from abawcli.labels import CLASSES, IGNORE, index_of
+
+Box = tuple[float, float, float, float]  # x, y, w, h in pixels
+TRAIN, VALID, TEST = "train", "valid", "test"
+NO_LABEL = ""  # of images whose votes have no majority
+BAD_ROW = "rows cannot be read"
+MISSING = "images are missing"
+
+AFFECTNET_CODES = (
+    "neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt",
+    "none", "uncertain", "no face",
+)  # fmt: skip
+RAF_DB_CODES = ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral")  # from 1
+EXPW_CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+FERPLUS_VOTES = (
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt",
+    "unknown", "NF",
+)  # fmt: skip
+FERPLUS_SPLITS = {"Training": TRAIN, "PublicTest": VALID, "PrivateTest": TEST}
+# Names of the folders of splits, in lower case.
+SPLIT_FOLDERS = {TRAIN: TRAIN, "training": TRAIN, "train_set": TRAIN, TEST: TEST, "test_set": TEST}
+SPLIT_FOLDERS |= dict.fromkeys(
+    (VALID, "val", "validation", "val_set", "valid_set", "validation_set"), VALID
+)
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One face with its label."""
+
+    file: Path
+    label: str  # one of CLASSES, or NO_LABEL
+    split: str = ""  # train, valid or test; empty: the data set has no splits
+    box: Box | None = None  # of the face; None: the image is the face
+    votes: tuple[int, ...] | None = None  # of FERPLUS_VOTES
+    group: str = ""  # images that must not be split, such as those of one video; empty: none
+
+
+@dataclass
+class ImageSet:
+    """The images of a data set, and the names of what is left out, by the reason."""
+
+    images: list[LabelledImage] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def leave_out(self, reason: str, name: str | Path) -> None:
+        """Count a row that is not used; `reason` is a phrase about several."""
+        self.left_out.setdefault(reason, []).append(str(name))
+
+    def add(
+        self,
+        file: Path | None,
+        name: str,
+        label: str,
+        *,
+        split: str = "",
+        box: Box | None = None,
+        group: str = "",
+    ) -> None:
+        """Add an image by the name of its label, if it is there and has an expression."""
+        number = map_label(label, {})
+        if number is None or number == IGNORE:
+            self.leave_out(f"faces are labelled {label!r}", name)
+        elif file is None or not os.path.isfile(file):
+            self.leave_out(MISSING, name)
+        else:
+            self.images.append(LabelledImage(file, CLASSES[number], split, box, group=group))
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What readers may be told beside the folder."""
+
+    label_map: Mapping[str, str] = field(default_factory=dict)  # of `folders`
+    labels: Path | None = None  # of `aff-wild2`: folder of annotations; None: in the same folder
+    every: int = 1  # of `aff-wild2`: take each k-th annotated frame of a video
+
+
+def find_file(root: Path, *names: str) -> Path | None:
+    """Return the first file below `root`, by path, that has one of the names."""
+    for name in names:
+        if found := sorted(root.rglob(name)):
+            return found[0]
+    return None
+
+
+def list_pictures(root: Path) -> Iterator[Path]:
+    """Yield the image files below a folder, sorted, without hidden ones."""
+    for folder, below, names in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in sorted(names):
+            if PurePath(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                yield Path(folder, name)
+
+
+def index_pictures(root: Path, parts: int) -> dict[tuple[str, ...], Path]:
+    """Return the image files below a folder by the last parts of their paths."""
+    return {path.parts[-parts:]: path for path in list_pictures(root)}
+
+
+def read_rows(path: Path, what: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the words of each line of a text file that is not empty, with the line's name."""
+    for number, line in enumerate(read_text(path, what)[0].split("\n"), 1):
+        if line.strip():
+            yield f"{path}, line {number}", line.split()
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the columns of a csv as text.
+
+    Raises:
+        InputError: it cannot be read, or has not all of the columns.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    if missing := [name for name in columns if name not in table]:
+        raise InputError(f"{path} has no column {', '.join(missing)}")
+    return table[list(columns)]
+
+
+def read_affectnet(root: Path, options: ReadOptions) -> ImageSet:
+    """Read AffectNet, in either of its two forms.
+
+    - csv: `training.csv` and `validation.csv` with the columns subDirectory_filePath, face_x,
+      face_y, face_width, face_height and expression, and whole images in folders of numbers.
+    - folders: `train_set/` and `val_set/`, each with `images/N.jpg` (cropped faces) and
+      `annotations/N_exp.npy`.
+
+    Expressions are 0 neutral, 1 happy, 2 sad, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt,
+    8 none, 9 uncertain, 10 no face.
+    """
+    lists = {split: find_file(root, f"{name}.csv", f"Manually_{name}.csv")
+             for split, name in ((TRAIN, "training"), (VALID, "validation"))}  # fmt: skip
+    if any(lists.values()):
+        return _read_affectnet_lists(root, lists)
+    folders = {split: next(iter(sorted(root.rglob(f"{name}/annotations"))), None)
+               for split, name in ((TRAIN, "train_set"), (VALID, "val_set"))}  # fmt: skip
+    if not any(folders.values()):
+        raise InputError(
+            f"{root} has neither training.csv or validation.csv nor train_set/annotations/ or "
+            "val_set/annotations/, as AffectNet has"
+        )
+    found = ImageSet()
+    for split, folder in folders.items():
+        for file in sorted(folder.glob("*_exp.npy")) if folder else ():
+            image = file.parent.parent / "images" / f"{file.name.removesuffix('_exp.npy')}.jpg"
+            try:
+                label = AFFECTNET_CODES[_read_code(str(np.load(file)))]
+            except (OSError, ValueError, IndexError):
+                found.leave_out(BAD_ROW, file)
+            else:
+                found.add(image, str(image), label, split=split)
+    return found
+
+
+def _read_code(text: str) -> int:
+    """Return a number that is not negative; others would count labels from the end."""
+    if not text.strip().isdecimal():
+        raise ValueError(f"{text!r} is no label")
+    return int(text)
+
+
+def _read_affectnet_lists(root: Path, lists: Mapping[str, Path | None]) -> ImageSet:
+    found, pictures = ImageSet(), index_pictures(root, 2)
+    columns = ("subDirectory_filePath", "expression", "face_x", "face_y", "face_width",
+               "face_height")  # fmt: skip
+    for split, path in lists.items():
+        if path is None:
+            continue
+        rows = read_columns(path, columns).itertuples(index=False)
+        for line, (name, code, *corners) in enumerate(rows, 2):
+            try:
+                label = AFFECTNET_CODES[_read_code(code)]
+                x, y, w, h = map(float, corners) if label != "no face" else (0, 0, 1, 1)
+                if min(w, h) <= 0:
+                    raise ValueError("the box is empty")
+            except (ValueError, IndexError):
+                found.leave_out(BAD_ROW, f"{path}, line {line}")
+                continue
+            file = pictures.get(PurePath(name).parts[-2:])
+            found.add(file, name, label, split=split, box=(x, y, w, h))
+    return found
+
+
+def read_raf_db(root: Path, options: ReadOptions) -> ImageSet:
+    """Read the single-label subset of RAF-DB.
+
+    `list_patition_label.txt` (as it is spelt) has lines such as `train_00001.jpg 5`; the images are
+    `train_00001_aligned.jpg` in any folder. 1 surprise, 2 fear, 3 disgust, 4 happy, 5 sad, 6 anger,
+    7 neutral. There is no validation split: that of RAF-DB's test images is `valid`.
+    """
+    path = find_file(root, "list_patition_label.txt", "list_partition_label.txt")
+    if path is None:
+        raise InputError(f"{root} has no list_patition_label.txt, as RAF-DB has")
+    found, pictures = ImageSet(), index_pictures(root, 1)
+    for line, words in read_rows(path, "list of RAF-DB"):
+        try:
+            name, code = words
+            label = RAF_DB_CODES[_read_code(code) - 1] if code != "0" else None
+            split = {"train": TRAIN, "test": VALID}[name.partition("_")[0]]
+        except (ValueError, IndexError, KeyError):
+            label = None
+        if label is None:
+            found.leave_out(BAD_ROW, line)
+            continue
+        aligned = f"{PurePath(name).stem}_aligned{PurePath(name).suffix}"
+        found.add(pictures.get((aligned,)), aligned, label, split=split)
+    return found
+
+
+def read_ferplus(root: Path, options: ReadOptions) -> ImageSet:
+    """Read FER2013 with the votes of FER+.
+
+    `fer2013new.csv` has the columns Usage (Training, PublicTest or PrivateTest), Image name (such
+    as fer0000000.png; empty: removed) and the votes of ten annotators; the images, which are made
+    from fer2013.csv, are in any folder. The label is the expression with most votes, and empty on a
+    tie. PublicTest is `valid`, PrivateTest is `test`, which training does not read.
+    """
+    path = find_file(root, "fer2013new.csv")
+    if path is None:
+        raise InputError(f"{root} has no fer2013new.csv, as FER+ has")
+    found, pictures = ImageSet(), index_pictures(root, 1)
+    rows = read_columns(path, ("Usage", "Image name", *FERPLUS_VOTES)).itertuples(index=False)
+    for line, (usage, name, *counts) in enumerate(rows, 2):
+        try:
+            votes, split = tuple(map(_read_code, counts)), FERPLUS_SPLITS[usage]
+        except (ValueError, KeyError):
+            found.leave_out(BAD_ROW, f"{path}, line {line}")
+            continue
+        best = [k for k, count in enumerate(votes) if count == max(votes)]
+        if not name:
+            found.leave_out("rows have no image", f"{path}, line {line}")
+        elif set(best) & {FERPLUS_VOTES.index("unknown"), FERPLUS_VOTES.index("NF")}:
+            found.leave_out("faces have most votes for unknown or no face", name)
+        elif (name,) not in pictures:
+            found.leave_out(MISSING, name)
+        else:
+            label = CLASSES[index_of(FERPLUS_VOTES[best[0]])] if len(best) == 1 else NO_LABEL
+            found.images.append(LabelledImage(pictures[name,], label, split, votes=votes))
+    return found
+
+
+def read_expw(root: Path, options: ReadOptions) -> ImageSet:
+    """Read ExpW.
+
+    `label.lst` has lines of image_name, face_id_in_image, face_box_top, face_box_left,
+    face_box_right, face_box_bottom, face_box_confidence and expression_label; the images, which may
+    have several faces, are in any folder. 0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise,
+    6 neutral. It has no splits; faces of one image are not split.
+    """
+    path = find_file(root, "label.lst")
+    if path is None:
+        raise InputError(f"{root} has no label.lst, as ExpW has")
+    found, pictures = ImageSet(), index_pictures(root, 1)
+    for line, words in read_rows(path, "list of ExpW"):
+        try:
+            name, _, *sides, _, code = words
+            top, left, right, bottom = map(float, sides)
+            label = EXPW_CODES[_read_code(code)]
+            if right <= left or bottom <= top:
+                raise ValueError("the box is empty")
+        except (ValueError, IndexError):
+            found.leave_out(BAD_ROW, line)
+            continue
+        box = (left, top, right - left, bottom - top)
+        found.add(pictures.get((name,)), name, label, box=box, group=name)
+    return found
+
+
+def read_folders(root: Path, options: ReadOptions) -> ImageSet:
+    """Read images in folders that are named by their class, in folders of splits or not.
+
+    Such as `happy/1.jpg`, or `train/happy/1.jpg` and `val/happy/2.jpg`. Folders within a class
+    belong to it. Names are those of classes, their synonyms, or those of `options.label_map`, which
+    may also map a name to `none`.
+
+    Raises:
+        InputError: folders have unknown names, or there are none.
+    """
+    found, unknown = ImageSet(), dict[str, None]()
+    for path in list_pictures(root):
+        *folders, _ = path.relative_to(root).parts
+        split = SPLIT_FOLDERS.get(folders[0].lower(), "") if folders else ""
+        if not (classes := folders[1:] if split else folders):
+            found.leave_out("images are in no folder of a class", path)
+            continue
+        number = map_label(classes[0], options.label_map)
+        if number is None:
+            unknown[classes[0]] = None
+        elif number == IGNORE:
+            found.leave_out(f"images are in folders {classes[0]!r}", path)
+        else:
+            found.images.append(LabelledImage(path, CLASSES[number], split))
+    if unknown:
+        raise InputError(
+            f"{root} has folders that are no class: {', '.join(unknown)}; give each a class, as by "
+            f"--label-map {next(iter(unknown))}=Anger,... (one of {', '.join(CLASSES)}, or none)"
+        )
+    return found
+
+
+Reader = Callable[[Path, ReadOptions], ImageSet]

@@ -1,0 +1,91 @@
+"""Annotated frames of Aff-Wild2 as labelled images: a sample of the crops of each video."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from abawcli.datasets.image_sets import SPLIT_FOLDERS, ImageSet, LabelledImage, ReadOptions
+from abawcli.errors import InputError
+from abawcli.formats.abaw import find_track, read_annotation, split_side
+from abawcli.formats.crops import find_scales, is_crops, is_own_crops, list_images, read_subject
+from abawcli.labels import CLASSES, IGNORE
+
+Tracks = dict[tuple[str, str], Path]  # (video, subject) -> folder of crops
+
+
+def list_crops(root: Path) -> Iterator[Path]:
+    """Yield the folders below `root` that have the crops of one video."""
+    for folder, below, _ in os.walk(root):
+        below.sort()
+        if is_crops(folder):
+            below.clear()
+            yield Path(folder)
+
+
+def list_frames(folder: Path) -> dict[int, Path]:
+    """Return the crops of a folder by frame; of several scales, those of the middle one.
+
+    Raises:
+        InputError: it has no crops, or those of several subjects.
+    """
+    if not is_own_crops(folder):
+        return list_images(folder)
+    if read_subject(folder) == "all":
+        raise InputError(f"{folder} has crops of all subjects; crop again with one --subject")
+    scales = find_scales(folder)
+    return list_images(folder / str(scales[len(scales) // 2])) if scales else {}
+
+
+def find_annotations(root: Path, labels: Path | None) -> list[Path]:
+    """Return the annotations below `labels`: of EXPR, if there are folders of several tasks.
+
+    Raises:
+        InputError: there are none.
+    """
+    folder = labels or root
+    tasks = sorted(path for path in folder.rglob("EXPR_*") if path.is_dir())
+    if not tasks and labels is None:
+        raise InputError(f"{root} has no folder EXPR_*; give that of the annotations by --labels")
+    found = sorted(path for each in tasks or [folder] for path in each.rglob("*.txt"))
+    if not found:
+        raise InputError(f"no annotation (.txt) in {(tasks or [folder])[0]}")
+    return found
+
+
+def read_aff_wild2(root: Path, options: ReadOptions) -> ImageSet:
+    """Read crops of Aff-Wild2 with annotations of the EXPR challenge.
+
+    Crops are folders, official ones (`cropped_aligned/<name>/00001.jpg`) or those of `abaw crop`
+    (the middle scale), anywhere below `root`. Annotations are `<name>.txt` in `options.labels`, or
+    in `EXPR_*/` below `root`; those in `Train_Set/` and `Validation_Set/` have that split, and
+    others are split by source video. Every `options.every`-th annotated frame with a crop is taken.
+
+    Raises:
+        InputError: there are no annotations, or one is of another task.
+    """
+    found, tracks = ImageSet(), Tracks()
+    for folder in list_crops(root):
+        tracks[folder.relative_to(root).as_posix(), read_subject(folder)] = folder
+    for path in find_annotations(root, options.labels):
+        try:
+            frames = list_frames(tracks[find_track(path.stem, tracks, "crops")])
+        except InputError as error:
+            found.leave_out("annotations have no crops of one subject", f"{path.stem}: {error}")
+            continue
+        _sample(found, path, frames, options.every)
+    return found
+
+
+def _sample(found: ImageSet, path: Path, frames: dict[int, Path], every: int) -> None:
+    """Add the sampled frames of one annotation."""
+    labels = read_annotation(path)
+    annotated = np.flatnonzero(labels != IGNORE)
+    there = [k for k in annotated.tolist() if k + 1 in frames]
+    if missing := len(annotated) - len(there):
+        found.leave_out("videos have annotated frames without a crop", f"{path.stem}: {missing}")
+    splits = [SPLIT_FOLDERS[part.lower()] for part in path.parts if part.lower() in SPLIT_FOLDERS]
+    split, group = splits[-1] if splits else "", split_side(path.stem)[0]
+    for k in there[::every]:
+        found.images.append(LabelledImage(frames[k + 1], CLASSES[labels[k]], split, group=group))

@@ -1,0 +1,180 @@
+"""Write the manifest of labelled face images of public data sets, for `train face`."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pandas as pd
+
+from abawcli.config import VALID_SHARE
+from abawcli.datasets.image_sets import (
+    FERPLUS_VOTES,
+    TRAIN,
+    VALID,
+    ImageSet,
+    LabelledImage,
+    Reader,
+    ReadOptions,
+    read_affectnet,
+    read_expw,
+    read_ferplus,
+    read_folders,
+    read_raf_db,
+)
+from abawcli.datasets.sampled_frames import read_aff_wild2
+from abawcli.errors import InputError, UsageError
+from abawcli.formats.manifest import BOX
+from abawcli.formats.outputs import check_outside
+from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
+from abawcli.formats.summary import keep_warnings
+from abawcli.labels import CLASSES
+
+LOG = logging.getLogger(__name__)
+TIE = "no majority"  # of votes
+READERS: dict[str, Reader] = {
+    "affectnet": read_affectnet,
+    "raf-db": read_raf_db,
+    "ferplus": read_ferplus,
+    "expw": read_expw,
+    "folders": read_folders,
+    "aff-wild2": read_aff_wild2,
+}
+
+
+def read_image_set(kind: str, root: str | Path, options: ReadOptions) -> ImageSet:
+    """Read a data set by its kind; what is left out gives a warning for each reason.
+
+    Raises:
+        UsageError: no such kind.
+        InputError: the folder is missing, or not of this kind, or no image is left.
+    """
+    root = Path(root)
+    if kind not in READERS:
+        raise UsageError(f"unknown data set {kind!r}; known are {', '.join(READERS)}")
+    if not os.path.isdir(root):
+        raise InputError(f"no such folder: {root}")
+    found = READERS[kind](root, options)
+    for reason, names in found.left_out.items():
+        LOG.warning("%s: %d %s, such as %s", root, len(names), reason, names[0])
+    if not found.images:
+        raise InputError(f"{root}: no labelled image is left of {kind}")
+    return found
+
+
+def hold_out(images: Sequence[LabelledImage], root: Path) -> list[LabelledImage]:
+    """Return images with a split: those without get one, by groups, in the order of a hash.
+
+    A share of `VALID_SHARE` of the groups is `valid`, at least one; a group is one image where the
+    data set has no groups. The order does not depend on where the folder is.
+    """
+    groups = [each.group or each.file.relative_to(root).as_posix() for each in images]
+    open_ones = {group for group, each in zip(groups, images, strict=True) if not each.split}
+    ranked = sorted(open_ones, key=lambda group: hashlib.sha256(os.fsencode(group)).digest())
+    held = set(ranked[: max(1, round(VALID_SHARE * len(ranked)))]) if len(ranked) > 1 else set()
+    return [
+        each if each.split else replace(each, split=VALID if group in held else TRAIN)
+        for group, each in zip(groups, images, strict=True)
+    ]
+
+
+def limit_classes(images: Sequence[LabelledImage], most: int, seed: int) -> list[LabelledImage]:
+    """Return images with at most so many training images of a class, drawn at random."""
+    random, kept = Random(seed), set(range(len(images)))
+    for name in CLASSES:
+        own = [k for k, each in enumerate(images) if (each.label, each.split) == (name, TRAIN)]
+        if len(own) > most:
+            kept -= set(own) - set(random.sample(own, most))
+    return [images[k] for k in sorted(kept)]
+
+
+def make_table(images: Sequence[LabelledImage], folder: Path) -> pd.DataFrame:
+    """Return the manifest; columns of boxes and votes are there if an image has them.
+
+    Where some images have votes, the label of the others counts as one vote.
+    """
+    table = pd.DataFrame(
+        {
+            "file": [Path(os.path.relpath(each.file, folder)).as_posix() for each in images],
+            "split": [each.split for each in images],
+            "label": [each.label for each in images],
+        }
+    )
+    if any(each.box for each in images):
+        for k, name in enumerate(BOX):
+            table[name] = [f"{each.box[k]:g}" if each.box else "" for each in images]
+    if any(each.votes for each in images):
+        for k, name in enumerate(FERPLUS_VOTES):
+            table[f"v_{name}"] = [each.votes[k] if each.votes else 0 for each in images]
+        unvoted = np.array([not each.votes for each in images])
+        for name in CLASSES:
+            column = f"v_{name.lower()}"
+            table[column] = table.get(column, 0) + (unvoted & (table["label"] == name))
+    return table
+
+
+def make_manifest(
+    sets: Sequence[tuple[str, str | Path]],
+    output: str | Path,
+    *,
+    options: ReadOptions | None = None,
+    max_per_class: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Provenance:
+    """Write one manifest of the images of data sets; return its provenance.
+
+    Its `summary` has the folder that the files are relative to (`images`), and the number of
+    images of each split and label (`counts`). Finished work is kept.
+
+    Args:
+        sets: kind (one of READERS) and folder of each data set.
+        output: csv file; its `file` is relative to the folder, or to the parent of all folders.
+        options: for the readers.
+        max_per_class: most training images of a class over all sets, drawn at random.
+        seed: of the drawing.
+        overwrite: replace what is there.
+
+    Raises:
+        InputError: a data set cannot be read, or no image is left.
+        OutputError: something else is in the way, or the output cannot be written.
+        UsageError: no such kind.
+    """
+    output, options = Path(output), options or ReadOptions()
+    roots = [Path(root) for _, root in sets]
+    check_outside(output, map(str, roots))
+    settings = {
+        "sets": [kind for kind, _ in sets],
+        "label_map": dict(options.label_map),
+        "every": options.every,
+        "valid_share": VALID_SHARE,
+        "max_per_class": max_per_class,
+        "seed": seed,
+    }
+    work = describe_work("manifest", [*roots, *filter(None, [options.labels])], settings)
+    if finished := find_finished(output, work, overwrite):
+        return finished
+    images: list[LabelledImage] = []
+    with keep_warnings(work):
+        for kind, root in sets:
+            images += hold_out(read_image_set(kind, root, options).images, Path(root))
+    if max_per_class is not None:
+        images = limit_classes(images, max_per_class, seed)
+    folder = Path(os.path.commonpath([*roots] if len(roots) == 1 else map(os.path.abspath, roots)))
+    work["summary"] = {"images": os.path.relpath(folder), "counts": count_labels(images)}
+    with write_result(output, work) as temporary:
+        make_table(images, folder).to_csv(temporary, index=False)
+    return work
+
+
+def count_labels(images: Sequence[LabelledImage]) -> dict[str, dict[str, int]]:
+    """Return the number of images of each split and label; those without one are TIE."""
+    counts: dict[str, dict[str, int]] = {}
+    for each in images:
+        own = counts.setdefault(each.split, {})
+        own[each.label or TIE] = own.get(each.label or TIE, 0) + 1
+    return counts

@@ -1,0 +1,261 @@
+"""Manifests of public data sets, in each form in which they are distributed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+from abawcli.cli import main
+from abawcli.config import COMPACT_FACE, IMAGE_SETS, CompactFaceShape, default_training
+from abawcli.datasets.image_sets import LabelledImage
+from abawcli.formats.abaw import write_annotation
+from abawcli.formats.manifest import LabelledImages, read_manifest
+from abawcli.formats.metadata import Preprocess
+from abawcli.stages.manifest import READERS, hold_out
+from abawcli.stages.train_face import train_face_encoder
+from abawcli.training.image_data import ImageDataset
+
+AFFECTNET = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression"
+FERPLUS = (
+    "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+)
+
+
+def draw(path: Path, side: int = 8) -> None:
+    """Write a grey picture with a bright 2 x 2 square at 4, 2."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.full((side, side, 3), 60, np.uint8)
+    image[2:4, 4:6] = 250
+    path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
+
+
+def write(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def make(tmp_path: Path, *arguments: str) -> tuple[pd.DataFrame, str]:
+    """Run the command; return the manifest and what it said."""
+    output = tmp_path / "m.csv"
+    result = CliRunner().invoke(main, ["manifest", *arguments, "-o", str(output)])
+    assert result.exit_code == 0, result.stderr
+    return pd.read_csv(output, keep_default_na=False), result.stderr
+
+
+def refuse(tmp_path: Path, *arguments: str) -> str:
+    """Run the command, which must fail without an output; return what it said."""
+    output = tmp_path / "m.csv"
+    result = CliRunner().invoke(main, ["manifest", *arguments, "-o", str(output)])
+    assert result.exit_code in (1, 2) and not output.exists()
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def rows(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    columns = [table[name].tolist() for name in ("file", "split", "label")]
+    return {file: (split, label) for file, split, label in zip(*columns, strict=True)}
+
+
+def test_affectnet_as_csv(tmp_path: Path) -> None:
+    root = tmp_path / "an"
+    for name in ("1/a.jpg", "1/b.jpg", "2/c.jpg", "2/d.jpg"):
+        draw(root / "Manually_Annotated_Images" / name)
+    write(root / "training.csv", AFFECTNET, "1/a.jpg,4,2,2,2,0;0,6", "1/b.jpg,4,2,2,2,0;0,7",
+          "2/c.jpg,NULL,NULL,NULL,NULL,0;0,10", "2/gone.jpg,4,2,2,2,0;0,1",
+          "2/d.jpg,4,2,0,2,0;0,1", "2/d.jpg,4,2,2,2,0;0,11", "2/d.jpg,4,2,2,2,0;0,8")  # fmt: skip
+    write(root / "lists" / "validation.csv", AFFECTNET, "2/d.jpg,4,2,2,2,0;0,0")
+    table, said = make(tmp_path, "affectnet", str(root))
+    folder = "Manually_Annotated_Images"
+    assert rows(table) == {
+        f"{folder}/1/a.jpg": ("train", "Anger"),
+        f"{folder}/1/b.jpg": ("train", "Other"),  # contempt
+        f"{folder}/2/d.jpg": ("valid", "Neutral"),
+    }
+    assert "1 faces are labelled 'no face', such as 2/c.jpg" in said
+    assert "1 faces are labelled 'none', such as 2/d.jpg" in said
+    assert "1 images are missing, such as 2/gone.jpg" in said
+    assert "2 rows cannot be read" in said and "training.csv, line 6" in said
+
+
+def test_affectnet_as_folders(tmp_path: Path) -> None:
+    root = tmp_path / "an"
+    for split, number, code in (("train", 0, "1"), ("train", 5, "10"), ("val", 7, "5")):
+        draw(root / f"{split}_set/images/{number}.jpg")
+        (root / f"{split}_set/annotations").mkdir(exist_ok=True)
+        np.save(root / f"{split}_set/annotations/{number}_exp.npy", np.array(code))
+    (root / "val_set/annotations/8_exp.npy").write_bytes(b"damaged")
+    table, said = make(tmp_path, "affectnet", str(root))
+    assert rows(table) == {
+        "train_set/images/0.jpg": ("train", "Happiness"),
+        "val_set/images/7.jpg": ("valid", "Disgust"),
+    }
+    assert "no face" in said and "8_exp.npy" in said
+
+
+def make_raf_db(root: Path) -> None:
+    lines = ["train_00001.jpg 5", "train_00002.jpg 1", "test_0001.jpg 7"]
+    for line in lines:
+        draw(root / "Image/aligned" / f"{line.split('.')[0]}_aligned.jpg")
+    wrong = ["train_00003.jpg 8", "train_00003.jpg 0", "train_00003.jpg", "extra_1.jpg 3"]
+    write(root / "EmoLabel/list_patition_label.txt", *lines, *wrong, "test_0002.jpg 4")
+
+
+def test_raf_db(tmp_path: Path) -> None:
+    make_raf_db(tmp_path / "raf")
+    table, said = make(tmp_path, "raf-db", str(tmp_path / "raf"))
+    assert rows(table) == {
+        "Image/aligned/train_00001_aligned.jpg": ("train", "Sadness"),
+        "Image/aligned/train_00002_aligned.jpg": ("train", "Surprise"),
+        "Image/aligned/test_0001_aligned.jpg": ("valid", "Neutral"),
+    }
+    assert "4 rows cannot be read" in said and "line 4" in said
+    assert "1 images are missing, such as test_0002_aligned.jpg" in said
+
+
+def make_ferplus(root: Path) -> None:
+    for k, folder in enumerate(("Train", "Train", "Valid", "Test", "Train")):
+        draw(root / f"FER2013{folder}/fer000000{k}.png")
+    lines = (
+        "Training,fer0000000.png,6,0,0,0,2,0,0,2,0,0",
+        "Training,fer0000001.png,5,5,0,0,0,0,0,0,0,0",
+        "PublicTest,fer0000002.png,0,9,0,0,0,0,0,0,1,0",
+        "PrivateTest,fer0000003.png,0,0,9,0,0,0,0,0,1,0",
+        "Training,fer0000004.png,3,0,0,0,0,0,0,0,7,0",
+        "Training,,0,0,0,0,0,0,0,0,0,10",
+        "Other,fer0000000.png,1,0,0,0,0,0,0,0,0,0",
+    )
+    write(root / "fer2013new.csv", FERPLUS, *lines)
+
+
+def test_ferplus(tmp_path: Path) -> None:
+    root = tmp_path / "fer"
+    make_ferplus(root)
+    table, said = make(tmp_path, "ferplus", str(root))
+    assert rows(table) == {
+        "FER2013Train/fer0000000.png": ("train", "Neutral"),
+        "FER2013Train/fer0000001.png": ("train", ""),
+        "FER2013Valid/fer0000002.png": ("valid", "Happiness"),
+        "FER2013Test/fer0000003.png": ("test", "Surprise"),
+    }
+    targets = read_manifest(tmp_path / "m.csv", root)["train"].targets
+    np.testing.assert_allclose(targets[:, [0, 1, 4, 7]], [[0.6, 0.2, 0, 0.2], [0.5, 0, 0.5, 0]])
+    assert "1 rows have no image" in said and "unknown or no face, such as fer0000004.png" in said
+    assert "1 rows cannot be read" in said and "no majority" in said
+
+
+def test_expw_crops_its_boxes_and_keeps_images_together(tmp_path: Path) -> None:
+    root = tmp_path / "expw"
+    for k in range(10):
+        draw(root / f"origin/{k}.jpg")
+    lines = [f"{k}.jpg {face} 2 4 6 4 60.5 {k % 7}" for k in range(10) for face in (0, 1)]
+    write(root / "label.lst", *lines, "3.jpg 2 4 4 2 6 60 1", "3.jpg 2 2 4 6 4 60 7")
+    table, said = make(tmp_path, "expw", str(root))
+    assert "2 rows cannot be read" in said
+    assert table[["x", "y", "w", "h"]].drop_duplicates().to_numpy().tolist() == [[4, 2, 2, 2]]
+    assert (table.groupby("file")["split"].nunique() == 1).all()
+    assert table["split"].value_counts().to_dict() == {"train": 18, "valid": 2}
+    named = table.drop_duplicates("file").set_index("file")["label"]
+    assert named["origin/0.jpg"] == "Anger" and named["origin/6.jpg"] == "Neutral"
+
+
+def test_folders_by_class_with_and_without_splits(tmp_path: Path) -> None:
+    for split, name in (("train", "happy"), ("val", "Angry"), ("test", "sad"), ("train", "7")):
+        draw(tmp_path / f"a/{split}/{name}/1.jpg")
+    draw(tmp_path / "a/loose.jpg")
+    said = refuse(tmp_path, "folders", str(tmp_path / "a"))
+    assert "no class: 7" in said and "--label-map 7=Anger" in said
+    table, said = make(tmp_path, "folders", str(tmp_path / "a"), "--label-map", "7=none")
+    assert rows(table) == {
+        "train/happy/1.jpg": ("train", "Happiness"),
+        "val/Angry/1.jpg": ("valid", "Anger"),
+        "test/sad/1.jpg": ("test", "Sadness"),
+    }
+    assert "loose.jpg" in said and "1 images are in folders '7'" in said
+
+
+def test_aff_wild2_samples_annotated_frames_by_video(tmp_path: Path) -> None:
+    root = tmp_path / "aw"
+    for name in ("1-30", "7_left", "9"):
+        for frame in range(1, 7):
+            draw(root / f"cropped_aligned/{name}/{frame:05d}.jpg")
+    annotations = root / "annotations/EXPR_Recognition_Challenge"
+    labels = np.array([4, 4, -1, 4, 4, 1, 2])  # frame 7 has no crop
+    for name in ("Train_Set/1-30", "Train_Set/7_left", "Validation_Set/9", "Train_Set/gone"):
+        (annotations / name).parent.mkdir(parents=True, exist_ok=True)
+        write_annotation(labels, annotations / f"{name}.txt")
+    write(root / "annotations/VA_Estimation_Challenge/Train_Set/9.txt", "valence,arousal", "0,0")
+    table, said = make(tmp_path, "aff-wild2", str(root), "--every", "2")
+    assert rows(table) == {
+        f"cropped_aligned/{name}/{frame:05d}.jpg": (split, label)
+        for name, split in (("1-30", "train"), ("7_left", "train"), ("9", "valid"))
+        for frame, label in ((1, "Happiness"), (4, "Happiness"), (6, "Anger"))
+    }
+    assert "such as gone: " in said and "such as 1-30: 1" in said
+    (tmp_path / "other").mkdir()
+    assert "--labels" in refuse(tmp_path / "other", "aff-wild2", str(root / "cropped_aligned"))
+
+
+def test_several_sets_share_a_manifest_that_an_encoder_trains_on(tmp_path: Path) -> None:
+    make_raf_db(tmp_path / "sets/raf")
+    make_ferplus(tmp_path / "sets/fer")
+    sets = ("raf-db", str(tmp_path / "sets/raf"), "ferplus", str(tmp_path / "sets/fer"))
+    table, said = make(tmp_path, *sets)
+    assert table["file"].str.startswith(("raf/", "fer/")).all() and "train with --images" in said
+    sad = table.set_index("file").loc["raf/Image/aligned/train_00001_aligned.jpg"]
+    assert sad["label"] == "Sadness" and sad["v_sadness"] == 1 and sad["v_neutral"] == 0
+    shape = CompactFaceShape(stem=8, widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1))
+    config = replace(default_training(COMPACT_FACE), epochs=1, batch_size=2, moe=None, shape=shape)
+    history = train_face_encoder(
+        tmp_path / "sets", tmp_path / "m.csv", tmp_path / "run", config=config, device="cpu"
+    )
+    assert len(history) == 1
+
+
+def test_training_images_are_cut_around_their_boxes(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png")
+    boxes = np.array([[4, 2, 2, 2], [np.nan] * 4])
+    images = LabelledImages(
+        [tmp_path / "a.png"] * 2, np.zeros(2, np.int64), np.eye(8, dtype=np.float32)[:2], boxes
+    )
+    dataset = ImageDataset(images, Preprocess(12, 12, (0, 0, 0), (1, 1, 1)), torch.device("cpu"))
+    cut, whole = dataset[0][0], dataset[1][0]
+    assert cut[3:9, 3:9].min() > 200 and cut[0, 0].max() < 120  # 1.2 times the square
+    assert whole[:2].max() < 120 and whole[:, :5].max() < 120 and whole[4, 7].min() > 200
+
+
+def test_at_most_so_many_training_images_of_a_class(tmp_path: Path) -> None:
+    for k in range(6):
+        draw(tmp_path / f"a/train/happy/{k}.jpg")
+        draw(tmp_path / f"a/val/happy/{k}.jpg")
+    draw(tmp_path / "a/train/sad/1.jpg")
+    table, _ = make(tmp_path, "folders", str(tmp_path / "a"), "--max-per-class", "2")
+    counts = table.groupby(["split", "label"]).size().to_dict()
+    assert counts == {("train", "Happiness"): 2, ("train", "Sadness"): 1, ("valid", "Happiness"): 6}
+
+
+@pytest.mark.parametrize("kind", IMAGE_SETS)
+def test_a_folder_of_another_kind_is_refused(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    said = refuse(tmp_path, kind, str(tmp_path / "in"))
+    assert str(tmp_path / "in") in said
+    assert "no such folder" in refuse(tmp_path, kind, str(tmp_path / "gone"))
+
+
+def test_kinds_are_those_of_the_readers_and_each_needs_a_folder(tmp_path: Path) -> None:
+    assert tuple(READERS) == IMAGE_SETS
+    assert "'celeba' is no kind of affectnet" in refuse(tmp_path, "celeba", str(tmp_path))
+    assert "give a kind and a folder" in refuse(tmp_path, "expw")
+
+
+def test_a_few_groups_are_held_out_wherever_the_folder_is(tmp_path: Path) -> None:
+    def split(root: Path) -> list[str]:
+        images = [LabelledImage(root / f"{k}.jpg", "Fear", group=f"v{k // 2}") for k in range(40)]
+        return [each.split for each in hold_out(images, root)]
+
+    assert split(tmp_path) == split(tmp_path / "moved")
+    assert split(tmp_path)[::2] == split(tmp_path)[1::2] and split(tmp_path).count("valid") == 4
