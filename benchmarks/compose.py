@@ -1,18 +1,20 @@
 """Compose labelled videos with audio from labelled face images and labelled speech recordings.
 
 They serve to train and compare fusion heads where labelled videos are missing. Each video is a
-sequence of segments of one expression, in about the proportions of the ABAW challenge. A segment
-shows face images of its label, which change every second, while position, size, roll and light
-change slowly. Most segments have speech of the same label. Some frames have no face, some have a
-face that exceeds the picture's border, and some have no annotation (-1, with any content). Some
-segments have no speech, and some videos have no audio. Every eighth video, `<name>_pair`, shows two
-people with separate expressions, of whom one speaks; it has two annotations, `<name>_pair_left` and
+sequence of segments of one expression, in about the proportions of the ABAW challenge. All face
+images of a person in a video resemble each other (there are no identities): one of each expression,
+or two. An image turns, nods and blinks (benchmarks/motion.py), its mouth follows the audio, and
+position, size, roll and light change slowly. Expressions fade into each other; these frames are not
+annotated. Most segments have speech of the same label. Some frames have no face, some have a face
+that exceeds the picture's border, and some have no annotation (-1, with any content). Some segments
+have no speech, and some videos have no audio. Every eighth video, `<name>_pair`, shows two people
+with separate expressions, of whom one speaks; it has two annotations, `<name>_pair_left` and
 `_right`.
 
-Differences from real videos: face and speech are independent given the label; each image is of
-another person and does not move; speech is acted. A label without recordings (Other) gets speech of
-any label. Train videos are made from the train splits only and valid videos from the valid splits.
-With the same seed, the plan is the same, and so are the files if the encoders are deterministic.
+Differences from real videos: face and speech are independent given the label; an expression is a
+still image that is warped; speech is acted. A label without recordings (Other) gets speech of any
+label. Train videos are made from the train splits only and valid videos from the valid splits. With
+the same seed, the plan is the same, and so are the files if the encoders are deterministic.
 
     python benchmarks/compose.py --faces DIR --voices DIR --out DIR [--split train|valid]
         [--videos 60] [--seed 0] [--check]
@@ -24,6 +26,7 @@ the face's square x, y, side. With --check, faces are detected with the project'
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +37,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from painting import Floats, Image, Painter, read_grey
 from sequences import (
     FPS,
     SECONDS,
@@ -47,7 +51,6 @@ from sequences import (
 )
 
 from abawcli.config import AUDIO_RATE_HZ
-from abawcli.faces.crop import read_image
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.atomic import write_whole
@@ -56,12 +59,10 @@ from abawcli.labels import IGNORE, index_of
 from abawcli.media.audio import read_audio
 from abawcli.media.video import read_frames
 
-Image = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 SPLITS = ("train", "valid")
 
-ENLARGED = 192  # pixels that a face image is brought to before it is placed
-FEATHER = 0.06  # of its side: a soft border, not a picture on a wall
+LOOK_SIDE = 12  # pixels of the images by which faces are compared
 FRAME_SAMPLES = AUDIO_RATE_HZ // FPS
 SILENCE = 0.03  # of a clip's loudest: what is below at its ends is cut off
 FADE = 160  # samples
@@ -101,88 +102,34 @@ class Voices:
         return len(self.read(clip)) / AUDIO_RATE_HZ
 
 
-def read_faces(folder: Path, split: str) -> tuple[list[Path], dict[int, Ints]]:
-    """Return the labelled images of a split, without duplicates, and their numbers by label."""
+@dataclass(frozen=True)
+class FaceImages:
+    """The labelled images of one split, without duplicates."""
+
+    files: Sequence[Path]
+    by_label: dict[int, Ints]  # numbers of the images of each label
+    looks: Doubles  # (N, D) descriptions of unit length, without the mean brightness
+    folds: Ints | None  # (N,)
+
+
+def read_faces(folder: Path, split: str, folds: Path | None = None) -> FaceImages:
+    """Read the images of a split; `folds` is a csv with columns file and fold."""
     found = read_manifest(folder / "manifest.csv", folder, soft=False)[split]
     labels = np.unique(found.labels).tolist()
-    return found.files, {label: np.flatnonzero(found.labels == label) for label in labels}
+    by_label = {label: np.flatnonzero(found.labels == label) for label in labels}
+    looks = [_describe_look(read_grey(path)) for path in found.files]
+    fold = None
+    if folds:
+        table = pd.read_csv(folds).set_index("file")["fold"]
+        fold = table[[str(path.relative_to(folder)) for path in found.files]].to_numpy()
+    return FaceImages(found.files, by_label, np.array(looks), fold)
 
 
-def draw_texture(
-    size: tuple[int, int], cells: Sequence[int], random: np.random.Generator
-) -> Floats:
-    """Return smooth random values (H, W), about -1..1, with patches of different widths."""
-    width, height = size
-    texture = np.zeros((height, width), np.float32)
-    for cell in cells:
-        coarse = random.normal(0, 1, (height // cell + 2, width // cell + 2)).astype(np.float32)
-        texture += cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
-    return np.clip(texture / (2 * len(cells) ** 0.5), -1, 1)
-
-
-class Painter:
-    """Draws the pictures of one video as they are stored: brightness, and two of colour."""
-
-    def __init__(self, video: Video, files: Sequence[Path]) -> None:
-        self.video, self.files = video, files
-        width, height = size = video.size
-        self.random = random = np.random.default_rng(video.seed)
-        scene = draw_texture(size, (90, 40, 20), random) + 0.1 * draw_texture(size, (4,), random)
-        self.room = np.float32(random.uniform(80, 150)) + np.float32(random.uniform(20, 60)) * scene
-        sigma = random.uniform(1.5, 5)
-        self.noise = random.normal(0, sigma, (height + 64, width + 64)).astype(np.float32)
-        half = width // 2, height // 2
-        colours = [128 + 6 * draw_texture(half, (60, 20), random) for _ in range(2)]
-        self.colours = np.concatenate([c.ravel() for c in colours]).astype(np.uint8)
-        self.colours = self.colours.reshape(height // 2, width)
-        self.soft = _soften_border(ENLARGED)
-
-    @lru_cache(maxsize=8)  # noqa: B019 - lives as long as one video
-    def _read(self, image: int) -> Image:
-        face = read_image(self.files[image])
-        if face is None:
-            raise SystemExit(f"{self.files[image]} is no readable image")
-        grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
-        return cv2.resize(grey, (ENLARGED, ENLARGED), interpolation=cv2.INTER_CUBIC)
-
-    def draw(self, index: int) -> Image:
-        """Return one picture, (3/2 H, W): the planes of yuv420p below each other."""
-        picture = self.room.copy()
-        for track in self.video.tracks.values():
-            if track.image[index] >= 0:
-                self._place(picture, track, index)
-        x, y = self.random.integers(0, 64, 2)
-        height, width = picture.shape
-        picture += self.noise[y : y + height, x : x + width]
-        # Black is 16 and white 235 in a video.
-        stored = cv2.convertScaleAbs(np.maximum(picture, 0), alpha=219 / 255, beta=16)
-        return np.concatenate([np.minimum(stored, 235), self.colours])
-
-    def _place(self, picture: Floats, track: Track, index: int) -> None:
-        """Draw a face over the picture (H, W)."""
-        side, (x, y) = track.side[index], track.centre[index]
-        reach = side * 0.6  # the turned square fits in
-        height, width = picture.shape
-        x0, y0 = max(0, int(x - reach)), max(0, int(y - reach))
-        x1, y1 = min(width, int(x + reach) + 1), min(height, int(y + reach) + 1)
-        middle = (ENLARGED - 1) / 2
-        turn = cv2.getRotationMatrix2D(
-            (middle, middle), float(track.degrees[index]), float(side / ENLARGED)
-        )
-        turn[:, 2] += (x - x0 - middle, y - y0 - middle)
-        size = x1 - x0, y1 - y0
-        face = self._read(int(track.image[index]))
-        seen = cv2.warpAffine(face, turn, size, borderMode=cv2.BORDER_REPLICATE)
-        opacity = cv2.warpAffine(self.soft, turn, size)
-        region = picture[y0:y1, x0:x1]
-        region += opacity * (np.float32(track.light[index]) * seen - region)
-
-
-def _soften_border(side: int) -> Floats:
-    """Return the opacity (side, side) of a face image: 1 inside, falling to 0 at its border."""
-    inside = (np.minimum(np.arange(side), np.arange(side)[::-1]) + 1) / (FEATHER * side)
-    ramp = np.minimum(inside, 1).astype(np.float32)
-    return np.outer(ramp, ramp)
+def _describe_look(image: Image) -> Doubles:
+    """Return the description (D,) of an image: its coarse pattern of brightness."""
+    small = cv2.resize(image, (LOOK_SIDE, LOOK_SIDE), interpolation=cv2.INTER_AREA)
+    look = small.ravel() - small.mean()
+    return np.asarray(look / max(float(np.linalg.norm(look)), 1e-6), np.float64)
 
 
 def mix_sound(video: Video, voices: Voices) -> Floats:
@@ -259,19 +206,43 @@ def list_frames(track: Track) -> pd.DataFrame:
 
 def write_video(video: Video, files: Sequence[Path], voices: Voices, out: Path) -> None:
     """Write one video with its annotations and plans."""
-    for folder in ("videos", "labels", "plan"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    (out / "videos").mkdir(parents=True, exist_ok=True)
     path = out / "videos" / f"{video.name}.mp4"
+    sound = mix_sound(video, voices)
     with write_whole(path) as temporary, av.open(str(temporary), "w") as container:
-        packets = encode_pictures(container, video, Painter(video, files))
+        packets = encode_pictures(container, video, Painter(video, files, sound))
         if video.sound:
-            packets += encode_sound(container, mix_sound(video, voices))
+            packets += encode_sound(container, sound)
         for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):
             container.mux(packet)
+    write_plan(video, out)
+
+
+def write_plan(video: Video, out: Path) -> None:
+    """Write the annotations and plans of a video."""
+    for folder in ("labels", "plan"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
     for name, track in video.tracks.items():
         write_annotation(track.labels, out / "labels" / f"{name}.txt")
         with write_whole(out / "plan" / f"{name}.csv") as temporary:
             list_frames(track).to_csv(temporary, index=False)
+
+
+def plan_videos(
+    faces: FaceImages,
+    voices: Voices,
+    split: str,
+    videos: int,
+    seed: int,
+    seconds: tuple[float, float] = SECONDS,
+) -> Iterator[Video]:
+    """Yield the plans of the videos of a split."""
+    chance = (seed, SPLITS.index(split))
+    planner = Planner(
+        faces.by_label, voices.by_label, voices.measure, chance, faces.looks, faces.folds
+    )
+    for number in range(videos):
+        yield planner.plan_video(f"{split}{number:03d}", number, seconds)
 
 
 def compose(
@@ -282,17 +253,11 @@ def compose(
     videos: int,
     seed: int,
     seconds: tuple[float, float] = SECONDS,
-    one_image: bool = False,
 ) -> Iterator[Video]:
     """Write videos of one split and yield each one's plan."""
-    files, by_label = read_faces(faces, split)
-    clips = Voices(voices, split)
-    chance = (seed, SPLITS.index(split))
-    planner = Planner(by_label, clips.by_label, clips.measure, chance, one_image)
-    prefix = f"{split}_one" if one_image else split
-    for number in range(videos):
-        video = planner.plan_video(f"{prefix}{number:03d}", number, seconds)
-        write_video(video, files, clips, out)
+    images, clips = read_faces(faces, split), Voices(voices, split)
+    for video in plan_videos(images, clips, split, videos, seed, seconds):
+        write_video(video, images.files, clips, out)
         yield video
 
 
@@ -341,16 +306,14 @@ def main() -> None:
     parser.add_argument("--split", choices=SPLITS, default="train")
     parser.add_argument("--videos", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--one-image", action="store_true", help="One image a segment.")
     parser.add_argument("--check", action="store_true", help="Look for the faces.")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     detector = load_detector("retinaface", threads=1) if options.check else None
     done, found = [], []
     for video in compose(
-        options.faces, options.voices, options.out, options.split, options.videos, options.seed,
-        one_image=options.one_image,
-    ):  # fmt: skip
+        options.faces, options.voices, options.out, options.split, options.videos, options.seed
+    ):
         done.append(video)
         if detector:
             found.append(find_faces(video, options.out / "videos" / f"{video.name}.mp4", detector))

@@ -1,10 +1,9 @@
-"""Comparison of the embedded heads on composed videos of two kinds and on the sample clips.
+"""Comparison of the embedded heads on composed videos and on the sample clips.
 
     python benchmarks/heads.py --valid DIR --features DIR
 
-Folders as for benchmarks/fusion.py, of valid videos of which some were composed with --one-image.
-Prints the macro-F1 without smoothing and with that of the head's file, and the accuracy on the
-sample clips without smoothing.
+Folders as for benchmarks/fusion.py, of valid videos. Prints the macro-F1 without smoothing and with
+that of the head's file, and the accuracy on the sample clips without smoothing.
 """
 
 import argparse
@@ -45,14 +44,13 @@ def main() -> None:
     valid = Composed(options.valid, options.features)
     data = read_annotated(*valid.list_files())
     plan = valid.read_plans(data)
-    one = np.concatenate([np.full(r.stop - r.start, "_one" in n) for n, r in data.videos()])
     both = (plan["face"] & plan["voice"]).to_numpy()
+    every = np.ones(len(both), np.bool_)
     less = hide(data, "visual", 0.5)
     cases: list[tuple[str, AnnotatedFeatures, Mask]] = [
-        ("another image every second", data, ~one),
-        ("one image a segment", data, one),
-        ("one image a segment, frames with face and voice", data, one & both),
-        ("one image a segment, half of the faces missing", less, one),
+        ("composed videos", data, every),
+        ("frames with face and voice", data, both),
+        ("half of the faces missing", less, every),
     ]
     print(f"| | {' | '.join(NAMES)} |\n|---|---|---|")
     heads = [load_head(RECIPES[name], torch.device("cpu")) for name in NAMES]

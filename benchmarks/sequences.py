@@ -1,8 +1,8 @@
 """The plan of a composed video: its faces and speech in each frame.
 
-A video is divided into segments of one expression. Given a segment's expression, its faces and its
+A video is divided into segments of one expression. Given a segment's expression, its face and its
 speech are drawn independently. This is an approximation: in real videos, face and speech depend on
-each other beyond their common label.
+each other beyond their common label. All images of a video resemble one face.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,14 +15,18 @@ from numpy.typing import NDArray
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 
 Floats = NDArray[np.float64]
+Doubles = Floats
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Corpora = Mapping[int, Sequence[Ints]]  # of a label: the clips of each corpus that has it
 
 FPS = 25
-SECONDS = (35.0, 55.0)  # of a video
+SECONDS = (15.0, 25.0)  # of a video
 SEGMENT_S = (1.0, 5.0)  # of one expression; the last one may be up to a second longer
-HOLD_S = (0.4, 1.2)  # of one image
+LIKE = 8  # images of a label that resemble a person most, of which one is shown
+FADE_S = (0.3, 0.8)  # of the change from one expression to the next
+FADED = 0.1  # share of the other image from which on a frame of a change is not annotated
+RETAKE = 0.35  # share of segments in which another image of the same label appears
 # Labelled frames of train and validation set of the challenge, in the order of CLASSES. To the
 # power of FLATTEN, so that rare classes occur in a few minutes: 4 % at least instead of 2 %.
 ABAW_FRAMES = (262610, 23280, 16300, 17583, 129285, 106265, 42977, 278146)
@@ -74,6 +78,8 @@ class Track:
 
     labels: Ints  # (T,) as annotated: class or -1
     image: Ints  # (T,) which face image, -1: no face
+    other: Ints  # (T,) the image before or after it, from or to which it fades
+    mix: Floats  # (T,) share of the other image, 0 to 0.5
     centre: Floats  # (T, 2) x, y in pixels
     side: Floats  # (T,) of the face's square, pixels
     degrees: Floats  # (T,) of rotation
@@ -92,7 +98,8 @@ class Video:
     sound: bool
     speech: Sequence[Utterance]
     room: float  # amplitude of the room's noise
-    seed: Sequence[int]  # of textures and noise
+    seed: Sequence[int]  # of textures, noise and motion
+    fold: int = -1  # of the images, -1: of no fold
 
     @property
     def frames(self) -> int:
@@ -165,21 +172,54 @@ def draw_drift(frames: int, random: Generator) -> Floats:
     return np.asarray(waves @ random.dirichlet((1, 1, 1)))
 
 
-def choose_images(
-    segments: Sequence[Segment], faces: Mapping[int, Ints], one_image: bool, random: Generator
-) -> Ints:
-    """Return the image (T,) of every frame, which has the segment's label.
+def choose_lookalikes(
+    faces: Mapping[int, Ints], looks: Floats, count: int, random: Generator
+) -> dict[int, Ints]:
+    """Return for each label images (count,) that resemble one random face.
 
-    Each image is shown for about a second; with `one_image`, to the end of its segment.
+    Images have no identities. Those that resemble each other in hair, pose and light pass for one
+    person, more or less.
+
+    Args:
+        faces: images of each label.
+        looks: (N, D) descriptions of all images, to be compared by their products.
+        count: images of each label.
+        random: random number generator.
     """
-    parts = []
+    person = looks[random.choice(np.concatenate(list(faces.values())))]  # (D,)
+    chosen = {}
+    for label, images in faces.items():
+        nearest = images[np.argsort(-(looks[images] @ person))[:LIKE]]
+        chosen[label] = random.choice(nearest, count, replace=len(nearest) < count)
+    return chosen
+
+
+def choose_images(
+    segments: Sequence[Segment], person: Mapping[int, Ints], random: Generator
+) -> tuple[Ints, Ints, Floats]:
+    """Return image (T,), other image (T,) and its share (T,) in every frame.
+
+    A segment shows the person's image of its label, in some segments a second one from some frame
+    on. One image fades into the next.
+    """
+    shown, starts = [], []
     for segment in segments:
-        left = segment.stop - segment.start
-        while left > 0:
-            hold = left if one_image else min(left, draw_frames(HOLD_S, random))
-            parts.append(np.full(hold, random.choice(faces[segment.label]), np.int64))
-            left -= hold
-    return np.concatenate(parts)
+        first, *others = random.permutation(person[segment.label])
+        shown.append(first)
+        starts.append(segment.start)
+        length = segment.stop - segment.start
+        if others and length >= 2 * SEGMENT_S[0] * FPS and random.random() < RETAKE:
+            shown.append(others[0])
+            starts.append(segment.start + round(random.uniform(0.35, 0.65) * length))
+    frames = segments[-1].stop
+    image = np.repeat(np.array(shown, np.int64), np.diff([*starts, frames]))
+    other, mix = image.copy(), np.zeros(frames)
+    for k, at in enumerate(starts[1:], 1):
+        half = min(draw_frames(FADE_S, random) // 2, at, frames - at)
+        ramp = (np.arange(half) + 0.5) / (2 * half) if half else np.zeros(0)
+        mix[at - half : at], mix[at : at + half] = ramp, ramp[::-1]
+        other[at - half : at], other[at : at + half] = shown[k], shown[k - 1]
+    return image, other, mix
 
 
 def move_face(
@@ -257,16 +297,22 @@ class Planner:
         voices: Corpora,
         measure_clip: Callable[[int], float],
         seed: Sequence[int],
-        one_image: bool = False,
+        looks: Floats,
+        folds: Ints | None = None,
     ) -> None:
-        """Set the images and clips of each label, by index, and the durations of clips in seconds.
+        """Set what videos are made of.
 
-        With `one_image`, a segment shows one image, so that several frames have no more information
-        than one, as in videos of one person whose expression does not change.
+        Args:
+            faces: the images of each label, by index.
+            voices: the clips of each label, by index, of each corpus.
+            measure_clip: returns the duration of a clip in seconds.
+            seed: of all random numbers.
+            looks: (N, D) descriptions of all images; see `choose_lookalikes`.
+            folds: (N,) of all images: a video has images of one fold only, of each fold in turn.
         """
         self.faces, self.voices, self.measure_clip = faces, voices, measure_clip
         self.labels = [label for label in range(N_CLASSES) if label in faces]
-        self.one_image = one_image
+        self.looks, self.folds = looks, folds
         self.seed, self.random = tuple(seed), np.random.default_rng(seed)
         self.deck = deal_labels(self.labels, self.random)
 
@@ -284,33 +330,50 @@ class Planner:
         if two:
             people = {"_left": ((0, middle), "ltb"), "_right": ((middle, size[0]), "rtb")}
         speaker = self.random.choice(list(people))
+        fold, faces = self._choose_fold(number)
         tracks, speech = {}, []
         for who, (area, borders) in people.items():
             segments = plan_segments(frames, self.deck, self.labels, self.random)
             said = []
             if sound and who == speaker:
                 said = speech = plan_speech(segments, self.voices, self.measure_clip, self.random)
-            tracks[name + who] = self._plan_track(segments, said, area, size, borders)
+            tracks[name + who] = self._plan_track(segments, said, faces, area, size, borders)
         quiet = self.random.random() < QUIET_ROOM
         room = 0.0 if quiet else 10 ** (self.random.uniform(*ROOM_DB) / 20)
-        return Video(name, size, tracks, sound, speech, room, (*self.seed, number))
+        return Video(name, size, tracks, sound, speech, room, (*self.seed, number), fold)
+
+    def _choose_fold(self, number: int) -> tuple[int, Mapping[int, Ints]]:
+        """Return the fold of a video, and the images of each label in it."""
+        if self.folds is None:
+            return -1, self.faces
+        fold = number % (int(self.folds.max()) + 1)
+        return fold, {label: ids[self.folds[ids] == fold] for label, ids in self.faces.items()}
 
     def _plan_track(
         self,
         segments: Sequence[Segment],
         speech: Sequence[Utterance],
+        faces: Mapping[int, Ints],
         area: tuple[int, int],
         size: tuple[int, int],
         borders: str,
     ) -> Track:
         random, frames = self.random, segments[-1].stop
-        image = choose_images(segments, self.faces, self.one_image, random)
+        person = choose_lookalikes(faces, self.looks, 2, random)
+        image, other, mix = choose_images(segments, person, random)
         image[mark_runs(draw_runs(frames, MISSING, MISSING_S, random), frames)] = -1
         centre, side = move_face(frames, area, size, borders, random)
-        labels = [np.full(s.stop - s.start, s.label if s.annotated else IGNORE) for s in segments]
+        labels = np.concatenate(
+            [np.full(s.stop - s.start, s.label if s.annotated else IGNORE) for s in segments]
+        )
+        retaken = [person[s.label] for s in segments for _ in range(s.start, s.stop)]  # (T, 2)
+        same = (np.array(retaken) == other[:, None]).any(axis=1)
+        labels[(mix > FADED) & ~same] = IGNORE
         return Track(
-            labels=np.concatenate(labels).astype(np.int64),
+            labels=labels.astype(np.int64),
             image=image,
+            other=other,
+            mix=mix,
             centre=centre,
             side=side,
             degrees=random.normal(0, 2) + 5 * draw_drift(frames, random),

@@ -22,6 +22,7 @@ from abawcli.media.video import read_frames
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 compose: Any = importlib.import_module("compose")
 sequences: Any = importlib.import_module("sequences")
+motion: Any = importlib.import_module("motion")
 
 GREY = {"train": 5, "valid": 250}  # of every face image of a split
 TONE_HZ = {"train": 500, "valid": 1500}  # of every voice
@@ -94,7 +95,8 @@ def make_planner(seed: int, faces: int = 3) -> Any:
     """Return a planner with a few images of each label and clips of 2 s."""
     images = {label: np.arange(faces) + faces * label for label in range(len(CLASSES))}
     clips = {label: [np.array([10 * label])] for label in range(len(CLASSES) - 1)}
-    return sequences.Planner(images, clips, lambda clip: 2.0, (seed,))
+    looks = np.random.default_rng(0).normal(size=(faces * len(CLASSES), 4))
+    return sequences.Planner(images, clips, lambda clip: 2.0, (seed,), looks)
 
 
 def test_labels_and_plan_have_a_row_for_every_decoded_frame(composed) -> None:
@@ -119,7 +121,8 @@ def test_faces_of_the_own_split_are_where_and_when_the_plan_says(composed) -> No
     seen = {"whole": 0, "edge": 0, "none": 0}
     for split, (out, videos) in composed.items():
         for video in videos:
-            room = compose.Painter(video, []).room
+            silence = np.zeros(video.frames * compose.FRAME_SAMPLES, np.float32)
+            room = compose.Painter(video, [], silence).room
             plans = [pd.read_csv(out / "plan" / f"{name}.csv") for name in video.tracks]
             for frame in read_frames(out / "videos" / f"{video.name}.mp4"):
                 picture = cv2.cvtColor(frame.rgb(), cv2.COLOR_RGB2GRAY).astype(float)
@@ -200,7 +203,8 @@ def test_shares_are_as_planned() -> None:
     labels = np.concatenate([track.labels for track in tracks])
     face = np.concatenate([track.image >= 0 for track in tracks])
     edge = np.concatenate([track.edge for track in tracks])
-    assert 0.06 < (labels == IGNORE).mean() < 0.14
+    fading = np.concatenate([track.mix > sequences.FADED for track in tracks])
+    assert 0.06 < (labels == IGNORE)[~fading].mean() < 0.14
     assert 0.12 < (~face).mean() < 0.18
     assert 0.12 < edge.mean() < 0.18 and not (edge & ~face).any()
     shares = np.bincount(labels[labels >= 0], minlength=8) / (labels >= 0).sum()
@@ -221,12 +225,59 @@ def test_images_and_voices_have_the_segments_label() -> None:
             if not track.voice.any():
                 continue
             for said in video.speech:
-                (label,) = set(track.labels[said.start : said.stop])
-                if label == CLASSES.index("Other"):
+                labels = set(track.labels[said.start : said.stop]) - {IGNORE}  # -1: it fades
+                assert len(labels) < 2
+                if labels == {CLASSES.index("Other")}:
                     other.add(said.clip // 10)
-                elif label != IGNORE:
-                    assert said.clip // 10 == label
+                elif labels:
+                    assert {said.clip // 10} == labels
     assert len(other) > 3  # any voice goes with it
+
+
+def test_a_person_has_few_images_that_fade_into_each_other() -> None:
+    planner = make_planner(0, faces=30)
+    ends = 0
+    for number in range(16):
+        for track in planner.plan_video("v", number).tracks.values():
+            seen = track.image >= 0
+            for label in range(len(CLASSES)):
+                assert len(set(track.image[seen & (track.labels == label)])) <= 2
+            assert track.mix.min() == 0 and track.mix.max() <= 0.5
+            share = np.where(track.image < track.other, track.mix, 1 - track.mix)
+            pair = np.sort([track.image, track.other], axis=0)
+            same = (pair[:, 1:] == pair[:, :-1]).all(axis=0) & (pair[0] != pair[1])[1:]
+            assert (np.abs(np.diff(share))[same & seen[1:] & seen[:-1]] < 0.2).all()
+            change = np.flatnonzero((np.diff(track.image) != 0) & seen[1:] & seen[:-1])
+            assert (track.mix[change] > 0.3).all() and (track.mix[change + 1] > 0.3).all()
+            new = track.image[change] // 30 != track.image[change + 1] // 30
+            assert (track.labels[change[new]] == IGNORE).all()
+            ends += new.sum()
+    assert ends > 50
+
+
+def test_videos_of_a_fold_show_images_of_that_fold_only() -> None:
+    planner = make_planner(0, faces=30)
+    planner.folds = np.arange(30 * len(CLASSES)) % 3
+    for number in range(6):
+        video = planner.plan_video("v", number)
+        assert video.fold == number % 3
+        for track in video.tracks.values():
+            assert set(planner.folds[track.image[track.image >= 0]]) == {video.fold}
+
+
+def test_the_mouth_opens_with_the_voice_and_the_face_stays_near() -> None:
+    voice = np.repeat([False, True, False], 50)
+    level = np.where(voice, np.abs(np.sin(np.arange(150) / 3)), 0)
+    strength = motion.plan_motion(voice, level, np.random.default_rng(0))  # (150, 4)
+    assert strength[~voice, 3].max() == 0
+    assert np.corrcoef(strength[voice, 3], level[voice])[0, 1] > 0.8
+    assert np.abs(strength).max() <= 1 and (strength[:, 2] == 1).any()
+    image = np.random.default_rng(0).integers(0, 255, (motion.SIDE,) * 2, dtype=np.uint8)
+    still = np.zeros(4, np.float32)
+    np.testing.assert_array_equal(motion.animate(image, still), image)
+    soft = cv2.GaussianBlur(image, (0, 0), 4)
+    change = np.abs(motion.animate(soft, strength[60]).astype(int) - soft)
+    assert 0 < change.mean() < 20
 
 
 def test_runs_over_the_border_are_marked_and_smooth() -> None:
