@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sample_clips import CLIPS, copy_labels, thin_clip
 from sample_tables import make_table
 
 import abawcli
@@ -64,7 +65,9 @@ def test_the_examples_of_the_documentation_run(
     root = Path(__file__).parents[1]
     blocks = re.findall("```python\n(.*?)```", (root / "docs" / "python.md").read_text(), re.S)
     assert len(blocks) >= 4
-    (tmp_path / "sample_videos").symlink_to(root / "sample_videos")
+    copy_labels(tmp_path / "sample_videos")
+    for clip in CLIPS:
+        (tmp_path / "sample_videos" / f"{clip}.mp4").symlink_to(thin_clip(clip))
     monkeypatch.chdir(tmp_path)
     exec(compile("\n".join(blocks), "docs/python.md", "exec"), {})
     assert "confidence" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from sample_clips import SAMPLES, abaw, copy_labels
+from sample_clips import abaw, copy_labels, thin_clip
 from tiny_classifiers import save_face_classifier, save_onnx_classifier, save_voice_classifier
 
 from abawcli.cli import main
@@ -26,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_voice_classifier(work / "voice")
     save_onnx_classifier(work / "enet_b0_8.onnx")
     copy_labels(work / "labels")
-    abaw("extract", SAMPLES / f"{CLIP}.mp4", "-o", work / "features",
+    abaw("extract", thin_clip(CLIP), "-o", work / "features",
          "--visual", f"hf:{work}/face", "--audio", f"hf:{work}/voice", *CPU)  # fmt: skip
     # A head needs a second video: the same under the name of another one.
     found = read_features(work / "features" / f"{CLIP}.safetensors")
@@ -41,8 +41,7 @@ def both(run: Path) -> tuple[str, ...]:
 
 
 def test_a_video_and_its_features_get_the_same_probabilities(run: Path) -> None:
-    clip = f"{CLIP}.mp4"
-    abaw("predict", SAMPLES / clip, "-o", run / "video.csv", *both(run), *CPU)
+    abaw("predict", thin_clip(CLIP), "-o", run / "video.csv", *both(run), *CPU)
     abaw("predict", run / "features" / f"{CLIP}.safetensors", "-o", run / "features.csv",
          *both(run), *CPU)  # fmt: skip
     video, features = (read_table(run / f"{name}.csv") for name in ("video", "features"))
@@ -74,12 +73,9 @@ def test_a_head_on_their_features_is_a_recipe(run: Path, tmp_path: Path) -> None
     abaw("train", "head", run / "features", "--labels", run / "labels", "-o", tmp_path / "run",
          "--epochs", "1", *CPU)  # fmt: skip
     head = tmp_path / "run" / "head.safetensors"
-    for place, name in (
-        (SAMPLES, f"{CLIP}.mp4"),
-        (run / "features", f"{CLIP}.safetensors"),
-    ):
-        output = tmp_path / f"{Path(name).suffix[1:]}.csv"
-        abaw("predict", place / name, "-o", output, "--recipe", head, *CPU)
+    for source in (thin_clip(CLIP), run / "features" / f"{CLIP}.safetensors"):
+        output = tmp_path / f"{source.suffix[1:]}.csv"
+        abaw("predict", source, "-o", output, "--recipe", head, *CPU)
     video, features = (read_table(tmp_path / f"{n}.csv") for n in ("mp4", "safetensors"))
     np.testing.assert_allclose(video[PROBABILITIES], features[PROBABILITIES], atol=1e-5)
     folds = abaw("crossval", run / "features", "--labels", run / "labels", "-o", tmp_path / "cv",
@@ -103,7 +99,7 @@ def test_features_of_a_classifier_are_not_those_of_its_backbone(run: Path) -> No
 
 
 def test_an_onnx_file_is_fused_with_our_own(run: Path) -> None:
-    clip = SAMPLES / f"{CLIP}.mp4"
+    clip = thin_clip(CLIP)
     abaw("predict", clip, "-o", run / "onnx.csv", "--recipe", run / "enet_b0_8.onnx", *CPU)
     abaw("predict", clip, "-o", run / "own.csv", "--modality", "visual", *CPU)
     abaw("fuse", run / "onnx.csv", run / "own.csv", "-o", run / "fused.csv")
@@ -129,13 +125,13 @@ def test_an_onnx_file_is_fused_with_our_own(run: Path) -> None:
 def test_what_cannot_be_is_said_in_one_line(
     run: Path, tmp_path: Path, options: list[str], code: int, problem: str
 ) -> None:
-    arguments = ["predict", str(SAMPLES / f"{CLIP}.mp4"), "-o", str(tmp_path / "x.csv"), *CPU]
+    arguments = ["predict", str(thin_clip(CLIP)), "-o", str(tmp_path / "x.csv"), *CPU]
     result = CliRunner().invoke(main, [*arguments, *(text.format(run=run) for text in options)])
     assert result.exit_code == code and problem in result.stderr
     assert len([line for line in result.stderr.splitlines() if "error" in line.lower()]) == 1
 
 
 def test_an_audio_backbone_is_no_onnx_file(run: Path, tmp_path: Path) -> None:
-    arguments = ["extract", SAMPLES / f"{CLIP}.mp4", "-o", tmp_path, "--audio", "a.onnx", *CPU]
+    arguments = ["extract", thin_clip(CLIP), "-o", tmp_path, "--audio", "a.onnx", *CPU]
     result = CliRunner().invoke(main, [str(a) for a in arguments])
     assert result.exit_code == 2 and "ONNX files are classifiers of faces" in result.stderr

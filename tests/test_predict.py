@@ -16,10 +16,12 @@ import torch
 from blob_faces import BlobDetector, picture
 from media_files import Sound, write_media
 from raw_checkpoints import read_raw, write_raw
+from sample_clips import EVERY, SAMPLES, thin_clip
 from sample_features import SMALL_DUAL, small_network
 
 from abawcli.config import QUALITY, Prediction, Smoothing
 from abawcli.errors import CheckpointError, InputError, UsageError
+from abawcli.formats.abaw import read_annotation
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.tables import PROBABILITIES
@@ -34,7 +36,8 @@ from abawcli.stages.fuse import fuse_tables
 from abawcli.stages.predict import Predictor, predict_frames, predict_video
 from abawcli.stages.smooth import smooth_table
 
-SAMPLES = Path(__file__).parents[1] / "sample_videos"
+LEAVES = "leaves_and_returns_vfr"
+COLUMNS = ["frame", "time_s", "found", "source", "label", *PROBABILITIES]
 
 
 @pytest.fixture
@@ -109,14 +112,27 @@ def test_frames_come_as_they_are_done_and_stopping_early_stops_the_work(
 def test_decoded_frames_are_not_kept(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_media(tmp_path / "long.mp4", [picture(20)] * 300)
+    path = write_media(tmp_path / "long.mp4", [picture(20)] * 120)
     monkeypatch.setattr(predictor.extractor, "config", Prediction(4, 8))
     most = 0
     for found in predictor.predict_frames(path):
-        if found.frame % 50 == 0:
+        if found.frame % 20 == 0:
             alive = sum(type(thing) is Frame for thing in gc.get_objects())
             most = max(most, alive)
     assert 0 < most < 40
+
+
+@pytest.fixture(scope="module")
+def compact() -> Predictor:
+    return Predictor(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def features(compact: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The features of a clip: he speaks until just before he leaves."""
+    path = tmp_path_factory.mktemp("features") / "f.safetensors"
+    extract_features(thin_clip(LEAVES), path, compact.extractor)
+    return path
 
 
 # Heads that look at windows of frames
@@ -134,13 +150,12 @@ def windows(tmp_path: Path) -> Predictor:
     return Predictor(str(tmp_path / "dual.safetensors"), device="cpu")
 
 
-def test_windows_of_a_stream_are_those_of_features(windows: Predictor, tmp_path: Path) -> None:
-    clip, features = SAMPLES / "leaves_and_returns_vfr.mp4", tmp_path / "f.safetensors"
-    extract_features(clip, features, windows.extractor)
-    columns = ["frame", "time_s", "found", "source", "label", *PROBABILITIES, *QUALITY]
+def test_windows_of_a_stream_are_those_of_features(windows: Predictor, features: Path) -> None:
+    columns = [*COLUMNS, *QUALITY]
     for smooth in (False, True):
         direct, later = (
-            windows.predict_video(path, smooth=smooth)[columns] for path in (clip, features)
+            windows.predict_video(path, smooth=smooth)[columns]
+            for path in (thin_clip(LEAVES), features)
         )
         assert {"av", "audio"} <= set(direct["source"])
         pd.testing.assert_frame_equal(direct, later, atol=1e-5)
@@ -174,11 +189,9 @@ def test_frames_of_windows_come_in_order(windows: Predictor, video: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random heads on the embedded backbones, and a clip's features, in one folder."""
-    folder = tmp_path_factory.mktemp("folds")
-    extractor = Predictor(device="cpu").extractor
-    extract_features(SAMPLES / "leaves_and_returns_vfr.mp4", folder / "f.safetensors", extractor)
+def folds(compact: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random heads on the embedded backbones."""
+    folder, extractor = tmp_path_factory.mktemp("folds"), compact.extractor
     other = Smoothing(window_frames=5)
     for seed, (name, kind, smoothing) in enumerate(
         [("gated", "gated", Smoothing()), ("again", "gated", Smoothing()),
@@ -196,28 +209,28 @@ def load_folds(folder: Path, *names: str) -> Predictor:
     return Predictor([str(folder / f"{name}.safetensors") for name in names], device="cpu")
 
 
-READ = ["frame", "time_s", "found", "source", "label", *PROBABILITIES]
-
-
 @pytest.mark.parametrize(
     "names", [["gated", "again"], ["dual", "gated"], ["gated", "seen"], ["dual", "again", "seen"]]
 )
-def test_several_heads_say_what_their_tables_say_fused(folds: Path, names: list[str]) -> None:
-    features = folds / "f.safetensors"
+def test_several_heads_say_what_their_tables_say_fused(
+    folds: Path, features: Path, names: list[str]
+) -> None:
     found = load_folds(folds, *names).predict_video(features, smooth=False)
     alone = {name: load_folds(folds, name).predict_video(features, smooth=False) for name in names}
-    pd.testing.assert_frame_equal(found[READ], fuse_tables(alone)[READ], atol=1e-6)
+    pd.testing.assert_frame_equal(found[COLUMNS], fuse_tables(alone)[COLUMNS], atol=1e-6)
     smooth = load_folds(folds, *names).predict_video(features)
     config = Smoothing(window_frames=5) if names[0] == "dual" else Smoothing()
     pd.testing.assert_frame_equal(smooth, smooth_table(found, config))
 
 
 @pytest.mark.parametrize("names", [["gated", "again"], ["gated", "dual"]])
-def test_several_heads_say_the_same_of_video_and_features(folds: Path, names: list[str]) -> None:
-    predictor, clip = load_folds(folds, *names), SAMPLES / "leaves_and_returns_vfr.mp4"
+def test_several_heads_say_the_same_of_video_and_features(
+    folds: Path, features: Path, names: list[str]
+) -> None:
+    predictor = load_folds(folds, *names)
     direct, later = (
-        predictor.predict_video(path, smooth=False)[READ]
-        for path in (clip, folds / "f.safetensors")
+        predictor.predict_video(path, smooth=False)[COLUMNS]
+        for path in (thin_clip(LEAVES), features)
     )
     pd.testing.assert_frame_equal(direct, later, atol=1e-5)
 
@@ -299,18 +312,17 @@ def test_a_system_without_weights_says_how_to_make_them() -> None:
         Predictor("two-stage")
 
 
-def test_sound_stands_in_where_there_is_no_face(tmp_path: Path) -> None:
-    clip = SAMPLES / "leaves_and_returns_vfr.mp4"  # he speaks until just before he leaves
-    both = Predictor(device="cpu").predict_video(clip, smooth=False)
+def test_sound_stands_in_where_there_is_no_face(compact: Predictor) -> None:
+    both = compact.predict_video(thin_clip(LEAVES), smooth=False)
     assert set(both["source"]) == {"av", "visual", "audio", "none"}
     assert (both["found"] == both["source"].isin(["av", "visual"])).all()
-    alone = Predictor(device="cpu", modality="audio").predict_video(clip, smooth=False)
+    alone = Predictor(device="cpu", modality="audio").predict_video(thin_clip(LEAVES), smooth=False)
     assert set(alone["source"]) == {"audio", "none"}
     heard = both["source"].isin(["av", "audio"])
     assert (heard == (alone["source"] == "audio")).all()
     p = [table.filter(like="p_").to_numpy()[both["source"] == "audio"] for table in (both, alone)]
     np.testing.assert_allclose(*p, atol=1e-5)
-    seen = Predictor(device="cpu", modality="visual").predict_video(clip, smooth=False)
+    seen = Predictor(device="cpu", modality="visual").predict_video(thin_clip(LEAVES), smooth=False)
     assert set(seen["source"]) == {"visual", "none"}
     silent = both["source"] == "visual"
     p = [table.filter(like="p_").to_numpy()[silent] for table in (both, seen)]
@@ -318,7 +330,7 @@ def test_sound_stands_in_where_there_is_no_face(tmp_path: Path) -> None:
 
 
 def test_the_face_encoder_alone_is_a_recipe() -> None:
-    table = predict_video(SAMPLES / "rotated_phone.mp4", "compact-face")
+    table = predict_video(thin_clip("rotated_phone"), "compact-face")
     assert set(table["source"]) == {"visual"}
     assert Predictor("compact-face").extractor.audio_encoder is None
     with pytest.raises(UsageError, match="compact-face is visual only, not audio"):
@@ -327,50 +339,47 @@ def test_the_face_encoder_alone_is_a_recipe() -> None:
 
 @pytest.mark.parametrize("recipe", ["compact", "compact-dual-branch"])
 def test_nobody_in_particular_is_not_given_a_voice(recipe: str) -> None:
-    clip = SAMPLES / "leaves_and_returns_vfr.mp4"
-    table = Predictor(recipe, device="cpu").predict_video(clip, "all")
+    table = Predictor(recipe, device="cpu").predict_video(thin_clip(LEAVES), "all")
     assert set(table.loc[~table["found"], "source"]) <= {"filled", "none"}
 
 
-def test_features_give_what_the_video_gives(tmp_path: Path) -> None:
-    clip, features = SAMPLES / "leaves_and_returns_vfr.mp4", tmp_path / "f.safetensors"
-    predictor = Predictor(device="cpu")
-    extract_features(clip, features, predictor.extractor)
-    columns = ["frame", "time_s", "found", "source", "label", *PROBABILITIES, *QUALITY]
-    direct, later = (predictor.predict_video(path)[columns] for path in (clip, features))
+def test_features_give_what_the_video_gives(compact: Predictor, features: Path) -> None:
+    columns = [*COLUMNS, *QUALITY]
+    direct, later = (compact.predict_video(path)[columns] for path in (thin_clip(LEAVES), features))
     pd.testing.assert_frame_equal(direct, later, atol=1e-6)
+
+
+def test_features_of_another_encoder_are_refused(
+    compact: Predictor, features: Path, tmp_path: Path
+) -> None:
     found = read_features(features)
     assert found.metadata.backbones.visual
     visual = replace(found.metadata.backbones.visual, sha256="0" * 64)
     backbones = replace(found.metadata.backbones, visual=visual)
     metadata = replace(found.metadata, backbones=backbones)
-    write_features(replace(found, metadata=metadata), features, {})
+    write_features(replace(found, metadata=metadata), tmp_path / "f.safetensors", {})
     with pytest.raises(CheckpointError, match="the head was trained on"):
-        predictor.predict_video(features)
+        compact.predict_video(tmp_path / "f.safetensors")
 
 
-def test_the_face_encoder_alone_reads_features(tmp_path: Path) -> None:
-    clip, features = SAMPLES / "leaves_and_returns_vfr.mp4", tmp_path / "f.safetensors"
-    extract_features(clip, features, Predictor(device="cpu").extractor)
+def test_the_face_encoder_alone_reads_features(features: Path) -> None:
     predictor = Predictor("compact-face", device="cpu")
-    columns = ["frame", "time_s", "found", "source", "label", *PROBABILITIES]
-    direct, later = (predictor.predict_video(path)[columns] for path in (clip, features))
+    direct, later = (
+        predictor.predict_video(path)[COLUMNS] for path in (thin_clip(LEAVES), features)
+    )
     assert {"visual", "none"} <= set(direct["source"])
     pd.testing.assert_frame_equal(direct, later, atol=1e-5)
 
 
-def test_features_read_for_their_sound_show_no_face(tmp_path: Path) -> None:
-    clip, features = SAMPLES / "leaves_and_returns_vfr.mp4", tmp_path / "f.safetensors"
+def test_features_read_for_their_sound_show_no_face(features: Path) -> None:
     predictor = Predictor(device="cpu", modality="audio")
-    extract_features(clip, features, Predictor(device="cpu").extractor)
     table = predictor.predict_video(features, smooth=False)
     assert not table["found"].any() and table[["x", "face_score"]].isna().all(axis=None)
     assert set(table["source"]) == {"audio", "none"}
 
 
 def test_sound_without_a_video_has_rows_of_its_own(tmp_path: Path) -> None:
-    clip = SAMPLES / "expressions.mp4"
-    sound = read_audio(clip)
+    sound = read_audio(SAMPLES / "expressions.mp4")
     assert sound is not None
     piece = Sound([(0.0, sound.samples[None])], 16_000, "pcm_s16le")
     path = write_media(tmp_path / "s.wav", sound=piece)
@@ -386,14 +395,13 @@ def test_a_file_without_frames_is_an_error(predictor: Predictor, tmp_path: Path)
 
 
 def test_sample_video_is_labelled_in_its_order() -> None:
-    from abawcli.formats.abaw import read_annotation
-
-    table = predict_video(SAMPLES / "expressions.mp4")
-    truth = np.asarray(read_annotation(SAMPLES / "expressions.txt"))
+    clip = thin_clip("expressions")
+    table = predict_video(clip)
+    truth = np.asarray(read_annotation(SAMPLES / "expressions.txt"))[::EVERY]
     known = truth >= 0
     assert table["found"].all()
     assert (table["label"].to_numpy() == truth)[known].mean() > 0.8
-    assert next(predict_frames(SAMPLES / "expressions.mp4")).frame == 1
+    assert next(predict_frames(clip)).frame == 1
 
 
 def test_the_compact_recipe_imports_neither_transformers_nor_the_compiler() -> None:
@@ -417,6 +425,6 @@ def test_results_do_not_depend_on_the_number_of_threads(threads: None) -> None:
     for count in (1, 3):
         torch.set_num_threads(count)
         predictor = Predictor(device="cpu")
-        tables.append(predictor.predict_video(SAMPLES / "rotated_phone.mp4", smooth=False))
+        tables.append(predictor.predict_video(thin_clip("rotated_phone"), smooth=False))
     one, three = tables
     pd.testing.assert_frame_equal(one, three, atol=1e-3)
