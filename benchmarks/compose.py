@@ -77,17 +77,21 @@ class Voices:
         table = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
         table = table[(table["split"].str.lower() == split) & (table["label"] != "")]
         table = table.reset_index(drop=True)
+        self.table = table
         self.files = [folder / file for file in table["file"]]
-        self.by_label: Corpora = {
-            label: [np.flatnonzero(labels & (table["corpus"] == c).to_numpy()) for c in corpora]
-            for label, labels, corpora in self._group(table)
-        }
+        self.by_label: Corpora = self._group(table)
 
     @staticmethod
-    def _group(table: pd.DataFrame) -> Iterator[tuple[int, NDArray[np.bool_], list[str]]]:
-        labels = np.array([index_of(name) for name in table["label"]])
-        for label in np.unique(labels).tolist():
-            yield label, labels == label, sorted(set(table["corpus"][labels == label]))
+    def _group(table: pd.DataFrame) -> Corpora:
+        """Return the clips of each label and corpus."""
+        groups: dict[int, list[Ints]] = {}
+        for (name, _), rows in table.groupby(["label", "corpus"]):
+            groups.setdefault(index_of(str(name)), []).append(rows.index.to_numpy())
+        return groups
+
+    def keep(self, clips: NDArray[np.bool_]) -> None:
+        """Use only some of all clips (N,)."""
+        self.by_label = self._group(self.table[clips])
 
     @lru_cache(maxsize=256)  # noqa: B019 - one object, as long as the script runs
     def read(self, clip: int) -> Floats:

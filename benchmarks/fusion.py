@@ -123,6 +123,13 @@ def count_videos(truth: Labels, predicted: Labels, video: Labels) -> Counts:
     return np.stack([count_confusion(truth[these], predicted[these]) for these in rows])
 
 
+def show_interval(counts: Counts) -> str:
+    """Return a macro-F1 with its 95 % bootstrap interval, of counts (V, 8, 9)."""
+    drawn = np.random.default_rng(0).integers(len(counts), size=(DRAWS, len(counts)))
+    low, high = np.percentile([find_macro_f1(counts[d].sum(axis=0)) for d in drawn], [2.5, 97.5])
+    return f"{find_macro_f1(counts.sum(axis=0)):.3f} ({low:.3f} to {high:.3f})"
+
+
 def compare(first: Counts, second: Counts) -> str:
     """Return the difference of two macro-F1 with its 95 % bootstrap interval."""
     drawn = np.random.default_rng(0).integers(len(first), size=(DRAWS, len(first)))

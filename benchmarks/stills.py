@@ -4,15 +4,15 @@ In addition to composed videos, heads are trained on stills in their own proport
 with a face and no speech is as good as the encoder's own classifier. `--check HEAD` compares the
 two on the images of the validation split.
 
-    python benchmarks/stills.py --images DIR --manifest FILE --like FEATURES
-        (--out DIR | --check head.safetensors) [--encoder FILE]
+    python benchmarks/stills.py --images DIR --manifest FILE [--encoder FILE]
+        (--like FEATURES --out DIR | --check head.safetensors)
 
 Writes OUT/features/stills<k>.safetensors, of a thousand images each, and OUT/labels/stills<k>.txt.
-`--like` is a file of `abaw extract` with audio, whose description of the audio backbone is copied.
+`--like` is a file of `abaw extract` with audio, whose description of the backbones is copied.
 """
 
 import argparse
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ from encoder import BATCH, read_crops
 from numpy.typing import NDArray
 
 from abawcli.config import COMPACT_FACE
-from abawcli.formats.abaw import write_annotation
+from abawcli.formats.abaw import Labels, write_annotation
 from abawcli.formats.features import Features, read_features, round_features, write_features
 from abawcli.formats.manifest import LabelledImages, read_manifest
-from abawcli.formats.metadata import FeatureSource
+from abawcli.formats.metadata import Backbones, FeaturesMetadata, FeatureSource
 from abawcli.labels import CLASSES
 from abawcli.metrics import Score, score_labels
 from abawcli.models.encoder import Encoder, load_encoder
@@ -42,21 +42,33 @@ def encode_images(encoder: Encoder, images: LabelledImages) -> NDArray[np.float1
     return round_features(np.concatenate(parts))
 
 
-def lay_out(visual: NDArray[np.float16], like: Features, name: str) -> Features:
+def lay_out(visual: NDArray[np.float16], backbones: Backbones, name: str) -> Features:
     """Return features like those of a video, with one image per frame and without audio."""
     count = len(visual)
     return Features(
         frame=np.arange(1, count + 1),
         time_s=np.arange(count) / 25,
         visual=visual,
-        audio=np.zeros((count, like.audio.shape[1]), np.float16),
+        audio=np.zeros((count, backbones.audio.dim if backbones.audio else 0), np.float16),
         has_visual=np.ones(count, bool),
         has_audio=np.zeros(count, bool),
         box=np.full((count, 4), np.nan, np.float32),
         face_score=np.full(count, np.nan, np.float32),
         quality=np.full((count, 4), np.nan, np.float32),
-        metadata=replace(like.metadata, video=name, source=FeatureSource("stills")),
+        metadata=FeaturesMetadata(name, "main", backbones, FeatureSource("stills")),
     )
+
+
+def write_stills(
+    out: Path, visual: NDArray[np.float16], labels: Labels, backbones: Backbones
+) -> None:
+    """Write features (N, D) and labels (N,) in random order: the manifest may be sorted."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    for number, start in enumerate(range(0, len(order), PART)):
+        rows, name = order[start : start + PART], f"stills{number:03d}"
+        features = lay_out(visual[rows], backbones, name)
+        write_features(features, out / "features" / f"{name}.safetensors", {})
+        write_annotation(labels[rows], out / "labels" / f"{name}.txt")
 
 
 def describe_score(name: str, score: Score) -> str:
@@ -65,42 +77,42 @@ def describe_score(name: str, score: Score) -> str:
     return f"| {name} | {' | '.join(cells)} |"
 
 
+def check_heads(heads: Mapping[str, Path], encoder: Encoder, valid: LabelledImages) -> None:
+    """Print the scores of heads, without audio, and of the encoder's own classifier."""
+    visual = encode_images(encoder, valid)
+    print(f"| classifier | accuracy | macro-F1 | {' | '.join(CLASSES)} |")
+    print("|---" * (3 + len(CLASSES)) + "|")
+    own = encoder.read(torch.from_numpy(visual.astype(np.float32)))
+    print(describe_score("encoder's classifier", score_labels(valid.labels, own.argmax(axis=1))))
+    audio, there = np.zeros((len(visual), 0), np.float16), np.ones(len(visual), bool)
+    for name, path in heads.items():
+        head = load_head(path, CPU)[0]
+        # Each image is a video of its own: a head may read the frames around it.
+        rows = [slice(k, k + 1) for k in range(len(visual))]
+        p = [head.classify(visual[r], audio[r], there[r], ~there[r])[0] for r in rows]
+        score = score_labels(valid.labels, np.concatenate(p).argmax(axis=1))
+        print(describe_score(f"{name}, no audio", score), flush=True)
+
+
 def main() -> None:
     """Write the files, or print the comparison in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--like", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, default=find_weights(COMPACT_FACE))
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--out", type=Path)
+    what.add_argument("--like", type=Path)
     what.add_argument("--check", type=Path)
+    parser.add_argument("--out", type=Path, help="With --like.")
     options = parser.parse_args()
     encoder, _ = load_encoder(options.encoder, CPU)
-    splits, like = read_manifest(options.manifest, options.images), read_features(options.like)
+    splits = read_manifest(options.manifest, options.images)
     if options.check:
-        visual = encode_images(encoder, splits["valid"])
-        found = lay_out(visual, like, "valid")
-        head = load_head(options.check, CPU)[0]
-        arrays = (visual, found.audio, found.has_visual, found.has_audio)
-        # Each image is a video of its own: a head may read the frames around it.
-        p = np.concatenate(
-            [head.classify(*(a[k : k + 1] for a in arrays))[0] for k in range(len(visual))]
-        )
-        own = encoder.read(torch.from_numpy(visual.astype(np.float32)))
-        truth = splits["valid"].labels
-        print(f"| reader | accuracy | macro-F1 | {' | '.join(CLASSES)} |")
-        print("|---" * (3 + len(CLASSES)) + "|")
-        print(describe_score("encoder's classifier", score_labels(truth, own.argmax(axis=1))))
-        print(describe_score("head, no sound", score_labels(truth, p.argmax(axis=1))))
+        check_heads({options.check.stem: options.check}, encoder, splits["valid"])
         return
-    visual, labels = encode_images(encoder, splits["train"]), splits["train"].labels
-    order = np.random.default_rng(0).permutation(len(labels))  # the manifest may be sorted
-    for number, start in enumerate(range(0, len(order), PART)):
-        rows, name = order[start : start + PART], f"stills{number:03d}"
-        features = lay_out(visual[rows], like, name)
-        write_features(features, options.out / "features" / f"{name}.safetensors", {})
-        write_annotation(labels[rows], options.out / "labels" / f"{name}.txt")
+    backbones = read_features(options.like).metadata.backbones
+    visual = encode_images(encoder, splits["train"])
+    write_stills(options.out, visual, splits["train"].labels, backbones)
 
 
 if __name__ == "__main__":
