@@ -1,5 +1,6 @@
 """strategy.csv: what a person may write, what is refused, and what a proposal leaves alone."""
 
+import threading
 import unicodedata
 from pathlib import Path
 
@@ -226,3 +227,21 @@ def test_blanks_that_were_typed_and_other_spellings_mean_the_same(file: Path) ->
     }  # fmt: skip
     write(file, "video,strategy\nbad\ufffd,top\n")
     assert list(read_strategy(file, videos)) == ["bad\udcff"]
+
+
+def test_runs_that_end_together_lose_no_row(tmp_path: Path) -> None:
+    """As shards of one study that crop into one folder do."""
+    file = tmp_path / "strategy.csv"
+    names = [[f"{run}-{k}" for k in range(10)] for run in range(4)]
+
+    def add(run: int) -> None:
+        for name in names[run]:
+            propose(file, {name: ((SubjectSegment("main"),), "")})
+
+    threads = [threading.Thread(target=add, args=(run,)) for run in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(read_strategy(file)) == set(sum(names, []))
+    assert [path.name for path in tmp_path.iterdir()] == ["strategy.csv"]

@@ -10,8 +10,8 @@
     seconds         that the input took
     warnings, error
 
-Lines are only added, in one write each, so that several runs may share a manifest. The last line of
-an input counts. A line that is cut, by a full disk or a killed run, is ignored.
+Lines are only added, each under a lock of the file, so that several runs may share a manifest. The
+last line of an input counts. A line that is cut, by a full disk or a killed run, is ignored.
 """
 
 import json
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from abawcli.errors import InputError, OutputError, explain_os_error
 from abawcli.formats.json_values import JsonObject, parse_object
+from abawcli.formats.locks import lock_file
 
 MANIFEST_NAME = "manifest.jsonl"
 STATES = ("done", "kept", "failed")
@@ -36,6 +37,7 @@ def add_line(path: str | Path, line: Mapping[str, object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+", buffering=0) as file:
+            lock_file(file.fileno())  # else a line that another run is writing looks cut
             end = b"" if _is_whole(file.fileno()) else b"\n"
             # Bytes of names that are not UTF-8 stay escaped, as JSON has it.
             text = json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace")

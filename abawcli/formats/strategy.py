@@ -25,6 +25,7 @@ from abawcli.formats.abaw import split_side
 from abawcli.formats.atomic import write_whole
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.lines import check_commas
+from abawcli.formats.locks import lock_replaced
 from abawcli.formats.names import compose_name, decode_name
 
 STRATEGY_NAME = "strategy.csv"  # the proposal, in the folder that crops are written to
@@ -234,6 +235,8 @@ def suggest_names(name: str, known: Iterable[str]) -> str:
 def propose(path: str | Path, used: Mapping[str, tuple[SubjectSegments, str]]) -> None:
     """Add rows to `path` for names without a row; other rows are not changed.
 
+    Runs that end together add their rows one after the other.
+
     Args:
         path: the file, which may not exist yet.
         used: segments and note of each name.
@@ -243,12 +246,24 @@ def propose(path: str | Path, used: Mapping[str, tuple[SubjectSegments, str]]) -
         OutputError: the file cannot be written.
     """
     path = Path(path)
+    if not _find_new(path, used)[1]:
+        return
+    with lock_replaced(path):
+        _write_rows(path, *_find_new(path, used))
+
+
+def _find_new(
+    path: Path, used: Mapping[str, tuple[SubjectSegments, str]]
+) -> tuple[_Sheet, list[dict[str, str]]]:
+    """Return what a file holds, and the rows of names that have none."""
     there = _read_rows(path) if os.path.exists(path) else _Sheet([], [])
     spelled = {compose_name(name): name for name in used}
     known = {_choose_name(row.cells["video"], spelled) for row in there.rows}
     new = [row for name in used if name not in known for row in _lay_rows(name, *used[name])]
-    if not new:
-        return
+    return there, new
+
+
+def _write_rows(path: Path, there: _Sheet, new: list[dict[str, str]]) -> None:
     columns = there.columns + [name for name in COLUMNS if name not in there.columns]
     lines = [*(row.cells for row in there.rows), *new]
     # Python 3.11 quotes cells with `\n`, but not those with `\r`, which ends a line as well.

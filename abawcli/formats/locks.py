@@ -1,0 +1,56 @@
+"""Locks between processes that change one file, on one machine or on a shared file system.
+
+Where the system has no such locks, work goes on without one.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from abawcli.formats.atomic import report_errors
+
+LOCK_NAME = ".abaw-lock"
+
+
+def lock_file(descriptor: int) -> None:
+    """Wait for the lock of an open file, which ends when the file is closed."""
+    if sys.platform != "win32":
+        import fcntl
+
+        with suppress(OSError):  # the file system has no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+@contextmanager
+def lock_replaced(path: str | Path) -> Iterator[None]:
+    """Keep others out of a block that reads the file `path` and then replaces it.
+
+    The lock is a file beside it, which is removed at the end: a file that is replaced cannot be
+    locked itself, and network file systems lock only what is open for writing, not folders.
+
+    Raises:
+        OutputError: the folder cannot be created or written to.
+    """
+    lock = Path(path).with_name(LOCK_NAME)
+    with report_errors(path, lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _open_locked(lock)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink()
+        os.close(descriptor)
+
+
+def _open_locked(path: Path) -> int:
+    """Return the locked file: who held the lock before may have removed the one that was opened."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        lock_file(descriptor)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        os.close(descriptor)
