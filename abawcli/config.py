@@ -522,9 +522,11 @@ class CalibrationFit:
     folds: int = 5  # of the cross-validation that tells the calibration error
     bias_penalty: float = 5.0  # of squared biases, in examples: a class with fewer moves little
     largest_temperature: float = 10.0  # and the inverse of the smallest
+    least_examples: int = 100  # ten for each of nine numbers
 
 
 CALIBRATION = CalibrationFit()
+BIAS_CHOICES = ("auto", "yes", "no")  # a bias per class; auto: unless biases cost anything
 
 
 RECIPE_NAMES = ("compact", "compact-dual-branch", "compact-face")  # `models.recipes` has them

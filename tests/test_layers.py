@@ -18,6 +18,7 @@ LAYERS = (
         "progress",
         "cores",
         "metrics",
+        "reliability",
         "agreement",
         "fusion",
         "smoothing",

@@ -32,6 +32,7 @@ COMMANDS = {
     "manifest": "List labelled face images of public data sets, to train a face encoder.",
     "train": "Train a face encoder, a voice encoder or a fusion head.",
     "crossval": "Cross-validate heads on folds of annotated videos.",
+    "calibrate": "Calibrate the probabilities of a head or of a face encoder.",
     "probe": "Show the streams, frames and timestamps of media files.",
     "models": "List recipes and backbones with their weights and licences.",
     "doctor": "Check the installation: versions, device, weights.",

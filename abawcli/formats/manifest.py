@@ -79,10 +79,10 @@ def _read_boxes(table: pd.DataFrame, manifest: Path) -> NDArray[np.float64] | No
     return boxes
 
 
-def _read_table(manifest: Path) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+def _read_table(manifest: Path, split: bool = True) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """Return the rows that are no duplicates, and their classes (N,), or -1.
 
-    The column `split` is converted to lower case.
+    The column `split` is converted to lower case; with `split` false it may be missing.
 
     Raises:
         InputError: the file cannot be read, or a column or label is missing or unknown.
@@ -94,12 +94,13 @@ def _read_table(manifest: Path) -> tuple[pd.DataFrame, NDArray[np.int64]]:
         raise InputError(explain_os_error(manifest, error)) from error
     except ValueError as error:
         raise InputError(f"cannot read the manifest {manifest}: {error}") from error
-    missing = {"file", "label", "split"} - set(table.columns)
+    missing = {"file", "label", *(["split"] if split else [])} - set(table.columns)
     if missing:
         raise InputError(f"{manifest} has no column {', '.join(sorted(missing))}")
     if "dup_of_train" in table:
         table = table[table["dup_of_train"] != "1"].reset_index(drop=True)
-    table["split"] = table["split"].str.lower()
+    if "split" in table:
+        table["split"] = table["split"].str.lower()
     labels = np.array([index_of(name) if name else IGNORE for name in table["label"]], np.int64)
     return table, labels
 
@@ -169,6 +170,33 @@ def read_manifest(
             None if boxes is None else boxes[rows],
         )
     return out
+
+
+def read_labelled_images(
+    manifest: str | Path, images: str | Path, split: str = "valid"
+) -> LabelledImages:
+    """Return the labelled images of a split, with targets of their labels.
+
+    A manifest without the column `split` has one, which is all of its images.
+
+    Raises:
+        InputError: the file or a column is missing, a label is unknown, a box is invalid, no image
+            is labelled, or images are missing.
+    """
+    manifest, images = Path(manifest), Path(images)
+    table, labels = _read_table(manifest, split=False)
+    rows = labels != IGNORE
+    if "split" in table:
+        rows &= (table["split"] == split).to_numpy()
+    if not rows.any():
+        raise InputError(f"{manifest} has no labelled image in split {split!r}")
+    boxes = _read_boxes(table, manifest)
+    return LabelledImages(
+        _find_files(manifest, images, table["file"][rows]),
+        labels[rows],
+        np.eye(N_CLASSES, dtype=np.float32)[labels[rows]],
+        None if boxes is None else boxes[rows],
+    )
 
 
 @dataclass(frozen=True)

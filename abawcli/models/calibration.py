@@ -26,7 +26,9 @@ def calibrate_linear(linear: nn.Linear, how: Calibration) -> None:
     linear.bias.div_(how.temperature).add_(linear.bias.new_tensor(how.bias))
 
 
-def fit_calibration(logits: Logits, labels: NDArray[np.int64]) -> Calibration:
+def fit_calibration(
+    logits: Logits, labels: NDArray[np.int64], *, biases: bool = True
+) -> Calibration:
     """Return the temperature and the biases with the lowest cross-entropy.
 
     A penalty keeps the bias of a class with few examples near 0.
@@ -34,6 +36,7 @@ def fit_calibration(logits: Logits, labels: NDArray[np.int64]) -> Calibration:
     Args:
         logits: (N, 8), of examples that the network was not trained on.
         labels: (N,) 0 to 7.
+        biases: False: the temperature alone.
     """
     x = np.asarray(logits, np.float64)
     truth = np.eye(N_CLASSES)[labels]  # (N, 8)
@@ -52,22 +55,33 @@ def fit_calibration(logits: Logits, labels: NDArray[np.int64]) -> Calibration:
         return loss / len(x), slope / len(x)
 
     edge = np.log(CALIBRATION.largest_temperature)
-    bounds = [(-edge, edge)] + [(None, None)] * N_CLASSES
+    free = (None, None) if biases else (0.0, 0.0)
+    bounds = [(-edge, edge)] + [free] * N_CLASSES
     best = minimize(miss, np.zeros(1 + N_CLASSES), jac=True, bounds=bounds, method="L-BFGS-B").x
     return Calibration(float(np.exp(best[0])), tuple((best[1:] - best[1:].mean()).tolist()))
 
 
+def draw_folds(count: int, seed: int = 0) -> NDArray[np.int64]:
+    """Return a random fold, from 0, for each of `count` independent examples, (count,)."""
+    return np.random.default_rng(seed).permutation(count) % CALIBRATION.folds
+
+
 def calibrate_out_of_fold(
-    logits: Logits, labels: NDArray[np.int64], seed: int = 0
+    logits: Logits, labels: NDArray[np.int64], fold: NDArray[np.int64], *, biases: bool = True
 ) -> NDArray[np.float64]:
     """Return logits (N, 8) that are calibrated by what was fitted on the other folds.
 
     They tell how good the calibration is, as those fitted on the same examples do not.
+
+    Args:
+        logits: (N, 8).
+        labels: (N,) 0 to 7.
+        fold: (N,) the fold of each example; those of one video have to be in the same one.
+        biases: as in `fit_calibration`.
     """
-    fold = np.random.default_rng(seed).permutation(len(labels)) % CALIBRATION.folds
     out = np.empty((len(labels), N_CLASSES))
-    for k in range(CALIBRATION.folds):
-        out[fold == k] = calibrate_logits(
-            logits[fold == k], fit_calibration(logits[fold != k], labels[fold != k])
-        )
+    for k in np.unique(fold):
+        held = fold == k
+        how = fit_calibration(logits[~held], labels[~held], biases=biases)
+        out[held] = calibrate_logits(logits[held], how)
     return out

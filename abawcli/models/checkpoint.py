@@ -33,9 +33,18 @@ def save_checkpoint(path: str | Path, tensors: Tensors, metadata: CheckpointMeta
     Raises:
         OutputError: the path cannot be written.
     """
-    path = Path(path)
+    with write_whole(path) as temporary:
+        write_tensors(temporary, tensors, metadata)
+
+
+def write_tensors(temporary: Path, tensors: Tensors, metadata: CheckpointMetadata) -> None:
+    """Write tensors and their metadata to a temporary path.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     header = {METADATA_KEY: json.dumps({"format": FORMAT} | metadata.to_json())}
-    with write_whole(path) as temporary, saving_tensors():
+    with saving_tensors():
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, header)
 
 

@@ -89,6 +89,12 @@ class Encoder(FeatureEncoder):
         probabilities: Tensor = self.classifier(features.to(self.device)).softmax(dim=1)  # (B, 8)
         return np.asarray(probabilities.cpu().numpy(), np.float32)
 
+    @torch.inference_mode()
+    def find_logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn RGB crops (B, K, S, S, 3) into logits (B, 8)."""
+        logits: Tensor = self.classifier(self.encode(crops))
+        return np.asarray(logits.cpu().numpy(), np.float32)
+
     def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn RGB crops (B, K, S, S, 3) into probabilities (B, 8)."""
         return self.read(self.encode(crops))

@@ -41,6 +41,13 @@ class Classifier(nn.Module):
             nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, N_CLASSES)
         )
 
+    @property
+    def linear(self) -> nn.Linear:
+        """Return the last layer, which gives the logits."""
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        return last
+
     def forward(self, fused: Tensor, known: Tensor) -> Tensor:
         """Map (..., H) to logits (..., 8), NaN where `known` (...) is not."""
         logits: Tensor = self.layers(fused)

@@ -13,6 +13,7 @@ from abawcli.config import ENCODER, HEAD, DualBranchHead, GatedHead
 from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.metadata import MODALITIES, Backbones
 from abawcli.labels import N_CLASSES
+from abawcli.models.calibration import calibrate_linear
 from abawcli.models.checkpoint import (
     halve_matrices,
     load_checkpoint,
@@ -224,6 +225,9 @@ def find_head(metadata: HeadMetadata, path: str | Path) -> type[Head]:
 def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, HeadMetadata]:
     """Load a head that `abaw train head` wrote, and its metadata.
 
+    The head's logits are calibrated, if the metadata says how; those of an encoder's classifier
+    beside it stay as the encoder gives them.
+
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
             weights do not fit the head that it names.
@@ -240,6 +244,9 @@ def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, Head
         return add_face_only(head, own)
 
     head = load_network(path, tensors, metadata.network, build, what=f"head {metadata.head!r}")
+    if metadata.calibration:
+        own = head.head if isinstance(head, FaceOnly) else head
+        calibrate_linear(own.classifier.linear, metadata.calibration)
     return TrainedHead(head, device), metadata
 
 

@@ -184,6 +184,23 @@ class Calibration:
             raise InputError(f"{path}: the calibration needs {len(CLASSES)} biases, not {bias}")
         return cls(temperature, bias)
 
+    def then(self, other: "Calibration") -> "Calibration":
+        """Return what this calibration and another one after it do together."""
+        bias = (a / other.temperature + b for a, b in zip(self.bias, other.bias, strict=True))
+        return Calibration(self.temperature * other.temperature, tuple(bias))
+
+
+NO_CALIBRATION = Calibration(1.0, (0.0,) * len(CLASSES))
+
+
+def _read_neutral(values: JsonObject, path: str | Path) -> tuple[float, ...] | None:
+    if read_optional(values, "neutral", list, path) is None:
+        return None
+    neutral = read_numbers(values, "neutral", path)
+    if len(neutral) != len(CLASSES) or not all(map(math.isfinite, neutral)):
+        raise InputError(f"{path}: `neutral` needs {len(CLASSES)} numbers, not {neutral}")
+    return neutral
+
 
 def _read_calibration(values: JsonObject, path: str | Path) -> Calibration | None:
     given = read_optional(values, "calibration", dict, path)
@@ -199,6 +216,7 @@ class FaceEncoderMetadata:
     network: JsonObject  # what builds it: the shape of our own, or transformers' configuration
     training: TrainingMetadata | None = None
     calibration: Calibration | None = None  # of the classifier
+    neutral: tuple[float, ...] | None = None  # mean log-probabilities of neutral faces, calibrated
     kind: ClassVar[str] = "encoder"
 
     def to_json(self) -> JsonObject:
@@ -209,7 +227,7 @@ class FaceEncoderMetadata:
             "preprocess": self.preprocess.to_json(),
             "network": self.network,
             "classes": list(CLASSES),
-            **({"calibration": self.calibration.to_json()} if self.calibration else {}),
+            **_describe_calibration(self),
             **(self.training.to_json() if self.training else {}),
         }
 
@@ -227,6 +245,7 @@ class FaceEncoderMetadata:
             network=read_value(values, "network", dict, path),
             training=TrainingMetadata.from_json(values, path),
             calibration=_read_calibration(values, path),
+            neutral=_read_neutral(values, path),
         )
 
 
@@ -272,6 +291,8 @@ class HeadMetadata:
     smoothing: Smoothing | None = None
     training: TrainingMetadata | None = None
     face_only: str = HEAD  # what classifies a face without speech, one of FACE_ONLY_CHOICES
+    calibration: Calibration | None = None  # of the head, not of an encoder's classifier beside it
+    neutral: tuple[float, ...] | None = None  # mean log-probabilities of neutral faces, calibrated
     kind: ClassVar[str] = "head"
 
     def to_json(self) -> JsonObject:
@@ -285,6 +306,7 @@ class HeadMetadata:
             **self.backbones.to_json(),
             "smoothing": self.smoothing and self.smoothing.to_json(),
             "face_only": self.face_only,
+            **_describe_calibration(self),
             **training,
         }
 
@@ -303,7 +325,19 @@ class HeadMetadata:
             smoothing=_read_smoothing(values, path),
             training=TrainingMetadata.from_json(values, path),
             face_only=_read_face_only(values, path),
+            calibration=_read_calibration(values, path),
+            neutral=_read_neutral(values, path),
         )
+
+
+def _describe_calibration(metadata: FaceEncoderMetadata | HeadMetadata) -> JsonObject:
+    """Return the calibration and the neutral answer as JSON, where they are known."""
+    known: JsonObject = {}
+    if metadata.calibration:
+        known["calibration"] = metadata.calibration.to_json()
+    if metadata.neutral:
+        known["neutral"] = list(metadata.neutral)
+    return known
 
 
 def _read_face_only(values: JsonObject, path: str | Path) -> str:

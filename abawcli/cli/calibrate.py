@@ -1,0 +1,184 @@
+"""`abaw calibrate`: probabilities that are frequencies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from abawcli.cli.console import print_json, print_table, progress_bar, say
+from abawcli.cli.options import (
+    complete_files,
+    complete_recipes,
+    device_option,
+    json_option,
+    labels_option,
+    output_option,
+    overwrite_option,
+    verbosity_options,
+)
+from abawcli.config import BIAS_CHOICES
+from abawcli.errors import UsageError
+from abawcli.labels import CLASSES
+
+if TYPE_CHECKING:
+    from abawcli.formats.provenance import Provenance
+
+FILE = click.Path(path_type=Path)
+FIGURES = {
+    "calibration_error": "calibration error",
+    "log_loss": "log loss",
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+}
+
+
+@click.command(name="calibrate")
+@click.argument("checkpoint", metavar="CHECKPOINT", shell_complete=complete_recipes)
+@click.argument("features", nargs=-1, metavar="[FEATURES...]", shell_complete=complete_files)
+@output_option("Output file: the checkpoint with the calibration, .safetensors.")
+@labels_option()
+@click.option("--images", type=FILE, help="For a face encoder: folder of face images.")
+@click.option(
+    "--manifest", type=FILE,
+    help="For a face encoder: csv with the columns file and label, and split if not all images "
+    "are to be used.",
+)  # fmt: skip
+@click.option(
+    "--split", default="valid", show_default=True, help="Split of the manifest to calibrate on."
+)
+@click.option(
+    "--biases", type=click.Choice(BIAS_CHOICES), default=BIAS_CHOICES[0], show_default=True,
+    help="Fit a bias per class beside the temperature. auto: unless biases make the log loss, "
+    "accuracy or macro-F1 of held-out examples worse, or a class has no example.",
+)  # fmt: skip
+@click.option(
+    "--temperature", type=click.FloatRange(0, min_open=True),
+    help="Use this temperature, without biases, and only measure what it does.",
+)  # fmt: skip
+@click.option(
+    "--plot", type=FILE, metavar="FILE", help="Draw the reliability diagram: .png, .pdf or .svg."
+)
+@device_option
+@json_option
+@overwrite_option
+@verbosity_options
+def command(
+    checkpoint: str,
+    features: tuple[str, ...],
+    output: Path,
+    labels: str | None,
+    images: Path | None,
+    manifest: Path | None,
+    split: str,
+    biases: str,
+    temperature: float | None,
+    plot: Path | None,
+    device: str,
+    as_json: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Calibrate the probabilities of a head or of a face encoder.
+
+    CHECKPOINT is head.safetensors or encoder.safetensors of `abaw train`, or a recipe's name. A
+    head is calibrated on FEATURES of `abaw extract` and annotations; an encoder on images and a
+    manifest. These must be other videos or images than those that it was trained on.
+
+    A temperature divides the logits, and a bias per class is added if that costs nothing. The
+    figures are of cross-validation: by source video, or by image. `abaw predict --recipe` applies
+    the calibration of the file -o. CHECKPOINT is not changed.
+
+    Features and heads know an encoder by its hash: calibrate it before `abaw extract`.
+
+    Example: abaw calibrate run/head.safetensors features/ --labels annotations/ -o head.safetensors
+    """
+    from abawcli.formats.outputs import check_apart, check_writable
+    from abawcli.models.metadata import HeadMetadata
+    from abawcli.stages.calibrate import CalibrationChoice, find_checkpoint
+    from abawcli.views.plot import check_plot_name
+
+    if temperature is not None and biases == "yes":
+        raise UsageError("--temperature excludes --biases yes")
+    path, kind = find_checkpoint(checkpoint)
+    outputs = [output, *([plot] if plot else [])]
+    check_apart(outputs, [path])
+    check_writable(outputs)
+    if plot:
+        check_plot_name(plot)
+    choice = CalibrationChoice(biases, temperature)
+    if kind == HeadMetadata.kind:
+        if images or manifest or not (features and labels):
+            raise UsageError(f"{path} is a head: give FEATURES and --labels")
+        done = _calibrate_head(path, features, labels, output, choice, device, overwrite)
+    else:
+        if features or labels or not (images and manifest):
+            raise UsageError(f"{path} is a face encoder: give --images and --manifest")
+        from abawcli.stages.calibrate import calibrate_encoder
+
+        with progress_bar("calibrate", "image", quiet) as update:
+            done = calibrate_encoder(
+                path, images, manifest, output, choice,
+                split=split, device=device, overwrite=overwrite, progress=update,
+            )  # fmt: skip
+    if plot:
+        _draw(done, plot, overwrite)
+    if as_json:
+        print_json(done["summary"])
+    else:
+        _print_summary(done["summary"], output)
+
+
+def _calibrate_head(
+    path: Path,
+    features: tuple[str, ...],
+    labels: str,
+    output: Path,
+    choice: Any,
+    device: str,
+    overwrite: bool,
+) -> Provenance:
+    from abawcli.cli.train_head import ANNOTATIONS, FEATURES
+    from abawcli.formats.inputs import expand_inputs
+    from abawcli.formats.outputs import check_apart
+    from abawcli.stages.calibrate import calibrate_head
+
+    files = list(expand_inputs(features, FEATURES)), list(expand_inputs([labels], ANNOTATIONS))
+    check_apart([output], [*files[0], *files[1]])
+    return calibrate_head(path, *files, output, choice, device=device, overwrite=overwrite)
+
+
+def _draw(done: Provenance, plot: Path, overwrite: bool) -> None:
+    from abawcli.formats.provenance import find_finished
+    from abawcli.views.plot import write_figure
+    from abawcli.views.reliability import draw_reliability
+
+    if find_finished(plot, done, overwrite):
+        return
+    summary = done["summary"]
+    qualities = {"before": summary["before"], "after": summary["after"]}
+    title = f"{summary['examples']:,} examples, calibrated out of fold"
+    write_figure(draw_reliability(qualities, title), plot, done)
+
+
+def _print_summary(summary: dict[str, Any], output: Path) -> None:
+    def show(figure: dict[str, float]) -> str:
+        return f"{figure['value']:.4f} ({figure['low']:.3f}-{figure['high']:.3f})"
+
+    rows = [
+        [name, show(summary["before"][key]), show(summary["after"][key])]
+        for key, name in FIGURES.items()
+    ]
+    means = [f"{summary[key]['confidence']:.4f}" for key in ("before", "after")]
+    rows.append(["mean confidence", *means])
+    title = f"calibration, {summary['examples']:,} examples in {summary['groups']:,} groups"
+    print_table(title, ["out of fold (95 % CI)", "before", "after"], rows)
+    biases = zip(CLASSES, summary["bias"], strict=True)
+    shown = ", ".join(f"{name} {bias:+.2f}" for name, bias in biases if bias)
+    say(f"abaw: {output}: temperature {summary['temperature']:.3f}, biases {shown or 'none'}")
+    if summary["left_out"]:
+        say(
+            f"abaw: {summary['left_out']:,} frames with a face and no speech are left out: the "
+            "encoder's classifier answers them"
+        )
