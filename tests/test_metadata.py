@@ -241,6 +241,13 @@ def test_results_are_read_as_they_were_written(history: list[EpochResult]) -> No
     assert TrainingState.from_json(json.loads(json.dumps(state.to_json())), "last") == state
 
 
+@pytest.mark.parametrize("confidence", [None, 0.45])
+def test_the_reliable_confidence_of_a_voice_encoder_is_kept(confidence: float | None) -> None:
+    values = VoiceEncoderMetadata({}, reliable_confidence=confidence).to_json()
+    assert ("reliable_confidence" in values) == (confidence is not None)
+    assert VoiceEncoderMetadata.from_json(values, "v").reliable_confidence == confidence
+
+
 def test_a_training_state_that_cannot_be() -> None:
     for history in (None, 3, [3], [{"epoch": 1}]):
         with pytest.raises(InputError, match="run/last: its metadata says"):

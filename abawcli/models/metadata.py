@@ -255,15 +255,20 @@ class VoiceEncoderMetadata:
 
     network: JsonObject  # its shape
     training: TrainingMetadata | None = None
+    # The highest probability from which on the label of a voice of an unknown corpus is right as
+    # often as not, or more often; None: not measured.
+    reliable_confidence: float | None = None
     kind: ClassVar[str] = "voice-encoder"
 
     def to_json(self) -> JsonObject:
         """Return it as JSON."""
+        reliable = self.reliable_confidence
         return {
             "kind": self.kind,
             "backbone": COMPACT_VOICE,
             "network": self.network,
             "classes": list(CLASSES),
+            **({} if reliable is None else {"reliable_confidence": reliable}),
             **(self.training.to_json() if self.training else {}),
         }
 
@@ -278,6 +283,7 @@ class VoiceEncoderMetadata:
         return cls(
             network=read_value(values, "network", dict, path),
             training=TrainingMetadata.from_json(values, path),
+            reliable_confidence=read_optional(values, "reliable_confidence", float, path),
         )
 
 
