@@ -526,6 +526,11 @@ class CalibrationFit:
 
 
 CALIBRATION = CalibrationFit()
+
+# Frames with the highest probability of Neutral that `--baseline auto` takes as neutral: this share
+# of a person's frames with a face, as few interviews show a neutral face for less, and a second.
+BASELINE_SHARE = 0.1
+BASELINE_FRAMES = 25
 BIAS_CHOICES = ("auto", "yes", "no")  # a bias per class; auto: unless biases cost anything
 
 

@@ -7,6 +7,7 @@ from abawcli.errors import InputError
 
 CLASSES = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
 N_CLASSES = len(CLASSES)
+NEUTRAL = CLASSES.index("Neutral")
 IGNORE = -1  # not annotated; left out of scores and losses
 PROBABILITY_COLUMNS = tuple(f"p_{name.lower()}" for name in CLASSES)
 LOGIT_COLUMNS = tuple(f"z_{name.lower()}" for name in CLASSES)

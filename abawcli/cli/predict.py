@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from abawcli.cli.baseline import read_baseline
 from abawcli.cli.classifiers import classifier_options
 from abawcli.cli.options import (
     Window,
@@ -37,6 +38,7 @@ from abawcli.errors import UsageError
 
 if TYPE_CHECKING:
     from abawcli.formats.strategy import SubjectSegments
+    from abawcli.pipeline.baseline import Baseline
     from abawcli.stages.predict_summary import PredictSummary
 
 
@@ -88,6 +90,14 @@ COLUMNS: Columns = {
     "--logits", is_flag=True, help="With --no-smooth, also write the logits, in columns z_*. "
     "Recipes that smooth logits always write them.",
 )  # fmt: skip
+@click.option(
+    "--baseline", callback=read_baseline, metavar="FILE|FROM-TO|auto",
+    help="Take off what a person's resting face adds to the logits, relative to the model's "
+    "average answer for neutral faces. FROM-TO: times of neutral seconds in each video, such as "
+    "0:02-0:05. FILE: csv or parquet with the columns video and frame (and subject), or a "
+    "prediction table of the person's neutral seconds. auto: the tenth of a person's frames with "
+    "the highest probability of Neutral, if that is lower than in the model's average answer.",
+)  # fmt: skip
 @rotate_option
 @batch_size_option
 @device_option
@@ -110,6 +120,7 @@ def command(
     bias: tuple[float, ...] | None,
     no_smooth: bool,
     logits: bool,
+    baseline: Baseline | None,
     rotate: int,
     batch_size: int,
     device: str,
@@ -171,7 +182,7 @@ def command(
     work = PredictWork(
         recipes, device, batch_size, modality, rotate, changes, audio_from, overwrite,
         scale.max_megapixels, logits, any(path.suffix != FEATURES_SUFFIX for path in paths),
-        classifiers,
+        classifiers, baseline,
     )  # fmt: skip
     jobs = [describe_job(path, name) for path, name in scale.select(names).items()]
     current = Run(jobs, paths, output, Summaries("video", COLUMNS))

@@ -184,7 +184,8 @@ def load_classifier(path: str | Path, device: torch.device) -> tuple[TrainedHead
         metadata.backbone, backbone.dim, hash_file(path), find_path(str(path)), backbone.preprocess
     )
     head = TrainedHead(EncoderClassifier(linear), device)
-    return head, HeadMetadata("visual", {}, Backbones(features, None), Smoothing())
+    backbones = Backbones(features, None)
+    return head, HeadMetadata("visual", {}, backbones, Smoothing(), neutral=metadata.neutral)
 
 
 def load_own_classifier(features: ImageBackboneMetadata | None) -> EncoderClassifier:

@@ -6,20 +6,30 @@ from dataclasses import asdict
 from functools import cached_property, reduce
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from abawcli.config import MODALITY_CHOICES, AudioFeatures, Classifiers, Prediction, Smoothing
+from abawcli.config import (
+    ENCODER,
+    MODALITY_CHOICES,
+    AudioFeatures,
+    Classifiers,
+    Prediction,
+    Smoothing,
+)
 from abawcli.device import choose_device
 from abawcli.errors import UsageError
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import MODALITIES, Backbones
 from abawcli.media.video import TimedImage, check_rotation
+from abawcli.models.checkpoint import read_metadata
 from abawcli.models.classifiers import load_classifiers
-from abawcli.models.encoder import load_classifier
+from abawcli.models.encoder import find_encoder, load_classifier
 from abawcli.models.ensemble import Ensemble
 from abawcli.models.heads import TrainedHead, check_features, load_head
-from abawcli.models.metadata import HeadMetadata
+from abawcli.models.metadata import FaceEncoderMetadata, HeadMetadata
 from abawcli.models.recipes import join_recipes
+from abawcli.pipeline.baseline import Baseline
 from abawcli.pipeline.feature_stream import Extractor
 from abawcli.pipeline.subject_stream import FramePrediction, SubjectStream
 
@@ -37,6 +47,7 @@ class FramePredictor:
         rotate: int = 0,
         backbones: bool = True,
         classifiers: Classifiers | None = None,
+        baseline: Baseline | None = None,
     ) -> None:
         """Load the networks; of several recipes, whose heads' probabilities are averaged.
 
@@ -49,10 +60,13 @@ class FramePredictor:
             backbones: load them now; False: when something else than features is read. Feature
                 files need only the head.
             classifiers: how other people's classifiers answer; for recipes of such only.
+            baseline: which frames of each subject are neutral: what the subject adds to the logits
+                there is taken off the tables of whole videos.
 
         Raises:
             UsageError: no such recipe, device, rotation or modality, or one that the recipe does
-                not know; or several recipes that do not read the same features.
+                not know; or several recipes that do not read the same features; or a baseline, and
+                the recipe does not know its answer for neutral faces.
             CheckpointError: its weights are missing, do not fit, or are not those that the
                 recipe's head was trained with.
         """
@@ -70,6 +84,10 @@ class FramePredictor:
         self.modality = self._choose_modality(modality)
         self.rotate = rotate
         self._device, self._config = device, config
+        self.baseline = baseline
+        if baseline:
+            _ = self.neutral
+            baseline.check_recipe(self.recipe.describe())
         if backbones:
             _ = self.extractor
 
@@ -96,6 +114,30 @@ class FramePredictor:
         for name, metadata in self.metadata.items():
             check_features(metadata, extractor.backbones, f"recipe {name}")
         return extractor
+
+    @cached_property
+    def neutral(self) -> tuple[float, ...]:
+        """Return the mean log-probabilities (8,) for neutral faces, of several heads their mean.
+
+        A head that leaves faces without speech to its encoder's classifier answers as that does.
+
+        Raises:
+            UsageError: a checkpoint does not say.
+            CheckpointError: the encoder is gone.
+        """
+        answers = []
+        for name, metadata in self.metadata.items():
+            answer = metadata.neutral
+            if answer is None and metadata.face_only == ENCODER:
+                path = find_encoder(self.recipe.find_backbone("visual"))
+                answer = read_metadata(path, FaceEncoderMetadata).neutral
+            if answer is None:
+                raise UsageError(
+                    f"the recipe {name} does not know its average answer for neutral faces, which "
+                    "--baseline needs; `abaw calibrate` adds it to a head or an encoder"
+                )
+            answers.append(answer)
+        return tuple(np.mean(answers, axis=0).tolist())
 
     def uses(self, modality: str) -> bool:
         """Tell whether `visual` or `audio` is used."""
@@ -135,6 +177,8 @@ class FramePredictor:
             settings |= trained.select(list(filter(self.uses, MODALITIES))).to_settings()
         else:
             settings |= self.extractor.describe(subject, kind == "crops")
+        if self.baseline:
+            settings["baseline"] = self.baseline.describe()
         own = settings | {"smoothing": smoothing and smoothing.to_json()}
         return own if smoothing else own | {"to_smooth": settings["smoothing"]}
 

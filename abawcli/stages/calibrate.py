@@ -18,7 +18,7 @@ from abawcli.errors import InputError, UsageError
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
 from abawcli.formats.summary import Summary, keep_warnings, note_summary
-from abawcli.labels import CLASSES, N_CLASSES
+from abawcli.labels import CLASSES, N_CLASSES, NEUTRAL
 from abawcli.models.calibration import calibrate_logits, calibrate_out_of_fold, fit_calibration
 from abawcli.models.checkpoint import (
     load_checkpoint,
@@ -254,7 +254,7 @@ def _choose(plain: Fitted, biased: Fitted) -> Fitted:
 
 def find_neutral(found: LabelledLogits, calibration: Calibration) -> tuple[float, ...] | None:
     """Return the mean log-probabilities of faces labelled Neutral, calibrated; None without any."""
-    neutral = found.faces & (found.labels == CLASSES.index("Neutral"))
+    neutral = found.faces & (found.labels == NEUTRAL)
     if not neutral.any():
         return None
     calibrated = calibrate_logits(found.logits, calibration)

@@ -28,6 +28,7 @@ from abawcli.formats.tables import drop_logits, write_table
 from abawcli.media.limits import limit_frames
 from abawcli.media.video import TimedImage
 from abawcli.models.heads import check_features
+from abawcli.pipeline.baseline import Baseline, remove_baseline
 from abawcli.pipeline.frame_predictor import FramePredictor
 from abawcli.pipeline.prediction_columns import (
     PredictionColumns,
@@ -75,7 +76,8 @@ class Predictor(FramePredictor):
 
         Raises:
             InputError: the file cannot be read or holds no frame, or not the track or frames that
-                are asked for; or crops are of somebody else, or not complete.
+                are asked for; or crops are of somebody else, or not complete; or nobody has a face
+                in the neutral frames of a baseline.
             UsageError: no such way to choose a subject; or features or crops are to be rotated.
             CheckpointError: features of other backbones than the recipe's.
         """
@@ -130,7 +132,13 @@ class Predictor(FramePredictor):
             tables.append(tabulate_features(features, has_visual, outputs, source))
         table = pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
         warn_of_poor(table, name)
-        return table
+        return self._finish(table, name)
+
+    def _finish(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Return a table of a whole input without the baselines of its subjects."""
+        if self.baseline is None:
+            return table
+        return remove_baseline(table, self.baseline, self.neutral, name)
 
     def predict_people(
         self,
@@ -152,7 +160,7 @@ class Predictor(FramePredictor):
         }
         for name, table in tables.items():
             warn_of_poor(table, str(path) if len(tables) == 1 else name)
-        return tables
+        return {name: self._finish(table, str(path)) for name, table in tables.items()}
 
 
 def predict_files(
@@ -226,6 +234,7 @@ class PredictWork:
     logits: bool = False
     backbones: bool = True  # False: all inputs are feature files
     classifiers: Classifiers = field(default_factory=Classifiers)
+    baseline: Baseline | None = None
 
     def load(self) -> "PredictWorker":
         """Load the recipe."""
@@ -251,6 +260,7 @@ class PredictWorker:
         self.predictor = Predictor(
             work.recipes, work.device, config, work.modality,
             rotate=work.rotate, backbones=work.backbones, classifiers=work.classifiers,
+            baseline=work.baseline,
         )  # fmt: skip
         base = self.predictor.recipe.smoothing
         self.smoothing = None if work.smoothing is None else replace(base, **work.smoothing)
@@ -343,13 +353,16 @@ def predict_video(
     modality: str = "av",
     rotate: int = 0,
     classifiers: Classifiers | None = None,
+    baseline: Baseline | None = None,
 ) -> pd.DataFrame:
     """Return the prediction table of one video; see `Predictor.predict_video`.
 
     For several videos, make a `Predictor` once: loading takes longer than a short clip.
     """
     path = Path(path)
-    predictor = Predictor(recipe, modality=modality, rotate=rotate, classifiers=classifiers)
+    predictor = Predictor(
+        recipe, modality=modality, rotate=rotate, classifiers=classifiers, baseline=baseline
+    )
     return predictor.predict_video(Path(path), subject, smooth)
 
 

@@ -1,0 +1,121 @@
+"""A person's baseline: what their neutral frames add to the logits is taken off all their rows.
+
+A resting face may look like a smile or like anger. The mean log-probabilities of a person's neutral
+frames, less the model's own average answer for neutral faces, are that person's offset. Offsets of
+all classes together are 0, as softmax ignores a common one. For a linear classifier, it is the same
+to take the difference of mean features off the features.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
+
+from abawcli.config import BASELINE_FRAMES, BASELINE_SHARE
+from abawcli.errors import InputError
+from abawcli.formats.baseline import NeutralFrames
+from abawcli.formats.json_values import JsonObject
+from abawcli.formats.tables import LOGITS, set_probabilities
+from abawcli.labels import NEUTRAL
+from abawcli.sources import AUDIO, NONE, has_face
+
+LOG = logging.getLogger(__name__)
+Logits = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Which frames are neutral: a part of each video, those of a file, or, without both, auto.
+
+    auto: of a person's frames with a face, the tenth with the highest probability of Neutral, and
+    25 or more. Where these are as neutral as the model's average answer, nothing is taken off.
+    """
+
+    span_s: tuple[float, float] | None = None  # first time, and time to end before
+    frames: NeutralFrames | None = None
+
+    def describe(self) -> JsonObject | list[float] | str:
+        """Return it as JSON, for provenance."""
+        if self.frames:
+            return self.frames.describe()
+        return list(self.span_s) if self.span_s else "auto"
+
+    def check_recipe(self, settings: JsonObject) -> None:
+        """Check that the baseline is of the recipe with these settings.
+
+        Raises:
+            InputError: a prediction table of another one.
+        """
+        if self.frames:
+            self.frames.check_recipe(settings)
+
+
+def remove_baseline(
+    table: pd.DataFrame, baseline: Baseline, neutral: Sequence[float] | Logits, name: str
+) -> pd.DataFrame:
+    """Return a table with logits, without smoothing, in which each subject's baseline is removed.
+
+    Rows that rest on audio alone stay as they are, and subjects without a face in their neutral
+    frames, with a warning.
+
+    Args:
+        table: as predicted, with logits.
+        baseline: which frames are neutral.
+        neutral: (8,) mean log-probabilities of the model for neutral faces.
+        name: of the input, for messages.
+
+    Raises:
+        InputError: nobody has a face in a neutral frame.
+    """
+    logits = table[LOGITS].to_numpy(np.float64, copy=True)  # (N, 8)
+    source = table["source"].to_numpy(str)
+    face, unheard = has_face(source), ~np.isin(source, (AUDIO, NONE))
+    without = []
+    for subject, rows in _split_subjects(table):
+        own = rows[face[rows]]
+        answer = _find_answer(table.iloc[own], logits[own], baseline)
+        if answer is None:
+            without.append(subject)
+            continue
+        offset = answer - np.asarray(neutral)
+        if baseline == Baseline() and offset[NEUTRAL] >= 0:
+            continue
+        logits[rows[unheard[rows]]] -= offset - offset.mean()
+    if len(without) == table["subject"].nunique():
+        raise InputError(
+            f"{name}: no face in the neutral frames of --baseline; choose other frames"
+        )
+    for subject in without:
+        LOG.warning("%s, subject %s: no face in neutral frames; it has no baseline", name, subject)
+    return set_probabilities(table, special.softmax(logits, axis=1), source, logits)
+
+
+def _split_subjects(table: pd.DataFrame) -> Iterator[tuple[str, Rows]]:
+    for subject, rows in table.groupby("subject", sort=False).indices.items():
+        yield str(subject), np.asarray(rows, np.int64)
+
+
+def _find_answer(faces: pd.DataFrame, logits: Logits, baseline: Baseline) -> Logits | None:
+    """Return the mean log-probabilities (8,) of a subject's neutral frames; None: there are none.
+
+    `faces` are the subject's rows with a face, and `logits` (F, 8) theirs.
+    """
+    if baseline.frames and baseline.frames.answer is not None:
+        return np.asarray(baseline.frames.answer)
+    log_p = special.log_softmax(logits, axis=1)
+    if baseline.frames:
+        chosen = baseline.frames.find_rows(faces)
+    elif baseline.span_s:
+        start, end = baseline.span_s
+        chosen = faces["time_s"].between(start, end, inclusive="left").to_numpy()
+    else:
+        count = max(BASELINE_FRAMES, round(BASELINE_SHARE * len(log_p)))
+        least = np.sort(log_p[:, NEUTRAL])[-count:].min(initial=np.inf)
+        chosen = log_p[:, NEUTRAL] >= least
+    found: Logits = log_p[chosen]
+    return found.mean(axis=0) if len(found) else None
