@@ -121,3 +121,32 @@ def test_features_are_not_written_to_other_names(dark: Path, tmp_path: Path) -> 
     result = extract(dark, "-o", tmp_path / "features.csv")
     assert result.exit_code == 2 and "must end in .safetensors" in result.stderr
     assert not (tmp_path / "features.csv").exists()
+
+
+def test_strategies_that_cannot_be(tmp_path: Path, dark: Path) -> None:
+    rows = tmp_path / "strategy.csv"
+    result = extract(dark, "-o", tmp_path / "f", "--strategy", tmp_path / "gone.csv")
+    assert result.exit_code == 1 and "gone.csv" in result.stderr
+    rows.write_text("video,strategy\nx,left\n")
+    crops = make_official(tmp_path / "x", 1)
+    result = extract(crops, "-o", tmp_path / "f", "--strategy", rows)
+    assert result.exit_code == 2 and "leave out --strategy" in result.stderr
+    rows.write_text("video,strategy\ndark_left,left\ndark_right,right\n")
+    result = extract(dark, "-o", tmp_path / "f.safetensors", "--strategy", rows)
+    assert result.exit_code == 2 and "cannot hold the outputs" in result.stderr
+    rows.write_text("video,strategy,from\ndark,main,9\n")
+    result = extract(dark, "-o", tmp_path / "f", "--strategy", rows)
+    assert result.exit_code == 1 and "no frame 9" in result.stderr
+    assert not list((tmp_path / "f").glob("*.safetensors"))
+
+
+def test_one_video_with_two_rows(tmp_path: Path, dark: Path) -> None:
+    rows = tmp_path / "strategy.csv"
+    rows.write_text("video,strategy\ndark_left,\ndark_right,all\nother,main\n")
+    result = extract(dark, "-o", tmp_path / "f", "--strategy", rows, "--modality", "visual")
+    assert result.exit_code == 0 and "rows of" in result.stderr and "other" in result.stderr
+    found = read_features(tmp_path / "f" / "dark_left.safetensors").metadata
+    assert (found.video, found.subject) == ("dark_left", "left")
+    assert (tmp_path / "f" / "dark_right").is_dir() and not list(tmp_path.rglob("*.jpg"))
+    again = extract(dark, "-o", tmp_path / "f", "--strategy", rows, "--modality", "visual")
+    assert again.exit_code == 0 and "already made" in again.stderr

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from blob_faces import BlobDetector, picture
-from media_files import Sound, make_clicks, write_media
+from media_files import Image, Sound, make_clicks, write_media
 from test_audio_features import Loudness
 from tiny_models import save_audio_backbone, save_vision_backbone, save_voice_encoder
 
@@ -25,12 +25,14 @@ from abawcli.formats.strategy import SubjectSegment
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import Encoder
 from abawcli.models.heads import build_head, save_head
+from abawcli.models.image_backbones import COMPACT_FACE_PREPROCESS
 from abawcli.models.metadata import HeadMetadata
 from abawcli.models.recipes import find_weights
 from abawcli.pipeline.audio_features import AudioEncoder
 from abawcli.pipeline.feature_stream import Extractor
+from abawcli.stages import crop as crop_stage
 from abawcli.stages.crop import crop_folders, crop_video
-from abawcli.stages.extract import extract_features
+from abawcli.stages.extract import extract_features, extract_files
 from abawcli.stages.predict import Predictor
 
 CLICK_S = 1.3
@@ -337,6 +339,44 @@ def test_crops_that_several_rows_chose(tmp_path: Path, extractor: Extractor, vid
     assert found.metadata.subject == "strategy" and found.metadata.video == "v_left"
     assert np.flatnonzero(found.has_visual).tolist() == [*range(1, 10), *range(20, 30)]
     assert (found.box[1:10, 0] < 64).all() and (found.box[20:30, 0] > 64).all()
+
+
+def test_rows_of_a_video_give_what_its_crops_give(
+    tmp_path: Path, extractor: Extractor, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = (SubjectSegment("left", 2, 10), SubjectSegment("track 1", 21, 35))
+    people = {"v_left": rows, "v_right": (SubjectSegment("right"),)}
+    names = {name: tmp_path / f"{name}.safetensors" for name in people}
+    extract_files(video, names, extractor, people)
+    direct = {name: read_features(path) for name, path in names.items()}
+
+    def compare(kind: str, cropping: Cropping) -> float:
+        """Return the largest distance of features from those of crops, over their norm."""
+        folders = {tmp_path / kind / name: segments for name, segments in people.items()}
+        crop_folders(video, folders, detector=BlobDetector(), cropping=cropping)
+        apart = []
+        for name, one in direct.items():
+            other = extract(tmp_path / kind / name, extractor, tmp_path / f"{kind}_{name}")
+            assert one.metadata.video == other.metadata.video == name
+            assert one.metadata.subject == other.metadata.subject
+            for column in ("frame", "time_s", "has_visual", "has_audio", "audio"):
+                np.testing.assert_array_equal(getattr(one, column), getattr(other, column))
+            a, b = (x.visual[x.has_visual].astype(np.float32) for x in (one, other))
+            apart.append(float((np.linalg.norm(a - b, axis=1) / np.linalg.norm(a, axis=1)).max()))
+        return max(apart)
+
+    assert np.flatnonzero(direct["v_left"].has_visual).tolist() == [*range(1, 10), *range(20, 35)]
+    side = COMPACT_FACE_PREPROCESS.resize
+    jpeg = compare("jpeg", Cropping(side=side))
+    monkeypatch.setattr(crop_stage, "_write_jpeg", write_lossless)
+    assert compare("png", Cropping(side=side)) == 0
+    assert 0 < jpeg < 0.1  # compression alone; on these faces 0.04
+
+
+def write_lossless(path: Path, image: Image, quality: int) -> None:
+    """Write a crop under its usual name; readers go by the content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
 def test_half_deleted_crops_are_refused(tmp_path: Path, extractor: Extractor, video: Path) -> None:

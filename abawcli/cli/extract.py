@@ -1,5 +1,6 @@
 """`abaw extract`: visual and audio features."""
 
+import os
 from operator import attrgetter
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from abawcli.cli.options import (
     output_option,
     overwrite_option,
     rotate_option,
+    strategy_option,
     verbosity_options,
 )
+from abawcli.cli.people import name_targets, plan_people
 from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Summaries
@@ -68,6 +71,7 @@ COLUMNS = {
 )  # fmt: skip
 @audio_from_option
 @choose_subject("main; for crops, the subject they were made of")
+@strategy_option
 @rotate_option
 @batch_size_option
 @device_option
@@ -85,6 +89,7 @@ def command(
     layers: str,
     audio_from: Path | None,
     subject: str | None,
+    strategy: Path | None,
     rotate: int,
     batch_size: int,
     device: str,
@@ -100,8 +105,9 @@ def command(
 
     An input is a video, a folder that `abaw crop` wrote, or a folder of official crops
     (cropped_aligned/<name>/00001.jpg). OUTPUT/<name>.safetensors has a row for every frame. With
-    --subject all, the files are OUTPUT/<name>/subject0.safetensors and so on. An audio file has 25
-    rows per second; folders are searched for these only with --modality audio.
+    --subject all, the files are OUTPUT/<name>/subject0.safetensors and so on. With --strategy, the
+    rows <video>_left and <video>_right make two files of one video; crops are not written. An
+    audio file has 25 rows per second; folders are searched for these only with --modality audio.
 
     Example: abaw extract crops/ -o features/ --audio-from interviews/
     """
@@ -110,7 +116,7 @@ def command(
     from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import AUDIO_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.names import decode_name
-    from abawcli.formats.outputs import name_outputs, name_videos
+    from abawcli.formats.outputs import check_writable, name_outputs, name_videos
     from abawcli.stages.extract import ExtractWork
 
     suffixes = VIDEO_SUFFIXES | (AUDIO_SUFFIXES if modality == "audio" else frozenset())
@@ -119,14 +125,20 @@ def command(
     outputs = name_outputs(
         paths, output, FEATURES_SUFFIX, frozenset([FEATURES_SUFFIX]), keep_suffix=keep_suffix
     )
+    plan = plan_people(names, strategy, subject)
+    targets = name_targets(names, plan, outputs, output)
+    check_writable(targets.values())
     work = ExtractWork(
-        visual, audio, modality, layers, device, batch_size, rotate, subject, audio_from, overwrite,
+        visual, audio, modality, layers, device, batch_size, rotate, audio_from, overwrite,
         scale.max_megapixels, onnx_input, flip,
     )  # fmt: skip
-    jobs = [
-        Job(path, decode_name(name), (name, outputs[path]), (outputs[path],))
-        for path, name in scale.select(names).items()
-    ]
+
+    def describe_job(path: Path, name: str) -> Job:
+        own = {each: targets[path, each] for each in plan[name]}
+        people = subject if os.path.isdir(path) else plan[name]
+        return Job(path, decode_name(name), (own, people), tuple(own.values()))
+
+    jobs = [describe_job(path, name) for path, name in scale.select(names).items()]
     current = Run(jobs, paths, output, Summaries("input", COLUMNS))
     title = f"features in {output}"
     run_jobs(current, work, scale, title=title, as_json=as_json, quiet=quiet)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,14 +29,13 @@ from abawcli.cli.options import (
     table_output_option,
     verbosity_options,
 )
+from abawcli.cli.people import name_targets, plan_people
 from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Columns, Summaries
-from abawcli.config import MODALITY_CHOICES, SUBJECTS, Classifiers
-from abawcli.errors import UsageError
+from abawcli.config import MODALITY_CHOICES, Classifiers
 
 if TYPE_CHECKING:
-    from abawcli.formats.strategy import SubjectSegments
     from abawcli.pipeline.baseline import Baseline
     from abawcli.stages.predict_summary import PredictSummary
 
@@ -168,8 +166,8 @@ def command(
         raise click.UsageError("--logits needs --no-smooth: smoothed rows have no logits")
     names = name_videos(paths, keep_suffix)
     outputs = name_outputs(paths, output, ".csv", tables.TABLE_SUFFIXES, keep_suffix=keep_suffix)
-    plan = _plan_tables(names, strategy, subject)
-    targets = _name_tables(names, plan, outputs, output)
+    plan = plan_people(names, strategy, subject)
+    targets = name_targets(names, plan, outputs, output)
     check_writable(targets.values())
 
     def describe_job(path: Path, name: str) -> Job:
@@ -187,48 +185,3 @@ def command(
     jobs = [describe_job(path, name) for path, name in scale.select(names).items()]
     current = Run(jobs, paths, output, Summaries("video", COLUMNS))
     run_jobs(current, work, scale, title="Predictions", as_json=as_json, quiet=quiet)
-
-
-def _plan_tables(
-    names: Mapping[Path, str], strategy: Path | None, subject: str | None
-) -> dict[str, dict[str, SubjectSegments]]:
-    """Return the tables of each video: their names, and the subjects that each one is about."""
-    from abawcli.formats.features import FEATURES_SUFFIX
-    from abawcli.formats.inputs import warn_left_out
-    from abawcli.formats.strategy import find_video_of, plan_folders, read_strategy
-
-    videos = list(names.values())
-    rows = read_strategy(strategy, videos) if strategy else {}
-    plan = plan_folders(videos, rows, subject or SUBJECTS[0])
-    made = [path for path in names if os.path.isdir(path) or path.suffix == FEATURES_SUFFIX]
-    if strategy and made:
-        raise UsageError(f"the subject of {made[0]} is already chosen; leave out --strategy")
-    unknown = [name for name in rows if not find_video_of(name, plan)]
-    warn_left_out(f"rows of {strategy} match no input", unknown)
-    return plan
-
-
-def _name_tables(
-    names: Mapping[Path, str],
-    plan: Mapping[str, Mapping[str, SubjectSegments]],
-    outputs: Mapping[Path, Path],
-    given: Path,
-) -> dict[tuple[Path, str], Path]:
-    """Return the path of each table of each input; tables of one input are in the same folder.
-
-    `given` is the path that -o names.
-
-    Raises:
-        UsageError: several tables would go to one file.
-    """
-    targets = {}
-    for path, output in outputs.items():
-        tables = plan[names[path]]
-        to_file = output == given
-        if to_file and len(tables) > 1:
-            several = " and ".join(tables)
-            raise UsageError(f"{output} cannot hold the tables of {several}; give a folder as -o")
-        for name in tables:
-            own = f"{Path(name).name}{output.suffix}"
-            targets[path, name] = output if to_file else output.with_name(own)
-    return targets

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from abawcli.formats.crops import is_own_crops, name_video
 from abawcli.formats.features import Features, round_features
 from abawcli.formats.metadata import FeaturesMetadata, FeatureSource
 from abawcli.formats.names import decode_name
-from abawcli.formats.strategy import SubjectSegment
+from abawcli.formats.strategy import SubjectSegments, describe_choice
 from abawcli.media.recording import open_recording
 from abawcli.pipeline.batching import CropFeatures, Crops, encode_in_batches
 from abawcli.pipeline.crop_rows import (
@@ -25,7 +25,7 @@ from abawcli.pipeline.crop_rows import (
     read_own_rows,
 )
 from abawcli.pipeline.feature_stream import Extractor, FrameFeatures
-from abawcli.pipeline.video_columns import VideoColumns
+from abawcli.pipeline.video_columns import Selection, VideoColumns
 from abawcli.progress import Progress, ignore_progress
 
 LOG = logging.getLogger(__name__)
@@ -35,17 +35,16 @@ AudioRows = tuple[NDArray[np.float16], NDArray[np.bool_]]  # (T, Da), and where 
 def extract_video(
     extractor: Extractor,
     path: str | Path,
-    subject: str = "main",
+    people: Mapping[str, SubjectSegments],
     *,
     progress: Progress = ignore_progress,
-    video: str | None = None,
-) -> list[Features]:
+) -> dict[str, list[Features]]:
     """Return the features of each subject that is meant, of a video or an audio file.
 
-    They say that they are of `video`; by default the file's name without suffix.
+    `people` are the segments of each name that features shall be of; the video is read once.
 
     Raises:
-        InputError: as `Extractor.extract_frames`; or there is no such track.
+        InputError: as `Extractor.extract_frames`; or there is no such track or frame.
         UsageError: no such way to choose a subject.
     """
     path = Path(path)
@@ -56,23 +55,30 @@ def extract_video(
     columns.collect(extractor.extract_frames(path), progress)
     if extractor.modality == "audio" and not columns.frames["has_audio"].any():
         LOG.warning("%s: no speech detected in the audio", path)
-    rows = columns.select((SubjectSegment(subject),), path)
     source = FeatureSource("recording", decode_name(os.path.relpath(path)))
-    metadata = _make_metadata(extractor, video or name_video(path), source)
-    subjects = rows.split_subjects() if subject == "all" else [(subject, rows)]
-    return [
-        Features(
-            frame=own.frame,
-            time_s=own.of_frames("time_s"),
-            visual=own.of_faces("visual", missing=0),
-            audio=own.of_frames("audio"),
-            has_visual=own.found,
-            has_audio=own.of_frames("has_audio"),
-            **own.describe_faces(),
-            metadata=replace(metadata, subject=str(name)),
-        )
-        for name, own in subjects
-    ]
+    made = {}
+    for video, segments in people.items():
+        rows = columns.select(segments, path)
+        subject = describe_choice(segments)["subject"]
+        metadata = _make_metadata(extractor, video, source)
+        subjects = rows.split_subjects() if subject == "all" else [(subject, rows)]
+        made[video] = [
+            _take_features(own, replace(metadata, subject=str(name))) for name, own in subjects
+        ]
+    return made
+
+
+def _take_features(rows: Selection, metadata: FeaturesMetadata) -> Features:
+    return Features(
+        frame=rows.frame,
+        time_s=rows.of_frames("time_s"),
+        visual=rows.of_faces("visual", missing=0),
+        audio=rows.of_frames("audio"),
+        has_visual=rows.found,
+        has_audio=rows.of_frames("has_audio"),
+        **rows.describe_faces(),
+        metadata=metadata,
+    )
 
 
 def extract_crops(

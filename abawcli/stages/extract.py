@@ -1,7 +1,7 @@
 """Stage extract: features of faces and audio as files, a row a decoded frame."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from abawcli.formats.provenance import (
     find_finished,
     plan_output,
 )
+from abawcli.formats.strategy import SubjectSegment, SubjectSegments, describe_choice
 from abawcli.formats.summary import (
     Result,
     VideoSummary,
@@ -33,6 +34,9 @@ from abawcli.media.limits import limit_frames
 from abawcli.pipeline.feature_stream import Extractor
 from abawcli.pipeline.video_features import extract_crops, extract_video
 from abawcli.progress import Progress, ignore_progress
+
+# Whose features: of each name the segments of a strategy file; or a subject; None: the default.
+People = str | Mapping[str, SubjectSegments] | None
 
 
 @dataclass(frozen=True)
@@ -79,48 +83,117 @@ def extract_features(
         OutputError: something else is in the way, or the output cannot be written.
         UsageError: no such subject or folder, or crops are to be rotated.
     """
+    name = video or name_video(path)
+    return extract_files(
+        path, {name: Path(output)}, extractor, subject,
+        audio_from=audio_from, overwrite=overwrite, progress=progress,
+    )[name]  # fmt: skip
+
+
+def extract_files(
+    path: str | Path,
+    outputs: Mapping[str, Path],
+    extractor: Extractor,
+    people: People = None,
+    *,
+    audio_from: str | Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = ignore_progress,
+) -> dict[str, ExtractSummary]:
+    """Write several feature files of one input as `extract_features` does.
+
+    A video is read once, and its crops are held in memory only.
+
+    Args:
+        path: as `extract_features` takes it.
+        outputs: of each name that features shall be of, their file; several only of a video.
+        extractor: the backbones.
+        people: of each name whom the features are of; or a subject, as `extract_features` takes it.
+        audio_from: folder with the videos that crops were made from.
+        overwrite: replace what is there, whoever made or changed it.
+        progress: called as frames are done.
+
+    Raises:
+        InputError: also if the video has not the track or frames of a segment.
+        OutputError, UsageError: as `extract_features`.
+    """
     path = Path(path)
-    output = Path(output)
     audio_from = None if audio_from is None else Path(audio_from)
-    crops = os.path.isdir(path)
-    audio_file = find_audio(path, audio_from, video or name_video(path)) if crops else None
-    meant = _choose_subject(path, subject)
-    work = _describe_input(
-        path, audio_file, extractor, meant, decode_name(video or name_video(path))
-    )
-    target, find = _find_target(output, meant)
-    if finished := find(target, work, overwrite):
-        return read_summary(finished, ExtractSummary, made=False)
-    with keep_warnings(work):
-        if crops:
-            made = extract_crops(
-                extractor, path, subject, audio_file, progress=progress, video=video
-            )
-        else:
-            made = extract_video(extractor, path, meant, progress=progress, video=video)
-        note_summary(work, _summarise(made))
-        if meant != "all":
-            write_features(made[0], output, work)
-        else:
-            with replace_folder(target, work) as folder:
-                for one in made:
-                    name = f"subject{one.metadata.subject}{FEATURES_SUFFIX}"
-                    write_features(one, folder / name, work)
-    return read_summary(work, ExtractSummary, made=True)
+    works = {name: _describe_input(path, name, extractor, people, audio_from) for name in outputs}
+    targets = {name: _find_target(outputs[name], work) for name, work in works.items()}
+    finished = {
+        name: find(target, works[name], overwrite) for name, (target, find) in targets.items()
+    }
+    todo = {name: work for name, work in works.items() if not finished[name]}
+    if todo:
+        with keep_warnings(*todo.values()):
+            made = _extract(path, list(todo), extractor, people, audio_from, progress)
+            for name, features in made.items():
+                note_summary(todo[name], _summarise(features))
+                _write(features, targets[name][0], todo[name])
+    return {
+        name: read_summary(finished[name] or work, ExtractSummary, made=name in todo)
+        for name, work in works.items()
+    }
 
 
-def _choose_subject(path: Path, subject: str | None) -> str:
-    """Return whose features are extracted: who was asked for, or the default of the input."""
-    crops = os.path.isdir(path)
-    meant = subject or (read_subject(path) if crops else SUBJECTS[0])
-    if not crops and (not is_strategy(meant) or meant == "skip"):
-        raise UsageError(f"unknown subject {meant!r}; choose one of {', '.join(SUBJECTS)}")
-    return meant
+def _extract(
+    path: Path,
+    names: Sequence[str],
+    extractor: Extractor,
+    people: People,
+    audio_from: Path | None,
+    progress: Progress,
+) -> dict[str, list[Features]]:
+    """Return the features of each subject that is meant, for each name."""
+    if not os.path.isdir(path):
+        chosen = {name: _choose_people(people, name) for name in names}
+        return extract_video(extractor, path, chosen, progress=progress)
+    (name,), subject = names, _name_subject(people, path)
+    audio_file = find_audio(path, audio_from, name)
+    return {
+        name: extract_crops(extractor, path, subject, audio_file, progress=progress, video=name)
+    }
 
 
-def _find_target(output: Path, subject: str) -> tuple[Path, Find]:
+def _choose_people(people: People, name: str) -> SubjectSegments:
+    """Return whose features of a video are extracted.
+
+    Raises:
+        UsageError: no such subject.
+    """
+    if isinstance(people, Mapping):
+        return people[name]
+    subject = people or SUBJECTS[0]
+    if not is_strategy(subject) or subject == "skip":
+        raise UsageError(f"unknown subject {subject!r}; choose one of {', '.join(SUBJECTS)}")
+    return (SubjectSegment(subject),)
+
+
+def _name_subject(people: People, folder: Path) -> str | None:
+    """Return the subject that was asked for of crops.
+
+    Raises:
+        UsageError: segments of a strategy file were given.
+    """
+    if isinstance(people, Mapping):
+        raise UsageError(f"{folder} shows whom it was cropped for; leave out the strategy")
+    return people
+
+
+def _write(made: Sequence[Features], target: Path, work: Provenance) -> None:
+    """Write features to their file, or those of all subjects to their folder."""
+    if work["settings"]["subject"] != "all":
+        write_features(made[0], target, work)
+        return
+    with replace_folder(target, work) as folder:
+        for one in made:
+            write_features(one, folder / f"subject{one.metadata.subject}{FEATURES_SUFFIX}", work)
+
+
+def _find_target(output: Path, work: Provenance) -> tuple[Path, Find]:
     """Return the file or folder that is written, and how it is judged whether it is finished."""
-    if subject == "all":
+    if work["settings"]["subject"] == "all":
         return output.with_suffix(""), find_finished_folder
     return output, find_finished
 
@@ -136,7 +209,6 @@ class ExtractWork:
     device: str
     batch_size: int
     rotate: int = 0
-    subject: str | None = None
     audio_from: Path | None = None
     overwrite: bool = False
     max_megapixels: int = Media.frame_megapixels
@@ -148,11 +220,11 @@ class ExtractWork:
         return ExtractWorker(self)
 
 
-ExtractTask = tuple[str, Path]  # name of the video, and output
+ExtractTask = tuple[Mapping[str, Path], People]  # outputs by name, and subjects
 
 
 class ExtractWorker:
-    """The backbones, for any number of inputs. A task is the name of the video and the output."""
+    """The backbones, for any number of inputs. A task is outputs, by name, and subjects."""
 
     def __init__(self, work: ExtractWork) -> None:
         """Load the backbones.
@@ -171,22 +243,22 @@ class ExtractWorker:
 
     def do(self, path: str | Path, task: ExtractTask, progress: Progress) -> list[Result]:
         """Write the features of one input."""
-        name, output = task
-        done = extract_features(
-            path, output, self.extractor, subject=self.work.subject, video=name,
+        outputs, people = task
+        done = extract_files(
+            path, outputs, self.extractor, people,
             audio_from=self.work.audio_from, overwrite=self.work.overwrite, progress=progress,
         )  # fmt: skip
-        return [Result(name, output, done)]
+        return [Result(name, outputs[name], done[name]) for name in done]
 
     def plan(self, path: str | Path, task: ExtractTask) -> list[Plan]:
-        """Return what would be done."""
-        path, (name, output) = Path(path), task
-        audio_from = self.work.audio_from
-        audio_file = find_audio(path, audio_from, name) if os.path.isdir(path) else None
-        meant = _choose_subject(path, self.work.subject)
-        work = _describe_input(path, audio_file, self.extractor, meant, decode_name(name))
-        target, find = _find_target(output, meant)
-        return [plan_output(target, work, self.work.overwrite, find)]
+        """Return what would be done with each output."""
+        outputs, people = task
+        plans = []
+        for name, output in outputs.items():
+            work = _describe_input(Path(path), name, self.extractor, people, self.work.audio_from)
+            target, find = _find_target(output, work)
+            plans.append(plan_output(target, work, self.work.overwrite, find))
+        return plans
 
 
 def _summarise(made: Sequence[Features]) -> ExtractSummary:
@@ -199,11 +271,15 @@ def _summarise(made: Sequence[Features]) -> ExtractSummary:
 
 
 def _describe_input(
-    path: Path, audio_file: Path | None, extractor: Extractor, subject: str, video: str
+    path: Path, name: str, extractor: Extractor, people: People, audio_from: Path | None
 ) -> Provenance:
-    """Return the provenance of an input's features."""
-    settings = extractor.describe(subject, crops=os.path.isdir(path)) | {"video": video}
+    """Return the provenance of features that are about to be made."""
     if not os.path.isdir(path):
+        settings = extractor.describe("") | describe_choice(_choose_people(people, name))
+        settings["video"] = decode_name(name)
         return describe_work("extract", [path], settings)
+    subject = _name_subject(people, path) or read_subject(path)
+    settings = extractor.describe(subject, crops=True) | {"video": decode_name(name)}
     # The recording is no input of its own: features stay good when it is gone.
-    return describe_work("extract", [path], settings, companions=list_companions(path, audio_file))
+    companions = list_companions(path, find_audio(path, audio_from, name))
+    return describe_work("extract", [path], settings, companions=companions)

@@ -1,0 +1,64 @@
+"""Whose outputs `predict` and `extract` make of each input, and where they are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from abawcli.config import SUBJECTS
+from abawcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from abawcli.formats.strategy import SubjectSegments
+
+
+def plan_people(
+    names: Mapping[Path, str], strategy: Path | None, subject: str | None
+) -> dict[str, dict[str, SubjectSegments]]:
+    """Return the outputs of each video: their names, and the subjects that each one is about.
+
+    Raises:
+        UsageError: a strategy is given for crops or features, which have their subjects.
+        InputError: the strategy file cannot be read.
+    """
+    from abawcli.formats.features import FEATURES_SUFFIX
+    from abawcli.formats.inputs import warn_left_out
+    from abawcli.formats.strategy import find_video_of, plan_folders, read_strategy
+
+    videos = list(names.values())
+    rows = read_strategy(strategy, videos) if strategy else {}
+    plan = plan_folders(videos, rows, subject or SUBJECTS[0])
+    made = [path for path in names if os.path.isdir(path) or path.suffix == FEATURES_SUFFIX]
+    if strategy and made:
+        raise UsageError(f"the subject of {made[0]} is already chosen; leave out --strategy")
+    unknown = [name for name in rows if not find_video_of(name, plan)]
+    warn_left_out(f"rows of {strategy} match no input", unknown)
+    return plan
+
+
+def name_targets(
+    names: Mapping[Path, str],
+    plan: Mapping[str, Mapping[str, SubjectSegments]],
+    outputs: Mapping[Path, Path],
+    given: Path,
+) -> dict[tuple[Path, str], Path]:
+    """Return the path of each output of each input; those of one input are in the same folder.
+
+    `given` is the path that -o names.
+
+    Raises:
+        UsageError: several outputs would go to one file.
+    """
+    targets = {}
+    for path, output in outputs.items():
+        own_names = plan[names[path]]
+        to_file = output == given
+        if to_file and len(own_names) > 1:
+            several = " and ".join(own_names)
+            raise UsageError(f"{output} cannot hold the outputs of {several}; give a folder as -o")
+        for name in own_names:
+            own = f"{Path(name).name}{output.suffix}"
+            targets[path, name] = output if to_file else output.with_name(own)
+    return targets
