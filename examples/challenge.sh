@@ -128,7 +128,7 @@ list_features() { sed "s|.*|$OUT/features/&.safetensors|" "$OUT/$1.names" > "$OU
 # `cross-validated` estimates its gain on other videos.
 say "validate"
 list_features valid
-abaw predict "@$OUT/valid.list" -o "$OUT/valid" --recipe "$OUT/run/head.safetensors" \
+abaw predict "@$OUT/valid.list" -o "$OUT/valid" --recipe "$OUT/run/head.safetensors" --label-all \
     --no-smooth --logits
 abaw score "$OUT/valid" "$LABELS/Validation_Set"
 abaw score "$OUT/valid" "$LABELS/Validation_Set" --sweep -o "$OUT/sweep.json"
@@ -136,7 +136,7 @@ abaw score "$OUT/valid" "$LABELS/Validation_Set" --sweep -o "$OUT/sweep.json"
 # --- The test set, with the best smoothing of the sweep, if it has a cross-validated gain.
 say "predict"
 list_features test
-abaw predict "@$OUT/test.list" -o "$OUT/test" --recipe "$OUT/run/head.safetensors" \
+abaw predict "@$OUT/test.list" -o "$OUT/test" --recipe "$OUT/run/head.safetensors" --label-all \
     --no-smooth --logits
 predictions="$OUT/test"
 figure() { sed -n "s/^ *\"$1\": \([0-9.e-]*\),\{0,1\}$/\1/p" "$OUT/sweep.json" | head -n 1; }

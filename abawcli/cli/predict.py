@@ -89,6 +89,11 @@ COLUMNS: Columns = {
     "Recipes that smooth logits always write them.",
 )  # fmt: skip
 @click.option(
+    "--label-all", is_flag=True,
+    help="Also label frames without a face whose audio is not reliable: the best guess for every "
+    "frame with speech, as a challenge wants it. Without it, their source is none.",
+)  # fmt: skip
+@click.option(
     "--baseline", callback=read_baseline, metavar="FILE|FROM-TO|auto",
     help="Take off what a person's resting face adds to the logits, relative to the model's "
     "average answer for neutral faces. FROM-TO: times of neutral seconds in each video, such as "
@@ -118,6 +123,7 @@ def command(
     bias: tuple[float, ...] | None,
     no_smooth: bool,
     logits: bool,
+    label_all: bool,
     baseline: Baseline | None,
     rotate: int,
     batch_size: int,
@@ -180,7 +186,7 @@ def command(
     work = PredictWork(
         recipes, device, batch_size, modality, rotate, changes, audio_from, overwrite,
         scale.max_megapixels, logits, any(path.suffix != FEATURES_SUFFIX for path in paths),
-        classifiers, baseline,
+        classifiers, baseline, label_all,
     )  # fmt: skip
     jobs = [describe_job(path, name) for path, name in scale.select(names).items()]
     current = Run(jobs, paths, output, Summaries("video", COLUMNS))

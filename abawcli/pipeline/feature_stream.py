@@ -67,6 +67,7 @@ class FrameFeatures:
     faces: list[FaceFeatures]
     audio: Halves  # (Da,) 0 where not has_audio
     has_audio: bool
+    reliable: bool = True  # the audio alone may label the frame
 
 
 class Extractor:

@@ -1,8 +1,9 @@
 """A recipe's networks: from a video to predictions, frame by frame, as a stream."""
 
 import itertools
+import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property, reduce
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from abawcli.config import (
     Smoothing,
 )
 from abawcli.device import choose_device
-from abawcli.errors import UsageError
+from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import MODALITIES, Backbones
 from abawcli.media.video import TimedImage, check_rotation
@@ -29,9 +30,12 @@ from abawcli.models.ensemble import Ensemble
 from abawcli.models.heads import TrainedHead, check_features, load_head
 from abawcli.models.metadata import FaceEncoderMetadata, HeadMetadata
 from abawcli.models.recipes import join_recipes
+from abawcli.models.voice_reliability import VoiceReliability, load_reliability
 from abawcli.pipeline.baseline import Baseline
-from abawcli.pipeline.feature_stream import Extractor
+from abawcli.pipeline.feature_stream import Extractor, FrameFeatures
 from abawcli.pipeline.subject_stream import FramePrediction, SubjectStream
+
+LOG = logging.getLogger(__name__)
 
 
 class FramePredictor:
@@ -48,6 +52,7 @@ class FramePredictor:
         backbones: bool = True,
         classifiers: Classifiers | None = None,
         baseline: Baseline | None = None,
+        label_all: bool = False,
     ) -> None:
         """Load the networks; of several recipes, whose heads' probabilities are averaged.
 
@@ -62,6 +67,8 @@ class FramePredictor:
             classifiers: how other people's classifiers answer; for recipes of such only.
             baseline: which frames of each subject are neutral: what the subject adds to the logits
                 there is taken off the tables of whole videos.
+            label_all: also label frames without a face from audio that is not reliable by what the
+                voice encoder says of itself; it always is with `modality="audio"`.
 
         Raises:
             UsageError: no such recipe, device, rotation or modality, or one that the recipe does
@@ -84,7 +91,7 @@ class FramePredictor:
         self.modality = self._choose_modality(modality)
         self.rotate = rotate
         self._device, self._config = device, config
-        self.baseline = baseline
+        self.baseline, self.label_all = baseline, label_all
         if baseline:
             _ = self.neutral
             baseline.check_recipe(self.recipe.describe())
@@ -139,6 +146,18 @@ class FramePredictor:
             answers.append(answer)
         return tuple(np.mean(answers, axis=0).tolist())
 
+    @cached_property
+    def reliability(self) -> VoiceReliability | None:
+        """What judges whether audio alone may label a frame; None: it always may."""
+        heard = self.recipe.backbones.audio
+        if self.label_all or self.modality != "av" or heard is None:
+            return None
+        try:
+            return load_reliability(self.recipe.find_backbone("audio"), heard.sha256)
+        except CheckpointError as error:  # features are predicted without it
+            LOG.warning("all frames with speech are labelled, reliable or not: %s", error)
+            return None
+
     def uses(self, modality: str) -> bool:
         """Tell whether `visual` or `audio` is used."""
         return self.modality in (modality, "av")
@@ -177,6 +196,8 @@ class FramePredictor:
             settings |= trained.select(list(filter(self.uses, MODALITIES))).to_settings()
         else:
             settings |= self.extractor.describe(subject, kind == "crops")
+        if self.label_all:
+            settings["label_all"] = True
         if self.baseline:
             settings["baseline"] = self.baseline.describe()
         own = settings | {"smoothing": smoothing and smoothing.to_json()}
@@ -197,5 +218,12 @@ class FramePredictor:
         frames = self.extractor.extract_frames(source)
         stream = SubjectStream(self.head, self.extractor.widths[0])
         while chunk := list(itertools.islice(frames, self.extractor.config.queue_frames)):
-            yield from stream.push(chunk)
+            yield from stream.push(self._judge(chunk))
         yield from stream.finish()
+
+    def _judge(self, chunk: list[FrameFeatures]) -> list[FrameFeatures]:
+        """Return frames that say whether their audio is reliable."""
+        if not self.reliability:
+            return chunk
+        reliable = self.reliability.judge(np.stack([frame.audio for frame in chunk])).tolist()
+        return [replace(frame, reliable=r) for frame, r in zip(chunk, reliable, strict=True)]

@@ -31,7 +31,8 @@ class PredictionColumns(VideoColumns[FramePrediction]):
 
     def __init__(self) -> None:
         super().__init__(
-            [("has_audio", "?"), ("audio_only", "f4", _SHAPE)], [("outputs", "f4", _SHAPE)]
+            [("has_audio", "?"), ("reliable", "?"), ("audio_only", "f4", _SHAPE)],
+            [("outputs", "f4", _SHAPE)],
         )
         self._absent = GrowingTable([("frame", "i8"), ("subject", "i8"), ("outputs", "f4", _SHAPE)])
 
@@ -52,6 +53,7 @@ class PredictionColumns(VideoColumns[FramePrediction]):
 
         Rows without a face are predicted from the frames around them, or from the audio alone. With
         `all`, speech cannot be attributed to a subject, except where no other one is visible.
+        Rows that rest on audio that is not reliable have no label.
         """
         by_subject = segments[0].strategy == "all"
         found, has_audio = rows.found, rows.of_frames("has_audio")
@@ -62,6 +64,8 @@ class PredictionColumns(VideoColumns[FramePrediction]):
             has_audio &= found | nobody
         else:
             around = np.where(np.isnan(around), audio_only, around)
+        unsure = has_audio & ~found & ~rows.of_frames("reliable")
+        around[unsure] = np.nan
         outputs = np.where(found[:, None], rows.of_faces("outputs"), around)  # (R, 9)
         subject = rows.subject.astype(str) if by_subject else describe_choice(segments)["subject"]
         return _lay_columns(

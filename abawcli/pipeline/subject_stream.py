@@ -47,6 +47,7 @@ class FramePrediction:
     absent: dict[int, Outputs]
     audio_only: Outputs | None  # (9,) of the audio by itself; None: unknown
     has_audio: bool  # False: `absent` and `audio_only` rest on the frames around it
+    reliable: bool = True  # the audio alone may label the frame
 
 
 def predict_frame(
@@ -67,7 +68,9 @@ def predict_frame(
         own_fields = {f.name: getattr(face, f.name) for f in fields(TrackedFace)}
         faces.append(FacePrediction(**own_fields, outputs=own, source=source))
     known = None if np.isnan(audio_only[0]) else audio_only
-    return FramePrediction(found.frame, found.time_s, faces, absent, known, found.has_audio)
+    return FramePrediction(
+        found.frame, found.time_s, faces, absent, known, found.has_audio, found.reliable
+    )
 
 
 class SubjectStream:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from abawcli.config import SUBJECTS, Classifiers, Media, Prediction, Smoothing
@@ -38,6 +39,7 @@ from abawcli.pipeline.prediction_columns import (
 from abawcli.pipeline.subject_stream import FramePrediction
 from abawcli.pipeline.video_features import extract_crops
 from abawcli.progress import Progress, ignore_progress
+from abawcli.sources import AUDIO, NONE
 from abawcli.stages.predict_summary import PredictSummary, summarise_predictions
 from abawcli.stages.smooth import count_runs, smooth_table
 
@@ -60,8 +62,8 @@ class Predictor(FramePredictor):
 
         Every decoded frame has one row, or one for each subject with `subject="all"`. The
         column `subject` holds what was asked for, and the track's number for `all`. A frame
-        without a face rests on its audio, if there is any; with `all` only where nobody is seen in
-        the whole video, as speech cannot be attributed to a subject.
+        without a face rests on its audio, if there is any that is reliable; with `all` only where
+        nobody is seen in the whole video, as speech cannot be attributed to a subject.
 
         Args:
             path: what to label.
@@ -129,6 +131,9 @@ class Predictor(FramePredictor):
             outputs, source = self.head.find_outputs(
                 features.visual, features.audio, has_visual, has_audio
             )
+            if self.reliability:
+                unsure = (source == AUDIO) & ~self.reliability.judge(features.audio)
+                outputs[unsure], source[unsure] = np.nan, NONE
             tables.append(tabulate_features(features, has_visual, outputs, source))
         table = pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
         warn_of_poor(table, name)
@@ -235,6 +240,7 @@ class PredictWork:
     backbones: bool = True  # False: all inputs are feature files
     classifiers: Classifiers = field(default_factory=Classifiers)
     baseline: Baseline | None = None
+    label_all: bool = False
 
     def load(self) -> "PredictWorker":
         """Load the recipe."""
@@ -260,7 +266,7 @@ class PredictWorker:
         self.predictor = Predictor(
             work.recipes, work.device, config, work.modality,
             rotate=work.rotate, backbones=work.backbones, classifiers=work.classifiers,
-            baseline=work.baseline,
+            baseline=work.baseline, label_all=work.label_all,
         )  # fmt: skip
         base = self.predictor.recipe.smoothing
         self.smoothing = None if work.smoothing is None else replace(base, **work.smoothing)
@@ -354,6 +360,7 @@ def predict_video(
     rotate: int = 0,
     classifiers: Classifiers | None = None,
     baseline: Baseline | None = None,
+    label_all: bool = False,
 ) -> pd.DataFrame:
     """Return the prediction table of one video; see `Predictor.predict_video`.
 
@@ -361,7 +368,12 @@ def predict_video(
     """
     path = Path(path)
     predictor = Predictor(
-        recipe, modality=modality, rotate=rotate, classifiers=classifiers, baseline=baseline
+        recipe,
+        modality=modality,
+        rotate=rotate,
+        classifiers=classifiers,
+        baseline=baseline,
+        label_all=label_all,
     )
     return predictor.predict_video(Path(path), subject, smooth)
 

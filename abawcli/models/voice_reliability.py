@@ -1,0 +1,53 @@
+"""Where speech is heard well enough to label a frame without a face.
+
+Voices of unknown people are labelled worse than faces. A voice encoder says from which confidence
+of its own classifier on a label is right as often as not. The confidence of a head does not tell
+that: heads are trained on voices of the encoder's corpora.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from abawcli.config import COMPACT_VOICE
+from abawcli.formats.hashing import hash_file
+from abawcli.models.checkpoint import read_kind
+from abawcli.models.metadata import VoiceEncoderMetadata
+from abawcli.models.recipes import find_weights
+from abawcli.models.voice import VoiceClassifier, load_voice_encoder
+
+
+class VoiceReliability:
+    """A voice encoder's classifier, and the least confidence of it that is reliable."""
+
+    def __init__(self, classifier: VoiceClassifier, least: float) -> None:
+        # In double precision, so that results do not depend on how many rows there are at once.
+        self.classifier, self.least = classifier.double().eval(), least
+
+    @torch.inference_mode()
+    def judge(self, audio: NDArray[np.float16]) -> NDArray[np.bool_]:
+        """Tell for which audio features (T, Da) the label is reliable, (T,)."""
+        p: Tensor = self.classifier(torch.from_numpy(audio.astype(np.float64)))  # (T, 8)
+        return np.asarray(p.amax(dim=1).numpy() >= self.least)
+
+
+def load_reliability(backbone: str, sha256: str | None) -> VoiceReliability | None:
+    """Load what judges features of an audio backbone, which is known by its hash.
+
+    None if it is another one by now, or does not say what is reliable.
+
+    Raises:
+        CheckpointError: the encoder is damaged.
+    """
+    path = find_weights(COMPACT_VOICE) if backbone == COMPACT_VOICE else Path(backbone)
+    if path.suffix != ".safetensors" or read_kind(path) != VoiceEncoderMetadata.kind:
+        return None
+    if hash_file(path) != sha256:
+        return None
+    encoder, metadata = load_voice_encoder(path, torch.device("cpu"))
+    if metadata.reliable_confidence is None:
+        return None
+    return VoiceReliability(encoder.classifier, metadata.reliable_confidence)
