@@ -9,15 +9,19 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import pytest
-import torch
 from hypothesis import settings
 
 # The same examples every time, and none judged by how busy the machine is.
-settings.register_profile("abaw", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("abaw", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("abaw")
 
-# Several threads for tiny networks wait for each other longer than they compute.
-torch.set_num_threads(1)
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Compute in one thread: several wait for each other longer than tiny networks compute."""
+    import torch  # not in the process that only gives tests to others
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

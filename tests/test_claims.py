@@ -125,12 +125,12 @@ def find_middle(label: int) -> int:
 def test_equal_expressions_have_equal_shares_at_any_frame_rate(
     predictor: Predictor, tmp_path: Path
 ) -> None:
-    """Two expressions of 1.5 s and 2.5 s, filmed at 10, 24 and 60 frames a second."""
+    """Two expressions of 1.5 s and 2.5 s, filmed at 10, 24 and 50 frames a second."""
     numbers = [find_middle(0), find_middle(4)]
     frames = {f.frame: f.rgb() for f in read_frames(SAMPLES / "expressions.mp4")}
     neutral, happy = (frames[number] for number in numbers)
     shares = []
-    for rate in (10, 24, 60):
+    for rate in (10, 24, 50):
         pictures = [neutral] * round(1.5 * rate) + [happy] * round(2.5 * rate)
         write_media(tmp_path / f"{rate}.mp4", pictures, time_base=Fraction(1, rate))
         table = predictor.predict_video(tmp_path / f"{rate}.mp4")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from media_files import write_media
+from sample_clips import thin_clip
 
 from abawcli.cli import main
 from abawcli.cli.scale import Scale, _read_slurm
@@ -25,7 +26,6 @@ from abawcli.formats.run_manifest import read_manifest
 from abawcli.formats.summary import Result as Output
 from abawcli.progress import Progress
 
-SAMPLE = Path(__file__).parents[1] / "sample_videos" / "rotated_phone.mp4"
 EMPTY = np.full((48, 64, 3), 90, np.uint8)
 
 
@@ -232,7 +232,7 @@ def test_results_do_not_depend_on_jobs_and_threads(
 ) -> None:
     Path(tmp_path, "in").mkdir()
     for name in "ab":
-        shutil.copy(SAMPLE, tmp_path / "in" / f"{name}.mp4")
+        shutil.copy(thin_clip("rotated_phone"), tmp_path / "in" / f"{name}.mp4")
     monkeypatch.chdir(tmp_path)
     for cores, jobs in (("1", "1"), ("2", "2")):
         monkeypatch.setenv("ABAW_CORES", cores)
