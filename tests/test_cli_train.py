@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from tiny_models import save_image_set, save_whisper
 
 from abawcli.cli import main
+from abawcli.config import VoiceTraining, default_voice_training
 
 
 def test_train_a_face_encoder(tmp_path: Path) -> None:
@@ -112,7 +113,8 @@ def test_train_a_voice_encoder_from_a_whisper(tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "run/config.json").read_text())
     assert settings["layers"] == 1 and settings["init"] == "whisper"
     assert settings["training"]["head_lr"] == 0.002
-    assert settings["training"]["backbone_lr"] == 3e-5  # the default of --init
+    expected = default_voice_training(pretrained=True).backbone_lr
+    assert settings["training"]["backbone_lr"] == expected != VoiceTraining().backbone_lr
 
 
 def test_the_old_name_of_both_still_works(tmp_path: Path) -> None:

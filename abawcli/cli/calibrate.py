@@ -94,19 +94,13 @@ def command(
 
     Example: abaw calibrate run/head.safetensors features/ --labels annotations/ -o head.safetensors
     """
-    from abawcli.formats.outputs import check_apart, check_writable
     from abawcli.models.metadata import HeadMetadata
     from abawcli.stages.calibrate import CalibrationChoice, find_checkpoint
-    from abawcli.views.plot import check_plot_name
 
     if temperature is not None and biases == "yes":
         raise UsageError("--temperature excludes --biases yes")
     path, kind = find_checkpoint(checkpoint)
-    outputs = [output, *([plot] if plot else [])]
-    check_apart(outputs, [path])
-    check_writable(outputs)
-    if plot:
-        check_plot_name(plot)
+    _check_outputs(path, output, plot)
     choice = CalibrationChoice(biases, temperature)
     if kind == HeadMetadata.kind:
         if images or manifest or not (features and labels):
@@ -128,6 +122,18 @@ def command(
         print_json(done["summary"])
     else:
         _print_summary(done["summary"], output)
+
+
+def _check_outputs(checkpoint: Path, output: Path, plot: Path | None) -> None:
+    """Check, before any work, that the outputs can be written and do not replace the input."""
+    from abawcli.formats.outputs import check_apart, check_writable
+    from abawcli.views.plot import check_plot_name
+
+    outputs = [output, *([plot] if plot else [])]
+    check_apart(outputs, [checkpoint])
+    check_writable(outputs)
+    if plot:
+        check_plot_name(plot)
 
 
 def _calibrate_head(

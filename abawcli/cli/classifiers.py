@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
 import click
 
+from abawcli.cli.bundles import bundle_options
 from abawcli.config import ONNX_INPUTS, Classifiers
-
-Command = Callable[..., Any]
 
 onnx_input_option = click.option(
     "--onnx-input", metavar="NAME|SIZE:MEAN:STD",
@@ -38,29 +33,16 @@ def _read_temperatures(
         raise click.BadParameter(f"{text!r} is not a list of numbers, such as 1.5,2") from None
 
 
-def classifier_options(command: Command) -> Command:
-    """Add --label-map, --temperatures and --onnx-input; the command receives `classifiers`."""
-
-    @functools.wraps(command)
-    def bundled(*args: Any, **values: Any) -> Any:
-        names = Classifiers.__dataclass_fields__
-        classifiers = Classifiers(**{name: values.pop(name) for name in names})
-        return command(*args, classifiers=classifiers, **values)
-
-    options: list[Callable[[Command], Command]] = [
-        click.option(
-            "--label-map", callback=read_label_map, metavar="LABEL=CLASS,...",
-            help="Classes of labels of hf: and .onnx recipes that are not recognised; none leaves "
-            "a label out. Labels of an ONNX file are numbers from 0, if it is not of EmotiEffLib.",
-        ),
-        click.option(
-            "--temperatures", callback=_read_temperatures, metavar="T,...",
-            help="Divide the logits of hf: and .onnx recipes by T, one for each --recipe: above 1, "
-            "probabilities are closer to each other.  [default: 1]",
-        ),
-        onnx_input_option,
-    ]  # fmt: skip
-    result: Command = bundled
-    for option in reversed(options):
-        result = option(result)
-    return result
+classifier_options = bundle_options("classifiers", Classifiers, [
+    click.option(
+        "--label-map", callback=read_label_map, metavar="LABEL=CLASS,...",
+        help="Classes of labels of hf: and .onnx recipes that are not recognised; none leaves "
+        "a label out. Labels of an ONNX file are numbers from 0, if it is not of EmotiEffLib.",
+    ),
+    click.option(
+        "--temperatures", callback=_read_temperatures, metavar="T,...",
+        help="Divide the logits of hf: and .onnx recipes by T, one for each --recipe: above 1, "
+        "probabilities are closer to each other.  [default: 1]",
+    ),
+    onnx_input_option,
+])  # fmt: skip

@@ -32,6 +32,7 @@ from abawcli.config import DETECTOR_NAMES, Cropping, Tracking
 from abawcli.errors import InputError
 
 if TYPE_CHECKING:
+    from abawcli.engines import Job
     from abawcli.formats.strategy import SubjectSegments
 
 LOG = logging.getLogger(__name__)
@@ -123,44 +124,54 @@ def command(
 
     Example: abaw crop interviews/ -o crops/ --size 112
     """
-    from abawcli.engines import Job, Outcome
     from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.names import decode_name
     from abawcli.formats.outputs import check_writable, name_outputs, name_videos
     from abawcli.formats.strategy import STRATEGY_NAME, propose
-    from abawcli.stages.crop import CropWork, describe_tracks
+    from abawcli.stages.crop import CropWork
 
     paths = expand_inputs(inputs, VIDEO_SUFFIXES)
     names = name_videos(paths, keep_suffix)
     name_outputs(paths, output, "", keep_suffix=keep_suffix)
     plan, missing = _plan_folders(list(names.values()), output, strategy, subject, names_file)
-    names = {path: name for path, name in names.items() if name in plan}
     check_writable(output / name for folders in plan.values() for name in folders)
-
-    def describe_job(path: Path, name: str) -> Job:
-        task = {each: (output / each, segments) for each, segments in plan[name].items()}
-        folders = tuple(folder for folder, _ in task.values())
-        return Job(path, decode_name(name), task, folders)
-
     work = CropWork(
         detector, replace(TRACKING, stride=stride),
         replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side), rotate, overwrite,
         scale.max_megapixels,
     )  # fmt: skip
-    jobs = [describe_job(path, name) for path, name in scale.select(names).items()]
+    chosen = scale.select({path: name for path, name in names.items() if name in plan})
+    jobs = [_describe_job(path, name, plan[name], output) for path, name in chosen.items()]
     current = Run(jobs, paths, output, Summaries("video", COLUMNS), missing)
     used: dict[str, tuple[SubjectSegments, str]] = {}
-
-    def note(outcome: Outcome) -> None:
-        for name, (folder, segments) in outcome.job.task.items():
-            used[decode_name(name)] = segments, describe_tracks(folder)
-
     try:
-        title = f"crops in {output}"
-        run_jobs(current, work, scale, title=title, as_json=as_json, quiet=quiet, note=note)
+        run_jobs(
+            current, work, scale, title=f"crops in {output}", as_json=as_json, quiet=quiet,
+            note=lambda outcome: used.update(_describe_crops(outcome.job)),
+        )  # fmt: skip
     finally:
         order = [decode_name(name) for job in jobs for name in job.task]
         propose(output / STRATEGY_NAME, {name: used[name] for name in order if name in used})
+
+
+def _describe_job(path: Path, name: str, folders: Mapping[str, SubjectSegments], out: Path) -> Job:
+    """Return the job of a video: its folders of crops, each with its segments."""
+    from abawcli.engines import Job
+    from abawcli.formats.names import decode_name
+
+    task = {each: (out / each, segments) for each, segments in folders.items()}
+    return Job(path, decode_name(name), task, tuple(folder for folder, _ in task.values()))
+
+
+def _describe_crops(job: Job) -> dict[str, tuple[SubjectSegments, str]]:
+    """Return what was cropped into each folder, and which tracks there are."""
+    from abawcli.formats.names import decode_name
+    from abawcli.stages.crop import describe_tracks
+
+    return {
+        decode_name(name): (segments, describe_tracks(folder))
+        for name, (folder, segments) in job.task.items()
+    }
 
 
 def _plan_folders(

@@ -1,6 +1,5 @@
 """`abaw extract`: visual and audio features."""
 
-import os
 from operator import attrgetter
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from abawcli.cli.options import (
     strategy_option,
     verbosity_options,
 )
-from abawcli.cli.people import name_targets, plan_people
+from abawcli.cli.people import describe_jobs, name_targets, plan_people
 from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Summaries
@@ -111,12 +110,10 @@ def command(
 
     Example: abaw extract crops/ -o features/ --audio-from interviews/
     """
-    from abawcli.engines import Job
     from abawcli.formats.crops import is_crops
     from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import AUDIO_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
-    from abawcli.formats.names import decode_name
-    from abawcli.formats.outputs import check_writable, name_outputs, name_videos
+    from abawcli.formats.outputs import name_outputs, name_videos
     from abawcli.stages.extract import ExtractWork
 
     suffixes = VIDEO_SUFFIXES | (AUDIO_SUFFIXES if modality == "audio" else frozenset())
@@ -127,18 +124,12 @@ def command(
     )
     plan = plan_people(names, strategy, subject)
     targets = name_targets(names, plan, outputs, output)
-    check_writable(targets.values())
     work = ExtractWork(
         visual, audio, modality, layers, device, batch_size, rotate, audio_from, overwrite,
         scale.max_megapixels, onnx_input, flip,
     )  # fmt: skip
 
-    def describe_job(path: Path, name: str) -> Job:
-        own = {each: targets[path, each] for each in plan[name]}
-        people = subject if os.path.isdir(path) else plan[name]
-        return Job(path, decode_name(name), (own, people), tuple(own.values()))
-
-    jobs = [describe_job(path, name) for path, name in scale.select(names).items()]
+    jobs = describe_jobs(scale.select(names), plan, targets, subject)
     current = Run(jobs, paths, output, Summaries("input", COLUMNS))
     title = f"features in {output}"
     run_jobs(current, work, scale, title=title, as_json=as_json, quiet=quiet)

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from abawcli.cli.bundles import Command, bundle_options
 from abawcli.cli.console import set_verbosity
 from abawcli.cli.outputs import read_json_flag, refuse_stdout, text_output_option
 from abawcli.config import (
@@ -21,8 +22,6 @@ from abawcli.config import (
     Smoothing,
     parse_track,
 )
-
-Command = Callable[..., Any]
 
 
 class RenamedOption(click.Option):
@@ -118,61 +117,53 @@ def _read_bias(
         ) from None
 
 
+@dataclass(frozen=True)
+class SmoothingChoice:
+    """How to smooth, as far as the command line says it."""
+
+    method: str | None = None
+    window: Window | None = None
+    space: str | None = None
+    bias: tuple[float, ...] | None = None
+
+    def list_changes(self) -> dict[str, Any]:
+        """Return the fields of a smoothing that were given."""
+        changes: dict[str, Any] = {"method": self.method, "space": self.space, "bias": self.bias}
+        changes = {name: value for name, value in changes.items() if value}
+        if self.window:
+            changes["window_frames"], changes["window_s"] = self.window
+        return changes
+
+    def change(self, base: Smoothing) -> Smoothing:
+        """Return a smoothing with what was given."""
+        return replace(base, **self.list_changes())
+
+
 def smoothing_options(default: str) -> Callable[[Command], Command]:
-    """Add --smoothing, --window, --space and --bias; each is None if it is not given.
+    """Add --smoothing, --window, --space and --bias; the command receives `smoothing`.
 
-    `default` says where the value comes from then.
+    `default` says where a value comes from that is not given.
     """
-
-    def add(command: Command) -> Command:
-        standard = Smoothing()
-        options: list[Callable[[Command], Command]] = [
-            click.option(
-                "--smoothing", "method", type=click.Choice(SMOOTHING_METHODS), cls=RenamedOption,
-                old="--method", show_default=f"{standard.method}, {default}",
-                help="Method that combines the frames of the smoothing window.",
-            ),
-            window_option(f"{standard.window_s}s, {default}"),
-            click.option(
-                "--space", type=click.Choice(SMOOTHING_SPACES),
-                show_default=f"{standard.space}, {default}",
-                help="Smooth the probabilities, or the logits.",
-            ),
-            click.option(
-                "--bias", callback=_read_bias, metavar="B,B,B,B,B,B,B,B",
-                show_default=f"0 for all, {default}",
-                help="Number that is added to the logarithm of each class's smoothed probability, "
-                "for a better macro-F1; `abaw score --sweep` finds them.",
-            ),
-        ]  # fmt: skip
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-def list_changes(
-    method: str | None,
-    window: Window | None,
-    space: str | None,
-    bias: tuple[float, ...] | None = None,
-) -> dict[str, Any]:
-    """Return the fields of a smoothing that were given on the command line."""
-    changes: dict[str, Any] = {"method": method, "space": space, "bias": bias}
-    changes = {name: value for name, value in changes.items() if value}
-    return changes | ({"window_frames": window[0], "window_s": window[1]} if window else {})
-
-
-def choose_smoothing(
-    base: Smoothing,
-    method: str | None,
-    window: Window | None,
-    space: str | None,
-    bias: tuple[float, ...] | None = None,
-) -> Smoothing:
-    """Return a smoothing with what was given on the command line."""
-    return replace(base, **list_changes(method, window, space, bias))
+    standard = Smoothing()
+    return bundle_options("smoothing", SmoothingChoice, [
+        click.option(
+            "--smoothing", "method", type=click.Choice(SMOOTHING_METHODS), cls=RenamedOption,
+            old="--method", show_default=f"{standard.method}, {default}",
+            help="Method that combines the frames of the smoothing window.",
+        ),
+        window_option(f"{standard.window_s}s, {default}"),
+        click.option(
+            "--space", type=click.Choice(SMOOTHING_SPACES),
+            show_default=f"{standard.space}, {default}",
+            help="Smooth the probabilities, or the logits.",
+        ),
+        click.option(
+            "--bias", callback=_read_bias, metavar="B,B,B,B,B,B,B,B",
+            show_default=f"0 for all, {default}",
+            help="Number that is added to the logarithm of each class's smoothed probability, "
+            "for a better macro-F1; `abaw score --sweep` finds them.",
+        ),
+    ])  # fmt: skip
 
 
 class SubjectChoice(click.Choice[str]):

@@ -11,6 +11,7 @@ from abawcli.config import SUBJECTS
 from abawcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from abawcli.engines import Job
     from abawcli.formats.strategy import SubjectSegments
 
 
@@ -23,14 +24,13 @@ def plan_people(
         UsageError: a strategy is given for crops or features, which have their subjects.
         InputError: the strategy file cannot be read.
     """
-    from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import warn_left_out
     from abawcli.formats.strategy import find_video_of, plan_folders, read_strategy
 
     videos = list(names.values())
     rows = read_strategy(strategy, videos) if strategy else {}
     plan = plan_folders(videos, rows, subject or SUBJECTS[0])
-    made = [path for path in names if os.path.isdir(path) or path.suffix == FEATURES_SUFFIX]
+    made = [path for path in names if _is_made(path)]
     if strategy and made:
         raise UsageError(f"the subject of {made[0]} is already chosen; leave out --strategy")
     unknown = [name for name in rows if not find_video_of(name, plan)]
@@ -49,8 +49,11 @@ def name_targets(
     `given` is the path that -o names.
 
     Raises:
+        OutputError: an output cannot be written.
         UsageError: several outputs would go to one file.
     """
+    from abawcli.formats.outputs import check_writable
+
     targets = {}
     for path, output in outputs.items():
         own_names = plan[names[path]]
@@ -61,4 +64,30 @@ def name_targets(
         for name in own_names:
             own = f"{Path(name).name}{output.suffix}"
             targets[path, name] = output if to_file else output.with_name(own)
+    check_writable(targets.values())
     return targets
+
+
+def describe_jobs(
+    names: Mapping[Path, str],
+    plan: Mapping[str, Mapping[str, SubjectSegments]],
+    targets: Mapping[tuple[Path, str], Path],
+    subject: str | None,
+) -> list[Job]:
+    """Return the job of each input: its outputs, and the people that they are about."""
+    from abawcli.engines import Job
+    from abawcli.formats.names import decode_name
+
+    jobs = []
+    for path, name in names.items():
+        outputs = {each: targets[path, each] for each in plan[name]}
+        people = subject if _is_made(path) else plan[name]
+        jobs.append(Job(path, decode_name(name), (outputs, people), tuple(outputs.values())))
+    return jobs
+
+
+def _is_made(path: Path) -> bool:
+    """Tell whether an input is crops or features, whose subject is chosen already."""
+    from abawcli.formats.features import FEATURES_SUFFIX
+
+    return os.path.isdir(path) or path.suffix == FEATURES_SUFFIX

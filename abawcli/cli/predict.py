@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from abawcli.cli.baseline import read_baseline
 from abawcli.cli.classifiers import classifier_options
 from abawcli.cli.options import (
-    Window,
+    SmoothingChoice,
     audio_from_option,
     batch_size_option,
     choose_subject,
@@ -21,7 +21,6 @@ from abawcli.cli.options import (
     inputs_argument,
     json_option,
     keep_suffix_option,
-    list_changes,
     overwrite_option,
     rotate_option,
     smoothing_options,
@@ -29,7 +28,7 @@ from abawcli.cli.options import (
     table_output_option,
     verbosity_options,
 )
-from abawcli.cli.people import name_targets, plan_people
+from abawcli.cli.people import describe_jobs, name_targets, plan_people
 from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Columns, Summaries
@@ -117,10 +116,7 @@ def command(
     subject: str | None,
     strategy: Path | None,
     audio_from: Path | None,
-    method: str | None,
-    window: Window | None,
-    space: str | None,
-    bias: tuple[float, ...] | None,
+    smoothing: SmoothingChoice,
     no_smooth: bool,
     logits: bool,
     label_all: bool,
@@ -154,40 +150,45 @@ def command(
 
     Example: abaw predict interviews/ -o labels/ --modality visual
     """
-    from abawcli.engines import Job
-    from abawcli.formats import tables
-    from abawcli.formats.crops import is_only_crops
-    from abawcli.formats.features import FEATURES_SUFFIX
-    from abawcli.formats.inputs import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
-    from abawcli.formats.names import decode_name
-    from abawcli.formats.outputs import check_writable, name_outputs, name_videos
+    from abawcli.formats.outputs import name_outputs, name_videos
+    from abawcli.formats.tables import TABLE_SUFFIXES
     from abawcli.stages.predict import PredictWork
 
-    suffixes = AUDIO_SUFFIXES if modality == "audio" else IMAGE_SUFFIXES
-    suffixes |= VIDEO_SUFFIXES | {FEATURES_SUFFIX}
-    paths = expand_inputs(inputs, suffixes, is_only_crops)
-    if no_smooth and (method or window or space or bias):
+    paths = _find_inputs(inputs, modality)
+    _check_flags(no_smooth, logits, changes := smoothing.list_changes())
+    names = name_videos(paths, keep_suffix)
+    outputs = name_outputs(paths, output, ".csv", TABLE_SUFFIXES, keep_suffix=keep_suffix)
+    plan = plan_people(names, strategy, subject)
+    targets = name_targets(names, plan, outputs, output)
+    work = PredictWork(
+        recipes, device, batch_size, modality, rotate, None if no_smooth else changes, audio_from,
+        overwrite, scale.max_megapixels, logits, _need_encoders(paths), classifiers, baseline,
+        label_all,
+    )  # fmt: skip
+    jobs = describe_jobs(scale.select(names), plan, targets, subject)
+    current = Run(jobs, paths, output, Summaries("video", COLUMNS))
+    run_jobs(current, work, scale, title="Predictions", as_json=as_json, quiet=quiet)
+
+
+def _check_flags(no_smooth: bool, logits: bool, changes: Mapping[str, Any]) -> None:
+    if no_smooth and changes:
         raise click.UsageError("--no-smooth excludes --smoothing, --window, --space and --bias")
     if logits and not no_smooth:
         raise click.UsageError("--logits needs --no-smooth: smoothed rows have no logits")
-    names = name_videos(paths, keep_suffix)
-    outputs = name_outputs(paths, output, ".csv", tables.TABLE_SUFFIXES, keep_suffix=keep_suffix)
-    plan = plan_people(names, strategy, subject)
-    targets = name_targets(names, plan, outputs, output)
-    check_writable(targets.values())
 
-    def describe_job(path: Path, name: str) -> Job:
-        tables = {each: targets[path, each] for each in plan[name]}
-        made = os.path.isdir(path) or path.suffix == FEATURES_SUFFIX
-        people = subject if made else plan[name]
-        return Job(path, decode_name(name), (tables, people), tuple(tables.values()))
 
-    changes = None if no_smooth else list_changes(method, window, space, bias)
-    work = PredictWork(
-        recipes, device, batch_size, modality, rotate, changes, audio_from, overwrite,
-        scale.max_megapixels, logits, any(path.suffix != FEATURES_SUFFIX for path in paths),
-        classifiers, baseline, label_all,
-    )  # fmt: skip
-    jobs = [describe_job(path, name) for path, name in scale.select(names).items()]
-    current = Run(jobs, paths, output, Summaries("video", COLUMNS))
-    run_jobs(current, work, scale, title="Predictions", as_json=as_json, quiet=quiet)
+def _find_inputs(inputs: tuple[str, ...], modality: str) -> dict[Path, Path]:
+    """Return the files and the folders of crops that the arguments name, as `expand_inputs`."""
+    from abawcli.formats.crops import is_only_crops
+    from abawcli.formats.features import FEATURES_SUFFIX
+    from abawcli.formats.inputs import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
+
+    suffixes = AUDIO_SUFFIXES if modality == "audio" else IMAGE_SUFFIXES
+    return expand_inputs(inputs, suffixes | VIDEO_SUFFIXES | {FEATURES_SUFFIX}, is_only_crops)
+
+
+def _need_encoders(paths: Iterable[Path]) -> bool:
+    """Tell whether any input is not features, which only the head reads."""
+    from abawcli.formats.features import FEATURES_SUFFIX
+
+    return any(path.suffix != FEATURES_SUFFIX for path in paths)

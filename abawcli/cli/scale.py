@@ -1,6 +1,5 @@
 """Options of commands that work on many inputs: which ones, where, and what a failure does."""
 
-import functools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from abawcli.cli.bundles import bundle_options
 from abawcli.config import JOB_MEGABYTES, Media
 from abawcli.cores import count_cores
 from abawcli.engines import ENGINES, Where
@@ -129,16 +129,4 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
 )  # fmt: skip
 
 
-def scale_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options; the command receives `scale`."""
-
-    @functools.wraps(command)
-    def bundled(*args: Any, **values: Any) -> Any:
-        names = Scale.__dataclass_fields__
-        scale = Scale(**{name: values.pop(name) for name in names})
-        return command(*args, scale=scale, **values)
-
-    result: Callable[..., Any] = bundled
-    for option in reversed(_OPTIONS):
-        result = option(result)
-    return result
+scale_options = bundle_options("scale", Scale, _OPTIONS)

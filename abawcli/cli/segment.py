@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from abawcli.cli.batch import report_failures
+from abawcli.cli.bundles import Command
 from abawcli.cli.console import say
 from abawcli.cli.options import (
-    Command,
     inputs_argument,
     output_option,
     overwrite_option,

@@ -6,8 +6,7 @@ import click
 
 from abawcli.cli.batch import run_each
 from abawcli.cli.options import (
-    Window,
-    choose_smoothing,
+    SmoothingChoice,
     inputs_argument,
     json_option,
     overwrite_option,
@@ -28,10 +27,7 @@ from abawcli.cli.summaries import Summaries
 def command(
     inputs: tuple[str, ...],
     output: Path,
-    method: str | None,
-    window: Window | None,
-    space: str | None,
-    bias: tuple[float, ...] | None,
+    smoothing: SmoothingChoice,
     overwrite: bool,
     as_json: bool,
     quiet: bool,
@@ -59,7 +55,7 @@ def command(
 
     def work(path: Path) -> None:
         base = find_smoothing(read_provenance(path))
-        config = choose_smoothing(base, method, window, space, bias)
+        config = smoothing.change(base)
         done = smooth_file(path, outputs[path], config, overwrite=overwrite)
         summaries.add(str(path), outputs[path], done)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from abawcli.cli.bundles import Command
 from abawcli.cli.console import progress_bar
-from abawcli.cli.options import Command, device_option, overwrite_option, verbosity_options
+from abawcli.cli.options import device_option, overwrite_option, verbosity_options
 from abawcli.cli.train_options import (
     RATE,
     SHARE,

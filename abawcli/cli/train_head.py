@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from abawcli.cli.bundles import Command
 from abawcli.cli.console import progress_bar
 from abawcli.cli.options import (
-    Command,
+    SmoothingChoice,
     Window,
-    choose_smoothing,
     complete_files,
     device_option,
     labels_option,
@@ -138,7 +138,7 @@ def read_training(head: str, window: Window | None, tuned: dict[str, Any]) -> He
         given["network"] = replace(config.network, hidden=width)
     if "class_weight_power" in given:
         given["effective_beta"] = None
-    given["smoothing"] = choose_smoothing(config.smoothing, None, window, None)
+    given["smoothing"] = SmoothingChoice(window=window).change(config.smoothing)
     return replace(config, **given)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from abawcli.cli.bundles import Command
 from abawcli.cli.console import print_table
-from abawcli.cli.options import Command, RenamedOption
+from abawcli.cli.options import RenamedOption
 from abawcli.cli.outputs import refuse_stdout
 from abawcli.models.metadata import EpochResult
 

@@ -47,6 +47,27 @@ def start_network(
     return network, classifier
 
 
+def _check_settings(config: EncoderTraining) -> None:
+    """Check settings.
+
+    Raises:
+        UsageError: they cannot be.
+    """
+    if config.epochs < 1 or config.batch_size < 2:
+        raise UsageError("training needs at least 1 epoch and batches of at least 2 images")
+    if config.select not in SELECTIONS:
+        raise UsageError(f"unknown selection {config.select!r}; choose {' or '.join(SELECTIONS)}")
+    if config.select == "moe" and config.moe is None:
+        raise UsageError("epochs cannot be chosen by a mixture-of-experts head that is not there")
+
+
+def _describe_start(backbone: str, init: str | Path | None) -> JsonObject:
+    """Return the hash of the weights that training starts from, if they are not random."""
+    if init:
+        return {"init": hash_file(init)}
+    return {} if backbone in BACKBONES else {"encoder": hash_pretrained(backbone)}
+
+
 def train_face_encoder(
     images: str | Path,
     manifest: str | Path,
@@ -77,34 +98,21 @@ def train_face_encoder(
         CheckpointError: the backbone, `init` or a teacher cannot be loaded.
         UsageError: no such device, or settings that cannot be.
     """
-    images = Path(images)
-    manifest = Path(manifest)
-    out = Path(out)
+    images, manifest, out = Path(images), Path(manifest), Path(out)
     if init:
         init = find_encoder(init)
         backbone = read_metadata(init, FaceEncoderMetadata).backbone
     config = config or default_training(backbone)
-    if config.epochs < 1 or config.batch_size < 2:
-        raise UsageError("training needs at least 1 epoch and batches of at least 2 images")
-    if config.select not in SELECTIONS:
-        raise UsageError(f"unknown selection {config.select!r}; choose {' or '.join(SELECTIONS)}")
-    if config.select == "moe" and config.moe is None:
-        raise UsageError("epochs cannot be chosen by a mixture-of-experts head that is not there")
+    _check_settings(config)
     chosen = choose_device(device)
     config = replace(config, precision=choose_precision(config.precision, chosen))
     accelerator = start_accelerator(chosen)
     splits = read_manifest(manifest, images, soft=config.soft_labels)
     torch.manual_seed(config.seed)
-    settings: JsonObject = {
-        "backbone": backbone,
-        "images": str(images),
-        "manifest": str(manifest),
-    }
+    settings = _describe_start(backbone, init)
+    settings |= {"backbone": backbone, "images": str(images), "manifest": str(manifest)}
     data: JsonObject = {"manifest": manifest.name, "sha256": hash_file(manifest)}
-    if init:
-        settings["init"] = data["init"] = hash_file(init)
-    elif backbone not in BACKBONES:  # whose weights are random
-        settings["encoder"] = hash_pretrained(backbone)
+    data |= {"init": settings["init"]} if init else {}
     network, classifier = start_network(backbone, config.shape, init)
     task = FaceTask(
         network, splits, config, accelerator.device, settings=settings, data=data,

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -10,6 +9,7 @@ from abawcli.config import COMPACT_VOICE, VOICE_LAYERS, VoiceTraining, default_v
 from abawcli.device import choose_device, choose_precision
 from abawcli.errors import UsageError
 from abawcli.formats.hashing import hash_file
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.manifest import read_audio_manifest
 from abawcli.models.image_backbones import hash_pretrained
 from abawcli.models.pretrained_voice import build_pretrained_voice
@@ -18,6 +18,18 @@ from abawcli.training.loop import TrainingLoop, start_accelerator
 from abawcli.training.run_folder import History
 from abawcli.training.schedule import Schedule
 from abawcli.training.voice_task import VoiceTask
+
+
+def _check_settings(config: VoiceTraining) -> None:
+    if config.epochs < 1 or config.batch_size < 2:
+        raise UsageError("training needs at least 1 epoch and batches of at least 2 recordings")
+
+
+def _describe_init(init: str | Path | None) -> JsonObject:
+    """Return the name and the hash of the Whisper that training starts from, if from one."""
+    if init is None:
+        return {}
+    return {"init": Path(init).name, "init_sha256": hash_pretrained(str(init))}
 
 
 def train_voice_encoder(
@@ -57,27 +69,21 @@ def train_voice_encoder(
         OutputError: the folder holds a run with other settings, or cannot be written.
         UsageError: no such device, or settings that cannot be.
     """
-    audio = Path(audio)
-    manifest = Path(manifest)
-    out = Path(out)
+    audio, manifest, out = Path(audio), Path(manifest), Path(out)
     config = config or default_voice_training(init is not None)
-    if config.epochs < 1 or config.batch_size < 2:
-        raise UsageError("training needs at least 1 epoch and batches of at least 2 recordings")
+    _check_settings(config)
     chosen = choose_device(device)
     config = replace(config, precision=choose_precision(config.precision, chosen))
     accelerator = start_accelerator(chosen)
     if accelerator.num_processes > 1:
         raise UsageError("a voice encoder trains in one process; start it without a launcher")
     splits = read_audio_manifest(manifest, audio)
-    settings = {"backbone": COMPACT_VOICE, "audio": str(audio), "manifest": str(manifest)}
-    data = {"manifest": manifest.name, "sha256": hash_file(manifest)}
+    start = _describe_init(init)
+    settings = start | {"backbone": COMPACT_VOICE, "audio": str(audio), "manifest": str(manifest)}
+    settings |= {} if init is None else {"layers": layers}
     torch.manual_seed(config.seed)
-    backbone = None
-    if init is not None:
-        backbone = build_pretrained_voice(init, layers)
-        start: dict[str, Any] = {"init": Path(init).name, "init_sha256": hash_pretrained(str(init))}
-        settings |= start | {"layers": layers}
-        data |= start
+    backbone = None if init is None else build_pretrained_voice(init, layers)
+    data = {"manifest": manifest.name, "sha256": hash_file(manifest)} | start
     task = VoiceTask(
         splits, config, accelerator.device, backbone=backbone, settings=settings, data=data
     )
