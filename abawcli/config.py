@@ -6,7 +6,7 @@ two never differ. "Published" refers to arXiv 2603.12221.
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 # Which subjects a command processes; `faces.subjects` defines each choice.
@@ -14,7 +14,7 @@ SUBJECTS = ("main", "largest", "follow-largest", "left", "right", "top", "all")
 STRATEGIES = (*SUBJECTS, "track N", "skip")  # per video: also a track number, or no subject
 DETECTOR_NAMES = ("retinaface", "insightface")  # `faces.detect.DETECTORS`
 SMOOTHING_METHODS = ("median", "mean", "gaussian", "vote")  # `smoothing.SMOOTHERS`
-HEAD_NAMES = ("gated", "visual", "audio", "concat", "dual-branch")  # `models.heads.HEADS`
+HEAD_NAMES = ("gated", "visual", "audio", "concat", "dual-branch", "tcn", "gru")
 EXPORT_FORMATS = (  # `formats.exports.EXPORTERS`
     "elan", "textgrid", "vtt", "srt", "audacity", "boris", "bids", "labelstudio",
     "openface", "abaw", "wide", "long",
@@ -676,6 +676,20 @@ class DualBranchHead:
     stride_frames: int = 32  # from one window to the next
 
 
+@dataclass(frozen=True)
+class SequenceHead:
+    """A temporal convolutional network or a bidirectional GRU. Not published: own defaults.
+
+    Width, windows and dropout are near those of the dual branch, so that heads can be compared.
+    """
+
+    hidden: int = 256
+    layers: int = 5  # of a TCN: 63 frames in reach of each, as many as a window has
+    dropout: float = 0.2
+    window_frames: int = 64
+    stride_frames: int = 32
+
+
 # What classifies a frame with a face and without speech.
 HEAD, ENCODER = FACE_ONLY_CHOICES = ("head", "encoder")
 
@@ -700,7 +714,7 @@ class HeadTraining:
     ema_decay: float = 0.0  # decay of the EMA of the weights, which is saved; 0: no EMA
     patience: int | None = None  # epochs without a better one after which training ends
     folds: int = 5  # one of which is held out where no validation videos are given
-    network: GatedHead | DualBranchHead = GatedHead()
+    network: GatedHead | DualBranchHead | SequenceHead = GatedHead()
     # Of the head's predictions, as published for videos of 30 frames a second.
     smoothing: Smoothing = Smoothing("median", 101, None, "logits")
     face_only: str = HEAD  # as published; `encoder`: the classifier of the image encoder instead
@@ -726,6 +740,14 @@ DUAL_BRANCH_TRAINING = HeadTraining(
 )
 
 
+# By head. TCN and GRU are trained as the dual branch is; two layers are usual for a GRU.
+TEMPORAL_TRAINING = {
+    "dual-branch": DUAL_BRANCH_TRAINING,
+    "tcn": replace(DUAL_BRANCH_TRAINING, network=SequenceHead()),
+    "gru": replace(DUAL_BRANCH_TRAINING, network=SequenceHead(layers=2)),
+}
+
+
 def default_head_training(head: str) -> HeadTraining:
     """Return the training defaults of a head."""
-    return DUAL_BRANCH_TRAINING if head == "dual-branch" else HeadTraining()
+    return TEMPORAL_TRAINING.get(head, HeadTraining())

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abawcli.config import DualBranchHead, GatedHead
+from abawcli.config import DualBranchHead, GatedHead, SequenceHead
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.features import Features, write_features
 from abawcli.formats.metadata import (
@@ -22,11 +22,14 @@ BACKBONES = Backbones(VISUAL, AUDIO)
 
 SMALL_GATED = GatedHead(hidden=16)
 SMALL_DUAL = DualBranchHead(16, 1, 2, 2, 0.1, window_frames=12, stride_frames=5)
+SMALL_SEQUENCE = SequenceHead(16, 2, 0.1, window_frames=12, stride_frames=5)
 
 
-def small_network(head: str) -> GatedHead | DualBranchHead:
+def small_network(head: str) -> GatedHead | DualBranchHead | SequenceHead:
     """Return settings of a head that is quickly trained."""
-    return SMALL_DUAL if head == "dual-branch" else SMALL_GATED
+    if head == "dual-branch":
+        return SMALL_DUAL
+    return SMALL_SEQUENCE if head in ("tcn", "gru") else SMALL_GATED
 
 
 def make_features(

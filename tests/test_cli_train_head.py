@@ -114,7 +114,7 @@ def test_files_by_name_and_a_held_out_fold() -> None:
                 "8",
             ],
             2,
-            "--gated-width is not for --head dual-branch; it has --hidden",
+            "--gated-width is not for --head dual-branch; use --hidden",
         ),
         (
             [

@@ -23,15 +23,15 @@ from abawcli.cli.train_options import RATE, SHARE, patience_option, print_best, 
 from abawcli.config import (
     FACE_ONLY_CHOICES,
     HEAD_NAMES,
-    DualBranchHead,
+    TEMPORAL_TRAINING,
     GatedHead,
     HeadTraining,
     default_head_training,
 )
 
-DUAL_NAME = "dual-branch"
-# Options of the dual-branch network -> the fields of `DualBranchHead` that they set.
-BRANCH_SHAPE = {
+TEMPORAL_NAMES = ", ".join(TEMPORAL_TRAINING)  # heads that are given windows of frames
+# Options of these networks -> the fields of `DualBranchHead` and `SequenceHead` that they set.
+TEMPORAL_SHAPE = {
     "--hidden": "hidden",
     "--layers": "layers",
     "--dropout": "dropout",
@@ -39,7 +39,7 @@ BRANCH_SHAPE = {
     "--attention-stride": "stride_frames",
 }
 GATED_WIDTH = "gated_width"  # of heads that are given single frames: `GatedHead.hidden`
-PUBLISHED, DUAL_BRANCH = HeadTraining(), default_head_training(DUAL_NAME)
+PUBLISHED, DUAL_BRANCH = HeadTraining(), default_head_training("dual-branch")
 FEATURES = frozenset([".safetensors"])
 ANNOTATIONS = frozenset([".txt", ".csv", ".parquet", ".eaf", ".textgrid", ".tsv"])
 
@@ -52,24 +52,31 @@ def _tunable(
     flag: str, field: str, kind: Any, text: str, old: str | None = None
 ) -> Callable[[Command], Command]:
     """Make an option that sets a field of `HeadTraining`; the default depends on the head."""
-    defaults = {"": getattr(PUBLISHED, field), DUAL_NAME: getattr(DUAL_BRANCH, field)}
+    defaults = {"": getattr(PUBLISHED, field), TEMPORAL_NAMES: getattr(DUAL_BRANCH, field)}
     return tunable(flag, field, kind, text, defaults, old)
 
 
-def _branch_options() -> list[Callable[[Command], Command]]:
-    """Return the options of the dual-branch network."""
+def _list_defaults(field: str) -> dict[str, Any]:
+    """Return the default of a field by head; the first one has no name."""
+    (_, first), *others = TEMPORAL_TRAINING.items()
+    named = {name: getattr(config.network, field) for name, config in others}
+    return {"": getattr(first.network, field)} | named
+
+
+def _temporal_options() -> list[Callable[[Command], Command]]:
+    """Return the options of the networks that are given windows of frames."""
     count = click.IntRange(min=1)
     kinds = {
-        "--hidden": (count, "Width of the Transformers"),
-        "--layers": (count, "Layers of each Transformer"),
+        "--hidden": (count, "Width of the network"),
+        "--layers": (count, "Layers of each Transformer, blocks of the TCN, or layers of the GRU"),
         "--dropout": (click.FloatRange(0, 1, max_open=True), "Dropout rate"),
-        "--attention-window": (count, "Window of self-attention, in frames"),
-        "--attention-stride": (count, "Frames from one attention window to the next"),
+        "--attention-window": (count, "Frames that the network is given at once"),
+        "--attention-stride": (count, "Frames from one such window to the next"),
     }
     return [
         tunable(
-            flag, BRANCH_SHAPE[flag], kind, f"{what}; only for {DUAL_NAME}.",
-            {"": getattr(DualBranchHead(), BRANCH_SHAPE[flag])},
+            flag, TEMPORAL_SHAPE[flag], kind, f"{what}; only for {TEMPORAL_NAMES}.",
+            _list_defaults(TEMPORAL_SHAPE[flag]),
             "--stride" if flag == "--attention-stride" else None,
         )
         for flag, (kind, what) in kinds.items()
@@ -88,12 +95,13 @@ def training_options(command: Command) -> Command:
         click.option(
             "--class-weights", "class_weight_power", type=SHARE,
             help="Power of the inverse class frequency; 0: no weights.  [default: "
-            f"{PUBLISHED.class_weight_power:g}; {DUAL_NAME} by effective number of samples]",
+            f"{PUBLISHED.class_weight_power:g}; {TEMPORAL_NAMES} by effective number of samples]",
         ),
         click.option(
             "--effective-beta", type=click.FloatRange(0, 1, max_open=True),
             help="Class weights by the effective number of samples with this beta, instead of "
-            f"--class-weights.  [default: {DUAL_NAME} {DUAL_BRANCH.effective_beta:g}; others none]",
+            f"--class-weights.  [default: {TEMPORAL_NAMES} {DUAL_BRANCH.effective_beta:g}; "
+            "others none]",
         ),
         _tunable("--focal", "focal_gamma", RATE, "Gamma of the focal loss; 0: cross-entropy."),
         _tunable(
@@ -107,18 +115,19 @@ def training_options(command: Command) -> Command:
         _tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA "
                  "of the weights; 0: no EMA."),
         window_option(
-            f"{PUBLISHED.smoothing.window_frames}; {DUAL_NAME} {DUAL_BRANCH.smoothing.window_s}s"
+            f"{PUBLISHED.smoothing.window_frames}; {TEMPORAL_NAMES} "
+            f"{DUAL_BRANCH.smoothing.window_s}s"
         ),
         click.option(
             "--gated-width", type=click.IntRange(min=1), show_default=str(GatedHead().hidden),
-            help=f"Width of gated fusion and its baselines; not for {DUAL_NAME}.",
+            help=f"Width of gated fusion and its baselines; not for {TEMPORAL_NAMES}.",
         ),
         _tunable(
             "--face-only", "face_only", click.Choice(FACE_ONLY_CHOICES),
             "What classifies frames with a face and without speech; encoder: the classifier of the "
             "image encoder.",
         ),
-        *_branch_options(),
+        *_temporal_options(),
         _tunable("--seed", "seed", click.IntRange(min=0), "Seed of the random numbers."),
     ]  # fmt: skip
     for option in reversed(options):
@@ -130,9 +139,9 @@ def read_training(head: str, window: Window | None, tuned: dict[str, Any]) -> He
     """Return the settings of a head with the values of the command line."""
     config = default_head_training(head)
     given = {k: v for k, v in tuned.items() if v is not None}
-    shape = {field: given.pop(field) for field in BRANCH_SHAPE.values() if field in given}
+    shape = {field: given.pop(field) for field in TEMPORAL_SHAPE.values() if field in given}
     width = given.pop(GATED_WIDTH, None)
-    if head == DUAL_NAME:
+    if head in TEMPORAL_TRAINING:
         given["network"] = replace(config.network, **shape)
     elif width:
         given["network"] = replace(config.network, hidden=width)
@@ -144,11 +153,13 @@ def read_training(head: str, window: Window | None, tuned: dict[str, Any]) -> He
 
 def check_shape(heads: Iterable[str], tuned: dict[str, Any]) -> None:
     """Refuse options of networks none of which is trained, and two kinds of class weights."""
-    for flag, field in BRANCH_SHAPE.items():
-        if tuned[field] is not None and DUAL_NAME not in heads:
-            raise click.UsageError(f"{flag} is only for --head {DUAL_NAME}")
-    if tuned[GATED_WIDTH] is not None and set(heads) == {DUAL_NAME}:
-        raise click.UsageError(f"--gated-width is not for --head {DUAL_NAME}; it has --hidden")
+    for flag, field in TEMPORAL_SHAPE.items():
+        if tuned[field] is not None and not TEMPORAL_TRAINING.keys() & set(heads):
+            raise click.UsageError(f"{flag} is only for --head {TEMPORAL_NAMES}")
+    if tuned[GATED_WIDTH] is not None and TEMPORAL_TRAINING.keys() >= set(heads):
+        raise click.UsageError(
+            f"--gated-width is not for --head {', '.join(heads)}; use --hidden instead"
+        )
     if tuned["class_weight_power"] is not None and tuned["effective_beta"] is not None:
         raise click.UsageError("--class-weights and --effective-beta exclude each other")
 
@@ -160,7 +171,8 @@ def check_shape(heads: Iterable[str], tuned: dict[str, Any]) -> None:
 @click.option(
     "--head", type=click.Choice(HEAD_NAMES), default=HEAD_NAMES[0], show_default=True,
     help="gated: gated fusion. visual, audio: one modality. concat: both without a gate. "
-    "dual-branch: Transformer over windows of frames.",
+    "dual-branch: Transformer over windows of frames. tcn, gru: convolutions, or a bidirectional "
+    "GRU, over such windows.",
 )  # fmt: skip
 @click.option(
     "--valid-features", multiple=True, metavar="FEATURES",

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from abawcli.config import ENCODER, HEAD, DualBranchHead, GatedHead
+from abawcli.config import ENCODER, HEAD, DualBranchHead, GatedHead, SequenceHead
 from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.metadata import MODALITIES, Backbones
 from abawcli.labels import N_CLASSES
@@ -24,6 +24,7 @@ from abawcli.models.classifier import AveragedClassifiers, EncoderClassifier
 from abawcli.models.dualbranch import DualBranch
 from abawcli.models.gated import AudioOnly, Concatenation, GatedFusion, VisualOnly
 from abawcli.models.metadata import HeadMetadata
+from abawcli.models.temporal import Gru, Tcn
 from abawcli.models.windows import SoftVoting
 from abawcli.sources import name_sources
 
@@ -31,14 +32,16 @@ from abawcli.sources import name_sources
 # NaN where nothing is known; `uses` names the modalities it reads, each of which has a
 # `ModalityNorm` at `<modality>.norm`, `settings` is the class of its configuration, and it is given
 # at most `window` frames at once, a window every `stride` frames.
-Head = GatedFusion | VisualOnly | AudioOnly | Concatenation | DualBranch
-HeadSettings = GatedHead | DualBranchHead
+Head = GatedFusion | VisualOnly | AudioOnly | Concatenation | DualBranch | Tcn | Gru
+HeadSettings = GatedHead | DualBranchHead | SequenceHead
 HEADS: dict[str, type[Head]] = {
     "gated": GatedFusion,
     "visual": VisualOnly,
     "audio": AudioOnly,
     "concat": Concatenation,
     "dual-branch": DualBranch,
+    "tcn": Tcn,
+    "gru": Gru,
 }
 CHUNK_FRAMES = 4096  # that a head is given at once
 
