@@ -514,6 +514,18 @@ COMPACT_ENCODER_TRAINING = EncoderTraining(
     ),
 )
 
+# The same from weights that know faces: fewer epochs, a lower learning rate, no mixture of experts.
+MOBILENET_TRAINING = replace(
+    COMPACT_ENCODER_TRAINING,
+    epochs=15,
+    batch_size=256,
+    backbone_lr=3e-4,
+    head_lr=1e-3,
+    moe=None,
+    warmup_steps=200,
+    ema_decay=0.995,
+)
+
 
 @dataclass(frozen=True)
 class CalibrationFit:
@@ -536,11 +548,14 @@ BIAS_CHOICES = ("auto", "yes", "no")  # a bias per class; auto: unless biases co
 
 RECIPE_NAMES = ("compact", "compact-dual-branch", "compact-face")  # `models.recipes` has them
 COMPACT_FACE = "compact-face"  # the embedded backbone; other names are hub names or folders
+MOBILENET = "mobilenet-"  # followed by the side to which it enlarges crops
 COMPACT_VOICE = "compact-voice"  # likewise for audio
 
 
 def default_training(backbone: str) -> EncoderTraining:
-    """Return the training defaults of a face backbone: own ones for compact-face, or published."""
+    """Return the training defaults of a face backbone: published, or own for small networks."""
+    if backbone.startswith(MOBILENET):
+        return MOBILENET_TRAINING
     return COMPACT_ENCODER_TRAINING if backbone == COMPACT_FACE else EncoderTraining()
 
 

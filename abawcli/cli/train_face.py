@@ -82,12 +82,14 @@ def _read_config(
 @run_option
 @click.option(
     "--backbone", show_default=COMPACT_FACE,
-    help="Backbone to start from: compact-face, or a DINOv2, BEiT or ViT by hub name or folder.",
+    help="Backbone to start from: compact-face; mobilenet-96, -112, -176 or -224, which enlarges "
+    "crops to so many pixels; or a DINOv2, BEiT or ViT by hub name or folder.",
 )  # fmt: skip
 @click.option(
     "--init", type=click.Path(path_type=Path),
     help="Fine-tune an encoder, with its backbone and classifier: compact-face (the embedded one), "
-    "or encoder.safetensors of `abaw train face`. Needs lower learning rates than the defaults.",
+    "or encoder.safetensors of `abaw train face`. Needs lower learning rates than the defaults. "
+    "Or faceres.json, weights trained on faces for a mobilenet backbone (docs/models.md).",
 )  # fmt: skip
 @click.option(
     "--targets", type=click.Choice(["soft", "hard"]), default="soft", show_default=True,
@@ -228,12 +230,14 @@ def command(
     from abawcli.models.checkpoint import read_metadata
     from abawcli.models.encoder import find_encoder
     from abawcli.models.metadata import FaceEncoderMetadata
+    from abawcli.models.mobilenet import is_published
     from abawcli.stages.train_face import train_face_encoder
 
-    if backbone and init:
+    published = init and is_published(init)
+    if backbone and init and not published:
         raise UsageError("--init excludes --backbone: the encoder has one")
     backbone = backbone or COMPACT_FACE
-    if init:
+    if init and not published:
         backbone = read_metadata(find_encoder(init), FaceEncoderMetadata).backbone
     config = _read_config(backbone, tuned, augment, bool(teachers))
     config = replace(

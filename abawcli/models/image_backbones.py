@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import Preprocess
 from abawcli.models.compact import CompactFace
 from abawcli.models.metadata import FaceEncoderMetadata
+from abawcli.models.mobilenet import PREPROCESS as MOBILENET_PREPROCESS
+from abawcli.models.mobilenet import SIDES as MOBILENET_SIDES
+from abawcli.models.mobilenet import MobileNet
 from abawcli.models.precision import lower_weights
 
 
@@ -118,8 +122,21 @@ def build_compact_face(shape: CompactFaceShape | None = None) -> Backbone:
     return Backbone(COMPACT_FACE, network, CompactFace.dim, COMPACT_FACE_PREPROCESS)
 
 
+def build_mobilenet(side: int, shape: CompactFaceShape | None = None) -> Backbone:
+    """Return MobileNet with random weights.
+
+    Raises:
+        UsageError: a shape of compact-face is given.
+    """
+    name = f"mobilenet-{side}"
+    if shape:
+        raise UsageError(f"--stem, --widths and --blocks are of {COMPACT_FACE}, not of {name}")
+    return Backbone(name, MobileNet(side), MobileNet.dim, MOBILENET_PREPROCESS)
+
+
 BACKBONES: dict[str, Callable[[CompactFaceShape | None], Backbone]] = {
-    COMPACT_FACE: build_compact_face
+    COMPACT_FACE: build_compact_face,
+    **{f"mobilenet-{side}": partial(build_mobilenet, side) for side in MOBILENET_SIDES},
 }
 
 
@@ -271,7 +288,8 @@ def rebuild_backbone(metadata: FaceEncoderMetadata) -> Backbone:
     """Return the backbone that `Backbone.describe` described, without its weights."""
     name, preprocess = metadata.backbone, metadata.preprocess
     if name in BACKBONES:
-        return Backbone(name, CompactFace(**metadata.network), CompactFace.dim, preprocess)
+        kind = CompactFace if name == COMPACT_FACE else MobileNet
+        return Backbone(name, kind(**metadata.network), kind.dim, preprocess)
     from transformers import AutoConfig, AutoModel
 
     config = AutoConfig.for_model(**metadata.network)

@@ -23,6 +23,7 @@ from abawcli.models.checkpoint import read_metadata
 from abawcli.models.encoder import find_encoder, load_backbone
 from abawcli.models.image_backbones import BACKBONES, Backbone, build_backbone, hash_pretrained
 from abawcli.models.metadata import FaceEncoderMetadata
+from abawcli.models.mobilenet import MobileNet, is_published, load_published_weights
 from abawcli.progress import Progress, ignore_progress
 from abawcli.training.face_task import FaceTask
 from abawcli.training.loop import TrainingLoop, start_accelerator
@@ -41,6 +42,15 @@ def start_network(
     """
     if init is None:
         return build_backbone(backbone, shape), None
+    if is_published(init):
+        network = build_backbone(backbone, shape)
+        if not isinstance(network.network, MobileNet):
+            raise UsageError(
+                f"--init {init}: a json file has weights of mobilenet-96, -112, -176 and -224, "
+                f"not of {backbone}; give one of these as --backbone"
+            )
+        load_published_weights(network.network, Path(init))
+        return network, None
     if shape:
         raise UsageError("--stem, --widths and --blocks exclude --init, which has a shape")
     network, classifier, _ = load_backbone(init)
@@ -64,7 +74,7 @@ def _check_settings(config: EncoderTraining) -> None:
 def _describe_start(backbone: str, init: str | Path | None) -> JsonObject:
     """Return the hash of the weights that training starts from, if they are not random."""
     if init:
-        return {"init": hash_file(init)}
+        return {"init": hash_file(Path(init).with_suffix(".bin") if is_published(init) else init)}
     return {} if backbone in BACKBONES else {"encoder": hash_pretrained(backbone)}
 
 
@@ -85,7 +95,8 @@ def train_face_encoder(
 
     `teachers` are encoders written by this function; their outputs are learned beside the labels,
     as `config.distillation` says. `init` is such an encoder, or `compact-face`: its backbone and
-    classifier are trained further (fine-tuning), and `backbone` has no effect.
+    classifier are trained further (fine-tuning), and `backbone` has no effect. Or it is
+    `faceres.json`, the published weights of a `mobilenet-` backbone.
 
     Writes `encoder.safetensors` (best epoch by macro-F1 on the valid split), `metrics.jsonl`,
     `config.json` and, to go on after an interruption, `last.safetensors`. An interrupted run
@@ -99,7 +110,7 @@ def train_face_encoder(
         UsageError: no such device, or settings that cannot be.
     """
     images, manifest, out = Path(images), Path(manifest), Path(out)
-    if init:
+    if init and not is_published(init):
         init = find_encoder(init)
         backbone = read_metadata(init, FaceEncoderMetadata).backbone
     config = config or default_training(backbone)
@@ -109,11 +120,12 @@ def train_face_encoder(
     accelerator = start_accelerator(chosen)
     splits = read_manifest(manifest, images, soft=config.soft_labels)
     torch.manual_seed(config.seed)
-    settings = _describe_start(backbone, init)
-    settings |= {"backbone": backbone, "images": str(images), "manifest": str(manifest)}
+    settings: JsonObject = {"backbone": backbone, "images": str(images), "manifest": str(manifest)}
     data: JsonObject = {"manifest": manifest.name, "sha256": hash_file(manifest)}
-    data |= {"init": settings["init"]} if init else {}
     network, classifier = start_network(backbone, config.shape, init)
+    start = _describe_start(backbone, init)
+    settings |= start
+    data |= {"init": start["init"]} if init else {}
     task = FaceTask(
         network, splits, config, accelerator.device, settings=settings, data=data,
         classifier=classifier, teachers=[Path(teacher) for teacher in teachers],
