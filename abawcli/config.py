@@ -13,6 +13,8 @@ from typing import Any
 SUBJECTS = ("main", "largest", "follow-largest", "left", "right", "top", "all")
 STRATEGIES = (*SUBJECTS, "track N", "skip")  # per video: also a track number, or no subject
 DETECTOR_NAMES = ("retinaface", "insightface")  # `faces.detect.DETECTORS`
+EXPR = "expr"
+TASK_NAMES = (EXPR, "va", "au")  # of the challenge; the latter two are in `tasks.TASKS`
 SMOOTHING_METHODS = ("median", "mean", "gaussian", "vote")  # `smoothing.SMOOTHERS`
 HEAD_NAMES = ("gated", "visual", "audio", "concat", "dual-branch", "tcn", "gru")
 EXPORT_FORMATS = (  # `formats.exports.EXPORTERS`

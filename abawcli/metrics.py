@@ -120,22 +120,26 @@ def find_own_f1(counts: Counts) -> NDArray[np.float64]:
 
 
 def bootstrap_macro_f1(counts: Counts, draws: int, seed: int) -> NDArray[np.float64]:
-    """Return the macro-F1 of bootstrap samples of videos, (draws,).
+    """Return the macro-F1 of bootstrap samples of videos, (draws,), from counts (V, 8, 9)."""
+    return find_macro_f1(draw_videos(counts, draws, seed))
+
+
+def draw_videos(statistics: NDArray[np.number[Any]], draws: int, seed: int) -> NDArray[np.float64]:
+    """Return the summed statistics of bootstrap samples of videos, (draws, ...).
 
     Each sample has V videos, drawn with replacement. Videos are drawn and not frames, because
     frames of one video are dependent and would give intervals that are too narrow.
 
     Args:
-        counts: (V, 8, 9) counts of each video.
+        statistics: (V, ...) counts or sums of each video.
         draws: number of samples.
         seed: the same seed gives the same samples, so that two predictions can be compared in
             pairs.
     """
-    videos = len(counts)
+    videos = len(statistics)
     times = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), draws)
     # Floats, because BLAS multiplies no integers; counts are exact in them.
-    drawn = np.tensordot(times.astype(np.float64), counts.astype(np.float64), axes=1)
-    return find_macro_f1(drawn)
+    return np.tensordot(times.astype(np.float64), statistics.astype(np.float64), axes=1)
 
 
 def find_calibration_error(

@@ -24,6 +24,8 @@ LAYERS = (
         "smoothing",
         "segments",
         "summary",
+        "task_metrics",
+        "tasks",
     },
     {"device", "formats", "media", "faces"},
     {"models", "datasets"},

@@ -13,11 +13,13 @@ from abawcli.cli.bundles import Command, bundle_options
 from abawcli.cli.console import set_verbosity
 from abawcli.cli.outputs import read_json_flag, refuse_stdout, text_output_option
 from abawcli.config import (
+    EXPR,
     RECIPE_NAMES,
     ROTATIONS,
     SMOOTHING_METHODS,
     SMOOTHING_SPACES,
     SUBJECTS,
+    TASK_NAMES,
     Prediction,
     Smoothing,
     parse_track,
@@ -240,6 +242,10 @@ rotate_option = click.option(
     "--rotate", type=click.Choice(ROTATIONS), default=0, metavar="90|180|270",
     help="Rotate frames clockwise by this angle, in addition to the rotation that the file states; "
     "for cameras that do not record their orientation.",
+)  # fmt: skip
+task_option = click.option(
+    "--task", type=click.Choice(TASK_NAMES), default=EXPR, show_default=True,
+    help="expr: expressions. va: valence and arousal. au: action units.",
 )  # fmt: skip
 json_option = click.option(
     "--json", "as_json", is_flag=True, callback=read_json_flag, help="Print JSON to stdout."

@@ -17,10 +17,11 @@ from abawcli.cli.options import (
     is_verbose,
     json_option,
     overwrite_option,
+    task_option,
     verbosity_options,
 )
 from abawcli.cli.outputs import is_to_stdout, text_output_option
-from abawcli.config import Scores
+from abawcli.config import EXPR, Scores
 from abawcli.errors import UsageError
 from abawcli.labels import CLASSES
 
@@ -146,6 +147,22 @@ def _sweep(
     )
 
 
+def _score_task(
+    predictions: str, annotations: str, task: str, output: Path | None, overwrite: bool
+) -> _Result:
+    from abawcli.cli.score_task import print_values
+    from abawcli.stages.score_task import describe_values, score_value_paths
+    from abawcli.tasks import TASKS
+
+    scoring = score_value_paths(predictions, annotations, TASKS[task], output, overwrite=overwrite)
+    return _Result(
+        describe_values(scoring),
+        lambda: print_values(scoring),
+        list(scoring.videos),
+        scoring.failed,
+    )
+
+
 def _pair_outputs(*pairs: tuple[Path | None, Writer]) -> dict[Path, Writer]:
     """Return the function that writes each path that was given."""
     return {path: write for path, write in pairs if path}
@@ -165,6 +182,7 @@ def _check_names(output: Path | None, plot: Path | None) -> None:
 @click.argument("predictions", metavar="PREDICTIONS", shell_complete=complete_files)
 @click.argument("annotations", metavar="ANNOTATIONS", shell_complete=complete_files)
 @text_output_option("score.json", False, "JSON file with the score")
+@task_option
 @click.option(
     "--sweep", is_flag=True,
     help="Score every smoothing method with several windows, and print the best one.",
@@ -180,6 +198,7 @@ def command(
     predictions: str,
     annotations: str,
     output: Path | None,
+    task: str,
     sweep: bool,
     plot: Path | None,
     as_json: bool,
@@ -198,14 +217,23 @@ def command(
     shifted by one and two frames; a warning says if a shift is clearly better. The table of videos
     shows the worst ones; -v and the JSON show all.
 
+    With --task va or au, PREDICTIONS and ANNOTATIONS are text files of the challenge or a
+    submission. The score is the mean concordance correlation coefficient (CCC) of valence and
+    arousal, or the mean F1 of twelve action units. Values that are not annotated (-5, or -1 for
+    action units) are left out; an annotated value without a prediction counts as predicted 0.
+
     --sweep scores every smoothing method with several windows. The gain is cross-validated: each
     fold is scored with the smoothing that is best on the other folds. The last line is the
     `abaw smooth` command that is best on all videos.
 
     Example: abaw score labels/ annotations/ --plot confusion.png
     """
+    if task != EXPR and (sweep or plot):
+        raise click.UsageError(f"--sweep and --plot are only for --task {EXPR}")
     _check_names(output, plot)
-    if sweep:
+    if task != EXPR:
+        result = _score_task(predictions, annotations, task, output, overwrite)
+    elif sweep:
         result = _sweep(predictions, annotations, output, plot, overwrite, quiet)
     else:
         result = _score(predictions, annotations, output, plot, overwrite)

@@ -158,11 +158,12 @@ def read_truth(path: str | Path, relative: str | Path | None = None) -> dict[str
     return {video: part["label"] for (video, _), part in _split_videos(table, {"label": IGNORE})}
 
 
-def _gather(
+def gather_files(
     files: Iterable[str | Path],
     read: Callable[[Path, Path], dict[Key, Value]],
     failed: dict[str, str],
 ) -> dict[Key, Value]:
+    """Read files by `read`, given path and relative path; errors and duplicates go to `failed`."""
     gathered: dict[Key, Value] = {}
     origins: dict[Key, Path] = {}
     for path, relative in locate_inputs(files).items():
@@ -187,12 +188,12 @@ def _gather(
 
 def gather_tracks(files: Iterable[str | Path], failed: dict[str, str]) -> PredictedTracks:
     """Read all predictions; errors and duplicates are added to `failed`."""
-    return _gather(files, read_tracks, failed)
+    return gather_files(files, read_tracks, failed)
 
 
 def gather_truth(files: Iterable[str | Path], failed: dict[str, str]) -> dict[str, Annotation]:
     """Read all annotations; errors and duplicates are added to `failed`."""
-    return _gather(files, read_truth, failed)
+    return gather_files(files, read_truth, failed)
 
 
 def summarise_failures(failed: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from abawcli.formats.atomic import write_whole
 from abawcli.formats.lines import note_quirks, read_text, strip_ends, strip_header
 from abawcli.formats.names import find_names
 from abawcli.labels import CLASSES, IGNORE
+from abawcli.tasks import explain_task
 
 LOG = logging.getLogger(__name__)
 Labels = NDArray[np.int64]
@@ -48,7 +50,8 @@ def read_annotation(path: str | Path) -> Labels:
     header, unlike = strip_header(first, list(HEADERS))
     if header is None:
         expected = ",".join(CLASSES)
-        raise InputError(f"{path}, line 1: the header must be {expected}, not {first[:80]!r}")
+        hint = explain_task(first.rstrip(" \t,").split(","))
+        raise InputError(f"{path}, line 1: the header must be {expected}, not {first[:80]!r}{hint}")
     if not body:
         raise InputError(f"{path} holds no rows")
     classes = {str(k): k for k in range(IGNORE, HEADERS[header])}
@@ -149,7 +152,7 @@ def match_tracks(
     return found, failed
 
 
-def align_rows(annotation: Labels, frames: int, name: str) -> NDArray[np.intp]:
+def align_rows(annotation: NDArray[Any], frames: int, name: str) -> NDArray[np.intp]:
     """Return the frame index, from 0, of each row of an annotation (R,), (R,).
 
     Official annotations are often one or two rows longer than the video. These rows get the last
@@ -157,7 +160,7 @@ def align_rows(annotation: Labels, frames: int, name: str) -> NDArray[np.intp]:
     not annotated.
 
     Args:
-        annotation: (R,) labels.
+        annotation: (R, ...) labels, or values of another task.
         frames: number of frames of the video.
         name: name of the annotation, for messages.
 

@@ -17,6 +17,7 @@ from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.lines import describe_ends, note_quirks, read_text, strip_ends, strip_header
 from abawcli.formats.provenance import Provenance, write_result
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
+from abawcli.tasks import explain_task
 
 HEADER = ",".join(("image_location", *CLASSES))
 ROW_FORM = "<name>/00001.jpg,<class>"
@@ -58,7 +59,8 @@ def read_submission(path: str | Path) -> pd.DataFrame:
     first, _, body = text.partition("\n")
     header, unlike = strip_header(first, [HEADER])
     if header is None:
-        raise InputError(f"{path}, line 1: the header must be {HEADER}, not {first[:80]!r}")
+        hint = explain_task(first.rstrip(" \t,").split(",")[1:])
+        raise InputError(f"{path}, line 1: the header must be {HEADER}, not {first[:80]!r}{hint}")
     if not body:
         raise InputError(f"{path} holds no rows")
     # Arrow splits and matches a million rows in half a second; Python's own `re` takes four.

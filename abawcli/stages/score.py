@@ -5,8 +5,7 @@ probabilities can be believed, and whether frames are counted as the annotations
 """
 
 import json
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,9 @@ from abawcli.datasets.pairing import (
     pair_tracks,
     summarise_failures,
 )
+from abawcli.datasets.source_videos import find_better_shift, find_interval, join_sources
 from abawcli.errors import InputError
-from abawcli.formats.abaw import Labels, split_side
+from abawcli.formats.abaw import Labels
 from abawcli.formats.inputs import expand_inputs, locate_inputs
 from abawcli.formats.outputs import check_results
 from abawcli.formats.provenance import Provenance, describe_work, write_result
@@ -34,15 +34,12 @@ from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import (
     Counts,
     Score,
-    bootstrap_macro_f1,
     count_confusion,
     find_calibration_error,
     find_macro_f1,
     find_own_f1,
     score_labels,
 )
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,14 +99,14 @@ def score_files(
     faces = seen is not None and bool((y[seen] != IGNORE).any())
     overall = score_labels(y, p)
     counts = {shift: _count_videos(pairs.values(), shift) for shift in config.shifts}
-    sources = {shift: _join_sources(list(pairs), c) for shift, c in counts.items()}
+    sources = {shift: join_sources(list(pairs), c) for shift, c in counts.items()}
     return Scoring(
         overall=overall,
-        interval=_find_interval(sources[0], config),
+        interval=find_interval(sources[0], find_macro_f1, config),
         with_face=score_labels(y[seen], p[seen]) if faces else None,
         calibration_error=_measure_calibration(pairs.values(), y, p, config),
         shifts={shift: float(find_macro_f1(c.sum(axis=0))) for shift, c in counts.items()},
-        better_shift=_find_better_shift(sources, config),
+        better_shift=find_better_shift(sources, find_macro_f1, config),
         unlabelled=int(((y != IGNORE) & (p == IGNORE)).sum()),
         videos=[_score_video(*item) for item in zip(pairs, counts[0], strict=True)],
         failed=failed,
@@ -171,50 +168,6 @@ def _count_videos(pairs: Iterable[Pair], shift: int) -> Counts:
         rows = np.clip(pair.rows + shift, 0, len(labels) - 1)
         counts.append(count_confusion(pair.annotation, labels[rows]))
     return np.stack(counts)
-
-
-def _join_sources(names: Sequence[str], counts: Counts) -> Counts:
-    """Return the counts of each source video that has any, (S, 8, 9), in the order of their names.
-
-    Subjects of one video (`x`, `x_left`, `x_right`) are drawn together: they share light and audio.
-    """
-    sources, index = np.unique([split_side(name)[0] for name in names], return_inverse=True)
-    joined = np.zeros((len(sources), *counts.shape[1:]), counts.dtype)
-    np.add.at(joined, index, counts)
-    return joined[joined.any(axis=(1, 2))]
-
-
-def _find_interval(counts: Counts, config: Scores) -> tuple[float, float] | None:
-    if len(counts) < 2:
-        return None
-    low, high = np.percentile(
-        bootstrap_macro_f1(counts, config.bootstrap_draws, config.seed), (2.5, 97.5)
-    )
-    return float(low), float(high)
-
-
-def _find_better_shift(counts: Mapping[int, Counts], config: Scores) -> int | None:
-    """Return, and warn of, the shift with the highest score if it is clearly better than none.
-
-    That is, by `clear_gain` at least, and in 97.5 % of the draws of videos it is better at all.
-    """
-    scores = {shift: float(find_macro_f1(c.sum(axis=0))) for shift, c in counts.items()}
-    best = max(scores, key=lambda shift: scores[shift])
-    gain = scores[best] - scores[0]
-    if gain < config.clear_gain or len(counts[0]) < 2:
-        return None
-    moved, still = (
-        bootstrap_macro_f1(counts[s], config.bootstrap_draws, config.seed) for s in (best, 0)
-    )
-    if np.percentile(moved - still, 2.5) <= 0:
-        return None
-    LOG.warning(
-        "predictions that are %d frame%s %s score %.4f better (%.4f, not %.4f); check that both "
-        "sides count frames from 1, and that the video was decoded without losing the first ones",
-        abs(best), "s" if abs(best) > 1 else "", "later" if best > 0 else "earlier", gain,
-        scores[best], scores[0],
-    )  # fmt: skip
-    return best
 
 
 def _measure_calibration(

@@ -1,0 +1,46 @@
+"""The tables of `abaw score --task`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from abawcli.cli.console import print_table, write_line
+from abawcli.cli.options import is_verbose
+from abawcli.config import Scores
+
+if TYPE_CHECKING:
+    from abawcli.stages.score_task import TaskScoring
+
+
+def print_values(scoring: TaskScoring) -> None:
+    """Print the score of each column, their mean, shifts, and the worst videos."""
+    measure = scoring.measure
+    rows = [
+        [name, f"{score:.4f}", f"{scoring.frames[name]:,}"]
+        for name, score in scoring.columns.items()
+    ]
+    rows.append(["mean", f"{scoring.mean:.4f}", ""])
+    if scoring.interval:
+        low, high = scoring.interval
+        rows.append(["95 % bootstrap CI", f"{low:.3f} to {high:.3f}", ""])
+    title = f"score, annotations: {len(scoring.videos)}"
+    print_table(title, [scoring.task, measure, "frames"], rows)
+    columns = [f"{shift:+d}" if shift else "0" for shift in scoring.shifts]
+    cells = [f"{score:.4f}" for score in scoring.shifts.values()]
+    print_table(f"mean {measure} when predictions are shifted by k frames", columns, [cells])
+    _print_videos(scoring)
+    if scoring.unpredicted:
+        write_line(
+            f"{scoring.unpredicted:,} annotated values have no prediction; they count as "
+            "predicted 0"
+        )
+
+
+def _print_videos(scoring: TaskScoring) -> None:
+    if len(scoring.videos) < 2:
+        return
+    worst = sorted(scoring.videos.items(), key=lambda item: (item[1], item[0]))
+    shown = worst if is_verbose() else worst[: Scores().shown_videos]
+    some = "all" if len(shown) == len(worst) else f"the {len(shown)} worst of {len(worst)} (-v)"
+    rows = [[name, f"{score:.4f}"] for name, score in shown]
+    print_table(f"videos, {some}, by mean {scoring.measure}", ["video", "mean"], rows)

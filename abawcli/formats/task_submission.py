@@ -1,0 +1,75 @@
+"""Submission and sample files of valence and arousal, and of action units.
+
+As for expressions (`submission`), but the header names each value and a line has all of them:
+`<name>/00001.jpg,0.1,-0.2`. The values of a sample are zeros or missing.
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from abawcli.errors import InputError
+from abawcli.formats.lines import note_quirks, read_text, strip_ends, strip_header
+from abawcli.formats.submission import LOCATION
+from abawcli.formats.task_annotations import parse_rows
+from abawcli.tasks import Task, explain_task
+
+_LOCATION = re.compile(LOCATION)
+
+
+def compose_header(task: Task) -> str:
+    """Return the first line of a submission."""
+    return f"image_location,{task.header}"
+
+
+def read_task_submission(path: str | Path, task: Task) -> pd.DataFrame:
+    """Read a submission or sample: columns video, frame and those of the task, in the file's order.
+
+    Values are NaN where a sample has none, or the file has `ignore`.
+
+    Raises:
+        InputError: the file is missing, has another header (of which task, is named) or no rows, a
+            row has another form, a value is none of the task, or an image has two rows; the message
+            names the line.
+    """
+    path = Path(path)
+    text, quirks = read_text(path, "submission")
+    first, _, body = text.partition("\n")
+    expected = compose_header(task)
+    header, unlike = strip_header(first, [expected])
+    if header is None:
+        hint = explain_task(first.rstrip(" \t,").split(",")[1:])
+        raise InputError(f"{path}, line 1: the header must be {expected}, not {first[:80]!r}{hint}")
+    if not body:
+        raise InputError(f"{path} holds no rows")
+    lines, trailing = strip_ends(body.split("\n"), 2)
+    locations = _split_locations(path, lines)
+    without = [str(task.ignore)] * len(task.columns)
+    cells = [line.split(",")[1:] or without for line in lines]
+    rows = locations.assign(**dict(zip(task.columns, parse_rows(path, cells, task).T, strict=True)))
+    note_quirks(path, quirks + unlike + trailing)
+    return rows
+
+
+def _split_locations(path: Path, lines: list[str]) -> pd.DataFrame:
+    """Return the video and frame of each row, which begin in line 2.
+
+    Raises:
+        InputError: a row does not begin with an image, or an image has two rows.
+    """
+    found = [_LOCATION.fullmatch(line.partition(",")[0]) for line in lines]
+    pairs = [(match["video"], int(match["frame"])) if match else ("", 0) for match in found]
+    rows = pd.DataFrame(pairs, columns=["video", "frame"])
+    wrong = (rows["frame"] == 0).to_numpy()
+    if wrong.any():
+        k = int(wrong.argmax())
+        raise InputError(
+            f"{path}, line {k + 2}: a row must begin with <name>/00001.jpg, with frames counted "
+            f"from 1, not {lines[k][:80]!r}"
+        )
+    twice = rows.duplicated().to_numpy()
+    if twice.any():
+        k = int(twice.argmax())
+        raise InputError(f"{path}, line {k + 2}: an earlier row has {lines[k].partition(',')[0]}")
+    return rows

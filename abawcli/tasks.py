@@ -1,0 +1,80 @@
+"""The frame-level tasks of the ABAW challenge whose annotations are values: VA and AU.
+
+Expressions (EXPR) are classes, one per frame, with rules of their own: `labels` and `metrics`. The
+other tasks have several values per frame. Values are arrays (T, K) with one column for each name of
+the task, NaN where a frame is not annotated or not predicted.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abawcli.config import EXPR
+from abawcli.labels import CLASSES
+from abawcli.task_metrics import Sums, find_ccc, find_unit_f1, sum_agreement, sum_moments
+
+Values = NDArray[np.float64]  # (T, K)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task with K values per frame."""
+
+    name: str  # of --task
+    title: str
+    columns: tuple[str, ...]  # K names, the header of its files
+    ignore: int  # stands in files for a value that is not annotated
+    low: int
+    high: int
+    whole: bool  # whether only whole numbers are values
+    measure: str  # the name of the score of a column
+    summarise: Callable[[Values, Values], Sums]  # truth and prediction (T, K) to sums (K, S)
+    find_score: Callable[[Sums], NDArray[np.float64]]  # sums (..., K, S) to scores (..., K)
+
+    @property
+    def header(self) -> str:
+        """Return the first line of an annotation."""
+        return ",".join(self.columns)
+
+    @property
+    def domain(self) -> str:
+        """Return which values there are, for messages."""
+        kind = "a whole number" if self.whole else "a number"
+        return f"{kind} from {self.low} to {self.high}"
+
+    def find_mean_score(self, sums: Sums) -> NDArray[np.float64]:
+        """Return the challenge's score (...) from sums (..., K, S): the mean over the columns."""
+        score: NDArray[np.float64] = self.find_score(sums).mean(axis=-1)
+        return score
+
+    def find_invalid(self, values: Values) -> NDArray[np.bool_]:
+        """Return which values (..., K) are none of the task."""
+        inside = (values >= self.low) & (values <= self.high)
+        return ~(inside & (values % 1 == 0)) if self.whole else ~inside
+
+
+UNITS = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
+TASKS = {
+    "va": Task(
+        "va", "valence and arousal", ("valence", "arousal"), ignore=-5, low=-1, high=1,
+        whole=False, measure="CCC", summarise=sum_moments, find_score=find_ccc,
+    ),
+    "au": Task(
+        "au", "action units", tuple(f"AU{k}" for k in UNITS), ignore=-1, low=0, high=1,
+        whole=True, measure="F1", summarise=sum_agreement, find_score=find_unit_f1,
+    ),
+}  # fmt: skip
+
+
+def explain_task(columns: Sequence[str]) -> str:
+    """Return a hint for messages if the columns of a header are those of a task, or nothing."""
+    headers: dict[str, Any] = {name: task.columns for name, task in TASKS.items()}
+    headers |= {EXPR: CLASSES}
+    given = [name.strip().lower() for name in columns]
+    for name, known in headers.items():
+        if given == [column.lower() for column in known]:
+            return f"; this is a file of --task {name}"
+    return ""
