@@ -1,5 +1,6 @@
 """A backbone is its weights: how its folder is spelled, and where it stands, changes nothing."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,14 +11,16 @@ import pytest
 from audio_files import make_bursts, write_wav
 from tiny_models import save_audio_backbone
 
-from abawcli.config import GatedHead, HeadTraining
+from abawcli.config import GatedHead, HeadTraining, Smoothing
 from abawcli.errors import CheckpointError, OutputError
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.features import read_features
 from abawcli.formats.provenance import read_provenance
 from abawcli.media.audio import Audio
 from abawcli.media.recording import Recording
-from abawcli.models.recipes import join_recipes
+from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
+from abawcli.models.metadata import HeadMetadata
+from abawcli.models.recipes import find_weights, join_recipes
 from abawcli.pipeline.feature_stream import Extractor
 from abawcli.stages.extract import extract_features
 from abawcli.stages.predict import Predictor
@@ -139,3 +142,24 @@ def test_a_sound_that_is_no_number_costs_neither_the_features_nor_the_face(
     assert not features.has_audio.any() and not features.audio.any()
     assert "49 audio frames gave features that are no finite numbers" in caplog.text
     assert set(listen(head).predict_video(Path("a.wav"))["source"]) == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("visual", "message"),
+    [
+        ({"path": None}, "does not say where its visual backbone is, compact-face (256 wide"),
+        (None, "names no visual backbone, which its head 'gated' needs; train it again"),
+    ],
+)
+def test_a_head_that_does_not_say_where_its_backbone_is(
+    visual: dict[str, None] | None, message: str, tmp_path: Path
+) -> None:
+    tensors, metadata = load_checkpoint(find_weights("compact-gated"), HeadMetadata)
+    there = metadata.backbones
+    assert there.visual is not None
+    own = None if visual is None else replace(there.visual, path=visual["path"])
+    path = tmp_path / "h.safetensors"
+    metadata = replace(metadata, backbones=replace(there, visual=own), smoothing=Smoothing())
+    save_checkpoint(path, tensors, metadata)
+    with pytest.raises(CheckpointError, match=re.escape(f"{path} {message}")):
+        Predictor(str(path), "cpu")

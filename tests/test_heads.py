@@ -267,14 +267,14 @@ def test_damaged_checkpoints(tmp_path: Path) -> None:
     head = build_head("gated", BACKBONES, small_network("gated"))
     save_head(path, head, HeadMetadata("gated", network, BACKBONES))
     tensors, metadata = read_raw(path)
-    unknown: list[dict[str, Any]] = [
-        {"head": "giant"},
-        {"network": {"width": 3}},
-        {"audio": None},
+    unknown: list[tuple[dict[str, Any], str]] = [
+        ({"head": "giant"}, "describes no head"),
+        ({"network": {"width": 3}}, "describes no head"),
+        ({"audio": None}, "names no audio backbone, which its head 'gated' needs"),
     ]
-    for change in unknown:
+    for change, message in unknown:
         write_raw(path, tensors, metadata | change)
-        with pytest.raises(CheckpointError, match="describes no head"):
+        with pytest.raises(CheckpointError, match=message):
             load_head(path, CPU)
     damaged: list[dict[str, Any]] = [
         {"head": 3},

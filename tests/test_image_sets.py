@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
+from torch.utils.data import DataLoader
 
 from abawcli.cli import main
 from abawcli.config import COMPACT_FACE, IMAGE_SETS, CompactFaceShape, default_training
@@ -18,6 +19,7 @@ from abawcli.formats.manifest import LabelledImages, read_manifest
 from abawcli.formats.metadata import Preprocess
 from abawcli.stages.manifest import READERS, hold_out
 from abawcli.stages.train_face import train_face_encoder
+from abawcli.training import image_data
 from abawcli.training.image_data import ImageDataset
 
 AFFECTNET = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression"
@@ -226,6 +228,20 @@ def test_training_images_are_cut_around_their_boxes(tmp_path: Path) -> None:
     cut, whole = dataset[0][0], dataset[1][0]
     assert cut[3:9, 3:9].min() > 200 and cut[0, 0].max() < 120  # 1.2 times the square
     assert whole[:2].max() < 120 and whole[:, :5].max() < 120 and whole[4, 7].min() > 200
+
+
+def test_images_are_read_by_the_cores_that_a_process_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = LabelledImages([tmp_path / "a"], np.zeros(1, np.int64), np.eye(8, dtype=np.float32))
+    monkeypatch.setattr(image_data, "CACHE_BYTES", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as under torchrun
+    dataset = ImageDataset(images, Preprocess(8, 8, (0,), (1,)), torch.device("cpu"))
+    for processes, workers in (("1", 2), ("2", 1), ("4", 1)):
+        monkeypatch.setenv("ABAW_CORES", "2")
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        loader = dataset.load([[0]])
+        assert isinstance(loader, DataLoader) and loader.num_workers == workers
 
 
 def test_at_most_so_many_training_images_of_a_class(tmp_path: Path) -> None:

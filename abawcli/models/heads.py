@@ -218,11 +218,17 @@ def find_head(metadata: HeadMetadata, path: str | Path) -> type[Head]:
     """Return the kind of head that the metadata of a checkpoint names.
 
     Raises:
-        CheckpointError: none that is known here.
+        CheckpointError: none that is known here, or without the backbones that it needs.
     """
     if metadata.head not in HEADS:
         raise CheckpointError(f"{path} describes no head known here: {metadata.head!r}")
-    return HEADS[metadata.head]
+    kind = HEADS[metadata.head]
+    if missing := [each for each in kind.uses if metadata.backbones.get(each) is None]:
+        raise CheckpointError(
+            f"{path} names no {' or '.join(missing)} backbone, which its head {metadata.head!r} "
+            "needs; train it again"
+        )
+    return kind
 
 
 def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, HeadMetadata]:

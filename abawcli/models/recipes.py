@@ -50,13 +50,18 @@ class Recipe:
         Its sha256 decides.
 
         Raises:
-            CheckpointError: it is not there either.
+            CheckpointError: it is not there either, or the head does not say where it was.
         """
         if self.classifiers:
             return self.classifiers.get(modality, "")
         backbone = self.backbones.get(modality)
-        if backbone is None or not backbone.path:
+        if backbone is None:
             return str(self.encoder) if self.encoder and modality == "visual" else ""
+        if not backbone.path:
+            raise CheckpointError(
+                f"{self.name} does not say where its {modality} backbone is, {backbone}; train "
+                "the head again, or give feature files of `abaw extract` as inputs"
+            )
         prefix = HUB_PREFIX if backbone.path.startswith(HUB_PREFIX) else ""
         path = Path(backbone.path.removeprefix(HUB_PREFIX))
         if not path.is_absolute() or path.exists():

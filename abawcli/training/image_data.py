@@ -1,5 +1,6 @@
 """Labelled images to train on, resized for a backbone."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from abawcli.config import IMAGE_BOX_SCALE
+from abawcli.cores import count_cores
 from abawcli.errors import InputError
 from abawcli.faces.crop import crop_square, read_image, resize_square
 from abawcli.formats.manifest import LabelledImages
@@ -69,10 +71,15 @@ class ImageDataset(Dataset[Batch]):
         self.held = pixels, targets
 
     def load(self, batches: list[list[int]]) -> Batches[Batch]:
-        """Return the batches of indices, from memory or read by several processes."""
+        """Return the batches of indices, from memory or read by several processes.
+
+        Their number follows the cores, shared with the other processes of torchrun, and not the
+        threads of torch, which torchrun sets to one.
+        """
         if self.held:
             return HeldBatches(self.held, batches)
-        workers = 0 if self.cached else min(READERS, torch.get_num_threads())
+        share = count_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        workers = 0 if self.cached else min(READERS, max(1, share))
         return DataLoader(self, batch_sampler=batches, num_workers=workers)
 
 
