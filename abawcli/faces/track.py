@@ -14,8 +14,6 @@ from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from abawcli.config import Tracking
 from abawcli.faces.appearance import describe_face
@@ -332,13 +330,19 @@ def _assign(
     cost = np.array([[_cost(track.face.box, box, config) for box in faces] for track in tracks])
     if cost.size == 0:
         return []
-    rows: NDArray[np.intp]
-    rows, columns = linear_sum_assignment(cost)
-    near = [
-        (tracks[r], free[c]) for r, c in zip(rows, columns, strict=True) if cost[r, c] < _FORBIDDEN
-    ]
+    near = [(tracks[r], free[c]) for r, c in _find_pairs(cost) if cost[r, c] < _FORBIDDEN]
     return [
         (track, k)
         for track, k in near
         if not track.appearance @ detection.appearances[k] < min_similarity
     ]
+
+
+def _find_pairs(cost: Floats) -> list[tuple[int, int]]:
+    """Return the pairs of a row and a column of costs (R, C) that have the lowest total."""
+    if 1 in cost.shape:  # most videos show one person, and scipy.optimize takes 24 MB and 0.3 s
+        row, column = np.unravel_index(cost.argmin(), cost.shape)
+        return [(int(row), int(column))]
+    from scipy.optimize import linear_sum_assignment
+
+    return list(zip(*linear_sum_assignment(cost), strict=True))

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from torch import nn
 
 from abawcli.config import CALIBRATION
@@ -38,6 +37,8 @@ def fit_calibration(
         labels: (N,) 0 to 7.
         biases: False: the temperature alone.
     """
+    from scipy.optimize import minimize  # applying a calibration does not need it
+
     x = np.asarray(logits, np.float64)
     truth = np.eye(N_CLASSES)[labels]  # (N, 8)
 
