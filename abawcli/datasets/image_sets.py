@@ -67,7 +67,7 @@ class ImageSet:
 
     def add(
         self,
-        file: Path | None,
+        file: str | Path | None,
         name: str,
         label: str,
         *,
@@ -76,6 +76,7 @@ class ImageSet:
         group: str = "",
     ) -> None:
         """Add an image by the name of its label, if it is there and has an expression."""
+        file = Path(file) if file else None
         number = map_label(label, {})
         if number is None or number == IGNORE:
             self.leave_out(f"faces are labelled {label!r}", name)
@@ -94,16 +95,18 @@ class ReadOptions:
     every: int = 1  # of `aff-wild2`: take each k-th annotated frame of a video
 
 
-def find_file(root: Path, *names: str) -> Path | None:
+def find_file(root: str | Path, *names: str) -> Path | None:
     """Return the first file below `root`, by path, that has one of the names."""
+    root = Path(root)
     for name in names:
         if found := sorted(root.rglob(name)):
             return found[0]
     return None
 
 
-def list_pictures(root: Path) -> Iterator[Path]:
+def list_pictures(root: str | Path) -> Iterator[Path]:
     """Yield the image files below a folder, sorted, without hidden ones."""
+    root = Path(root)
     for folder, below, names in os.walk(root):
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in sorted(names):
@@ -111,24 +114,27 @@ def list_pictures(root: Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def index_pictures(root: Path, parts: int) -> dict[tuple[str, ...], Path]:
+def index_pictures(root: str | Path, parts: int) -> dict[tuple[str, ...], Path]:
     """Return the image files below a folder by the last parts of their paths."""
+    root = Path(root)
     return {path.parts[-parts:]: path for path in list_pictures(root)}
 
 
-def read_rows(path: Path, what: str) -> Iterator[tuple[str, list[str]]]:
+def read_rows(path: str | Path, what: str) -> Iterator[tuple[str, list[str]]]:
     """Yield the words of each line of a text file that is not empty, with the line's name."""
+    path = Path(path)
     for number, line in enumerate(read_text(path, what)[0].split("\n"), 1):
         if line.strip():
             yield f"{path}, line {number}", line.split()
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_columns(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     """Return the columns of a csv as text.
 
     Raises:
         InputError: it cannot be read, or has not all of the columns.
     """
+    path = Path(path)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
@@ -138,7 +144,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table[list(columns)]
 
 
-def read_affectnet(root: Path, options: ReadOptions) -> ImageSet:
+def read_affectnet(root: str | Path, options: ReadOptions) -> ImageSet:
     """Read AffectNet, in either of its two forms.
 
     - csv: `training.csv` and `validation.csv` with the columns subDirectory_filePath, face_x,
@@ -149,6 +155,7 @@ def read_affectnet(root: Path, options: ReadOptions) -> ImageSet:
     Expressions are 0 neutral, 1 happy, 2 sad, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt,
     8 none, 9 uncertain, 10 no face.
     """
+    root = Path(root)
     lists = {split: find_file(root, f"{name}.csv", f"Manually_{name}.csv")
              for split, name in ((TRAIN, "training"), (VALID, "validation"))}  # fmt: skip
     if any(lists.values()):
@@ -202,13 +209,14 @@ def _read_affectnet_lists(root: Path, lists: Mapping[str, Path | None]) -> Image
     return found
 
 
-def read_raf_db(root: Path, options: ReadOptions) -> ImageSet:
+def read_raf_db(root: str | Path, options: ReadOptions) -> ImageSet:
     """Read the single-label subset of RAF-DB.
 
     `list_patition_label.txt` (as it is spelt) has lines such as `train_00001.jpg 5`; the images are
     `train_00001_aligned.jpg` in any folder. 1 surprise, 2 fear, 3 disgust, 4 happy, 5 sad, 6 anger,
     7 neutral. There is no validation split: that of RAF-DB's test images is `valid`.
     """
+    root = Path(root)
     path = find_file(root, "list_patition_label.txt", "list_partition_label.txt")
     if path is None:
         raise InputError(f"{root} has no list_patition_label.txt, as RAF-DB has")
@@ -228,7 +236,7 @@ def read_raf_db(root: Path, options: ReadOptions) -> ImageSet:
     return found
 
 
-def read_ferplus(root: Path, options: ReadOptions) -> ImageSet:
+def read_ferplus(root: str | Path, options: ReadOptions) -> ImageSet:
     """Read FER2013 with the votes of FER+.
 
     `fer2013new.csv` has the columns Usage (Training, PublicTest or PrivateTest), Image name (such
@@ -236,6 +244,7 @@ def read_ferplus(root: Path, options: ReadOptions) -> ImageSet:
     from fer2013.csv, are in any folder. The label is the expression with most votes, and empty on a
     tie. PublicTest is `valid`, PrivateTest is `test`, which training does not read.
     """
+    root = Path(root)
     path = find_file(root, "fer2013new.csv")
     if path is None:
         raise InputError(f"{root} has no fer2013new.csv, as FER+ has")
@@ -260,7 +269,7 @@ def read_ferplus(root: Path, options: ReadOptions) -> ImageSet:
     return found
 
 
-def read_expw(root: Path, options: ReadOptions) -> ImageSet:
+def read_expw(root: str | Path, options: ReadOptions) -> ImageSet:
     """Read ExpW.
 
     `label.lst` has lines of image_name, face_id_in_image, face_box_top, face_box_left,
@@ -268,6 +277,7 @@ def read_expw(root: Path, options: ReadOptions) -> ImageSet:
     have several faces, are in any folder. 0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise,
     6 neutral. It has no splits; faces of one image are not split.
     """
+    root = Path(root)
     path = find_file(root, "label.lst")
     if path is None:
         raise InputError(f"{root} has no label.lst, as ExpW has")
@@ -287,7 +297,7 @@ def read_expw(root: Path, options: ReadOptions) -> ImageSet:
     return found
 
 
-def read_folders(root: Path, options: ReadOptions) -> ImageSet:
+def read_folders(root: str | Path, options: ReadOptions) -> ImageSet:
     """Read images in folders that are named by their class, in folders of splits or not.
 
     Such as `happy/1.jpg`, or `train/happy/1.jpg` and `val/happy/2.jpg`. Folders within a class
@@ -297,6 +307,7 @@ def read_folders(root: Path, options: ReadOptions) -> ImageSet:
     Raises:
         InputError: folders have unknown names, or there are none.
     """
+    root = Path(root)
     found, unknown = ImageSet(), dict[str, None]()
     for path in list_pictures(root):
         *folders, _ = path.relative_to(root).parts

@@ -15,8 +15,9 @@ from abawcli.labels import CLASSES, IGNORE
 Tracks = dict[tuple[str, str], Path]  # (video, subject) -> folder of crops
 
 
-def list_crops(root: Path) -> Iterator[Path]:
+def list_crops(root: str | Path) -> Iterator[Path]:
     """Yield the folders below `root` that have the crops of one video."""
+    root = Path(root)
     for folder, below, _ in os.walk(root):
         below.sort()
         if is_crops(folder):
@@ -24,12 +25,13 @@ def list_crops(root: Path) -> Iterator[Path]:
             yield Path(folder)
 
 
-def list_frames(folder: Path) -> dict[int, Path]:
+def list_frames(folder: str | Path) -> dict[int, Path]:
     """Return the crops of a folder by frame; of several scales, those of the middle one.
 
     Raises:
         InputError: it has no crops, or those of several subjects.
     """
+    folder = Path(folder)
     if not is_own_crops(folder):
         return list_images(folder)
     if read_subject(folder) == "all":
@@ -38,12 +40,14 @@ def list_frames(folder: Path) -> dict[int, Path]:
     return list_images(folder / str(scales[len(scales) // 2])) if scales else {}
 
 
-def find_annotations(root: Path, labels: Path | None) -> list[Path]:
+def find_annotations(root: str | Path, labels: str | Path | None) -> list[Path]:
     """Return the annotations below `labels`: of EXPR, if there are folders of several tasks.
 
     Raises:
         InputError: there are none.
     """
+    root = Path(root)
+    labels = Path(labels) if labels else None
     folder = labels or root
     tasks = sorted(path for path in folder.rglob("EXPR_*") if path.is_dir())
     if not tasks and labels is None:
@@ -54,7 +58,7 @@ def find_annotations(root: Path, labels: Path | None) -> list[Path]:
     return found
 
 
-def read_aff_wild2(root: Path, options: ReadOptions) -> ImageSet:
+def read_aff_wild2(root: str | Path, options: ReadOptions) -> ImageSet:
     """Read crops of Aff-Wild2 with annotations of the EXPR challenge.
 
     Crops are folders, official ones (`cropped_aligned/<name>/00001.jpg`) or those of `abaw crop`
@@ -65,6 +69,7 @@ def read_aff_wild2(root: Path, options: ReadOptions) -> ImageSet:
     Raises:
         InputError: there are no annotations, or one is of another task.
     """
+    root = Path(root)
     found, tracks = ImageSet(), Tracks()
     for folder in list_crops(root):
         tracks[folder.relative_to(root).as_posix(), read_subject(folder)] = folder

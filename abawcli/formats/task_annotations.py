@@ -41,12 +41,13 @@ def read_values(path: str | Path, task: Task) -> Values:
     return values
 
 
-def parse_rows(path: Path, rows: Sequence[Sequence[str]], task: Task) -> Values:
+def parse_rows(path: str | Path, rows: Sequence[Sequence[str]], task: Task) -> Values:
     """Return the values (T, K) of rows of text, which begin in line 2 of a file.
 
     Raises:
         InputError: a row has not K values of the task; the message names the line.
     """
+    path = Path(path)
     values = np.empty((len(rows), len(task.columns)))
     for k, row in enumerate(rows):
         try:

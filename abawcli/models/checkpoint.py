@@ -37,12 +37,13 @@ def save_checkpoint(path: str | Path, tensors: Tensors, metadata: CheckpointMeta
         write_tensors(temporary, tensors, metadata)
 
 
-def write_tensors(temporary: Path, tensors: Tensors, metadata: CheckpointMetadata) -> None:
+def write_tensors(temporary: str | Path, tensors: Tensors, metadata: CheckpointMetadata) -> None:
     """Write tensors and their metadata to a temporary path.
 
     Raises:
         OSError: it cannot be written.
     """
+    temporary = Path(temporary)
     header = {METADATA_KEY: json.dumps({"format": FORMAT} | metadata.to_json())}
     with saving_tensors():
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, header)

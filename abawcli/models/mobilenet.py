@@ -84,12 +84,13 @@ def is_published(path: str | Path) -> bool:
     return Path(path).suffix == ".json"
 
 
-def load_published_weights(network: MobileNet, path: Path) -> None:
+def load_published_weights(network: MobileNet, path: str | Path) -> None:
     """Copy the published weights into a network. Its layer to 256 features is the published one.
 
     Raises:
         CheckpointError: the file is damaged, or of another network.
     """
+    path = Path(path)
     try:
         arrays = _read_arrays(path)
         weights = {key: torch.from_numpy(array) for key, array in _convert(arrays).items()}

@@ -66,12 +66,13 @@ def read_image_set(kind: str, root: str | Path, options: ReadOptions) -> ImageSe
     return found
 
 
-def hold_out(images: Sequence[LabelledImage], root: Path) -> list[LabelledImage]:
+def hold_out(images: Sequence[LabelledImage], root: str | Path) -> list[LabelledImage]:
     """Return images with a split: those without get one, by groups, in the order of a hash.
 
     A share of `VALID_SHARE` of the groups is `valid`, at least one; a group is one image where the
     data set has no groups. The order does not depend on where the folder is.
     """
+    root = Path(root)
     groups = [each.group or each.file.relative_to(root).as_posix() for each in images]
     open_ones = {group for group, each in zip(groups, images, strict=True) if not each.split}
     ranked = sorted(open_ones, key=lambda group: hashlib.sha256(os.fsencode(group)).digest())
@@ -92,11 +93,12 @@ def limit_classes(images: Sequence[LabelledImage], most: int, seed: int) -> list
     return [images[k] for k in sorted(kept)]
 
 
-def make_table(images: Sequence[LabelledImage], folder: Path) -> pd.DataFrame:
+def make_table(images: Sequence[LabelledImage], folder: str | Path) -> pd.DataFrame:
     """Return the manifest; columns of boxes and votes are there if an image has them.
 
     Where some images have votes, the label of the others counts as one vote.
     """
+    folder = Path(folder)
     table = pd.DataFrame(
         {
             "file": [Path(os.path.relpath(each.file, folder)).as_posix() for each in images],

@@ -102,7 +102,7 @@ def score_value_paths(
     predictions: str | Path,
     annotations: str | Path,
     task: Task,
-    output: Path | None = None,
+    output: str | Path | None = None,
     *,
     overwrite: bool = False,
 ) -> TaskScoring:
@@ -113,6 +113,7 @@ def score_value_paths(
         UsageError: the output is an input.
         OutputError: something else is in the way, or the output cannot be written.
     """
+    output = Path(output) if output else None
     settings = asdict(Scores()) | {"task": task.name}
     work = describe_work("score", [Path(predictions), Path(annotations)], settings)
     predicted = expand_inputs([str(predictions)], VALUE_SUFFIXES)
