@@ -98,7 +98,8 @@ COLUMNS: Columns = {
     "average answer for neutral faces. FROM-TO: times of neutral seconds in each video, such as "
     "0:02-0:05. FILE: csv or parquet with the columns video and frame (and subject), or a "
     "prediction table of the person's neutral seconds. auto: the tenth of a person's frames with "
-    "the highest probability of Neutral, if that is lower than in the model's average answer.",
+    "the highest probability of Neutral, if that is lower than in the model's average answer. "
+    "Needs an encoder or head that `abaw calibrate` wrote; the embedded ones were not calibrated.",
 )  # fmt: skip
 @rotate_option
 @batch_size_option
