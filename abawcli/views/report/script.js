@@ -233,8 +233,11 @@ class Timeline {
     // A file whose picture begins late is taken for shorter than it is until its end is read. The
     // second seek goes a little later: Chromium skips one to the time at which it believes to be.
     const again = () => { if (this.video.duration > this.reach && this.video.paused) this.seek(this.wanted, 0.0005); };
+    const look = (_, picture) => { this.shown = picture.mediaTime; this.video.requestVideoFrameCallback(look); };
+    this.video.requestVideoFrameCallback?.(look);
+    const check = () => setTimeout(() => this.check(), 250); // a busy browser may show another picture
     const reactions = [["play", name], ["pause", name], ["playing", catchUp], ["seeked", catchUp],
-      ["seeked", again], ["durationchange", again], ["error", fail]];
+      ["seeked", again], ["seeked", check], ["durationchange", again], ["error", fail]];
     for (const [event, react] of reactions) this.video.addEventListener(event, react);
     if (this.video.error) fail();
   }
@@ -271,7 +274,14 @@ class Timeline {
     this.video.currentTime = (this.main.start[frame] + this.main.end[frame]) / 2 + later;
   }
 
+  check() { // seeks again, a little later, if the picture is not that of the chosen frame
+    const { video, wanted, shown } = this;
+    if (!video.paused || video.seeking || shown === undefined || wanted !== this.frame) return;
+    if (this.main.at(shown + 1 / UNITS_PER_S) !== wanted && this.checks++ < 8) this.seek(wanted, 0.0005 * (this.checks % 4));
+  }
+
   move(frame) {
+    if (frame !== this.frame) this.checks = 0;
     this.frame = frame;
     const time = this.main.start[frame];
     if (time < this.from || time >= this.to) {
