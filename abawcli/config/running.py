@@ -1,0 +1,32 @@
+"""How the work on inputs runs: number formats, batches, processes, clusters."""
+
+from dataclasses import dataclass
+
+PRECISIONS = ("auto", "float32", "bfloat16")  # number formats to train in
+# Largest relative change of a network's features at which a reduced number format is used.
+# bfloat16 changes them by 1 to 2 %, a wrong convolution kernel by 30 % and more.
+PRECISION_TOLERANCE = 0.05
+# Difference of a probability between machines, batch sizes or thread counts that counts as an
+# error. Rounding alone stays far below it.
+PROBABILITY_TOLERANCE = 0.02
+
+
+# Age of temporary files of other machines that are removed. A day: a run that is alive writes more
+# often.
+LEFTOVER_AGE_S = 86_400
+
+
+JOB_MEGABYTES = 1000  # of one job: networks, frames and tables of an hour of video
+PROGRESS_S = 0.2  # between two messages of a process about its progress
+RAY_CORES = 2  # of an actor without a GPU: one decodes, one runs the networks
+RAY_ATTEMPTS = 3  # on an input whose actor is lost; then it probably ends its actors itself
+RAY_WAIT_S = 300.0  # for the first actor: a cluster that scales itself starts nodes in minutes
+SHOWN_OUTPUTS = 50  # of a run, in the table of its summary; the manifest has all
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Batch and queue sizes. Results depend on them by rounding only."""
+
+    batch_size: int = 16  # faces; larger batches are hardly faster on a CPU
+    queue_frames: int = 64  # largest number of frames decoded ahead of the network
