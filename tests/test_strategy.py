@@ -80,6 +80,7 @@ def test_an_empty_strategy_goes_by_the_name(file: Path) -> None:
         ("video,strategy\na,track\n", "line 2: unknown strategy 'track'; .*, track N, skip"),
         ("video,strategy\na,track N\n", "line 2: unknown strategy 'track n'"),
         ("video,strategy\na,main\n,left\n", "line 3: no video is named"),
+        ("strategy,video\nmain,a\nleft\n", "line 3: no video is named"),
         ("video,strategy,from\na,main,0\n", "line 2: from must be a frame, .* 1, not '0'"),
         ("video,strategy,from\na,main,-3\n", "line 2: from must be a frame, .*, not '-3'"),
         ("video,strategy,to\na,main,1.5\n", "line 2: to must be a frame, .*, not '1.5'"),

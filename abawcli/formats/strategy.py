@@ -17,6 +17,7 @@ import os
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import zip_longest
 from pathlib import Path
 
 from abawcli.config import STRATEGIES, is_strategy, parse_track
@@ -145,7 +146,7 @@ def _read_rows(path: Path) -> _Sheet:
                 'put text with a comma in "quotes"'
             )
         if any(map(str.strip, cells)):
-            rows.append(_Row(source, dict(zip(columns, cells, strict=False))))
+            rows.append(_Row(source, dict(zip_longest(columns, cells, fillvalue=""))))
     return _Sheet(columns, rows)
 
 
