@@ -90,13 +90,14 @@ def test_affectnet_as_folders(tmp_path: Path) -> None:
         draw(root / f"{split}_set/images/{number}.jpg")
         (root / f"{split}_set/annotations").mkdir(exist_ok=True)
         np.save(root / f"{split}_set/annotations/{number}_exp.npy", np.array(code))
-    (root / "val_set/annotations/8_exp.npy").write_bytes(b"damaged")
+    for number, content in ((2, b""), (3, b"PK\3\4"), (8, b"damaged")):
+        (root / f"val_set/annotations/{number}_exp.npy").write_bytes(content)
     table, said = make(tmp_path, "affectnet", str(root))
     assert rows(table) == {
         "train_set/images/0.jpg": ("train", "Happiness"),
         "val_set/images/7.jpg": ("valid", "Disgust"),
     }
-    assert "no face" in said and "8_exp.npy" in said
+    assert "no face" in said and "3 rows cannot be read, such as" in said and "2_exp.npy" in said
 
 
 def make_raf_db(root: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from abawcli.errors import InputError
 from abawcli.formats.inputs import IMAGE_SUFFIXES
@@ -172,12 +173,23 @@ def read_affectnet(root: str | Path, options: ReadOptions) -> ImageSet:
         for file in sorted(folder.glob("*_exp.npy")) if folder else ():
             image = file.parent.parent / "images" / f"{file.name.removesuffix('_exp.npy')}.jpg"
             try:
-                label = AFFECTNET_CODES[_read_code(str(np.load(file)))]
+                label = AFFECTNET_CODES[_read_code(str(_read_array(file)))]
             except (OSError, ValueError, IndexError):
                 found.leave_out(BAD_ROW, file)
             else:
                 found.add(image, str(image), label, split=split)
     return found
+
+
+def _read_array(path: Path) -> NDArray[np.generic]:
+    """Return the array of an npy file. For empty files and archives np.load has other errors.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        array: NDArray[np.generic] = np.lib.format.read_array(file)
+    return array
 
 
 def _read_code(text: str) -> int:
