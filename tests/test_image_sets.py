@@ -69,7 +69,8 @@ def test_affectnet_as_csv(tmp_path: Path) -> None:
         draw(root / "Manually_Annotated_Images" / name)
     write(root / "training.csv", AFFECTNET, "1/a.jpg,4,2,2,2,0;0,6", "1/b.jpg,4,2,2,2,0;0,7",
           "2/c.jpg,NULL,NULL,NULL,NULL,0;0,10", "2/gone.jpg,4,2,2,2,0;0,1",
-          "2/d.jpg,4,2,0,2,0;0,1", "2/d.jpg,4,2,2,2,0;0,11", "2/d.jpg,4,2,2,2,0;0,8")  # fmt: skip
+          "2/d.jpg,4,2,0,2,0;0,1", "2/d.jpg,nan,2,2,2,0;0,1", "2/d.jpg,4,2,2,2,0;0,11",
+          "2/d.jpg,4,2,2,2,0;0,8")  # fmt: skip
     write(root / "lists" / "validation.csv", AFFECTNET, "2/d.jpg,4,2,2,2,0;0,0")
     table, said = make(tmp_path, "affectnet", str(root))
     folder = "Manually_Annotated_Images"
@@ -81,7 +82,7 @@ def test_affectnet_as_csv(tmp_path: Path) -> None:
     assert "1 faces are labelled 'no face', such as 2/c.jpg" in said
     assert "1 faces are labelled 'none', such as 2/d.jpg" in said
     assert "1 images are missing, such as 2/gone.jpg" in said
-    assert "2 rows cannot be read" in said and "training.csv, line 6" in said
+    assert "3 rows cannot be read" in said and "training.csv, line 6" in said
 
 
 def test_affectnet_as_folders(tmp_path: Path) -> None:
@@ -156,9 +157,10 @@ def test_expw_crops_its_boxes_and_keeps_images_together(tmp_path: Path) -> None:
     for k in range(10):
         draw(root / f"origin/{k}.jpg")
     lines = [f"{k}.jpg {face} 2 4 6 4 60.5 {k % 7}" for k in range(10) for face in (0, 1)]
-    write(root / "label.lst", *lines, "3.jpg 2 4 4 2 6 60 1", "3.jpg 2 2 4 6 4 60 7")
+    write(root / "label.lst", *lines, "3.jpg 2 4 4 2 6 60 1", "3.jpg 2 2 4 6 4 60 7",
+          "3.jpg 2 nan 4 6 4 60 1", "3.jpg 2 2 4 inf 4 60 1")  # fmt: skip
     table, said = make(tmp_path, "expw", str(root))
-    assert "2 rows cannot be read" in said
+    assert "4 rows cannot be read" in said
     assert table[["x", "y", "w", "h"]].drop_duplicates().to_numpy().tolist() == [[4, 2, 2, 2]]
     assert (table.groupby("file")["split"].nunique() == 1).all()
     assert table["split"].value_counts().to_dict() == {"train": 18, "valid": 2}

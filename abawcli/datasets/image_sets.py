@@ -199,6 +199,13 @@ def _read_code(text: str) -> int:
     return int(text)
 
 
+def _read_box(x: float, y: float, w: float, h: float) -> Box:
+    """Return the box of a face, which has finite sides above 0."""
+    if not np.isfinite((x, y, w, h)).all() or min(w, h) <= 0:
+        raise ValueError(f"{x}, {y}, {w}, {h} is no box")
+    return x, y, w, h
+
+
 def _read_affectnet_lists(root: Path, lists: Mapping[str, Path | None]) -> ImageSet:
     found, pictures = ImageSet(), index_pictures(root, 2)
     columns = ("subDirectory_filePath", "expression", "face_x", "face_y", "face_width",
@@ -210,14 +217,12 @@ def _read_affectnet_lists(root: Path, lists: Mapping[str, Path | None]) -> Image
         for line, (name, code, *corners) in enumerate(rows, 2):
             try:
                 label = AFFECTNET_CODES[_read_code(code)]
-                x, y, w, h = map(float, corners) if label != "no face" else (0, 0, 1, 1)
-                if min(w, h) <= 0:
-                    raise ValueError("the box is empty")
+                box = _read_box(*map(float, corners)) if label != "no face" else None
             except (ValueError, IndexError):
                 found.leave_out(BAD_ROW, f"{path}, line {line}")
                 continue
             file = pictures.get(PurePath(name).parts[-2:])
-            found.add(file, name, label, split=split, box=(x, y, w, h))
+            found.add(file, name, label, split=split, box=box)
     return found
 
 
@@ -299,12 +304,10 @@ def read_expw(root: str | Path, options: ReadOptions) -> ImageSet:
             name, _, *sides, _, code = words
             top, left, right, bottom = map(float, sides)
             label = EXPW_CODES[_read_code(code)]
-            if right <= left or bottom <= top:
-                raise ValueError("the box is empty")
+            box = _read_box(left, top, right - left, bottom - top)
         except (ValueError, IndexError):
             found.leave_out(BAD_ROW, line)
             continue
-        box = (left, top, right - left, bottom - top)
         found.add(pictures.get((name,)), name, label, box=box, group=name)
     return found
 
