@@ -205,6 +205,16 @@ def test_aff_wild2_samples_annotated_frames_by_video(tmp_path: Path) -> None:
     assert "--labels" in refuse(tmp_path / "other", "aff-wild2", str(root / "cropped_aligned"))
 
 
+def test_only_the_folder_of_an_annotation_names_its_split(tmp_path: Path) -> None:
+    root = tmp_path / "test/aw"
+    for name in ("1", "2"):
+        draw(root / f"cropped_aligned/{name}/00001.jpg")
+        (root / "EXPR_Set").mkdir(exist_ok=True)
+        write_annotation(np.array([4]), root / f"EXPR_Set/{name}.txt")
+    table, _ = make(tmp_path, "aff-wild2", str(root))
+    assert sorted(table["split"]) == ["train", "valid"]
+
+
 def test_several_sets_share_a_manifest_that_an_encoder_trains_on(tmp_path: Path) -> None:
     make_raf_db(tmp_path / "sets/raf")
     make_ferplus(tmp_path / "sets/fer")

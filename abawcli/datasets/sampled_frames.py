@@ -90,7 +90,6 @@ def _sample(found: ImageSet, path: Path, frames: dict[int, Path], every: int) ->
     there = [k for k in annotated.tolist() if k + 1 in frames]
     if missing := len(annotated) - len(there):
         found.leave_out("videos have annotated frames without a crop", f"{path.stem}: {missing}")
-    splits = [SPLIT_FOLDERS[part.lower()] for part in path.parts if part.lower() in SPLIT_FOLDERS]
-    split, group = splits[-1] if splits else "", split_side(path.stem)[0]
+    split, group = SPLIT_FOLDERS.get(path.parent.name.lower(), ""), split_side(path.stem)[0]
     for k in there[::every]:
         found.images.append(LabelledImage(frames[k + 1], CLASSES[labels[k]], split, group=group))
