@@ -267,6 +267,17 @@ def test_at_most_so_many_training_images_of_a_class(tmp_path: Path) -> None:
     assert counts == {("train", "Happiness"): 2, ("train", "Sadness"): 1, ("valid", "Happiness"): 6}
 
 
+def test_a_finished_manifest_names_the_images_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "a/happy/1.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert "--images a " in make(tmp_path, "folders", "a")[1]
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "b")
+    assert "--images ../a " in make(tmp_path, "folders", "../a")[1]
+
+
 @pytest.mark.parametrize("kind", IMAGE_SETS)
 def test_a_folder_of_another_kind_is_refused(kind: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()

@@ -148,6 +148,8 @@ def make_manifest(
     """
     output, options = Path(output), options or ReadOptions()
     roots = [Path(root) for _, root in sets]
+    folder = Path(os.path.commonpath([*roots] if len(roots) == 1 else map(os.path.abspath, roots)))
+    where = {"images": os.path.relpath(folder)}  # from the working folder of this run
     check_outside(output, map(str, roots))
     settings = {
         "sets": [kind for kind, _ in sets],
@@ -159,15 +161,14 @@ def make_manifest(
     }
     work = describe_work("manifest", [*roots, *filter(None, [options.labels])], settings)
     if finished := find_finished(output, work, overwrite):
-        return finished
+        return finished | {"summary": finished["summary"] | where}
     images: list[LabelledImage] = []
     with keep_warnings(work):
         for kind, root in sets:
             images += hold_out(read_image_set(kind, root, options).images, Path(root))
     if max_per_class is not None:
         images = limit_classes(images, max_per_class, seed)
-    folder = Path(os.path.commonpath([*roots] if len(roots) == 1 else map(os.path.abspath, roots)))
-    work["summary"] = {"images": os.path.relpath(folder), "counts": count_labels(images)}
+    work["summary"] = where | {"counts": count_labels(images)}
     with write_result(output, work) as temporary:
         make_table(images, folder).to_csv(temporary, index=False)
     return work
