@@ -221,6 +221,11 @@ def test_several_sets_share_a_manifest_that_an_encoder_trains_on(tmp_path: Path)
     sets = ("raf-db", str(tmp_path / "sets/raf"), "ferplus", str(tmp_path / "sets/fer"))
     table, said = make(tmp_path, *sets)
     assert table["file"].str.startswith(("raf/", "fer/")).all() and "train with --images" in said
+    moved = (tmp_path / "sets/raf").rename(tmp_path / "raf")
+    apart, _ = make(tmp_path, "raf-db", str(moved), *sets[2:])
+    assert apart["file"].str.startswith(("raf/", "sets/fer/")).all()
+    moved.rename(tmp_path / "sets/raf")
+    table, said = make(tmp_path, *sets)
     sad = table.set_index("file").loc["raf/Image/aligned/train_00001_aligned.jpg"]
     assert sad["label"] == "Sadness" and sad["v_sadness"] == 1 and sad["v_neutral"] == 0
     shape = CompactFaceShape(stem=8, widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1))

@@ -153,6 +153,7 @@ def make_manifest(
     check_outside(output, map(str, roots))
     settings = {
         "sets": [kind for kind, _ in sets],
+        "folders": [Path(os.path.relpath(root, folder)).as_posix() for root in roots],
         "label_map": dict(options.label_map),
         "every": options.every,
         "valid_share": VALID_SHARE,
