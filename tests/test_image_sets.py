@@ -291,10 +291,20 @@ def test_a_folder_of_another_kind_is_refused(kind: str, tmp_path: Path) -> None:
     assert "no such folder" in refuse(tmp_path, kind, str(tmp_path / "gone"))
 
 
+def test_lists_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "an/training.csv", "subDirectory_filePath,expression", "1/a.jpg,1")
+    assert "training.csv has no column face_x" in refuse(tmp_path, "affectnet", f"{tmp_path}/an")
+    write(tmp_path / "an/training.csv", 'a,"b')
+    assert "cannot read" in refuse(tmp_path, "affectnet", f"{tmp_path}/an")
+    (tmp_path / "fer/fer2013new.csv").mkdir(parents=True)
+    assert "fer2013new.csv: it is a folder" in refuse(tmp_path, "ferplus", f"{tmp_path}/fer")
+
+
 def test_kinds_are_those_of_the_readers_and_each_needs_a_folder(tmp_path: Path) -> None:
     assert tuple(READERS) == IMAGE_SETS
-    assert "'celeba' is no kind of affectnet" in refuse(tmp_path, "celeba", str(tmp_path))
-    assert "give a kind and a folder" in refuse(tmp_path, "expw")
+    said = refuse(tmp_path, "celeba", str(tmp_path))
+    assert "'celeba' is no kind of data set; use affectnet, raf-db" in said
+    assert "expw has no folder; give a kind and a folder" in refuse(tmp_path, "expw")
 
 
 def test_a_few_groups_are_held_out_wherever_the_folder_is(tmp_path: Path) -> None:

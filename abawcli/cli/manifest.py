@@ -67,12 +67,10 @@ def command(
     from abawcli.stages.manifest import TIE, make_manifest
 
     kinds, roots = sets[::2], sets[1::2]
-    if len(kinds) != len(roots) or (unknown := [k for k in kinds if k not in IMAGE_SETS]):
-        given = "nothing" if len(kinds) != len(roots) else unknown[0]
-        raise UsageError(
-            f"give a kind and a folder for each data set; {given!r} is no kind of "
-            f"{', '.join(IMAGE_SETS)}"
-        )
+    if unknown := [kind for kind in kinds if kind not in IMAGE_SETS]:
+        raise UsageError(f"{unknown[0]!r} is no kind of data set; use {', '.join(IMAGE_SETS)}")
+    if len(kinds) != len(roots):
+        raise UsageError(f"{kinds[-1]} has no folder; give a kind and a folder for each data set")
     work = make_manifest(
         list(zip(kinds, roots, strict=True)), output,
         options=ReadOptions(label_map, Path(labels) if labels else None, every),

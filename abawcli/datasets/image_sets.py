@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.errors import InputError
+from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.inputs import IMAGE_SUFFIXES
 from abawcli.formats.lines import read_text
 from abawcli.label_maps import map_label
@@ -138,7 +138,9 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     path = Path(path)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(explain_os_error(path, error)) from error
+    except ValueError as error:
         raise InputError(f"cannot read {path}: {error}") from error
     if missing := [name for name in columns if name not in table]:
         raise InputError(f"{path} has no column {', '.join(missing)}")
