@@ -214,7 +214,8 @@ def _render_page(
         described = describe_video(video, recording, cut, link, config=settings.segmentation)
         sections.append(described | {"links": _list_neighbours(video.name, page.links)})
     package = files(__package__)
-    script = package.joinpath("script.js").read_text(encoding="utf-8")
+    parts = [package.joinpath(name) for name in ("timeline.js", "script.js")]
+    script = "\n".join(part.read_text(encoding="utf-8") for part in parts)
     shown = page.videos or study.videos
     max_groups = None if settings.chosen else settings.pictures.max_groups
     environment = Environment(
