@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from abawcli.config import DualBranchHead
 from abawcli.errors import UsageError
 from abawcli.models.gated import Classifier
-from abawcli.models.normalise import ModalityNorm
+from abawcli.models.normalise import ModalityNorm, NormalisedHead
 from abawcli.models.windows import check_windows
 
 
@@ -120,7 +120,7 @@ class Branch(nn.Module):
         return embedded
 
 
-class DualBranch(nn.Module):
+class DualBranch(NormalisedHead):
     """Two branches over a window of frames and a gate that mixes them, one number a frame."""
 
     settings = DualBranchHead
@@ -140,10 +140,6 @@ class DualBranch(nn.Module):
             nn.Sigmoid(),
         )
         self.classifier = Classifier(config.hidden, config.dropout)
-
-    def width(self, modality: str) -> int:
-        """Return the width of the features of a modality that is used."""
-        return len(self.get_submodule(f"{modality}.norm").get_buffer("mean"))
 
     def forward(
         self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from abawcli.config import GatedHead
 from abawcli.labels import N_CLASSES
-from abawcli.models.normalise import ModalityNorm
+from abawcli.models.normalise import ModalityNorm, NormalisedHead
 
 
 class ModalityPath(nn.Module):
@@ -54,15 +54,11 @@ class Classifier(nn.Module):
         return logits.masked_fill(~known.unsqueeze(-1), torch.nan)
 
 
-class FrameHead(nn.Module):
+class FrameHead(NormalisedHead):
     """The base of the heads here, which read single frames."""
 
     settings = GatedHead
     window = stride = 1
-
-    def width(self, modality: str) -> int:
-        """Return the width of the features of a modality that is used."""
-        return len(self.get_submodule(f"{modality}.norm").get_buffer("mean"))
 
 
 class GatedFusion(FrameHead):

@@ -41,6 +41,14 @@ class ModalityNorm(nn.Module):
         self.scale.copy_(torch.where(varied, 1 / deviation.clamp_min(CONSTANT), 0))
 
 
+class NormalisedHead(nn.Module):
+    """The base of heads with a `ModalityNorm` at `<modality>.norm` for each modality they use."""
+
+    def width(self, modality: str) -> int:
+        """Return the width of the features of a modality that is used."""
+        return len(self.get_submodule(f"{modality}.norm").get_buffer("mean"))
+
+
 class Moments:
     """Mean and deviation of unit-length features, added up block by block in float64."""
 

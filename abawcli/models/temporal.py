@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from abawcli.config import SequenceHead
 from abawcli.models.gated import Classifier, ModalityPath
+from abawcli.models.normalise import NormalisedHead
 from abawcli.models.windows import check_windows
 
 KERNEL = 3  # frames of one convolution; that of block k has a dilation of 2 ** k
@@ -109,7 +110,7 @@ def _take(states: Tensor, index: Tensor, exists: Tensor) -> Tensor:
     return states.gather(1, place).masked_fill(~exists.unsqueeze(-1), 0)
 
 
-class TemporalHead(nn.Module):
+class TemporalHead(NormalisedHead):
     """The base of the heads here: both modalities of a frame added, then mixed over time."""
 
     settings = SequenceHead
@@ -125,10 +126,6 @@ class TemporalHead(nn.Module):
         self.audio = FeaturePath(audio_dim, config)
         self.mixer = mixer
         self.classifier = Classifier(config.hidden, config.dropout)
-
-    def width(self, modality: str) -> int:
-        """Return the width of the features of a modality that is used."""
-        return len(self.get_submodule(f"{modality}.norm").get_buffer("mean"))
 
     def forward(
         self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
