@@ -5,9 +5,8 @@ other tasks have several values per frame. Values are arrays (T, K) with one col
 the task, NaN where a frame is not annotated or not predicted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +55,7 @@ class Task:
         return ~(inside & (values % 1 == 0)) if self.whole else ~inside
 
 
+IMAGE_COLUMN = "image_location"  # the first one of a submission
 UNITS = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
 TASKS = {
     "va": Task(
@@ -69,12 +69,10 @@ TASKS = {
 }  # fmt: skip
 
 
-def explain_task(columns: Sequence[str]) -> str:
-    """Return a hint for messages if the columns of a header are those of a task, or nothing."""
-    headers: dict[str, Any] = {name: task.columns for name, task in TASKS.items()}
-    headers |= {EXPR: CLASSES}
-    given = [name.strip().lower() for name in columns]
-    for name, known in headers.items():
-        if given == [column.lower() for column in known]:
-            return f"; this is a file of --task {name}"
-    return ""
+def find_task(header: str) -> str | None:
+    """Return the name of the task whose annotations or submissions have this first line."""
+    cells = [cell.strip().lower() for cell in header.rstrip(" \t,").split(",")]
+    names = [cell for cell in cells if cell != IMAGE_COLUMN]
+    tasks = {EXPR: CLASSES} | {name: task.columns for name, task in TASKS.items()}
+    found = (name for name, columns in tasks.items() if names == [c.lower() for c in columns])
+    return next(found, None)

@@ -125,6 +125,15 @@ def test_files_of_other_tasks_are_named_by_the_readers_of_expressions(
         read_submission(path)
 
 
+def test_an_annotation_given_as_a_submission_is_not_said_to_be_of_another_task(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(f"{EXPR_HEADER}\n1\n")
+    with pytest.raises(InputError, match="line 1: the header must be image_location,.*Other'$"):
+        read_submission(path)
+
+
 def test_submissions_are_read_by_video_and_frame(tmp_path: Path) -> None:
     path = tmp_path / "s.txt"
     path.write_text("image_location,valence,arousal\na/00002.jpg,0.5,-1\nb/00001.jpg,,\n")

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from abawcli.errors import InputError
 from abawcli.formats.atomic import write_whole
-from abawcli.formats.lines import note_quirks, read_text, strip_ends, strip_header
+from abawcli.formats.lines import note_quirks, read_body, strip_ends
 from abawcli.formats.names import find_names
 from abawcli.labels import CLASSES, IGNORE
-from abawcli.tasks import explain_task
 
 LOG = logging.getLogger(__name__)
 Labels = NDArray[np.int64]
@@ -45,15 +44,7 @@ def read_annotation(path: str | Path) -> Labels:
             class of the header; the message names the line.
     """
     path = Path(path)
-    text, quirks = read_text(path, "annotation")
-    first, _, body = text.partition("\n")
-    header, unlike = strip_header(first, list(HEADERS))
-    if header is None:
-        expected = ",".join(CLASSES)
-        hint = explain_task(first.rstrip(" \t,").split(","))
-        raise InputError(f"{path}, line 1: the header must be {expected}, not {first[:80]!r}{hint}")
-    if not body:
-        raise InputError(f"{path} holds no rows")
+    header, body, quirks = read_body(path, "annotation", list(HEADERS))
     classes = {str(k): k for k in range(IGNORE, HEADERS[header])}
     classes |= {name.lower(): k for k, name in enumerate(CLASSES[: HEADERS[header]])}
     lines = body.split("\n")
@@ -66,7 +57,7 @@ def read_annotation(path: str | Path) -> Labels:
             f"{path}, line {k + 2}: a row must be a class from {IGNORE} to {HEADERS[header] - 1}, "
             f"not {lines[k][:80]!r}"
         ) from None
-    note_quirks(path, quirks + unlike + trailing)
+    note_quirks(path, quirks + trailing)
     return labels
 
 

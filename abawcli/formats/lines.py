@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from abawcli.errors import InputError, explain_os_error
+from abawcli.tasks import find_task
 
 LOG = logging.getLogger(__name__)
 BYTE_ORDER_MARK = "\ufeff"
@@ -78,6 +79,31 @@ def strip_header(line: str, expected: Sequence[str]) -> tuple[str | None, list[s
         if cells == header.lower().split(","):
             return header, [f"a header that is not exactly {header} (line 1)"]
     return None, []
+
+
+def read_body(path: str | Path, what: str, headers: Sequence[str]) -> tuple[str, str, list[str]]:
+    """Return which of the `headers` a file has, the text after it, and its quirks.
+
+    `what` is the expected kind of file, for messages, which name the first of the headers.
+
+    Raises:
+        InputError: the file is missing, is no text in UTF-8, has another header (the message
+            says if it is another task's) or no rows.
+    """
+    path = Path(path)
+    text, quirks = read_text(path, what)
+    first, _, body = text.partition("\n")
+    header, unlike = strip_header(first, headers)
+    if header is None:
+        task = find_task(first)
+        same = task in (None, find_task(headers[0]))
+        hint = "" if same else f"; this is a file of --task {task}"
+        raise InputError(
+            f"{path}, line 1: the header must be {headers[0]}, not {first[:80]!r}{hint}"
+        )
+    if not body:
+        raise InputError(f"{path} holds no rows")
+    return header, body, quirks + unlike
 
 
 def strip_ends(lines: Sequence[str], first_line: int) -> tuple[list[str], list[str]]:

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.compute
 
 from abawcli.errors import InputError, explain_os_error
-from abawcli.formats.lines import describe_ends, note_quirks, read_text, strip_ends, strip_header
+from abawcli.formats.lines import describe_ends, note_quirks, read_body, read_text, strip_ends
 from abawcli.formats.provenance import Provenance, write_result
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
-from abawcli.tasks import explain_task
+from abawcli.tasks import IMAGE_COLUMN
 
-HEADER = ",".join(("image_location", *CLASSES))
+HEADER = ",".join((IMAGE_COLUMN, *CLASSES))
 ROW_FORM = "<name>/00001.jpg,<class>"
 # At most 7 digits: 100 hours of video, and small enough for tables by frame number.
 LOCATION = r"(?P<video>[^/,\r\x00]+)/(?P<frame>\d{5}|[1-9]\d{5,6})\.jpg"
@@ -55,14 +55,7 @@ def read_submission(path: str | Path) -> pd.DataFrame:
             class is not 0 to 7, or an image has two rows; the message names the line.
     """
     path = Path(path)
-    text, quirks = read_text(path, "submission")
-    first, _, body = text.partition("\n")
-    header, unlike = strip_header(first, [HEADER])
-    if header is None:
-        hint = explain_task(first.rstrip(" \t,").split(",")[1:])
-        raise InputError(f"{path}, line 1: the header must be {HEADER}, not {first[:80]!r}{hint}")
-    if not body:
-        raise InputError(f"{path} holds no rows")
+    _, body, quirks = read_body(path, "submission", [HEADER])
     # Arrow splits and matches a million rows in half a second; Python's own `re` takes four.
     lines = pa.compute.split_pattern(pa.array([body]), "\n").flatten()
     fields = pa.compute.extract_regex(lines, _ROW)
@@ -71,8 +64,8 @@ def read_submission(path: str | Path) -> pd.DataFrame:
     rows = _convert(path, fields)
     rest = fields.field("rest")
     if (trailing := pa.compute.index(pa.compute.not_equal(rest, ""), True).as_py()) >= 0:
-        unlike.append(describe_ends(trailing + 2))
-    note_quirks(path, quirks + unlike)
+        quirks.append(describe_ends(trailing + 2))
+    note_quirks(path, quirks)
     return rows
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from abawcli.errors import InputError
-from abawcli.formats.lines import note_quirks, read_text, strip_ends, strip_header
-from abawcli.tasks import Task, Values, explain_task
+from abawcli.formats.lines import note_quirks, read_body, strip_ends
+from abawcli.tasks import Task, Values
 
 
 def read_values(path: str | Path, task: Task) -> Values:
@@ -25,19 +25,10 @@ def read_values(path: str | Path, task: Task) -> Values:
             a row has not K values of the task; the message names the line.
     """
     path = Path(path)
-    text, quirks = read_text(path, "annotation")
-    first, _, body = text.partition("\n")
-    header, unlike = strip_header(first, [task.header])
-    if header is None:
-        hint = explain_task(first.rstrip(" \t,").split(","))
-        raise InputError(
-            f"{path}, line 1: the header must be {task.header}, not {first[:80]!r}{hint}"
-        )
-    if not body:
-        raise InputError(f"{path} holds no rows")
+    _, body, quirks = read_body(path, "annotation", [task.header])
     lines, trailing = strip_ends(body.split("\n"), 2)
     values = parse_rows(path, [line.split(",") for line in lines], task)
-    note_quirks(path, quirks + unlike + trailing)
+    note_quirks(path, quirks + trailing)
     return values
 
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import pandas as pd
 
 from abawcli.errors import InputError
-from abawcli.formats.lines import note_quirks, read_text, strip_ends, strip_header
+from abawcli.formats.lines import note_quirks, read_body, strip_ends
 from abawcli.formats.submission import LOCATION
 from abawcli.formats.task_annotations import parse_rows
-from abawcli.tasks import Task, explain_task
+from abawcli.tasks import IMAGE_COLUMN, Task
 
 _LOCATION = re.compile(LOCATION)
 
 
 def compose_header(task: Task) -> str:
     """Return the first line of a submission."""
-    return f"image_location,{task.header}"
+    return f"{IMAGE_COLUMN},{task.header}"
 
 
 def read_task_submission(path: str | Path, task: Task) -> pd.DataFrame:
@@ -34,21 +34,13 @@ def read_task_submission(path: str | Path, task: Task) -> pd.DataFrame:
             names the line.
     """
     path = Path(path)
-    text, quirks = read_text(path, "submission")
-    first, _, body = text.partition("\n")
-    expected = compose_header(task)
-    header, unlike = strip_header(first, [expected])
-    if header is None:
-        hint = explain_task(first.rstrip(" \t,").split(",")[1:])
-        raise InputError(f"{path}, line 1: the header must be {expected}, not {first[:80]!r}{hint}")
-    if not body:
-        raise InputError(f"{path} holds no rows")
+    _, body, quirks = read_body(path, "submission", [compose_header(task)])
     lines, trailing = strip_ends(body.split("\n"), 2)
     locations = _split_locations(path, lines)
     without = [str(task.ignore)] * len(task.columns)
     cells = [line.split(",")[1:] or without for line in lines]
     rows = locations.assign(**dict(zip(task.columns, parse_rows(path, cells, task).T, strict=True)))
-    note_quirks(path, quirks + unlike + trailing)
+    note_quirks(path, quirks + trailing)
     return rows
 
 
