@@ -80,6 +80,16 @@ def test_a_submission_is_scored_and_what_it_lacks_counts_as_zero(tmp_path: Path)
     assert score["columns"]["valence"] == pytest.approx(find_direct_ccc(x, y))
 
 
+def test_a_video_without_annotated_values_is_not_the_worst(tmp_path: Path) -> None:
+    va = TASKS["va"]
+    make_videos(tmp_path, va, {"a": 40, "b": 40, "empty": 10})
+    write_values(tmp_path / "truth" / "empty.txt", va, np.full((10, 2), np.nan))
+    arguments = ("score", tmp_path / "pred", tmp_path / "truth", "--task", "va")
+    text, score = run(*arguments), json.loads(run(*arguments, "--json"))
+    assert "videos, all, by mean CCC" in text and "empty" not in text
+    assert score["videos"]["empty"] is None and score["videos"]["a"] > 0.9
+
+
 def test_other_lengths_tasks_and_options_are_refused(tmp_path: Path) -> None:
     va = TASKS["va"]
     make_videos(tmp_path, va, {"a": 40})

@@ -37,10 +37,13 @@ def print_values(scoring: TaskScoring) -> None:
 
 
 def _print_videos(scoring: TaskScoring) -> None:
-    if len(scoring.videos) < 2:
+    """Print the annotated videos with the lowest mean, with -v all; the JSON has all videos."""
+    worst = sorted((mean, name) for name, mean in scoring.videos.items() if mean is not None)
+    if len(worst) < 2:
         return
-    worst = sorted(scoring.videos.items(), key=lambda item: (item[1], item[0]))
     shown = worst if is_verbose() else worst[: Scores().shown_videos]
-    some = "all" if len(shown) == len(worst) else f"the {len(shown)} worst of {len(worst)} (-v)"
-    rows = [[name, f"{score:.4f}"] for name, score in shown]
+    some = (
+        "all" if len(shown) == len(worst) else f"the {len(shown)} worst of {len(worst)} (-v: all)"
+    )
+    rows = [[name, f"{score:.4f}"] for score, name in shown]
     print_table(f"videos, {some}, by mean {scoring.measure}", ["video", "mean"], rows)

@@ -33,7 +33,7 @@ class TaskScoring:
     unpredicted: int  # annotated values without a prediction, which count as 0
     shifts: dict[int, float]  # mean if annotated frame k is predicted in frame k + shift
     better_shift: int | None  # one that is clearly better than 0
-    videos: dict[str, float]  # mean of each annotation
+    videos: dict[str, float | None]  # mean of each annotation; None: nothing in it is annotated
     failed: dict[str, str]  # file or annotation -> why it could not be scored
 
 
@@ -79,7 +79,10 @@ def score_values(
         unpredicted=sum(_count_unpredicted(pair) for pair in pairs.values()),
         shifts={k: float(task.find_mean_score(each.sum(axis=0))) for k, each in sums.items()},
         better_shift=find_better_shift(sources, task.find_mean_score, config),
-        videos=dict(zip(pairs, means.tolist(), strict=True)),
+        videos={
+            name: None if np.isnan(pair.annotation).all() else float(mean)
+            for (name, pair), mean in zip(pairs.items(), means, strict=True)
+        },
         failed=failed,
     )
 
