@@ -23,6 +23,7 @@ from abawcli.cli.train_options import (
 )
 from abawcli.config import (
     COMPACT_FACE,
+    MOBILENET_TRAINING,
     NO_IMAGE_AUGMENTATION,
     PRECISIONS,
     SELECTIONS,
@@ -34,7 +35,10 @@ from abawcli.config import (
 )
 from abawcli.errors import UsageError
 
-PUBLISHED, COMPACT = EncoderTraining(), default_training(COMPACT_FACE)
+PUBLISHED = EncoderTraining()
+# Default settings by backbone; the first ones are those of pretrained backbones.
+DEFAULTS = {"": PUBLISHED, COMPACT_FACE: default_training(COMPACT_FACE)}
+DEFAULTS |= {"mobilenet": MOBILENET_TRAINING}
 AUGMENTATIONS = {field.name for field in fields(ImageAugmentation)}
 SHAPES = {field.name for field in fields(CompactFaceShape)}
 SHAPE = CompactFaceShape()
@@ -48,11 +52,11 @@ def _tunable(
     flag: str, field: str, kind: Any, text: str, old: str | None = None
 ) -> Callable[[Command], Command]:
     """Make an option that sets a field of `EncoderTraining` or of its `augmentation`."""
-    published, compact = (
-        getattr(config.augmentation if field in AUGMENTATIONS else config, field)
-        for config in (PUBLISHED, COMPACT)
-    )
-    return tunable(flag, field, kind, text, {"": published, COMPACT_FACE: compact}, old)
+    defaults = {
+        name: getattr(config.augmentation if field in AUGMENTATIONS else config, field)
+        for name, config in DEFAULTS.items()
+    }
+    return tunable(flag, field, kind, text, defaults, old)
 
 
 def _read_config(
@@ -99,7 +103,7 @@ def _read_config(
     "--moe/--no-moe",
     default=True,
     show_default=True,
-    help="Train with a mixture-of-experts head beside the linear classifier.",
+    help="Train with a mixture-of-experts head beside the linear classifier; not with mobilenet.",
 )
 @click.option(
     "--select", type=click.Choice(SELECTIONS), default=PUBLISHED.select, show_default=True,
