@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from media_files import Image
+from scipy.optimize import linear_sum_assignment
 
 from abawcli.config import Detection, Tracking
 from abawcli.faces.detect import Face
-from abawcli.faces.track import FrameFaces, track_faces
+from abawcli.faces.track import FrameFaces, find_pairs, track_faces
 
 RED, GREEN, BLUE = (200, 40, 40), (40, 200, 40), (40, 40, 200)
 GREY, BRIGHT = 90, 200
@@ -303,3 +305,16 @@ def test_every_frame_comes_out_once_in_order_from_a_bounded_buffer(
 
 def test_no_frames_give_nothing() -> None:
     assert list(track_faces([], Script({}))) == []
+
+
+@settings(max_examples=50)
+@given(
+    arrays(float, st.integers(1, 6), elements=st.one_of(st.floats(0, 3), st.just(1e6))),
+    st.booleans(),
+)
+def test_one_face_or_track_is_assigned_as_scipy_does(line: np.ndarray, upright: bool) -> None:
+    cost = line[:, None] if upright else line[None]
+    ((row, column),) = find_pairs(cost)
+    assert cost[row, column] == cost[linear_sum_assignment(cost)].sum()
+    if (line == line.min()).sum() == 1:  # else several are as good
+        assert [row, column] == np.ravel(linear_sum_assignment(cost)).tolist()

@@ -330,7 +330,7 @@ def _assign(
     cost = np.array([[_cost(track.face.box, box, config) for box in faces] for track in tracks])
     if cost.size == 0:
         return []
-    near = [(tracks[r], free[c]) for r, c in _find_pairs(cost) if cost[r, c] < _FORBIDDEN]
+    near = [(tracks[r], free[c]) for r, c in find_pairs(cost) if cost[r, c] < _FORBIDDEN]
     return [
         (track, k)
         for track, k in near
@@ -338,7 +338,7 @@ def _assign(
     ]
 
 
-def _find_pairs(cost: Floats) -> list[tuple[int, int]]:
+def find_pairs(cost: Floats) -> list[tuple[int, int]]:
     """Return the pairs of a row and a column of costs (R, C) that have the lowest total."""
     if 1 in cost.shape:  # most videos show one person, and scipy.optimize takes 24 MB and 0.3 s
         row, column = np.unravel_index(cost.argmin(), cost.shape)
