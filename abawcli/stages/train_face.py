@@ -120,21 +120,19 @@ def train_face_encoder(
     accelerator = start_accelerator(chosen)
     splits = read_manifest(manifest, images, soft=config.soft_labels)
     torch.manual_seed(config.seed)
-    settings: JsonObject = {"backbone": backbone, "images": str(images), "manifest": str(manifest)}
-    data: JsonObject = {"manifest": manifest.name, "sha256": hash_file(manifest)}
     network, classifier = start_network(backbone, config.shape, init)
     start = _describe_start(backbone, init)
-    settings |= start
-    data |= {"init": start["init"]} if init else {}
+    settings = start | {"backbone": backbone, "images": str(images), "manifest": str(manifest)}
+    data: JsonObject = {"manifest": manifest.name, "sha256": hash_file(manifest)}
+    data |= start if init else {}
     task = FaceTask(
         network, splits, config, accelerator.device, settings=settings, data=data,
         classifier=classifier, teachers=[Path(teacher) for teacher in teachers],
     )  # fmt: skip
     if teachers:
         settings["teachers"] = data["teachers"] = [hash_file(teacher) for teacher in teachers]
-    schedule = Schedule(config.epochs, config.warmup_steps)
     loop = TrainingLoop(
-        task, out, schedule, accelerator,
+        task, out, Schedule(config.epochs, config.warmup_steps), accelerator,
         seed=config.seed, ema_decay=config.ema_decay, clip_norm=config.clip_norm,
         patience=config.patience,
     )  # fmt: skip
