@@ -1,6 +1,7 @@
 """MobileNet from weights that were trained to tell faces apart."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,8 +120,13 @@ def test_other_files_are_refused(published: Path, tmp_path: Path) -> None:
     missing = tmp_path / "faceres.json"
     missing.write_text(published.read_text())  # without faceres.bin
     other.write_text('{"layers": []}')
-    for path in (other, missing, tmp_path / "none.json"):
-        with pytest.raises(CheckpointError, match=r"json is not faceres\.json with faceres\.bin"):
+    none = tmp_path / "none.json"
+    for path, message in (
+        (other, "other.json does not hold the published weights"),
+        (missing, f"no such file: {tmp_path / 'faceres.bin'}"),
+        (none, f"no such file: {none}"),
+    ):
+        with pytest.raises(CheckpointError, match=re.escape(message)):
             load_published_weights(MobileNet(96), path)
     manifest = save_image_set(tmp_path / "images", train=2, valid=1)
     with pytest.raises(UsageError, match=r"of mobilenet-96, .*, not of compact-face"):

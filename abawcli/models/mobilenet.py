@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from abawcli.errors import CheckpointError
+from abawcli.errors import CheckpointError, explain_os_error
 from abawcli.formats.metadata import Preprocess
 
 # Blocks: channels, stride. Depthwise and 1x1 convolution each.
@@ -88,15 +88,19 @@ def load_published_weights(network: MobileNet, path: str | Path) -> None:
     """Copy the published weights into a network. Its layer to 256 features is the published one.
 
     Raises:
-        CheckpointError: the file is damaged, or of another network.
+        CheckpointError: a file is missing or damaged, or of another network.
     """
     path = Path(path)
     try:
         arrays = _read_arrays(path)
         weights = {key: torch.from_numpy(array) for key, array in _convert(arrays).items()}
         network.load_state_dict(weights)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is not faceres.json with faceres.bin: {error}") from error
+    except OSError as error:
+        raise CheckpointError(explain_os_error(Path(error.filename or path), error)) from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} does not hold the published weights (faceres.json with faceres.bin): {error}"
+        ) from error
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[np.float32]]:
