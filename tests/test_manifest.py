@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from abawcli.errors import InputError
-from abawcli.formats.manifest import read_audio_manifest, read_manifest
+from abawcli.formats.manifest import read_audio_manifest, read_labelled_images, read_manifest
 
 HEADER = "file,split,label,v_neutral,v_happiness,v_contempt,v_unknown,dup_of_train\n"
 
@@ -140,6 +140,14 @@ def test_another_form_of_table_is_told(tmp_path: Path, text: bytes, message: str
     (tmp_path / "m.csv").write_bytes(text)
     with pytest.raises(InputError, match=message):
         read_manifest(tmp_path / "m.csv", tmp_path)
+
+
+def test_a_split_is_found_in_upper_and_lower_case(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.png,Valid,Fear", "b.png,train,Anger", header="file,split,label\n")
+    for split in ("valid", "Valid"):
+        assert read_labelled_images(path, tmp_path, split).labels.tolist() == [3]
+    with pytest.raises(InputError, match="no labelled image in split 'test'"):
+        read_labelled_images(path, tmp_path, "test")
 
 
 def test_boxes_of_faces_in_images(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def read_manifest(
 def read_labelled_images(
     manifest: str | Path, images: str | Path, split: str = "valid"
 ) -> LabelledImages:
-    """Return the labelled images of a split, with targets of their labels.
+    """Return the labelled images of a split, in upper or lower case, with targets of their labels.
 
     A manifest without the column `split` has one, which is all of its images.
 
@@ -187,7 +187,7 @@ def read_labelled_images(
     table, labels = _read_table(manifest, split=False)
     rows = labels != IGNORE
     if "split" in table:
-        rows &= (table["split"] == split).to_numpy()
+        rows &= (table["split"] == split.lower()).to_numpy()
     if not rows.any():
         raise InputError(f"{manifest} has no labelled image in split {split!r}")
     boxes = _read_boxes(table, manifest)
