@@ -80,6 +80,13 @@ def test_a_submission_is_scored_and_what_it_lacks_counts_as_zero(tmp_path: Path)
     assert score["columns"]["valence"] == pytest.approx(find_direct_ccc(x, y))
 
 
+def test_the_only_predictions_are_scored_whatever_their_name(tmp_path: Path) -> None:
+    make_videos(tmp_path, TASKS["va"], {"a": 40})
+    pred = (tmp_path / "pred" / "a.txt").rename(tmp_path / "b.txt")
+    text = run("score", pred, tmp_path / "truth" / "a.txt", "--task", "va")
+    assert "the predictions of b are scored against a: names differ" in text
+
+
 def test_a_video_without_annotated_values_is_not_the_worst(tmp_path: Path) -> None:
     va = TASKS["va"]
     make_videos(tmp_path, va, {"a": 40, "b": 40, "empty": 10})

@@ -9,7 +9,7 @@ after the last predicted frame get the last frame's prediction, as in the organi
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -203,6 +203,22 @@ def summarise_failures(failed: Mapping[str, str]) -> str:
     return f"{first} (and {more})" if others else first
 
 
+def find_only_pair(
+    truth: Collection[str], predicted: Collection[str], failed: Mapping[str, str]
+) -> tuple[str, str] | None:
+    """Return, and warn of, the names of the only annotation and the only video if they differ.
+
+    None: there are others, or inputs that failed.
+    """
+    if not len(truth) == len(predicted) == 1 or failed:
+        return None
+    (name,), (video,) = truth, predicted
+    if find_names(name, predicted) or find_names(split_side(name)[0], predicted):
+        return None
+    LOG.warning("the predictions of %s are scored against %s: names differ", video, name)
+    return name, video
+
+
 def pair_tracks(
     truth: Mapping[str, Annotation], tracks: PredictedTracks, failed: dict[str, str]
 ) -> dict[str, Pair]:
@@ -210,12 +226,8 @@ def pair_tracks(
 
     One annotation and the predictions of one video are matched even if their names differ.
     """
-    predicted = {video for video, _ in tracks}
-    if len(truth) == len(predicted) == 1 and not failed:
-        (name,), (video,) = truth, predicted
-        if not find_names(name, predicted) and not find_names(split_side(name)[0], predicted):
-            LOG.warning("the predictions of %s are scored against %s: names differ", video, name)
-            tracks = {(name, subject): track for (_, subject), track in tracks.items()}
+    if only := find_only_pair(truth, {video for video, _ in tracks}, failed):
+        tracks = {(only[0], subject): track for (_, subject), track in tracks.items()}
     found, unmatched = match_tracks(truth, tracks, "predictions")
     failed.update(unmatched)
     pairs = {}

@@ -4,7 +4,6 @@ Both are text files of one video, or submissions of several. Names, subjects and
 as for expressions (`pairing`).
 """
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from abawcli.datasets.pairing import gather_files
+from abawcli.datasets.pairing import find_only_pair, gather_files
 from abawcli.errors import InputError
-from abawcli.formats.abaw import align_rows, match_tracks, split_side
-from abawcli.formats.names import compose_name, find_names, name_input
+from abawcli.formats.abaw import align_rows, match_tracks
+from abawcli.formats.names import compose_name, name_input
 from abawcli.formats.submission import is_submission
 from abawcli.formats.task_annotations import read_values
 from abawcli.formats.task_submission import read_task_submission
 from abawcli.tasks import Task, Values
 
-LOG = logging.getLogger(__name__)
 VALUE_SUFFIXES = frozenset([".txt", ".csv"])
 
 
@@ -60,11 +58,8 @@ def pair_values(
 
     One annotation and the predictions of one video are matched even if their names differ.
     """
-    if len(truth) == len(predicted) == 1 and not failed:
-        (name,), (video,) = truth, predicted
-        if not find_names(name, predicted) and not find_names(split_side(name)[0], predicted):
-            LOG.warning("the predictions of %s are scored against %s: names differ", video, name)
-            predicted = {name: predicted[video]}
+    if only := find_only_pair(truth, predicted, failed):
+        predicted = {only[0]: predicted[only[1]]}
     found, unmatched = match_tracks(truth, [(video, "") for video in predicted], "predictions")
     failed.update(unmatched)
     pairs = {}
