@@ -52,7 +52,7 @@ class Task:
     def find_invalid(self, values: Values) -> NDArray[np.bool_]:
         """Return which values (..., K) are none of the task."""
         inside = (values >= self.low) & (values <= self.high)
-        return ~(inside & (values % 1 == 0)) if self.whole else ~inside
+        return ~(inside & (values == np.round(values))) if self.whole else ~inside
 
 
 IMAGE_COLUMN = "image_location"  # the first one of a submission

@@ -101,6 +101,7 @@ def test_annotations_are_read_with_ignored_values_as_nan(tmp_path: Path) -> None
         ("va", "valence,arousal\n0,x\n", "line 2: .*from -1 to 1 or -5, not '0,x'"),
         ("va", "valence,arousal\nnan,inf\n", "line 2: .*'nan,inf'"),
         ("au", f"{AU.header}\n{','.join(['0.5'] * 12)}\n", "line 2: .*whole number from 0 to 1"),
+        ("au", f"{AU.header}\n{','.join(['inf', 'nan'] * 6)}\n", "line 2: .*'inf,nan,"),
     ],
 )
 def test_bad_files_are_named_with_line_and_task(
