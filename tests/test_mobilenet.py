@@ -101,8 +101,10 @@ def test_an_encoder_starts_from_the_published_weights(published: Path, tmp_path:
         MOBILENET_TRAINING, epochs=1, batch_size=8, backbone_lr=0.0, head_lr=0.0,
         ema_decay=0.0, augmentation=NO_IMAGE_AUGMENTATION,
     )  # fmt: skip
+    init = published.with_name("renamed.json")
+    init.write_text(published.read_text())  # still names faceres.bin
     train_face_encoder(
-        manifest.parent, manifest, out, "mobilenet-96", config=still, device="cpu", init=published
+        manifest.parent, manifest, out, "mobilenet-96", config=still, device="cpu", init=init
     )
     backbone, _, metadata = load_backbone(out / "encoder.safetensors")
     assert metadata.backbone == "mobilenet-96" and metadata.network == {"side": 96}

@@ -84,6 +84,17 @@ def is_published(path: str | Path) -> bool:
     return Path(path).suffix == ".json"
 
 
+def find_arrays(path: str | Path) -> Path:
+    """Return the file of the arrays that `faceres.json` names, `faceres.bin` beside it.
+
+    Raises:
+        OSError, KeyError, TypeError, ValueError: the file is missing, damaged, or another one.
+    """
+    path = Path(path)
+    name: str = json.loads(path.read_text())["weightsManifest"][0]["paths"][0]
+    return path.parent / name
+
+
 def load_published_weights(network: MobileNet, path: str | Path) -> None:
     """Copy the published weights into a network. Its layer to 256 features is the published one.
 

@@ -23,7 +23,7 @@ from abawcli.models.checkpoint import read_metadata
 from abawcli.models.encoder import find_encoder, load_backbone
 from abawcli.models.image_backbones import BACKBONES, Backbone, build_backbone, hash_pretrained
 from abawcli.models.metadata import FaceEncoderMetadata
-from abawcli.models.mobilenet import MobileNet, is_published, load_published_weights
+from abawcli.models.mobilenet import MobileNet, find_arrays, is_published, load_published_weights
 from abawcli.progress import Progress, ignore_progress
 from abawcli.training.face_task import FaceTask
 from abawcli.training.loop import TrainingLoop, start_accelerator
@@ -74,7 +74,7 @@ def _check_settings(config: EncoderTraining) -> None:
 def _describe_start(backbone: str, init: str | Path | None) -> JsonObject:
     """Return the hash of the weights that training starts from, if they are not random."""
     if init:
-        return {"init": hash_file(Path(init).with_suffix(".bin") if is_published(init) else init)}
+        return {"init": hash_file(find_arrays(init) if is_published(init) else init)}
     return {} if backbone in BACKBONES else {"encoder": hash_pretrained(backbone)}
 
 
