@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abawcli.errors import InputError, OutputError
+from abawcli.formats.locks import LOCK_NAME
 from abawcli.formats.strategy import (
     SubjectSegment,
     choose_by_name,
@@ -246,3 +247,13 @@ def test_runs_that_end_together_lose_no_row(tmp_path: Path) -> None:
         thread.join()
     assert set(read_strategy(file)) == set(sum(names, []))
     assert [path.name for path in tmp_path.iterdir()] == ["strategy.csv"]
+
+
+def test_a_lock_file_is_removed_unless_somebody_wrote_into_it(tmp_path: Path) -> None:
+    lock = tmp_path / LOCK_NAME
+    for text, left in (("", []), ("mine", [lock])):  # the empty one is of a run that was killed
+        lock.write_text(text)
+        propose(tmp_path / "strategy.csv", {f"a{text}": ((SubjectSegment("main"),), "")})
+        assert [path for path in tmp_path.iterdir() if path == lock] == left
+    assert lock.read_text() == "mine"
+    assert set(read_strategy(tmp_path / "strategy.csv")) == {"a", "amine"}

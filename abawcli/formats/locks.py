@@ -41,7 +41,8 @@ def lock_replaced(path: str | Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            lock.unlink()
+            if os.fstat(descriptor).st_size == 0:  # else somebody else wrote it
+                lock.unlink()
         os.close(descriptor)
 
 
