@@ -123,14 +123,30 @@ def run(
         from abawcli.processes import run_in_processes
 
         return run_in_processes(jobs, work, where, watch)
-    return _run_here(jobs, work, watch)
+    return _run_here(jobs, work, where, watch)
 
 
-def _run_here(jobs: Sequence[Job], work: Work, watch: Watch) -> Generator[Outcome]:
-    """Run the jobs one after the other in this process."""
-    worker = work.load()
+def _run_here(jobs: Sequence[Job], work: Work, where: Where, watch: Watch) -> Generator[Outcome]:
+    """Run the jobs one after the other in this process.
+
+    Files with a damaged beginning come last, in a second process: their decoder may crash.
+    """
+    from abawcli.media.damage import begins_damaged
+
+    worker: Worker | None = None
+    damaged = []
     for job in jobs:
+        if begins_damaged(job.path):
+            damaged.append(job)
+            continue
+        worker = worker or work.load()
         yield perform(worker, job, lambda *now, job=job: watch(job, *now))
+    worker = None  # the second process needs the memory
+    if damaged:
+        from abawcli.processes import run_in_processes
+
+        LOG.info("damaged, so read in another process: %s", ", ".join(j.name for j in damaged))
+        yield from run_in_processes(damaged, work, where, watch)
 
 
 def perform(worker: Worker, job: Job, progress: Progress) -> Outcome:

@@ -22,6 +22,10 @@ from abawcli.worker import serve_jobs
 LOG = logging.getLogger("abawcli")
 STOP_S = 0.5  # for a process to remove its temporary files
 CONTEXT = get_context("spawn")
+# Probable causes of the end of a process, by its signal.
+_CAUSES = dict.fromkeys(
+    ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGBUS"), ": a library crashed on this input"
+) | {"SIGKILL": ": probably, memory ran out; use fewer --jobs"}
 
 
 def run_in_processes(
@@ -145,5 +149,5 @@ class _Process:
 def _describe_end(code: int) -> str:
     if code >= 0:
         return f"ended with exit status {code}"
-    hint = ": probably, memory ran out; use fewer --jobs" if -code == signal.SIGKILL else ""
-    return f"was ended by {signal.Signals(-code).name}{hint}"
+    name = signal.Signals(-code).name
+    return f"was ended by {name}{_CAUSES.get(name, '')}"

@@ -48,12 +48,12 @@ def write_gif(path: Path, width: int, height: int) -> Path:
 
 @pytest.mark.usefixtures("little_memory")
 def test_a_video_above_the_limit(tmp_path: Path) -> None:
-    path = write_gif(tmp_path / "a.gif", 16_000, 14_000)
-    message = "a.gif has 16000x14000 pixels; up to 200 million are read: scale it down, or raise"
+    path = write_gif(tmp_path / "a.gif", 16_000, 16_000)
+    message = "a.gif has 16000x16000 pixels; up to 200 million are read: scale it down, or raise"
     with pytest.raises(InputError, match=message):
         list(read_frames(path))
     path = write_gif(tmp_path / "b.gif", 16_384, 16_384)  # above FFmpeg's own limit
-    with pytest.raises(InputError, match="no frame that can be decoded"):
+    with pytest.raises(InputError, match="decoded: its header has no size that FFmpeg decodes$"):
         list(read_frames(path))
 
 
@@ -80,11 +80,14 @@ def test_a_video_whose_frames_grow_beyond_the_limit(tmp_path: Path) -> None:
 
 
 def test_an_option_raises_the_limit(tmp_path: Path) -> None:
-    path = write_media(tmp_path / "a.mkv", [np.zeros((1000, 1100, 3), np.uint8)])
-    call = ["predict", str(path), "-o", str(tmp_path / "a.csv"), "--device", "cpu"]
+    pixels = np.zeros((1000, 1100, 3), np.uint8)
+    paths = [write_media(tmp_path / "a.mkv", [pixels]), tmp_path / "b.png"]
+    Image.fromarray(pixels).save(paths[1])
+    call = ["predict", *map(str, paths), "-o", str(tmp_path / "out"), "--device", "cpu"]
     refused = CliRunner().invoke(main, [*call, "--max-megapixels", "1"])
     assert refused.exit_code == 1
-    assert "a.mkv has 1100x1000 pixels; up to 1 million are read" in refused.stderr
+    for path in paths:
+        assert f"{path} has 1100x1000 pixels; up to 1 million are read" in refused.stderr
     assert CliRunner().invoke(main, [*call, "--max-megapixels", "2"]).exit_code == 0
 
 

@@ -19,11 +19,12 @@ from sample_clips import thin_clip
 from abawcli.cli import main
 from abawcli.cli.scale import Scale, _read_slurm
 from abawcli.cores import count_cores
-from abawcli.engines import Job, Outcome, Where, run
+from abawcli.engines import Failure, Job, Outcome, Where, run
 from abawcli.errors import CheckpointError, InputError
 from abawcli.formats.provenance import Plan
 from abawcli.formats.run_manifest import read_manifest
 from abawcli.formats.summary import Result as Output
+from abawcli.media.video import read_frames
 from abawcli.progress import Progress
 
 EMPTY = np.full((48, 64, 3), 90, np.uint8)
@@ -165,9 +166,13 @@ class Chores:
             time.sleep(60)
         if task == "exit":
             os._exit(3)
+        if task == "crash":
+            for _ in read_frames(path):
+                os.kill(os.getpid(), signal.SIGSEGV)
         if task == "fail":
             raise InputError(f"{path} is broken")
-        threads = [os.environ[name] for name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")]
+        path.with_suffix(".process").write_text(str(os.getpid()))
+        threads = [os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")]
         path.with_suffix(".done").write_text(f"{count_cores()} {threads}")
         return []
 
@@ -192,6 +197,8 @@ def test_a_process_that_dies_or_hangs_fails_its_input_and_is_replaced(
 ) -> None:
     monkeypatch.setenv("ABAW_CORES", "4")
     tasks = {"a": "die", "b": "fine", "c": "hang", "d": "fail", "e": "exit", "f": "fine"}
+    write_media(tmp_path / "g.mkv", [EMPTY] * 2)
+    tasks["g.mkv"] = "crash"
     seen: list[tuple[Any, ...]] = []
     where = Where(jobs=2, timeout_s=1.0)
     outcomes: dict[str, Outcome] = {
@@ -204,6 +211,7 @@ def test_a_process_that_dies_or_hangs_fails_its_input_and_is_replaced(
         name: outcome.failure and outcome.failure.message for name, outcome in outcomes.items()
     }
     worked = "the process that worked on it"
+    crashed = "was ended by SIGSEGV: a library crashed on this input"
     assert reasons == {
         "a": f"{tmp_path}/a: {worked} was ended by SIGKILL: probably, memory ran out; "
         "use fewer --jobs",
@@ -212,12 +220,41 @@ def test_a_process_that_dies_or_hangs_fails_its_input_and_is_replaced(
         "d": f"{tmp_path}/d is broken",
         "e": f"{tmp_path}/e: {worked} ended with exit status 3",
         "f": None,
+        "g.mkv": f"{tmp_path}/g.mkv: {worked} {crashed}",
     }
     assert 1 <= outcomes["c"].seconds < 5
     assert {job.name for job, *_ in seen} and seen[0][1:] == (3, 5, "things")
     done = {path.name: path.read_text() for path in tmp_path.glob("*.done")}
     assert done == dict.fromkeys(("b.done", "f.done"), "2 ['2', '2']")  # half of the cores
     assert not list(tmp_path.glob(".abaw-*"))  # the half-written output of the first
+
+
+def write_damaged(path: Path) -> Path:
+    """Write a video of nine frames, of which the first is damaged."""
+    noise = np.random.default_rng(0).integers(0, 256, (9, 48, 64, 3)).astype(np.uint8)
+    write_media(path, [*noise], codec="mpeg2video")
+    whole = bytearray(path.read_bytes())
+    start = whole.index(b"\x1f\x43\xb6\x75") + 500  # of a part of the first packet
+    whole[start : start + 200] = bytes(200)
+    path.write_bytes(whole)
+    return path
+
+
+def test_only_damaged_files_are_decoded_in_a_second_process(tmp_path: Path) -> None:
+    paths = [write_damaged(tmp_path / f"{name}.mkv") for name in "ab"]
+    paths += [write_media(tmp_path / "c.mkv", [EMPTY] * 2), tmp_path / "d.csv"]
+    paths[3].write_text("no media")
+    tasks = dict(zip(paths, ("crash", "fine", "fine", "fine"), strict=True))
+    jobs = [Job(path, path.stem, task, (path.with_suffix(".csv"),)) for path, task in tasks.items()]
+    outcomes = {outcome.job.name: outcome.failure for outcome in run(jobs, Chores(), Where())}
+    assert list(outcomes) == ["c", "d", "a", "b"]
+    assert outcomes.pop("a") == Failure(
+        f"{paths[0]}: the process that worked on it was ended by SIGSEGV: "
+        "a library crashed on this input"
+    )
+    assert not any(outcomes.values())
+    here = {path.stem: int(path.read_text()) == os.getpid() for path in tmp_path.glob("*.process")}
+    assert here == {"b": False, "c": True, "d": True}
 
 
 def test_networks_that_cannot_be_loaded_end_the_run(tmp_path: Path) -> None:

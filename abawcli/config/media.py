@@ -40,5 +40,8 @@ class Media:
     held_frames: int = 16  # frames held back to wait for a time: H.264 reorders as many
     # Larger sample values are damage: full scale is 1.0, or 2 ** 31 where floats were never scaled.
     loudest: float = 1e10
+    # Packets whose damage makes a file be decoded in a process of its own: the first frame, which
+    # others build on, and some after it. They take 10 ms.
+    first_packets: int = 5
     # Consecutive audio packets; if more than half of them cannot be decoded, the others are noise.
     garbage_packets: int = 64

@@ -225,9 +225,15 @@ def _is_far(stamp: Stamp) -> bool:
 
 
 @overload
-def decode_stream(media: OpenMedia, stream: VideoStream) -> Iterator[av.VideoFrame]: ...
+def decode_stream(media: OpenMedia, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    """Yield the decoded frames of a video stream."""
+
+
 @overload
-def decode_stream(media: OpenMedia, stream: AudioStream) -> Iterator[av.AudioFrame]: ...
+def decode_stream(media: OpenMedia, stream: AudioStream) -> Iterator[av.AudioFrame]:
+    """Yield the decoded frames of an audio stream, each with any number of samples."""
+
+
 def decode_stream(
     media: OpenMedia, stream: VideoStream | AudioStream
 ) -> Iterator[av.VideoFrame] | Iterator[av.AudioFrame]:

@@ -101,7 +101,8 @@ def decode_frames(media: OpenMedia, stream: VideoStream, rotate: int = 0) -> Ite
             angle, orientation = native.rotation, Orientation.of(native).then(turn)
         yield Frame(number, time_s, native, orientation, pixel_aspect)
     if number == 0:
-        raise InputError(f"{media.path} has no frame that can be decoded")
+        reason = "" if stream.width else ": its header has no size that FFmpeg decodes"
+        raise InputError(f"{media.path} has no frame that can be decoded{reason}")
 
 
 def read_frames(path: str | Path, rotate: int = 0) -> Iterator[Frame]:
