@@ -5,12 +5,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from sample_features import NAMES, save_videos
 
 from abawcli.cli import main
 from abawcli.cli.train_head import read_training
 from abawcli.config import DualBranchHead, GatedHead, Smoothing, default_head_training
+from abawcli.device import choose_precision
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +53,8 @@ def test_defaults_are_the_heads_own() -> None:
     assert result.exit_code == 0, result.output
     for head in ("gated", "dual-branch"):
         settings = json.loads(Path(f"both/{head}/fold1/config.json").read_text())
-        expected = asdict(replace(default_head_training(head), epochs=1))
+        precision = choose_precision("auto", torch.device("cpu"))
+        expected = asdict(replace(default_head_training(head), epochs=1, precision=precision))
         assert settings["training"] == json.loads(json.dumps(expected))
 
 

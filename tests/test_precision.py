@@ -12,7 +12,12 @@ from abawcli.models import precision
 from abawcli.models.audio_backbones import build_audio_backbone
 from abawcli.models.encoder import FeatureEncoder
 from abawcli.models.image_backbones import Backbone, load_hub_backbone
-from abawcli.models.precision import InFloat32, measure_difference, reduce_precision
+from abawcli.models.precision import (
+    InFloat32,
+    choose_training_precision,
+    measure_difference,
+    reduce_precision,
+)
 from abawcli.models.preprocessing import prepare_crops
 from abawcli.pipeline.audio_features import AudioEncoder
 
@@ -135,3 +140,28 @@ def test_float32_is_neither_probed_nor_changed(monkeypatch: pytest.MonkeyPatch) 
     backbone = build_wrong()
     monkeypatch.setattr(backbone, "run_probe", None)
     assert reduce_precision(backbone, CPU) == torch.float32
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("not implemented for 'BFloat16'")])
+def test_a_network_that_is_wrong_in_bfloat16_is_trained_in_float32(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(precision, "choose_precision", lambda wanted, device: "bfloat16")
+    right = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Dropout())
+    inputs = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
+
+    def answer_wrong() -> torch.Tensor:
+        out: torch.Tensor = right(inputs)
+        if out.dtype == torch.float32:
+            return out
+        if error:
+            raise error
+        return 1.2 * out
+
+    assert choose_training_precision("auto", right, lambda: right(inputs), CPU) == "bfloat16"
+    assert choose_training_precision("bfloat16", right, answer_wrong, CPU) == "bfloat16"
+    assert not caplog.records
+    assert choose_training_precision("auto", right, answer_wrong, CPU) == "float32"
+    (record,) = caplog.records
+    assert "training computes in float32: in bfloat16 outputs differ" in record.getMessage()
+    assert ("inf" if error else "20 %, more than 5 %") in record.getMessage()

@@ -39,7 +39,7 @@ from abawcli.training.losses import class_weights, effective_weights, focal_loss
 from abawcli.training.window_samples import WindowSamples, drop_modalities
 
 CPU = torch.device("cpu")
-FAST = HeadTraining(epochs=3, batch_frames=200, network=SMALL_GATED, lr=1e-2)
+FAST = HeadTraining(epochs=3, batch_frames=200, network=SMALL_GATED, lr=1e-2, precision="float32")
 
 
 def list_files(folders: tuple[Path, Path]) -> Files:
@@ -98,7 +98,7 @@ def test_the_classifier_of_a_backbone_that_has_none(files: Files, tmp_path: Path
 
 @pytest.mark.parametrize("head", list(HEADS))
 def test_every_head_learns(head: str, files: Files, tmp_path: Path) -> None:
-    run(files, tmp_path / "run", head, config=replace(FAST, epochs=8))
+    run(files, tmp_path / "run", head, config=replace(FAST, epochs=10))
     trained, _ = load_head(tmp_path / "run/head.safetensors", CPU)
     truth = np.arange(80) % 8
     features = make_features(truth, seed=100, noise=0.3, missing=0.0)
@@ -106,6 +106,18 @@ def test_every_head_learns(head: str, files: Files, tmp_path: Path) -> None:
         features.visual, features.audio, features.has_visual, features.has_audio
     )
     assert (predict_labels(p) == truth).mean() > 0.8
+
+
+@pytest.mark.parametrize("head", ["gated", "dual-branch", "gru"])
+def test_a_head_learns_in_bfloat16(head: str, files: Files, tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("bfloat16", "float32"):
+        config = replace(FAST, epochs=2, precision=precision)
+        losses[precision] = run(files, tmp_path / precision, head, config=config)[-1].loss
+        _, about = read_raw(tmp_path / precision / "head.safetensors")
+        assert about["training"]["precision"] == precision
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)
+    assert losses["bfloat16"] != losses["float32"]
 
 
 def test_training_ends_early_without_a_better_epoch(files: Files, tmp_path: Path) -> None:
@@ -289,6 +301,8 @@ def test_bad_input(files: Files, tmp_path: Path) -> None:
     for config in (replace(FAST, epochs=0), replace(FAST, batch_frames=0)):
         with pytest.raises(UsageError, match="at least 1 epoch"):
             run(files, tmp_path / "run", config=config)
+    with pytest.raises(UsageError, match="unknown precision 'half'"):
+        run(files, tmp_path / "run", config=replace(FAST, precision="half"))
     features = read_features(files[0][0])
     features.visual[3] = np.nan
     write_features(features, files[0][0], {})

@@ -11,6 +11,7 @@ from abawcli.cli.bundles import Command
 from abawcli.cli.console import progress_bar
 from abawcli.cli.options import device_option, overwrite_option, verbosity_options
 from abawcli.cli.train_options import (
+    PRECISION_HELP,
     RATE,
     SHARE,
     NumberList,
@@ -200,7 +201,7 @@ def _read_config(
 @_tunable("--seed", "seed", click.IntRange(min=0), "Seed of the random numbers.")
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default=PUBLISHED.precision, show_default=True,
-    help="Number format; auto: bfloat16 if the device supports it.",
+    help=PRECISION_HELP,
 )  # fmt: skip
 @device_option
 @overwrite_option

@@ -19,10 +19,19 @@ from abawcli.cli.options import (
     verbosity_options,
     window_option,
 )
-from abawcli.cli.train_options import RATE, SHARE, patience_option, print_best, run_option, tunable
+from abawcli.cli.train_options import (
+    PRECISION_HELP,
+    RATE,
+    SHARE,
+    patience_option,
+    print_best,
+    run_option,
+    tunable,
+)
 from abawcli.config import (
     FACE_ONLY_CHOICES,
     HEAD_NAMES,
+    PRECISIONS,
     TEMPORAL_TRAINING,
     GatedHead,
     HeadTraining,
@@ -128,6 +137,7 @@ def training_options(command: Command) -> Command:
             "image encoder.",
         ),
         *_temporal_options(),
+        _tunable("--precision", "precision", click.Choice(PRECISIONS), PRECISION_HELP),
         _tunable("--seed", "seed", click.IntRange(min=0), "Seed of the random numbers."),
     ]  # fmt: skip
     for option in reversed(options):

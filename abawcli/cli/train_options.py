@@ -13,6 +13,7 @@ from abawcli.cli.options import RenamedOption
 from abawcli.cli.outputs import refuse_stdout
 from abawcli.models.metadata import EpochResult
 
+PRECISION_HELP = "Number format; auto: bfloat16 if the device supports it."
 RATE = click.FloatRange(min=0)
 SHARE = click.FloatRange(0, 1)
 

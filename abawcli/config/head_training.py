@@ -72,6 +72,7 @@ class HeadTraining:
     # Of the head's predictions, as published for videos of 30 frames a second.
     smoothing: Smoothing = Smoothing("median", 101, None, "logits")
     face_only: str = HEAD  # as published; `encoder`: the classifier of the image encoder instead
+    precision: str = "auto"  # one of PRECISIONS
     seed: int = 0
 
 

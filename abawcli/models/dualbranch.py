@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from abawcli.config import DualBranchHead
 from abawcli.errors import UsageError
+from abawcli.models.dropout import Dropout
 from abawcli.models.gated import Classifier
 from abawcli.models.normalise import ModalityNorm, NormalisedHead
 from abawcli.models.windows import check_windows
@@ -36,7 +37,8 @@ class SafeCrossAttention(nn.Module):
         super().__init__()
         if dim % heads:
             raise UsageError(f"{heads} attention heads cannot share {dim} dimensions evenly")
-        self.heads, self.dropout = heads, dropout
+        self.heads = heads
+        self.dropout = Dropout(dropout)
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
@@ -44,16 +46,27 @@ class SafeCrossAttention(nn.Module):
     def forward(self, query: Tensor, context: Tensor, valid: Tensor) -> Tensor:
         """Map queries (B, T, H) and a context (B, S, H), `valid` in part (B, S), to (B, T, H)."""
         known = valid.any(dim=1)[:, None, None]  # (B, 1, 1)
-        context = context.masked_fill(~valid.unsqueeze(-1), 0)  # (B, S, H)
+        context = torch.where(valid.unsqueeze(-1), context, 0)  # (B, S, H)
         q = self._split(self.query(query))  # (B, h, T, H/h)
         k, v = map(self._split, self.key_value(context).chunk(2, dim=-1))  # (B, h, S, H/h)
         # A softmax over no keys is 0 / 0: those attend to everything, and the result is dropped.
-        looked_at = (valid[:, None] | ~known)[:, None]  # (B, 1, 1, S)
-        seen = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=looked_at, dropout_p=self.dropout if self.training else 0.0
-        )
-        out: Tensor = self.out(seen.transpose(1, 2).flatten(2))  # (B, T, H)
-        return out.masked_fill(~known, 0)
+        hidden = (known & ~valid[:, None])[:, None]  # (B, 1, 1, S)
+        mask = torch.zeros_like(hidden, dtype=q.dtype).masked_fill(hidden, -torch.inf)
+        seen = self._attend(q, k, v, mask)  # (B, h, T, H/h)
+        out: Tensor = self.out(seen.transpose(1, 2).flatten(2)) * known  # (B, T, H)
+        return out
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """Map q (B, h, T, D), k and v (B, h, S, D) to (B, h, T, D); a mask (B, 1, 1, S) is added.
+
+        On a CPU, torch's own attention with dropout takes several times as long.
+        """
+        p = self.dropout.p if self.training else 0.0
+        if p == 0 or q.device.type != "cpu":
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + mask  # (B, h, T, S)
+        weights: Tensor = self.dropout(scores.softmax(dim=-1))
+        return weights @ v
 
     def _split(self, x: Tensor) -> Tensor:
         """Map (B, S, H) to (B, h, S, H/h)."""
@@ -74,10 +87,10 @@ class BranchLayer(nn.Module):
         self.feed = nn.Sequential(
             nn.Linear(dim, config.feed_ratio * dim),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(config.feed_ratio * dim, dim),
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def attend_self(self, x: Tensor, valid: Tensor) -> Tensor:
         """Attend to the own branch (B, T, H), where valid (B, T)."""
@@ -108,7 +121,7 @@ class Branch(nn.Module):
         self.position = nn.Parameter(torch.empty(config.window_frames, config.hidden))
         for parameter in (self.missing, self.position):
             nn.init.trunc_normal_(parameter, std=0.02)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(BranchLayer(config) for _ in range(config.layers))
         self.out_norm = nn.LayerNorm(config.hidden)
 
@@ -135,7 +148,7 @@ class DualBranch(NormalisedHead):
         self.gate = nn.Sequential(
             nn.Linear(2 * config.hidden, config.hidden),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(config.hidden, 1),
             nn.Sigmoid(),
         )

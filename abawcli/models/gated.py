@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from abawcli.config import GatedHead
 from abawcli.labels import N_CLASSES
+from abawcli.models.dropout import Dropout
 from abawcli.models.normalise import ModalityNorm, NormalisedHead
 
 
@@ -18,7 +19,7 @@ class ModalityPath(nn.Module):
     def __init__(self, dim: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.norm = ModalityNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.project = nn.Linear(dim, hidden)
 
     def prepare(self, features: Tensor, valid: Tensor) -> Tensor:
@@ -37,9 +38,7 @@ class Classifier(nn.Module):
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, N_CLASSES)
-        )
+        self.layers = nn.Sequential(nn.LayerNorm(dim), Dropout(dropout), nn.Linear(dim, N_CLASSES))
 
     @property
     def linear(self) -> nn.Linear:
@@ -77,7 +76,7 @@ class GatedFusion(FrameHead):
         self.gate = nn.Sequential(
             nn.Linear(visual_dim + audio_dim, config.hidden),
             nn.ReLU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(config.hidden, config.hidden),
             nn.Sigmoid(),
         )

@@ -26,9 +26,8 @@ class ModalityNorm(nn.Module):
 
         0 is the training mean: what a missing vector is least far from.
         """
-        known = features.masked_fill(~valid.unsqueeze(-1), 0)  # (..., D)
-        scores = (F.normalize(known, dim=-1) - self.mean) * self.scale  # (..., D)
-        return scores.masked_fill(~valid.unsqueeze(-1), 0)
+        scores = (F.normalize(features, dim=-1) - self.mean) * self.scale  # (..., D)
+        return torch.where(valid.unsqueeze(-1), scores, 0)
 
     def set_moments(self, moments: "Moments") -> None:
         """Take over the training features' mean and deviation.

@@ -1,21 +1,21 @@
 """Networks in a reduced number format, and the check that this changes little.
 
 The format that a device multiplies fastest is not always computed right: oneDNN's bfloat16
-convolution on AMX (torch 2.13) is wrong for some shapes. So a network that is about to run in it
-first answers a fixed probe in both formats.
+convolution on AMX (torch 2.13) is wrong for some shapes. So a network that is about to run, or to
+be trained, in it first answers a fixed probe in both formats.
 """
 
 import itertools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from abawcli.config import PRECISION_TOLERANCE
-from abawcli.device import inference_dtype
+from abawcli.device import choose_precision, inference_dtype
 
 LOG = logging.getLogger(__name__)
 
@@ -86,13 +86,45 @@ def compare_precision(network: Probed, dtype: torch.dtype) -> float:
     """
     with torch.inference_mode():
         exact = network.run_probe()
-    network.lower_precision(dtype)
+        network.lower_precision(dtype)
+        return _compare_answer(network.run_probe, exact)
+
+
+def _compare_answer(run_probe: Callable[[], Tensor], exact: Tensor) -> float:
+    """Return by how much an answer to the probe differs from `exact`; infinity without one."""
     try:
-        with torch.inference_mode():
-            return measure_difference(network.run_probe(), exact)
+        return measure_difference(run_probe(), exact)
     except RuntimeError as error:  # an operation that torch lacks in this format
-        LOG.info("%s in %s: %s", network.name, dtype, error)
+        LOG.info("no answer to the probe: %s", error)
         return math.inf
+
+
+def choose_training_precision(
+    wanted: str, network: nn.Module, run_probe: Callable[[], Tensor], device: torch.device
+) -> str:
+    """Return the number format to train a network in, for `wanted` of `config.PRECISIONS`.
+
+    As `device.choose_precision`, but `auto` is float32, with a warning, where the network's answer
+    (..., D) to the probe changes by more than `PRECISION_TOLERANCE` in bfloat16.
+
+    Raises:
+        UsageError: the format is unknown.
+    """
+    precision = choose_precision(wanted, device)
+    if wanted != "auto" or precision == "float32":
+        return precision
+    network.to(device).eval()
+    with torch.no_grad():
+        exact = run_probe()
+        with torch.autocast(device.type, torch.bfloat16):
+            difference = _compare_answer(run_probe, exact)
+    if difference <= PRECISION_TOLERANCE:
+        return precision
+    LOG.warning(
+        "training computes in float32: in bfloat16 outputs differ by %.0f %%, more than %.0f %%",
+        100 * difference, 100 * PRECISION_TOLERANCE,
+    )  # fmt: skip
+    return "float32"
 
 
 def reduce_precision(network: Probed, device: torch.device) -> torch.dtype:

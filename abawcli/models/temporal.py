@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from abawcli.config import SequenceHead
+from abawcli.models.dropout import Dropout
 from abawcli.models.gated import Classifier, ModalityPath
 from abawcli.models.normalise import NormalisedHead
 from abawcli.models.windows import check_windows
@@ -42,7 +43,7 @@ class ConvolutionBlock(nn.Module):
             config.hidden, config.hidden, KERNEL, padding=padding, dilation=dilation
         )
         self.out = nn.Sequential(
-            nn.GELU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, config.hidden)
+            nn.GELU(), Dropout(config.dropout), nn.Linear(config.hidden, config.hidden)
         )
 
     def forward(self, x: Tensor, known: Tensor) -> Tensor:

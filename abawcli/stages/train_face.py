@@ -14,7 +14,7 @@ from abawcli.config import (
     EncoderTraining,
     default_training,
 )
-from abawcli.device import choose_device, choose_precision
+from abawcli.device import choose_device
 from abawcli.errors import UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.json_values import JsonObject
@@ -24,6 +24,7 @@ from abawcli.models.encoder import find_encoder, load_backbone
 from abawcli.models.image_backbones import BACKBONES, Backbone, build_backbone, hash_pretrained
 from abawcli.models.metadata import FaceEncoderMetadata
 from abawcli.models.mobilenet import MobileNet, find_arrays, is_published, load_published_weights
+from abawcli.models.precision import choose_training_precision
 from abawcli.progress import Progress, ignore_progress
 from abawcli.training.face_task import FaceTask
 from abawcli.training.loop import TrainingLoop, start_accelerator
@@ -116,11 +117,14 @@ def train_face_encoder(
     config = config or default_training(backbone)
     _check_settings(config)
     chosen = choose_device(device)
-    config = replace(config, precision=choose_precision(config.precision, chosen))
     accelerator = start_accelerator(chosen)
     splits = read_manifest(manifest, images, soft=config.soft_labels)
     torch.manual_seed(config.seed)
     network, classifier = start_network(backbone, config.shape, init)
+    precision = choose_training_precision(
+        config.precision, network, network.run_probe, accelerator.device
+    )
+    config = replace(config, precision=precision)
     start = _describe_start(backbone, init)
     settings = start | {"backbone": backbone, "images": str(images), "manifest": str(manifest)}
     data: JsonObject = {"manifest": manifest.name, "sha256": hash_file(manifest)}

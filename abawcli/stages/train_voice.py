@@ -1,12 +1,11 @@
 """Train a voice encoder on speech with one label a recording."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from abawcli.config import COMPACT_VOICE, VOICE_LAYERS, VoiceTraining, default_voice_training
-from abawcli.device import choose_device, choose_precision
+from abawcli.device import choose_device
 from abawcli.errors import UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.json_values import JsonObject
@@ -73,7 +72,6 @@ def train_voice_encoder(
     config = config or default_voice_training(init is not None)
     _check_settings(config)
     chosen = choose_device(device)
-    config = replace(config, precision=choose_precision(config.precision, chosen))
     accelerator = start_accelerator(chosen)
     if accelerator.num_processes > 1:
         raise UsageError("a voice encoder trains in one process; start it without a launcher")

@@ -1,7 +1,7 @@
 """The training task of heads, on single frames or windows of frames of all videos."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,16 @@ from abawcli.models.heads import (
 )
 from abawcli.models.metadata import EpochResult, HeadMetadata, TrainingMetadata, Validation
 from abawcli.models.normalise import ModalityNorm, Moments
+from abawcli.models.precision import choose_training_precision
 from abawcli.progress import Progress
-from abawcli.training.loop import Batches, Part, TrainingLoop, start_accelerator
+from abawcli.training.loop import Batches, Part, TrainingLoop, cast, start_accelerator
 from abawcli.training.losses import class_weights, effective_weights, focal_loss
 from abawcli.training.schedule import Schedule
 from abawcli.training.window_samples import WindowSamples, drop_modalities, swap_audio
 
 LOG = logging.getLogger(__name__)
 HEAD_NAME = "head.safetensors"
+PROBE_FRAMES = 256  # of training data, on which number formats are compared
 Batch = Tensor  # numbers of windows (B,)
 
 
@@ -70,7 +72,8 @@ class HeadTask:
         Raises:
             InputError: no annotated frame has features that the head uses.
             UsageError: the head is unknown, or epochs or batches are smaller than 1; or the
-                encoder's classifier is asked for, and is missing or the head has no use for it.
+                encoder's classifier is asked for, and is missing or the head has no use for it;
+                or the number format is unknown.
             CheckpointError: the encoder of that classifier cannot be loaded.
         """
         if name not in HEADS:
@@ -89,6 +92,10 @@ class HeadTask:
         self.samples = self._find_samples()
         self.weight = self._weigh_classes(self.samples.labels())
         self._set_moments()
+        precision = choose_training_precision(
+            config.precision, self.network, self._run_probe, device
+        )
+        self.config = replace(config, precision=precision)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return one group for AdamW: weight decay on all parameters, as published."""
@@ -148,6 +155,13 @@ class HeadTask:
                 )
             norm.set_moments(moments)
 
+    def _run_probe(self) -> Tensor:
+        """Return the logits (B, T, 8) of the first windows of the training data."""
+        first = torch.arange(min(len(self.samples), max(PROBE_FRAMES // self.network.window, 1)))
+        v, a, has_v, has_a, _ = (array.to(self.device) for array in self.samples.gather(first))
+        logits: Tensor = self.network(v.float(), a.float(), has_v, has_a)
+        return logits
+
     def load_data(self, progress: Progress) -> None:
         """Do nothing: features are in memory already."""
 
@@ -165,7 +179,8 @@ class HeadTask:
             a, has_a = swap_audio(a, has_v, has_a, p=p, generator=generator)
             has_v, has_a = drop_modalities(has_v, has_a, self.config.modality_dropout, generator)
         v, a, has_v, has_a, y = (array.to(self.device) for array in (v, a, has_v, has_a, y))
-        logits = model(v.float(), a.float(), has_v, has_a)  # (B, T, 8)
+        with cast(self.device, self.config.precision):
+            logits = model(v.float(), a.float(), has_v, has_a).float()  # (B, T, 8)
         return focal_loss(logits.flatten(0, 1), y.flatten(), self.config.focal_gamma, self.weight)
 
     def validate(self, network: Head) -> Validation | None:

@@ -7,7 +7,7 @@ music are not. Added noise does not change the targets.
 """
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from abawcli.models.metadata import (
     Validation,
     VoiceEncoderMetadata,
 )
+from abawcli.models.precision import choose_training_precision
 from abawcli.models.voice import (
     CompactVoice,
     VoiceBackbone,
@@ -85,6 +86,17 @@ class VoiceTask:
         needed = self.frames * HOP / (1 - config.augmentation.tempo)
         self.count = math.ceil(needed / STEP_SAMPLES) * STEP_SAMPLES
         self.bank = make_non_speech_bank(self.count, config.seed).to(device)
+        precision = choose_training_precision(
+            config.precision, self.network, self._run_probe, device
+        )
+        self.config = replace(config, precision=precision)
+
+    def _run_probe(self) -> Tensor:
+        """Return the features (1, S, D) of fixed noise of the length of a crop."""
+        noise = 0.1 * torch.randn(1, self.count, generator=Generator().manual_seed(0))
+        with torch.autocast(self.device.type, enabled=False):  # as in training
+            bands = self.network.backbone.front(noise.to(self.device))
+        return self.network.backbone.encode(bands)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return AdamW's groups, each with its highest learning rate."""

@@ -1,0 +1,268 @@
+"""Speed, loss and memory of the training of a head, beside those of another version.
+
+Makes features of the published width (1024 and 1024) with annotations, and trains a head on them
+with its default settings, in turn with this version and with the one in the folder of --old, a
+few steps at a time, in a process each. Prints steps a second, the CPU time of a step; the share of
+it that the matrix products alone would take in the machine's fastest number format; the peak
+memory, and that over the size of the features; and the loss after all steps.
+
+    git worktree add ../old v0.1.0
+    python benchmarks/head_training.py --old ../old [--head NAME] [--steps 200] [--block 10]
+        [--frames 32768] [--threads 2]
+
+The loss is that of the last quarter of the steps, and of videos that were not trained on. On a
+machine with other load, use one thread: threads that wait for each other count as CPU time.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from abawcli.config import HEAD_NAMES, default_head_training
+from abawcli.datasets.annotated import VideoSet, read_annotated
+from abawcli.formats.abaw import write_annotation
+from abawcli.formats.features import Features, write_features
+from abawcli.formats.metadata import (
+    AudioBackboneMetadata,
+    Backbones,
+    FeaturesMetadata,
+    ImageBackboneMetadata,
+)
+from abawcli.training.head_task import HeadTask, make_loop
+from abawcli.training.loop import Part, make_generator
+
+WIDTH = 1024  # of DINOv2-L, BEiT-L, Wav2Vec 2.0 large and WavLM large
+VIDEOS = 16
+HELD_OUT = 2
+SIGNAL = 0.05  # of a class in each entry, over the noise of a frame: a window tells it, with errors
+BACKBONES = Backbones(
+    ImageBackboneMetadata("made", WIDTH, "f" * 64), AudioBackboneMetadata("made", WIDTH, "a" * 64)
+)
+BYTES = 2 * 2 * WIDTH  # of the features of a frame
+
+
+def make_runs(rng: np.random.Generator, frames: int, most: int) -> Iterator[int]:
+    """Yield lengths of runs of frames, up to `most` each, that add up to `frames`."""
+    while frames > 0:
+        yield (length := min(int(rng.integers(most // 4, most + 1)), frames))
+        frames -= length
+
+
+def make_mask(rng: np.random.Generator, frames: int, share: float) -> NDArray[np.bool_]:
+    """Return where a modality is there (T,), in runs, in about that share of the frames."""
+    runs = list(make_runs(rng, frames, 100))
+    return np.repeat(rng.random(len(runs)) < share, runs)
+
+
+def make_video(name: str, seed: int, frames: int) -> tuple[Features, NDArray[np.int64]]:
+    """Return features whose mean depends on the class, and the class of every frame (T,)."""
+    rng, basis = np.random.default_rng(seed), np.random.default_rng(99)
+    runs = list(make_runs(rng, frames, 160))
+    labels = np.repeat(rng.integers(0, 8, len(runs)), runs)
+    arrays: dict[str, Any] = {}
+    for modality, share in (("visual", 0.9), ("audio", 0.7)):
+        has = make_mask(rng, frames, share)
+        means = SIGNAL * basis.standard_normal((8, WIDTH), np.float32)
+        values = means[labels] + rng.standard_normal((frames, WIDTH), np.float32)
+        arrays |= {modality: (values * has[:, None]).astype(np.float16), f"has_{modality}": has}
+    features = Features(
+        frame=np.arange(1, frames + 1),
+        time_s=np.arange(frames) / 30,
+        box=np.full((frames, 4), np.nan, np.float32),
+        face_score=np.full(frames, np.nan, np.float32),
+        quality=np.full((frames, 4), np.nan, np.float32),
+        metadata=FeaturesMetadata(name, "main", BACKBONES),
+        **arrays,
+    )
+    return features, np.where(rng.random(frames) < 0.1, -1, labels)
+
+
+def make_data(folder: Path, frames: int) -> None:
+    """Write features and annotations of all videos."""
+    for k in range(VIDEOS):
+        features, labels = make_video(f"v{k:02d}", k, frames // VIDEOS)
+        write_features(features, folder / "features" / f"v{k:02d}.safetensors", {})
+        write_annotation(labels, folder / "labels" / f"v{k:02d}.txt")
+
+
+def count_operations(head: nn.Module, frames: int, dims: int) -> float:
+    """Return the floating-point operations of the matrix products of a training step.
+
+    Backpropagation takes twice those of the forward pass, except for the first layers, whose input
+    needs no gradient. Attention is not counted: 5 % of the dual branch.
+    """
+    weights = [m.weight for m in head.modules() if isinstance(m, nn.Linear)]
+    first = sum(w.numel() for w in weights if w.shape[1] == dims)
+    return float(frames * (6 * sum(w.numel() for w in weights) - 2 * first))
+
+
+def measure_rate(rows: int) -> float:
+    """Return the FLOP/s of the machine's fastest matrix product, by CPU time."""
+    best = 0.0
+    for dtype in (torch.float32, torch.bfloat16):
+        left, right = torch.randn(rows, 256).to(dtype), torch.randn(256, 1024).to(dtype)
+        for _ in range(20):
+            start = time.process_time()
+            torch.mm(left, right)
+            best = max(best, 2 * rows * 256 * 1024 / (time.process_time() - start))
+    return best
+
+
+class Trainer:
+    """One version's training, a few steps at a time."""
+
+    def __init__(self, head: str, folder: Path) -> None:
+        files = sorted((folder / "features").iterdir())
+        data = read_annotated(
+            [file for file in files if file.suffix == ".safetensors"],
+            sorted((folder / "labels").iterdir()),
+        )
+        held = frozenset(data.names[:HELD_OUT])
+        train, valid = VideoSet(data, frozenset(data.names) - held), VideoSet(data, held)
+        config = default_head_training(head)
+        device = torch.device("cpu")
+        self.task = HeadTask(head, config, train=train, valid=valid, device=device)
+        self.loop = make_loop(self.task, folder / "run")
+        self.loop.model.train()
+        self.generator, self.epoch = make_generator(0, 0, 0), 0
+        self.batches = self._list_batches()
+        self.frames = config.batch_frames
+
+    def _list_batches(self) -> Iterator[Any]:
+        while True:
+            yield from self.task.make_batches(make_generator(0, self.epoch, -1), Part())
+            self.epoch += 1
+
+    def take_steps(self, count: int) -> dict[str, Any]:
+        """Take steps; return their wall time, CPU time and losses."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        losses = [
+            float(self.loop.take_step(next(self.batches), self.generator)) for _ in range(count)
+        ]
+        times = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        return times | {"losses": losses}
+
+    def finish(self) -> dict[str, Any]:
+        """Return the scores of the videos held out, the peak memory, and the least CPU time."""
+        result = self.task.validate(self.loop.result)
+        assert result is not None
+        frames = len(self.task.train.data.labels)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        operations = count_operations(self.task.network, self.frames, WIDTH)
+        return {
+            "valid_loss": result.loss,
+            "macro_f1": result.macro_f1,
+            "memory": peak / 2**30,
+            "over_features": peak / (frames * BYTES),
+            "least": operations / measure_rate(self.frames),
+        }
+
+
+def work(head: str, folder: Path) -> None:
+    """Do what each line of stdin says: take so many steps, or finish."""
+    trainer = Trainer(head, folder)
+    for line in sys.stdin:
+        count = int(line)
+        print(json.dumps(trainer.take_steps(count) if count else trainer.finish()), flush=True)
+
+
+class Version:
+    """A process that trains with the code of a folder."""
+
+    def __init__(self, tree: Path, arguments: argparse.Namespace, data: Path) -> None:
+        command = [sys.executable, __file__, "--worker", str(data), "--head", arguments.head]
+        self.process = subprocess.Popen(
+            [*command, "--threads", str(arguments.threads)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": str(tree)},
+        )  # fmt: skip
+        self.blocks: list[dict[str, Any]] = []
+
+    def ask(self, count: int) -> dict[str, Any]:
+        """Let it take steps, or with 0 finish, and return what it answers."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def run_block(self, count: int) -> None:
+        """Take steps, and note their times and losses."""
+        self.blocks.append(self.ask(count) | {"steps": count})
+
+
+def compare(arguments: argparse.Namespace, data: Path) -> None:
+    """Train with all versions in turn, and print the table."""
+    trees = {"this": Path(__file__).resolve().parents[1]}
+    if arguments.old:
+        trees = {"old": arguments.old.resolve()} | trees
+    versions = {name: Version(tree, arguments, data) for name, tree in trees.items()}
+    for version in versions.values():
+        version.ask(1)  # warm-up
+    for _ in range(arguments.steps // arguments.block):
+        for version in versions.values():
+            version.run_block(arguments.block)
+    columns = (
+        "steps/s",
+        "CPU s/step",
+        "share",
+        "memory GiB",
+        "/ features",
+        "loss",
+        "valid loss",
+        "macro-F1",
+    )
+    print(f"{arguments.head}, {arguments.threads} threads, {arguments.steps} steps each")
+    print(f"{'version':8s}" + "".join(f"{name:>12s}" for name in columns))
+    for name, version in versions.items():
+        print_row(name, version)
+
+
+def print_row(name: str, version: Version) -> None:
+    """Print a version's row: medians of blocks, and what it says at the end."""
+    end = version.ask(0)
+    steps = [block["steps"] / block["wall"] for block in version.blocks]
+    cpu = float(np.median([block["cpu"] / block["steps"] for block in version.blocks]))
+    losses = np.concatenate([block["losses"] for block in version.blocks])
+    last = losses[-max(len(losses) // 4, 1) :].mean()
+    speed = np.median(steps), cpu, end["least"] / cpu, end["memory"], end["over_features"]
+    figures = *speed, last, end["valid_loss"], end["macro_f1"]
+    print(f"{name:8s}" + "".join(f"{value:12.3f}" for value in figures), flush=True)
+    version.process.communicate()
+
+
+def main() -> None:
+    """Make the data and compare the versions."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--old", type=Path, metavar="DIR")
+    parser.add_argument("--head", choices=HEAD_NAMES, default="dual-branch")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--block", type=int, default=10)
+    parser.add_argument("--frames", type=int, default=32768)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.worker:
+        work(arguments.head, arguments.worker)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        make_data(Path(folder), arguments.frames)
+        compare(arguments, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
