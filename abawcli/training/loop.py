@@ -4,8 +4,8 @@ It trains a `Task`: a face encoder, a voice encoder or a head. A run that is int
 ends with the same weights as one that is not, because every epoch has its own random seed.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -20,6 +20,7 @@ from abawcli.progress import Progress
 from abawcli.training.ema import Ema
 from abawcli.training.run_folder import History, load_state, open_run, save_state
 from abawcli.training.schedule import Schedule
+from abawcli.training.tensorboard import open_tensorboard
 
 LOSS_STEPS = 16  # between two readings of the loss on a GPU, which has to finish its work first
 Network = TypeVar("Network", bound=nn.Module)
@@ -171,10 +172,18 @@ class TrainingLoop(Generic[Network, Batch]):
         self.history = load_state(self.out, self.state, self.optimizer)
         if not self._is_finished():
             self.task.load_data(progress)
-        while not self._is_finished():
-            loss = self._train_epoch(len(self.history), progress)
-            self._finish_epoch(loss)
+        with self._open_log() as log:
+            while not self._is_finished():
+                loss = self._train_epoch(len(self.history), progress)
+                self._finish_epoch(loss)
+                log(self.history[-1])
         return self.history
+
+    def _open_log(self) -> AbstractContextManager[Callable[[EpochResult], None]]:
+        """Return what writes an epoch's metrics for TensorBoard, in one process of a run."""
+        if self._is_finished() or not self.accelerator.is_main_process:
+            return nullcontext(lambda result: None)
+        return open_tensorboard(self.out, len(self.history))
 
     def _is_finished(self) -> bool:
         """Tell whether the last epoch is done, or no epoch was better for `patience` epochs."""
