@@ -8,7 +8,8 @@ missing faces; differences to the gated head; the classifier of the encoder besi
 stills; and the accuracy on the sample clips.
 
     python benchmarks/embedded_heads.py --faces DIR --voices DIR --out DIR
-        [--face NAME] [--voice NAME] [--folds CSV --fold-encoder FILE ...] [--held-voice FILE]
+        [--face NAME] [--voice NAME] [--folds CSV --fold-encoder FILE --fold-encoder ...]
+        [--held-voice FILE]
         [--videos 180 72] [--workers 2] [--seed 0]
 
 --faces and --voices are folders with manifest.csv. --folds lists the fold of each train image
