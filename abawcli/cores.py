@@ -15,6 +15,14 @@ def count_cores() -> int:
     return os.cpu_count() or 1
 
 
+def share_cores() -> int:
+    """Return this process's share of the cores, at least one, among the processes of torchrun.
+
+    torchrun sets OMP_NUM_THREADS to one: that limits each process's threads, not its helpers.
+    """
+    return max(1, count_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
 def limit_threads(cores: int) -> dict[str, str]:
     """Return the environment of a process that uses so many cores, for the libraries it loads."""
     variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -1,9 +1,10 @@
 """The device that networks run on: CUDA, Apple's MPS or the CPU, and its number formats."""
 
 import torch
+from torch import Tensor
 
-from abawcli.config import PRECISIONS
-from abawcli.cores import count_cores
+from abawcli.config import CROP_WORKERS, PRECISIONS
+from abawcli.cores import count_cores, share_cores
 from abawcli.errors import UsageError
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -45,6 +46,14 @@ def choose_precision(name: str, device: torch.device) -> str:
     return "bfloat16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
 
 
+def choose_workers(device: torch.device) -> int:
+    """Return how many processes prepare crops for a network on a device.
+
+    On a CPU, the network itself needs the cores.
+    """
+    return 1 if device.type == "cpu" else min(CROP_WORKERS, share_cores())
+
+
 def find_capabilities() -> dict[str, object]:
     """Return the CPU's capabilities as reported by torch 2.10 or newer; empty before."""
     return dict(getattr(torch.cpu, "get_capabilities", dict)())
@@ -72,6 +81,13 @@ def leave_one_core() -> None:
     each other, and a prediction on two cores takes twice the CPU time.
     """
     torch.set_num_threads(max(1, count_cores() - 1))
+
+
+def move_pixels(pixels: Tensor, device: torch.device) -> Tensor:
+    """Copy pixels (B, S, S, 3) to a device; to CUDA from pinned memory, without waiting for it."""
+    if device.type != "cuda":
+        return pixels.to(device)
+    return pixels.pin_memory().to(device, non_blocking=True)
 
 
 def inference_dtype(device: torch.device) -> torch.dtype:

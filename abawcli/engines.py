@@ -99,6 +99,11 @@ class Where:
     address: str | None = None  # of a Ray cluster; None: a new one on this machine
     log_level: int = field(default_factory=LOG.getEffectiveLevel)
 
+    @property
+    def separate(self) -> bool:
+        """Tell whether jobs run in other processes of this machine, which cannot start more."""
+        return self.engine == "local" and (self.jobs > 1 or self.timeout_s is not None)
+
 
 Watch = Callable[[Job, int, int | None, str], None]  # a job, and as `Progress`
 
@@ -119,7 +124,7 @@ def run(
         from abawcli.cluster import run_on_ray
 
         return run_on_ray(jobs, work, where)
-    if where.jobs > 1 or where.timeout_s:
+    if where.separate:
         from abawcli.processes import run_in_processes
 
         return run_in_processes(jobs, work, where, watch)

@@ -9,7 +9,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing import connection, get_context
 from typing import Any
 
@@ -17,6 +17,7 @@ from abawcli.cores import count_cores
 from abawcli.engines import Job, Outcome, Watch, Where, Work, failed
 from abawcli.errors import AbawError
 from abawcli.formats.atomic import sweep_now
+from abawcli.interrupts import hold_interrupts
 from abawcli.worker import serve_jobs
 
 LOG = logging.getLogger("abawcli")
@@ -52,19 +53,6 @@ def run_in_processes(
             worker.end(STOP_S)
 
 
-@contextmanager
-def _hold_interrupts() -> Iterator[None]:
-    """Let processes that start in the block not receive Ctrl-C: the parent ends them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _wait(workers: Sequence["_Process"]) -> None:
     """Wait for a message, the end of a process, or the end of a job's time."""
     ends = [worker.deadline for worker in workers if worker.deadline]
@@ -85,7 +73,7 @@ class _Process:
         self.process = CONTEXT.Process(
             target=serve_jobs, args=(theirs, cores, where.log_level), daemon=True
         )
-        with _hold_interrupts():
+        with hold_interrupts():
             self.process.start()
         theirs.close()  # so that the end of the process ends the pipe
         self.pipe.send(work)

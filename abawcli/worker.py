@@ -68,7 +68,7 @@ class _Sender(logging.Handler):
 
 def serve_jobs(pipe: "connection.Connection[Any, Any]", cores: int, log_level: int) -> None:
     """Do jobs until the pipe ends: the main function of a process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `_hold_interrupts` cannot
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `hold_interrupts` cannot
     signal.signal(signal.SIGTERM, _stop)
     os.environ |= limit_threads(cores)  # before any library is loaded
     sender = _Sender(pipe)

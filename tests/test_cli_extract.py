@@ -48,6 +48,17 @@ def test_features_of_a_video(tmp_path: Path) -> None:
     assert again.exit_code == 0 and "is already made with these settings" in again.stderr
 
 
+@pytest.mark.parametrize("others", [["--jobs", "2"], ["--timeout", "9"]])
+def test_workers_and_processes_of_jobs_exclude_each_other(
+    tmp_path: Path, dark: Path, others: list[str]
+) -> None:
+    copy = tmp_path / "copy.mkv"
+    copy.write_bytes(dark.read_bytes())
+    result = extract(dark, copy, "-o", tmp_path / "out", "--workers", 2, *others)
+    assert result.exit_code == 2
+    assert "--workers starts processes of its own; leave out --jobs and --timeout" in result.stderr
+
+
 def test_a_folder_of_official_crops_and_dots_in_names(tmp_path: Path) -> None:
     root = tmp_path / "cropped_aligned"
     make_official(root / "10-60-1280x720", 1, 2)

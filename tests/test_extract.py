@@ -17,7 +17,7 @@ from test_audio_features import Loudness
 from tiny_models import save_audio_backbone, save_vision_backbone, save_voice_encoder
 
 from abawcli.config import Cropping, GatedHead, Prediction, Smoothing
-from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
+from abawcli.errors import AbawError, CheckpointError, InputError, OutputError, UsageError
 from abawcli.formats.features import Features, read_features
 from abawcli.formats.metadata import Backbones
 from abawcli.formats.provenance import describe_input, provenance_path
@@ -535,6 +535,31 @@ def test_bad_settings(tmp_path: Path, extractor: Extractor, video: Path) -> None
         Extractor(visual=str(folder))
     with pytest.raises(UsageError, match="unknown subject 'tallest'"):
         extract_features(video, tmp_path / "f.safetensors", extractor, subject="tallest")
+
+
+def test_features_do_not_depend_on_workers_and_one_that_dies_fails_its_input(
+    tmp_path: Path, official: Path, video: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backbone = str(save_vision_backbone(tmp_path / "vit", "vit"))  # crops of three scales
+    (official / "00003.jpg").write_bytes(b"")
+    alone = make_extractor(tmp_path, "visual", visual=backbone)
+    several = make_extractor(tmp_path, "visual", visual=backbone, workers=2)
+    for path in (official, video):
+        made = [tmp_path / f"{path.name}{n}.safetensors" for n in (1, 2)]
+        for extractor, out in zip((alone, several), made, strict=True):
+            caplog.clear()
+            extract_features(path, out, extractor)
+            assert ("00003.jpg cannot be read" in caplog.text) == (path is official)
+        assert made[0].read_bytes() == made[1].read_bytes()
+    pool = several.workers._pool
+    assert pool and len(pool._processes) == 2
+    for process in pool._processes.values():
+        process.kill()
+    with pytest.raises(AbawError, match=r"v.mkv: a process that prepared its crops was ended"):
+        extract_features(video, made[1], several, overwrite=True)
+    assert made[0].read_bytes() == made[1].read_bytes()  # what was there stays
+    extract_features(video, made[1], several, overwrite=True)
+    assert made[0].read_bytes() == made[1].read_bytes()
 
 
 def test_a_track_is_a_subject(tmp_path: Path, extractor: Extractor, video: Path) -> None:

@@ -17,6 +17,7 @@ LAYERS = (
         "balance",
         "progress",
         "cores",
+        "interrupts",
         "metrics",
         "reliability",
         "agreement",

@@ -27,9 +27,11 @@ from abawcli.cli.summaries import Summaries
 from abawcli.config import (
     COMPACT_FACE,
     COMPACT_VOICE,
+    CROP_WORKERS,
     MODALITY_CHOICES,
     AudioFeatures,
 )
+from abawcli.errors import UsageError
 
 COLUMNS = {
     "frames": attrgetter("frames"),
@@ -68,6 +70,11 @@ COLUMNS = {
     help="Average the visual features of each crop and of its mirror image, in twice the time. A "
     "head that is trained on them does the same in `predict`.",
 )  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N",
+    help="Processes that decode and resize crops for the network. 1: none, but a thread.  "
+    f"[default: 1; on a GPU, the cores, at most {CROP_WORKERS}]",
+)  # fmt: skip
 @audio_from_option
 @choose_subject("main; for crops, the subject they were made of")
 @strategy_option
@@ -97,6 +104,7 @@ def command(
     as_json: bool,
     onnx_input: str | None,
     flip: bool,
+    workers: int | None,
     scale: Scale,
     quiet: bool,
 ) -> None:
@@ -126,9 +134,11 @@ def command(
     targets = name_targets(names, plan, outputs, output)
     work = ExtractWork(
         visual, audio, modality, layers, device, batch_size, rotate, audio_from, overwrite,
-        scale.max_megapixels, onnx_input, flip,
+        scale.max_megapixels, onnx_input, flip, workers,
     )  # fmt: skip
 
+    if (workers or 1) > 1 and scale.choose_where(len(names)).separate:
+        raise UsageError("--workers starts processes of its own; leave out --jobs and --timeout")
     jobs = describe_jobs(scale.select(names), plan, targets, subject)
     current = Run(jobs, paths, output, Summaries("input", COLUMNS))
     title = f"features in {output}"

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
 from typing import Protocol
@@ -48,12 +49,19 @@ def read_image(path: str | Path) -> Image | None:
 
 def read_square(path: str | Path, side: int, resample: str = AREA) -> Image | None:
     """Read a crop from a file as (side, side, 3); None, with a warning, if it is damaged."""
-    path = Path(path)
-    image = read_image(path)
+    (image,) = read_squares([path], side, resample)
     if image is None:
         LOG.warning("%s cannot be read; its frame has no face", path)
-        return None
-    return resize_square(image, side, resample)
+    return image
+
+
+def read_squares(paths: Sequence[str | Path], side: int, resample: str) -> list[Image | None]:
+    """Read crops from files as (side, side, 3); None for a damaged one, which the caller reports.
+
+    Nothing is logged, because other processes run this.
+    """
+    images = map(read_image, paths)
+    return [None if image is None else resize_square(image, side, resample) for image in images]
 
 
 def square_around(box: BoxLike, scale: float) -> tuple[float, float, float]:
@@ -140,14 +148,47 @@ def crop_frame(
     The crops are rotated by `quarters` quarter turns counterclockwise; `pose.count_quarters` gives
     those that turn a face upright.
     """
+    region = cut_region(frame, box, scales, quarters)
+    return crop_region(region, scales, side, resample)
+
+
+@dataclass(frozen=True)
+class Region:
+    """The part of a frame that has all crops of a face: all that remains to do is to resize."""
+
+    image: Image  # (h, w, 3), RGB
+    origin: tuple[int, int]  # x, y of its top left pixel in the frame
+    box: tuple[float, ...]  # x, y, w, h of the face in the frame
+    quarters: int  # quarter turns of its crops, counterclockwise
+
+
+def cut_region(frame: Cuttable, box: BoxLike, scales: Sequence[float], quarters: int = 0) -> Region:
+    """Return the part of a frame that `crop_region` needs."""
     width, height = frame.size
     left, top, extent = square_around(box, max(scales))
     left, top, extent = left - _MARGIN, top - _MARGIN, extent + 2 * _MARGIN
     x0, x1 = _clip_range(left, extent, width)
     y0, y1 = _clip_range(top, extent, height)
-    region = frame.region_rgb(x0, y0, x1, y1)
-    crops = crop_scales(region, box, scales, side, origin=(x0, y0), resample=resample)
-    return [np.ascontiguousarray(np.rot90(crop, quarters)) for crop in crops] if quarters else crops
+    whole = tuple(float(value) for value in box)
+    return Region(frame.region_rgb(x0, y0, x1, y1), (x0, y0), whole, quarters)
+
+
+def crop_region(
+    region: Region, scales: Sequence[float], side: int | None = None, resample: str = AREA
+) -> list[Image]:
+    """Return the crops of a region, as `crop_frame` those of its frame, each (S, S, 3)."""
+    crops = crop_scales(
+        region.image, region.box, scales, side, origin=region.origin, resample=resample
+    )
+    turns = region.quarters
+    return [np.ascontiguousarray(np.rot90(crop, turns)) for crop in crops] if turns else crops
+
+
+def crop_regions(
+    regions: Sequence[Region], scales: Sequence[float], side: int, resample: str
+) -> list[Image]:
+    """Return the crops of several faces, each (K, S, S, 3) at K scales."""
+    return [np.stack(crop_region(region, scales, side, resample)) for region in regions]
 
 
 def _clip_range(start: float, extent: float, size: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abawcli.config import COMPACT_FACE, Smoothing
+from abawcli.device import move_pixels
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.metadata import Backbones, ImageBackboneMetadata, Preprocess
@@ -62,7 +63,8 @@ class FeatureEncoder:
         """
         batch, scales = crops.shape[:2]
         # The device gets bytes and normalises them: a quarter of the transfer, and no work here.
-        flat = torch.from_numpy(crops.reshape(-1, *crops.shape[2:])).to(self.device)
+        flat = torch.from_numpy(crops.reshape(-1, *crops.shape[2:]))
+        flat = move_pixels(flat, self.device)
         pixels = prepare_crops(flat, self.preprocess)  # (B*K, C, S', S')
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.backbone(pixels)  # (B*K, C, S', S') to (B*K, D)

@@ -79,10 +79,9 @@ def encode_in_batches(
     size = config.batch_size
 
     def encode_some() -> None:
-        batch = np.zeros((size, *crops[0].shape), np.uint8)
         taken = min(size, len(crops))
-        batch[:taken] = crops[:taken]
-        rows.extend(encode(batch)[:taken])
+        fill = [np.zeros_like(crops[0])] * (size - taken)
+        rows.extend(encode(np.stack(crops[:taken] + fill))[:taken])
         del crops[:taken]
 
     def release() -> Iterator[tuple[T, list[CropFeatures]]]:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from abawcli.config import (
 )
 from abawcli.device import choose_device
 from abawcli.errors import InputError, UsageError
-from abawcli.faces.crop import crop_frame
+from abawcli.faces.crop import Region, crop_regions, cut_region
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.pose import count_quarters
@@ -43,6 +43,7 @@ from abawcli.models.classifiers import load_audio_backbone
 from abawcli.models.encoder import load_feature_encoder
 from abawcli.pipeline.audio_features import AudioEncoder, FrameAligner
 from abawcli.pipeline.batching import CropFeatures, Crops, encode_in_batches
+from abawcli.pipeline.crop_workers import CropWorkers
 
 LOG = logging.getLogger(__name__)
 Halves = NDArray[np.float16]
@@ -85,12 +86,14 @@ class Extractor:
         rotate: int = 0,
         onnx_input: str | Preprocess | None = None,
         flip: bool = False,
+        workers: int = 1,
     ) -> None:
         """Load the backbones; frames are turned by `rotate`, as in `read_frames`.
 
         `onnx_input` says how crops are prepared for an ONNX file, as in `load_face_classifier`.
         With `flip`, features are the mean of those of a crop and of its mirror image, in twice
-        the time.
+        the time. Crops are decoded and resized by `workers` processes; 1: in a thread. Features do
+        not depend on it.
 
         Raises:
             UsageError: no such modality, layers, device or rotation, or input of an ONNX file.
@@ -101,6 +104,7 @@ class Extractor:
         check_rotation(rotate)
         self.modality, self.rotate = modality, rotate
         self.config = config or Prediction()
+        self.workers = CropWorkers(workers)
         self.encoder, self.audio_encoder = None, None
         made_visual, made_audio = None, None
         chosen = choose_device(device)
@@ -193,9 +197,13 @@ class Extractor:
         if not has_video and self.modality == "av":
             _report_no_video(recording)
         if self.encoder and (has_video or not self.audio_encoder):
-            yield from encode_in_batches(
-                self._cut_faces(recording, self.encoder.preprocess), self.encode_crops, self.config
+            how = self.encoder.preprocess
+            resize = partial(
+                crop_regions, scales=how.crop_scales, side=how.resize, resample=how.resample
             )
+            regions = self._cut_faces(recording, how)
+            crops = self.workers.map(resize, regions, recording.path or "the images")
+            yield from encode_in_batches(crops, self.encode_crops, self.config)
         elif has_video:
             for frame in recording.read_frames():
                 yield FrameFaces(frame.frame, frame.time_s, []), []
@@ -205,26 +213,19 @@ class Extractor:
 
     def _cut_faces(
         self, recording: Recording, how: Preprocess
-    ) -> Iterator[tuple[FrameFaces, list[Crops]]]:
-        """Yield every frame's faces and their crops."""
+    ) -> Iterator[tuple[FrameFaces, list[Region]]]:
+        """Yield every frame's faces and the regions of their crops."""
         frames = recording.read_frames(self.rotate)
         tracked = track_faces(frames, self.detector, identity=self.identity)
         for frame, found in rate_faces(tracked):
-            crops = [
-                np.stack(
-                    crop_frame(
-                        frame,
-                        face.box,
-                        how.crop_scales,
-                        how.resize,
-                        quarters=turn,
-                        resample=how.resample,
-                    )
-                )  # fmt: skip
-                for face in found.faces
-                for turn in [count_quarters(face.landmarks)]
-            ]
-            yield found, crops
+            turns = [count_quarters(face.landmarks) for face in found.faces]
+            yield (
+                found,
+                [
+                    cut_region(frame, face.box, how.crop_scales, turn)
+                    for face, turn in zip(found.faces, turns, strict=True)
+                ],
+            )
 
     def describe(self, subject: str, crops: bool = False) -> JsonObject:
         """Return what features depend on, of videos or of crops, for their provenance."""

@@ -4,13 +4,14 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from abawcli.errors import InputError, UsageError
-from abawcli.faces.crop import read_square
+from abawcli.faces.crop import read_squares
 from abawcli.formats.crops import is_own_crops, name_video
 from abawcli.formats.features import Features, round_features
 from abawcli.formats.metadata import FeaturesMetadata, FeatureSource
@@ -154,7 +155,7 @@ def _encode_crops(
     rows, count = crops.rows, len(crops.files)
     visual = np.zeros((count, extractor.widths[0]), np.float16)
     has_visual = np.zeros(count, bool)
-    for k, encoded in _encode_files(extractor, crops.files):
+    for k, encoded in _encode_files(extractor, crops.files, metadata.video):
         if encoded:
             visual[k], has_visual[k] = round_features(np.mean(encoded, axis=0)), True
         progress(k + 1, count, "")
@@ -171,19 +172,22 @@ def _encode_crops(
 
 
 def _encode_files(
-    extractor: Extractor, files: list[list[Path]]
+    extractor: Extractor, files: list[list[Path]], name: str
 ) -> Iterator[tuple[int, list[CropFeatures]]]:
     """Yield each row's index with the features of its crops, one a scale."""
     if extractor.encoder is None:
         return ((k, []) for k in range(len(files)))
     how = extractor.encoder.preprocess
+    read = partial(read_squares, side=how.resize, resample=how.resample)
 
-    def read() -> Iterator[tuple[int, list[Crops]]]:
-        for k, own in enumerate(files):
-            images = [read_square(file, how.resize, how.resample) for file in own]
+    def take_read() -> Iterator[tuple[int, list[Crops]]]:
+        for k, images in extractor.workers.map(read, enumerate(files), name):
+            for file, image in zip(files[k], images, strict=True):
+                if image is None:
+                    LOG.warning("%s cannot be read; its frame has no face", file)
             yield k, [image[None] for image in images if image is not None]  # (1, S, S, 3)
 
-    return encode_in_batches(read(), extractor.encode_crops, extractor.config)
+    return encode_in_batches(take_read(), extractor.encode_crops, extractor.config)
 
 
 def _make_metadata(extractor: Extractor, video: str, source: FeatureSource) -> FeaturesMetadata:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from abawcli.config import SUBJECTS, Media, Prediction, is_strategy
-from abawcli.device import leave_one_core
+from abawcli.device import choose_device, choose_workers, leave_one_core
 from abawcli.errors import UsageError
 from abawcli.formats.crops import find_audio, list_companions, name_video, read_subject
 from abawcli.formats.features import FEATURES_SUFFIX, Features, write_features
@@ -214,6 +214,7 @@ class ExtractWork:
     max_megapixels: int = Media.frame_megapixels
     onnx_input: str | None = None
     flip: bool = False
+    workers: int | None = None  # processes that prepare crops; None: by the device
 
     def load(self) -> "ExtractWorker":
         """Load the backbones."""
@@ -239,6 +240,7 @@ class ExtractWorker:
             work.visual, work.audio, work.modality, work.layers, device=work.device,
             config=Prediction(work.batch_size), rotate=work.rotate, onnx_input=work.onnx_input,
             flip=work.flip,
+            workers=work.workers or choose_workers(choose_device(work.device)),
         )  # fmt: skip
 
     def do(self, path: str | Path, task: ExtractTask, progress: Progress) -> list[Result]:

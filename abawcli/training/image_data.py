@@ -1,6 +1,5 @@
 """Labelled images to train on, resized for a backbone."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from abawcli.config import IMAGE_BOX_SCALE
-from abawcli.cores import count_cores
+from abawcli.cores import share_cores
 from abawcli.errors import InputError
 from abawcli.faces.crop import crop_square, read_image, resize_square
 from abawcli.formats.manifest import LabelledImages
@@ -78,8 +77,7 @@ class ImageDataset(Dataset[Batch]):
         """
         if self.held:
             return HeldBatches(self.held, batches)
-        share = count_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        workers = 0 if self.cached else min(READERS, max(1, share))
+        workers = 0 if self.cached else min(READERS, share_cores())
         return DataLoader(self, batch_sampler=batches, num_workers=workers)
 
 
