@@ -1,3 +1,4 @@
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ from hypothesis import settings
 # The same examples every time, and none judged by how busy the machine is.
 settings.register_profile("abaw", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("abaw")
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that was imported out of later garbage collections, which would walk it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
