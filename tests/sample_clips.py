@@ -16,7 +16,7 @@ from abawcli.media.video import read_frames
 
 SAMPLES = Path(__file__).parents[1] / "sample_videos"
 CLIPS = ("expressions", "leaves_and_returns_vfr", "rotated_phone")
-EVERY = 3  # the step between the frames of a thinned clip
+EVERY = 5  # the step between the frames of a thinned clip
 TICKS_HZ = 10_000
 FOLDER = TemporaryDirectory(prefix="abaw-clips-")  # removed when the process ends
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sample_clips import CLIPS, SAMPLES
+from sample_clips import CLIPS, EVERY, SAMPLES, thin_clip
 
 from abawcli.formats.abaw import read_annotation
 from abawcli.labels import IGNORE
@@ -20,8 +20,9 @@ def predictor() -> Predictor:
 
 @pytest.mark.parametrize("clip", CLIPS)
 def test_most_frames_are_read_as_they_were_drawn(predictor: Predictor, clip: str) -> None:
-    table = predictor.predict_video(SAMPLES / f"{clip}.mp4")
-    truth = read_annotation(SAMPLES / f"{clip}.txt")
+    thin = clip == "expressions"  # the longest, all of it with a face
+    table = predictor.predict_video(thin_clip(clip) if thin else SAMPLES / f"{clip}.mp4")
+    truth = np.asarray(read_annotation(SAMPLES / f"{clip}.txt"))[:: EVERY if thin else 1]
     assert len(table) == len(truth)
     known = truth != IGNORE
     assert table["found"][known].mean() > 0.95
