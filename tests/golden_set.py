@@ -1,4 +1,4 @@
-"""What the commands make of the sample videos: the set that a change of structure must not change.
+"""What the commands make of two sample videos: the set that a change of structure must not change.
 
     python tests/golden_set.py make           write the tables of tests/golden anew
     python tests/golden_set.py run FOLDER     write all outputs of this version into a folder
@@ -7,51 +7,44 @@ Two runs of `run` on one machine can be compared byte by byte (`diff -r`); the t
 are compared within tolerances, as another CPU rounds otherwise.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from click.testing import CliRunner
+from sample_clips import SAMPLES, abaw, copy_labels, thin_clip
 
-from abawcli.cli import main
 from abawcli.formats.features import read_features
 from abawcli.formats.tables import read_table
 from abawcli.labels import CLASSES
 
-ROOT = Path(__file__).parents[1]
-SAMPLES = ROOT / "sample_videos"
 GOLDEN = Path(__file__).parent / "golden"
 CLIP = "leaves_and_returns_vfr"
-
-
-def abaw(*arguments: object) -> str:
-    """Run a command, which must succeed, and return what it prints."""
-    result = CliRunner().invoke(main, [*map(str, arguments)])
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def run_commands(out: Path) -> None:
     """Write the outputs of the commands into a folder, whose name is in none of them."""
     out.mkdir(parents=True, exist_ok=True)
-    here = Path.cwd()
-    clips = [os.path.relpath(SAMPLES / name, out) for name in (f"{CLIP}.mp4", "rotated_phone.mp4")]
-    os.chdir(out)
-    try:
-        abaw("predict", *clips, "-o", "compact", "-q")
-        abaw("predict", clips[0], "-o", "dual.csv", "--recipe", "compact-dual-branch", "-q")
-        abaw("predict", clips[0], "-o", "all.csv", "--subject", "all", "-q")
-        abaw("predict", clips[0], "-o", "raw.csv", "--no-smooth", "-q")
-        abaw("crop", clips[0], "-o", "crops", "-q")
-        abaw("extract", clips[0], "-o", "features.safetensors", "-q")
+    copy_labels(out / "labels")
+    clip = Path(shutil.copy(thin_clip(CLIP), out)).name
+    whole = os.path.relpath(SAMPLES / "rotated_phone.mp4", out)
+    with contextlib.chdir(out):
+        abaw("predict", clip, whole, "-o", "compact", "-q")
+        abaw("predict", clip, "-o", "dual.csv", "--recipe", "compact-dual-branch", "-q")
+        abaw("predict", clip, "-o", "all.csv", "--subject", "all", "-q")
+        abaw("predict", clip, "-o", "raw.csv", "--no-smooth", "-q")
+        abaw("crop", clip, "-o", "crops", "-q")
+        abaw("extract", clip, "-o", "features.safetensors", "-q")
         abaw("predict", "features.safetensors", "-o", "from_features.csv", "-q")
         abaw("smooth", "raw.csv", "-o", "smooth.csv", "-q")
-        truth = os.path.relpath(SAMPLES / f"{CLIP}.txt")
-        Path("score.json").write_text(abaw("score", f"compact/{CLIP}.csv", truth, "--json"))
+        Path("score.json").write_text(
+            abaw("score", f"compact/{CLIP}.csv", f"labels/{CLIP}.txt", "--json")
+        )
         frames = len(read_table(Path(f"compact/{CLIP}.csv")))
         rows = [f"{CLIP}/{k:05d}.jpg{',' * len(CLASSES)}" for k in range(1, frames + 1)]
         Path("sample.txt").write_text(
@@ -66,8 +59,6 @@ def run_commands(out: Path) -> None:
             "submission.txt",
             "-q",
         )
-    finally:
-        os.chdir(here)
 
 
 def read_outputs(out: Path) -> dict[str, pd.DataFrame]:
