@@ -24,6 +24,7 @@ from abawcli.cli.train_options import (
 )
 from abawcli.config import (
     COMPACT_FACE,
+    LORA_LR,
     MOBILENET_TRAINING,
     NO_IMAGE_AUGMENTATION,
     PRECISIONS,
@@ -64,8 +65,8 @@ def _read_config(
     backbone: str, tuned: dict[str, Any], augment: bool, taught: bool
 ) -> EncoderTraining:
     """Return the settings with the values of the command line."""
-    config = default_training(backbone)
     given = {k: v for k, v in tuned.items() if v is not None}
+    config = default_training(backbone, given.pop("lora_rank", None))
     changes = {k: given.pop(k) for k in AUGMENTATIONS & given.keys()}
     if changes and not augment:
         raise UsageError("--no-augment excludes the options of single augmentations")
@@ -147,8 +148,13 @@ def _read_config(
     "--frozen-blocks",
     "frozen_blocks",
     click.IntRange(min=0),
-    "Number of first blocks that are not trained.",
+    "Number of first blocks that are not trained; those behind are fine-tuned.",
 )
+@click.option(
+    "--lora", "lora_rank", type=click.IntRange(min=1), metavar="RANK",
+    help="Train adapters of this rank in the linear layers of the other blocks, in place of their "
+    f"weights (LoRA); with {LORA_LR:g} as the default of --backbone-lr. Needs abawcli[lora].",
+)  # fmt: skip
 @_tunable(
     "--weight-decay", "weight_decay", RATE, "Weight decay of AdamW; none on biases and norms."
 )

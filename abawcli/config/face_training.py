@@ -102,6 +102,8 @@ class EncoderTraining:
     head_lr: float = 3e-4
     layer_decay: float = 0.85  # learning rate of a block over that of the next deeper block
     frozen_blocks: int = 8  # the first blocks, together with the patch embedding
+    # Rank of the adapters that are trained in place of the weights of the other blocks; None: none.
+    lora_rank: int | None = None
     weight_decay: float = 0.05  # 0 on biases and norms
     clip_norm: float = 1.0
     mixup_alpha: float = 0.2
@@ -181,8 +183,19 @@ MOBILENET_TRAINING = replace(
 )
 
 
-def default_training(backbone: str) -> EncoderTraining:
-    """Return the training defaults of a face backbone: published, or own for small networks."""
+# Factor of the product of two adapters (alpha over rank): usual. Adapters need ten times the
+# learning rate of the weights, whatever their rank.
+LORA_SCALE = 2
+LORA_LR = 1e-4
+
+
+def default_training(backbone: str, lora_rank: int | None = None) -> EncoderTraining:
+    """Return the training defaults of a face backbone: published, or own for small networks.
+
+    With a rank, those of LoRA, which is not published for Stage I.
+    """
+    if lora_rank:
+        return replace(default_training(backbone), lora_rank=lora_rank, backbone_lr=LORA_LR)
     if backbone.startswith(MOBILENET):
         return MOBILENET_TRAINING
     return COMPACT_ENCODER_TRAINING if backbone == COMPACT_FACE else EncoderTraining()

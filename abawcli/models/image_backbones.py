@@ -76,13 +76,18 @@ class Backbone(nn.Module):
         noise = torch.randn(1, self.preprocess.channels, side, side, generator=generator)
         return self._run(noise.to(next(self.parameters()).device), **how)
 
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """Return the blocks, first to last: the longest list of modules."""
+        return max((m for m in self.modules() if isinstance(m, nn.ModuleList)), key=len)
+
     def depth_groups(self) -> list[list[nn.Parameter]]:
         """Return the parameters by depth: the embedding, each block, what follows the blocks.
 
-        Layer-wise decay and freezing are defined on these. The blocks are the longest module
-        list; what is registered before them is the embedding.
+        Layer-wise decay and freezing are defined on these. What is registered before the blocks is
+        the embedding.
         """
-        blocks = max((m for m in self.modules() if isinstance(m, nn.ModuleList)), key=len)
+        blocks = self.blocks
         inside = {id(p) for p in blocks.parameters()}
         before: list[nn.Parameter] = []
         after: list[nn.Parameter] = []
@@ -184,12 +189,13 @@ def load_weights(kind: Any, name: str, spare: Sequence[str]) -> Any:
     Weights with one of the words of `spare` in their names may be missing.
 
     Raises:
-        CheckpointError: it is neither on disk nor reachable, or lacks weights.
+        CheckpointError: it is neither on disk nor reachable, lacks weights, or is an adapter.
     """
     from huggingface_hub.utils.logging import set_verbosity_error
     from safetensors import SafetensorError
     from transformers.utils import logging as transformers_logging
 
+    _check_whole(name)
     transformers_logging.disable_progress_bar()  # the command has its own, and none in a pipe
     # Each attempt to reach the hub, and each missing weight, is no news; what came of them is.
     set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -217,6 +223,21 @@ def explain_failure(name: str, error: Exception) -> str:
         f"{reason}. There is no such folder either. On a machine with internet: "
         f"`hf download {name} --local-dir DIR`; then give DIR instead of the name"
     )
+
+
+def _check_whole(name: str) -> None:
+    """Make sure that a folder's weights are not those of an adapter alone.
+
+    Raises:
+        CheckpointError: they are.
+    """
+    found = find_weights_file(name, "adapter_config.json")
+    if found and not find_weights_file(name, "config.json"):
+        base = json.loads(found.read_text()).get("base_model_name_or_path")
+        raise CheckpointError(
+            f"{name} has an adapter (LoRA) of {base!r}, without that network's weights; merge both "
+            "with peft (merge_and_unload), save the result, and give its folder"
+        )
 
 
 def find_weights_file(name: str, file: str) -> Path | None:

@@ -24,6 +24,7 @@ from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 from abawcli.metrics import score_labels
 from abawcli.models.checkpoint import halve_matrices, save_checkpoint
 from abawcli.models.image_backbones import Backbone
+from abawcli.models.lora import add_lora, merge_lora
 from abawcli.models.metadata import EpochResult, TrainingMetadata, Validation
 from abawcli.models.moe import MixtureOfExpertsHead
 from abawcli.models.preprocessing import normalise_pixels, prepare_crops, scale_to_unit
@@ -73,9 +74,10 @@ class FaceNetwork(nn.Module):
                 for parameter in parameters:
                     parameter.requires_grad_(False)
                 continue
+            trained = [parameter for parameter in parameters if parameter.requires_grad]
             below = max(0, len(depth) - 2 - level)  # how far below the deepest block
             rate = config.backbone_lr * config.layer_decay**below
-            groups += split_decay(parameters, rate, config.weight_decay)
+            groups += split_decay(trained, rate, config.weight_decay)
         rest = [p for m in (self.head, self.classifier) if m is not None for p in m.parameters()]
         return groups + split_decay(rest, config.head_lr, config.weight_decay)
 
@@ -118,10 +120,13 @@ class FaceTask:
 
         Raises:
             CheckpointError: a teacher cannot be loaded.
-            UsageError: features are to be learned from several teachers, or of another width.
+            UsageError: features are to be learned from several teachers, or of another width; or
+                the backbone cannot have adapters.
         """
         self.config, self.device = config, device
         self.settings, self.data = settings, data
+        if config.lora_rank:
+            add_lora(backbone, config.lora_rank, config.frozen_blocks)
         # Convolutions are fastest with channels last, on CPUs and GPUs.
         self.network = FaceNetwork(backbone, config, classifier)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -226,7 +231,8 @@ class FaceTask:
     def save(self, network: FaceNetwork, out: str | Path, result: EpochResult) -> None:
         """Write backbone and classifier, without the training head."""
         out = Path(out)
-        weights = network.state_dict().items()
+        merged = merge_lora(network) if self.config.lora_rank else network.state_dict()
+        weights = merged.items()
         kept = halve_matrices({k: v for k, v in weights if not k.startswith("head.")})
         config = asdict(self.config)
         training = TrainingMetadata("train face", self.data, config, result, __version__)
