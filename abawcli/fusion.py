@@ -27,6 +27,24 @@ def average_probabilities(
     return average_outputs(predictions, weights)
 
 
+def average_values(
+    values: Sequence[NDArray[np.floating[Any]]], weights: Sequence[float] | None = None
+) -> NDArray[np.float64]:
+    """Return the weighted mean of values (N, K) of a task with values.
+
+    Args:
+        values: arrays (N, K); rows of NaN are not predicted.
+        weights: as for `average_probabilities`.
+
+    Returns:
+        (N, K); NaN in rows without any prediction.
+    """
+    total, share = _sum_known(values, weights)
+    with np.errstate(invalid="ignore"):  # without any prediction, 0 / 0 is NaN
+        mean: NDArray[np.float64] = total / share
+    return mean
+
+
 def average_outputs(
     outputs: Sequence[NDArray[np.floating[Any]]], weights: Sequence[float] | None = None
 ) -> NDArray[np.float64]:
@@ -34,12 +52,21 @@ def average_outputs(
 
     `logits` says what outputs are.
     """
-    x = np.stack(outputs).astype(np.float64)  # (K, N, 9)
+    total, share = _sum_known(outputs, weights)
+    p, scale = total[:, :N_CLASSES], total[:, N_CLASSES:]
+    with np.errstate(invalid="ignore"):
+        p, scale = p / p.sum(axis=1, keepdims=True), scale / share
+    return np.concatenate([p, scale], axis=1)
+
+
+def _sum_known(
+    members: Sequence[NDArray[np.floating[Any]]], weights: Sequence[float] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weighted sum (N, C) of members (N, C) and the sum of their weights (N, 1)."""
+    x = np.stack(members).astype(np.float64)  # (K, N, C)
     known = ~np.isnan(x[..., 0])  # (K, N)
     share = known * np.array(weights or [1] * len(x), np.float64)[:, None]  # (K, N)
     with np.errstate(invalid="ignore"):  # without any prediction, 0 / 0 is NaN
         share /= share.max(axis=0)  # the largest weight is 1, so that sums do not overflow
-        total = np.einsum("kn,knc->nc", share, np.where(known[..., None], x, 0))  # (N, 9)
-        p, scale = total[:, :N_CLASSES], total[:, N_CLASSES:]
-        p, scale = p / p.sum(axis=1, keepdims=True), scale / share.sum(axis=0)[:, None]
-    return np.concatenate([p, scale], axis=1)
+    total = np.einsum("kn,knc->nc", share, np.where(known[..., None], x, 0))  # (N, C)
+    return total, share.sum(axis=0)[:, None]

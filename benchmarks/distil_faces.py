@@ -48,7 +48,8 @@ from abawcli.labels import index_of
 from abawcli.metrics import score_labels
 from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
 from abawcli.models.encoder import load_encoder
-from abawcli.models.metadata import FaceEncoderMetadata, TrainingState
+from abawcli.models.metadata import FaceEncoderMetadata
+from abawcli.models.training_metadata import TrainingState
 from abawcli.stages.train_face import train_face_encoder
 from abawcli.training import image_data
 

@@ -38,7 +38,8 @@ from abawcli.metrics import Counts, count_confusion, find_macro_f1, score_labels
 from abawcli.models.heads import TrainedHead, load_head
 from abawcli.smoothing import smooth_probabilities
 from abawcli.stages.train_head import train_fusion_head
-from abawcli.training.head_task import classify_videos, predict_labels
+from abawcli.training.head_task import classify_videos
+from abawcli.training.objectives import predict_labels
 
 # For backbones and data sets as small as these: the published settings would be 500 steps of 1e-4.
 # The train videos show images and let speak voices that the encoders have learned from: a head that

@@ -16,7 +16,7 @@ from abawcli.models.checkpoint import (
     read_kind,
     save_checkpoint,
 )
-from abawcli.models.metadata import EpochResult, TrainingState
+from abawcli.models.training_metadata import EpochResult, TrainingState
 
 
 def test_round_trip(tmp_path: Path) -> None:

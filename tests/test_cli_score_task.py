@@ -8,17 +8,10 @@ import pytest
 from click.testing import CliRunner
 from sklearn.metrics import f1_score
 from test_tasks import find_direct_ccc
+from value_files import write_values
 
 from abawcli.cli import main
 from abawcli.tasks import TASKS, Task
-
-
-def write_values(path: Path, task: Task, values: np.ndarray) -> None:
-    """Write values (T, K) as text of one video, `ignore` where they are NaN."""
-    path.parent.mkdir(exist_ok=True)
-    rows = np.where(np.isnan(values), task.ignore, values).tolist()
-    lines = [",".join(f"{value:g}" for value in row) for row in rows]
-    path.write_text("\n".join([task.header, *lines]) + "\n")
 
 
 def make_videos(folder: Path, task: Task, lengths: dict[str, int], late: int = 0) -> None:

@@ -19,7 +19,7 @@ from abawcli.formats.tables import has_logits, read_table
 from abawcli.metrics import score_labels
 from abawcli.models.heads import load_head
 from abawcli.stages.crossval import Results, cross_validate, describe_results
-from abawcli.training.head_task import predict_labels
+from abawcli.training.objectives import predict_labels
 
 FAST = HeadTraining(
     epochs=2,

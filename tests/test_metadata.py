@@ -28,16 +28,14 @@ from abawcli.formats.metadata import (
 )
 from abawcli.formats.strategy import SubjectSegment, describe_choice
 from abawcli.models.checkpoint import read_metadata
-from abawcli.models.metadata import (
+from abawcli.models.metadata import FaceEncoderMetadata, HeadMetadata, VoiceEncoderMetadata
+from abawcli.models.recipes import WEIGHTS
+from abawcli.models.training_metadata import (
     EpochResult,
-    FaceEncoderMetadata,
-    HeadMetadata,
     TrainingMetadata,
     TrainingState,
     Validation,
-    VoiceEncoderMetadata,
 )
-from abawcli.models.recipes import WEIGHTS
 
 # As version 0.1.0 first wrote them.
 FACE_SHA256 = "4f6b219590321b054a8e0a9be236db4e870ac71a574f8310a4ec73179238eeea"

@@ -120,11 +120,11 @@ def test_heads_learn_from_nested_folders(tmp_path: Path) -> None:
         path = tmp_path / "f" / f"{name}.safetensors"
         write_features(features, path, {})
         write_annotation(np.full(rows, rows), tmp_path / "l" / f"{name}.txt")
-    files = [
+    inputs, labels = (
         expand_inputs([str(tmp_path / folder)], frozenset([".safetensors", ".txt"]))
         for folder in ("f", "l")
-    ]
-    data = read_annotated(*files)
+    )
+    data = read_annotated(inputs, labels)
     assert data.names == ["control/P01", "treatment/P01"]
     assert data.labels.tolist() == [3, 3, 3, 2, 2]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from raw_checkpoints import write_raw
 
 from abawcli.errors import OutputError
-from abawcli.models.metadata import EpochResult
+from abawcli.models.training_metadata import EpochResult
 from abawcli.training.run_folder import (
     CONFIG_NAME,
     METRICS_NAME,

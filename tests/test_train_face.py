@@ -27,8 +27,8 @@ from abawcli.formats.hashing import hash_file
 from abawcli.formats.metadata import Preprocess
 from abawcli.models.encoder import load_backbone, load_encoder
 from abawcli.models.image_backbones import COMPACT_FACE_PREPROCESS, build_backbone
-from abawcli.models.metadata import EpochResult
 from abawcli.models.preprocessing import scale_to_unit
+from abawcli.models.training_metadata import EpochResult
 from abawcli.stages.train_face import train_face_encoder
 from abawcli.training import face_task
 from abawcli.training.distillation import Teachers, fit_images

@@ -29,13 +29,13 @@ from abawcli.formats.features import read_features, write_features
 from abawcli.formats.metadata import Backbones
 from abawcli.models.encoder import Encoder, load_feature_encoder
 from abawcli.models.heads import HEADS, FaceOnly, load_head
-from abawcli.models.metadata import EpochResult
 from abawcli.models.normalise import Moments
+from abawcli.models.training_metadata import EpochResult
 from abawcli.stages.train_head import Files, hold_out, train_fusion_head
-from abawcli.training import head_task
-from abawcli.training.head_task import predict_labels
+from abawcli.training import head_task, objectives
 from abawcli.training.loop import TrainingLoop
 from abawcli.training.losses import class_weights, effective_weights, focal_loss
+from abawcli.training.objectives import predict_labels
 from abawcli.training.window_samples import WindowSamples, drop_modalities
 
 CPU = torch.device("cpu")
@@ -123,7 +123,7 @@ def test_a_head_learns_in_bfloat16(head: str, files: Files, tmp_path: Path) -> N
 def test_training_ends_early_without_a_better_epoch(files: Files, tmp_path: Path) -> None:
     config = replace(FAST, epochs=30, patience=2)
     history = run(files, tmp_path / "run", config=config)
-    scores = [result.macro_f1 or 0.0 for result in history]
+    scores = [result.criterion or 0.0 for result in history]
     assert len(history) < 30 and scores.index(max(scores)) == len(history) - 3
     assert run(files, tmp_path / "run", config=config) == history  # and is finished
     whole = run(files, tmp_path / "whole", config=replace(FAST, epochs=len(history)))
@@ -194,7 +194,7 @@ def test_training_uses_what_the_settings_say(
         assert self.param_groups[0]["weight_decay"] == 1e-4
         return step(self, *args)
 
-    monkeypatch.setattr(head_task, "focal_loss", note_loss)
+    monkeypatch.setattr(objectives, "focal_loss", note_loss)
     monkeypatch.setattr(torch.optim.AdamW, "step", note_rate)
     run(files, tmp_path / "run", config=replace(FAST, lr=1e-4))
     train, valid = hold_out(read_annotated(*files), 5)
@@ -257,7 +257,7 @@ def test_a_class_absent_from_training(
         weights.append(class_weights(counts, power))
         return weights[-1]
 
-    monkeypatch.setattr(head_task, "class_weights", weigh)
+    monkeypatch.setattr(objectives, "class_weights", weigh)
     files = list_files(save_videos(tmp_path, NAMES, classes=6))
     run(files, tmp_path / "run")
     assert "no training frame is annotated Surprise or Other" in caplog.text
@@ -269,7 +269,7 @@ def test_one_modality_alone(tmp_path: Path) -> None:
     files = list_files(save_videos(tmp_path, NAMES, backbones=Backbones(VISUAL)))
     with pytest.raises(InputError, match="the head 'gated' needs audio features"):
         run(files, tmp_path / "run")
-    assert run(files, tmp_path / "run", "visual")[-1].macro_f1 > 0.3
+    assert run(files, tmp_path / "run", "visual")[-1].criterion > 0.3
 
 
 def without(path: Path, modality: str) -> None:
@@ -340,7 +340,7 @@ def test_the_dual_branch_learns_with_either_modality(files: Files, tmp_path: Pat
     _, about = read_raw(tmp_path / "run/head.safetensors")
     assert about["network"] == asdict(SMALL_DUAL)
     assert about["smoothing"] == Smoothing().to_json()
-    assert about["result"] == max(history, key=lambda row: row.macro_f1 or 0).to_json()
+    assert about["result"] == max(history, key=lambda row: row.criterion or 0).to_json()
 
 
 def test_interrupted_dual_branch_ends_with_the_same_weights(files: Files, tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_dual_branch_training_is_what_the_settings_say(
         drops.append(arguments[2])
         return drop_modalities(*arguments)
 
-    monkeypatch.setattr(head_task, "focal_loss", note_loss)
+    monkeypatch.setattr(objectives, "focal_loss", note_loss)
     monkeypatch.setattr(head_task, "drop_modalities", note_drop)
     monkeypatch.setattr(torch.optim.AdamW, "step", note_rate)
     run(files, tmp_path / "run", "dual-branch", config=replace(DUAL, epochs=3, lr=1e-4))

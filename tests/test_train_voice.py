@@ -49,7 +49,7 @@ def test_run_writes_encoder_metrics_and_config(sounds: Path, tmp_path: Path) -> 
     assert first and first.corpora and first.corpora.keys() == {"a", "b"}
     assert first.macro_f1 == pytest.approx(np.mean([*first.corpora.values()]))
     tensors, about = read_raw(tmp_path / "run/encoder.safetensors")
-    assert about["result"] == max(history, key=lambda row: row.macro_f1 or 0).to_json()
+    assert about["result"] == max(history, key=lambda row: row.criterion or 0).to_json()
     assert about["data"]["manifest"] == "manifest.csv"
     assert tensors["backbone.stem.0.weight"].dtype == torch.float16
     assert json.loads((tmp_path / "run/config.json").read_text())["training"]["epochs"] == 3

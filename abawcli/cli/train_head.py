@@ -16,6 +16,7 @@ from abawcli.cli.options import (
     device_option,
     labels_option,
     overwrite_option,
+    task_option,
     verbosity_options,
     window_option,
 )
@@ -29,9 +30,11 @@ from abawcli.cli.train_options import (
     tunable,
 )
 from abawcli.config import (
+    EXPR,
     FACE_ONLY_CHOICES,
     HEAD_NAMES,
     PRECISIONS,
+    TASK_TRAINING,
     TEMPORAL_TRAINING,
     GatedHead,
     HeadTraining,
@@ -145,9 +148,11 @@ def training_options(command: Command) -> Command:
     return command
 
 
-def read_training(head: str, window: Window | None, tuned: dict[str, Any]) -> HeadTraining:
+def read_training(
+    head: str, window: Window | None, tuned: dict[str, Any], task: str = EXPR
+) -> HeadTraining:
     """Return the settings of a head with the values of the command line."""
-    config = default_head_training(head)
+    config = default_head_training(head, task)
     given = {k: v for k, v in tuned.items() if v is not None}
     shape = {field: given.pop(field) for field in TEMPORAL_SHAPE.values() if field in given}
     width = given.pop(GATED_WIDTH, None)
@@ -174,10 +179,26 @@ def check_shape(heads: Iterable[str], tuned: dict[str, Any]) -> None:
         raise click.UsageError("--class-weights and --effective-beta exclude each other")
 
 
+# Options of losses that a task may not have, by the fields of `HeadTraining`.
+LOSS_FLAGS = {
+    "class_weight_power": "--class-weights",
+    "effective_beta": "--effective-beta",
+    "focal_gamma": "--focal",
+}
+
+
+def check_losses(task: str, tuned: dict[str, Any]) -> None:
+    """Refuse options of losses that the task does not have."""
+    for field in TASK_TRAINING[task]:
+        if tuned[field] is not None:
+            raise click.UsageError(f"{LOSS_FLAGS[field]} is not for --task {task}")
+
+
 @click.command(name="head")
 @features_argument
 @labels_option(required=True)
 @run_option
+@task_option
 @click.option(
     "--head", type=click.Choice(HEAD_NAMES), default=HEAD_NAMES[0], show_default=True,
     help="gated: gated fusion. visual, audio: one modality. concat: both without a gate. "
@@ -195,6 +216,15 @@ def check_shape(heads: Iterable[str], tuned: dict[str, Any]) -> None:
     shell_complete=complete_files,
     help="Annotations of these videos.",
 )
+@click.option(
+    "--aux-va", metavar="DIR", shell_complete=complete_files,
+    help="Annotations of valence and arousal of some of the videos, which the head also learns; it "
+    "still predicts its own task.",
+)  # fmt: skip
+@click.option(
+    "--aux-au", metavar="DIR", shell_complete=complete_files,
+    help="Annotations of action units, likewise.",
+)  # fmt: skip
 @training_options
 @patience_option
 @device_option
@@ -204,9 +234,12 @@ def command(
     features: tuple[str, ...],
     labels: str,
     output: Path,
+    task: str,
     head: str,
     valid_features: tuple[str, ...],
     valid_labels: str | None,
+    aux_va: str | None,
+    aux_au: str | None,
     window: Window | None,
     patience: int | None,
     device: str,
@@ -220,7 +253,13 @@ def command(
 
     FEATURES are files of `abaw extract`, or folders of them. Features and annotations are matched
     by name; those without a match are left out. --window is the smoothing that the head's file
-    records for `abaw predict`. The same command resumes an interrupted run at the next epoch and
+    records for `abaw predict`.
+
+    With --task va or au, annotations are text files of the challenge. The loss is 1 - CCC of
+    valence and arousal, or the cross-entropy of twelve action units; values that are not annotated
+    (-5, or -1 for action units) are left out. The best epoch has the highest mean CCC or mean F1.
+
+    The same command resumes an interrupted run at the next epoch and
     gives the same weights.
 
     Example: abaw train head features/ --labels annotations/ -o run/
@@ -232,12 +271,14 @@ def command(
     if bool(valid_features) != bool(valid_labels):
         raise click.UsageError("--valid-features and --valid-labels need each other")
     check_shape([head], tuned)
+    check_losses(task, tuned)
     check_writable([output / "config.json"])
     files = expand_inputs(features, FEATURES), expand_inputs([labels], ANNOTATIONS)
     valid = None
     if valid_labels:
         valid = expand_inputs(valid_features, FEATURES), expand_inputs([valid_labels], ANNOTATIONS)
-    config = replace(read_training(head, window, tuned), patience=patience)
+    auxiliary = _find_auxiliary(task, {"va": aux_va, "au": aux_au})
+    config = replace(read_training(head, window, tuned, task), patience=patience)
     with progress_bar("train", "batch", quiet) as update:
         history = train_fusion_head(
             files,
@@ -245,8 +286,19 @@ def command(
             head,
             config,
             valid_files=valid,
+            auxiliary=auxiliary,
             device=device,
             overwrite=overwrite,
             progress=update,
         )
     print_best(history, output / "head.safetensors")
+
+
+def _find_auxiliary(task: str, folders: dict[str, str | None]) -> dict[str, Iterable[Path]]:
+    """Return the annotation files of other tasks, by task."""
+    from abawcli.formats.inputs import expand_inputs
+
+    given = {name: folder for name, folder in folders.items() if folder}
+    if task in given:
+        raise click.UsageError(f"--aux-{task} is the task itself; leave it out")
+    return {name: expand_inputs([folder], ANNOTATIONS) for name, folder in given.items()}

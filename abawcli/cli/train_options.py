@@ -11,7 +11,7 @@ from abawcli.cli.bundles import Command
 from abawcli.cli.console import print_table
 from abawcli.cli.options import RenamedOption
 from abawcli.cli.outputs import refuse_stdout
-from abawcli.models.metadata import EpochResult
+from abawcli.models.training_metadata import EpochResult
 
 PRECISION_HELP = "Number format; auto: bfloat16 if the device supports it."
 RATE = click.FloatRange(min=0)
@@ -99,16 +99,11 @@ def is_silent() -> bool:
 
 def print_best(history: Sequence[EpochResult], checkpoint: Path) -> None:
     """Print the scores of the best epoch to stderr."""
-    chosen = max(history, key=lambda result: result.criterion or 0.0)
-    epoch, best = chosen.epoch, chosen.validation
-    assert best is not None
-    corpora = best.corpora or {}
-    named = corpora if len(corpora) > 1 else {}
+    chosen = max(history, key=lambda result: -1.0 if result.criterion is None else result.criterion)
+    assert chosen.validation is not None
     print_table(
-        f"{checkpoint}: epoch {epoch} of {len(history)}",
-        ["class", "F1"],
-        [[name, f"{value:.3f}"] for name, value in best.f1.items()]
-        + [[f"macro-F1 {name}", f"{value:.3f}"] for name, value in named.items()]
-        + [["macro-F1", f"{best.macro_f1:.3f}"], ["accuracy", f"{best.accuracy:.3f}"]],
+        f"{checkpoint}: epoch {chosen.epoch} of {len(history)}",
+        ["score of", ""],
+        [[name, f"{value:.3f}"] for name, value in chosen.validation.list_figures()],
         stderr=True,
     )

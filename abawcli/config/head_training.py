@@ -1,7 +1,9 @@
 """Heads and their training."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
+from abawcli.config.results import EXPR
 from abawcli.config.smoothing import Smoothing
 
 HEAD_NAMES = ("gated", "visual", "audio", "concat", "dual-branch", "tcn", "gru")
@@ -58,7 +60,9 @@ class HeadTraining:
     last_lr: float = 1e-5  # of the last step, at the end of a cosine
     warmup: float = 0.0  # share of all steps in which the learning rate rises from 0
     weight_decay: float = 1e-4
-    class_weight_power: float = 1.0  # w_c = (N / (8 n_c)) ** power, over its mean; 0: no weights
+    # w_c = (N / (8 n_c)) ** power, over its mean; 0: no weights. Of action units, the weight of
+    # active frames is (inactive / active) ** power.
+    class_weight_power: float = 1.0
     effective_beta: float | None = None  # weights by the effective number of samples instead
     focal_gamma: float = 0.0  # 0: cross-entropy
     modality_dropout: float = 0.0  # share of samples that lose one of their two modalities
@@ -73,6 +77,10 @@ class HeadTraining:
     smoothing: Smoothing = Smoothing("median", 101, None, "logits")
     face_only: str = HEAD  # as published; `encoder`: the classifier of the image encoder instead
     precision: str = "auto"  # one of PRECISIONS
+    # Of the losses of the other tasks of a multi-task training, together, beside the loss of the
+    # task. Below 1, so that the task leads the trunk that all of them share.
+    auxiliary_weight: float = 0.5
+    task: str = EXPR  # of TASK_NAMES
     seed: int = 0
 
 
@@ -103,6 +111,19 @@ TEMPORAL_TRAINING = {
 }
 
 
-def default_head_training(head: str) -> HeadTraining:
-    """Return the training defaults of a head."""
-    return TEMPORAL_TRAINING.get(head, HeadTraining())
+# Settings that the loss of a task does not have: CCC has neither class weights nor a focus, action
+# units have weights of active frames, but no focus.
+TASK_TRAINING: dict[str, dict[str, Any]] = {
+    EXPR: {},
+    "va": {"class_weight_power": 0.0, "effective_beta": None, "focal_gamma": 0.0},
+    "au": {"focal_gamma": 0.0},
+}
+
+
+def default_head_training(head: str, task: str = EXPR) -> HeadTraining:
+    """Return the training defaults of a head of a task."""
+    config = TEMPORAL_TRAINING.get(head, HeadTraining())
+    if own := TASK_TRAINING[task]:  # values are smoothed as they are
+        smoothing = replace(config.smoothing, space=Smoothing.space)
+        config = replace(config, task=task, smoothing=smoothing, **own)
+    return config

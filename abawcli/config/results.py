@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 EXPR = "expr"
 TASK_NAMES = (EXPR, "va", "au")  # of the challenge; the latter two are in `tasks.TASKS`
+# Probability from which an action unit is active. Training gives active and inactive frames of a
+# unit the same weight in total, so that at 0.5 neither is favoured, however rare the unit is.
+UNIT_THRESHOLD = 0.5
 EXPORT_FORMATS = (  # `formats.exports.EXPORTERS`
     "elan", "textgrid", "vtt", "srt", "audacity", "boris", "bids", "labelstudio",
     "openface", "abaw", "wide", "long",

@@ -7,7 +7,7 @@ the video `x` with that subject, or the only ones of `x`.
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from abawcli.config import EXPR
 from abawcli.datasets.intervals import Annotation, Intervals
 from abawcli.datasets.pairing import read_truth
+from abawcli.datasets.value_files import name_value_files, read_frame_values
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation
 from abawcli.formats.features import Features, read_features, read_features_metadata
@@ -26,6 +28,7 @@ from abawcli.formats.metadata import MODALITIES, Backbones, FeaturesMetadata
 from abawcli.formats.names import compose_name, name_input
 from abawcli.formats.tables import TABLE_SUFFIXES
 from abawcli.labels import IGNORE
+from abawcli.tasks import TASKS, Task
 
 LOG = logging.getLogger(__name__)
 TrackKey = tuple[str, str]  # video, subject
@@ -42,14 +45,23 @@ class AnnotatedFeatures:
     audio: NDArray[np.float16]  # (N, Da)
     has_visual: NDArray[np.bool_]  # (N,)
     has_audio: NDArray[np.bool_]  # (N,)
-    labels: Labels  # (N,) -1: not annotated
+    labels: Labels  # (N,) -1: not annotated; of a task with values, the strata of `Task`
     backbones: Backbones  # that made `visual` and `audio`
     paths: list[Path] = field(default_factory=list)  # of the feature files, V
+    # (N, K) of tasks with values, by their names; NaN: not annotated
+    values: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def videos(self) -> Iterator[tuple[str, slice]]:
         """Yield every video's name and rows."""
         for name, start, end in zip(self.names, self.starts, self.starts[1:], strict=False):
             yield name, slice(int(start), int(end))
+
+    def find_annotated(self) -> NDArray[np.bool_]:
+        """Return which rows have an annotation of any task, (N,)."""
+        found: NDArray[np.bool_] = self.labels != IGNORE
+        for values in self.values.values():
+            found = found | ~np.isnan(values).all(axis=1)
+        return found
 
     def everything(self) -> "VideoSet":
         """Return the set of all videos."""
@@ -71,11 +83,16 @@ class VideoSet:
         """Return the labels (N,) of all rows, in the order of the videos."""
         return np.concatenate([self.data.labels[rows] for rows in self.slices()])
 
+    def values(self, task: str) -> NDArray[np.float32]:
+        """Return the values (N, K) of a task in all rows, in the order of the videos."""
+        return np.concatenate([self.data.values[task][rows] for rows in self.slices()])
+
     def describe(self) -> dict[str, Any]:
-        """Return how much it is, and a hash of names, labels and masks."""
+        """Return how much it is, and a hash of names, annotations and masks."""
         digest = hashlib.sha256("\n".join(sorted(self.names)).encode())
         for rows in self.slices():
-            for array in (self.data.labels, self.data.has_visual, self.data.has_audio):
+            arrays = (self.data.labels, self.data.has_visual, self.data.has_audio)
+            for array in (*arrays, *self.data.values.values()):
                 digest.update(array[rows].tobytes())
         labels = self.labels()
         return {
@@ -96,7 +113,10 @@ class _FeatureFile:
 
 
 def read_annotated(
-    features: Iterable[str | Path], annotations: Iterable[str | Path]
+    features: Iterable[str | Path],
+    annotations: Iterable[str | Path],
+    task: str = EXPR,
+    auxiliary: Mapping[str, Iterable[str | Path]] | None = None,
 ) -> AnnotatedFeatures:
     """Read feature files and their annotations into memory.
 
@@ -104,12 +124,20 @@ def read_annotated(
     Only the headers of the former are read, and each of the others once, to its own rows: 2.6
     million frames at full size are 8 GB.
 
+    Args:
+        features: feature files.
+        annotations: of the task.
+        task: one of `config.TASK_NAMES`.
+        auxiliary: annotations of other tasks with values, by task, of some of the same videos.
+
     Raises:
-        InputError: a file cannot be read, two are of the same video and subject, features differ in
-            their backbones or do not fit their annotation, or no annotated frame is left.
+        InputError: a file cannot be read or is of another task, two are of the same video and
+            subject, features differ in their backbones or do not fit their annotation, or no
+            annotated frame is left.
     """
     tracks = _list_tracks(features)
-    named = _name_annotations(annotations)
+    own = TASKS.get(task)
+    named = _name_annotations(annotations) if own is None else name_value_files(annotations)
     chosen = _match(tracks, named)
     if not chosen:
         raise InputError(
@@ -121,14 +149,46 @@ def read_annotated(
     )
     files = [tracks[track] for track in chosen.values()]
     data = _allocate(list(chosen), files)
+    others = {
+        name: _match_auxiliary(TASKS[name], paths, chosen)
+        for name, paths in (auxiliary or {}).items()
+    }
+    if own:
+        others[task] = {name: path for name, path in named.items() if isinstance(path, Path)}
+    for other in others:
+        shape = len(data.labels), len(TASKS[other].columns)
+        data.values[other] = np.full(shape, np.nan, np.float32)
     for (name, rows), file in zip(data.videos(), files, strict=True):
         found = read_features(file.path)
         for field_name in ("time_s", *MODALITIES, "has_visual", "has_audio"):
             getattr(data, field_name)[rows] = getattr(found, field_name)
-        data.labels[rows] = _label(name, named[name], found)
+        for other, paths in others.items():
+            if name in paths:
+                values = read_frame_values(name, paths[name], TASKS[other], found.frame)
+                data.values[other][rows] = values
+                if other == task:
+                    data.labels[rows] = TASKS[task].find_strata(values)
+        if own is None:
+            data.labels[rows] = _label(name, named[name], found)
     if not (data.labels != IGNORE).any():
-        raise InputError(f"no frame is annotated (all rows of {len(files)} annotations are -1)")
+        raise InputError(
+            f"no frame is annotated (all rows of {len(files)} annotations are "
+            f"{own.ignore if own else IGNORE})"
+        )
     return data
+
+
+def _match_auxiliary(
+    task: Task, paths: Iterable[str | Path], chosen: Mapping[str, TrackKey]
+) -> dict[str, Path]:
+    """Return the annotation of another task for each annotated video that has one."""
+    named = name_value_files(paths)
+    found = {track: named[name] for name, track in _match(chosen.values(), named).items()}
+    own = {name: found[track] for name, track in chosen.items() if track in found}
+    if not own:
+        raise InputError(f"no annotation of {task.title} is of a video with other annotations")
+    LOG.info("%d of %d annotated videos also have %s", len(own), len(chosen), task.title)
+    return own
 
 
 def _allocate(names: list[str], files: Sequence[_FeatureFile]) -> AnnotatedFeatures:
@@ -196,7 +256,7 @@ def _name_annotations(paths: Iterable[str | Path]) -> dict[str, Annotation | Pat
     return named
 
 
-def _match(tracks: Mapping[TrackKey, object], annotations: Iterable[str]) -> dict[str, TrackKey]:
+def _match(tracks: Collection[TrackKey], annotations: Iterable[str]) -> dict[str, TrackKey]:
     """Return the track of each annotation that has features."""
     found, failed = match_tracks(annotations, tracks, "features")
     for reason in failed.values():

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from abawcli.config import DualBranchHead
 from abawcli.errors import UsageError
+from abawcli.labels import N_CLASSES
 from abawcli.models.dropout import Dropout
 from abawcli.models.gated import Classifier
 from abawcli.models.normalise import ModalityNorm, NormalisedHead
@@ -139,7 +140,9 @@ class DualBranch(NormalisedHead):
     settings = DualBranchHead
     uses = ("visual", "audio")
 
-    def __init__(self, visual_dim: int, audio_dim: int, config: DualBranchHead) -> None:
+    def __init__(
+        self, visual_dim: int, audio_dim: int, config: DualBranchHead, logits: int = N_CLASSES
+    ) -> None:
         super().__init__()
         self.window, self.stride = config.window_frames, config.stride_frames
         check_windows(self.window, self.stride)
@@ -152,12 +155,12 @@ class DualBranch(NormalisedHead):
             nn.Linear(config.hidden, 1),
             nn.Sigmoid(),
         )
-        self.classifier = Classifier(config.hidden, config.dropout)
+        self.classifier = Classifier(config.hidden, config.dropout, logits)
 
     def forward(
         self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
     ) -> Tensor:
-        """Map features (B, T, Dv), (B, T, Da) and masks (B, T) to logits (B, T, 8).
+        """Map features (B, T, Dv), (B, T, Da) and masks (B, T) to logits (B, T, K).
 
         T is at most the window.
         """

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abawcli.formats.metadata import MODALITIES
-from abawcli.fusion import average_outputs
 from abawcli.labels import N_CLASSES
-from abawcli.logits import N_OUTPUTS
 from abawcli.models.heads import TrainedHead, find_finite, name_output_sources
+from abawcli.models.output_forms import OutputForm
 from abawcli.models.windows import FrameArray, SoftVoting
 
 Outputs = NDArray[np.float32]
@@ -26,11 +25,12 @@ Outputs = NDArray[np.float32]
 class JointVoting:
     """The mean of several soft votings over the same stream of frames."""
 
-    def __init__(self, streams: Sequence[SoftVoting]) -> None:
-        self.streams = list(streams)
+    def __init__(self, streams: Sequence[SoftVoting], form: OutputForm) -> None:
+        """Join streams whose outputs (m, M) have the same form."""
+        self.streams, self.form = list(streams), form
         self.window = max(stream.window for stream in streams)
-        # (n, 9) of each stream: what it has given out and another one has not
-        self.waiting = [np.zeros((0, N_OUTPUTS), np.float32) for _ in streams]
+        # (n, M) of each stream: what it has given out and another one has not
+        self.waiting = [np.zeros((0, form.outputs), np.float32) for _ in streams]
 
     @property
     def seen(self) -> int:
@@ -49,37 +49,38 @@ class JointVoting:
         return forked
 
     def push(self, *rows: FrameArray) -> Outputs:
-        """Take in further frames, (n, ...) of each array; return what is final, (m, 9)."""
+        """Take in further frames, (n, ...) of each array; return what is final, (m, M)."""
         return self._give([stream.push(*rows) for stream in self.streams])
 
     def finish(self) -> Outputs:
-        """Return what is left after the last frame, (m, 9)."""
+        """Return what is left after the last frame, (m, M)."""
         return self._give([stream.finish() for stream in self.streams])
 
     def _give(self, new: Sequence[Outputs]) -> Outputs:
         ready = [np.concatenate(parts) for parts in zip(self.waiting, new, strict=True)]
         count = min(map(len, ready))
         self.waiting = [rows[count:] for rows in ready]
-        return average_outputs([rows[:count] for rows in ready]).astype(np.float32)
+        return self.form.average([rows[:count] for rows in ready]).astype(np.float32)
 
 
 class Ensemble:
-    """Heads trained on features of the same backbones, read as one; of one head, that head."""
+    """Heads of a task, trained on features of the same backbones, read as one."""
 
     def __init__(self, heads: Sequence[TrainedHead]) -> None:
         self.heads = list(heads)
+        self.form = self.heads[0].form
         used = {modality for head in heads for modality in head.head.uses}
         self.uses = tuple(modality for modality in MODALITIES if modality in used)
         self.window = max(head.head.window for head in heads)
 
     def open_stream(self) -> JointVoting:
         """Return what classifies a stream of frames; see `TrainedHead.open_stream`."""
-        return JointVoting([head.open_stream() for head in self.heads])
+        return JointVoting([head.open_stream() for head in self.heads], self.form)
 
     def find_outputs(self, *arrays: NDArray[Any]) -> tuple[Outputs, NDArray[np.str_]]:
         """Turn one video's features into outputs; see `TrainedHead.find_outputs`."""
         members = [head.find_outputs(*arrays)[0] for head in self.heads]
-        outputs = average_outputs(members).astype(np.float32)
+        outputs = self.form.average(members).astype(np.float32)
         there = find_finite(arrays[0], arrays[2]), find_finite(arrays[1], arrays[3])
         return outputs, name_output_sources(self.uses, *there, outputs)
 

@@ -36,9 +36,9 @@ class ModalityPath(nn.Module):
 class Classifier(nn.Module):
     """The classifier of a fused vector: LayerNorm, dropout, linear."""
 
-    def __init__(self, dim: int, dropout: float) -> None:
+    def __init__(self, dim: int, dropout: float, logits: int = N_CLASSES) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.LayerNorm(dim), Dropout(dropout), nn.Linear(dim, N_CLASSES))
+        self.layers = nn.Sequential(nn.LayerNorm(dim), Dropout(dropout), nn.Linear(dim, logits))
 
     @property
     def linear(self) -> nn.Linear:
@@ -48,7 +48,7 @@ class Classifier(nn.Module):
         return last
 
     def forward(self, fused: Tensor, known: Tensor) -> Tensor:
-        """Map (..., H) to logits (..., 8), NaN where `known` (...) is not."""
+        """Map (..., H) to logits (..., K), NaN where `known` (...) is not."""
         logits: Tensor = self.layers(fused)
         return logits.masked_fill(~known.unsqueeze(-1), torch.nan)
 
@@ -69,7 +69,9 @@ class GatedFusion(FrameHead):
 
     uses = ("visual", "audio")
 
-    def __init__(self, visual_dim: int, audio_dim: int, config: GatedHead) -> None:
+    def __init__(
+        self, visual_dim: int, audio_dim: int, config: GatedHead, logits: int = N_CLASSES
+    ) -> None:
         super().__init__()
         self.visual = ModalityPath(visual_dim, config.hidden, config.visual_dropout)
         self.audio = ModalityPath(audio_dim, config.hidden, config.audio_dropout)
@@ -80,12 +82,12 @@ class GatedFusion(FrameHead):
             nn.Linear(config.hidden, config.hidden),
             nn.Sigmoid(),
         )
-        self.classifier = Classifier(config.hidden, config.dropout)
+        self.classifier = Classifier(config.hidden, config.dropout, logits)
 
     def forward(
         self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
     ) -> Tensor:
-        """Map features (..., Dv), (..., Da) and masks (...) to logits (..., 8)."""
+        """Map features (..., Dv), (..., Da) and masks (...) to logits (..., K)."""
         v = self.visual.prepare(visual, has_visual)  # (..., Dv)
         a = self.audio.prepare(audio, has_audio)  # (..., Da)
         g: Tensor = self.gate(torch.cat([v, a], dim=-1))  # (..., H)
@@ -100,15 +102,17 @@ class VisualOnly(FrameHead):
 
     uses = ("visual",)
 
-    def __init__(self, visual_dim: int, audio_dim: int, config: GatedHead) -> None:
+    def __init__(
+        self, visual_dim: int, audio_dim: int, config: GatedHead, logits: int = N_CLASSES
+    ) -> None:
         super().__init__()
         self.visual = ModalityPath(visual_dim, config.hidden, config.visual_dropout)
-        self.classifier = Classifier(config.hidden, config.dropout)
+        self.classifier = Classifier(config.hidden, config.dropout, logits)
 
     def forward(
         self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
     ) -> Tensor:
-        """Map features (..., Dv) and their mask (...) to logits (..., 8)."""
+        """Map features (..., Dv) and their mask (...) to logits (..., K)."""
         logits: Tensor = self.classifier(self.visual(visual, has_visual), has_visual)
         return logits
 
@@ -118,15 +122,17 @@ class AudioOnly(FrameHead):
 
     uses = ("audio",)
 
-    def __init__(self, visual_dim: int, audio_dim: int, config: GatedHead) -> None:
+    def __init__(
+        self, visual_dim: int, audio_dim: int, config: GatedHead, logits: int = N_CLASSES
+    ) -> None:
         super().__init__()
         self.audio = ModalityPath(audio_dim, config.hidden, config.audio_dropout)
-        self.classifier = Classifier(config.hidden, config.dropout)
+        self.classifier = Classifier(config.hidden, config.dropout, logits)
 
     def forward(
         self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
     ) -> Tensor:
-        """Map features (..., Da) and their mask (...) to logits (..., 8)."""
+        """Map features (..., Da) and their mask (...) to logits (..., K)."""
         logits: Tensor = self.classifier(self.audio(audio, has_audio), has_audio)
         return logits
 
@@ -136,16 +142,18 @@ class Concatenation(FrameHead):
 
     uses = ("visual", "audio")
 
-    def __init__(self, visual_dim: int, audio_dim: int, config: GatedHead) -> None:
+    def __init__(
+        self, visual_dim: int, audio_dim: int, config: GatedHead, logits: int = N_CLASSES
+    ) -> None:
         super().__init__()
         self.visual = ModalityPath(visual_dim, config.hidden, config.visual_dropout)
         self.audio = ModalityPath(audio_dim, config.hidden, config.audio_dropout)
-        self.classifier = Classifier(2 * config.hidden, config.dropout)
+        self.classifier = Classifier(2 * config.hidden, config.dropout, logits)
 
     def forward(
         self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
     ) -> Tensor:
-        """Map features (..., Dv), (..., Da) and masks (...) to logits (..., 8)."""
+        """Map features (..., Dv), (..., Da) and masks (...) to logits (..., K)."""
         both = [self.visual(visual, has_visual), self.audio(audio, has_audio)]  # 2 x (..., H)
         logits: Tensor = self.classifier(torch.cat(both, dim=-1), has_visual | has_audio)
         return logits

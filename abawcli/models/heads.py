@@ -1,6 +1,7 @@
 """Heads: from visual and audio features to probabilities, frame by frame."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from abawcli.config import ENCODER, HEAD, DualBranchHead, GatedHead, SequenceHead
+from abawcli.config import ENCODER, EXPR, HEAD, DualBranchHead, GatedHead, SequenceHead
 from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.metadata import MODALITIES, Backbones
 from abawcli.labels import N_CLASSES
@@ -24,14 +25,15 @@ from abawcli.models.classifier import AveragedClassifiers, EncoderClassifier
 from abawcli.models.dualbranch import DualBranch
 from abawcli.models.gated import AudioOnly, Concatenation, GatedFusion, VisualOnly
 from abawcli.models.metadata import HeadMetadata
+from abawcli.models.output_forms import OUTPUT_FORMS
 from abawcli.models.temporal import Gru, Tcn
 from abawcli.models.windows import SoftVoting
 from abawcli.sources import name_sources
 
-# A module that maps features (B, T, Dv), (B, T, Da) and their masks (B, T) to logits (B, T, 8),
-# NaN where nothing is known; `uses` names the modalities it reads, each of which has a
-# `ModalityNorm` at `<modality>.norm`, `settings` is the class of its configuration, and it is given
-# at most `window` frames at once, a window every `stride` frames.
+# A module that maps features (B, T, Dv), (B, T, Da) and their masks (B, T) to logits (B, T, K), NaN
+# where nothing is known; K is 8 of expressions. `uses` names the modalities it reads, each of which
+# has a `ModalityNorm` at `<modality>.norm`, `settings` is the class of its configuration, and it is
+# given at most `window` frames at once, a window every `stride` frames.
 Head = GatedFusion | VisualOnly | AudioOnly | Concatenation | DualBranch | Tcn | Gru
 HeadSettings = GatedHead | DualBranchHead | SequenceHead
 HEADS: dict[str, type[Head]] = {
@@ -46,8 +48,10 @@ HEADS: dict[str, type[Head]] = {
 CHUNK_FRAMES = 4096  # that a head is given at once
 
 
-def build_head(name: str, backbones: Backbones, settings: HeadSettings) -> Head:
-    """Return a fresh head for features of some backbones.
+def build_head(
+    name: str, backbones: Backbones, settings: HeadSettings, logits: int = N_CLASSES
+) -> Head:
+    """Return a fresh head for features of some backbones, with so many logits.
 
     Raises:
         InputError: the head reads a modality that the features do not have.
@@ -69,7 +73,7 @@ def build_head(name: str, backbones: Backbones, settings: HeadSettings) -> Head:
             f"the head {name!r} needs {missing[0]} features and these have none; "
             "extract them, or choose another --head"
         )
-    return HEADS[name](dims["visual"], dims["audio"], settings)  # type: ignore[arg-type]
+    return HEADS[name](dims["visual"], dims["audio"], settings, logits)  # type: ignore[arg-type]
 
 
 class FaceOnly(nn.Module):
@@ -115,6 +119,17 @@ def add_face_only(head: Head, classifier: EncoderClassifier | None) -> Head | Fa
     return FaceOnly(head, classifier)
 
 
+def narrow_head(head: Head, logits: int) -> Head:
+    """Return a copy of a head that has only the first of its logits."""
+    narrow = deepcopy(head)
+    linear = narrow.classifier.linear
+    linear.weight, linear.bias = (
+        nn.Parameter(weights.detach()[:logits].clone()) for weights in (linear.weight, linear.bias)
+    )
+    linear.out_features = logits
+    return narrow
+
+
 def save_head(path: str | Path, head: Head | FaceOnly, metadata: HeadMetadata) -> None:
     """Write a head, in half precision except for an encoder's classifier beside it.
 
@@ -131,18 +146,22 @@ class TrainedHead:
     """A head in inference form, on one device."""
 
     def __init__(
-        self, head: Head | FaceOnly | EncoderClassifier | AveragedClassifiers, device: torch.device
+        self,
+        head: Head | FaceOnly | EncoderClassifier | AveragedClassifiers,
+        device: torch.device,
+        task: str = EXPR,
     ) -> None:
-        self.device = device
+        self.device, self.form = device, OUTPUT_FORMS[task]
         self.head = head.eval().to(device)
 
     def open_stream(self) -> SoftVoting:
         """Return what classifies a stream of frames.
 
-        It takes visual (n, Dv), audio (n, Da) and their masks (n,), and gives outputs (m, 9)
-        (`logits`) of frames as soon as they are final, NaN where nothing is known.
+        It takes visual (n, Dv), audio (n, Da) and their masks (n,), and gives outputs (m, M)
+        (`output_forms`) of frames as soon as they are final, NaN where nothing is known.
         """
-        return SoftVoting(self.head.window, self.head.stride, self._classify_windows)
+        head, form = self.head, self.form
+        return SoftVoting(head.window, head.stride, self._classify_windows, form.outputs)
 
     def classify(
         self,
@@ -166,7 +185,7 @@ class TrainedHead:
         has_visual: NDArray[np.bool_],
         has_audio: NDArray[np.bool_],
     ) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
-        """Return what `classify` does, with outputs (T, 9) in place of probabilities."""
+        """Return what `classify` does, with outputs (T, M) in place of probabilities."""
         arrays, stream = (visual, audio, has_visual, has_audio), self.open_stream()
         final = []
         for start in range(0, len(has_visual), CHUNK_FRAMES):
@@ -177,7 +196,7 @@ class TrainedHead:
 
     @torch.inference_mode()
     def _classify_windows(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Map features (W, T, Dv), (W, T, Da) and masks (W, T) to outputs (W, T, 9)."""
+        """Map features (W, T, Dv), (W, T, Da) and masks (W, T) to outputs (W, T, M)."""
         values = dict(zip(("visual", "audio", "has_visual", "has_audio"), arrays, strict=True))
         for name in MODALITIES:
             there = find_finite(values[name], values[f"has_{name}"])
@@ -190,10 +209,8 @@ class TrainedHead:
             if values[name].shape[-1] != dim and not values[f"has_{name}"].any():
                 values[name] = np.zeros((*values[name].shape[:-1], dim), np.float16)
         v, a, has_v, has_a = (torch.from_numpy(x).to(self.device) for x in values.values())
-        logits: Tensor = self.head(v.float(), a.float(), has_v, has_a)  # (W, T, 8)
-        scale = logits.logsumexp(dim=-1, keepdim=True)  # (W, T, 1)
-        outputs = torch.cat([logits.softmax(dim=-1), scale], dim=-1)
-        return np.asarray(outputs.cpu().numpy(), np.float32)
+        logits: Tensor = self.head(v.float(), a.float(), has_v, has_a)  # (W, T, K)
+        return np.asarray(self.form.activate(logits).cpu().numpy(), np.float32)
 
 
 def find_finite(values: NDArray[Any], has: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -207,7 +224,7 @@ def name_output_sources(
     has_audio: NDArray[np.bool_],
     outputs: NDArray[np.float32],
 ) -> NDArray[np.str_]:
-    """Return the source (T,) of each row of outputs (T, 9), by the modalities in `uses`."""
+    """Return the source (T,) of each row of outputs (T, M), by the modalities in `uses`."""
     visual, audio = (
         has & (key in uses) for key, has in (("visual", has_visual), ("audio", has_audio))
     )
@@ -246,7 +263,9 @@ def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, Head
     kind = find_head(metadata, path)
 
     def build() -> Head | FaceOnly:
-        head = build_head(metadata.head, metadata.backbones, kind.settings(**metadata.network))
+        settings = kind.settings(**metadata.network)
+        count = OUTPUT_FORMS[metadata.task].logits
+        head = build_head(metadata.head, metadata.backbones, settings, count)
         own = None
         if metadata.face_only == ENCODER:
             own = EncoderClassifier(nn.Linear(head.width("visual"), N_CLASSES))
@@ -256,7 +275,7 @@ def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, Head
     if metadata.calibration:
         own = head.head if isinstance(head, FaceOnly) else head
         calibrate_linear(own.classifier.linear, metadata.calibration)
-    return TrainedHead(head, device), metadata
+    return TrainedHead(head, device, metadata.task), metadata
 
 
 def check_features(head: HeadMetadata, features: Backbones, name: str) -> None:

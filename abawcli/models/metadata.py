@@ -1,24 +1,25 @@
-"""What checkpoints say of themselves, as records: encoders, heads, and the state of a training run.
+"""What checkpoints say of themselves, as records: encoders and heads.
 
-The keys are checked as in `formats.metadata`. How weights were trained is kept for people to read.
+The keys are checked as in `formats.metadata`.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, Self
 
-from abawcli.config import COMPACT_VOICE, FACE_ONLY_CHOICES, HEAD, Smoothing
+from abawcli.config import COMPACT_VOICE, EXPR, FACE_ONLY_CHOICES, HEAD, Smoothing
 from abawcli.errors import InputError
 from abawcli.formats.json_values import (
     JsonObject,
     read_numbers,
-    read_objects,
     read_optional,
     read_value,
 )
 from abawcli.formats.metadata import Backbones, Preprocess
 from abawcli.labels import CLASSES
+from abawcli.models.training_metadata import TrainingMetadata, read_task
+from abawcli.tasks import TASK_COLUMNS
 
 
 class CheckpointMetadata(Protocol):
@@ -34,128 +35,9 @@ class CheckpointMetadata(Protocol):
         """Return what a file at `path` says; raises InputError."""
 
 
-def _check_classes(values: JsonObject, path: str | Path) -> None:
-    if values.get("classes") != list(CLASSES):
+def _check_classes(values: JsonObject, path: str | Path, task: str = EXPR) -> None:
+    if values.get("classes") != list(TASK_COLUMNS[task]):
         raise InputError(f"{path} was trained for other classes: {values.get('classes')}")
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Figures of a network on the videos, images or recordings that it was validated on."""
-
-    macro_f1: float
-    accuracy: float
-    f1: dict[str, float]  # of each class
-    corpora: dict[str, float] | None = None  # of a voice encoder: macro-F1 of each corpus
-    temperature: float | None = None  # of a voice encoder
-    loss: float | None = None
-    moe_macro_f1: float | None = None  # of a face encoder's training head
-    criterion: float | None = None  # by which epochs are compared, if not by `macro_f1`
-
-    def to_json(self) -> JsonObject:
-        """Return it as JSON, without what is None."""
-        values = {"accuracy": self.accuracy, "macro_f1": self.macro_f1, "f1": self.f1}
-        values |= {"corpora": self.corpora, "temperature": self.temperature}
-        values |= {"valid_loss": self.loss, "moe_macro_f1": self.moe_macro_f1}
-        values |= {"criterion": self.criterion}
-        return {key: value for key, value in values.items() if value is not None}
-
-    @classmethod
-    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
-
-        Raises:
-            InputError: a value is missing or of another kind.
-        """
-        return cls(
-            macro_f1=read_value(values, "macro_f1", float, path),
-            accuracy=read_value(values, "accuracy", float, path),
-            f1=read_value(values, "f1", dict, path),
-            corpora=read_optional(values, "corpora", dict, path),
-            temperature=read_optional(values, "temperature", float, path),
-            loss=read_optional(values, "valid_loss", float, path),
-            moe_macro_f1=read_optional(values, "moe_macro_f1", float, path),
-            criterion=read_optional(values, "criterion", float, path),
-        )
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What came of one epoch of training."""
-
-    epoch: int  # from 1
-    loss: float
-    validation: Validation | None = None  # None: there is nothing to validate on
-    lr: float | None = None  # the highest learning rate of the last step
-
-    @property
-    def macro_f1(self) -> float | None:
-        """Return the macro-F1 of the network that is saved."""
-        return None if self.validation is None else self.validation.macro_f1
-
-    @property
-    def criterion(self) -> float | None:
-        """Return the macro-F1 by which epochs are compared."""
-        if self.validation is None or self.validation.criterion is None:
-            return self.macro_f1
-        return self.validation.criterion
-
-    def to_json(self) -> JsonObject:
-        """Return it as one flat JSON object."""
-        figures = self.validation.to_json() if self.validation else {}
-        rate = {} if self.lr is None else {"lr": self.lr}
-        return {"epoch": self.epoch, "loss": self.loss} | rate | figures
-
-    @classmethod
-    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
-
-        Raises:
-            InputError: a value is missing or of another kind.
-        """
-        return cls(
-            epoch=read_value(values, "epoch", int, path),
-            loss=read_value(values, "loss", float, path),
-            validation=Validation.from_json(values, path) if "macro_f1" in values else None,
-            lr=read_optional(values, "lr", float, path),
-        )
-
-
-@dataclass(frozen=True)
-class TrainingMetadata:
-    """How weights were trained; for people, no reader needs it."""
-
-    command: str | None
-    data: JsonObject | None
-    config: JsonObject | None  # JSON: training
-    result: EpochResult | None  # of the epoch that was saved
-    version: str | None  # of abawcli
-
-    def to_json(self) -> JsonObject:
-        """Return it as JSON."""
-        return {
-            "command": self.command,
-            "data": self.data,
-            "training": self.config,
-            "result": self.result and self.result.to_json(),
-            "version": self.version,
-        }
-
-    @classmethod
-    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
-
-        Raises:
-            InputError: a value is of another kind.
-        """
-        result = read_optional(values, "result", dict, path)
-        return cls(
-            command=read_optional(values, "command", str, path),
-            data=read_optional(values, "data", dict, path),
-            config=read_optional(values, "training", dict, path),
-            result=None if result is None else EpochResult.from_json(result, path),
-            version=read_optional(values, "version", str, path),
-        )
 
 
 @dataclass(frozen=True)
@@ -299,6 +181,7 @@ class HeadMetadata:
     face_only: str = HEAD  # what classifies a face without speech, one of FACE_ONLY_CHOICES
     calibration: Calibration | None = None  # of the head, not of an encoder's classifier beside it
     neutral: tuple[float, ...] | None = None  # mean log-probabilities of neutral faces, calibrated
+    task: str = EXPR  # of `config.TASK_NAMES`
     kind: ClassVar[str] = "head"
 
     def to_json(self) -> JsonObject:
@@ -308,7 +191,8 @@ class HeadMetadata:
             "kind": self.kind,
             "head": self.head,
             "network": self.network,
-            "classes": list(CLASSES),
+            **({} if self.task == EXPR else {"task": self.task}),
+            "classes": list(TASK_COLUMNS[self.task]),
             **self.backbones.to_json(),
             "smoothing": self.smoothing and self.smoothing.to_json(),
             "face_only": self.face_only,
@@ -323,7 +207,8 @@ class HeadMetadata:
         Raises:
             InputError: a value is missing or of another kind, or other classes.
         """
-        _check_classes(values, path)
+        task = read_task(values, path)
+        _check_classes(values, path, task)
         return cls(
             head=read_value(values, "head", str, path),
             network=read_value(values, "network", dict, path),
@@ -333,6 +218,7 @@ class HeadMetadata:
             face_only=_read_face_only(values, path),
             calibration=_read_calibration(values, path),
             neutral=_read_neutral(values, path),
+            task=task,
         )
 
 
@@ -367,25 +253,3 @@ def _read_smoothing(values: JsonObject, path: str | Path) -> Smoothing | None:
         space=read_value(given, "space", str, path),
         bias=read_numbers(given, "bias", path) if given.get("bias") else None,
     )
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """The state of a training run after its last finished epoch."""
-
-    history: list[EpochResult] = field(default_factory=list)
-    kind: ClassVar[str] = "training-state"
-
-    def to_json(self) -> JsonObject:
-        """Return it as JSON."""
-        return {"kind": self.kind, "history": [result.to_json() for result in self.history]}
-
-    @classmethod
-    def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
-
-        Raises:
-            InputError: a value is missing or of another kind.
-        """
-        rows = read_objects(values, "history", path)
-        return cls([EpochResult.from_json(row, path) for row in rows])

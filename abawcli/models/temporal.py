@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from abawcli.config import SequenceHead
+from abawcli.labels import N_CLASSES
 from abawcli.models.dropout import Dropout
 from abawcli.models.gated import Classifier, ModalityPath
 from abawcli.models.normalise import NormalisedHead
@@ -118,7 +119,12 @@ class TemporalHead(NormalisedHead):
     uses = ("visual", "audio")
 
     def __init__(
-        self, visual_dim: int, audio_dim: int, config: SequenceHead, mixer: nn.Module
+        self,
+        visual_dim: int,
+        audio_dim: int,
+        config: SequenceHead,
+        logits: int,
+        mixer: nn.Module,
     ) -> None:
         super().__init__()
         self.window, self.stride = config.window_frames, config.stride_frames
@@ -126,12 +132,12 @@ class TemporalHead(NormalisedHead):
         self.visual = FeaturePath(visual_dim, config)
         self.audio = FeaturePath(audio_dim, config)
         self.mixer = mixer
-        self.classifier = Classifier(config.hidden, config.dropout)
+        self.classifier = Classifier(config.hidden, config.dropout, logits)
 
     def forward(
         self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
     ) -> Tensor:
-        """Map features (B, T, Dv), (B, T, Da) and masks (B, T) to logits (B, T, 8)."""
+        """Map features (B, T, Dv), (B, T, Da) and masks (B, T) to logits (B, T, K)."""
         x = self.visual(visual, has_visual) + self.audio(audio, has_audio)  # (B, T, H)
         known = has_visual | has_audio  # (B, T)
         mixed = self.mixer(x, known)  # (B, T, H)
@@ -143,12 +149,16 @@ class TemporalHead(NormalisedHead):
 class Tcn(TemporalHead):
     """A temporal convolutional network, each layer with twice the reach of the one before."""
 
-    def __init__(self, visual_dim: int, audio_dim: int, config: SequenceHead) -> None:
-        super().__init__(visual_dim, audio_dim, config, Convolutions(config))
+    def __init__(
+        self, visual_dim: int, audio_dim: int, config: SequenceHead, logits: int = N_CLASSES
+    ) -> None:
+        super().__init__(visual_dim, audio_dim, config, logits, Convolutions(config))
 
 
 class Gru(TemporalHead):
     """A bidirectional GRU."""
 
-    def __init__(self, visual_dim: int, audio_dim: int, config: SequenceHead) -> None:
-        super().__init__(visual_dim, audio_dim, config, Recurrence(config))
+    def __init__(
+        self, visual_dim: int, audio_dim: int, config: SequenceHead, logits: int = N_CLASSES
+    ) -> None:
+        super().__init__(visual_dim, audio_dim, config, logits, Recurrence(config))

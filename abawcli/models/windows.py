@@ -42,18 +42,22 @@ class SoftVoting:
     """Outputs (`logits`) of overlapping windows, averaged per frame, for a stream of frames.
 
     `classify` takes arrays (W, window, ...) of what was pushed and returns outputs
-    (W, window, 9), NaN where nothing is known: such a window has no vote. A frame's average is
+    (W, window, M), NaN where nothing is known: such a window has no vote. A frame's average is
     given out as soon as no window to come can hold it, at most a window's length later; nothing
     older is kept.
     """
 
-    def __init__(self, window: int, stride: int, classify: Classify) -> None:
+    def __init__(
+        self, window: int, stride: int, classify: Classify, outputs: int = N_OUTPUTS
+    ) -> None:
+        """Begin a stream; `outputs` is the number M of each frame."""
         check_windows(window, stride)
+        self.outputs = outputs
         self.window, self.stride, self.classify = window, stride, classify
         self.rows: list[FrameArray] = []  # the last frames, at most a window of them
         self.seen = 0  # frames pushed
         self.last = -1  # where the last window that voted begins
-        self.votes = np.zeros((0, N_OUTPUTS + 1))  # sum and number, of frames not yet given out
+        self.votes = np.zeros((0, outputs + 1))  # sum and number, of frames not yet given out
         self.given = 0  # frames given out
 
     def fork(self) -> "SoftVoting":
@@ -61,7 +65,7 @@ class SoftVoting:
         return copy(self)  # every change replaces an array or a list, none is made within one
 
     def push(self, *rows: FrameArray) -> NDArray[np.float32]:
-        """Take in further frames, (n, ...) of each array; return what is final, (m, 9)."""
+        """Take in further frames, (n, ...) of each array; return what is final, (m, M)."""
         kept = self.rows or [array[:0] for array in rows]
         self.rows = [np.concatenate(parts) for parts in zip(kept, rows, strict=True)]
         self.seen += len(rows[0])
@@ -72,7 +76,7 @@ class SoftVoting:
         return self._give(max(self.last + 1, self.seen - self.window))
 
     def finish(self) -> NDArray[np.float32]:
-        """Return what is left after the last frame, (m, 9)."""
+        """Return what is left after the last frame, (m, M)."""
         start = max(self.seen - self.window, 0)
         if self.seen and start > self.last:
             self.rows = [_pad(array, self.window) for array in self.rows]
@@ -85,9 +89,9 @@ class SoftVoting:
             return
         index = starts[:, None] + np.arange(self.window)  # (W, window)
         held = max(len(self.rows[0]), self.seen) - len(self.rows[0])  # first frame in `rows`
-        outputs = self.classify([array[index - held] for array in self.rows])  # (W, window, 9)
+        outputs = self.classify([array[index - held] for array in self.rows])  # (W, window, M)
         known = ~np.isnan(outputs[..., :1])  # (W, window, 1)
-        new = np.zeros((index[-1, -1] + 1 - self.given - len(self.votes), N_OUTPUTS + 1))
+        new = np.zeros((index[-1, -1] + 1 - self.given - len(self.votes), self.outputs + 1))
         self.votes = np.concatenate([self.votes, new])
         votes = np.concatenate([np.where(known, outputs, 0), known], axis=-1, dtype=np.float64)
         np.add.at(self.votes, index - self.given, votes)
@@ -99,7 +103,7 @@ class SoftVoting:
         final, self.votes = self.votes[:count], self.votes[count:]
         self.given += count
         with np.errstate(invalid="ignore"):  # no votes: 0 / 0 is NaN
-            average: NDArray[np.float64] = final[:, :N_OUTPUTS] / final[:, N_OUTPUTS:]
+            average: NDArray[np.float64] = final[:, :-1] / final[:, -1:]
         return average.astype(np.float32)
 
 

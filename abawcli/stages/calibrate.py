@@ -26,12 +26,7 @@ from abawcli.models.checkpoint import (
     read_metadata,
     write_tensors,
 )
-from abawcli.models.metadata import (
-    NO_CALIBRATION,
-    Calibration,
-    FaceEncoderMetadata,
-    HeadMetadata,
-)
+from abawcli.models.metadata import NO_CALIBRATION, Calibration, FaceEncoderMetadata, HeadMetadata
 from abawcli.models.recipes import RECIPES
 from abawcli.progress import Progress, ignore_progress
 from abawcli.reliability import Quality, measure_quality

@@ -39,8 +39,8 @@ from abawcli.training.head_task import (
     HeadTask,
     find_video_outputs,
     make_loop,
-    predict_labels,
 )
+from abawcli.training.objectives import predict_labels
 
 FOLDS_NAME = "folds.csv"
 RESULTS_NAME = "results.json"
@@ -148,7 +148,7 @@ def _train_fold(
     loop = make_loop(task, run)
     history = loop.run(overwrite, progress)
     task.save_as(run / HEAD_NAME, loop.result, history[-1])
-    return max(history, key=lambda result: result.macro_f1 or 0.0).epoch
+    return max(history, key=lambda result: result.criterion or 0.0).epoch
 
 
 def _name_work(progress: Progress, name: str) -> Progress:

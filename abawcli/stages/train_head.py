@@ -3,7 +3,7 @@
 Stage II of arXiv 2603.12221, or the dual branch of arXiv 2603.08034, at any size.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from abawcli.config import HeadTraining, default_head_training
@@ -45,15 +45,19 @@ def train_fusion_head(
     config: HeadTraining | None = None,
     *,
     valid_files: Files | None = None,
+    auxiliary: Mapping[str, Iterable[Path]] | None = None,
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress = ignore_progress,
 ) -> History:
-    """Train a head on feature files and ABAW annotations; return the result of each epoch.
+    """Train a head on feature files and annotations of its task; return each epoch's result.
+
+    With `auxiliary` annotations, of other tasks by name, the head also learns these tasks where a
+    video has them (`config.auxiliary_weight`); it predicts its own.
 
     Validated on `valid_files`, or on a fold of the source videos that is held out. Writes
-    `head.safetensors` (best epoch by macro-F1), `metrics.jsonl`, `config.json` and, to go on
-    after an interruption, `last.safetensors`. An interrupted run that is started again gives
+    `head.safetensors` (best epoch by the task's score), `metrics.jsonl`, `config.json` and, to go
+    on after an interruption, `last.safetensors`. An interrupted run that is started again gives
     the same weights as one that was not interrupted.
 
     Raises:
@@ -64,11 +68,11 @@ def train_fusion_head(
     out = Path(out)
     config = config or default_head_training(head)
     chosen = choose_device(device)
-    data = read_annotated(*files)
+    data = read_annotated(*files, config.task, auxiliary)
     if valid_files is None:
         train, valid = hold_out(data, config.folds)
     else:
-        train, valid = data.everything(), read_annotated(*valid_files).everything()
+        train, valid = data.everything(), read_annotated(*valid_files, config.task).everything()
         check_alike(train.data.backbones, valid.data.backbones, "the features to validate on")
         both = sorted(train.names & valid.names)
         if both:

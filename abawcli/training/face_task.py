@@ -25,9 +25,9 @@ from abawcli.metrics import score_labels
 from abawcli.models.checkpoint import halve_matrices, save_checkpoint
 from abawcli.models.image_backbones import Backbone
 from abawcli.models.lora import add_lora, merge_lora
-from abawcli.models.metadata import EpochResult, TrainingMetadata, Validation
 from abawcli.models.moe import MixtureOfExpertsHead
 from abawcli.models.preprocessing import normalise_pixels, prepare_crops, scale_to_unit
+from abawcli.models.training_metadata import EpochResult, TrainingMetadata, Validation
 from abawcli.progress import Progress
 from abawcli.training.distillation import Teachers
 from abawcli.training.image_augmentation import augment_images

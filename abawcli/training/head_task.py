@@ -11,29 +11,36 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from abawcli import __version__
-from abawcli.config import ENCODER, HeadTraining
+from abawcli.config import ENCODER, EXPR, HeadTraining
 from abawcli.datasets.annotated import VideoSet
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.json_values import JsonObject
-from abawcli.labels import CLASSES, IGNORE, N_CLASSES
-from abawcli.logits import restore_logits
-from abawcli.metrics import score_labels
+from abawcli.labels import N_CLASSES
 from abawcli.models.classifier import EncoderClassifier
 from abawcli.models.encoder import load_own_classifier
 from abawcli.models.heads import (
     HEADS,
+    FaceOnly,
     Head,
     TrainedHead,
     add_face_only,
     build_head,
+    narrow_head,
     save_head,
 )
-from abawcli.models.metadata import EpochResult, HeadMetadata, TrainingMetadata, Validation
+from abawcli.models.metadata import HeadMetadata
 from abawcli.models.normalise import ModalityNorm, Moments
+from abawcli.models.output_forms import OUTPUT_FORMS
 from abawcli.models.precision import choose_training_precision
+from abawcli.models.training_metadata import (
+    EpochResult,
+    TrainingMetadata,
+    Validation,
+    ValueValidation,
+)
 from abawcli.progress import Progress
 from abawcli.training.loop import Batches, Part, TrainingLoop, cast, start_accelerator
-from abawcli.training.losses import class_weights, effective_weights, focal_loss
+from abawcli.training.objectives import OBJECTIVES, Objective
 from abawcli.training.schedule import Schedule
 from abawcli.training.window_samples import WindowSamples, drop_modalities, swap_audio
 
@@ -41,12 +48,6 @@ LOG = logging.getLogger(__name__)
 HEAD_NAME = "head.safetensors"
 PROBE_FRAMES = 256  # of training data, on which number formats are compared
 Batch = Tensor  # numbers of windows (B,)
-
-
-def predict_labels(p: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-    """Return the most likely class (T,) of probabilities (T, 8), -1 where they are NaN."""
-    none = np.isnan(p[:, 0])
-    return np.where(none, IGNORE, np.where(none[:, None], 0, p).argmax(axis=1))
 
 
 class HeadTask:
@@ -84,13 +85,20 @@ class HeadTask:
         self.result_name = result_name
         self.train, self.valid = train, valid
         torch.manual_seed(config.seed)
-        self.network: Head = build_head(name, train.data.backbones, config.network)
+        # The logits of the task come first; those of auxiliary tasks are not part of the result.
+        self.tasks = [config.task, *(t for t in train.data.values if t != config.task)]
+        self.widths = [OUTPUT_FORMS[task].logits for task in self.tasks]
+        self.network: Head = build_head(
+            name, train.data.backbones, config.network, sum(self.widths)
+        )
         self.classifier: EncoderClassifier | None = None
         if config.face_only == ENCODER:
-            self.classifier = load_own_classifier(train.data.backbones.visual)
+            self.classifier = _load_classifier(train, config.task)
         add_face_only(self.network, self.classifier)
         self.samples = self._find_samples()
-        self.weight = self._weigh_classes(self.samples.labels())
+        self.objectives: list[Objective] = [
+            OBJECTIVES[t](config, self.samples, device) for t in self.tasks
+        ]
         self._set_moments()
         precision = choose_training_precision(
             config.precision, self.network, self._run_probe, device
@@ -126,19 +134,6 @@ class HeadTask:
             )
         return samples
 
-    def _weigh_classes(self, labels: Tensor) -> Tensor:
-        """Return the weight of each class in the loss, (8,); warn of classes without a frame."""
-        counts = torch.bincount(labels, minlength=N_CLASSES)  # (8,)
-        absent = [name for name, count in zip(CLASSES, counts, strict=True) if count == 0]
-        if absent:
-            LOG.warning(
-                "no training frame is annotated %s: the head will hardly ever predict it",
-                " or ".join(absent),
-            )
-        if self.config.effective_beta is not None:
-            return effective_weights(counts, self.config.effective_beta).to(self.device)
-        return class_weights(counts.float(), self.config.class_weight_power).to(self.device)
-
     def _set_moments(self) -> None:
         """Normalise by all training features, annotated or not."""
         for modality in HEADS[self.name].uses:
@@ -156,7 +151,7 @@ class HeadTask:
             norm.set_moments(moments)
 
     def _run_probe(self) -> Tensor:
-        """Return the logits (B, T, 8) of the first windows of the training data."""
+        """Return the logits (B, T, K) of the first windows of the training data."""
         first = torch.arange(min(len(self.samples), max(PROBE_FRAMES // self.network.window, 1)))
         v, a, has_v, has_a, _ = (array.to(self.device) for array in self.samples.gather(first))
         logits: Tensor = self.network(v.float(), a.float(), has_v, has_a)
@@ -172,30 +167,41 @@ class HeadTask:
         return batches[part.index : whole : part.count]
 
     def find_loss(self, model: nn.Module, batch: Batch, generator: Generator) -> Tensor:
-        """Return the focal loss of the annotated frames of the windows."""
+        """Return the loss of the annotated frames of the windows."""
         v, a, has_v, has_a, y = self.samples.gather(batch)  # (B, T, Dv), (B, T, Da), 3 x (B, T)
         if len(self.network.uses) > 1:
             p = self.config.audio_swap
             a, has_a = swap_audio(a, has_v, has_a, p=p, generator=generator)
             has_v, has_a = drop_modalities(has_v, has_a, self.config.modality_dropout, generator)
-        v, a, has_v, has_a, y = (array.to(self.device) for array in (v, a, has_v, has_a, y))
+        v, a, has_v, has_a = (array.to(self.device) for array in (v, a, has_v, has_a))
         with cast(self.device, self.config.precision):
-            logits = model(v.float(), a.float(), has_v, has_a).float()  # (B, T, 8)
-        return focal_loss(logits.flatten(0, 1), y.flatten(), self.config.focal_gamma, self.weight)
+            logits = model(v.float(), a.float(), has_v, has_a).float()  # (B, T, K)
+        truth = {EXPR: y} | {t: self.samples.gather_values(batch, t) for t in self.samples.values}
+        losses = [
+            objective.find_loss(part, truth[task].flatten(0, 1).to(self.device))
+            for task, objective, part in zip(
+                self.tasks,
+                self.objectives,
+                logits.flatten(0, 1).split(self.widths, dim=1),
+                strict=True,
+            )
+        ]
+        if len(losses) == 1:
+            return losses[0]
+        return losses[0] + self.config.auxiliary_weight * torch.stack(losses[1:]).mean()
 
-    def validate(self, network: Head) -> Validation | None:
+    def validate(self, network: Head) -> Validation | ValueValidation | None:
         """Return the scores of the validation videos; empty if there are none."""
         if self.valid is None:
             return None
-        head = TrainedHead(add_face_only(network, self.classifier), self.device)
-        outputs = np.concatenate(find_video_outputs(head, self.valid))  # (N, 9)
-        labels = self.valid.labels()
-        score = score_labels(labels, predict_labels(outputs[:, :N_CLASSES]))
-        f1 = dict(zip(CLASSES, score.f1.tolist(), strict=True))
-        truth = torch.from_numpy(np.where(np.isnan(outputs[:, 0]), IGNORE, labels))
-        logits = torch.from_numpy(restore_logits(outputs)).float()
-        loss = focal_loss(logits, truth, self.config.focal_gamma, self.weight.cpu())
-        return Validation(score.macro_f1, score.accuracy, f1, loss=loss.item())
+        head = TrainedHead(self._finish(network), self.device, self.config.task)
+        outputs = np.concatenate(find_video_outputs(head, self.valid))  # (N, M)
+        return self.objectives[0].validate(outputs, self.valid)
+
+    def _finish(self, network: Head) -> Head | FaceOnly:
+        """Return the head that is saved: without the logits of auxiliary tasks."""
+        own = narrow_head(network, self.widths[0]) if len(self.tasks) > 1 else network
+        return add_face_only(own, self.classifier)
 
     def save(self, network: Head, out: str | Path, result: EpochResult) -> None:
         """Write the head with a description of its training and the smoothing of its output."""
@@ -212,8 +218,24 @@ class HeadTask:
             self.config.smoothing,
             training,
             self.config.face_only,
+            task=self.config.task,
         )
-        save_head(path, add_face_only(network, self.classifier), metadata)
+        save_head(path, self._finish(network), metadata)
+
+
+def _load_classifier(train: VideoSet, task: str) -> EncoderClassifier:
+    """Return the encoder's classifier of a head.
+
+    Raises:
+        UsageError: the head is of a task with values.
+        CheckpointError: the classifier cannot be loaded.
+    """
+    if task != EXPR:
+        raise UsageError(
+            f"an encoder classifies expressions, so that --face-only {ENCODER} is only for "
+            f"--task {EXPR}"
+        )
+    return load_own_classifier(train.data.backbones.visual)
 
 
 def make_loop(task: HeadTask, out: str | Path) -> TrainingLoop[Head, Batch]:
@@ -236,7 +258,7 @@ def classify_videos(head: TrainedHead, videos: VideoSet) -> list[NDArray[np.floa
 
 
 def find_video_outputs(head: TrainedHead, videos: VideoSet) -> list[NDArray[np.float32]]:
-    """Return the outputs (T, 9) of each video of a set."""
+    """Return the outputs (T, M) of each video of a set."""
     data = videos.data
     return [
         head.find_outputs(data.visual[r], data.audio[r], data.has_visual[r], data.has_audio[r])[0]

@@ -15,7 +15,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Generator, Tensor, nn
 
 from abawcli.formats.json_values import JsonObject
-from abawcli.models.metadata import EpochResult, Validation
+from abawcli.models.training_metadata import EpochResult, Validation, ValueValidation
 from abawcli.progress import Progress
 from abawcli.training.ema import Ema
 from abawcli.training.run_folder import History, load_state, open_run, save_state
@@ -67,7 +67,7 @@ class Task(Protocol[Network, Batch]):
     def find_loss(self, model: nn.Module, batch: Batch, generator: Generator) -> Tensor:
         """Return the loss of a batch, a scalar; `model` may be wrapped for several processes."""
 
-    def validate(self, network: Network) -> Validation | None:
+    def validate(self, network: Network) -> Validation | ValueValidation | None:
         """Return the metrics of a network; None without validation data."""
 
     def save(self, network: Network, out: str | Path, result: EpochResult) -> None:

@@ -71,6 +71,55 @@ def focal_loss(
     return -(each * miss**gamma * log_p).sum() / each.sum().clamp_min(1e-12)
 
 
+def ccc_loss(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Return 1 - CCC, the mean over the columns of (N, K).
+
+    CCC is the concordance correlation coefficient of the rows of a column that are not NaN in
+    either; it is 0 where there are none, or nothing varies.
+    """
+    known = ~(predicted.isnan() | truth.isnan())  # (N, K)
+    count = known.sum(dim=0).clamp_min(1)  # (K,)
+    x, y = (torch.where(known, values, 0) for values in (predicted, truth))
+    mean_x, mean_y = x.sum(dim=0) / count, y.sum(dim=0) / count
+    x, y = torch.where(known, x - mean_x, 0), torch.where(known, y - mean_y, 0)
+    covariance = (x * y).sum(dim=0) / count
+    spread = (x**2 + y**2).sum(dim=0) / count + (mean_x - mean_y) ** 2
+    return 1 - (2 * covariance / spread.clamp_min(1e-8)).mean()
+
+
+def unit_weights(truth: Tensor, power: float, beta: float | None = None) -> Tensor:
+    """Return the weight (K,) of active frames of each action unit; that of inactive ones is 1.
+
+    A unit without active frames or without inactive ones gets 1.
+
+    Args:
+        truth: (N, K) 1 where a unit is active, 0 where it is not, NaN where it is not annotated.
+        power: the weight is (inactive / active) ** power.
+        beta: use effective numbers of frames instead, as `effective_weights`.
+    """
+    active, inactive = (truth == 1).sum(dim=0).double(), (truth == 0).sum(dim=0).double()  # (K,)
+    if beta is not None:
+        log_beta = math.log(beta) if beta > 0 else -math.inf
+        active, inactive = (-torch.expm1(count * log_beta) for count in (active, inactive))
+        power = 1.0
+    both = (active > 0) & (inactive > 0)
+    return torch.where(both, (inactive / active.clamp_min(1e-12)) ** power, 1.0).float()
+
+
+def unit_loss(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy of action units; 0 if none is annotated.
+
+    Args:
+        logits: (N, K).
+        truth: (N, K) 1 or 0; NaN, as in the logits, is left out.
+        weight: (K,) of active frames.
+    """
+    known = ~(logits.isnan() | truth.isnan())
+    z, y = torch.where(known, logits, 0), torch.where(known, truth, 0)
+    each = F.binary_cross_entropy_with_logits(z, y, reduction="none", pos_weight=weight)
+    return (each * known).sum() / known.sum().clamp_min(1)
+
+
 def soft_cross_entropy(
     logits: Tensor, target: Tensor, weight: Tensor | None = None, smoothing: float = 0.0
 ) -> Tensor:

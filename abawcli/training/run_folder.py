@@ -22,7 +22,7 @@ from abawcli.formats.atomic import report_errors, write_whole
 from abawcli.formats.json_values import JsonObject, parse_object
 from abawcli.formats.metadata import MODALITIES, drop_location
 from abawcli.models.checkpoint import load_checkpoint, load_into, read_kind, save_checkpoint
-from abawcli.models.metadata import EpochResult, TrainingState
+from abawcli.models.training_metadata import EpochResult, TrainingState
 
 STATE_NAME = "last.safetensors"
 CONFIG_NAME = "config.json"

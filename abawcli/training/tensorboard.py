@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from abawcli.models.metadata import EpochResult
+from abawcli.models.training_metadata import EpochResult
 
 FOLDER_NAME = "tensorboard"  # of a run's folder
 

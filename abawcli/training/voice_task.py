@@ -25,13 +25,9 @@ from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.metrics import Score, score_labels
 from abawcli.models.checkpoint import save_checkpoint
 from abawcli.models.log_mel import HOP, STEP_FRAMES, STEP_SAMPLES
-from abawcli.models.metadata import (
-    EpochResult,
-    TrainingMetadata,
-    Validation,
-    VoiceEncoderMetadata,
-)
+from abawcli.models.metadata import VoiceEncoderMetadata
 from abawcli.models.precision import choose_training_precision
+from abawcli.models.training_metadata import EpochResult, TrainingMetadata, Validation
 from abawcli.models.voice import (
     CompactVoice,
     VoiceBackbone,

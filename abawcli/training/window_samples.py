@@ -22,7 +22,7 @@ class WindowSamples:
             valid |= getattr(self.data, f"has_{modality}")
         parts = [_list_windows(rows, window, stride) for rows in videos.slices()]
         bounds = np.concatenate([np.zeros((0, 2), np.int64), *parts])  # (N, 2)
-        useful = _find_any(valid, bounds) & _find_any(self.data.labels != IGNORE, bounds)
+        useful = _find_any(valid, bounds) & _find_any(self.data.find_annotated(), bounds)
         self.bounds = torch.from_numpy(bounds[useful])  # first row of each, and the one after
         self.arrays = [
             torch.from_numpy(array)
@@ -34,17 +34,26 @@ class WindowSamples:
                 self.data.labels,
             )
         ]
+        self.values = {name: torch.from_numpy(each) for name, each in self.data.values.items()}
 
     def __len__(self) -> int:
         return len(self.bounds)
 
     def labels(self) -> Tensor:
         """Return the labels (N,) of all annotated frames of the windows, each frame once."""
+        labels = self.arrays[-1][self._find_frames()]
+        return labels[labels != IGNORE]
+
+    def list_values(self, task: str) -> Tensor:
+        """Return the values (N, K) of all frames of the windows, NaN where not annotated."""
+        return self.values[task][self._find_frames()]
+
+    def _find_frames(self) -> Tensor:
+        """Return which rows of the data (N,) are in a window."""
         edges = torch.zeros(len(self.data.labels) + 1, dtype=torch.int64)
         for column, step in enumerate((1, -1)):
             edges.index_add_(0, self.bounds[:, column], torch.full((len(self),), step))
-        labels = self.arrays[-1][edges.cumsum(0)[:-1] > 0]
-        return labels[labels != IGNORE]
+        return edges.cumsum(0)[:-1] > 0
 
     def batches(self, frames: int, generator: torch.Generator) -> list[Tensor]:
         """Return the indices of windows (B,) of each batch of an epoch, in random order.
@@ -62,11 +71,23 @@ class WindowSamples:
             visual (B, window, Dv), audio (B, window, Da), and has_visual, has_audio and labels
             (B, window). Frames after the end of a video have no features and the label -1.
         """
+        rows, inside = self._lay_rows(batch)
+        v, a, has_v, has_a, y = (array[rows] for array in self.arrays)
+        return v, a, has_v & inside, has_a & inside, y.masked_fill(~inside, IGNORE)
+
+    def gather_values(self, batch: Tensor, task: str) -> Tensor:
+        """Return the values (B, window, K) of the windows of the indices (B,).
+
+        They are NaN where they are not annotated, and after the end of a video.
+        """
+        rows, inside = self._lay_rows(batch)
+        return self.values[task][rows].masked_fill(~inside.unsqueeze(-1), torch.nan)
+
+    def _lay_rows(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows of windows, and which of them are inside of the video, (B, window)."""
         start, end = self.bounds[batch, :1], self.bounds[batch, 1:]  # (B, 1)
         rows = start + torch.arange(self.window)  # (B, window)
-        inside = rows < end  # (B, window)
-        v, a, has_v, has_a, y = (array[rows.minimum(end - 1)] for array in self.arrays)
-        return v, a, has_v & inside, has_a & inside, y.masked_fill(~inside, IGNORE)
+        return rows.minimum(end - 1), rows < end
 
 
 def _list_windows(rows: slice, window: int, stride: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Training curves of runs: loss, macro-F1 and learning rate by epoch, as png, pdf or svg."""
+"""Training curves of runs: loss, score and learning rate by epoch, as png, pdf or svg."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,10 @@ METRICS_NAME = "metrics.jsonl"
 # Panels: title, and the keys of metrics with their line styles.
 PANELS = (
     ("loss", {"loss": "-", "valid_loss": "--"}),
-    ("macro-F1 on validation data", {"macro_f1": "-", "moe_macro_f1": "--"}),
+    (
+        "score on validation data",
+        {"macro_f1": "-", "moe_macro_f1": "--", "mean_ccc": "-", "mean_f1": "-"},
+    ),
     ("learning rate", {"lr": "-"}),
 )
 
