@@ -16,8 +16,8 @@ PROBABILITY_TOLERANCE = 0.02
 LEFTOVER_AGE_S = 86_400
 
 
-# Processes that decode and resize crops for a network on a GPU. Each prepares 200 to 300 frames a
-# second at three scales; the command itself takes up to 1,500.
+# Processes that decode and resize crops for a network on a GPU. Each prepares about 200
+# frames a second at three scales; the command itself takes up to 800 (`benchmarks/extract.py`).
 CROP_WORKERS = 8
 JOB_MEGABYTES = 1000  # of one job: networks, frames and tables of an hour of video
 PROGRESS_S = 0.2  # between two messages of a process about its progress
