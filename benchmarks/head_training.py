@@ -41,8 +41,9 @@ from abawcli.formats.metadata import (
     FeaturesMetadata,
     ImageBackboneMetadata,
 )
+from abawcli.training.distributed import Part
 from abawcli.training.head_task import HeadTask, make_loop
-from abawcli.training.loop import Part, make_generator
+from abawcli.training.loop import make_generator
 
 WIDTH = 1024  # of DINOv2-L, BEiT-L, Wav2Vec 2.0 large and WavLM large
 VIDEOS = 16

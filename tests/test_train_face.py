@@ -1,6 +1,8 @@
 """Training an encoder: results, resuming, errors."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,15 +26,17 @@ from abawcli.config import (
 )
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.formats.hashing import hash_file
+from abawcli.formats.manifest import read_manifest
 from abawcli.formats.metadata import Preprocess
 from abawcli.models.encoder import load_backbone, load_encoder
 from abawcli.models.image_backbones import COMPACT_FACE_PREPROCESS, build_backbone
 from abawcli.models.preprocessing import scale_to_unit
 from abawcli.models.training_metadata import EpochResult
 from abawcli.stages.train_face import train_face_encoder
-from abawcli.training import face_task
+from abawcli.training import distributed, face_task
 from abawcli.training.distillation import Teachers, fit_images
-from abawcli.training.face_task import FaceNetwork, draw_order
+from abawcli.training.distributed import Part
+from abawcli.training.face_task import FaceNetwork, FaceTask, draw_order
 from abawcli.training.image_augmentation import augment_images
 from abawcli.training.losses import class_weights, mix_up, soft_cross_entropy
 
@@ -387,6 +391,68 @@ def test_shapes_that_cannot_be(images: Path, tmp_path: Path) -> None:
         teach(images, tmp_path / "run", [], uneven)
     with pytest.raises(UsageError, match="--widths"):
         run(images, tmp_path / "run", replace(FAST, shape=SMALL))
+
+
+def make_task(images: Path) -> FaceTask:
+    """Return the task of training compact-face on images."""
+    splits = read_manifest(images / "manifest.csv", images)
+    backbone = build_backbone("compact-face", CompactFaceShape(8, (8, 16), (1, 1)))
+    config = replace(EncoderTraining(), moe=None)
+    return FaceTask(backbone, splits, config, torch.device("cpu"), settings={}, data={})
+
+
+def test_processes_share_the_evaluation(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(face_task, "VALID_BATCH", 3)
+    task = make_task(images)
+    count = len(task.valid)
+    assert count % 3 and count > 6
+    whole = task._classify_valid(task.network, Part())
+    assert whole.shape == (1, count, 8)
+    found: dict[int, torch.Tensor] = {}
+
+    def keep(items: dict[int, torch.Tensor]) -> list[torch.Tensor]:
+        assert items and not items.keys() & found.keys()
+        found.update(items)
+        return list(items.values())
+
+    monkeypatch.setattr(face_task, "gather_items", keep)
+    for index in range(2):
+        own = task._classify_valid(task.network, Part(index, 2))
+        assert own.shape[1] < count
+    parts = [found[k] for k in sorted(found)]
+    assert torch.equal(torch.cat(parts, dim=1), whole)
+
+
+def test_items_of_processes_are_put_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "gather_object", lambda own: [*own, (3, "d"), (1, "b")])
+    assert distributed.gather_items({0: "a", 2: "c"}) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.slow
+def test_two_processes_score_what_one_scores(images: Path, tmp_path: Path) -> None:
+    """Batch norm has other statistics in each process, until they are shared."""
+    out, script = tmp_path / "run", tmp_path / "train.py"
+    script.write_text(
+        "from abawcli.cli import main\n"
+        "from abawcli.training import face_task\n"
+        "face_task.VALID_BATCH = 3\n"
+        "main()\n"
+    )
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    options = ["--backbone", "compact-face", "--epochs", "1", "--batch-size", "4"]
+    options += ["--device", "cpu", "--precision", "float32"]
+    subprocess.run(
+        [sys.executable, *run, "train", "face", "--images", images, "-o", out, *options,
+         "--manifest", images / "manifest.csv"],
+        check=True, timeout=120,
+    )  # fmt: skip
+    logged = json.loads((out / "metrics.jsonl").read_text())
+    encoder, _ = load_encoder(out / "encoder.safetensors", torch.device("cpu"))
+    task = make_task(images)
+    network = FaceNetwork(encoder.backbone, task.config, encoder.classifier)
+    scored = task.validate(network)
+    assert scored.loss == pytest.approx(logged["valid_loss"], rel=2e-2)  # matrices are halved
+    assert scored.accuracy == logged["accuracy"]
 
 
 def test_rare_classes_are_drawn_more_often() -> None:

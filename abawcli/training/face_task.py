@@ -30,9 +30,10 @@ from abawcli.models.preprocessing import normalise_pixels, prepare_crops, scale_
 from abawcli.models.training_metadata import EpochResult, TrainingMetadata, Validation
 from abawcli.progress import Progress
 from abawcli.training.distillation import Teachers
+from abawcli.training.distributed import Part, gather_items
 from abawcli.training.image_augmentation import augment_images
 from abawcli.training.image_data import Batch, ImageDataset
-from abawcli.training.loop import Batches, Part, cast, split_decay
+from abawcli.training.loop import Batches, cast, split_decay
 from abawcli.training.losses import (
     class_weights,
     distillation_loss,
@@ -205,17 +206,11 @@ class FaceTask:
 
     @torch.inference_mode()
     def validate(self, network: FaceNetwork) -> Validation:
-        """Score the linear classifier, and the training head, on the validation images."""
-        network.eval()
-        count = len(self.valid)
-        batches = [
-            list(range(k, min(k + VALID_BATCH, count))) for k in range(0, count, VALID_BATCH)
-        ]
-        parts = []
-        for images, _ in self.valid.load(batches):
-            pixels = prepare_crops(images.to(self.device), self.preprocess)
-            parts.append(torch.stack(network(pixels)[1]).float().cpu())  # (heads, B, 8)
-        logits, labels = torch.cat(parts, dim=1), self.valid.images.labels  # (heads, N, 8)
+        """Score the linear classifier, and the training head, on the validation images.
+
+        Each process classifies its share of the batches, which are those of one process.
+        """
+        logits, labels = self._classify_valid(network, Part.own()), self.valid.images.labels
         scores = [score_labels(labels, part.argmax(dim=1).numpy()) for part in logits]
         score, moe = scores[-1], scores[0].macro_f1 if network.head else None
         truth = torch.from_numpy(labels)
@@ -227,6 +222,20 @@ class FaceTask:
             moe_macro_f1=moe,
             criterion=moe if self.config.select == "moe" else None,
         )
+
+    def _classify_valid(self, network: FaceNetwork, part: Part) -> Tensor:
+        """Return the logits of all validation images by all heads, (heads, N, 8)."""
+        network.eval()
+        count = len(self.valid)
+        batches = [
+            list(range(k, min(k + VALID_BATCH, count))) for k in range(0, count, VALID_BATCH)
+        ]
+        own = range(part.index, len(batches), part.count)
+        found = {}
+        for k, (images, _) in zip(own, self.valid.load([batches[k] for k in own]), strict=True):
+            pixels = prepare_crops(images.to(self.device), self.preprocess)
+            found[k] = torch.stack(network(pixels)[1]).float().cpu()  # (heads, B, 8)
+        return torch.cat(gather_items(found), dim=1)
 
     def save(self, network: FaceNetwork, out: str | Path, result: EpochResult) -> None:
         """Write backbone and classifier, without the training head."""

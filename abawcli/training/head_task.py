@@ -39,7 +39,8 @@ from abawcli.models.training_metadata import (
     ValueValidation,
 )
 from abawcli.progress import Progress
-from abawcli.training.loop import Batches, Part, TrainingLoop, cast, start_accelerator
+from abawcli.training.distributed import Part
+from abawcli.training.loop import Batches, TrainingLoop, cast, start_accelerator
 from abawcli.training.objectives import OBJECTIVES, Objective
 from abawcli.training.schedule import Schedule
 from abawcli.training.window_samples import WindowSamples, drop_modalities, swap_audio

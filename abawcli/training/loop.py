@@ -6,7 +6,6 @@ ends with the same weights as one that is not, because every epoch has its own r
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,6 +16,7 @@ from torch import Generator, Tensor, nn
 from abawcli.formats.json_values import JsonObject
 from abawcli.models.training_metadata import EpochResult, Validation, ValueValidation
 from abawcli.progress import Progress
+from abawcli.training.distributed import Part, share_buffers
 from abawcli.training.ema import Ema
 from abawcli.training.run_folder import History, load_state, open_run, save_state
 from abawcli.training.schedule import Schedule
@@ -26,14 +26,6 @@ LOSS_STEPS = 16  # between two readings of the loss on a GPU, which has to finis
 Network = TypeVar("Network", bound=nn.Module)
 Batch = TypeVar("Batch")
 BatchOut = TypeVar("BatchOut", covariant=True)
-
-
-@dataclass(frozen=True)
-class Part:
-    """The index of this process among several, which share every epoch's batches."""
-
-    index: int = 0
-    count: int = 1
 
 
 class Batches(Protocol[BatchOut]):
@@ -68,7 +60,7 @@ class Task(Protocol[Network, Batch]):
         """Return the loss of a batch, a scalar; `model` may be wrapped for several processes."""
 
     def validate(self, network: Network) -> Validation | ValueValidation | None:
-        """Return the metrics of a network; None without validation data."""
+        """Return the metrics of a network, in each process; None without validation data."""
 
     def save(self, network: Network, out: str | Path, result: EpochResult) -> None:
         """Write the checkpoint of a network with the result of its epoch."""
@@ -197,7 +189,7 @@ class TrainingLoop(Generic[Network, Batch]):
     def _train_epoch(self, epoch: int, progress: Progress) -> float:
         """Train for one epoch and return the mean loss."""
         epochs, accelerator = self.schedule.epochs, self.accelerator
-        part = Part(accelerator.process_index, accelerator.num_processes)
+        part = Part.own()
         batches = self.task.make_batches(make_generator(self.seed, epoch, -1), part)
         generator = make_generator(self.seed, epoch, part.index)
         torch.manual_seed(generator.initial_seed())  # dropout and drop-path
@@ -235,6 +227,7 @@ class TrainingLoop(Generic[Network, Batch]):
         Without validation, every epoch's network is saved, so that the last one remains.
         """
         network = self.result
+        share_buffers(network)
         rate = max(group["lr"] for group in self.optimizer.param_groups)
         result = EpochResult(len(self.history) + 1, loss, self.task.validate(network), rate)
         past = [each.criterion for each in self.history if each.criterion is not None]

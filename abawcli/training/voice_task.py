@@ -44,7 +44,8 @@ from abawcli.training.audio_augmentation import (
     mask_bands,
 )
 from abawcli.training.audio_data import AudioDataset, make_non_speech_bank
-from abawcli.training.loop import Batches, Part, cast, split_decay
+from abawcli.training.distributed import Part
+from abawcli.training.loop import Batches, cast, split_decay
 from abawcli.training.losses import contrast_corpora, mix_up
 
 ENCODER_NAME = "encoder.safetensors"

@@ -1,0 +1,41 @@
+"""The processes of one training run, as torchrun or `accelerate launch` starts them."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from torch import nn
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The index of this process among several, which share every epoch's batches."""
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def own(cls) -> "Part":
+        """Return the part of this process."""
+        state = PartialState()
+        return cls(state.process_index, state.num_processes)
+
+
+def gather_items(items: dict[int, T]) -> list[T]:
+    """Return the items of all processes in the order of their keys, the same in each process."""
+    found: list[tuple[int, T]] = gather_object(list(items.items()))
+    return [item for _, item in sorted(found, key=lambda entry: entry[0])]
+
+
+def share_buffers(network: nn.Module) -> None:
+    """Give all processes the buffers of the first, such as the statistics of batch norm.
+
+    Each process updates them by its own batches, but one network is validated and saved.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, 0)
