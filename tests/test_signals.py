@@ -6,13 +6,20 @@ import subprocess
 import sys
 import time
 import wave
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
+from media_files import counting_picture, write_media
+from sample_tables import make_table
+
+from abawcli.formats.tables import write_table
 
 LIMIT_S = 2.0
 HOUR_S = 3600
-# As if a network were in one long call, in which Python cannot look for signals.
+MANY = 20_000  # frames
+# As if a command were in one long call, in which Python cannot look for signals.
 STUCK = """
 import hashlib, pathlib
 from abawcli.cli import main
@@ -29,20 +36,40 @@ main(prog_name="abaw")
 """
 
 
-@pytest.fixture
-def sounds(tmp_path: Path) -> Path:
-    """A folder with a sound that is done at once, and one that takes longer than the test."""
-    for name, seconds in (("a", 1), ("b", HOUR_S)):
-        with wave.open(str(tmp_path / f"{name}.wav"), "wb") as file:
-            file.setparams((1, 2, 8000, 0, "NONE", ""))
-            file.writeframes(bytes(2 * 8000 * seconds))
-    return tmp_path
+def write_inputs(folder: Path, suffix: str) -> None:
+    """Write an input that is done at once, and one that takes longer than the test."""
+    if suffix == "wav":
+        for name, seconds in (("a", 1), ("b", HOUR_S)):
+            with wave.open(str(folder / f"{name}.wav"), "wb") as file:
+                file.setparams((1, 2, 8000, 0, "NONE", ""))
+                file.writeframes(bytes(2 * 8000 * seconds))
+    elif suffix == "csv":
+        for name in "ab":
+            write_table(make_table([0, 4], name), folder / f"{name}.csv", {})
+    else:
+        picture = counting_picture(0, 320, 240)
+        short = write_media(
+            folder / f"a.{suffix}", [picture], codec="mjpeg", pixel_format="yuvj420p"
+        )
+        repeat_frame(short, folder / f"b.{suffix}", MANY)
+
+
+def repeat_frame(source: Path, path: Path, count: int) -> None:
+    """Write the only frame of a video again and again, without encoding it again."""
+    with av.open(str(source)) as one, av.open(str(path), "w") as many:
+        packet = next(iter(one.demux(video=0)))
+        stream = many.add_stream_from_template(one.streams.video[0])
+        for k in range(count):
+            packet.stream, packet.time_base = stream, Fraction(1, 25)
+            packet.pts = packet.dts = k
+            many.mux(packet)
 
 
 def start(folder: Path, command: str, program: tuple[str, ...]) -> subprocess.Popen[str]:
-    arguments = ["a.wav", "b.wav", "--modality", "audio", "-o", "out"]
+    """Start a command on the two inputs of the folder."""
+    inputs = sorted(path.name for path in folder.glob("[ab].*") if path.suffix != ".json")
     return subprocess.Popen(
-        [sys.executable, *program, *command.split(), *arguments],
+        [sys.executable, *program, *command.split(), *inputs, "-o", "out"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
     )  # fmt: skip
@@ -64,23 +91,39 @@ def stop(run: subprocess.Popen[str], number: int, ready: Path) -> tuple[str, flo
 
 
 MODULE = ("-m", "abawcli")
+CROPS = {"a/faces.parquet", "a/tracks.parquet", "a.provenance.json", "strategy.csv"}
 
 
 @pytest.mark.parametrize(
-    ("command", "number", "status", "said"),
+    ("command", "suffix", "outputs", "number", "status", "said"),
     [
-        ("predict", signal.SIGINT, 130, "interrupted"),
-        ("extract", signal.SIGTERM, 143, "stopped by SIGTERM"),
+        (
+            "predict --modality audio",
+            "wav",
+            {"a.csv", "a.csv.provenance.json"},
+            signal.SIGINT,
+            130,
+            "interrupted",
+        ),
+        ("crop", "mkv", CROPS, signal.SIGTERM, 143, "stopped by SIGTERM"),
         # Its processes end, too: stderr is read until all that have it close it.
-        ("predict --jobs 2", signal.SIGHUP, 129, "stopped by SIGHUP"),
+        ("crop --jobs 2", "mkv", CROPS, signal.SIGHUP, 129, "stopped by SIGHUP"),
     ],
 )
 def test_a_signal_ends_a_run_tidily(
-    command: str, number: int, status: int, said: str, sounds: Path
+    command: str,
+    suffix: str,
+    outputs: set[str],
+    number: int,
+    status: int,
+    said: str,
+    tmp_path: Path,
 ) -> None:
-    first = "out/a.safetensors" if command == "extract" else "out/a.csv"
-    run = start(sounds, command, MODULE)
-    stderr, seconds = stop(run, number, sounds / f"{first}.provenance.json")
+    write_inputs(tmp_path, suffix)
+    run = start(tmp_path, command, MODULE)
+    out = tmp_path / "out"
+    (record,) = (name for name in outputs if name.endswith(".provenance.json"))
+    stderr, seconds = stop(run, number, out / record)
     assert run.returncode == status
     assert seconds < LIMIT_S
     assert "Traceback" not in stderr and "Exception ignored" not in stderr
@@ -88,19 +131,19 @@ def test_a_signal_ends_a_run_tidily(
         f"abaw: {said}; 1 of 2 inputs are done and kept, and the same command continues from there"
     )
     assert stderr.splitlines()[-1] == last
-    there = sorted(str(path.relative_to(sounds)) for path in (sounds / "out").rglob("*"))
-    assert there == [first, f"{first}.provenance.json", "out/manifest.jsonl"]
+    there = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert there == outputs | {"manifest.jsonl"}
 
 
-def test_a_run_that_is_stuck_in_a_network_ends_too(sounds: Path) -> None:
-    (sounds / "b.wav").write_bytes((sounds / "a.wav").read_bytes())
-    run = start(sounds, "predict", ("-c", STUCK))
-    stderr, seconds = stop(run, signal.SIGTERM, sounds / "out" / "b.ready")
+def test_a_run_that_is_stuck_in_one_call_ends_too(tmp_path: Path) -> None:
+    write_inputs(tmp_path, "csv")
+    run = start(tmp_path, "smooth", ("-c", STUCK))
+    stderr, seconds = stop(run, signal.SIGTERM, tmp_path / "out" / "b.ready")
     assert run.returncode == 143
     assert seconds < LIMIT_S
     assert "abaw: stopped by SIGTERM; 1 of 2 inputs are done and kept" in stderr
-    names = {path.name for path in (sounds / "out").iterdir() if path.suffix != ".ready"}
-    assert names == {"a.csv", "manifest.jsonl"}
+    names = {path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".ready"}
+    assert names == {"a.csv"}
 
 
 def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
