@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from audio_files import make_bursts
+from loaded_networks import load_predictor
 from media_files import write_media
 from sample_clips import SAMPLES
 
@@ -24,7 +25,7 @@ from abawcli.training.non_speech import NON_SPEECH, make_non_speech
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor(device="cpu")
+    return load_predictor()
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_the_last_frame_keeps_its_own_expression(predictor: Predictor, shared_da
 @pytest.mark.shared_data
 @pytest.mark.parametrize("name", ["speech_bbaf2n.mpg", "speech_lrwp9a.mpg", "speech_sbwe5n.mpg"])
 def test_speech_is_labelled_from_sound_alone(name: str, shared_data: Path) -> None:
-    predictor = Predictor(device="cpu", modality="audio")
+    predictor = load_predictor(modality="audio")
     table = predictor.predict_video(shared_data / "videos" / name)
     assert (table["source"] == "audio").mean() > 0.6
     assert set(table["source"]) <= {"audio", "none"}
@@ -125,17 +126,17 @@ def find_middle(label: int) -> int:
 def test_equal_expressions_have_equal_shares_at_any_frame_rate(
     predictor: Predictor, tmp_path: Path
 ) -> None:
-    """Two expressions of 1.5 s and 2.5 s, filmed at 10, 24 and 50 frames a second."""
+    """Two expressions of 1 s and 1.6 s, filmed at 10, 24 and 50 frames a second."""
     numbers = [find_middle(0), find_middle(4)]
     frames = {f.frame: f.rgb() for f in read_frames(SAMPLES / "expressions.mp4")}
     neutral, happy = (frames[number] for number in numbers)
     shares = []
     for rate in (10, 24, 50):
-        pictures = [neutral] * round(1.5 * rate) + [happy] * round(2.5 * rate)
+        pictures = [neutral] * rate + [happy] * round(1.6 * rate)
         write_media(tmp_path / f"{rate}.mp4", pictures, time_base=Fraction(1, rate))
         table = predictor.predict_video(tmp_path / f"{rate}.mp4")
-        assert len(table) == 4 * rate and (table["label"] >= 0).all()
+        assert len(table) == len(pictures) and (table["label"] >= 0).all()
         shares.append(np.bincount(table["label"], minlength=8) / len(table))
     assert (np.sort(shares[0])[-2:] > 0.3).all()  # two labels, as there are two expressions
-    np.testing.assert_allclose(shares[0], shares[2], atol=0.05)  # a frame of 40 is 0.025
+    np.testing.assert_allclose(shares[0], shares[2], atol=0.05)  # a frame of 26 is 0.038
     np.testing.assert_allclose(shares[1], shares[2], atol=0.05)

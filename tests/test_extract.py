@@ -3,9 +3,13 @@
 import json
 import logging
 import os
+from copy import copy
 from dataclasses import asdict
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,16 +42,27 @@ from abawcli.stages.predict import Predictor
 CLICK_S = 1.3
 
 
-def make_extractor(folder: Path, modality: str = "av", **settings: object) -> Extractor:
-    voice = str(save_voice_encoder(folder / "voice.safetensors"))
-    made = Extractor(**({"audio": voice} | settings), modality=modality, device="cpu")  # type: ignore[arg-type]
+@cache
+def load_extractor(modality: str) -> Extractor:
+    """Load the embedded face encoder and a tiny voice encoder."""
+    with TemporaryDirectory() as folder:
+        voice = save_voice_encoder(Path(folder) / "voice.safetensors")
+        return Extractor(audio=str(voice), modality=modality, device="cpu")
+
+
+def make_extractor(modality: str = "av", **settings: Any) -> Extractor:
+    """Return an extractor with blobs as faces; without settings, its networks are shared."""
+    if settings:
+        made = Extractor(modality=modality, device="cpu", **settings)
+    else:
+        made = copy(load_extractor(modality))
     made.detector = BlobDetector()
     return made
 
 
 @pytest.fixture
-def extractor(tmp_path: Path) -> Extractor:
-    return make_extractor(tmp_path)
+def extractor() -> Extractor:
+    return make_extractor()
 
 
 @pytest.fixture
@@ -109,7 +124,7 @@ def test_features_are_what_predict_classifies(
 
 def test_a_click_shows_in_the_frames_within_half_a_second(tmp_path: Path) -> None:
     """A transformer's attention would spread it: here a feature is the loudest of 20 ms."""
-    extractor = make_extractor(tmp_path, "audio")
+    extractor = make_extractor("audio")
     extractor.audio_encoder = AudioEncoder(Loudness(), torch.device("cpu"))
     extractor.backbones = Backbones(None, extractor.audio_encoder.describe())
     sound = Sound([(1.0, make_clicks([2.0], 4.0, 48_000))], codec="pcm_s16le")  # at 3.0 s
@@ -123,13 +138,12 @@ def test_a_click_shows_in_the_frames_within_half_a_second(tmp_path: Path) -> Non
     assert (found.audio[~inside] == 0).all()
 
 
-def test_results_do_not_depend_on_batch_or_queue(
-    extractor: Extractor, video: Path, tmp_path: Path
-) -> None:
+def test_results_do_not_depend_on_batch_or_queue(extractor: Extractor, tmp_path: Path) -> None:
     """Of the compact encoder within half precision, of transformers in bfloat16 within 2 %."""
+    video = write_media(tmp_path / "v.mkv", [picture(32 * (k < 18)) for k in range(20)])
     for made in (
         extractor,
-        make_extractor(tmp_path, visual=str(save_vision_backbone(tmp_path / "d"))),
+        make_extractor("visual", visual=str(save_vision_backbone(tmp_path / "d"))),
     ):
         rows = []
         for k, config in enumerate((Prediction(1, 1), Prediction(7, 3), Prediction(16, 64))):
@@ -156,13 +170,13 @@ def test_all_subjects_have_a_file_each(extractor: Extractor, video: Path, tmp_pa
 
 
 def test_one_modality_alone(tmp_path: Path, video: Path) -> None:
-    seen = extract(video, make_extractor(tmp_path, "visual"), tmp_path / "s.safetensors")
+    seen = extract(video, make_extractor("visual"), tmp_path / "s.safetensors")
     assert (
         seen.audio.shape == (48, 0)
         and not seen.has_audio.any()
         and seen.metadata.backbones.audio is None
     )
-    heard = extract(video, make_extractor(tmp_path, "audio"), tmp_path / "h.safetensors")
+    heard = extract(video, make_extractor("audio"), tmp_path / "h.safetensors")
     assert heard.visual.shape == (48, 0) and heard.metadata.backbones.visual is None
     assert heard.has_audio.all() and not heard.has_visual.any()
     assert heard.time_s.tolist() == seen.time_s.tolist()
@@ -172,13 +186,13 @@ def test_sound_alone_has_25_rows_a_second(tmp_path: Path) -> None:
     path = write_media(
         tmp_path / "s.wav", sound=Sound([(0.0, make_clicks([1], 2.5, 16_000))], 16_000, "pcm_s16le")
     )
-    found = extract(path, make_extractor(tmp_path, "audio"), tmp_path / "f.safetensors")
+    found = extract(path, make_extractor("audio"), tmp_path / "f.safetensors")
     assert found.frame[-1] == 63 and found.has_audio.all()
     np.testing.assert_allclose(found.time_s, np.arange(63) / 25)
-    both = extract(path, make_extractor(tmp_path), tmp_path / "g.safetensors")
+    both = extract(path, make_extractor(), tmp_path / "g.safetensors")
     assert (both.audio == found.audio).all() and not both.has_visual.any()
     with pytest.raises(InputError, match=r"s\.wav"):
-        extract_features(path, tmp_path / "h.safetensors", make_extractor(tmp_path, "visual"))
+        extract_features(path, tmp_path / "h.safetensors", make_extractor("visual"))
 
 
 def write_mov(path: Path, tag: bytes) -> Path:
@@ -197,7 +211,7 @@ def test_a_sound_that_no_decoder_knows_costs_only_the_sound(
     assert found.has_visual.all() and not found.has_audio.any()
     assert f"{path}: its audio is in a format that FFmpeg cannot decode" in caplog.messages
     with pytest.raises(InputError, match="its audio is in a format.*; use --modality visual"):
-        extract_features(path, tmp_path / "g.safetensors", make_extractor(tmp_path, "audio"))
+        extract_features(path, tmp_path / "g.safetensors", make_extractor("audio"))
 
 
 def test_a_video_that_no_decoder_knows_is_not_labelled_from_its_sound(
@@ -238,7 +252,7 @@ def test_a_video_without_sound(
     assert caplog.messages == [f"{path} has no audio"]
     assert found.audio.shape == (12, 8) and not found.has_audio.any() and found.has_visual.all()
     with pytest.raises(InputError, match=r"mute.mp4 has no audio; use --modality visual"):
-        extract_features(path, tmp_path / "g.safetensors", make_extractor(tmp_path, "audio"))
+        extract_features(path, tmp_path / "g.safetensors", make_extractor("audio"))
 
 
 def test_nobody_to_see(tmp_path: Path, extractor: Extractor) -> None:
@@ -255,7 +269,6 @@ def test_nobody_to_see(tmp_path: Path, extractor: Extractor) -> None:
 
 def test_the_published_pair_of_backbones(tmp_path: Path, video: Path) -> None:
     extractor = make_extractor(
-        tmp_path,
         visual=str(save_vision_backbone(tmp_path / "dino")),
         audio=str(save_audio_backbone(tmp_path / "w2v")),
         layers="first2",
@@ -293,7 +306,7 @@ def test_scales_of_crops_are_averaged(
     tmp_path: Path, video: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     eyes = {"visual": str(save_vision_backbone(tmp_path / "d"))}
-    extractor = make_extractor(tmp_path, "visual", **eyes)
+    extractor = make_extractor("visual", **eyes)
     scales = (0.9, 1.2, 1.5)
     crop_video(video, tmp_path / "v", detector=BlobDetector(), cropping=Cropping(scales))
     together = extract(tmp_path / "v", extractor, tmp_path / "f.safetensors").visual[:30]
@@ -425,7 +438,7 @@ def test_sound_of_crops_comes_from_elsewhere_or_not_at_all(
     assert not mute.has_audio.any() and "give --audio-from DIR" in caplog.text
     with pytest.raises(InputError, match="its audio is not found; give --audio-from DIR"):
         extract_features(
-            tmp_path / "crops" / "v", tmp_path / "d.safetensors", make_extractor(tmp_path, "audio")
+            tmp_path / "crops" / "v", tmp_path / "d.safetensors", make_extractor("audio")
         )
 
 
@@ -446,7 +459,7 @@ def test_official_crops_keep_their_gaps(
     tmp_path: Path, official: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "abawcli"):
-        found = extract(official, make_extractor(tmp_path, "visual"), tmp_path / "f.safetensors")
+        found = extract(official, make_extractor("visual"), tmp_path / "f.safetensors")
     assert found.frame.tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert (np.flatnonzero(found.has_visual) + 1).tolist() == [2, 3, 7]
     assert np.isnan(found.time_s).all() and np.isnan(found.box).all()
@@ -516,7 +529,7 @@ def test_finished_work_is_skipped_and_stale_work_redone(
     cv2.imwrite(str(official / "00004.jpg"), np.full((112, 112, 3), 9, np.uint8))
     assert extract_features(official, out, extractor).made
     assert read_features(out).has_visual.sum() == 4
-    other = make_extractor(tmp_path, "visual")
+    other = make_extractor("visual")
     assert extract_features(official, out, other).made
     with pytest.raises(OutputError, match="was not made from this input"):
         extract_features(video, out, other)
@@ -542,8 +555,8 @@ def test_features_do_not_depend_on_workers_and_one_that_dies_fails_its_input(
 ) -> None:
     backbone = str(save_vision_backbone(tmp_path / "vit", "vit"))  # crops of three scales
     (official / "00003.jpg").write_bytes(b"")
-    alone = make_extractor(tmp_path, "visual", visual=backbone)
-    several = make_extractor(tmp_path, "visual", visual=backbone, workers=2)
+    alone = make_extractor("visual", visual=backbone)
+    several = make_extractor("visual", visual=backbone, workers=2)
     for path in (official, video):
         made = [tmp_path / f"{path.name}{n}.safetensors" for n in (1, 2)]
         for extractor, out in zip((alone, several), made, strict=True):

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from blob_faces import BlobDetector, picture
+from loaded_networks import load_predictor
 from media_files import Sound, write_media
 from raw_checkpoints import read_raw, write_raw
 from sample_clips import EVERY, SAMPLES, thin_clip
@@ -42,29 +44,36 @@ COLUMNS = ["frame", "time_s", "found", "source", "label", *PROBABILITIES]
 
 @pytest.fixture
 def predictor() -> Predictor:
-    made = Predictor(device="cpu")
+    made = load_predictor()
     made.extractor.detector = BlobDetector()
     return made
 
 
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A face on the left in frames 1-30, one on the right in 1-40, nothing in 41-48."""
     pictures = [picture(32 * (k < 30), 24 * (k < 40)) for k in range(48)]
     times = [3 + 2 * k + (k % 5 == 0) for k in range(48)]  # uneven, not from 0
-    return write_media(tmp_path / "v.mp4", pictures, times=times, time_base=Fraction(1, 50))
+    path = tmp_path_factory.mktemp("video") / "v.mp4"
+    return write_media(path, pictures, times=times, time_base=Fraction(1, 50))
 
 
-def test_every_frame_has_one_row_with_its_own_time(predictor: Predictor, video: Path) -> None:
-    table = predictor.predict_video(video, smooth=False)
+@pytest.fixture(scope="module")
+def table(video: Path) -> pd.DataFrame:
+    """The predictions for the main subject of the video."""
+    predictor = load_predictor()
+    predictor.extractor.detector = BlobDetector()
+    return predictor.predict_video(video, smooth=False)
+
+
+def test_every_frame_has_one_row_with_its_own_time(table: pd.DataFrame, video: Path) -> None:
     frames = list(read_frames(video))
     assert table["frame"].tolist() == list(range(1, 49))
     assert table["time_s"].tolist() == [frame.time_s for frame in frames]
     assert set(table["video"]) == {"v"} and set(table["subject"]) == {"main"}
 
 
-def test_rows_without_a_face_say_so(predictor: Predictor, video: Path) -> None:
-    table = predictor.predict_video(video, smooth=False)
+def test_rows_without_a_face_say_so(table: pd.DataFrame) -> None:
     shown = table["frame"] <= 30  # the left one: 30 frames of 32 pixels, the other 40 of 24
     assert (table["found"] == shown).all()
     assert (table["source"] == np.where(shown, "visual", "none")).all()
@@ -85,17 +94,18 @@ def test_subjects(predictor: Predictor, video: Path) -> None:
         predictor.predict_video(video, "tallest")
 
 
-def test_results_do_not_depend_on_batch_or_queue(predictor: Predictor, video: Path) -> None:
+def test_results_do_not_depend_on_batch_or_queue(predictor: Predictor, tmp_path: Path) -> None:
+    pictures = [picture(32 * (k < 12), 24 * (k < 16)) for k in range(20)]
+    video = write_media(tmp_path / "v.mp4", pictures)
     whole = predictor.predict_video(video, "all")
     for config in (Prediction(1, 1), Prediction(3, 7), Prediction(64, 200)):
         predictor.extractor.config = config
         pd.testing.assert_frame_equal(predictor.predict_video(video, "all"), whole, atol=1e-5)
 
 
-def test_smoothing_is_the_recipes(predictor: Predictor, video: Path) -> None:
-    raw = predictor.predict_video(video, smooth=False)
+def test_smoothing_is_the_recipes(predictor: Predictor, table: pd.DataFrame, video: Path) -> None:
     smooth = predictor.predict_video(video)
-    pd.testing.assert_frame_equal(smooth, smooth_table(raw, predictor.recipe.smoothing))
+    pd.testing.assert_frame_equal(smooth, smooth_table(table, predictor.recipe.smoothing))
     assert (smooth["source"] == "filled").sum() == 12  # half a window into the gap of 18
 
 
@@ -112,7 +122,7 @@ def test_frames_come_as_they_are_done_and_stopping_early_stops_the_work(
 def test_decoded_frames_are_not_kept(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_media(tmp_path / "long.mp4", [picture(20)] * 120)
+    path = write_media(tmp_path / "long.mp4", [picture(20)] * 80)
     monkeypatch.setattr(predictor.extractor, "config", Prediction(4, 8))
     most = 0
     for found in predictor.predict_frames(path):
@@ -124,7 +134,7 @@ def test_decoded_frames_are_not_kept(
 
 @pytest.fixture(scope="module")
 def compact() -> Predictor:
-    return Predictor(device="cpu")
+    return load_predictor()
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +149,10 @@ def features(compact: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture
-def windows(tmp_path: Path) -> Predictor:
+def windows(compact: Predictor, tmp_path: Path) -> Predictor:
     """A random dual-branch head on the embedded backbones, in windows of 12 frames."""
     torch.manual_seed(1)
-    backbones = Predictor(device="cpu").extractor.backbones
+    backbones = compact.extractor.backbones
     head = build_head("dual-branch", backbones, SMALL_DUAL)
     smoothing = Smoothing(window_frames=5)
     metadata = HeadMetadata("dual-branch", asdict(SMALL_DUAL), backbones, smoothing)
@@ -152,13 +162,11 @@ def windows(tmp_path: Path) -> Predictor:
 
 def test_windows_of_a_stream_are_those_of_features(windows: Predictor, features: Path) -> None:
     columns = [*COLUMNS, *QUALITY]
-    for smooth in (False, True):
-        direct, later = (
-            windows.predict_video(path, smooth=smooth)[columns]
-            for path in (thin_clip(LEAVES), features)
-        )
-        assert {"av", "audio"} <= set(direct["source"])
-        pd.testing.assert_frame_equal(direct, later, atol=1e-5)
+    direct, later = (
+        windows.predict_video(path, smooth=False)[columns] for path in (thin_clip(LEAVES), features)
+    )
+    assert {"av", "audio"} <= set(direct["source"])
+    pd.testing.assert_frame_equal(direct, later, atol=1e-5)
 
 
 def test_windows_follow_each_person(windows: Predictor, video: Path) -> None:
@@ -209,16 +217,22 @@ def load_folds(folder: Path, *names: str) -> Predictor:
     return Predictor([str(folder / f"{name}.safetensors") for name in names], device="cpu")
 
 
+@cache
+def predict_alone(folder: Path, name: str, features: Path) -> pd.DataFrame:
+    return load_folds(folder, name).predict_video(features, smooth=False)
+
+
 @pytest.mark.parametrize(
     "names", [["gated", "again"], ["dual", "gated"], ["gated", "seen"], ["dual", "again", "seen"]]
 )
 def test_several_heads_say_what_their_tables_say_fused(
     folds: Path, features: Path, names: list[str]
 ) -> None:
-    found = load_folds(folds, *names).predict_video(features, smooth=False)
-    alone = {name: load_folds(folds, name).predict_video(features, smooth=False) for name in names}
+    predictor = load_folds(folds, *names)
+    found = predictor.predict_video(features, smooth=False)
+    alone = {name: predict_alone(folds, name, features) for name in names}
     pd.testing.assert_frame_equal(found[COLUMNS], fuse_tables(alone)[COLUMNS], atol=1e-6)
-    smooth = load_folds(folds, *names).predict_video(features)
+    smooth = predictor.predict_video(features)
     config = Smoothing(window_frames=5) if names[0] == "dual" else Smoothing()
     pd.testing.assert_frame_equal(smooth, smooth_table(found, config))
 
@@ -316,13 +330,13 @@ def test_sound_stands_in_where_there_is_no_face(compact: Predictor) -> None:
     both = compact.predict_video(thin_clip(LEAVES), smooth=False)
     assert set(both["source"]) == {"av", "visual", "audio", "none"}
     assert (both["found"] == both["source"].isin(["av", "visual"])).all()
-    alone = Predictor(device="cpu", modality="audio").predict_video(thin_clip(LEAVES), smooth=False)
+    alone = load_predictor(modality="audio").predict_video(thin_clip(LEAVES), smooth=False)
     assert set(alone["source"]) == {"audio", "none"}
     heard = both["source"].isin(["av", "audio"])
     assert (heard == (alone["source"] == "audio")).all()
     p = [table.filter(like="p_").to_numpy()[both["source"] == "audio"] for table in (both, alone)]
     np.testing.assert_allclose(*p, atol=1e-5)
-    seen = Predictor(device="cpu", modality="visual").predict_video(thin_clip(LEAVES), smooth=False)
+    seen = load_predictor(modality="visual").predict_video(thin_clip(LEAVES), smooth=False)
     assert set(seen["source"]) == {"visual", "none"}
     silent = both["source"] == "visual"
     p = [table.filter(like="p_").to_numpy()[silent] for table in (both, seen)]
@@ -332,14 +346,14 @@ def test_sound_stands_in_where_there_is_no_face(compact: Predictor) -> None:
 def test_the_face_encoder_alone_is_a_recipe() -> None:
     table = predict_video(thin_clip("rotated_phone"), "compact-face")
     assert set(table["source"]) == {"visual"}
-    assert Predictor("compact-face").extractor.audio_encoder is None
+    assert load_predictor("compact-face").extractor.audio_encoder is None
     with pytest.raises(UsageError, match="compact-face is visual only, not audio"):
         Predictor("compact-face", modality="audio")
 
 
 @pytest.mark.parametrize("recipe", ["compact", "compact-dual-branch"])
 def test_nobody_in_particular_is_not_given_a_voice(recipe: str) -> None:
-    table = Predictor(recipe, device="cpu").predict_video(thin_clip(LEAVES), "all")
+    table = load_predictor(recipe).predict_video(thin_clip(LEAVES), "all")
     assert set(table.loc[~table["found"], "source"]) <= {"filled", "none"}
 
 
@@ -363,7 +377,7 @@ def test_features_of_another_encoder_are_refused(
 
 
 def test_the_face_encoder_alone_reads_features(features: Path) -> None:
-    predictor = Predictor("compact-face", device="cpu")
+    predictor = load_predictor("compact-face")
     direct, later = (
         predictor.predict_video(path)[COLUMNS] for path in (thin_clip(LEAVES), features)
     )
@@ -372,7 +386,7 @@ def test_the_face_encoder_alone_reads_features(features: Path) -> None:
 
 
 def test_features_read_for_their_sound_show_no_face(features: Path) -> None:
-    predictor = Predictor(device="cpu", modality="audio")
+    predictor = load_predictor(modality="audio")
     table = predictor.predict_video(features, smooth=False)
     assert not table["found"].any() and table[["x", "face_score"]].isna().all(axis=None)
     assert set(table["source"]) == {"audio", "none"}
@@ -383,7 +397,7 @@ def test_sound_without_a_video_has_rows_of_its_own(tmp_path: Path) -> None:
     assert sound is not None
     piece = Sound([(0.0, sound.samples[None])], 16_000, "pcm_s16le")
     path = write_media(tmp_path / "s.wav", sound=piece)
-    table = Predictor(device="cpu").predict_video(path, smooth=False)
+    table = load_predictor().predict_video(path, smooth=False)
     assert np.allclose(np.diff(table["time_s"]), 1 / 25) and not table["found"].any()
     assert {"audio"} <= set(table["source"]) <= {"audio", "none"}
 
@@ -424,7 +438,6 @@ def test_results_do_not_depend_on_the_number_of_threads(threads: None) -> None:
     tables = []
     for count in (1, 3):
         torch.set_num_threads(count)
-        predictor = Predictor(device="cpu")
-        tables.append(predictor.predict_video(thin_clip("rotated_phone"), smooth=False))
+        tables.append(load_predictor().predict_video(thin_clip("rotated_phone"), smooth=False))
     one, three = tables
     pd.testing.assert_frame_equal(one, three, atol=1e-3)

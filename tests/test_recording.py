@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blob_faces import BlobDetector, picture
+from loaded_networks import load_predictor
 from media_files import Sound, make_clicks, write_media
 
 import abawcli.media.streams as streams
@@ -21,7 +22,7 @@ SOUND = Sound([(0.0, make_clicks([0.2], 0.5, 16_000))], 16_000, "pcm_s16le")
 
 @pytest.fixture
 def predictor() -> Predictor:
-    made = Predictor(device="cpu")
+    made = load_predictor()
     made.extractor.detector = BlobDetector()
     return made
 
@@ -101,4 +102,4 @@ def test_images_have_no_audio() -> None:
         assert recording.has_video and not recording.has_audio
         assert list(recording.read_audio()) == []
     with pytest.raises(InputError, match="images have no audio; use --modality visual"):
-        next(iter(Predictor(device="cpu", modality="audio").predict_frames(make())))
+        next(iter(load_predictor(modality="audio").predict_frames(make())))

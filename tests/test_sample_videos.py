@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from loaded_networks import load_predictor
 from sample_clips import CLIPS, EVERY, SAMPLES, thin_clip
 
 from abawcli.formats.abaw import read_annotation
@@ -15,7 +16,7 @@ from abawcli.stages.predict import Predictor
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor(device="cpu")
+    return load_predictor()
 
 
 @pytest.mark.parametrize("clip", CLIPS)
