@@ -9,6 +9,10 @@
 Every message says what is wrong, names the value, and suggests a solution where there is one.
 """
 
+import re
+
+_LINE_BREAKS = re.compile(r"\s*[\r\n]\s*")
+
 
 class AbawError(Exception):
     """Base class; `exit_code` is the exit status of the command line."""
@@ -16,8 +20,8 @@ class AbawError(Exception):
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        """Take a message; libraries' messages, which it may end with, end with a line break."""
-        super().__init__(message.rstrip("\n"))
+        """Take a message; the lines of libraries' messages, which it may quote, are joined."""
+        super().__init__(_LINE_BREAKS.sub(" ", message).rstrip())
 
 
 class UsageError(AbawError):

@@ -1,5 +1,6 @@
 import logging
 import os
+import struct
 from itertools import pairwise
 
 import numpy as np
@@ -185,3 +186,12 @@ def test_sound_without_a_decoder(tmp_path):
 def test_no_such_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_audio(tmp_path / "none.wav")
+
+
+@pytest.mark.parametrize("rate_hz", [3, 800_000_000])
+def test_an_impossible_rate_is_damage(tmp_path, caplog, rate_hz):
+    path = write_media(tmp_path / "a.wav", sound=make_sound("pcm_s16le", 8_000))
+    header = struct.pack("<I", 8_000)
+    path.write_bytes(path.read_bytes().replace(header, struct.pack("<I", rate_hz), 1))
+    assert read_audio(path) is None
+    assert f"a.wav: audio at {rate_hz} Hz is not used" in caplog.text

@@ -242,8 +242,8 @@ def write_damaged(path: Path) -> Path:
 
 def test_only_damaged_files_are_decoded_in_a_second_process(tmp_path: Path) -> None:
     paths = [write_damaged(tmp_path / f"{name}.mkv") for name in "ab"]
-    paths += [write_media(tmp_path / "c.mkv", [EMPTY] * 2), tmp_path / "d.csv"]
-    paths[3].write_text("no media")
+    paths += [write_media(tmp_path / "c.mkv", [EMPTY] * 2), tmp_path / "d.srt"]
+    paths[3].write_text("1\n00:00:00,000 --> 00:00:01,000\nneither video nor audio\n")
     tasks = dict(zip(paths, ("crash", "fine", "fine", "fine"), strict=True))
     jobs = [Job(path, path.stem, task, (path.with_suffix(".csv"),)) for path, task in tasks.items()]
     outcomes = {outcome.job.name: outcome.failure for outcome in run(jobs, Chores(), Where())}

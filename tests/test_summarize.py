@@ -132,7 +132,9 @@ def test_a_video_that_is_missing_or_twice_among_the_participants_is_named(study:
     ("options", "code", "message"),
     [
         (["--by", "people.csv"], 2, "--by people.csv needs --participants"),
+        (["--by", "list.csv:age"], 1, "list.csv has no column age; it has video"),
         (["--by", "people.csv:age"], 1, "people.csv has no column age; it has video, condition"),
+        (["--by", "wide.csv:age"], 1, "wide.csv: its rows have more cells than its header"),
         (["--by", "nobody.csv:age"], 1, "no such file: nobody.csv"),
         (["-o", "summary.xlsx"], 2, "summary.xlsx must end in .csv"),
     ],
@@ -141,6 +143,8 @@ def test_bad_input(
     study: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], code: int, message: str
 ) -> None:
     monkeypatch.chdir(study)
+    Path("list.csv").write_text("video\nP01\n")
+    Path("wide.csv").write_text("video;age\nP01;30;\nP02;40;\n")
     result = CliRunner().invoke(main, ["summarize", "P01.csv", "-o", "s.csv", *options])
     assert result.exit_code == code, result.output
     assert message in " ".join(result.stderr.split())

@@ -38,6 +38,9 @@ class Media:
     lookahead_packets: int = 100
     lookahead_bytes: int = 32 << 20
     held_frames: int = 16  # frames held back to wait for a time: H.264 reorders as many
+    # Sampling rates beyond these are damage: recorders write 8 kHz to 768 kHz, DSD up to 3 MHz. To
+    # resample from a thousand times as much takes memory and hours.
+    audio_rates_hz: tuple[int, int] = (100, 3_072_000)
     # Larger sample values are damage: full scale is 1.0, or 2 ** 31 where floats were never scaled.
     loudest: float = 1e10
     # Packets whose damage makes a file be decoded in a process of its own: the first frame, which

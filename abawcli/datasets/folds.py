@@ -17,6 +17,7 @@ from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.atomic import write_whole
 from abawcli.formats.lines import check_commas
 from abawcli.formats.names import compose_name
+from abawcli.formats.table_checks import check_width
 from abawcli.labels import IGNORE
 
 Folds = dict[str, int]  # name of an annotation -> fold, from 1
@@ -76,6 +77,7 @@ def read_folds(path: str | Path) -> Folds:
     check_commas(path)
     try:
         table = pd.read_csv(path, dtype={"name": str, "fold": np.int64}, keep_default_na=False)
+        check_width(table)
         folds: Folds = dict(zip(table["name"], table["fold"].tolist(), strict=True))
     except OSError as error:
         raise InputError(explain_os_error(path, error)) from error

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.inputs import IMAGE_SUFFIXES
 from abawcli.formats.lines import read_text
+from abawcli.formats.table_checks import check_width
 from abawcli.label_maps import map_label
 from abawcli.labels import CLASSES, IGNORE, index_of
 
@@ -138,6 +139,7 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     path = Path(path)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        check_width(table)
     except OSError as error:
         raise InputError(explain_os_error(path, error)) from error
     except ValueError as error:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.lines import check_commas
 from abawcli.formats.names import compose_name
+from abawcli.formats.table_checks import check_width
 from abawcli.labels import IGNORE, N_CLASSES, index_of, known_names
 
 BOX = ("x", "y", "w", "h")  # columns
@@ -90,6 +91,7 @@ def _read_table(manifest: Path, split: bool = True) -> tuple[pd.DataFrame, NDArr
     check_commas(manifest)
     try:
         table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
+        check_width(table)
     except OSError as error:
         raise InputError(explain_os_error(manifest, error)) from error
     except ValueError as error:

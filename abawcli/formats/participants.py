@@ -8,6 +8,9 @@ import pandas as pd
 
 from abawcli.errors import InputError
 from abawcli.formats.names import find_names
+from abawcli.formats.table_checks import check_width
+
+SEPARATORS = ",;\t|"  # that spreadsheets write; of equally frequent ones, the first
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,13 @@ def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -
     """
     path = groups.file
     try:
-        people = pd.read_csv(path, dtype=str, encoding="utf-8-sig", sep=None, engine="python")
+        with path.open(encoding="utf-8-sig") as file:
+            separator = max(SEPARATORS, key=file.readline().count)
+        people = pd.read_csv(path, dtype=str, encoding="utf-8-sig", sep=separator)
+        check_width(people)
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"cannot read the participants file {path}: {error}") from error
     columns = list(groups.columns or people.columns[1:])
     missing = [name for name in columns if name not in people.columns]

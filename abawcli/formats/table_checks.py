@@ -22,6 +22,18 @@ def name_row(path: str | Path, row: int) -> str:
     return f"{path}, line {row + 2}" if path.suffix.lower() == ".csv" else f"{path}, row {row + 1}"
 
 
+def check_width(table: pd.DataFrame) -> None:
+    """Check that no row of a csv, as `read_csv` returned it, has more cells than the header.
+
+    pandas takes the first cells of such a file for an index, and shifts the others.
+
+    Raises:
+        ValueError: there is such a row.
+    """
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError("its rows have more cells than its header")
+
+
 def refuse_rows(
     path: str | Path, bad: NDArray[np.bool_], problem: str, value: pd.Series | None
 ) -> None:

@@ -285,8 +285,7 @@ def load_columns(
     except (FileNotFoundError, PermissionError) as error:
         raise InputError(explain_os_error(path, error)) from error
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())  # Arrow quotes a row with its line ends
-        reason = re.sub(r"\bRow #(\d+)", r"line \1", reason)  # and counts the header
+        reason = re.sub(r"\bRow #(\d+)", r"line \1", str(error))  # Arrow counts the header
         raise InputError(f"cannot read the table {path}: {reason}") from error
     if len(rows) == 0:
         raise InputError(f"{path} holds no rows")

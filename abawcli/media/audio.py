@@ -82,6 +82,19 @@ def _shape(interleaved: NDArray[np.floating], channels: int) -> Samples:
     return samples if channels == 1 else samples.reshape(-1, channels)
 
 
+def _drop_impossible(media: OpenMedia, natives: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+    """Drop audio whose header states an impossible sampling rate, with one warning."""
+    low, high = Media.audio_rates_hz
+    wrong_hz: int | None = None
+    for native in natives:
+        if low <= native.sample_rate <= high:
+            yield native
+        else:
+            wrong_hz = native.sample_rate
+    if wrong_hz is not None:
+        LOG.warning("%s: audio at %d Hz is not used: its header is damaged", media.path, wrong_hz)
+
+
 def _clean(media: OpenMedia, natives: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
     """Replace samples that are NaN, infinite or absurdly large by silence, with one warning.
 
@@ -155,7 +168,7 @@ def decode_blocks(
 ) -> Iterator[Audio]:
     """Yield the audio of a stream as `read_audio_blocks` does."""
     start_s, passed, overlap = None, 0, 0
-    natives = _clean(media, decode_stream(media, stream))
+    natives = _clean(media, _drop_impossible(media, decode_stream(media, stream)))
     for at_s, samples in _resample_runs(natives, rate_hz, layout):
         if at_s is not None:
             start_s = at_s if start_s is None else start_s

@@ -32,6 +32,8 @@ def begins_damaged(path: str | Path) -> bool:
 def _fails_at_once(media: OpenMedia) -> bool:
     """Tell whether any of the first packets cannot be decoded."""
     streams = [stream for stream in (media.video, media.audio) if stream is not None]
+    if not streams:  # then `demux` would give the packets of all others
+        return False
     if media.video and media.video.width * media.video.height > count_allowed():
         return False  # it is refused when it is read
     for stream in streams:
