@@ -1,15 +1,18 @@
 # make demo: from nothing to labels.csv and timeline.png.
 # make test: everything that must hold before a commit.
+# make fuzz: damaged files for FUZZ seconds, always the same ones; FUZZ_SEED begins with others.
 # Needs Python >= 3.11 (PYTHON=python3.12 to choose one), make and a package index.
 # Without a GPU the smaller torch does: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
 VENV ?= .venv
 CLIP ?= sample_videos/expressions.mp4
+FUZZ ?= 60
+FUZZ_SEED ?= 1000
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 LISTS = pyproject.toml constraints.txt
 
-.PHONY: demo test clean
+.PHONY: demo test fuzz clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/abaw predict $(CLIP) -o labels.csv --overwrite
@@ -22,6 +25,9 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+fuzz: $(VENV)/.installed-dev
+	$(VENV)/bin/python benchmarks/fuzz.py --seconds $(FUZZ) --seed $(FUZZ_SEED)
 
 # pip of the Python release may be too old for `--group`.
 $(VENV)/.python:

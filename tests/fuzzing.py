@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from media_files import Sound, counting_picture, make_clicks, write_media
 from PIL import Image
@@ -19,17 +20,23 @@ from sample_tables import make_table
 from abawcli.datasets.folds import make_folds, read_folds, write_folds
 from abawcli.errors import AbawError
 from abawcli.formats.abaw import read_annotation, write_annotation
+from abawcli.formats.baseline import read_neutral_frames
 from abawcli.formats.exports import EXPORTERS
+from abawcli.formats.faces import SCHEMA, read_faces, write_faces
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.imports import IMPORTERS
 from abawcli.formats.manifest import read_audio_manifest, read_manifest
+from abawcli.formats.participants import Groups, read_groups
 from abawcli.formats.provenance import Plan, read_provenance
 from abawcli.formats.run_manifest import read_manifest as read_run_manifest
 from abawcli.formats.strategy import read_strategy
 from abawcli.formats.submission import read_submission
 from abawcli.formats.summary import Result
 from abawcli.formats.tables import read_table, write_table
+from abawcli.formats.task_annotations import read_values
+from abawcli.formats.task_submission import compose_header, read_task_submission
 from abawcli.media.audio import read_audio
+from abawcli.media.damage import begins_damaged
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import load_encoder
 from abawcli.models.heads import load_head
@@ -37,6 +44,7 @@ from abawcli.models.recipes import find_weights
 from abawcli.models.voice import load_voice_encoder
 from abawcli.progress import Progress
 from abawcli.stages.export import export_table
+from abawcli.tasks import TASKS
 
 CPU = torch.device("cpu")
 LABELS = np.repeat([0, 3, -1, 4], 10)
@@ -46,6 +54,7 @@ Read = Callable[[Path], object]
 
 def watch(path: Path) -> None:
     """Decode all frames, to RGB."""
+    begins_damaged(path)
     for frame in read_frames(path):
         frame.rgb()
 
@@ -56,6 +65,26 @@ def write_video(path: Path, codec: str = "libx264") -> Path:
     sound = Sound([(0.0, make_clicks([0.1], 0.4, 48_000))]) if path.suffix != ".gif" else None
     pixels = "rgb8" if codec == "gif" else "yuv420p"
     return write_media(path, pictures, codec=codec, sound=sound, pixel_format=pixels)
+
+
+def listen(path: Path) -> None:
+    """Decode all audio."""
+    begins_damaged(path)
+    read_audio(path)
+
+
+def write_task_texts(folder: Path) -> dict[str, Read]:
+    """Write one file of each format of tasks with values; return how each is read, by its name."""
+    readers: dict[str, Read] = {}
+    for name, task in TASKS.items():
+        row = ",".join("0" for _ in task.columns)
+        (folder / f"{name}.txt").write_text("\n".join([task.header, *[row] * 20]) + "\n")
+        rows = [f"v/{k:05d}.jpg,{row}" for k in range(1, 21)]
+        sample = folder / f"{name}_submission.txt"
+        sample.write_text("\n".join([compose_header(task), *rows]) + "\n")
+        readers[f"{name}.txt"] = partial(read_values, task=task)
+        readers[sample.name] = partial(read_task_submission, task=task)
+    return readers
 
 
 def write_texts(folder: Path) -> None:
@@ -73,6 +102,12 @@ def write_texts(folder: Path) -> None:
     )
     (folder / "sounds.csv").write_text(
         "file,label,split,speaker\na.wav,Anger,train,x\na.wav,Fear,valid,y\n"
+    )
+    (folder / "groups.csv").write_text("video,group\nv,a\nw,b\n")
+    (folder / "neutral.csv").write_text("video,frame,subject\nv,1,main\nv,2,main\n")
+    faces = pd.DataFrame({name: np.ones(9) for name in SCHEMA.names})
+    write_faces(
+        faces.assign(frame=range(1, 10), found=True, detected=True), folder / "faces.parquet", {}
     )
     for name in ("a.png", "a.wav"):
         (folder / name).touch()
@@ -92,7 +127,7 @@ def make_samples(folder: Path) -> dict[str, Read]:
         readers[write_video(folder / f"video{suffix}", codec).name] = watch
     for suffix, codec in ((".wav", "pcm_s16le"), (".flac", "flac"), (".mka", "aac")):
         sound = Sound([(0.0, make_clicks([0.1], 0.4, 48_000))], codec=codec)
-        readers[write_media(folder / f"sound{suffix}", sound=sound).name] = read_audio
+        readers[write_media(folder / f"sound{suffix}", sound=sound).name] = listen
     for suffix in ("png", "jpg", "webp", "tif", "bmp", "avif"):
         Image.fromarray(counting_picture(7)).save(folder / f"picture.{suffix}")
         readers[f"picture.{suffix}"] = watch
@@ -107,8 +142,11 @@ def make_samples(folder: Path) -> dict[str, Read]:
         readers[f"{name}.safetensors"] = partial(load, device=CPU)
     for name, read in IMPORTERS.items():
         readers[f"import{EXPORTERS[name].suffix}"] = read
+    readers |= write_task_texts(folder)
     return readers | {
         "table.csv": read_table, "table.parquet": read_table,
+        "faces.parquet": read_faces, "neutral.csv": read_neutral_frames,
+        "groups.csv": lambda path: read_groups(Groups(path), ["v", "w"], {}),
         "annotation.txt": read_annotation, "strategy.csv": lambda path: read_strategy(path, ["v"]),
         "submission.txt": read_submission, "features.safetensors": read_features,
         "images.csv": lambda path: read_manifest(path, path.parent),
