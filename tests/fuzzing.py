@@ -146,7 +146,7 @@ def make_samples(folder: Path) -> dict[str, Read]:
     return readers | {
         "table.csv": read_table, "table.parquet": read_table,
         "faces.parquet": read_faces, "neutral.csv": read_neutral_frames,
-        "groups.csv": lambda path: read_groups(Groups(path), ["v", "w"], {}),
+        "groups.csv": lambda path: read_groups(Groups(Path(path)), ["v", "w"], {}),
         "annotation.txt": read_annotation, "strategy.csv": lambda path: read_strategy(path, ["v"]),
         "submission.txt": read_submission, "features.safetensors": read_features,
         "images.csv": lambda path: read_manifest(path, path.parent),
