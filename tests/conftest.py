@@ -2,6 +2,7 @@ import gc
 import logging
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 # Before transformers is imported: a hub that cannot be reached costs seconds a test.
@@ -45,6 +46,16 @@ def no_model_pack(
 ) -> None:
     """Let results not depend on a model pack of InsightFace that may be on this disk."""
     monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path_factory.getbasetemp() / "no_pack"))
+
+
+@pytest.fixture(scope="module")
+def one_bank() -> Iterator[None]:
+    """Make the non-speech audio that voices are trained beside once for all runs of a module."""
+    from abawcli.training import voice_task
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(voice_task, "make_non_speech_bank", cache(voice_task.make_non_speech_bank))
+        yield
 
 
 @pytest.fixture

@@ -152,14 +152,14 @@ def test_good_files_are_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=12)
 @given(edits=st.lists(EDIT, min_size=1, max_size=4))
 def test_files_with_changes(name: str, edits: list[tuple[float, int, bytes, bool]]) -> None:
     judge(CASES[name], lambda content: apply_edits(content, edits))
 
 
 @pytest.mark.parametrize("name", CASES)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=12)
 @given(content=st.one_of(st.binary(), st.lists(st.sampled_from(PIECES)).map(b"".join)))
 def test_files_of_anything(name: str, content: bytes) -> None:
     judge(CASES[name], lambda _: content)

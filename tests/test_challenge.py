@@ -30,7 +30,14 @@ PROJECT = Path(__file__).parents[1]
 SAMPLES = PROJECT / "sample_videos"
 FPS = 25
 SPEECH_S = 2.7  # where somebody speaks in expressions.mp4
-FRAMES = {"10-60-1280x720": 30, "10-60-1280x720_right": 30, "nobody": 20, "77": 26, "mute": 12}
+LENGTH = 18  # frames of most clips
+FRAMES = {
+    "10-60-1280x720": LENGTH,
+    "10-60-1280x720_right": LENGTH,
+    "nobody": 20,
+    "77": 26,
+    "mute": 12,
+}
 GAP = slice(8, 14)  # indices of the frames of 77 in which nobody is to be seen
 
 
@@ -61,11 +68,11 @@ def join(left: list[Image], right: list[Image]) -> list[Image]:
 
 def write_videos(folder: Path) -> None:
     """Write videos in two folders, mp4 and avi; two of them show two people."""
-    neutral, happy, angry = (cut_pictures(start, 30) for start in (10, 70, 182))
+    neutral, happy, angry = (cut_pictures(start, LENGTH) for start in (10, 70, 182))
     write_clip(folder / "batch1" / "102.avi", neutral, "mpeg4")
     write_clip(folder / "batch1" / "video86_2.mp4", happy)
     write_clip(folder / "batch1" / "video45_5.mp4", join(angry, happy))
-    write_clip(folder / "batch2" / "8-30.mp4", neutral[:15] + happy[:15])
+    write_clip(folder / "batch2" / "8-30.mp4", neutral[:9] + happy[:9])
     write_clip(folder / "batch2" / "9-15.mp4", angry)
     write_clip(folder / "batch2" / "10-60-1280x720.mp4", join(happy, neutral))
     write_clip(folder / "batch2" / "nobody.mp4", [counting_picture(k) for k in range(20)])
@@ -77,13 +84,13 @@ def write_videos(folder: Path) -> None:
 def write_labels(folder: Path) -> None:
     """Write annotations: a row more than frames, a row less, two people, seven classes."""
     train, valid = folder / "Train_Set", folder / "Validation_Set"
-    write_annotation(np.array([4] * 31), train / "video86_2.txt")
-    write_annotation(np.array([1] * 29), train / "video45_5_left.txt")
-    write_annotation(np.array([-1] * 5 + [4] * 25), train / "video45_5_right.txt")
+    write_annotation(np.array([4] * (LENGTH + 1)), train / "video86_2.txt")
+    write_annotation(np.array([1] * (LENGTH - 1)), train / "video45_5_left.txt")
+    write_annotation(np.array([-1] * 5 + [4] * (LENGTH - 5)), train / "video45_5_right.txt")
     seven = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise"
-    (train / "102.txt").write_text("\n".join([seven, *["0"] * 30]))
-    write_annotation(np.array([0] * 15 + [4] * 15), valid / "8-30.txt")
-    write_annotation(np.array([1] * 31), valid / "9-15.txt")
+    (train / "102.txt").write_text("\n".join([seven, *["0"] * LENGTH]))
+    write_annotation(np.array([0] * 9 + [4] * 9), valid / "8-30.txt")
+    write_annotation(np.array([1] * (LENGTH + 1)), valid / "9-15.txt")
 
 
 def write_root(root: Path) -> Path:
@@ -203,7 +210,7 @@ def test_frames_without_a_face_rest_on_the_sound(out: Path) -> None:
 
 def test_all_annotations_were_learned_from(out: Path) -> None:
     for name in ("102", "video86_2", "video45_5_left", "video45_5_right", "8-30", "9-15"):
-        assert len(read_features(out / "features" / f"{name}.safetensors").frame) == 30
+        assert len(read_features(out / "features" / f"{name}.safetensors").frame) == LENGTH
     assert (out / "run" / "head.safetensors").is_file()
 
 

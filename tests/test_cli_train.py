@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
 from audio_files import save_audio_set
 from click.testing import CliRunner
 from tiny_models import save_image_set, save_whisper
 
 from abawcli.cli import main
 from abawcli.config import VoiceTraining, default_voice_training
+
+pytestmark = pytest.mark.usefixtures("one_bank")
 
 
 def test_train_a_face_encoder(tmp_path: Path) -> None:

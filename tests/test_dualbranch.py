@@ -15,7 +15,7 @@ from abawcli.models.normalise import Moments
 
 TINY = DualBranchHead(16, 2, 4, 2, 0.1, window_frames=12, stride_frames=6)
 DIMS = {"visual": 6, "audio": 4}
-checked = settings(max_examples=25, deadline=None)
+checked = settings(max_examples=12, deadline=None)
 seeds = st.integers(0, 1000)
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 

@@ -35,7 +35,7 @@ def average_areas(image: np.ndarray, box: tuple[float, ...], scale: float, side:
     return samples.reshape(side, 64, side, 64, 3).mean(axis=(1, 3))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     x=st.floats(-60, 100), y=st.floats(-60, 70), w=st.floats(5, 80), h=st.floats(5, 80),
     scale=st.sampled_from([0.9, 1.0, 1.37, 2.5]), side=st.integers(1, 12),
@@ -107,7 +107,7 @@ class Still:
         return self.image[y0:y1, x0:x1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     x=st.floats(-70, 110), y=st.floats(-70, 80), side=st.floats(1, 50),
     out=st.sampled_from([None, 1, 9, 48]), resample=st.sampled_from(["area", "bicubic"]),

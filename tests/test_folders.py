@@ -58,7 +58,7 @@ def make(folder: Path, tree: Tree, overwrite: bool = False, **chosen: Any) -> bo
     return True
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(old=contents, new=contents, extra=additions, removed=st.sets(names), again=st.booleans())
 def test_what_the_user_put_into_a_folder_stays_whatever_is_asked(
     old: Tree, new: Tree, extra: Tree, removed: set[str], again: bool

@@ -26,7 +26,7 @@ def test_a_table_with_itself_is_the_table(wanted: list[int], weight: float) -> N
     pd.testing.assert_frame_equal(fuse_tables({"a": table, "b": table}, [1.0, weight]), table)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(st.lists(st.tuples(*[st.integers(-1, 7)] * 3), min_size=1, max_size=12), st.data())
 def test_neither_the_order_of_tables_nor_of_rows_matters(
     wanted: list[tuple[int, int, int]], data: st.DataObject

@@ -12,7 +12,7 @@ from abawcli.models.heads import HEADS
 from abawcli.models.normalise import Moments
 
 SMALL = GatedHead(hidden=16)
-checked = settings(max_examples=25, deadline=None)
+checked = settings(max_examples=12, deadline=None)
 seeds = st.integers(0, 1000)
 names = pytest.mark.parametrize("name", [k for k, v in HEADS.items() if v.settings is GatedHead])
 

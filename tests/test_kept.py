@@ -53,7 +53,7 @@ def read(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("write", [crop, extract], ids=["crop", "extract"])
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     mine=st.dictionaries(
         st.sampled_from(["notes.txt", "faces.parquet", "1.0/00001.jpg", "subject0.safetensors",

@@ -233,7 +233,9 @@ validations = st.builds(
 )  # fmt: skip
 
 
-@given(st.lists(st.builds(EpochResult, st.integers(1), figures, st.none() | validations)))
+@given(
+    st.lists(st.builds(EpochResult, st.integers(1), figures, st.none() | validations), max_size=3)
+)
 def test_results_are_read_as_they_were_written(history: list[EpochResult]) -> None:
     state = TrainingState(history)
     assert TrainingState.from_json(json.loads(json.dumps(state.to_json())), "last") == state

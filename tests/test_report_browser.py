@@ -317,15 +317,15 @@ def test_controls_have_names_and_ids_are_unique(browser: Chrome, reports: Path) 
     assert roles == CONTROLS
 
 
-def test_two_hundred_videos_open(browser: Chrome, tmp_path: Path) -> None:
+def test_many_videos_open(browser: Chrome, tmp_path: Path) -> None:
     labels = [0] * 5 + [4] * 5
-    tables = [make_table(labels, f"P{k:03d}") for k in range(200)]
+    tables = [make_table(labels, f"P{k:03d}") for k in range(60)]
     write_table(pd.concat(tables), tmp_path / "all.csv", {})
     run_report(tmp_path / "all.csv", "-o", tmp_path / "all.html")
     open_page(browser, tmp_path / "all.html")
-    assert browser.find_element(By.ID, "filter-count").text == "200 of 200 rows"
-    browser.find_element(By.LINK_TEXT, "P123").click()
-    wait_for(browser, "return document.title === 'P123'")
+    assert browser.find_element(By.ID, "filter-count").text == "60 of 60 rows"
+    browser.find_element(By.LINK_TEXT, "P043").click()
+    wait_for(browser, "return document.title === 'P043'")
     (readout,) = browser.find_elements(By.CSS_SELECTOR, "section:not([hidden]) .readout")
     assert readout.text.startswith("0:00.00, frame 1 of 10")
 

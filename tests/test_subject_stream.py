@@ -85,7 +85,7 @@ runs = st.lists(
 
 
 @pytest.mark.parametrize("head", [HEAD, MIXED], ids=["head", "ensemble"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(plan=runs, chunk=st.integers(1, 20))
 def test_everybody_at_once_is_everybody_alone(
     head: Reader, plan: list[tuple[int, set[int], bool]], chunk: int

@@ -70,7 +70,7 @@ names = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rows, names)
 def test_csv_round_trips_to_its_decimals(tmp_path: Path, rows: list, name: str) -> None:

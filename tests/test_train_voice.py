@@ -22,6 +22,7 @@ from abawcli.training.audio_augmentation import mask_bands
 from abawcli.training.audio_data import AudioDataset
 from abawcli.training.voice_task import VoiceTask, fit_temperature
 
+pytestmark = pytest.mark.usefixtures("one_bank")
 CPU = torch.device("cpu")
 FAST = VoiceTraining(epochs=3, epoch_batches=2, batch_size=4, crop_s=0.64, precision="float32")
 
