@@ -51,10 +51,10 @@ def no_model_pack(
 @pytest.fixture(scope="module")
 def one_bank() -> Iterator[None]:
     """Make the non-speech audio that voices are trained beside once for all runs of a module."""
-    from abawcli.training import voice_task
+    from abawcli.training import audio_data, voice_task
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(voice_task, "make_non_speech_bank", cache(voice_task.make_non_speech_bank))
+        patch.setattr(voice_task, "make_non_speech_bank", cache(audio_data.make_non_speech_bank))
         yield
 
 
