@@ -1,25 +1,30 @@
-"""Speed of a large image backbone, compared with the machine's fastest matrix products.
+"""Speed of large backbones, compared with the machine's fastest matrix products.
 
-python benchmarks/backbones.py [--device NAME] [--step extract|train] [--batch-size N] [--rounds N]
+python benchmarks/backbones.py [--backbone NAME ...] [--step NAME ...] [--device NAME] [--blocks N]
+                               [--batch-size N] [--seconds S] [--rounds N] [--threads N]
 
-The backbone is a DINOv2 ViT-L/14 with random weights at 224 pixels. `extract` runs it through
-`FeatureEncoder.encode`, as in `abaw extract`, with the preparation of crops. `train` takes steps of
-Stage I with the published settings, as in `abaw train face`: augmentation, mixture of experts,
-backpropagation through the blocks that are not frozen, and AdamW.
+Backbones have the published shapes and random weights: dinov2 (ViT-L/14) and beit (BEiT-L/16) at
+224 pixels, wav2vec2 and wavlm (large). `--blocks` makes them shallower. `extract` runs them as in
+`abaw extract`: images with the preparation of crops, audio in a chunk of `--seconds`. `train` takes
+steps of Stage I with the published settings, as in `abaw train face`: augmentation, mixture of
+experts, backpropagation through the blocks that are not frozen, and AdamW.
 
-Operations are those of the backbone's matrix products, including convolution; backpropagation
-counts twice a forward pass. The mixture of experts is 0.1 % of a step and is left out. The rate of
-the machine is that of `torch.mm` on matrices of the same size, measured between the rounds in each
-number format; shares are of the fastest format. On a CPU with other load, use the CPU time with one
-thread, which does not count other processes. Memory is the peak of the process on a CPU, and that
-of the tensors on a CUDA device.
+torch counts the operations of all matrix products and convolutions of a step, forwards and
+backwards. The rate of the machine is that of `torch.mm` on matrices like a block's, between the
+rounds, in each number format; shares are of the fastest format. Other work on a CPU falls on both.
+The column "share, CPU" is by CPU time, without that of other processes: use it with one thread.
+
+Each row is measured in a process of its own. Memory is its peak on a CPU, and that of the tensors
+on a CUDA device.
 """
 
 import argparse
+import multiprocessing
 import resource
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,86 +32,120 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from abawcli.config import EncoderTraining
+from abawcli.config import AUDIO_RATE_HZ, AudioFeatures, EncoderTraining
 from abawcli.device import choose_device, choose_precision, explain_device
 from abawcli.formats.manifest import LabelledImages
 from abawcli.formats.metadata import Preprocess
+from abawcli.models.audio_backbones import TransformerBackbone
 from abawcli.models.encoder import FeatureEncoder
 from abawcli.models.image_backbones import Backbone
+from abawcli.pipeline.audio_features import AudioEncoder
 from abawcli.training.face_task import FaceTask
 from abawcli.training.loop import TrainingLoop, start_accelerator
 from abawcli.training.schedule import Schedule
 
+Size = tuple[int, ...]
 FORMATS = (torch.float32, torch.bfloat16)
 CLASSES = 8
+WIDTH, HEADS = 1024, 16  # of all these backbones
+ROWS = 4096  # of the matrices that the machine's rate is measured with
+LARGE = {"hidden_size": WIDTH, "num_attention_heads": HEADS, "intermediate_size": 4 * WIDTH}
+# wav2vec2-large-960h-lv60-self and wavlm-large
+SOUND = LARGE | {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
+IMAGE_CONFIGS: dict[str, Callable[[int], transformers.PreTrainedConfig]] = {
+    "dinov2": lambda blocks: transformers.Dinov2Config(
+        hidden_size=WIDTH, num_attention_heads=HEADS, num_hidden_layers=blocks, image_size=224
+    ),
+    "beit": lambda blocks: transformers.BeitConfig(
+        **LARGE, num_hidden_layers=blocks, use_relative_position_bias=True
+    ),
+}
+AUDIO_CONFIGS: dict[str, Callable[[int], transformers.PreTrainedConfig]] = {
+    "wav2vec2": lambda blocks: transformers.Wav2Vec2Config(**SOUND, num_hidden_layers=blocks),
+    "wavlm": lambda blocks: transformers.WavLMConfig(
+        **SOUND, num_hidden_layers=blocks, num_buckets=320
+    ),
+}
+STEPS = ("extract", "train")
+
+
+def count_attention(query: Size, key: Size, value: Size, *_: object, **__: object) -> int:
+    """Return the operations of attention, which torch does not count on a CPU."""
+    return int(sdpa_flop_count(query, key, value))
+
+
+def count_backward(_: Size, query: Size, key: Size, value: Size, *__: object, **___: object) -> int:
+    """Return those of its backpropagation."""
+    return 2 * count_attention(query, key, value)
+
+
+UNCOUNTED = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: count_attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: count_backward,
+}
 
 
 @dataclass(frozen=True)
-class Shape:
-    """ViT-L/14 at 224 pixels."""
+class Settings:
+    """What a row measures."""
 
-    width: int = 1024
-    blocks: int = 24
-    tokens: int = 257
-    patch: int = 14
-
-    @property
-    def forward(self) -> float:
-        """Return the floating-point operations of a forward pass of one image."""
-        return self.blocks * self.block + self.embedding
-
-    @property
-    def block(self) -> float:
-        """Return those of a block."""
-        products = 24 * self.width**2 * self.tokens  # q, k, v, out; two layers of 4 * width
-        return float(products + 4 * self.tokens**2 * self.width)  # and attention
-
-    @property
-    def embedding(self) -> float:
-        """Return those of the patch embedding."""
-        return float(2 * 3 * self.patch**2 * self.width * (self.tokens - 1))
-
-
-def build_backbone(shape: Shape) -> Backbone:
-    """Return the backbone with random weights."""
-    config = transformers.Dinov2Config(
-        hidden_size=shape.width,
-        num_hidden_layers=shape.blocks,
-        num_attention_heads=16,
-        image_size=224,
-        patch_size=shape.patch,
-    )
-    torch.manual_seed(0)
-    network = transformers.AutoModel.from_config(config)
-    how = Preprocess(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    return Backbone("dinov2-large, random", network, shape.width, how)
+    backbone: str
+    step: str
+    device: str
+    threads: int
+    blocks: int
+    batch_size: int
+    seconds: float
+    rounds: int
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is timed: the work on one batch."""
+    """The timed work: on one batch of images, or a chunk of audio."""
 
-    name: str  # with its number format
-    flops: float  # of one image
+    dtype: str
+    amount: float  # images, or seconds of audio
     run: Callable[[], object]
 
 
-def make_extract_step(shape: Shape, size: int, device: torch.device) -> Step:
-    """Return the encoding of a batch of crops, as `abaw extract` does it."""
-    encoder = FeatureEncoder(build_backbone(shape), device)
-    crops = np.random.default_rng(0).integers(0, 256, (size, 1, 256, 256, 3), np.uint8)
-    return Step(f"encode in {encoder.dtype}", shape.forward, lambda: encoder.encode(crops).cpu())
+def make_images(name: str, blocks: int) -> Backbone:
+    """Return an image backbone with random weights."""
+    network = transformers.AutoModel.from_config(IMAGE_CONFIGS[name](blocks))
+    how = Preprocess(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    return Backbone(name, network, WIDTH, how)
 
 
-def make_train_step(shape: Shape, size: int, device: torch.device) -> Step:
-    """Return a training step of Stage I, as `abaw train face` does it."""
-    config = replace(EncoderTraining(), batch_size=size, precision=choose_precision("auto", device))
+def make_extract_step(settings: Settings, device: torch.device) -> Step:
+    """Return the encoding of a batch of crops, or of a chunk of audio, as in `abaw extract`."""
+    generator = np.random.default_rng(0)
+    if settings.backbone in IMAGE_CONFIGS:
+        size = settings.batch_size
+        encoder = FeatureEncoder(make_images(settings.backbone, settings.blocks), device)
+        crops = generator.integers(0, 256, (size, 1, 256, 256, 3), np.uint8)
+        return Step(str(encoder.dtype), size, lambda: encoder.encode(crops).cpu())
+    network = transformers.AutoModel.from_config(AUDIO_CONFIGS[settings.backbone](settings.blocks))
+    layers = f"last{min(4, settings.blocks)}"
+    audio = AudioEncoder(TransformerBackbone(settings.backbone, network, True, layers), device)
+    count = round(settings.seconds * AUDIO_RATE_HZ)
+    samples = (0.1 * generator.standard_normal(count)).astype(np.float32)
+    return Step(str(audio.dtype), settings.seconds, lambda: audio.encode(samples))
+
+
+def make_train_step(settings: Settings, device: torch.device) -> Step:
+    """Return a training step of Stage I, as in `abaw train face`."""
+    size, blocks = settings.batch_size, settings.blocks
+    published = EncoderTraining()
+    config = replace(
+        published, batch_size=size, precision=choose_precision("auto", device),
+        frozen_blocks=published.frozen_blocks * blocks // 24,  # the same share
+    )  # fmt: skip
     labels = np.arange(size) % CLASSES
     targets = np.eye(CLASSES, dtype=np.float32)[labels]
     split = LabelledImages([Path("never read")] * size, labels, targets)
     task = FaceTask(
-        build_backbone(shape), {"train": split, "valid": split}, config, device,
+        make_images(settings.backbone, blocks), {"train": split, "valid": split}, config, device,
         settings={}, data={},
     )  # fmt: skip
     loop = TrainingLoop(
@@ -116,12 +155,7 @@ def make_train_step(shape: Shape, size: int, device: torch.device) -> Step:
     loop.model.train()
     images = torch.randint(256, (size, 256, 256, 3), dtype=torch.uint8)
     batch, generator = (images, torch.from_numpy(targets)), torch.Generator().manual_seed(0)
-    trained = (shape.blocks - config.frozen_blocks) * shape.block
-    name = f"train in {config.precision}"
-    return Step(name, shape.forward + 2 * trained, lambda: loop.take_step(batch, generator))
-
-
-STEPS = {"extract": make_extract_step, "train": make_train_step}
+    return Step(config.precision, size, lambda: loop.take_step(batch, generator))
 
 
 def timed(work: Callable[[], object], device: torch.device) -> NDArray[np.float64]:
@@ -133,61 +167,88 @@ def timed(work: Callable[[], object], device: torch.device) -> NDArray[np.float6
     return np.array([time.perf_counter() - wall, time.process_time() - cpu])
 
 
-def time_products(
-    shape: Shape, rows: int, dtype: torch.dtype, device: torch.device
-) -> NDArray[np.float64]:
+def time_products(dtype: torch.dtype, device: torch.device) -> NDArray[np.float64]:
     """Return the FLOP/s of `torch.mm`, by wall and by CPU time: the best of three."""
-    left = torch.randn(rows, shape.width, device=device).to(dtype)
-    right = torch.randn(shape.width, 4 * shape.width, device=device).to(dtype)
+    left = torch.randn(ROWS, WIDTH, device=device).to(dtype)
+    right = torch.randn(WIDTH, 4 * WIDTH, device=device).to(dtype)
     torch.mm(left, right)  # warm-up
     best = np.min([timed(lambda: torch.mm(left, right), device) for _ in range(3)], axis=0)
-    return np.asarray(2.0 * rows * 4 * shape.width**2 / best)
+    return np.asarray(2.0 * ROWS * 4 * WIDTH**2 / best)
 
 
 def find_peak(device: torch.device) -> float:
     """Return the peak memory in GiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    status = Path("/proc/self/status")  # rusage begins with the peak of the parent
+    if status.exists():
+        line = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
 
 
-def print_speed(step: Step, shape: Shape, size: int, device: torch.device, rounds: int) -> None:
-    """Time a step, and print images a second and the share of the machine's rate."""
-    timed(step.run, device)  # warm-up
-    rates, images = [], []
-    for _ in range(rounds):
-        products = [time_products(shape, size * shape.tokens, dtype, device) for dtype in FORMATS]
-        rates.append(products)
-        images.append(size / timed(step.run, device))
-    machine = np.median(rates, axis=0)  # (formats, 2)
-    speed = np.median(images, axis=0)  # (2,)
-    shares = np.median(np.array(images) * step.flops / np.max(rates, axis=1), axis=0)  # (2,)
-    print(f"{step.flops / 1e9:.0f} GFLOP an image, batches of {size}")
-    print(f"{'':34s}{'wall time':>12s}{'CPU time':>12s}")
-    for dtype, rate in zip(FORMATS, machine / 1e9, strict=True):
-        print(f"{f'torch.mm {dtype}, GFLOP/s':34s}{rate[0]:12.0f}{rate[1]:12.0f}")
-    print(f"{f'{step.name}, images/s':34s}{speed[0]:12.2f}{speed[1]:12.2f}")
-    print(f"{'share of the faster torch.mm':34s}{shares[0]:12.2f}{shares[1]:12.2f}")
-    print(f"{'peak memory, GiB':34s}{find_peak(device):12.2f}\n", flush=True)
+def measure(settings: Settings) -> str:
+    """Return a row of the table."""
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(0)
+    device = choose_device(settings.device)
+    step = {"extract": make_extract_step, "train": make_train_step}[settings.step](settings, device)
+    with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
+        step.run()  # warm-up
+    flops = counter.get_total_flops()
+    machine, times = [], []
+    for _ in range(settings.rounds):
+        machine.append(np.max([time_products(dtype, device) for dtype in FORMATS], axis=0))
+        times.append(timed(step.run, device))
+    rates = step.amount / np.median(times, axis=0)
+    shares = np.median(flops / np.array(times) / np.array(machine), axis=0)
+    mm = np.median(machine, axis=0) / 1e9
+    is_image = settings.backbone in IMAGE_CONFIGS
+    return (
+        f"| {settings.backbone} | {settings.step} | {step.dtype.removeprefix('torch.')} "
+        f"| {flops / step.amount / 1e9:.0f} | {rates[0]:.2f} {'images' if is_image else 's'} "
+        f"| {mm[0]:.0f} | {shares[0]:.2f} | {shares[1]:.2f} | {find_peak(device):.1f} |"
+    )
+
+
+def list_rows(arguments: argparse.Namespace) -> list[Settings]:
+    """Return the rows of the table: audio backbones are not trained."""
+    return [
+        Settings(
+            name, step, arguments.device, arguments.threads, arguments.blocks,
+            arguments.batch_size, arguments.seconds, arguments.rounds,
+        )
+        for name in arguments.backbone or [*IMAGE_CONFIGS, *AUDIO_CONFIGS]
+        for step in arguments.step or STEPS
+        if step == "extract" or name in IMAGE_CONFIGS
+    ]  # fmt: skip
 
 
 def main() -> None:
-    """Print the speed of the chosen steps, both by default."""
+    """Print a table: a row a backbone and step."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--backbone", choices=[*IMAGE_CONFIGS, *AUDIO_CONFIGS], action="append")
     parser.add_argument("--step", choices=STEPS, action="append")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--blocks", type=int, default=24)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=AudioFeatures.chunk_s)
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    device, shape, size = choose_device(arguments.device), Shape(), arguments.batch_size
-    print(explain_device(device))
-    for name in arguments.step or STEPS:
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(device)
-        print_speed(STEPS[name](shape, size, device), shape, size, device, arguments.rounds)
+    print(explain_device(choose_device(arguments.device)))
+    print(
+        f"batches of {arguments.batch_size} images, {arguments.seconds:g} s of audio, "
+        f"{arguments.blocks} blocks\n"
+    )
+    print(
+        "| backbone | step | format | GFLOP an image or s | a second | torch.mm GFLOP/s "
+        "| share of it | share, CPU | peak GiB |\n|---|---|---|---|---|---|---|---|---|"
+    )
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
+        for row in pool.map(measure, list_rows(arguments)):
+            print(row, flush=True)
 
 
 if __name__ == "__main__":
