@@ -1,6 +1,7 @@
 """Training an encoder: results, resuming, errors."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -145,6 +146,24 @@ def test_finished_run_is_not_trained_again(
     first = run(images, tmp_path / "run")
     monkeypatch.setattr(face_task, "augment_images", None)
     assert run(images, tmp_path / "run") == first
+
+
+def test_any_spelling_of_the_data_resumes_a_run_and_other_data_do_not(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = replace(FAST, epochs=1)
+    first = run(images, tmp_path / "run", once)
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to("images")
+    Path("study").mkdir()
+    for spelled in ("images", "./run/../images", "link"):
+        assert run(Path(spelled), Path("run"), once) == first
+    assert str(tmp_path) not in json.loads(Path("run/config.json").read_text())["images"]
+    shutil.copytree("images", "study/images")
+    with pytest.raises(OutputError, match="other settings"):
+        run(Path("study/images"), Path("run"), once)
+    shutil.move("run", "study/run")
+    assert run(Path("study/images"), Path("study/run"), once) == first
 
 
 def test_other_settings_need_overwrite(images: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from abawcli.models.precision import choose_training_precision
 from abawcli.progress import Progress, ignore_progress
 from abawcli.training.face_task import FaceTask
 from abawcli.training.loop import TrainingLoop, start_accelerator
-from abawcli.training.run_folder import History
+from abawcli.training.run_folder import History, locate_from
 from abawcli.training.schedule import Schedule
 
 
@@ -126,7 +126,8 @@ def train_face_encoder(
     )
     config = replace(config, precision=precision)
     start = _describe_start(backbone, init)
-    settings = start | {"backbone": backbone, "images": str(images), "manifest": str(manifest)}
+    settings = start | {"backbone": backbone, "images": locate_from(out, images)}
+    settings["manifest"] = locate_from(out, manifest)
     data: JsonObject = {"manifest": manifest.name, "sha256": hash_file(manifest)}
     data |= start if init else {}
     task = FaceTask(

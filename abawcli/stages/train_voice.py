@@ -14,7 +14,7 @@ from abawcli.models.image_backbones import hash_pretrained
 from abawcli.models.pretrained_voice import build_pretrained_voice
 from abawcli.progress import Progress, ignore_progress
 from abawcli.training.loop import TrainingLoop, start_accelerator
-from abawcli.training.run_folder import History
+from abawcli.training.run_folder import History, locate_from
 from abawcli.training.schedule import Schedule
 from abawcli.training.voice_task import VoiceTask
 
@@ -77,7 +77,8 @@ def train_voice_encoder(
         raise UsageError("a voice encoder trains in one process; start it without a launcher")
     splits = read_audio_manifest(manifest, audio)
     start = _describe_init(init)
-    settings = start | {"backbone": COMPACT_VOICE, "audio": str(audio), "manifest": str(manifest)}
+    settings = start | {"backbone": COMPACT_VOICE, "audio": locate_from(out, audio)}
+    settings["manifest"] = locate_from(out, manifest)
     settings |= {} if init is None else {"layers": layers}
     torch.manual_seed(config.seed)
     backbone = None if init is None else build_pretrained_voice(init, layers)

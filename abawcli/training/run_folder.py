@@ -61,6 +61,17 @@ def open_run(out: str | Path, settings: JsonObject, result: str, overwrite: bool
         temporary.write_text(text)
 
 
+def locate_from(out: str | Path, path: str | Path) -> str:
+    """Return where data are, seen from the run's folder: any spelling of a path gives the same.
+
+    So a run whose folder is moved together with its data is resumed.
+    """
+    try:
+        return Path(os.path.relpath(os.path.realpath(path), os.path.realpath(out))).as_posix()
+    except ValueError:  # another drive of Windows
+        return os.path.realpath(path)
+
+
 def _is_of_run(path: Path) -> bool:
     """Tell whether a file was written by a run, judged by its content."""
     try:
