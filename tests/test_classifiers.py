@@ -209,7 +209,9 @@ def test_two_classifiers_are_one_recipe(tmp_path: Path) -> None:
     voice = f"hf:{save_voice_classifier(tmp_path / 'voice')}"
     recipe = join_recipes([voice, face])
     assert recipe.classifiers == {"audio": voice, "visual": face}
-    head, metadata = load_classifiers(recipe.classifiers, Classifiers(temperatures=(2.0, 1.0)), CPU)
+    head, metadata, _ = load_classifiers(
+        recipe.classifiers, Classifiers(temperatures=(2.0, 1.0)), CPU
+    )
     assert head.head.uses == ("visual", "audio")
     assert head.head.classifiers["audio"].temperature == 2.0
     assert metadata.backbones.visual and metadata.backbones.audio

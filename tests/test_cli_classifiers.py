@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from tiny_classifiers import save_face_classifier, save_onnx_classifier, save_vo
 from abawcli.cli import main
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.tables import PROBABILITIES, read_table
+from abawcli.models import hub
+from abawcli.models.image_backbones import load_weights
+from abawcli.pipeline.frame_predictor import FramePredictor
 
 CLIP, OTHER = "rotated_phone", "other"
 CPU = ("--device", "cpu")
@@ -55,6 +59,20 @@ def test_a_video_and_its_features_get_the_same_probabilities(run: Path) -> None:
     settings = json.loads((run / "video.csv.provenance.json").read_text())["settings"]
     assert settings["recipe"] == "face, voice" and settings["visual"]["preprocess"]["size"] == 28
     assert str(run) not in (run / "video.csv.provenance.json").read_text()
+
+
+def test_networks_are_loaded_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+
+    def load(kind: Any, name: str, spare: Any) -> Any:
+        loaded.append(Path(name).name)
+        return load_weights(kind, name, spare)
+
+    monkeypatch.setattr(hub, "load_weights", load)
+    recipes = [f"hf:{run}/face", f"hf:{run}/voice"]
+    predictor = FramePredictor(recipes, "cpu")
+    assert predictor.extractor.encoder and loaded == ["face", "voice"]
+    assert FramePredictor(recipes, "cpu", modality="visual").extractor.audio_encoder is None
 
 
 def test_labels_and_temperature_change_the_probabilities(run: Path) -> None:

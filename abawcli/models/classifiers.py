@@ -1,13 +1,13 @@
 """Classifiers of other people as they come: `hf:` models and ONNX files, as recipes."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 
 from abawcli.config import Classifiers, Smoothing
 from abawcli.errors import UsageError
 from abawcli.formats.metadata import (
-    AudioBackboneMetadata,
     Backbones,
     ImageBackboneMetadata,
     Preprocess,
@@ -22,6 +22,14 @@ from abawcli.models.hub_voices import load_hub_voice
 from abawcli.models.image_backbones import Backbone
 from abawcli.models.metadata import HeadMetadata
 from abawcli.models.onnx_faces import choose_input, find_preset, load_onnx_face
+
+
+@dataclass(frozen=True)
+class LoadedBackbones:
+    """Backbones that were loaded with the last layers of their classifiers."""
+
+    visual: tuple[Backbone, ImageBackboneMetadata] | None = None
+    audio: AudioBackbone | None = None
 
 
 def load_face_classifier(
@@ -53,8 +61,8 @@ def load_face_classifier(
 
 def load_classifiers(
     names: Mapping[str, str], config: Classifiers, device: torch.device
-) -> tuple[TrainedHead, HeadMetadata]:
-    """Load the last layers of a classifier of faces, of voices, or of both, as one head.
+) -> tuple[TrainedHead, HeadMetadata, LoadedBackbones]:
+    """Load a classifier of faces, of voices, or both: the last layers as one head, and backbones.
 
     Args:
         names: of each modality, in the order in which they were given.
@@ -71,12 +79,13 @@ def load_classifiers(
             f"--temperatures {','.join(f'{t:g}' for t in temperatures)}: give a positive number "
             f"for each of the {len(names)} recipes"
         )
-    layers, visual, audio = {}, None, None
+    layers, face, voice = {}, None, None
     for modality, name in names.items():
         if modality == "visual":
-            _, layers[modality], visual = load_face_classifier(name, config.onnx_input)
+            backbone, layers[modality], visual = load_face_classifier(name, config.onnx_input)
+            face = backbone, visual
         else:
-            layers[modality], audio = _load_voice(name)
+            voice, layers[modality] = load_hub_voice(name)
     check_label_map(config.label_map, (x for layer in layers.values() for x in layer.labels))
     mapped = {
         modality: MappedClassifier(
@@ -86,7 +95,9 @@ def load_classifiers(
     }
     head = TrainedHead(AveragedClassifiers(mapped), device)
     kind = "concat" if len(names) == 2 else next(iter(names))
-    return head, HeadMetadata(kind, {}, Backbones(visual, audio), Smoothing())
+    backbones = Backbones(face[1] if face else None, voice.describe() if voice else None)
+    metadata = HeadMetadata(kind, {}, backbones, Smoothing())
+    return head, metadata, LoadedBackbones(face, voice)
 
 
 def load_audio_backbone(name: str, layers: str) -> AudioBackbone:
@@ -100,8 +111,3 @@ def load_audio_backbone(name: str, layers: str) -> AudioBackbone:
     return (
         load_hub_voice(name)[0] if is_hub_classifier(name) else build_audio_backbone(name, layers)
     )
-
-
-def _load_voice(name: str) -> tuple[LabelledLayer, AudioBackboneMetadata]:
-    backbone, layer = load_hub_voice(name)
-    return layer, backbone.describe()

@@ -39,8 +39,8 @@ from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import Backbones, Preprocess
 from abawcli.media.recording import Recording, open_recording
 from abawcli.media.video import TimedImage, check_rotation
-from abawcli.models.classifiers import load_audio_backbone
-from abawcli.models.encoder import load_feature_encoder
+from abawcli.models.classifiers import LoadedBackbones, load_audio_backbone
+from abawcli.models.encoder import FeatureEncoder, load_feature_encoder
 from abawcli.pipeline.audio_features import AudioEncoder, FrameAligner
 from abawcli.pipeline.batching import CropFeatures, Crops, encode_in_batches
 from abawcli.pipeline.crop_workers import CropWorkers
@@ -87,13 +87,14 @@ class Extractor:
         onnx_input: str | Preprocess | None = None,
         flip: bool = False,
         workers: int = 1,
+        loaded: LoadedBackbones | None = None,
     ) -> None:
         """Load the backbones; frames are turned by `rotate`, as in `read_frames`.
 
         `onnx_input` says how crops are prepared for an ONNX file, as in `load_face_classifier`.
         With `flip`, features are the mean of those of a crop and of its mirror image, in twice
         the time. Crops are decoded and resized by `workers` processes; 1: in a thread. Features do
-        not depend on it.
+        not depend on it. Backbones that are `loaded` already are taken as they are.
 
         Raises:
             UsageError: no such modality, layers, device or rotation, or input of an ONNX file.
@@ -109,11 +110,16 @@ class Extractor:
         made_visual, made_audio = None, None
         chosen = choose_device(device)
         if modality != "audio":
-            self.encoder, made_visual = load_feature_encoder(visual, chosen, onnx_input)
+            if loaded and loaded.visual:
+                backbone, made_visual = loaded.visual
+                self.encoder = FeatureEncoder(backbone, chosen)
+            else:
+                self.encoder, made_visual = load_feature_encoder(visual, chosen, onnx_input)
             self.encoder.preprocess = replace(self.encoder.preprocess, flip=flip)
             made_visual = replace(made_visual, preprocess=self.encoder.preprocess)
         if modality != "visual":
-            self.audio_encoder = AudioEncoder(load_audio_backbone(audio, layers), chosen)
+            voice = loaded and loaded.audio
+            self.audio_encoder = AudioEncoder(voice or load_audio_backbone(audio, layers), chosen)
             made_audio = self.audio_encoder.describe()
         self.backbones = Backbones(made_visual, made_audio)
 

@@ -24,7 +24,7 @@ from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import MODALITIES, Backbones
 from abawcli.media.video import TimedImage, check_rotation
 from abawcli.models.checkpoint import read_metadata
-from abawcli.models.classifiers import load_classifiers
+from abawcli.models.classifiers import LoadedBackbones, load_classifiers
 from abawcli.models.encoder import find_encoder, load_classifier
 from abawcli.models.ensemble import Ensemble
 from abawcli.models.heads import TrainedHead, check_features, load_head
@@ -85,6 +85,7 @@ class FramePredictor:
                 f"{self.recipe.name} has its own labels and input; --label-map, --temperatures and "
                 "--onnx-input are for hf: and .onnx recipes"
             )
+        self._loaded: LoadedBackbones | None = None  # with classifiers, for the extractor
         loaded = self._load_heads(choose_device(device))
         self.head = Ensemble([head for head, _ in loaded.values()])
         self.metadata = {name: metadata for name, (_, metadata) in loaded.items()}
@@ -97,6 +98,7 @@ class FramePredictor:
             baseline.check_recipe(self.recipe.describe())
         if backbones:
             _ = self.extractor
+        self._loaded = None
 
     @cached_property
     def extractor(self) -> Extractor:
@@ -117,6 +119,7 @@ class FramePredictor:
             rotate=self.rotate,
             onnx_input=self.classifiers.onnx_input if self.recipe.classifiers else trained_on,
             flip=bool(trained_on and trained_on.flip),
+            loaded=self._loaded,
         )
         for name, metadata in self.metadata.items():
             check_features(metadata, extractor.backbones, f"recipe {name}")
@@ -166,7 +169,10 @@ class FramePredictor:
         """Return the heads and their metadata by their names; of none, that of classifiers."""
         recipe = self.recipe
         if recipe.classifiers:
-            return {recipe.name: load_classifiers(recipe.classifiers, self.classifiers, device)}
+            head, metadata, self._loaded = load_classifiers(
+                recipe.classifiers, self.classifiers, device
+            )
+            return {recipe.name: (head, metadata)}
         if not recipe.heads:
             return {recipe.name: load_classifier(recipe.find_backbone("visual"), device)}
         return {name: load_head(path, device) for name, path in recipe.heads.items()}
