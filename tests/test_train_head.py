@@ -25,6 +25,7 @@ from abawcli.config import HeadTraining, Smoothing, default_head_training
 from abawcli.datasets.annotated import read_annotated
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.formats.abaw import read_annotation, write_annotation
+from abawcli.formats.feature_sets import list_feature_paths
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.metadata import Backbones
 from abawcli.models.encoder import Encoder, load_feature_encoder
@@ -281,7 +282,7 @@ def without(path: Path, modality: str) -> None:
 
 
 def test_videos_without_sound_or_faces(files: Files, tmp_path: Path) -> None:
-    features = list(files[0])
+    features = [path for (path,) in map(list_feature_paths, files[0])]
     without(features[0], "audio")
     without(features[1], "visual")
     without(features[1], "audio")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from abawcli.cli.console import print_json, print_table, progress_bar, say
+from abawcli.cli.feature_sets import features_option, find_feature_files, list_sets
 from abawcli.cli.options import (
     complete_files,
     complete_recipes,
@@ -37,6 +39,7 @@ FIGURES = {
 @click.command(name="calibrate")
 @click.argument("checkpoint", metavar="CHECKPOINT", shell_complete=complete_recipes)
 @click.argument("features", nargs=-1, metavar="[FEATURES...]", shell_complete=complete_files)
+@features_option
 @output_option("Output file: the checkpoint with the calibration, .safetensors.")
 @labels_option()
 @click.option("--images", type=FILE, help="For a face encoder: folder of face images.")
@@ -67,6 +70,7 @@ FIGURES = {
 def command(
     checkpoint: str,
     features: tuple[str, ...],
+    more_features: tuple[str, ...],
     output: Path,
     labels: str | None,
     images: Path | None,
@@ -103,11 +107,12 @@ def command(
     _check_outputs(path, output, plot)
     choice = CalibrationChoice(biases, temperature)
     if kind == HeadMetadata.kind:
-        if images or manifest or not (features and labels):
+        if images or manifest or not (labels and (features or more_features)):
             raise UsageError(f"{path} is a head: give FEATURES and --labels")
-        done = _calibrate_head(path, features, labels, output, choice, device, overwrite)
+        sets = list_sets(features, more_features, "FEATURES...")
+        done = _calibrate_head(path, sets, labels, output, choice, device, overwrite)
     else:
-        if features or labels or not (images and manifest):
+        if features or more_features or labels or not (images and manifest):
             raise UsageError(f"{path} is a face encoder: give --images and --manifest")
         from abawcli.stages.calibrate import calibrate_encoder
 
@@ -138,20 +143,20 @@ def _check_outputs(checkpoint: Path, output: Path, plot: Path | None) -> None:
 
 def _calibrate_head(
     path: Path,
-    features: tuple[str, ...],
+    sets: list[tuple[str, ...]],
     labels: str,
     output: Path,
     choice: Any,
     device: str,
     overwrite: bool,
 ) -> Provenance:
-    from abawcli.cli.train_head import ANNOTATIONS, FEATURES
+    from abawcli.cli.train_head import ANNOTATIONS
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart
     from abawcli.stages.calibrate import calibrate_head
 
-    files = list(expand_inputs(features, FEATURES)), list(expand_inputs([labels], ANNOTATIONS))
-    check_apart([output], [*files[0], *files[1]])
+    files = find_feature_files(sets), list(expand_inputs([labels], ANNOTATIONS))
+    check_apart([output], [*itertools.chain(*files[0]), *files[1]])
     return calibrate_head(path, *files, output, choice, device=device, overwrite=overwrite)
 
 

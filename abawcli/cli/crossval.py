@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from abawcli.cli.console import print_json, print_table, progress_bar
+from abawcli.cli.feature_sets import features_option, find_feature_files, list_sets
 from abawcli.cli.options import (
     Window,
     device_option,
@@ -19,7 +20,6 @@ from abawcli.cli.options import (
 from abawcli.cli.outputs import refuse_stdout
 from abawcli.cli.train_head import (
     ANNOTATIONS,
-    FEATURES,
     check_shape,
     features_argument,
     read_training,
@@ -43,6 +43,7 @@ DEVIATIONS = {
 
 @click.command(name="crossval")
 @features_argument
+@features_option
 @labels_option(required=True)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, callback=refuse_stdout,
@@ -68,6 +69,7 @@ DEVIATIONS = {
 @verbosity_options
 def command(
     features: tuple[str, ...],
+    more_features: tuple[str, ...],
     labels: str,
     output: Path,
     heads: tuple[str, ...],
@@ -82,7 +84,8 @@ def command(
 ) -> None:
     """Cross-validate heads: train on all folds but one, score on the held-out fold.
 
-    FEATURES are files of `abaw extract`, or folders of them. Folds are balanced by class and
+    FEATURES are files of `abaw extract`, or folders of them; of several backbones, one folder each
+    by --features. Folds are balanced by class and
     written to folds.csv in the run folder; a later run with other heads uses the same folds. An
     interrupted run continues with the folds that are not trained yet. Scores are those of the last
     epoch: the held-out fold does not choose the epoch.
@@ -99,7 +102,8 @@ def command(
 
     check_shape(heads, tuned)
     check_writable([output / "config.json"])
-    files = expand_inputs(features, FEATURES), expand_inputs([labels], ANNOTATIONS)
+    sets = list_sets(features, more_features, "FEATURES...")
+    files = find_feature_files(sets), expand_inputs([labels], ANNOTATIONS)
     configs = {head: read_training(head, window, tuned) for head in heads}
     with progress_bar("crossval", "batch", quiet) as update:
         results = cross_validate(

@@ -214,6 +214,10 @@ def labels_option(required: bool = False) -> Callable[[Command], Command]:
 inputs_argument = click.argument(
     "inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=complete_files
 )
+# Of commands that take other inputs by an option, and check that there are any.
+optional_inputs_argument = click.argument(
+    "inputs", nargs=-1, metavar="INPUT...", shell_complete=complete_files
+)
 
 
 def output_option(text: str) -> Callable[[Command], Command]:

@@ -11,6 +11,7 @@ import click
 
 from abawcli.cli.baseline import read_baseline
 from abawcli.cli.classifiers import classifier_options
+from abawcli.cli.feature_sets import FEATURES, features_option, find_feature_files, list_sets
 from abawcli.cli.options import (
     SmoothingChoice,
     audio_from_option,
@@ -18,9 +19,9 @@ from abawcli.cli.options import (
     choose_subject,
     complete_recipes,
     device_option,
-    inputs_argument,
     json_option,
     keep_suffix_option,
+    optional_inputs_argument,
     overwrite_option,
     rotate_option,
     smoothing_options,
@@ -35,6 +36,7 @@ from abawcli.cli.summaries import Columns, Summaries
 from abawcli.config import MODALITY_CHOICES, Classifiers
 
 if TYPE_CHECKING:
+    from abawcli.formats.feature_sets import FeaturePaths
     from abawcli.pipeline.baseline import Baseline
     from abawcli.stages.predict_summary import PredictSummary
 
@@ -60,7 +62,8 @@ COLUMNS: Columns = {
 
 
 @click.command(name="predict")
-@inputs_argument
+@optional_inputs_argument
+@features_option
 @table_output_option
 @click.option(
     "--recipe", "recipes", multiple=True, default=["compact"], show_default=True,
@@ -111,6 +114,7 @@ COLUMNS: Columns = {
 @verbosity_options
 def command(
     inputs: tuple[str, ...],
+    more_features: tuple[str, ...],
     output: Path,
     recipes: tuple[str, ...],
     modality: str,
@@ -147,6 +151,9 @@ def command(
     Probabilities are smoothed over time. An expression that lasts less than half the smoothing
     window disappears; --no-smooth keeps it.
 
+    A head that was trained on features of several backbones reads feature files only: give those of
+    each backbone by --features, in the order of training.
+
     With --strategy, the rows <video>_left and <video>_right make two tables of one video.
 
     Example: abaw predict interviews/ -o labels/ --modality visual
@@ -155,7 +162,9 @@ def command(
     from abawcli.formats.tables import TABLE_SUFFIXES
     from abawcli.stages.predict import PredictWork
 
-    paths = _find_inputs(inputs, modality)
+    sets = list_sets(inputs, more_features, "INPUT...")
+    paths = _find_inputs(sets[0], modality)
+    more = _find_more_features(sets, paths)
     _check_flags(no_smooth, logits, changes := smoothing.list_changes())
     names = name_videos(paths, keep_suffix)
     outputs = name_outputs(paths, output, ".csv", TABLE_SUFFIXES, keep_suffix=keep_suffix)
@@ -164,7 +173,7 @@ def command(
     work = PredictWork(
         recipes, device, batch_size, modality, rotate, None if no_smooth else changes, audio_from,
         overwrite, scale.max_megapixels, logits, _need_encoders(paths), classifiers, baseline,
-        label_all,
+        label_all, more,
     )  # fmt: skip
     jobs = describe_jobs(scale.select(names), plan, targets, subject)
     current = Run(jobs, paths, output, Summaries("video", COLUMNS))
@@ -186,6 +195,17 @@ def _find_inputs(inputs: tuple[str, ...], modality: str) -> dict[Path, Path]:
 
     suffixes = AUDIO_SUFFIXES if modality == "audio" else IMAGE_SUFFIXES
     return expand_inputs(inputs, suffixes | VIDEO_SUFFIXES | {FEATURES_SUFFIX}, is_only_crops)
+
+
+def _find_more_features(
+    sets: list[tuple[str, ...]], paths: Iterable[Path]
+) -> dict[Path, FeaturePaths]:
+    """Return the further feature files of each input, those of a head's other backbones."""
+    if len(sets) == 1:
+        return {}
+    if other := [path for path in paths if path.suffix not in FEATURES]:
+        raise click.UsageError(f"--features joins feature files, and {other[0]} is none")
+    return {files[0]: files[1:] for files in find_feature_files(sets)}
 
 
 def _need_encoders(paths: Iterable[Path]) -> bool:

@@ -9,6 +9,7 @@ import click
 
 from abawcli.cli.bundles import Command
 from abawcli.cli.console import progress_bar
+from abawcli.cli.feature_sets import features_option, find_feature_files, list_sets
 from abawcli.cli.options import (
     SmoothingChoice,
     Window,
@@ -52,11 +53,10 @@ TEMPORAL_SHAPE = {
 }
 GATED_WIDTH = "gated_width"  # of heads that are given single frames: `GatedHead.hidden`
 PUBLISHED, DUAL_BRANCH = HeadTraining(), default_head_training("dual-branch")
-FEATURES = frozenset([".safetensors"])
 ANNOTATIONS = frozenset([".txt", ".csv", ".parquet", ".eaf", ".textgrid", ".tsv"])
 
 features_argument = click.argument(
-    "features", nargs=-1, required=True, metavar="FEATURES...", shell_complete=complete_files
+    "features", nargs=-1, metavar="FEATURES...", shell_complete=complete_files
 )
 
 
@@ -196,6 +196,7 @@ def check_losses(task: str, tuned: dict[str, Any]) -> None:
 
 @click.command(name="head")
 @features_argument
+@features_option
 @labels_option(required=True)
 @run_option
 @task_option
@@ -207,7 +208,8 @@ def check_losses(task: str, tuned: dict[str, Any]) -> None:
 )  # fmt: skip
 @click.option(
     "--valid-features", multiple=True, metavar="FEATURES",
-    help="Features of the videos that choose the best epoch.  "
+    help="Features of the videos that choose the best epoch; of several backbones, one "
+    "--valid-features for each, in their order.  "
     f"[default: one of {PUBLISHED.folds} folds of the videos, held out]",
 )  # fmt: skip
 @click.option(
@@ -232,6 +234,7 @@ def check_losses(task: str, tuned: dict[str, Any]) -> None:
 @verbosity_options
 def command(
     features: tuple[str, ...],
+    more_features: tuple[str, ...],
     labels: str,
     output: Path,
     task: str,
@@ -252,8 +255,9 @@ def command(
     Gated fusion is Stage II of arXiv 2603.12221; dual-branch is the system of arXiv 2603.08034.
 
     FEATURES are files of `abaw extract`, or folders of them. Features and annotations are matched
-    by name; those without a match are left out. --window is the smoothing that the head's file
-    records for `abaw predict`.
+    by name; those without a match are left out. A head of several backbones: extract with each into
+    a folder of its own, and give each folder by --features. --window is the smoothing that the
+    head's file records for `abaw predict`.
 
     With --task va or au, annotations are text files of the challenge. The loss is 1 - CCC of
     valence and arousal, or the cross-entropy of twelve action units; values that are not annotated
@@ -268,15 +272,17 @@ def command(
     from abawcli.formats.outputs import check_writable
     from abawcli.stages.train_head import train_fusion_head
 
+    sets = list_sets(features, more_features, "FEATURES...")
     if bool(valid_features) != bool(valid_labels):
         raise click.UsageError("--valid-features and --valid-labels need each other")
     check_shape([head], tuned)
     check_losses(task, tuned)
     check_writable([output / "config.json"])
-    files = expand_inputs(features, FEATURES), expand_inputs([labels], ANNOTATIONS)
+    files = find_feature_files(sets), expand_inputs([labels], ANNOTATIONS)
     valid = None
     if valid_labels:
-        valid = expand_inputs(valid_features, FEATURES), expand_inputs([valid_labels], ANNOTATIONS)
+        valid_sets = _list_valid_sets(valid_features, len(sets))
+        valid = find_feature_files(valid_sets), expand_inputs([valid_labels], ANNOTATIONS)
     auxiliary = _find_auxiliary(task, {"va": aux_va, "au": aux_au})
     config = replace(read_training(head, window, tuned, task), patience=patience)
     with progress_bar("train", "batch", quiet) as update:
@@ -292,6 +298,18 @@ def command(
             progress=update,
         )
     print_best(history, output / "head.safetensors")
+
+
+def _list_valid_sets(valid_features: tuple[str, ...], backbones: int) -> list[tuple[str, ...]]:
+    """Return the arguments of each backbone's features to validate on."""
+    if backbones == 1:
+        return [valid_features]
+    if len(valid_features) != backbones:
+        raise click.UsageError(
+            f"{len(valid_features)} --valid-features for features of {backbones} backbones; give "
+            "one for each, in their order"
+        )
+    return [(each,) for each in valid_features]
 
 
 def _find_auxiliary(task: str, folders: dict[str, str | None]) -> dict[str, Iterable[Path]]:

@@ -21,7 +21,14 @@ from abawcli.datasets.pairing import read_truth
 from abawcli.datasets.value_files import name_value_files, read_frame_values
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation
-from abawcli.formats.features import Features, read_features, read_features_metadata
+from abawcli.formats.feature_sets import (
+    FeaturePaths,
+    TrackKey,
+    list_feature_paths,
+    read_joined_features,
+    read_joined_metadata,
+)
+from abawcli.formats.features import Features
 from abawcli.formats.imports import detect_format
 from abawcli.formats.inputs import check_input, locate_inputs, warn_left_out
 from abawcli.formats.metadata import MODALITIES, Backbones, FeaturesMetadata
@@ -31,7 +38,6 @@ from abawcli.labels import IGNORE
 from abawcli.tasks import TASKS, Task
 
 LOG = logging.getLogger(__name__)
-TrackKey = tuple[str, str]  # video, subject
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class AnnotatedFeatures:
     has_audio: NDArray[np.bool_]  # (N,)
     labels: Labels  # (N,) -1: not annotated; of a task with values, the strata of `Task`
     backbones: Backbones  # that made `visual` and `audio`
-    paths: list[Path] = field(default_factory=list)  # of the feature files, V
+    paths: list[FeaturePaths] = field(default_factory=list)  # of the feature files, V
     # (N, K) of tasks with values, by their names; NaN: not annotated
     values: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
@@ -105,15 +111,15 @@ class VideoSet:
 
 @dataclass(frozen=True)
 class _FeatureFile:
-    """A feature file that was not read yet."""
+    """The feature file of a track, or those of several backbones, not read yet."""
 
-    path: Path
+    paths: FeaturePaths
     metadata: FeaturesMetadata
     rows: int
 
 
 def read_annotated(
-    features: Iterable[str | Path],
+    features: Iterable[str | Path | FeaturePaths],
     annotations: Iterable[str | Path],
     task: str = EXPR,
     auxiliary: Mapping[str, Iterable[str | Path]] | None = None,
@@ -125,7 +131,8 @@ def read_annotated(
     million frames at full size are 8 GB.
 
     Args:
-        features: feature files.
+        features: feature files; of several backbones, those of each track together
+            (`match_feature_sets`).
         annotations: of the task.
         task: one of `config.TASK_NAMES`.
         auxiliary: annotations of other tasks with values, by task, of some of the same videos.
@@ -159,7 +166,7 @@ def read_annotated(
         shape = len(data.labels), len(TASKS[other].columns)
         data.values[other] = np.full(shape, np.nan, np.float32)
     for (name, rows), file in zip(data.videos(), files, strict=True):
-        found = read_features(file.path)
+        found = read_joined_features(file.paths)
         for field_name in ("time_s", *MODALITIES, "has_visual", "has_audio"):
             getattr(data, field_name)[rows] = getattr(found, field_name)
         for other, paths in others.items():
@@ -208,23 +215,27 @@ def _allocate(names: list[str], files: Sequence[_FeatureFile]) -> AnnotatedFeatu
         has_audio=np.zeros(count, bool),
         labels=np.full(count, IGNORE, np.int64),
         backbones=backbones,
-        paths=[file.path for file in files],
+        paths=[file.paths for file in files],
     )
 
 
-def _list_tracks(paths: Iterable[str | Path]) -> dict[TrackKey, _FeatureFile]:
+def _list_tracks(
+    files: Iterable[str | Path | FeaturePaths],
+) -> dict[TrackKey, _FeatureFile]:
     """Return feature files by video and subject."""
     tracks: dict[TrackKey, _FeatureFile] = {}
-    for path in map(Path, paths):
-        check_input(path)
-        metadata, rows = read_features_metadata(path)
+    for paths in map(list_feature_paths, files):
+        for path in paths:
+            check_input(path)
+        metadata, rows = read_joined_metadata(paths)
+        name = " + ".join(map(str, paths))
         if tracks:
             first = next(iter(tracks.values())).metadata
-            check_alike(first.backbones, metadata.backbones, str(path))
+            check_alike(first.backbones, metadata.backbones, name)
         track = compose_name(metadata.video), metadata.subject
         if track in tracks:
-            raise InputError(f"{path}: another file has features of {track[0]}, {track[1]}, too")
-        tracks[track] = _FeatureFile(path, metadata, rows)
+            raise InputError(f"{name}: another file has features of {track[0]}, {track[1]}, too")
+        tracks[track] = _FeatureFile(paths, metadata, rows)
     return tracks
 
 

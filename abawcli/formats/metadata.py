@@ -79,6 +79,14 @@ class BackboneMetadata:
     dim: int
     sha256: str | None = None  # of the weights, where it is known; JSON: encoder
     path: str | None = None  # to load it from: our own name, a hub's, or a path; JSON: place
+    # Of features that several backbones made, which are concatenated in this order: each of them.
+    parts: tuple[Self, ...] = field(default=(), kw_only=True)
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Return the metadata of features of several backbones, concatenated in their order."""
+        name = " + ".join(part.name for part in parts)
+        return cls(name, sum(part.dim for part in parts), parts=tuple(parts))
 
     @property
     def identity(self) -> tuple[Any, ...]:
@@ -87,25 +95,35 @@ class BackboneMetadata:
         A backbone is its weights, by their sha256, whatever the folder is called that they were
         read from; by its name only where the hash is not known. Not the number format: a head's
         probabilities differ by less than 0.02 between them (docs/models.md); a check at load
-        bounds that. A classifier of the hub has other features than the backbone in it.
+        bounds that. A classifier of the hub has other features than the backbone in it. Of several
+        backbones, each has to agree, in their order.
         """
+        if self.parts:
+            return tuple(part.identity for part in self.parts)
         return self.sha256 or self.name, self.dim, self.name.startswith(HUB_PREFIX)
 
     def __str__(self) -> str:
         """Return it for a message."""
+        if self.parts:
+            return " + ".join(map(str, self.parts))
         return f"{self.name} ({self.dim} wide, {(self.sha256 or 'no encoder')[:12]})"
 
     def to_json(self) -> JsonObject:
-        """Return it as JSON."""
-        return {
+        """Return it as JSON; without `parts` where there are none, as in older files."""
+        values: JsonObject = {
             "backbone": self.name,
             "encoder": self.sha256,
             "place": self.path,
             "dim": self.dim,
         }
+        if self.parts:
+            values["parts"] = [part.to_json() for part in self.parts]
+        return values
 
     def to_settings(self) -> JsonObject:
         """Return JSON that does not change with the folder that the weights are in."""
+        if self.parts:
+            return {"dim": self.dim, "parts": [part.to_settings() for part in self.parts]}
         own_path = self.path is not None and os.path.isabs(self.path.removeprefix(HUB_PREFIX))
         return drop_location(self.to_json()) if own_path else self.to_json()
 
@@ -139,6 +157,7 @@ class ImageBackboneMetadata(BackboneMetadata):
         how = read_optional(values, "preprocess", dict, path)
         return cls(
             **cls._read(values, path),
+            parts=tuple(cls.from_json(part, path) for part in _list_parts(values, path)),
             preprocess=None if how is None else Preprocess.from_json(how, path),
         )
 
@@ -159,6 +178,8 @@ class AudioBackboneMetadata(BackboneMetadata):
 
     def __str__(self) -> str:
         """Return it for a message."""
+        if self.parts:
+            return super().__str__()
         layers = f", layers {self.layers})" if self.layers else ")"
         return super().__str__().removesuffix(")") + layers
 
@@ -178,6 +199,7 @@ class AudioBackboneMetadata(BackboneMetadata):
         """
         return cls(
             **cls._read(values, path),
+            parts=tuple(cls.from_json(part, path) for part in _list_parts(values, path)),
             layers=read_optional(values, "layers", str, path),
             normalise=read_optional(values, "normalise", bool, path),
             window_s=read_optional(values, "window_s", float, path),
@@ -185,13 +207,22 @@ class AudioBackboneMetadata(BackboneMetadata):
         )
 
 
+def _list_parts(values: JsonObject, path: str | Path) -> list[JsonObject]:
+    parts = read_optional(values, "parts", list, path) or []
+    if not all(isinstance(part, dict) for part in parts):
+        raise InputError(f"{path}: its metadata lists backbones that are no objects")
+    return parts
+
+
 def drop_location(values: JsonObject) -> JsonObject:
     """Return a backbone's JSON without the names by which it was found, if it has its sha256.
 
     What is left tells whether work was done with the same backbone, wherever its folder stood.
     """
-    names = ("backbone", "place") if values.get("encoder") else ()
-    return {key: value for key, value in values.items() if key not in names}
+    parts = values.get("parts")
+    names = ("backbone", "place") if values.get("encoder") or parts else ()
+    kept = {key: value for key, value in values.items() if key not in names}
+    return kept | {"parts": list(map(drop_location, parts))} if parts else kept
 
 
 @dataclass(frozen=True)

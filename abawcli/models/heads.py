@@ -288,8 +288,29 @@ def check_features(head: HeadMetadata, features: Backbones, name: str) -> None:
     """
     there = [modality for modality in HEADS[head.head].uses if features.get(modality)]
     if modality := head.backbones.find_difference(features, there):
+        _check_order(head, features, modality, name)
         raise CheckpointError(
             f"{name}: {modality} features of {features.name(modality)}, but the head was trained "
             f"on those of {head.backbones.name(modality)}; extract them with that "
             "backbone, or train a head on these"
         )
+
+
+def _check_order(head: HeadMetadata, features: Backbones, modality: str, name: str) -> None:
+    """Name the first of several backbones whose features are missing or not in their place.
+
+    Raises:
+        CheckpointError: the head was trained on features of several backbones.
+    """
+    wanted = (trained := head.backbones.get(modality)) and trained.parts
+    if not wanted:
+        return
+    given = (made := features.get(modality)) and (made.parts or (made,)) or ()
+    for place, backbone in enumerate(wanted):
+        if place >= len(given) or given[place].identity != backbone.identity:
+            raise CheckpointError(
+                f"{name}: the head was trained on {modality} features of {len(wanted)} backbones, "
+                f"{trained}; number {place + 1} is to be of {backbone}, and "
+                f"{f'is of {given[place]}' if place < len(given) else 'is missing'}. Give the "
+                "features of each by a --features of its own, in this order"
+            )

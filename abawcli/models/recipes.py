@@ -57,6 +57,14 @@ class Recipe:
         backbone = self.backbones.get(modality)
         if backbone is None:
             return str(self.encoder) if self.encoder and modality == "visual" else ""
+        if backbone.parts:
+            extracts = ", ".join(part.path or part.name for part in backbone.parts)
+            raise CheckpointError(
+                f"{self.name} was trained on {modality} features of {len(backbone.parts)} "
+                f"backbones, which one run over a video cannot make: extract with each ({extracts})"
+                " by `abaw extract`, then give the feature files, one --features for each, in this "
+                "order"
+            )
         if not backbone.path:
             raise CheckpointError(
                 f"{self.name} does not say where its {modality} backbone is, {backbone}; train "

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, reduce
 from pathlib import Path
@@ -20,6 +20,7 @@ from abawcli.config import (
 )
 from abawcli.device import choose_device
 from abawcli.errors import CheckpointError, UsageError
+from abawcli.formats.feature_sets import FeaturePaths
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import MODALITIES, Backbones
 from abawcli.media.video import TimedImage, check_rotation
@@ -53,6 +54,7 @@ class FramePredictor:
         classifiers: Classifiers | None = None,
         baseline: Baseline | None = None,
         label_all: bool = False,
+        more_features: Mapping[Path, FeaturePaths] | None = None,
     ) -> None:
         """Load the networks; of several recipes, whose heads' probabilities are averaged.
 
@@ -69,6 +71,8 @@ class FramePredictor:
                 there is taken off the tables of whole videos.
             label_all: also label frames without a face from audio that is not reliable by what the
                 voice encoder says of itself; it always is with `modality="audio"`.
+            more_features: of each feature file that is read, those of the head's other backbones,
+                in their order.
 
         Raises:
             UsageError: no such recipe, device, rotation or modality, or one that the recipe does
@@ -93,6 +97,7 @@ class FramePredictor:
         self.rotate = rotate
         self._device, self._config = device, config
         self.baseline, self.label_all = baseline, label_all
+        self.more_features = more_features or {}
         if baseline:
             _ = self.neutral
             baseline.check_recipe(self.recipe.describe())

@@ -4,6 +4,7 @@ Figures are out of fold: each example is calibrated by what was fitted on the ot
 frames of one source video are in one fold. What is written is fitted on all examples.
 """
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,7 @@ from scipy import special
 
 from abawcli.config import BIAS_CHOICES, CALIBRATION
 from abawcli.errors import InputError, UsageError
+from abawcli.formats.feature_sets import FeaturePaths, list_feature_paths
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
 from abawcli.formats.summary import Summary, keep_warnings, note_summary
@@ -88,7 +90,7 @@ def find_checkpoint(name: str | Path) -> tuple[Path, str]:
 
 def calibrate_head(
     checkpoint: str | Path,
-    features: Sequence[str | Path],
+    features: Sequence[str | Path | FeaturePaths],
     annotations: Sequence[str | Path],
     output: str | Path,
     choice: CalibrationChoice | None = None,
@@ -108,13 +110,19 @@ def calibrate_head(
     """
     path, _ = find_checkpoint(checkpoint)
     choice, output = choice or CalibrationChoice(), Path(output)
-    work = _describe(path, [*features, *annotations], output, choice, {})
+    work = _describe(path, _list_files(features, annotations), output, choice, {})
     if finished := find_finished(output, work, overwrite):
         return finished
     with keep_warnings(work):
         metadata = read_metadata(path, HeadMetadata)
         found = read_labelled_frames(path, features, annotations, device)
         return _calibrate(path, metadata, found, choice, output, work)
+
+
+def _list_files(
+    features: Sequence[str | Path | FeaturePaths], annotations: Sequence[str | Path]
+) -> list[str | Path]:
+    return [*itertools.chain.from_iterable(map(list_feature_paths, features)), *annotations]
 
 
 def calibrate_encoder(

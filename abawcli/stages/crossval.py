@@ -24,7 +24,7 @@ from abawcli.datasets.annotated import AnnotatedFeatures, VideoSet, read_annotat
 from abawcli.datasets.folds import Folds, make_folds, read_folds, write_folds
 from abawcli.device import choose_device
 from abawcli.errors import OutputError, UsageError
-from abawcli.formats.features import read_features
+from abawcli.formats.feature_sets import FeaturePaths, read_joined_features
 from abawcli.formats.provenance import describe_work, find_finished, write_result
 from abawcli.formats.tables import write_table
 from abawcli.labels import N_CLASSES
@@ -67,7 +67,7 @@ Results = dict[str, list[FoldScore]]  # head -> folds
 
 
 def cross_validate(
-    features: Iterable[str | Path],
+    features: Iterable[str | Path | FeaturePaths],
     annotations: Iterable[str | Path],
     out: str | Path,
     heads: Sequence[str] = ("gated",),
@@ -88,7 +88,7 @@ def cross_validate(
         <head>/predictions/<name>.parquet     out-of-fold predictions, not smoothed, with logits
 
     Args:
-        features: feature files.
+        features: feature files, as `read_annotated` takes them.
         annotations: annotation files.
         out: the folder.
         heads: names of heads.
@@ -214,15 +214,15 @@ def _write_predictions(
 ) -> None:
     """Write the table of each video of a fold; those that are finished are not made again."""
     head, _ = load_head(run / HEAD_NAME, device)
-    for (name, _), path in zip(held.data.videos(), held.data.paths, strict=True):
+    for (name, _), paths in zip(held.data.videos(), held.data.paths, strict=True):
         output = folder / f"{name}.parquet"
         if name not in held.names:
             continue
-        work = describe_work("crossval", [path], {"fold": run.name, "logits": True},
+        work = describe_work("crossval", paths, {"fold": run.name, "logits": True},
                              companions=[run / HEAD_NAME])  # fmt: skip
         if find_finished(output, work, overwrite):
             continue
-        found = read_features(path)
+        found = read_joined_features(paths)
         arrays = found.visual, found.audio, found.has_visual, found.has_audio
         table = tabulate_features(found, found.has_visual, *head.find_outputs(*arrays))
         write_table(table, output, work)

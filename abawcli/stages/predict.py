@@ -13,7 +13,8 @@ from abawcli.config import SUBJECTS, Classifiers, Media, Prediction, Smoothing
 from abawcli.device import leave_one_core
 from abawcli.errors import UsageError
 from abawcli.formats.crops import find_audio, list_companions
-from abawcli.formats.features import FEATURES_SUFFIX, Features, read_features
+from abawcli.formats.feature_sets import FeaturePaths, read_joined_features
+from abawcli.formats.features import FEATURES_SUFFIX, Features
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import (
@@ -101,7 +102,8 @@ class Predictor(FramePredictor):
     def _predict_file(self, path: Path) -> pd.DataFrame:
         if self.rotate:
             raise UsageError(f"{path} holds features; rotate the video they are made of")
-        return self._predict_features([read_features(path)], str(path))
+        paths = path, *self.more_features.get(path, ())
+        return self._predict_features([read_joined_features(paths)], " + ".join(map(str, paths)))
 
     def _predict_crops(
         self,
@@ -241,6 +243,8 @@ class PredictWork:
     classifiers: Classifiers = field(default_factory=Classifiers)
     baseline: Baseline | None = None
     label_all: bool = False
+    # Of each feature file, those of the head's other backbones, in their order.
+    more_features: Mapping[Path, FeaturePaths] = field(default_factory=dict)
 
     def load(self) -> "PredictWorker":
         """Load the recipe."""
@@ -266,7 +270,7 @@ class PredictWorker:
         self.predictor = Predictor(
             work.recipes, work.device, config, work.modality,
             rotate=work.rotate, backbones=work.backbones, classifiers=work.classifiers,
-            baseline=work.baseline, label_all=work.label_all,
+            baseline=work.baseline, label_all=work.label_all, more_features=work.more_features,
         )  # fmt: skip
         base = self.predictor.recipe.smoothing
         self.smoothing = None if work.smoothing is None else replace(base, **work.smoothing)
@@ -314,7 +318,7 @@ def _describe_work(
     logits: bool,
 ) -> Provenance:
     """Return the provenance of a table that is about to be made."""
-    crops, companions = os.path.isdir(path), []
+    crops, companions = os.path.isdir(path), list(predictor.more_features.get(path, ()))
     kind = "crops" if crops else "features" if path.suffix == FEATURES_SUFFIX else "video"
     settings: JsonObject = {"video": decode_name(name)}
     settings |= predictor.describe("", smoothing, kind)

@@ -12,11 +12,13 @@ from abawcli.datasets.folds import make_folds
 from abawcli.device import choose_device
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
+from abawcli.formats.feature_sets import FeaturePaths
 from abawcli.progress import Progress, ignore_progress
 from abawcli.training.head_task import HeadTask, make_loop
 from abawcli.training.run_folder import History
 
-Files = tuple[Iterable[Path], Iterable[Path]]  # features, annotations
+# Features, of several backbones those of each track together, and annotations.
+Files = tuple[Iterable[Path | FeaturePaths], Iterable[Path]]
 
 
 def hold_out(data: AnnotatedFeatures, folds: int) -> tuple[VideoSet, VideoSet]:

@@ -13,6 +13,7 @@ from abawcli.datasets.folds import make_folds
 from abawcli.device import choose_device
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
+from abawcli.formats.feature_sets import FeaturePaths
 from abawcli.formats.manifest import read_labelled_images
 from abawcli.labels import IGNORE
 from abawcli.logits import restore_logits
@@ -43,7 +44,7 @@ class LabelledLogits:
 
 def read_labelled_frames(
     checkpoint: str | Path,
-    features: Sequence[str | Path],
+    features: Sequence[str | Path | FeaturePaths],
     annotations: Sequence[str | Path],
     device: str = "auto",
 ) -> LabelledLogits:
