@@ -59,6 +59,21 @@ def average_outputs(
     return np.concatenate([p, scale], axis=1)
 
 
+def prefer_confident(
+    first: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]], confidence: float
+) -> NDArray[np.bool_]:
+    """Return the rows (N,) that keep the first member's prediction, of outputs (N, C) of both.
+
+    They are those whose highest probability in it exceeds `confidence`, and those that the others
+    do not predict. This is the filter of confident predictions of the HSEmotion team (arXiv
+    2503.10399, 2603.12693): where the model that was pre-trained on still faces is sure, its
+    prediction is used; elsewhere that of a classifier trained on videos.
+    """
+    p = first[:, :N_CLASSES]
+    sure = np.nan_to_num(p).max(axis=1) > confidence
+    return np.asarray(sure | (~np.isnan(p[:, 0]) & np.isnan(others[:, 0])))
+
+
 def _sum_known(
     members: Sequence[NDArray[np.floating[Any]]], weights: Sequence[float] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

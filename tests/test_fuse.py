@@ -132,3 +132,22 @@ def test_weights_that_are_none(weights: list[float] | None, count: int, message:
     with pytest.raises(UsageError, match=message):
         resolve_weights(weights, count)
     assert resolve_weights(None, 3) == [1, 1, 1]
+
+
+def test_where_the_first_table_is_confident_it_alone_decides() -> None:
+    first, second, third = (make_table([label] * 4) for label in (4, 5, 6))
+    first.loc[1:, PROBABILITIES] = 1 / 8  # unsure
+    first.loc[2, PROBABILITIES] = np.nan
+    first["label"], first["source"] = [4, 0, -1, 0], ["visual", "visual", "none", "audio"]
+    for table in (second, third):
+        table.loc[3, PROBABILITIES] = np.nan
+        table.loc[3, ["label", "source"]] = -1, "none"
+    fused = fuse_tables({"a": first, "b": second, "c": third}, confident=0.5)
+    assert fused["label"].tolist() == [4, 5, 5, 0]
+    np.testing.assert_allclose(fused["p_happiness"], [0.65, 0.05, 0.05, 1 / 8])
+    np.testing.assert_allclose(fused["p_sadness"], [0.05, 0.35, 0.35, 1 / 8])
+    assert fused["source"].tolist() == ["visual", "visual", "visual", "audio"]
+    at_most = fuse_tables({"a": first, "b": second}, confident=0.65)  # 0.65 does not exceed it
+    assert at_most["label"].tolist() == [5, 5, 5, 0]
+    with pytest.raises(UsageError, match="excludes weights"):
+        fuse_tables({"a": first, "b": second}, [2, 1], confident=0.5)

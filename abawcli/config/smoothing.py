@@ -45,6 +45,17 @@ class Balancing:
 
 
 @dataclass(frozen=True)
+class Weighting:
+    """The search for the weights of fused tables with the best score on annotated videos."""
+
+    # Of the weight of one table to those of the others: up to 8 either way. Beyond, a table counts
+    # only where the others have no prediction.
+    ratios: tuple[float, ...] = tuple(2 ** (k / 2) for k in range(-6, 7))
+    rounds: int = 4  # over all tables; more hardly change anything
+    folds: int = 5  # each is scored with the weights of the others
+
+
+@dataclass(frozen=True)
 class Sweeping:
     """The search for the smoothing with the best score on annotated videos."""
 

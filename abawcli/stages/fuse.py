@@ -15,8 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.config import FUSED_TIMES_S, QUALITY
+from abawcli.datasets.fused_tracks import ChosenWeights
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.inputs import expand_inputs
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import compose_name
 from abawcli.formats.provenance import describe_work, find_finished, read_provenance
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
@@ -29,7 +31,7 @@ from abawcli.formats.tables import (
     set_probabilities,
     write_table,
 )
-from abawcli.fusion import average_outputs
+from abawcli.fusion import average_outputs, prefer_confident
 from abawcli.labels import N_CLASSES
 from abawcli.logits import make_outputs, restore_logits
 from abawcli.sources import join_sources
@@ -95,28 +97,49 @@ def match_tables(folders: Sequence[str | Path]) -> tuple[dict[Path, list[Path]],
 
 
 def fuse_tables(
-    tables: Mapping[str, pd.DataFrame], weights: Sequence[float] | None = None
+    tables: Mapping[str, pd.DataFrame],
+    weights: Sequence[float] | None = None,
+    confident: float | None = None,
 ) -> pd.DataFrame:
     """Fuse tables, given by names for messages; rows are in the first one's order.
 
     Probabilities, label and confidence are made anew; of the weights only the ratio counts. Logits
     are kept where all tables have them.
 
+    With `confident`, the first table alone makes the rows in which its confidence exceeds that, and
+    the mean of the others makes the rest (`fusion.prefer_confident`).
+
     Raises:
         InputError: a row is in some tables only, or its time differs from one to the other.
-        UsageError: as for `resolve_weights`.
+        UsageError: as for `resolve_weights`; or `confident` with weights.
     """
+    if confident is not None and weights is not None:
+        raise UsageError("the filter of confident predictions excludes weights")
     weights = resolve_weights(weights, len(tables))
     aligned = _align_tables(tables)
     if with_logits := all(map(has_logits, aligned)):
         members = [make_outputs(table[LOGITS].to_numpy()) for table in aligned]  # (N, 9) each
     else:
         members = [table[PROBABILITIES].to_numpy() for table in aligned]  # (N, 8) each
-    outputs = average_outputs(members, weights)
     sources = [table["source"].to_numpy(str) for table in aligned]
-    source = join_sources(sources, ~np.isnan(outputs[:, 0]))
+    outputs, source = _fuse_rows(members, sources, weights, confident)
     logits = restore_logits(outputs) if with_logits else None
     return set_probabilities(_choose_copied(aligned), outputs[:, :N_CLASSES], source, logits)
+
+
+def _fuse_rows(
+    members: Sequence[NDArray[np.float64]],
+    sources: Sequence[NDArray[np.str_]],
+    weights: Sequence[float],
+    confident: float | None,
+) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
+    """Return the outputs (N, C) and sources (N,) of rows, from those of K tables."""
+    if confident is None:
+        outputs = average_outputs(members, weights)
+        return outputs, join_sources(sources, ~np.isnan(outputs[:, 0]))
+    others, source = _fuse_rows(members[1:], sources[1:], weights[1:], None)
+    first = prefer_confident(members[0], others, confident)
+    return np.where(first[:, None], members[0], others), np.where(first, sources[0], source)
 
 
 def _align_tables(tables: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:
@@ -190,11 +213,14 @@ def _choose_copied(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def fuse_files(
     tables: Sequence[str | Path],
     output: str | Path,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | ChosenWeights | None = None,
     *,
+    confident: float | None = None,
     overwrite: bool = False,
 ) -> FuseSummary:
     """Fuse tables into one file, .csv or .parquet; what is finished is not made again.
+
+    The provenance has the weights, and where they were found on annotated videos, their figures.
 
     Raises:
         InputError: a table cannot be read, or as `fuse_tables`.
@@ -203,13 +229,19 @@ def fuse_files(
     """
     tables = list(map(Path, tables))
     output = Path(output)
-    settings = {"weights": resolve_weights(weights, len(tables))}
+    settings: JsonObject = {}
+    if isinstance(weights, ChosenWeights):
+        settings["weights_found"] = weights.describe()
+        weights = weights.weights
+    resolved = resolve_weights(weights, len(tables))
+    settings |= {"weights": resolved} if confident is None else {"confident": confident}
     made_from = [read_provenance(path) for path in tables]
     work = describe_work("fuse", tables, settings, made_from=made_from)
     if finished := find_finished(output, work, overwrite):
         return read_summary(finished, FuseSummary, made=False)
     with keep_warnings(work):
-        fused = fuse_tables({str(path): read_table(path) for path in tables}, settings["weights"])
+        read = {str(path): read_table(path) for path in tables}
+        fused = fuse_tables(read, weights, confident)
         note_summary(work, FuseSummary(len(fused), int((fused["label"] >= 0).sum())))
         write_table(fused, output, work)
     return read_summary(work, FuseSummary, made=True)
