@@ -9,6 +9,8 @@ when it is first used, which is in a fork for each limit.
 import os
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from abawcli.formats.metadata import Preprocess
 from abawcli.models import precision
 from abawcli.models.audio_backbones import build_audio_backbone
 from abawcli.models.image_backbones import Backbone
+from abawcli.pipeline import reproducibility
 from abawcli.pipeline.reproducibility import measure_agreement, measure_precision
 from abawcli.stages.predict import Predictor
 
@@ -75,13 +78,27 @@ def compute(folder: Path, clip: str, backbone: str, limit: str) -> None:
     np.savez(folder / f"{limit}.npz", isa=isa[1] if isa else "", **found)
 
 
+def run_in_fork(work: Callable[[], object], name: str) -> None:
+    """Run in a process of its own what sets oneDNN's limit for good."""
+    if (child := os.fork()) == 0:
+        work()
+        sys.stdout.flush()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if status:
+        sys.exit(f"{name}: status {status}")
+
+
+def share_exact(folder: Path) -> None:
+    """Compute the probabilities in float64, which know no limit, once for all limits."""
+    path = folder / "exact.npy"
+    run_in_fork(lambda: np.save(path, reproducibility.compute_exact("compact").numpy()), "exact")
+    exact = torch.from_numpy(np.load(path))
+    reproducibility.compute_exact = lambda recipe: exact  # type: ignore[assignment]
+
+
 if __name__ == "__main__":
     where, video, saved, *limits = sys.argv[1:]
-    for name in limits:
-        if (child := os.fork()) == 0:
-            compute(Path(where), video, saved, name)
-            sys.stdout.flush()
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        if status:
-            sys.exit(f"{name}: status {status}")
+    share_exact(Path(where))
+    for limit in limits:
+        run_in_fork(partial(compute, Path(where), video, saved, limit), limit)
