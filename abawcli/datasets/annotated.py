@@ -177,12 +177,13 @@ def read_annotated(
                     data.labels[rows] = TASKS[task].find_strata(values)
         if own is None:
             data.labels[rows] = _label(name, named[name], found)
-    if not (data.labels != IGNORE).any():
-        raise InputError(
-            f"no frame is annotated (all rows of {len(files)} annotations are "
-            f"{own.ignore if own else IGNORE})"
-        )
+    _check_annotated(data, len(files), own.ignore if own else IGNORE)
     return data
+
+
+def _check_annotated(data: AnnotatedFeatures, files: int, ignore: float) -> None:
+    if not (data.labels != IGNORE).any():
+        raise InputError(f"no frame is annotated (all rows of {files} annotations are {ignore})")
 
 
 def _match_auxiliary(
