@@ -1,6 +1,8 @@
 """Runs on a Ray cluster: two nodes on this machine, one of which is lost on the way."""
 
+import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -10,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
-from media_files import write_media
+from sample_clips import thin_clip
+from test_signals import LIMIT_S, MODULE, start, stop, write_inputs
 
 from abawcli.cli import main
 from abawcli.engines import Job, Outcome, Where, run
 from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.provenance import Plan
-from abawcli.formats.run_manifest import read_manifest
 from abawcli.formats.summary import Result
 from abawcli.progress import Progress
 
@@ -83,26 +84,67 @@ def run_all(cluster: Any, folder: Path, tasks: dict[str, str], **where: Any) -> 
     return {outcome.job.name: outcome for outcome in outcomes}
 
 
-@pytest.mark.slow
-def test_a_cluster_gives_the_tables_of_this_machine(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def read_outputs(folder: str) -> dict[str, bytes]:
+    """Return all files but the manifest, whose lines come in any order."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.name != "manifest.jsonl"
+    }
+
+
+@pytest.fixture
+def videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Five videos of faces and a file that is no video, as `in` of the working folder."""
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
-    for name in "ab":
-        write_media(Path(f"in/{name}.mkv"), [np.full((48, 64, 3), 90, np.uint8)] * 5)
-    Path("in/c.mkv").write_text("no video")
-    call = ["predict", "in", "--device", "cpu"]
-    ray = ["--engine", "ray", "--ray-address", cluster.address]
+    clips = [thin_clip("rotated_phone"), thin_clip("two_people")]
+    for k, name in enumerate("abcde"):
+        shutil.copy(clips[k % 2], f"in/{name}.mp4")
+    Path("in/f.mp4").write_text("no video")
+    return [*(f"{name}.mp4" for name in "abcde")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", ["predict --device cpu", "crop --subject all", "extract --device cpu"]
+)
+def test_a_cluster_that_loses_a_node_gives_the_files_of_this_machine(
+    cluster: Any, videos: list[str], command: str
+) -> None:
+    call, node = [*command.split(), "in"], cluster.add_node(num_cpus=2, num_gpus=0)
+
+    def lose_node() -> None:
+        while not Path("there/manifest.jsonl").exists():
+            time.sleep(0.02)
+        cluster.remove_node(node, allow_graceful=False)
+
     assert CliRunner().invoke(main, [*call, "-o", "here"]).exit_code == 1
+    thread = threading.Thread(target=lose_node)
+    thread.start()
+    ray = ["--engine", "ray", "--ray-address", cluster.address]
     assert CliRunner().invoke(main, [*call, "-o", "there", *ray]).exit_code == 1
-    here, there = (
-        {p.relative_to(folder): p.read_bytes() for p in Path(folder).rglob("*.csv*")}
-        for folder in ("here", "there")
-    )
-    assert len(here) == 4 and here == there
-    states = {name: line["state"] for name, line in read_manifest("there/manifest.jsonl").items()}
-    assert states == {"a.mkv": "done", "b.mkv": "done", "c.mkv": "failed"}
+    thread.join()
+    here, there = read_outputs("here"), read_outputs("there")
+    assert here == there and len(here) >= len(videos)
+    lines = [json.loads(line) for line in Path("there/manifest.jsonl").read_text().splitlines()]
+    states = {line["input"]: line["state"] for line in lines}
+    assert states == dict.fromkeys(videos, "done") | {"f.mp4": "failed"}
+    assert len(lines) == len(states)  # each was done once
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_on_ray(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    write_inputs(tmp_path, "wav")
+    run = start(tmp_path, "predict --modality audio --engine ray", MODULE)
+    stderr, seconds = stop(run, signal.SIGINT, tmp_path / "out" / "a.csv.provenance.json")
+    assert run.returncode == 130 and seconds < LIMIT_S
+    last = "abaw: interrupted; 1 of 2 inputs are done and kept, and the same command continues"
+    assert stderr.splitlines()[-1].startswith(last)
+    assert "Traceback" not in stderr
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"a.csv", "a.csv.provenance.json", "manifest.jsonl"}
 
 
 @pytest.mark.slow

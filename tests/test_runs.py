@@ -99,6 +99,17 @@ def test_the_first_failure_may_end_a_run(study: Path) -> None:
     assert predict("in/a.mkv", "-o", "a.csv") and not Path("manifest.jsonl").exists()
 
 
+def test_an_output_that_is_removed_meanwhile_fails_its_input(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("abawcli.cli.runs.note_kept", lambda *counts: shutil.rmtree("out"))
+    removed = predict("in/a.mkv", "in/b.mp4", "-o", "out", status=1)
+    reason = "out/a.csv was removed while the run went on; run it again"
+    assert f"abaw: error: {reason}" in removed.stderr.splitlines()
+    assert "abaw: 2 inputs: 0 done, 0 kept, 2 failed" in removed.stderr.splitlines()
+    assert read_manifest("out/manifest.jsonl")["a.mkv"]["error"] == reason
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [

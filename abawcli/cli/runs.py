@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -100,6 +100,7 @@ def run_jobs(
                 _report(outcome.failure)
                 if scale.fail_fast or current.total == 1:
                     break
+        _find_removed(current)
     _report_end(current, quiet)
 
 
@@ -145,6 +146,17 @@ def _describe(current: Run, outcome: Outcome) -> dict[str, object]:
     line |= _count(outcome)
     line |= {"seconds": round(outcome.seconds, 3), "warnings": list(outcome.warnings)}
     return line | {"error": outcome.failure.message if outcome.failure else None}
+
+
+def _find_removed(current: Run) -> None:
+    """Let inputs fail whose outputs were removed after they were written."""
+    for k, outcome in enumerate(current.outcomes):
+        gone = [result.output for result in outcome.results if not result.output.exists()]
+        if gone:
+            failure = Failure(f"{gone[0]} was removed while the run went on; run it again")
+            current.outcomes[k] = replace(outcome, results=(), failure=failure)
+            _write_line(current, current.outcomes[k])
+            _report(failure)
 
 
 def _find_state(outcome: Outcome) -> str:
