@@ -25,6 +25,7 @@ from abawcli.sources import FACELESS_SOURCES, NONE, Names, has_face, name_smooth
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
+Smooth = Callable[..., Array]  # `smooth_probabilities` or `smooth_values`
 LEAST = 1e-7  # lower limit of a probability before its logarithm; csv tables have six digits
 # Values copied at once for windows of unusual size: 512 kB fit into caches, and are twice as fast
 # as 32 MB.
@@ -220,20 +221,75 @@ def smooth_probabilities(
         UsageError: as `check_smoothing`.
     """
     check_smoothing(config)
+
+    def smooth(known: Index, windows: Windows) -> Array:
+        if config.space == "logits" and config.method != "vote":
+            z = to_logits(p[known]) if logits is None else logits[known]  # (E, 8)
+            shares: Array = special.softmax(SMOOTHERS[config.method](z, windows), axis=1)
+            return shares
+        return _smooth_shares(p[known], windows, config)
+
+    out = _smooth_evidence(p, valid, frame, time_s, config, smooth)
+    return out if config.bias is None else apply_bias(out, np.array(config.bias))
+
+
+def check_value_smoothing(config: Smoothing) -> None:
+    """Check the settings of a smoothing of values, as of valence and arousal or action units.
+
+    Raises:
+        UsageError: as `check_smoothing`, or settings that only expressions have.
+    """
+    check_smoothing(config)
+    if config.method == "vote":
+        raise UsageError("--smoothing vote is for classes; values have median, mean and gaussian")
+    if config.space != Smoothing.space or config.bias is not None:
+        raise UsageError("--space logits and --bias are for expressions; values have neither")
+
+
+def smooth_values(
+    values: Array,
+    valid: Mask,
+    frame: NDArray[np.int64],
+    time_s: Array,
+    *,
+    config: Smoothing,
+    logits: None = None,
+) -> Array:
+    """Smooth the values (T, K) of one subject's rows; arguments are as `smooth_probabilities`.
+
+    Each column is smoothed for itself.
+
+    Raises:
+        UsageError: as `check_value_smoothing`.
+    """
+    check_value_smoothing(config)
+
+    def smooth(known: Index, windows: Windows) -> Array:
+        low, high = values[known].min(axis=0), values[known].max(axis=0)
+        # Differences of sums may be beyond by 1e-17.
+        return SMOOTHERS[config.method](values[known], windows).clip(low, high)
+
+    return _smooth_evidence(values, valid, frame, time_s, config, smooth)
+
+
+def _smooth_evidence(
+    values: Array,
+    valid: Mask,
+    frame: NDArray[np.int64],
+    time_s: Array,
+    config: Smoothing,
+    smooth: Callable[[Index, Windows], Array],
+) -> Array:
+    """Return what `smooth` makes of rows of evidence (E,) and windows; NaN in empty windows."""
     at, reach, width = find_positions(frame, time_s, config)
     order = np.lexsort((frame, at))
     windows = place_windows(at[order], valid[order], reach, width)
     reached = windows.size > 0
-    out = np.full(p.shape, np.nan)
+    out = np.full(values.shape, np.nan)
     if reached.any():
         known = order[valid[order]]  # (E,)
-        windows = windows.select(reached)
-        if config.space == "logits" and config.method != "vote":
-            z = to_logits(p[known]) if logits is None else logits[known]  # (E, 8)
-            out[order[reached]] = special.softmax(SMOOTHERS[config.method](z, windows), axis=1)
-        else:
-            out[order[reached]] = _smooth_shares(p[known], windows, config)
-    return out if config.bias is None else apply_bias(out, np.array(config.bias))
+        out[order[reached]] = smooth(known, windows.select(reached))
+    return out
 
 
 def _smooth_shares(p: Array, windows: Windows, config: Smoothing) -> Array:
@@ -254,6 +310,7 @@ def smooth_rows(
     *,
     config: Smoothing,
     logits: Array | None = None,
+    smooth: Smooth = smooth_probabilities,
 ) -> tuple[Array, Names]:
     """Smooth one subject's probabilities by their sources; return both, smoothed.
 
@@ -269,23 +326,22 @@ def smooth_rows(
         time_s: (T,) times in seconds.
         config: the smoothing.
         logits: (T, 8), as in `smooth_probabilities`.
+        smooth: `smooth_values` for values (T, K) in place of probabilities.
 
     Returns:
         probabilities (T, 8) and sources (T,).
 
     Raises:
-        UsageError: as `check_smoothing`.
+        UsageError: as `smooth`.
     """
     face = has_face(source)
-    out = smooth_probabilities(p, face, frame, time_s, config=config, logits=logits)
+    out = smooth(p, face, frame, time_s, config=config, logits=logits)
     named = name_smoothed(source, ~np.isnan(out[:, 0]))
     for kind in FACELESS_SOURCES:
         own = source == kind
         alone = own & (named == NONE)
         if alone.any():
-            out[alone] = smooth_probabilities(p, own, frame, time_s, config=config, logits=logits)[
-                alone
-            ]
+            out[alone] = smooth(p, own, frame, time_s, config=config, logits=logits)[alone]
             named[alone] = kind
     return out, named
 

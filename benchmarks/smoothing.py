@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from abawcli.config import Smoothing
-from abawcli.formats.tables import COLUMNS, PROBABILITIES
+from abawcli.formats.table_schemas import COLUMNS, PROBABILITIES
 from abawcli.smoothing import smooth_probabilities
 from abawcli.stages.smooth import smooth_table
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.formats.tables import COLUMNS, PROBABILITIES
+from abawcli.formats.table_schemas import COLUMNS, PROBABILITIES
 
 
 def make_table(

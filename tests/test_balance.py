@@ -14,7 +14,8 @@ from abawcli.balance import apply_bias, find_bias
 from abawcli.cli import main
 from abawcli.config import Balancing, Smoothing
 from abawcli.errors import UsageError
-from abawcli.formats.tables import PROBABILITIES, read_table, write_table
+from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.tables import read_table, write_table
 from abawcli.metrics import score_labels
 from abawcli.stages.smooth import smooth_table
 

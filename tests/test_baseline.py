@@ -20,7 +20,8 @@ from abawcli.config import BASELINE_FRAMES, Smoothing
 from abawcli.errors import InputError
 from abawcli.formats.features import write_features
 from abawcli.formats.provenance import read_provenance
-from abawcli.formats.tables import LOGITS, PROBABILITIES, read_table, set_probabilities, write_table
+from abawcli.formats.table_schemas import LOGITS, PROBABILITIES
+from abawcli.formats.tables import read_table, set_probabilities, write_table
 from abawcli.labels import NEUTRAL
 from abawcli.models.heads import build_head, save_head
 from abawcli.models.metadata import HeadMetadata

@@ -22,7 +22,8 @@ from abawcli.formats.submission import (
     read_test_list,
     write_submission,
 )
-from abawcli.formats.tables import PROBABILITIES, read_table, write_table
+from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.tables import read_table, write_table
 from abawcli.stages.submit import find_differences
 
 # What editors, spreadsheets and scripts put into text files, and what trips parsers.

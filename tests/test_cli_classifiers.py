@@ -13,7 +13,8 @@ from tiny_classifiers import save_face_classifier, save_onnx_classifier, save_vo
 
 from abawcli.cli import main
 from abawcli.formats.features import read_features, write_features
-from abawcli.formats.tables import PROBABILITIES, read_table
+from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.tables import read_table
 from abawcli.models import hub
 from abawcli.models.image_backbones import load_weights
 from abawcli.pipeline.frame_predictor import FramePredictor

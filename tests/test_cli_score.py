@@ -10,7 +10,8 @@ from sample_tables import make_table
 from abawcli.cli import main
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.provenance import read_provenance
-from abawcli.formats.tables import COLUMNS, write_table
+from abawcli.formats.table_schemas import COLUMNS
+from abawcli.formats.tables import write_table
 
 
 @pytest.fixture

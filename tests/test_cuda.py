@@ -30,7 +30,8 @@ from abawcli.config import (
 )
 from abawcli.device import choose_device, choose_precision, explain_device, inference_dtype
 from abawcli.formats.features import read_features
-from abawcli.formats.tables import PROBABILITIES, read_table
+from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.tables import read_table
 from abawcli.models.heads import HEADS, load_head
 from abawcli.models.precision import measure_difference
 from abawcli.stages.predict import Predictor

@@ -10,7 +10,8 @@ from raw_checkpoints import read_raw
 from sample_clips import CLIPS, abaw, copy_labels, thin_clip
 from tiny_models import save_audio_backbone, save_image_set, save_vision_backbone
 
-from abawcli.formats.tables import PROBABILITIES, read_table
+from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.tables import read_table
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sample_tables import make_table
 
 from abawcli.errors import InputError, UsageError
-from abawcli.formats.tables import COLUMNS, PROBABILITIES
+from abawcli.formats.table_schemas import COLUMNS, PROBABILITIES
 from abawcli.stages.fuse import fuse_tables, resolve_weights
 
 KEPT = ["video", "frame", "time_s", "subject", "found", "face_score", *"xywh"]

@@ -13,7 +13,8 @@ from abawcli.datasets.fused_tracks import FusedTrack, choose_weights, find_weigh
 from abawcli.errors import InputError
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.provenance import read_provenance
-from abawcli.formats.tables import PROBABILITIES, read_table, write_table
+from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.tables import read_table, write_table
 
 VIDEOS = ["a", "b", "c", "d"]
 

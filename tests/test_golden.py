@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from golden_set import GOLDEN, read_outputs, run_commands
 
-from abawcli.formats.tables import PROBABILITIES
+from abawcli.formats.table_schemas import PROBABILITIES
 
 PROBABILITY = 0.02  # CPUs of other kinds round otherwise, and sums of rounded numbers differ
 LABELS = 0.005  # share of the rows

@@ -17,7 +17,8 @@ from abawcli.cli import main
 from abawcli.config import Smoothing
 from abawcli.errors import InputError
 from abawcli.formats.features import write_features
-from abawcli.formats.tables import COLUMNS, LOGITS, PROBABILITIES, read_table
+from abawcli.formats.table_schemas import COLUMNS, LOGITS, PROBABILITIES
+from abawcli.formats.tables import read_table
 from abawcli.fusion import average_outputs
 from abawcli.logits import make_outputs, restore_logits
 from abawcli.models.ensemble import Ensemble

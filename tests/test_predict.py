@@ -26,7 +26,7 @@ from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.abaw import read_annotation
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.hashing import hash_file
-from abawcli.formats.tables import PROBABILITIES
+from abawcli.formats.table_schemas import PROBABILITIES
 from abawcli.media.audio import read_audio
 from abawcli.media.frame import Frame
 from abawcli.media.video import read_frames

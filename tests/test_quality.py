@@ -23,7 +23,8 @@ from abawcli.faces.quality import explain_poor, measure_sharpness, rate_faces
 from abawcli.faces.track import FrameFaces, TrackedFace
 from abawcli.formats.faces import FACES_NAME, TRACKS_NAME, read_faces
 from abawcli.formats.features import read_features
-from abawcli.formats.tables import COLUMNS, read_table, write_table
+from abawcli.formats.table_schemas import COLUMNS
+from abawcli.formats.tables import read_table, write_table
 from abawcli.stages.crop import crop_video
 from abawcli.stages.extract import extract_features
 from abawcli.stages.fuse import fuse_tables

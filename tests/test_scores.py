@@ -18,7 +18,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from abawcli.cli import main
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.submission import write_submission
-from abawcli.formats.tables import PROBABILITIES, write_table
+from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.tables import write_table
 from abawcli.metrics import (
     bootstrap_macro_f1,
     count_confusion,

@@ -11,7 +11,8 @@ from scipy.special import softmax
 
 from abawcli.config import Smoothing
 from abawcli.errors import UsageError
-from abawcli.formats.tables import PROBABILITIES, read_table, write_table
+from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.tables import read_table, write_table
 from abawcli.smoothing import ROUNDING_S, SMOOTHERS, smooth_probabilities
 from abawcli.stages.smooth import count_runs, smooth_table
 

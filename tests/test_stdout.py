@@ -14,7 +14,8 @@ from sample_tables import make_table
 
 from abawcli.cli import main
 from abawcli.formats.submission import HEADER
-from abawcli.formats.tables import COLUMNS, read_table, write_table
+from abawcli.formats.table_schemas import COLUMNS
+from abawcli.formats.tables import read_table, write_table
 
 EMPTY = np.full((48, 64, 3), 90, np.uint8)
 

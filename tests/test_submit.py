@@ -88,7 +88,7 @@ def test_a_length_far_off_names_both(
 def test_the_nearest_frame_is_the_nearest(labels: list[int], frames: list[int]) -> None:
     known = [k for k, label in enumerate(labels, 1) if label >= 0]
     expected = [min(known, key=lambda k: (abs(k - frame), k)) for frame in frames]
-    assert find_nearest(np.array(frames), np.array(labels)).tolist() == expected
+    assert find_nearest(np.array(frames), np.array(labels) >= 0).tolist() == expected
 
 
 def test_a_side_is_found_as_in_scoring(tmp_path: Path) -> None:
@@ -122,7 +122,8 @@ def test_all_videos_without_predictions_are_in_one_message(tmp_path: Path) -> No
         fill_sample(files, sample)
     assert str(caught.value) == (
         f"{sample}: 3 of its 4 videos cannot be submitted; "
-        "no predictions of this video: c (line 2), d (line 5); no frame with a label: b (line 4)"
+        "no predictions of this video: c (line 2), d (line 5); "
+        "no frame with a prediction: b (line 4)"
     )
 
 

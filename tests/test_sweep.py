@@ -17,7 +17,8 @@ from abawcli.datasets.pairing import read_tracks
 from abawcli.datasets.smoothed_tracks import smooth_labels
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import read_annotation, write_annotation
-from abawcli.formats.tables import PROBABILITIES, read_table, write_table
+from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.tables import read_table, write_table
 from abawcli.metrics import count_confusion, find_macro_f1, score_labels
 from abawcli.stages.smooth import smooth_table
 from abawcli.stages.sweep import (

@@ -15,15 +15,8 @@ from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.label_tables import read_labels
 from abawcli.formats.provenance import describe_work, find_finished, read_provenance
-from abawcli.formats.tables import (
-    COLUMNS,
-    DECIMALS,
-    PROBABILITIES,
-    SCHEMA,
-    check_table_name,
-    read_table,
-    write_table,
-)
+from abawcli.formats.table_schemas import COLUMNS, DECIMALS, PROBABILITIES, SCHEMA
+from abawcli.formats.tables import check_table_name, read_table, write_table
 
 SUFFIXES = pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 WORK = describe_work("predict", [Path("clip.mp4")], {"recipe": "compact"})

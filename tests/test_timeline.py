@@ -13,7 +13,8 @@ from PIL import Image
 
 from abawcli.cli import main
 from abawcli.errors import InputError
-from abawcli.formats.tables import PROBABILITIES, write_table
+from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.tables import write_table
 from abawcli.labels import CLASSES
 from abawcli.views.palette import COLOURS
 from abawcli.views.timeline import draw_timeline, find_spans, format_time, split_timelines

@@ -12,7 +12,8 @@ from tiny_models import save_audio_backbone, save_vision_backbone
 from abawcli.cli import main
 from abawcli.formats.features import read_features
 from abawcli.formats.hashing import hash_file
-from abawcli.formats.tables import PROBABILITIES, read_table
+from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.tables import read_table
 from abawcli.models.image_backbones import hash_pretrained
 
 

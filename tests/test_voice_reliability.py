@@ -20,7 +20,8 @@ from abawcli.formats.hashing import hash_file
 from abawcli.formats.metadata import AudioBackboneMetadata, Backbones
 from abawcli.formats.provenance import read_provenance
 from abawcli.formats.strategy import SubjectSegment
-from abawcli.formats.tables import PROBABILITIES, read_table
+from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.tables import read_table
 from abawcli.logits import N_OUTPUTS
 from abawcli.models.checkpoint import save_checkpoint
 from abawcli.models.heads import build_head, save_head

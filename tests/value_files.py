@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from sample_features import BACKBONES, make_features
+from sample_features import make_features
 
 from abawcli.formats.features import write_features
 from abawcli.tasks import Task, Values
@@ -25,13 +25,13 @@ def make_values(task: Task, classes: np.ndarray) -> Values:
 
 
 def save_value_videos(
-    folder: Path, names: list[str], *tasks: Task, frames: int = 60
+    folder: Path, names: list[str], *tasks: Task, frames: int = 60, missing: float = 0.2
 ) -> tuple[Path, list[Path]]:
     """Write features and annotations of videos; return their folders, one a task."""
     for k, name in enumerate(names):
         rng = np.random.default_rng(k)
         classes = np.repeat(rng.permutation(8), -(-frames // 8))[:frames]
-        features = make_features(classes, name, seed=k, backbones=BACKBONES)
+        features = make_features(classes, name, seed=k, missing=missing)
         write_features(features, folder / "features" / f"{name}.safetensors", {})
         for task in tasks:
             values = make_values(task, classes)

@@ -68,7 +68,7 @@ def _print_tables(folder: Path) -> None:
     from abawcli.formats.tables import read_table, write_table
 
     for path in folder.rglob("*.parquet"):
-        write_table(read_table(path), path.with_suffix(".csv"), {})
+        write_table(read_table(path, task=None), path.with_suffix(".csv"), {})
     for k, path in enumerate(sorted(folder.rglob("*.csv"))):
         _print_from(path, 1 if k else 0)
 

@@ -57,7 +57,10 @@ COLUMNS: Columns = {
     "labels of faces": lambda summary: _list_shares(summary, "face"),
     "labels without a face": _describe_others,
     "labelled": lambda summary: f"{summary.labelled:.0%}",
-    "segments smoothed away": lambda summary: f"{summary.removed_runs} of {summary.runs}",
+    "means": lambda summary: ", ".join(f"{k} {mean:.2f}" for k, mean in summary.means.items()),
+    "segments smoothed away": lambda summary: (
+        f"{summary.removed_runs} of {summary.runs}" if summary.runs else ""
+    ),
 }
 
 
@@ -147,6 +150,9 @@ def command(
     One input is written to the table -o (.csv or .parquet). Several inputs, or a folder, are
     written to the folder -o, one csv per input: study/control/P01.mp4 of the folder study becomes
     control/P01.csv. Every decoded frame has a row, with or without a face.
+
+    A recipe that was trained with `abaw train head --task va` or au gives valence and arousal, or
+    twelve action units, in place of expressions.
 
     Probabilities are smoothed over time. An expression that lasts less than half the smoothing
     window disappears; --no-smooth keeps it.

@@ -217,10 +217,11 @@ def command(
     shifted by one and two frames; a warning says if a shift is clearly better. The table of videos
     shows the worst ones; -v and the JSON show all.
 
-    With --task va or au, PREDICTIONS and ANNOTATIONS are text files of the challenge or a
-    submission. The score is the mean concordance correlation coefficient (CCC) of valence and
-    arousal, or the mean F1 of twelve action units. Values that are not annotated (-5, or -1 for
-    action units) are left out; an annotated value without a prediction counts as predicted 0.
+    With --task va or au, PREDICTIONS are tables, text files of the challenge or a submission, and
+    ANNOTATIONS are text files. The score is the mean concordance correlation coefficient (CCC) of
+    valence and arousal, or the mean F1 of twelve action units. Values that are not annotated (-5,
+    or -1 for action units) are left out; an annotated value without a prediction counts as
+    predicted 0.
 
     --sweep scores every smoothing method with several windows. The gain is cross-validated: each
     fold is scored with the smoothing that is best on the other folds. The last line is the

@@ -6,7 +6,12 @@ from pathlib import Path
 import click
 
 from abawcli.cli.console import say, write_line
-from abawcli.cli.options import complete_files, overwrite_option, verbosity_options
+from abawcli.cli.options import (
+    complete_files,
+    overwrite_option,
+    task_option,
+    verbosity_options,
+)
 from abawcli.cli.outputs import text_output_option
 from abawcli.config import Submission
 
@@ -23,6 +28,7 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--check", type=FILE, metavar="FILE", help="Check whether this submission would be accepted."
 )
+@task_option
 @overwrite_option
 @verbosity_options
 def command(
@@ -30,34 +36,35 @@ def command(
     template: Path,
     output: Path | None,
     check: Path | None,
+    task: str,
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Write the submission file of the ABAW EXPR challenge, or check one.
+    """Write the submission file of the ABAW challenge, or check one.
 
-    PREDICTIONS are tables (csv, parquet) or ABAW text files of all test videos: files, folders or
-    globs. Every row of the organisers' sample gets the prediction of its frame, or of the nearest
-    frame that has one.
+    PREDICTIONS are tables (csv, parquet) or ABAW text files of all test videos, of the task: files,
+    folders or globs. Every row of the organisers' sample gets the prediction of its frame, or of
+    the nearest frame that has one.
 
     With --check nothing is written. The exit status is 0 if FILE has the rows of the sample, in
-    the same order, each with a class from 0 to 7; otherwise it is 1.
+    the same order, each with a class from 0 to 7 or the values of the task; otherwise it is 1.
 
     Example: abaw submit labels/ --template sample.txt -o predictions.txt
     """
     if check:
         if predictions or output:
             raise click.UsageError("--check takes neither PREDICTIONS nor -o")
-        _check(check, template)
+        _check(check, template, task)
     elif not predictions or not output:
         raise click.UsageError("give PREDICTIONS and -o, or --check FILE")
     else:
-        _write(predictions, template, output, overwrite, quiet)
+        _write(predictions, template, output, task, overwrite, quiet)
 
 
-def _check(submission: Path, sample: Path) -> None:
+def _check(submission: Path, sample: Path, task: str) -> None:
     from abawcli.stages.submit import find_differences
 
-    differences = find_differences(submission, sample)
+    differences = find_differences(submission, sample, task)
     shown = list(islice(differences, Submission().shown_differences))
     for difference in shown:
         write_line(f"{submission}: {difference}")
@@ -70,17 +77,22 @@ def _check(submission: Path, sample: Path) -> None:
 
 
 def _write(
-    predictions: tuple[str, ...], sample: Path, output: Path, overwrite: bool, quiet: bool
+    predictions: tuple[str, ...],
+    sample: Path,
+    output: Path,
+    task: str,
+    overwrite: bool,
+    quiet: bool,
 ) -> None:
-    from abawcli.datasets.pairing import LABEL_SUFFIXES
+    from abawcli.datasets.submission_forms import SUBMISSION_FORMS
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart, check_writable
     from abawcli.stages.submit import submit_files
 
-    paths = list(expand_inputs(predictions, LABEL_SUFFIXES))
+    paths = list(expand_inputs(predictions, SUBMISSION_FORMS[task].suffixes))
     check_apart([output], [*paths, sample])
     check_writable([output])
-    done = submit_files(paths, sample, output, overwrite=overwrite)
+    done = submit_files(paths, sample, output, task, overwrite=overwrite)
     if not done.made:
         say(f"abaw: {output} is already made from these predictions; skipped")
     if not quiet:

@@ -49,7 +49,13 @@ class Summaries:
             for name, _, summary in self.rows
         ]
         if len(cells) <= SHOWN_OUTPUTS:
-            print_table(title, [self.what, *self.columns], cells, stderr=True)
+            headings = [self.what, *self.columns]
+            # A column that no output has a value for is of another task.
+            shown = [k for k in range(len(headings)) if k == 0 or any(row[k] for row in cells)]
+            print_table(
+                title, [headings[k] for k in shown], [[row[k] for k in shown] for row in cells],
+                stderr=True,
+            )  # fmt: skip
         kept = [output for _, output, summary in self.rows if not summary.made]
         which = str(kept[0]) if len(kept) == 1 else f"{len(kept)} of {len(self.rows)} outputs"
         if kept:

@@ -26,13 +26,8 @@ from abawcli.formats.inputs import check_input, locate_inputs
 from abawcli.formats.label_tables import read_labels
 from abawcli.formats.names import compose_name, find_names, name_input
 from abawcli.formats.submission import is_submission, read_submission
-from abawcli.formats.tables import (
-    LOGITS,
-    PROBABILITIES,
-    TABLE_SUFFIXES,
-    has_logits,
-    read_table,
-)
+from abawcli.formats.table_schemas import LOGITS, PROBABILITIES
+from abawcli.formats.tables import TABLE_SUFFIXES, has_logits, read_table
 from abawcli.labels import IGNORE
 from abawcli.sources import SOURCES
 

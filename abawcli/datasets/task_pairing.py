@@ -1,7 +1,7 @@
 """Predictions and annotations of tasks with values (`tasks`), and the matching of both.
 
-Both are text files of one video, or submissions of several. Names, subjects and lengths are matched
-as for expressions (`pairing`).
+Both are text files of one video, or submissions of several; predictions are also tables. Names,
+subjects and lengths are matched as for expressions (`pairing`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.datasets.pairing import find_only_pair, gather_files
@@ -16,11 +17,13 @@ from abawcli.errors import InputError
 from abawcli.formats.abaw import align_rows, match_tracks
 from abawcli.formats.names import compose_name, name_input
 from abawcli.formats.submission import is_submission
+from abawcli.formats.tables import TABLE_SUFFIXES, is_table, read_table
 from abawcli.formats.task_annotations import read_values
 from abawcli.formats.task_submission import read_task_submission
 from abawcli.tasks import Task, Values
 
-VALUE_SUFFIXES = frozenset([".txt", ".csv"])
+VALUE_SUFFIXES = TABLE_SUFFIXES | {".txt"}
+ValueTracks = dict[tuple[str, str], Values]  # of video and subject ("": the file has none)
 
 
 @dataclass(frozen=True)
@@ -40,33 +43,56 @@ def gather_values(
     def read(path: Path, relative: Path) -> dict[str, Values]:
         if not is_submission(path):
             return {compose_name(name_input(relative)): read_values(path, task)}
-        rows = read_task_submission(path, task)
-        videos = {}
-        for video, group in rows.groupby("video", sort=False):
-            values = np.full((int(group["frame"].max()), len(task.columns)), np.nan)
-            values[group["frame"].to_numpy() - 1] = group[list(task.columns)].to_numpy()
-            videos[compose_name(str(video))] = values
-        return videos
+        tracks = _lay_tracks(read_task_submission(path, task).assign(subject=""), task)
+        return {video: values for (video, _), values in tracks.items()}
 
     return gather_files(files, read, failed)
 
 
+def gather_value_tracks(
+    files: Iterable[str | Path], task: Task, failed: dict[str, str]
+) -> ValueTracks:
+    """Read the predictions of all files: values (T, K) of frames 1 to T of each video and subject.
+
+    Errors and duplicates are added to `failed`.
+    """
+
+    def read(path: Path, relative: Path) -> ValueTracks:
+        if is_submission(path):
+            return _lay_tracks(read_task_submission(path, task).assign(subject=""), task)
+        if is_table(path):
+            return _lay_tracks(read_table(path, task.name), task)
+        return {(compose_name(name_input(relative)), ""): read_values(path, task)}
+
+    return gather_files(files, read, failed)
+
+
+def _lay_tracks(rows: pd.DataFrame, task: Task) -> ValueTracks:
+    """Return the values of each video and subject by frame; NaN of frames without a row."""
+    tracks = {}
+    for (video, subject), group in rows.groupby(["video", "subject"], sort=False):
+        values = np.full((int(group["frame"].max()), len(task.columns)), np.nan)
+        values[group["frame"].to_numpy() - 1] = group[list(task.columns)].to_numpy()
+        tracks[compose_name(str(video)), str(subject)] = values
+    return tracks
+
+
 def pair_values(
-    truth: Mapping[str, Values], predicted: Mapping[str, Values], failed: dict[str, str]
+    truth: Mapping[str, Values], predicted: ValueTracks, failed: dict[str, str]
 ) -> dict[str, ValuePair]:
     """Match annotations with predictions and rows with frames; errors are added to `failed`.
 
     One annotation and the predictions of one video are matched even if their names differ.
     """
-    if only := find_only_pair(truth, predicted, failed):
-        predicted = {only[0]: predicted[only[1]]}
-    found, unmatched = match_tracks(truth, [(video, "") for video in predicted], "predictions")
+    if only := find_only_pair(truth, {video for video, _ in predicted}, failed):
+        predicted = {(only[0], subject): track for (_, subject), track in predicted.items()}
+    found, unmatched = match_tracks(truth, predicted, "predictions")
     failed.update(unmatched)
     pairs = {}
-    for name, (video, _) in found.items():
+    for name, track in found.items():
         try:
-            rows = align_rows(truth[name], len(predicted[video]), name)
-            pairs[name] = ValuePair(truth[name], predicted[video], rows)
+            rows = align_rows(truth[name], len(predicted[track]), name)
+            pairs[name] = ValuePair(truth[name], predicted[track], rows)
         except InputError as error:
             failed[name] = str(error)
     return pairs

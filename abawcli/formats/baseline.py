@@ -16,7 +16,8 @@ from abawcli.formats.hashing import hash_file
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import compose_name
 from abawcli.formats.provenance import read_provenance
-from abawcli.formats.tables import PROBABILITIES, load_columns, read_table
+from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.tables import load_columns, read_table
 
 LEAST = 5e-7  # csv rounds smaller probabilities to 0
 COMPARED = ("recipe", "heads_sha256")  # settings of predictions with comparable probabilities

@@ -7,7 +7,8 @@ import pandas as pd
 
 from abawcli.errors import InputError
 from abawcli.formats.table_checks import check_classes, check_numbers, refuse_rows
-from abawcli.formats.tables import INTERVAL, load_columns
+from abawcli.formats.table_schemas import INTERVAL
+from abawcli.formats.tables import load_columns
 
 INTERVAL_ROUNDING_S = 1e-3  # tolerated overlap of intervals, whose times are rounded
 

@@ -10,6 +10,7 @@ from scipy import special
 from abawcli.errors import InputError
 from abawcli.labels import IGNORE, LOGIT_COLUMNS, N_CLASSES, PROBABILITY_COLUMNS
 from abawcli.sources import NONE, SOURCES
+from abawcli.tasks import Task
 
 MAX_FRAME = 9_999_999  # 46 hours at 60 a second; arrays by frame number are as long as the last one
 MAX_NUMBER = 1e9  # times in seconds and coordinates in pixels are smaller; also excludes inf
@@ -54,10 +55,19 @@ def check_numbers(path: str | Path, table: pd.DataFrame) -> None:
     Raises:
         InputError: a frame, label or number is invalid, or a row is given twice.
     """
+    check_classes(path, table)
+    check_frames(path, table)
+
+
+def check_frames(path: str | Path, table: pd.DataFrame) -> None:
+    """Check the rules of all tables of frames.
+
+    Raises:
+        InputError: a frame or number is invalid, or a row is given twice.
+    """
     frame = table["frame"].to_numpy()
     refuse_rows(path, frame < 1, "frame must be 1 or more", table["frame"])
     refuse_rows(path, frame > MAX_FRAME, f"frame must be {MAX_FRAME} or less", table["frame"])
-    check_classes(path, table)
     for name in table.select_dtypes("float"):
         beyond = (table[name].abs() >= MAX_NUMBER).to_numpy()
         refuse_rows(path, beyond, f"{name} must be a number below {MAX_NUMBER:.0e}", table[name])
@@ -84,9 +94,7 @@ def check_predictions(path: str | Path, table: pd.DataFrame) -> None:
         InputError: they are not.
     """
     p = table[list(PROBABILITY_COLUMNS)].to_numpy()  # (N, 8)
-    none = (table["source"] == NONE).to_numpy()
-    known = table["source"].isin(SOURCES).to_numpy()
-    refuse_rows(path, ~known, f"source must be one of {', '.join(SOURCES)}", table["source"])
+    none = _find_unpredicted(path, table)
     wrong_label = (table["label"].to_numpy() == IGNORE) != none
     refuse_rows(
         path, wrong_label, "label must be -1 where source is none, and only there", table["label"]
@@ -98,6 +106,35 @@ def check_predictions(path: str | Path, table: pd.DataFrame) -> None:
     with np.errstate(invalid="ignore"):
         wrong = ~none & ~((p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1) <= SUM_TOLERANCE))
     refuse_rows(path, wrong, "probabilities must be eight numbers from 0 that sum to 1", None)
+
+
+def _find_unpredicted(path: str | Path, table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which rows (N,) have the source none; refuse sources that are unknown."""
+    known = table["source"].isin(SOURCES).to_numpy()
+    refuse_rows(path, ~known, f"source must be one of {', '.join(SOURCES)}", table["source"])
+    return (table["source"] == NONE).to_numpy()
+
+
+def check_values(path: str | Path, table: pd.DataFrame, task: Task) -> None:
+    """Check a prediction table of a task with values.
+
+    Raises:
+        InputError: a frame, number or source is invalid, a row is given twice, or values are
+            beyond their range or not there together with a source.
+    """
+    check_frames(path, table)
+    none = _find_unpredicted(path, table)
+    values, outputs = (table[list(names)].to_numpy() for names in (task.columns, task.outputs))
+    every = np.concatenate([values, outputs], axis=1)
+    partly = np.where(none, ~np.isnan(every).all(axis=1), np.isnan(every).any(axis=1))
+    refuse_rows(path, partly, "values must be empty where source is none, and only there", None)
+    with np.errstate(invalid="ignore"):
+        wrong = ~none & task.find_invalid(values).any(axis=1)
+        beyond = ~none & ((outputs < task.low) | (outputs > task.high)).any(axis=1)
+    what = f"{task.columns[0]} to {task.columns[-1]}"
+    refuse_rows(path, wrong, f"{what} must each be {task.domain}", None)
+    names = f"{task.outputs[0]} to {task.outputs[-1]}"
+    refuse_rows(path, beyond, f"{names} must be from {task.low} to {task.high}", None)
 
 
 def check_logits(path: str | Path, table: pd.DataFrame) -> None:

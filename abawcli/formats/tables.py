@@ -1,22 +1,7 @@
 """Prediction tables: one row per decoded frame and subject, csv or parquet by suffix.
 
-Columns, in this order:
-
-    video, subject        text: which video, which person in it
-    frame, time_s         number from 1; presentation time in seconds, missing if it is unknown,
-                          as for crops without their video
-    found, face_score     whether there is a face, detected in this frame or interpolated between
-                          two detections; score of the detection, 0..1
-    x, y, w, h            the face's box in pixels of the displayed frame
-    source                what the label is based on: av, visual, audio, filled, none
-    label, confidence     class 0..7 and its probability; -1 and missing if source is none
-    p_neutral .. p_other  probabilities with the sum 1; missing if source is none
-    sharpness, yaw, roll, face_quality
-                          quality of the face; missing in tables of older versions
-    z_neutral .. z_other  optional: the logits of the network, before smoothing; the probabilities
-                          are their softmax. Rounding and softmax lose their scale
-
-Missing values are empty cells in csv, nulls in parquet and NaN in a DataFrame.
+The columns are those of `table_schemas`. Missing values are empty cells in csv, nulls in parquet
+and NaN in a DataFrame.
 """
 
 import json
@@ -34,60 +19,43 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from abawcli.config import QUALITY
+from abawcli.config import EXPR, QUALITY
 from abawcli.errors import InputError, UsageError, explain_os_error
 from abawcli.formats.inputs import check_input
 from abawcli.formats.lines import check_commas
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, write_result
-from abawcli.formats.table_checks import check_logits, check_numbers, check_predictions, name_row
+from abawcli.formats.table_checks import (
+    check_logits,
+    check_numbers,
+    check_predictions,
+    check_values,
+    name_row,
+)
+from abawcli.formats.table_schemas import (
+    ALWAYS_PRESENT,
+    COLUMNS,
+    CSV_TYPES,
+    DECIMALS,
+    LOGIT_FIELDS,
+    LOGITS,
+    PROBABILITIES,
+    SCHEMAS,
+    TITLES,
+    TYPES,
+    find_table_task,
+)
 from abawcli.labels import (
     CLASSES,
     IGNORE,
-    LOGIT_COLUMNS,
     N_CLASSES,
-    PROBABILITY_COLUMNS,
     SYNONYMS,
     parse_label,
 )
 from abawcli.sources import NONE
+from abawcli.tasks import TASKS, Task
 
-PROBABILITIES = list(PROBABILITY_COLUMNS)
-LOGITS = list(LOGIT_COLUMNS)
-SCHEMA = pa.schema(
-    [
-        ("video", pa.string()),
-        ("frame", pa.int64()),
-        ("time_s", pa.float64()),
-        ("subject", pa.string()),
-        ("found", pa.bool_()),
-        *((name, pa.float64()) for name in ("face_score", "x", "y", "w", "h")),
-        ("source", pa.string()),
-        ("label", pa.int64()),
-        *((name, pa.float64()) for name in ("confidence", *PROBABILITY_COLUMNS, *QUALITY)),
-    ]
-)
-COLUMNS: list[str] = SCHEMA.names
-LOGIT_FIELDS = [pa.field(name, pa.float64()) for name in LOGITS]
-# pandas writes whole numbers in a column with gaps as 4.0, so numbers are read as floats first.
-# Labels may be names, and are read as text.
-_CSV_SCHEMA = pa.schema(
-    [(f.name, pa.float64() if f.type == pa.int64() else f.type) for f in [*SCHEMA, *LOGIT_FIELDS]]
-)
-_CSV_SCHEMA = _CSV_SCHEMA.set(SCHEMA.get_field_index("label"), pa.field("label", pa.string()))
-INTERVAL = ("onset", "offset", "duration")  # of annotations, in seconds
-TYPES: dict[str, pa.DataType] = {field.name: field.type for field in SCHEMA} | dict.fromkeys(
-    (*INTERVAL, *LOGITS), pa.float64()
-)
-ALWAYS_PRESENT = ("video", "frame", "subject", "found", "source", "label")
-# Decimals in csv. Microseconds are finer than the clocks of common containers. Eight probabilities
-# of 6 digits sum to 1 within 4e-6.
-DECIMALS = (
-    {"time_s": 6, "face_score": 4, "x": 2, "y": 2, "w": 2, "h": 2, "confidence": 6}
-    | {name: 6 for name in (*PROBABILITIES, *LOGITS)}
-    | {"sharpness": 3, "yaw": 1, "roll": 1, "face_quality": 3}
-)
-
+HEADER_BYTES = 4096  # of a csv; those of our own have 300
 
 # Readers and writers open the file themselves: pyarrow refuses names that are not UTF-8.
 
@@ -96,7 +64,7 @@ def _read_csv(path: Path) -> pa.Table:
     check_commas(path)
     # With one thread, errors name the line.
     options = pa.csv.ReadOptions(use_threads=False)
-    types = pa.csv.ConvertOptions(column_types=_CSV_SCHEMA)
+    types = pa.csv.ConvertOptions(column_types=CSV_TYPES)
     with path.open("rb") as file:
         return pa.csv.read_csv(file, options, convert_options=types)
 
@@ -141,6 +109,19 @@ WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
 TABLE_SUFFIXES = frozenset(READERS)
 
 
+def is_table(path: str | Path) -> bool:
+    """Tell whether a file is a table of frames: parquet, or csv with such columns in line 1."""
+    path = Path(path)
+    if path.suffix.lower() != ".csv":
+        return path.suffix.lower() in READERS
+    try:
+        with path.open("rb") as file:
+            first = file.readline(HEADER_BYTES).decode("utf-8-sig", "replace")
+    except (OSError, ValueError):
+        return False  # readers say why
+    return {"video", "frame"} <= {cell.strip(' \t\r\n"').lower() for cell in first.split(",")}
+
+
 def check_table_name(path: str | Path) -> None:
     """Check, before any work is done, that `path` has the suffix of a table format.
 
@@ -158,8 +139,8 @@ def write_table(table: pd.DataFrame, path: str | Path, provenance: Provenance) -
     Parquet files also have a copy of the provenance in their schema metadata, under `abaw`.
 
     Args:
-        table: the columns of this module, of which those of quality and the logits are optional;
-            others are not written. Bytes in names of videos that are not Unicode become
+        table: the columns of this module of one task, of which those of quality and the logits are
+            optional; others are not written. Bytes in names of videos that are not Unicode become
             replacement characters.
         path: the file.
         provenance: of `provenance.describe_work`.
@@ -170,7 +151,8 @@ def write_table(table: pd.DataFrame, path: str | Path, provenance: Provenance) -
     """
     path = Path(path)
     check_table_name(path)
-    schema = pa.schema([*SCHEMA, *(LOGIT_FIELDS if has_logits(table) else [])])
+    task = find_table_task(table) or EXPR
+    schema = pa.schema([*SCHEMAS[task], *(LOGIT_FIELDS if has_logits(table) else [])])
     schema = schema.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
     known = _complete(table)[schema.names].assign(video=table["video"].map(decode_name))
     rows = pa.Table.from_pandas(known, schema=schema, preserve_index=False)
@@ -218,6 +200,19 @@ def set_probabilities(
     return drop_logits(table).assign(**changed, **columns)
 
 
+def set_values(
+    task: Task, table: pd.DataFrame, outputs: NDArray[np.floating[Any]], source: NDArray[np.str_]
+) -> pd.DataFrame:
+    """Return a table of a task with these outputs (N, K) and sources (N,); rows of NaN have none.
+
+    The values are decided anew.
+    """
+    exact = outputs.astype(np.float64)
+    columns = dict(zip(task.columns, task.decide(exact).T, strict=True))
+    columns |= dict(zip(task.outputs, exact.T, strict=True))
+    return table.assign(source=source, **columns)
+
+
 def _hint(missing: Sequence[str], present: Sequence[str]) -> str:
     """Return a hint to columns whose names differ only by capitals or blanks from missing ones."""
     plain = {name.strip().lower(): name for name in present}
@@ -260,9 +255,25 @@ def load_columns(
     Labels may be class names.
 
     Raises:
-        InputError: the file cannot be read, a column is missing, or a value that must be present
-            is empty.
+        InputError: the file cannot be read, a column is missing or the table is another task's, or
+            a value that must be present is empty.
     """
+    return _load(path, lambda present: (columns, optional))
+
+
+def _check_task(path: Path, present: Sequence[str], columns: Sequence[str], missing: bool) -> None:
+    """Make sure that a table is not of another task than the one whose columns are asked for."""
+    found, asked = find_table_task(present), find_table_task(columns)
+    if found and found != asked and (missing or asked):
+        raise InputError(
+            f"{path} is a table of {TITLES[found]} (--task {found}), not of {TITLES[asked or EXPR]}"
+        )
+
+
+def _load(
+    path: str | Path, choose: Callable[[list[str]], tuple[Sequence[str], Sequence[str]]]
+) -> pd.DataFrame:
+    """Do what `load_columns` does; `choose` gives its arguments by the columns of the file."""
     path = Path(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None or os.path.isdir(path):
@@ -270,8 +281,10 @@ def load_columns(
     try:
         raw = reader(path)
         present = raw.column_names
+        columns, optional = choose(present)
         needed = [name for name in columns if name not in optional or _hint([name], present)]
         missing = [name for name in needed if name not in present]
+        _check_task(path, present, columns, bool(missing))
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}{_hint(missing, present)}")
         if twice := [name for name in columns if present.count(name) > 1]:
@@ -296,16 +309,30 @@ def load_columns(
     return frame
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path, task: str | None = EXPR) -> pd.DataFrame:
     """Read and check a prediction table: the columns of this module, rows in the file's order.
 
+    Args:
+        path: the file.
+        task: that the table must be of, of `config.TASK_NAMES`; None: any.
+
     Raises:
-        InputError: the file is missing or no table, a column or value is missing, or a value is
-            invalid; the message names the line (csv) or row (parquet, from 1).
+        InputError: the file is missing, no table or another task's, a column or value is missing,
+            or a value is invalid; the message names the line (csv) or row (parquet, from 1).
     """
     path = Path(path)
-    table = _complete(load_columns(path, [*COLUMNS, *LOGITS], [*QUALITY, *LOGITS]))
-    table = table[[*COLUMNS, *(name for name in LOGITS if name in table)]]
+
+    def choose(present: list[str]) -> tuple[list[str], list[str]]:
+        names = SCHEMAS[task or find_table_task(present) or EXPR].names
+        logits = LOGITS if names == COLUMNS else []
+        return [*names, *logits], [*QUALITY, *logits]
+
+    table = _complete(_load(path, choose))
+    found = find_table_task(table) or EXPR
+    table = table[[*SCHEMAS[found].names, *(name for name in LOGITS if name in table)]]
+    if found in TASKS:
+        check_values(path, table, TASKS[found])
+        return table
     check_numbers(path, table)
     check_predictions(path, table)
     check_logits(path, table)

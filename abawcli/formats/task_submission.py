@@ -11,11 +11,13 @@ import pandas as pd
 
 from abawcli.errors import InputError
 from abawcli.formats.lines import note_quirks, read_body, strip_ends
+from abawcli.formats.provenance import Provenance, write_result
 from abawcli.formats.submission import LOCATION
 from abawcli.formats.task_annotations import parse_rows
 from abawcli.tasks import IMAGE_COLUMN, Task
 
 _LOCATION = re.compile(LOCATION)
+DIGITS = 6  # as in tables
 
 
 def compose_header(task: Task) -> str:
@@ -42,6 +44,24 @@ def read_task_submission(path: str | Path, task: Task) -> pd.DataFrame:
     rows = locations.assign(**dict(zip(task.columns, parse_rows(path, cells, task).T, strict=True)))
     note_quirks(path, quirks + trailing)
     return rows
+
+
+def write_task_submission(
+    rows: pd.DataFrame, path: str | Path, task: Task, provenance: Provenance
+) -> None:
+    """Write rows (video, frame and the columns of the task) as a submission, in their order.
+
+    Values have six digits, or none if they are whole.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    form = "%d" if task.whole else f"%.{DIGITS}f"
+    locations = [f"{v}/{f:05d}.jpg" for v, f in zip(rows["video"], rows["frame"], strict=True)]
+    table = rows[list(task.columns)].copy()
+    table.insert(0, IMAGE_COLUMN, locations)
+    with write_result(path, provenance) as temporary:
+        table.to_csv(temporary, index=False, float_format=form, lineterminator="\n")
 
 
 def _split_locations(path: Path, lines: list[str]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 
-from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Smoothing
+from abawcli.config import COMPACT_FACE, COMPACT_VOICE, EXPR, Smoothing
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.json_values import JsonObject
@@ -41,6 +41,7 @@ class Recipe:
     heads: Mapping[str, Path] = field(default_factory=dict)  # by the names of their recipes
     classifiers: Mapping[str, str] = field(default_factory=dict)  # names by modality
     smoothing: Smoothing = Smoothing()
+    task: str = EXPR  # of `config.TASK_NAMES`
 
     def find_backbone(self, modality: str) -> str:
         """Return where to load the backbone of a modality from; nothing if there is none.
@@ -91,6 +92,7 @@ class Recipe:
             "recipe": ", ".join(map(_drop_folder, self.name.split(", "))),
             "heads_sha256": [hash_file(path) for path in self.heads.values()],
             "smoothing": self.smoothing.to_json(),
+            **({} if self.task == EXPR else {"task": self.task}),
         }
 
 
@@ -150,7 +152,9 @@ def find_recipe(name: str) -> Recipe:
     metadata = read_metadata(path, HeadMetadata)
     backbones = metadata.backbones.select(find_head(metadata, path).uses)
     smoothing = _find_smoothing(path, metadata)
-    return Recipe(name, backbones=backbones, heads={name: path}, smoothing=smoothing)
+    return Recipe(
+        name, backbones=backbones, heads={name: path}, smoothing=smoothing, task=metadata.task
+    )
 
 
 def _find_smoothing(path: Path, metadata: HeadMetadata) -> Smoothing:
@@ -169,13 +173,13 @@ def _find_smoothing(path: Path, metadata: HeadMetadata) -> Smoothing:
 
 
 def join_recipes(names: Sequence[str]) -> Recipe:
-    """Return the recipe whose probabilities are the mean of several heads', each counted once.
+    """Return the recipe whose outputs are the mean of several heads', each counted once.
 
     It smooths as the first one does; a warning says so where they differ. Of one name, that recipe.
 
     Raises:
-        UsageError: as `find_recipe`; or one has no head, or two read features of different
-            backbones.
+        UsageError: as `find_recipe`; or one has no head, or two are of different tasks or read
+            features of different backbones.
         CheckpointError: as `find_recipe`.
     """
     # By the file: a head has more names than one, and would count as often.
@@ -200,6 +204,7 @@ def join_recipes(names: Sequence[str]) -> Recipe:
         backbones=reduce(Backbones.join, (recipe.backbones for recipe in recipes)),
         heads={key: value for recipe in recipes for key, value in recipe.heads.items()},
         smoothing=first.smoothing,
+        task=first.task,
     )
 
 
@@ -223,6 +228,11 @@ def _check_pair(first: Recipe, other: Recipe) -> None:
     for recipe in (first, other):
         if not recipe.heads:
             raise UsageError(f"the recipe {recipe.name} has no head to average with; {way_out}")
+    if first.task != other.task:
+        raise UsageError(
+            f"{first.name} is of --task {first.task}, {other.name} of --task {other.task}; predict "
+            "with each by itself"
+        )
     both = [key for key in MODALITIES if first.backbones.get(key) and other.backbones.get(key)]
     if modality := first.backbones.find_difference(other.backbones, both):
         raise UsageError(

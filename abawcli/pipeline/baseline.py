@@ -19,7 +19,8 @@ from abawcli.config import BASELINE_FRAMES, BASELINE_SHARE
 from abawcli.errors import InputError
 from abawcli.formats.baseline import NeutralFrames
 from abawcli.formats.json_values import JsonObject
-from abawcli.formats.tables import LOGITS, set_probabilities
+from abawcli.formats.table_schemas import LOGITS
+from abawcli.formats.tables import set_probabilities
 from abawcli.labels import NEUTRAL
 from abawcli.sources import AUDIO, NONE, has_face
 

@@ -12,6 +12,7 @@ import torch
 
 from abawcli.config import (
     ENCODER,
+    EXPR,
     MODALITY_CHOICES,
     AudioFeatures,
     Classifiers,
@@ -98,6 +99,10 @@ class FramePredictor:
         self._device, self._config = device, config
         self.baseline, self.label_all = baseline, label_all
         self.more_features = more_features or {}
+        if baseline and self.recipe.task != EXPR:
+            raise UsageError(
+                f"--baseline is for expressions; {self.recipe.name} is of --task {self.recipe.task}"
+            )
         if baseline:
             _ = self.neutral
             baseline.check_recipe(self.recipe.describe())

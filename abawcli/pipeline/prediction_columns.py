@@ -8,37 +8,38 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.config import QUALITY
+from abawcli.config import EXPR, QUALITY
 from abawcli.faces.quality import explain_poor
 from abawcli.faces.subjects import NOBODY
 from abawcli.formats.features import Features
 from abawcli.formats.strategy import SubjectSegments, describe_choice
-from abawcli.formats.tables import COLUMNS, LOGITS, set_probabilities
-from abawcli.labels import N_CLASSES
-from abawcli.logits import N_OUTPUTS, restore_logits
+from abawcli.formats.table_forms import TABLE_FORMS
+from abawcli.models.output_forms import OUTPUT_FORMS
 from abawcli.pipeline.subject_stream import FramePrediction
 from abawcli.pipeline.video_columns import GrowingTable, Selection, Table, VideoColumns
 from abawcli.sources import name_sources
 
 LOG = logging.getLogger(__name__)
 Outputs = NDArray[np.float32]
-_SHAPE = (N_OUTPUTS,)
-_UNKNOWN = np.full(N_OUTPUTS, np.nan, np.float32)
 
 
 class PredictionColumns(VideoColumns[FramePrediction]):
     """All that is predicted of a video, whoever is meant: about 150 bytes a face and frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: str = EXPR) -> None:
+        """Prepare for the outputs (M,) of a head of this task."""
+        shape = (OUTPUT_FORMS[task].outputs,)
         super().__init__(
-            [("has_audio", "?"), ("reliable", "?"), ("audio_only", "f4", _SHAPE)],
-            [("outputs", "f4", _SHAPE)],
+            [("has_audio", "?"), ("reliable", "?"), ("audio_only", "f4", shape)],
+            [("outputs", "f4", shape)],
         )
-        self._absent = GrowingTable([("frame", "i8"), ("subject", "i8"), ("outputs", "f4", _SHAPE)])
+        self._absent = GrowingTable([("frame", "i8"), ("subject", "i8"), ("outputs", "f4", shape)])
+        self._unknown = np.full(shape, np.nan, np.float32)
+        self.task = task
 
     def append(self, record: FramePrediction) -> None:
         """Keep the numbers of the next frame."""
-        audio_only = _UNKNOWN if record.audio_only is None else record.audio_only
+        audio_only = self._unknown if record.audio_only is None else record.audio_only
         super().append(replace(record, audio_only=audio_only))
         for subject, outputs in record.absent.items():
             self._absent.append(record.frame, subject, outputs)
@@ -57,7 +58,7 @@ class PredictionColumns(VideoColumns[FramePrediction]):
         """
         by_subject = segments[0].strategy == "all"
         found, has_audio = rows.found, rows.of_frames("has_audio")
-        audio_only, around = rows.of_frames("audio_only"), self._look_up_absent(rows)  # (R, 9)
+        audio_only, around = rows.of_frames("audio_only"), self._look_up_absent(rows)  # (R, M)
         if by_subject:
             nobody = rows.subject == NOBODY
             around[nobody] = audio_only[nobody]
@@ -66,9 +67,10 @@ class PredictionColumns(VideoColumns[FramePrediction]):
             around = np.where(np.isnan(around), audio_only, around)
         unsure = has_audio & ~found & ~rows.of_frames("reliable")
         around[unsure] = np.nan
-        outputs = np.where(found[:, None], rows.of_faces("outputs"), around)  # (R, 9)
+        outputs = np.where(found[:, None], rows.of_faces("outputs"), around)  # (R, M)
         subject = rows.subject.astype(str) if by_subject else describe_choice(segments)["subject"]
         return _lay_columns(
+            task=self.task,
             video=video,
             frame=rows.frame,
             time_s=rows.of_frames("time_s"),
@@ -80,11 +82,11 @@ class PredictionColumns(VideoColumns[FramePrediction]):
         )
 
     def _look_up_absent(self, rows: Selection) -> Outputs:
-        """Return the outputs (R, 9) of subjects who are not in the frame, NaN if unknown."""
+        """Return the outputs (R, M) of subjects who are not in the frame, NaN if unknown."""
         known = self.absent
         index = pd.MultiIndex.from_arrays([known["frame"], known["subject"]])
         wanted = index.get_indexer(pd.MultiIndex.from_arrays([rows.frame, rows.subject]))
-        return np.concatenate([known["outputs"], _UNKNOWN[None]])[wanted]
+        return np.concatenate([known["outputs"], self._unknown[None]])[wanted]
 
 
 def tabulate_features(
@@ -92,13 +94,15 @@ def tabulate_features(
     found: NDArray[np.bool_],
     outputs: Outputs,
     source: NDArray[np.str_],
+    task: str = EXPR,
 ) -> pd.DataFrame:
-    """Return the table of one subject's features: outputs (T, 9) and sources (T,) of rows.
+    """Return the table of one subject's features: outputs (T, M) and sources (T,) of rows.
 
     `found` (T,) says which rows have a face.
     """
     face = {"score": features.face_score, "box": features.box, "quality": features.quality}
     return _lay_columns(
+        task=task,
         video=features.metadata.video,
         frame=features.frame,
         time_s=features.time_s,
@@ -122,17 +126,18 @@ def warn_of_poor(table: pd.DataFrame, name: str) -> None:
 
 
 def _lay_columns(
+    task: str,
     face: dict[str, NDArray[np.floating[Any]]],
     source: NDArray[np.str_],
     outputs: Outputs,
     **columns: Any,
 ) -> pd.DataFrame:
-    """Return a table of faces, sources (R,), outputs (R, 9) and the rest, with logits.
+    """Return a table of faces, sources (R,), outputs (R, M) and the rest.
 
     `face` has `score` (R,), `box` (R, 4) and `quality` (R, 4). Tables hold 64-bit numbers.
     """
     columns["face_score"] = face["score"].astype(np.float64)
     for names, name in (("xywh", "box"), (QUALITY, "quality")):
         columns |= dict(zip(names, face[name].astype(np.float64).T, strict=True))
-    p, logits = outputs[:, :N_CLASSES].astype(np.float64), restore_logits(outputs)
-    return set_probabilities(pd.DataFrame(columns), p, source, logits)[[*COLUMNS, *LOGITS]]
+    form = TABLE_FORMS[task]
+    return form.lay(pd.DataFrame(columns), outputs, source)[list(form.columns)]

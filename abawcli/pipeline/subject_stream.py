@@ -27,12 +27,12 @@ Outputs = NDArray[np.float32]
 class FacePrediction(TrackedFace):
     """A subject in one frame and what is predicted, before smoothing."""
 
-    outputs: Outputs = field(kw_only=True)  # (9,) of the face, and the audio if any: `logits`
+    outputs: Outputs = field(kw_only=True)  # (M,) of the face, and the audio if any: `output_forms`
     source: str = field(kw_only=True)  # what they rest on, of `sources`
 
     @property
     def probabilities(self) -> Outputs:
-        """Return the probabilities (8,)."""
+        """Return the probabilities (8,), of a head of expressions."""
         return self.outputs[:N_CLASSES]
 
 
@@ -43,9 +43,9 @@ class FramePrediction:
     frame: int  # number, from 1
     time_s: float
     faces: list[FacePrediction]
-    # (9,) of subjects who are not in it, but in the window of frames that the head reads
+    # (M,) of subjects who are not in it, but in the window of frames that the head reads
     absent: dict[int, Outputs]
-    audio_only: Outputs | None  # (9,) of the audio by itself; None: unknown
+    audio_only: Outputs | None  # (M,) of the audio by itself; None: unknown
     has_audio: bool  # False: `absent` and `audio_only` rest on the frames around it
     reliable: bool = True  # the audio alone may label the frame
 
@@ -57,7 +57,7 @@ def predict_frame(
 
     Args:
         found: the frame.
-        subjects: (9,) of everybody in it or near it; NaN where nothing is known.
+        subjects: (M,) of everybody in it or near it; NaN where nothing is known.
         audio_only: (9,) of the audio by itself; likewise.
     """
     absent = {subject: p for subject, p in subjects.items() if not np.isnan(p[0])}

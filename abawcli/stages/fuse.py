@@ -1,4 +1,4 @@
-"""Fuse prediction tables of the same frames: a weighted mean of their probabilities.
+"""Fuse prediction tables of the same frames: a weighted mean of their probabilities, or values.
 
 Rows are matched by video, subject and frame, and have to be the same in all tables. Only the tables
 with a prediction of a row count there; a row that was filled from neighbouring frames counts like
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.config import FUSED_TIMES_S, QUALITY
+from abawcli.config import EXPR, FUSED_TIMES_S, QUALITY
 from abawcli.datasets.fused_tracks import ChosenWeights
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.inputs import expand_inputs
@@ -22,19 +22,17 @@ from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import compose_name
 from abawcli.formats.provenance import describe_work, find_finished, read_provenance
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
+from abawcli.formats.table_forms import TABLE_FORMS, TableForm
+from abawcli.formats.table_schemas import LOGITS, TITLES, find_table_task
 from abawcli.formats.tables import (
-    LOGITS,
-    PROBABILITIES,
     TABLE_SUFFIXES,
     has_logits,
     read_table,
-    set_probabilities,
     write_table,
 )
-from abawcli.fusion import average_outputs, prefer_confident
-from abawcli.labels import N_CLASSES
-from abawcli.logits import make_outputs, restore_logits
-from abawcli.sources import join_sources
+from abawcli.fusion import prefer_confident
+from abawcli.logits import make_outputs
+from abawcli.sources import NONE, join_sources
 
 KEYS = ["video", "subject", "frame"]
 COPIED = ["time_s", "found", "face_score", *"xywh", *QUALITY]
@@ -110,24 +108,47 @@ def fuse_tables(
     the mean of the others makes the rest (`fusion.prefer_confident`).
 
     Raises:
-        InputError: a row is in some tables only, or its time differs from one to the other.
-        UsageError: as for `resolve_weights`; or `confident` with weights.
+        InputError: the tables are of different tasks, a row is in some tables only, or its time
+            differs from one to the other.
+        UsageError: as for `resolve_weights`; or `confident` with weights, or of tables without
+            confidence.
     """
     if confident is not None and weights is not None:
         raise UsageError("the filter of confident predictions excludes weights")
     weights = resolve_weights(weights, len(tables))
+    form = _find_common_form(tables)
+    if confident is not None and form is not TABLE_FORMS[EXPR]:
+        raise UsageError("the filter of confident predictions is for tables of expressions")
     aligned = _align_tables(tables)
     if with_logits := all(map(has_logits, aligned)):
         members = [make_outputs(table[LOGITS].to_numpy()) for table in aligned]  # (N, 9) each
     else:
-        members = [table[PROBABILITIES].to_numpy() for table in aligned]  # (N, 8) each
+        members = [table[form.outputs].to_numpy() for table in aligned]  # (N, 8) or (N, K) each
     sources = [table["source"].to_numpy(str) for table in aligned]
-    outputs, source = _fuse_rows(members, sources, weights, confident)
-    logits = restore_logits(outputs) if with_logits else None
-    return set_probabilities(_choose_copied(aligned), outputs[:, :N_CLASSES], source, logits)
+    outputs, source = _fuse_rows(form, members, sources, weights, confident)
+    change = form.lay if with_logits else form.set
+    return change(_choose_copied(aligned), outputs, source)
+
+
+def _find_common_form(tables: Mapping[str, pd.DataFrame]) -> TableForm:
+    """Return the form that all tables have.
+
+    Raises:
+        InputError: they are of different tasks.
+    """
+    tasks = {name: find_table_task(table) or EXPR for name, table in tables.items()}
+    (first_name, first), *others = tasks.items()
+    for name, task in others:
+        if task != first:
+            raise InputError(
+                f"{first_name} is a table of {TITLES[first]} (--task {first}), and {name} of "
+                f"{TITLES[task]} (--task {task}); fuse tables of one task"
+            )
+    return TABLE_FORMS[first]
 
 
 def _fuse_rows(
+    form: TableForm,
     members: Sequence[NDArray[np.float64]],
     sources: Sequence[NDArray[np.str_]],
     weights: Sequence[float],
@@ -135,9 +156,9 @@ def _fuse_rows(
 ) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
     """Return the outputs (N, C) and sources (N,) of rows, from those of K tables."""
     if confident is None:
-        outputs = average_outputs(members, weights)
+        outputs = form.average(members, weights)
         return outputs, join_sources(sources, ~np.isnan(outputs[:, 0]))
-    others, source = _fuse_rows(members[1:], sources[1:], weights[1:], None)
+    others, source = _fuse_rows(form, members[1:], sources[1:], weights[1:], None)
     first = prefer_confident(members[0], others, confident)
     return np.where(first[:, None], members[0], others), np.where(first, sources[0], source)
 
@@ -240,8 +261,8 @@ def fuse_files(
     if finished := find_finished(output, work, overwrite):
         return read_summary(finished, FuseSummary, made=False)
     with keep_warnings(work):
-        read = {str(path): read_table(path) for path in tables}
+        read = {str(path): read_table(path, task=None) for path in tables}
         fused = fuse_tables(read, weights, confident)
-        note_summary(work, FuseSummary(len(fused), int((fused["label"] >= 0).sum())))
+        note_summary(work, FuseSummary(len(fused), int((fused["source"] != NONE).sum())))
         write_table(fused, output, work)
     return read_summary(work, FuseSummary, made=True)

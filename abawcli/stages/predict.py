@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from abawcli.config import SUBJECTS, Classifiers, Media, Prediction, Smoothing
+from abawcli.config import EXPR, SUBJECTS, Classifiers, Media, Prediction, Smoothing
 from abawcli.device import leave_one_core
 from abawcli.errors import UsageError
 from abawcli.formats.crops import find_audio, list_companions
@@ -30,6 +30,7 @@ from abawcli.formats.tables import drop_logits, write_table
 from abawcli.media.limits import limit_frames
 from abawcli.media.video import TimedImage
 from abawcli.models.heads import check_features
+from abawcli.models.recipes import Recipe
 from abawcli.pipeline.baseline import Baseline, remove_baseline
 from abawcli.pipeline.frame_predictor import FramePredictor
 from abawcli.pipeline.prediction_columns import (
@@ -40,6 +41,7 @@ from abawcli.pipeline.prediction_columns import (
 from abawcli.pipeline.subject_stream import FramePrediction
 from abawcli.pipeline.video_features import extract_crops
 from abawcli.progress import Progress, ignore_progress
+from abawcli.smoothing import check_value_smoothing
 from abawcli.sources import AUDIO, NONE
 from abawcli.stages.predict_summary import PredictSummary, summarise_predictions
 from abawcli.stages.smooth import count_runs, smooth_table
@@ -136,7 +138,9 @@ class Predictor(FramePredictor):
             if self.reliability:
                 unsure = (source == AUDIO) & ~self.reliability.judge(features.audio)
                 outputs[unsure], source[unsure] = np.nan, NONE
-            tables.append(tabulate_features(features, has_visual, outputs, source))
+            tables.append(
+                tabulate_features(features, has_visual, outputs, source, self.recipe.task)
+            )
         table = pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
         warn_of_poor(table, name)
         return self._finish(table, name)
@@ -160,7 +164,7 @@ class Predictor(FramePredictor):
         Raises:
             InputError, UsageError: as `predict_video`.
         """
-        columns = PredictionColumns().collect(self.predict_frames(path), progress)
+        columns = PredictionColumns(self.recipe.task).collect(self.predict_frames(path), progress)
         tables = {
             name: columns.tabulate(decode_name(name), columns.select(chosen, path), chosen)
             for name, chosen in people.items()
@@ -274,6 +278,7 @@ class PredictWorker:
         )  # fmt: skip
         base = self.predictor.recipe.smoothing
         self.smoothing = None if work.smoothing is None else replace(base, **work.smoothing)
+        _check_task(self.predictor.recipe, self.smoothing, work.logits)
 
     def do(self, path: str | Path, task: PredictTask, progress: Progress) -> list[Result]:
         """Write the tables of one input."""
@@ -295,6 +300,16 @@ class PredictWorker:
             )
             for name, output in outputs.items()
         ]
+
+
+def _check_task(recipe: Recipe, smoothing: Smoothing | None, logits: bool) -> None:
+    """Refuse settings that a task with values does not have."""
+    if recipe.task == EXPR:
+        return
+    if logits:
+        raise UsageError(f"--logits is for expressions; {recipe.name} is of --task {recipe.task}")
+    if smoothing:
+        check_value_smoothing(smoothing)
 
 
 def _name_result(path: Path, name: str) -> str:

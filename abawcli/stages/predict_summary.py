@@ -1,12 +1,15 @@
 """What came of labelling a video, in numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
+from abawcli.config import EXPR
 from abawcli.formats.summary import VideoSummary
+from abawcli.formats.table_schemas import find_table_task
 from abawcli.labels import CLASSES
-from abawcli.sources import FACELESS_SOURCES, has_face
+from abawcli.sources import FACELESS_SOURCES, NONE, has_face
+from abawcli.tasks import TASKS
 
 FACE = "face"
 
@@ -21,6 +24,8 @@ class PredictSummary(VideoSummary):
     labels: dict[str, dict[str, float]]  # of these, the share of each class, the largest first
     runs: int  # of one label, before smoothing
     removed_runs: int  # of these, those of which nothing is left
+    # Of a task with values: the mean of each, which of an action unit is the share of active rows.
+    means: dict[str, float] = field(default_factory=dict)
 
     def count_faces(self) -> int:
         """Return the number of rows with a face."""
@@ -39,15 +44,25 @@ def summarise_predictions(table: pd.DataFrame, runs: int, removed_runs: int) -> 
     return PredictSummary(
         frames=table["frame"].nunique(),
         faces=int(table["found"].sum()),
-        labelled=float((table["label"] >= 0).mean()),
+        labelled=float((source != NONE).mean()),
         rows={kind: len(part) for kind, part in parts.items()},
         labels={kind: _share_labels(part) for kind, part in parts.items()},
         runs=runs,
         removed_runs=removed_runs,
+        means=_find_means(table[source != NONE]),
     )
 
 
+def _find_means(rows: pd.DataFrame) -> dict[str, float]:
+    task = TASKS.get(find_table_task(rows) or EXPR)
+    if task is None or rows.empty:
+        return {}
+    return {str(name): float(mean) for name, mean in rows[list(task.columns)].mean().items()}
+
+
 def _share_labels(rows: pd.DataFrame) -> dict[str, float]:
+    if "label" not in rows:
+        return {}
     shares = rows.loc[rows["label"] >= 0, "label"].value_counts(normalize=True)
     ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
     return {CLASSES[int(str(k))]: float(share) for k, share in ordered}

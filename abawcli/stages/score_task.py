@@ -11,7 +11,13 @@ import numpy as np
 from abawcli.config import Scores
 from abawcli.datasets.pairing import summarise_failures
 from abawcli.datasets.source_videos import find_better_shift, find_interval, join_sources
-from abawcli.datasets.task_pairing import VALUE_SUFFIXES, ValuePair, gather_values, pair_values
+from abawcli.datasets.task_pairing import (
+    VALUE_SUFFIXES,
+    ValuePair,
+    gather_value_tracks,
+    gather_values,
+    pair_values,
+)
 from abawcli.errors import InputError
 from abawcli.formats.inputs import expand_inputs
 from abawcli.formats.json_values import JsonObject
@@ -43,7 +49,7 @@ def score_values(
     task: Task,
     config: Scores | None = None,
 ) -> TaskScoring:
-    """Score text files or submissions of predictions against annotation files.
+    """Score tables, text files or submissions of predictions against annotation files.
 
     Values that are not annotated are left out; annotated ones without a prediction count as
     predicted 0. Files that cannot be read are named in `failed`; the others are scored.
@@ -53,7 +59,7 @@ def score_values(
     """
     config = config or Scores()
     failed: dict[str, str] = {}
-    predicted = gather_values(predictions, task, failed)
+    predicted = gather_value_tracks(predictions, task, failed)
     truth = gather_values(annotations, task, failed)
     pairs = pair_values(truth, predicted, failed)
     if not pairs:

@@ -17,16 +17,11 @@ from numpy.typing import NDArray
 from abawcli.config import Media, Smoothing
 from abawcli.formats.provenance import describe_work, find_finished, read_provenance
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
-from abawcli.formats.tables import (
-    LOGITS,
-    PROBABILITIES,
-    has_logits,
-    read_table,
-    set_probabilities,
-    write_table,
-)
+from abawcli.formats.table_forms import find_form
+from abawcli.formats.table_schemas import LOGITS
+from abawcli.formats.tables import has_logits, read_table, write_table
 from abawcli.smoothing import count_removed_runs, smooth_rows
-from abawcli.sources import FILLED
+from abawcli.sources import FILLED, NONE
 
 LOG = logging.getLogger(__name__)
 
@@ -63,13 +58,14 @@ def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
     """Smooth a prediction table, every video and subject for itself; rows keep their order.
 
     Probabilities, label, confidence and source are made anew; logits are used where there are any,
-    and left out. Says in a warning how many rows
-    have no label, and if frames have no times.
+    and left out. Of tasks with values, these are smoothed. Says in a warning how many rows have no
+    label, and if frames have no times.
 
     Raises:
         UsageError: an unknown method, or a window that is none.
     """
-    p = table[PROBABILITIES].to_numpy(np.float64)  # (N, 8)
+    form = find_form(table)
+    p = table[form.outputs].to_numpy(np.float64)  # (N, 8), or (N, K) values
     logits = table[LOGITS].to_numpy(np.float64) if has_logits(table) else None
     source = table["source"].to_numpy().astype(str)
     frame, time_s = table["frame"].to_numpy(), table["time_s"].to_numpy(np.float64)
@@ -82,10 +78,10 @@ def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
     for who, rows in _split_subjects(table):
         out[rows], named[rows] = smooth_rows(
             p[rows], source[rows], frame[rows], time_s[rows], config=config,
-            logits=None if logits is None else logits[rows],
+            logits=None if logits is None else logits[rows], smooth=form.smooth,
         )  # fmt: skip
         _warn_unlabelled(*who, out[rows], config)
-    return set_probabilities(table, out, named)
+    return form.set(table, out, named)
 
 
 def _split_subjects(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], RowIndex]]:
@@ -112,6 +108,8 @@ def count_runs(raw: pd.DataFrame, smooth: pd.DataFrame) -> tuple[int, int]:
 
     Runs are of the rows that keep a source of their own: what is filled or unlabelled is none.
     """
+    if "label" not in raw:  # values have no runs
+        return 0, 0
     before, after = raw["label"].to_numpy(), smooth["label"].to_numpy()
     known = ((raw["label"] >= 0) & (raw["source"] == smooth["source"])).to_numpy()
     counts = [
@@ -149,7 +147,7 @@ def smooth_file(
     if finished := find_finished(output, work, overwrite):
         return read_summary(finished, SmoothSummary, made=False)
     with keep_warnings(work):
-        raw = read_table(path)
+        raw = read_table(path, task=None)
         table = smooth_table(raw, config)
         note_summary(work, _summarise(raw, table))
         write_table(table, output, work)
@@ -159,4 +157,4 @@ def smooth_file(
 def _summarise(raw: pd.DataFrame, table: pd.DataFrame) -> SmoothSummary:
     removed, runs = count_runs(raw, table)
     filled = int((table["source"] == FILLED).sum())
-    return SmoothSummary(len(table), int((table["label"] >= 0).sum()), filled, runs, removed)
+    return SmoothSummary(len(table), int((table["source"] != NONE).sum()), filled, runs, removed)

@@ -12,36 +12,27 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
-from abawcli.config import Submission
-from abawcli.datasets.pairing import PredictedTracks, gather_tracks, summarise_failures
+from abawcli.config import EXPR, Submission
+from abawcli.datasets.pairing import summarise_failures
+from abawcli.datasets.submission_forms import SUBMISSION_FORMS, Tracks
 from abawcli.errors import InputError
-from abawcli.formats.abaw import ROW_TOLERANCE, Labels, match_tracks
+from abawcli.formats.abaw import ROW_TOLERANCE, match_tracks
 from abawcli.formats.inputs import locate_inputs, warn_left_out
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.lines import read_text, strip_header
 from abawcli.formats.provenance import describe_work, find_finished
-from abawcli.formats.submission import (
-    HEADER,
-    LOCATION,
-    ROW_FORM,
-    read_submission,
-    write_submission,
-)
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
-from abawcli.labels import N_CLASSES
 
 LOG = logging.getLogger(__name__)
-_ROW = rf"^{LOCATION},[0-{N_CLASSES - 1}]$"
 
 
 @dataclass(frozen=True)
 class Filled:
     """A sample's rows with predictions."""
 
-    rows: pd.DataFrame  # video, frame, label: the sample's rows in its order
+    rows: pd.DataFrame  # video, frame and the task's columns: the sample's rows in its order
     videos: int
     borrowed: int  # rows that took the prediction of another frame
 
@@ -59,10 +50,11 @@ def submit_files(
     predictions: Sequence[str | Path],
     sample: str | Path,
     output: str | Path,
+    task: str = EXPR,
     *,
     overwrite: bool = False,
 ) -> SubmitSummary:
-    """Write a submission of predictions; what is finished is not made again.
+    """Write a submission of predictions of a task; what is finished is not made again.
 
     Raises:
         InputError: as `fill_sample`.
@@ -71,60 +63,70 @@ def submit_files(
     places = locate_inputs(predictions)
     sample = Path(sample)
     output = Path(output)
-    work = describe_work("submit", [*places, sample], {})
+    settings: JsonObject = {} if task == EXPR else {"task": task}
+    work = describe_work("submit", [*places, sample], settings)
     if finished := find_finished(output, work, overwrite):
         return read_summary(finished, SubmitSummary, made=False)
     with keep_warnings(work):
-        filled = fill_sample(places, sample)
+        filled = fill_sample(places, sample, task)
         note_summary(work, SubmitSummary(len(filled.rows), filled.videos, filled.borrowed))
-        write_submission(filled.rows, output, work)
+        SUBMISSION_FORMS[task].write(filled.rows, output, work)
     return read_summary(work, SubmitSummary, made=True)
 
 
 def fill_sample(
-    predictions: Iterable[str | Path], sample: str | Path, config: Submission | None = None
+    predictions: Iterable[str | Path],
+    sample: str | Path,
+    task: str = EXPR,
+    config: Submission | None = None,
 ) -> Filled:
     """Give every row of a sample the prediction of its frame, or of the nearest one.
 
-    Predictions are tables, ABAW text or submissions; a sample's video `x_left` takes those of
-    that name, or of `x` with that subject, as in scoring. Warns of videos in which many rows have
-    no prediction of their own, whose length is not the sample's, or that the sample has not.
+    Predictions are tables, ABAW text or submissions of the task; a sample's video `x_left` takes
+    those of that name, or of `x` with that subject, as in scoring. Warns of videos in which many
+    rows have no prediction of their own, whose length is not the sample's, or that the sample has
+    not.
 
     Raises:
         InputError: a file cannot be read, or videos of the sample have no prediction; all such
             videos are named.
     """
     sample = Path(sample)
-    rows = read_submission(sample)
+    form = SUBMISSION_FORMS[task]
+    rows = form.read(sample)
     failed: dict[str, str] = {}
-    tracks = gather_tracks(predictions, failed)
+    tracks = form.gather(predictions, failed)
     if failed:
         raise InputError(summarise_failures(failed))
     chosen = _choose_tracks(rows["video"], tracks, sample)
-    label, borrowed = np.empty(len(rows), np.int64), 0
+    values, borrowed = np.empty((len(rows), len(form.columns)), form.type), 0
     for video, group in rows.groupby("video", sort=False):
         name, frame = str(video), group["frame"].to_numpy()
-        labels = tracks[chosen[name]].labels
-        nearest = find_nearest(frame, labels)
-        label[group.index] = labels[nearest - 1]
+        track = tracks[chosen[name]]
+        nearest = find_nearest(frame, _find_known(track))
+        values[group.index] = track[nearest - 1]
         own = int((nearest == frame).sum())
-        _warn_of_gaps(name, frame, own, len(labels), config or Submission())
+        _warn_of_gaps(name, frame, own, len(track), config or Submission())
         borrowed += len(frame) - own
     used = {video for video, _ in chosen.values()}
     spare = sorted({video for video, _ in tracks} - used)
     warn_left_out("predicted videos are not in the sample", spare)
-    return Filled(rows.assign(label=label), len(chosen), borrowed)
+    columns = dict(zip(form.columns, values.T, strict=True))
+    return Filled(rows.assign(**columns), len(chosen), borrowed)
 
 
-def _choose_tracks(
-    videos: pd.Series, tracks: PredictedTracks, sample: Path
-) -> dict[str, tuple[str, str]]:
+def _find_known(track: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which frames (T,) of a track (T, C) have a prediction."""
+    return np.asarray(~np.isnan(track).any(axis=1))
+
+
+def _choose_tracks(videos: pd.Series, tracks: Tracks, sample: Path) -> dict[str, tuple[str, str]]:
     """Return the track of every video of the sample's rows (N,), or name all that have none."""
     names = videos.drop_duplicates()
     chosen, failed = match_tracks(names, tracks, "predictions")
     for name, track in chosen.items():
-        if not (tracks[track].labels >= 0).any():
-            failed[name] = f"{name}: no frame with a label"
+        if not _find_known(tracks[track]).any():
+            failed[name] = f"{name}: no frame with a prediction"
     without: dict[str, list[str]] = {}  # reason -> videos
     for row, name in names.items():
         if name in failed:
@@ -139,16 +141,16 @@ def _choose_tracks(
     return chosen
 
 
-def find_nearest(frame: NDArray[np.int64], labels: Labels) -> NDArray[np.int64]:
-    """Return the nearest frame with a label for each frame (N,), all counted from 1, (N,).
+def find_nearest(frame: NDArray[np.int64], known: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the nearest frame with a prediction for each frame (N,), all counted from 1, (N,).
 
-    `labels` (T,) has a class or -1 for each frame, at least one class; of two frames that are as
-    near the earlier one counts.
+    `known` (T,) tells which frames have one, at least one of them; of two frames that are as near
+    the earlier one counts.
     """
-    known = np.flatnonzero(labels >= 0) + 1
-    after = np.searchsorted(known, frame)
-    later = known[np.minimum(after, len(known) - 1)]
-    earlier = known[np.maximum(after - 1, 0)]
+    there = np.flatnonzero(known) + 1
+    after = np.searchsorted(there, frame)
+    later = there[np.minimum(after, len(there) - 1)]
+    earlier = there[np.maximum(after - 1, 0)]
     return np.where(abs(frame - earlier) <= abs(later - frame), earlier, later)
 
 
@@ -167,38 +169,30 @@ def _warn_of_gaps(
         )  # fmt: skip
 
 
-def find_differences(submission: str | Path, sample: str | Path) -> Iterator[str]:
+def find_differences(submission: str | Path, sample: str | Path, task: str = EXPR) -> Iterator[str]:
     """Yield what is not as it must be in a submission, with the line; nothing if it is right.
 
-    It must have the exact header and form, a class for every row of the sample, and these rows in
-    the sample's order.
+    It must have the exact header and form, a class or the values of the task for every row of the
+    sample, and these rows in the sample's order.
 
     Raises:
         InputError: one of the files cannot be read, or the sample is none.
     """
     submission = Path(submission)
     sample = Path(sample)
-    wanted = read_submission(sample)
+    form = SUBMISSION_FORMS[task]
+    wanted = form.read(sample)
     text, quirks = read_text(submission, "submission")
     first, _, body = text.partition("\n")
-    header, unlike = strip_header(first, [HEADER])
+    header, unlike = strip_header(first, [form.header])
     yield from quirks + unlike
     if header is None:
-        yield f"line 1: the header must be {HEADER}, not {first[:80]!r}"
+        yield f"line 1: the header must be {form.header}, not {first[:80]!r}"
     lines = body.split("\n") if body else []
-    yield from _find_malformed(lines)
+    yield from form.find_malformed(lines)
     names = zip(wanted["video"].tolist(), wanted["frame"].tolist(), strict=True)
     expected = [f"{video}/{frame:05d}.jpg" for video, frame in names]
     yield from _compare_rows([line.partition(",")[0] for line in lines], expected)
-
-
-def _find_malformed(lines: list[str]) -> Iterator[str]:
-    right = pa.compute.match_substring_regex(pa.array(lines, pa.string()), _ROW)
-    for row in np.flatnonzero(~right.to_numpy(zero_copy_only=False)):
-        yield (
-            f"line {row + 2}: a row must be {ROW_FORM} with a class from 0 to {N_CLASSES - 1}, "
-            f"not {lines[row][:80]!r}"
-        )
 
 
 def _compare_rows(locations: list[str], expected: list[str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from abawcli.config import CALIBRATION, ENCODER
+from abawcli.config import CALIBRATION, ENCODER, EXPR
 from abawcli.datasets.annotated import AnnotatedFeatures, read_annotated
 from abawcli.datasets.folds import make_folds
 from abawcli.device import choose_device
@@ -53,9 +53,14 @@ def read_labelled_frames(
     Raises:
         CheckpointError: the head cannot be loaded.
         InputError: as `read_annotated`, or no annotated frame has what the head reads.
-        UsageError: no such device, or all frames are of one source video.
+        UsageError: no such device, all frames are of one source video, or the head is of another
+            task.
     """
     head, metadata = load_head(checkpoint, choose_device(device))
+    if metadata.task != EXPR:
+        raise UsageError(
+            f"{checkpoint} is of --task {metadata.task}; only heads of expressions are calibrated"
+        )
     data = read_annotated(features, annotations)
     check_features(metadata, data.backbones, "the features")
     outputs = [
