@@ -81,8 +81,13 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
         if isinstance(module, nn.Sequential) and len(module) == 2:
             conv, norm = module
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                module[0] = torch.nn.utils.fuse_conv_bn_eval(conv.eval(), norm.eval())
-                module[1] = nn.Identity()
+                assert norm.running_mean is not None and norm.running_var is not None
+                # In place: `fuse_conv_bn_eval` would copy the convolution first.
+                conv.weight, folded = torch.nn.utils.fuse_conv_bn_weights(
+                    conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps,
+                    norm.weight, norm.bias,
+                )  # fmt: skip
+                conv.bias, module[1] = folded, nn.Identity()
     return network
 
 
