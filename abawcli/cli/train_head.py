@@ -1,14 +1,16 @@
 """`abaw train head`: fusion heads."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from abawcli.cli.bundles import Command
-from abawcli.cli.console import progress_bar
+from abawcli.cli.console import print_table, progress_bar, say
 from abawcli.cli.feature_sets import features_option, find_feature_files, list_sets
 from abawcli.cli.options import (
     SmoothingChoice,
@@ -35,12 +37,16 @@ from abawcli.config import (
     FACE_ONLY_CHOICES,
     HEAD_NAMES,
     PRECISIONS,
+    PSEUDO_CONFIDENCE,
     TASK_TRAINING,
     TEMPORAL_TRAINING,
     GatedHead,
     HeadTraining,
     default_head_training,
 )
+
+if TYPE_CHECKING:
+    from abawcli.datasets.pseudo_labels import PseudoLabels
 
 TEMPORAL_NAMES = ", ".join(TEMPORAL_TRAINING)  # heads that are given windows of frames
 # Options of these networks -> the fields of `DualBranchHead` and `SequenceHead` that they set.
@@ -227,6 +233,15 @@ def check_losses(task: str, tuned: dict[str, Any]) -> None:
     "--aux-au", metavar="DIR", shell_complete=complete_files,
     help="Annotations of action units, likewise.",
 )  # fmt: skip
+@click.option(
+    "--pseudo", multiple=True, metavar="TABLE", shell_complete=complete_files,
+    help="Prediction table, or folder of them: its confident rows are labels of frames and videos "
+    "without an annotation. Annotations are never replaced.",
+)  # fmt: skip
+@click.option(
+    "--min-confidence", type=click.FloatRange(0, 1, min_open=True),
+    help=f"Lowest confidence of --pseudo.  [default: {PSEUDO_CONFIDENCE:g}]",
+)  # fmt: skip
 @training_options
 @patience_option
 @device_option
@@ -243,6 +258,8 @@ def command(
     valid_labels: str | None,
     aux_va: str | None,
     aux_au: str | None,
+    pseudo: tuple[str, ...],
+    min_confidence: float | None,
     window: Window | None,
     patience: int | None,
     device: str,
@@ -283,6 +300,9 @@ def command(
     if valid_labels:
         valid_sets = _list_valid_sets(valid_features, len(sets))
         valid = find_feature_files(valid_sets), expand_inputs([valid_labels], ANNOTATIONS)
+    if min_confidence is not None and not pseudo:
+        raise click.UsageError("--min-confidence is only for --pseudo")
+    labels_of_tables = _read_pseudo(pseudo, min_confidence) if pseudo else None
     auxiliary = _find_auxiliary(task, {"va": aux_va, "au": aux_au})
     config = replace(read_training(head, window, tuned, task), patience=patience)
     with progress_bar("train", "batch", quiet) as update:
@@ -293,11 +313,14 @@ def command(
             config,
             valid_files=valid,
             auxiliary=auxiliary,
+            pseudo=labels_of_tables,
             device=device,
             overwrite=overwrite,
             progress=update,
         )
     print_best(history, output / "head.safetensors")
+    if pseudo:
+        _print_pseudo(output / "head.safetensors")
 
 
 def _list_valid_sets(valid_features: tuple[str, ...], backbones: int) -> list[tuple[str, ...]]:
@@ -310,6 +333,30 @@ def _list_valid_sets(valid_features: tuple[str, ...], backbones: int) -> list[tu
             "one for each, in their order"
         )
     return [(each,) for each in valid_features]
+
+
+def _read_pseudo(tables: tuple[str, ...], min_confidence: float | None) -> PseudoLabels:
+    from abawcli.datasets.pseudo_labels import read_pseudo_labels
+    from abawcli.formats.inputs import expand_inputs
+    from abawcli.formats.tables import TABLE_SUFFIXES
+
+    paths = expand_inputs(tables, TABLE_SUFFIXES)
+    return read_pseudo_labels(paths, min_confidence or PSEUDO_CONFIDENCE)
+
+
+def _print_pseudo(head: Path) -> None:
+    """Print to stderr how many pseudo-labels of each class a head was trained on."""
+    from abawcli.models.checkpoint import read_metadata
+    from abawcli.models.metadata import HeadMetadata
+
+    training = read_metadata(head, HeadMetadata).training
+    data = training.data if training else None
+    found = data and data["train"].get("pseudo_labels")
+    if not found:
+        say("abaw: no frame without an annotation has a pseudo-label")
+        return
+    rows = [[name, str(count)] for name, count in found["classes"].items()]
+    print_table(f"{found['frames']:,} pseudo-labels", ["class", "frames"], rows, stderr=True)
 
 
 def _find_auxiliary(task: str, folders: dict[str, str | None]) -> dict[str, Iterable[Path]]:

@@ -9,6 +9,11 @@ from abawcli.config.smoothing import Smoothing
 HEAD_NAMES = ("gated", "visual", "audio", "concat", "dual-branch", "tcn", "gru")
 
 
+# Of predictions that serve as labels, as in FixMatch (arXiv 2001.07685): few labels that are right
+# are better than many.
+PSEUDO_CONFIDENCE = 0.95
+
+
 @dataclass(frozen=True)
 class GatedHead:
     """Gated fusion and its baselines. Defaults: published."""

@@ -7,8 +7,9 @@ the video `x` with that subject, or the only ones of `x`.
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 from abawcli.config import EXPR
 from abawcli.datasets.intervals import Annotation, Intervals
 from abawcli.datasets.pairing import read_truth
+from abawcli.datasets.pseudo_labels import PseudoLabels
 from abawcli.datasets.value_files import name_value_files, read_frame_values
 from abawcli.errors import InputError
-from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation
+from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation, split_side
 from abawcli.formats.feature_sets import (
     FeaturePaths,
     TrackKey,
@@ -34,7 +36,7 @@ from abawcli.formats.inputs import check_input, locate_inputs, warn_left_out
 from abawcli.formats.metadata import MODALITIES, Backbones, FeaturesMetadata
 from abawcli.formats.names import compose_name, name_input
 from abawcli.formats.tables import TABLE_SUFFIXES
-from abawcli.labels import IGNORE
+from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 from abawcli.tasks import TASKS, Task
 
 LOG = logging.getLogger(__name__)
@@ -56,6 +58,9 @@ class AnnotatedFeatures:
     paths: list[FeaturePaths] = field(default_factory=list)  # of the feature files, V
     # (N, K) of tasks with values, by their names; NaN: not annotated
     values: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    # (N,) where no label is annotated, -1 elsewhere; empty where there are none
+    pseudo: Labels = field(default_factory=lambda: np.zeros(0, np.int64))
+    pseudo_confidence: float | None = None  # that they have at least
 
     def videos(self) -> Iterator[tuple[str, slice]]:
         """Yield every video's name and rows."""
@@ -93,20 +98,40 @@ class VideoSet:
         """Return the values (N, K) of a task in all rows, in the order of the videos."""
         return np.concatenate([self.data.values[task][rows] for rows in self.slices()])
 
+    def add_pseudo_labels(self) -> None:
+        """Take the pseudo-labels of these videos as their labels, in place."""
+        for rows in self.slices():
+            new = self.data.pseudo[rows]
+            self.data.labels[rows] = np.where(new != IGNORE, new, self.data.labels[rows])
+
+    def _count_pseudo_labels(self) -> NDArray[np.int64]:
+        """Return how many labels of each class are pseudo-labels, (8,)."""
+        parts = [self.data.pseudo[rows] for rows in self.slices()]
+        pseudo = np.concatenate(parts) if self.data.pseudo.size else np.zeros(0, np.int64)
+        taken = (pseudo != IGNORE) & (self.labels()[: len(pseudo)] != IGNORE)
+        return np.bincount(pseudo[taken], minlength=N_CLASSES)
+
     def describe(self) -> dict[str, Any]:
-        """Return how much it is, and a hash of names, annotations and masks."""
+        """Return how much it is, and a hash of names, labels and masks."""
         digest = hashlib.sha256("\n".join(sorted(self.names)).encode())
         for rows in self.slices():
             arrays = (self.data.labels, self.data.has_visual, self.data.has_audio)
             for array in (*arrays, *self.data.values.values()):
                 digest.update(array[rows].tobytes())
-        labels = self.labels()
-        return {
+        labels, pseudo = self.labels(), self._count_pseudo_labels()
+        described: dict[str, Any] = {
             "videos": len(self.names),
             "frames": len(labels),
-            "annotated": int((labels != IGNORE).sum()),
+            "annotated": int((labels != IGNORE).sum() - pseudo.sum()),
             "sha256": digest.hexdigest(),
         }
+        if pseudo.any():
+            described["pseudo_labels"] = {
+                "min_confidence": self.data.pseudo_confidence,
+                "frames": int(pseudo.sum()),
+                "classes": dict(zip(CLASSES, pseudo.tolist(), strict=True)),
+            }
+        return described
 
 
 @dataclass(frozen=True)
@@ -123,6 +148,7 @@ def read_annotated(
     annotations: Iterable[str | Path],
     task: str = EXPR,
     auxiliary: Mapping[str, Iterable[str | Path]] | None = None,
+    pseudo: PseudoLabels | None = None,
 ) -> AnnotatedFeatures:
     """Read feature files and their annotations into memory.
 
@@ -136,6 +162,8 @@ def read_annotated(
         annotations: of the task.
         task: one of `config.TASK_NAMES`.
         auxiliary: annotations of other tasks with values, by task, of some of the same videos.
+        pseudo: predictions that `VideoSet.add_pseudo_labels` can take as labels; features without
+            an annotation are read, too, if these have labels for them.
 
     Raises:
         InputError: a file cannot be read or is of another task, two are of the same video and
@@ -151,11 +179,16 @@ def read_annotated(
             f"none of {len(named)} annotations matches one of {len(tracks)} feature "
             "files; both must have the names of their videos"
         )
+    if pseudo:
+        chosen |= _find_unannotated(tracks, chosen, pseudo)
     warn_left_out(
         "features have no annotation", [video for video, _ in set(tracks) - set(chosen.values())]
     )
     files = [tracks[track] for track in chosen.values()]
     data = _allocate(list(chosen), files)
+    if pseudo:
+        none = np.full(len(data.labels), IGNORE, np.int64)
+        data = replace(data, pseudo=none, pseudo_confidence=pseudo.min_confidence)
     others = {
         name: _match_auxiliary(TASKS[name], paths, chosen)
         for name, paths in (auxiliary or {}).items()
@@ -175,8 +208,11 @@ def read_annotated(
                 data.values[other][rows] = values
                 if other == task:
                     data.labels[rows] = TASKS[task].find_strata(values)
-        if own is None:
+        if own is None and name in named:
             data.labels[rows] = _label(name, named[name], found)
+        if pseudo:
+            labels = pseudo.label_rows(name, chosen[name], found.frame)
+            data.pseudo[rows] = np.where(data.labels[rows] == IGNORE, labels, IGNORE)
     _check_annotated(data, len(files), own.ignore if own else IGNORE)
     return data
 
@@ -184,6 +220,24 @@ def read_annotated(
 def _check_annotated(data: AnnotatedFeatures, files: int, ignore: float) -> None:
     if not (data.labels != IGNORE).any():
         raise InputError(f"no frame is annotated (all rows of {files} annotations are {ignore})")
+
+
+def _find_unannotated(
+    tracks: Mapping[TrackKey, _FeatureFile], chosen: Mapping[str, TrackKey], pseudo: PseudoLabels
+) -> dict[str, TrackKey]:
+    """Return the tracks with pseudo-labels of videos without an annotation, by names of their own.
+
+    A second track of an annotated video is none of them: it is not to be trained on while the
+    video is validated on.
+    """
+    known = {split_side(video)[0] for video, _ in chosen.values()}
+    free = [track for track in tracks if split_side(track[0])[0] not in known]
+    several = Counter(video for video, _ in free)
+    return {
+        video if several[video] == 1 else f"{video}_{subject}": (video, subject)
+        for video, subject in free
+        if pseudo.find(video, (video, subject)) is not None
+    }
 
 
 def _match_auxiliary(

@@ -6,9 +6,10 @@ Stage II of arXiv 2603.12221, or the dual branch of arXiv 2603.08034, at any siz
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from abawcli.config import HeadTraining, default_head_training
+from abawcli.config import EXPR, HeadTraining, default_head_training
 from abawcli.datasets.annotated import AnnotatedFeatures, VideoSet, check_alike, read_annotated
 from abawcli.datasets.folds import make_folds
+from abawcli.datasets.pseudo_labels import PseudoLabels
 from abawcli.device import choose_device
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
@@ -36,7 +37,7 @@ def hold_out(data: AnnotatedFeatures, folds: int) -> tuple[VideoSet, VideoSet]:
             "give others with --valid-features and --valid-labels"
         )
     place = make_folds(data.names, labels, min(folds, len(sources)))
-    held = frozenset(name for name, fold in place.items() if fold == 1)
+    held = frozenset(n for n, fold in place.items() if fold == 1 and split_side(n)[0] in sources)
     return VideoSet(data, frozenset(place) - held), VideoSet(data, held)
 
 
@@ -48,6 +49,7 @@ def train_fusion_head(
     *,
     valid_files: Files | None = None,
     auxiliary: Mapping[str, Iterable[Path]] | None = None,
+    pseudo: PseudoLabels | None = None,
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress = ignore_progress,
@@ -55,7 +57,9 @@ def train_fusion_head(
     """Train a head on feature files and annotations of its task; return each epoch's result.
 
     With `auxiliary` annotations, of other tasks by name, the head also learns these tasks where a
-    video has them (`config.auxiliary_weight`); it predicts its own.
+    video has them (`config.auxiliary_weight`); it predicts its own. With `pseudo` labels, it also
+    learns from frames and videos without an annotation; annotations are never replaced, and
+    validation is on annotations alone.
 
     Validated on `valid_files`, or on a fold of the source videos that is held out. Writes
     `head.safetensors` (best epoch by the task's score), `metrics.jsonl`, `config.json` and, to go
@@ -70,14 +74,22 @@ def train_fusion_head(
     out = Path(out)
     config = config or default_head_training(head)
     chosen = choose_device(device)
-    data = read_annotated(*files, config.task, auxiliary)
+    if pseudo and config.task != EXPR:
+        raise UsageError(f"pseudo-labels are expressions; leave them out of task {config.task}")
     if valid_files is None:
+        data = read_annotated(*files, config.task, auxiliary, pseudo)
         train, valid = hold_out(data, config.folds)
     else:
-        train, valid = data.everything(), read_annotated(*valid_files, config.task).everything()
+        valid = read_annotated(*valid_files, config.task).everything()
+        if pseudo:
+            pseudo = pseudo.leave_out({split_side(name)[0] for name in valid.names})
+        data = read_annotated(*files, config.task, auxiliary, pseudo)
+        train = data.everything()
         check_alike(train.data.backbones, valid.data.backbones, "the features to validate on")
         both = sorted(train.names & valid.names)
         if both:
             raise InputError(f"{both[0]} is to be trained on and to be validated on")
+    if pseudo:
+        train.add_pseudo_labels()
     task = HeadTask(head, config, train=train, valid=valid, device=chosen)
     return make_loop(task, out).run(overwrite, progress)
