@@ -38,6 +38,11 @@ class Score:
         return [name for name, there in zip(CLASSES, seen, strict=True) if not there]
 
     @property
+    def figures(self) -> dict[str, float]:
+        """Return the figures of a summary."""
+        return {"macro_f1": self.macro_f1, "accuracy": self.accuracy}
+
+    @property
     def frames(self) -> int:
         """Return the number of annotated frames that were scored."""
         return int(self.support.sum())

@@ -241,3 +241,31 @@ def test_everybody_in_a_video_has_values() -> None:
         np.testing.assert_array_equal(rows[list(AU.columns)], rows[list(AU.outputs)] >= 0.5)
     mean = np.mean([read_alone(h, frames, 0) for h in ensemble.heads], axis=0)
     np.testing.assert_allclose(read_alone(ensemble, frames, 0), mean, atol=1e-6)
+
+
+def test_heads_are_cross_validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_value_videos(tmp_path, ["a", "b", "c"], VA, frames=40)
+    arguments = ("--task", "va", "--folds", "2", "--epochs", "2", "--batch-size", "60", "--lr",
+                 "0.02", "--gated-width", "8", "--window", "5", "--device", "cpu")  # fmt: skip
+    text = run("crossval", "features", "--labels", "va", "-o", "cv", *arguments, "--best-epoch")
+    assert "mean CCC on held-out folds" in text and "CCC of arousal" in text
+    described = json.loads(Path("cv/results.json").read_text())["gated"]
+    folds = dict(line.split(",") for line in Path("cv/folds.csv").read_text().split()[1:])
+    for fold in described["folds"]:
+        held = [name for name, number in folds.items() if int(number) == fold["fold"]]
+        assert fold["videos"] == len(held)
+        for name in held:
+            Path(f"only{fold['fold']}").mkdir(exist_ok=True)
+            (Path(f"only{fold['fold']}") / f"{name}.txt").write_text(
+                Path(f"va/{name}.txt").read_text()
+            )
+        score = json.loads(run("score", "cv/gated/predictions", f"only{fold['fold']}", "--task",
+                               "va", "--json"))  # fmt: skip
+        assert score["mean"] == pytest.approx(fold["raw"]["mean_ccc"], abs=1e-6)
+        assert score["columns"]["arousal"] == pytest.approx(fold["raw"]["arousal"], abs=1e-6)
+    values = [fold["smoothed"]["valence"] for fold in described["folds"]]
+    assert described["smoothed"]["valence"]["mean"] == pytest.approx(np.mean(values))
+    assert "--focal is not for --task va" in run(
+        "crossval", "features", "--labels", "va", "-o", "x", "--task", "va", "--focal", "1", code=2
+    )

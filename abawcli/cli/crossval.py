@@ -15,11 +15,13 @@ from abawcli.cli.options import (
     json_option,
     labels_option,
     overwrite_option,
+    task_option,
     verbosity_options,
 )
 from abawcli.cli.outputs import refuse_stdout
 from abawcli.cli.train_head import (
     ANNOTATIONS,
+    check_losses,
     check_shape,
     features_argument,
     read_training,
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
 KIND_NAMES = {
     "raw": "", "smoothed": ", smoothed",
     "best_raw": ", best epoch", "best_smoothed": ", best epoch, smoothed",
+}  # fmt: skip
+# Figures that are shown; those of each action unit are in results.json.
+FIGURES = {
+    "macro_f1": "macro-F1", "accuracy": "accuracy", "mean_ccc": "mean CCC", "mean_f1": "mean F1",
+    "valence": "CCC of valence", "arousal": "CCC of arousal",
 }  # fmt: skip
 DEVIATIONS = {
     "mean": "mean",
@@ -62,6 +69,7 @@ DEVIATIONS = {
     help="Also score each fold's best epoch, as published figures do. It is chosen on the "
     "held-out fold: optimistic.",
 )  # fmt: skip
+@task_option
 @training_options
 @device_option
 @json_option
@@ -75,6 +83,7 @@ def command(
     heads: tuple[str, ...],
     folds: int,
     best_epoch: bool,
+    task: str,
     window: Window | None,
     device: str,
     as_json: bool,
@@ -85,10 +94,11 @@ def command(
     """Cross-validate heads: train on all folds but one, score on the held-out fold.
 
     FEATURES are files of `abaw extract`, or folders of them; of several backbones, one folder each
-    by --features. Folds are balanced by class and
-    written to folds.csv in the run folder; a later run with other heads uses the same folds. An
-    interrupted run continues with the folds that are not trained yet. Scores are those of the last
-    epoch: the held-out fold does not choose the epoch.
+    by --features. Folds are balanced by class (with --task va by the quadrant of valence and
+    arousal, with au by the number of active units) and written to folds.csv in the run folder; a
+    later run with other heads uses the same folds. An interrupted run continues with the folds that
+    are not trained yet. Scores are those of the last epoch: the held-out fold does not choose the
+    epoch.
 
     The run folder also gets results.json, a training curve per fold (<head>/fold1/metrics.jsonl),
     and the prediction of each video by the head that was not trained on it
@@ -101,14 +111,15 @@ def command(
     from abawcli.stages.crossval import cross_validate, describe_results
 
     check_shape(heads, tuned)
+    check_losses(task, tuned)
     check_writable([output / "config.json"])
     sets = list_sets(features, more_features, "FEATURES...")
     files = find_feature_files(sets), expand_inputs([labels], ANNOTATIONS)
-    configs = {head: read_training(head, window, tuned) for head in heads}
+    configs = {head: read_training(head, window, tuned, task) for head in heads}
     with progress_bar("crossval", "batch", quiet) as update:
         results = cross_validate(
             *files, output, heads, folds=folds, configs=configs, best_epoch=best_epoch,
-            device=device, overwrite=overwrite, progress=update,
+            device=device, overwrite=overwrite, task=task, progress=update,
         )  # fmt: skip
     if as_json:
         print_json(describe_results(results))
@@ -124,7 +135,9 @@ def _print_results(results: Results) -> None:
     columns = [(head, kind) for head in described for kind in KIND_NAMES if kind in described[head]]
     first = next(iter(described.values()))["folds"]
     names = [f"{head}{KIND_NAMES[kind]}" for head, kind in columns]
-    for figure, title in (("macro_f1", "macro-F1"), ("accuracy", "accuracy")):
+    for figure, title in FIGURES.items():
+        if figure not in first[0]["raw"]:
+            continue  # of another task
         rows = [
             [str(fold["fold"]), str(fold["videos"]), f"{fold['frames']:,}"]
             + [f"{described[head]['folds'][k][kind][figure]:.4f}" for head, kind in columns]

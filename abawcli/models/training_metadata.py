@@ -96,6 +96,11 @@ class ValueValidation:
         """Return the figure by which epochs are compared."""
         return self.mean
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Return the figures of a summary: the mean, and those of the columns."""
+        return {f"mean_{TASKS[self.task].measure.lower()}": self.mean} | self.columns
+
     def list_figures(self) -> list[tuple[str, float]]:
         """Return the name and value of each figure that is shown."""
         return [*self.columns.items(), (f"mean {TASKS[self.task].measure}", self.mean)]

@@ -19,34 +19,37 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from abawcli.config import HeadTraining, Smoothing, default_head_training
+from abawcli.config import EXPR, HeadTraining, Smoothing, default_head_training
 from abawcli.datasets.annotated import AnnotatedFeatures, VideoSet, read_annotated
 from abawcli.datasets.folds import Folds, make_folds, read_folds, write_folds
 from abawcli.device import choose_device
 from abawcli.errors import OutputError, UsageError
 from abawcli.formats.feature_sets import FeaturePaths, read_joined_features
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.provenance import describe_work, find_finished, write_result
+from abawcli.formats.table_forms import TABLE_FORMS
+from abawcli.formats.table_schemas import OUTPUTS
 from abawcli.formats.tables import write_table
-from abawcli.labels import N_CLASSES
+from abawcli.labels import IGNORE
 from abawcli.logits import restore_logits
-from abawcli.metrics import Score, score_labels
-from abawcli.models.heads import HEADS, TrainedHead, load_head
+from abawcli.metrics import Score
+from abawcli.models.heads import HEADS, load_head
+from abawcli.models.training_metadata import ValueValidation
 from abawcli.pipeline.prediction_columns import tabulate_features
 from abawcli.progress import Progress, ignore_progress
-from abawcli.smoothing import smooth_probabilities
 from abawcli.training.head_task import (
     HEAD_NAME,
     HeadTask,
     find_video_outputs,
     make_loop,
 )
-from abawcli.training.objectives import predict_labels
+from abawcli.training.objectives import score_outputs
 
 FOLDS_NAME = "folds.csv"
 RESULTS_NAME = "results.json"
 BEST_NAME = "best.safetensors"  # the head of a fold's best epoch
 PREDICTIONS_NAME = "predictions"  # the folder of out-of-fold predictions
-FIGURES = ("macro_f1", "accuracy")
+FrameScore = Score | ValueValidation
 KINDS = ("raw", "smoothed", "best_raw", "best_smoothed")  # of `FoldScore`
 
 
@@ -56,11 +59,12 @@ class FoldScore:
 
     fold: int
     videos: int
-    raw: Score
-    smoothed: Score
+    frames: int  # annotated
+    raw: FrameScore
+    smoothed: FrameScore
     best_epoch: int | None = None  # chosen on the fold itself; None: not asked for
-    best_raw: Score | None = None
-    best_smoothed: Score | None = None
+    best_raw: FrameScore | None = None
+    best_smoothed: FrameScore | None = None
 
 
 Results = dict[str, list[FoldScore]]  # head -> folds
@@ -77,6 +81,7 @@ def cross_validate(
     best_epoch: bool = False,
     device: str = "auto",
     overwrite: bool = False,
+    task: str = EXPR,
     progress: Progress = ignore_progress,
 ) -> Results:
     """Train and score every head on every fold, by its defaults or its entry in `configs`.
@@ -98,6 +103,7 @@ def cross_validate(
             `best.safetensors`, beside the last as `head.safetensors`.
         device: that networks run on.
         overwrite: train anew, whatever is there.
+        task: of the annotations and heads, one of `config.TASK_NAMES`.
         progress: called as batches are done.
 
     Raises:
@@ -110,12 +116,12 @@ def cross_validate(
     if unknown:
         raise UsageError(f"unknown head {unknown[0]!r}; known are {', '.join(HEADS)}")
     chosen = choose_device(device)
-    data = read_annotated(features, annotations)
+    data = read_annotated(features, annotations, task)
     fold_of = _open_folds(out / FOLDS_NAME, data, folds, overwrite)
     results: Results = {}
     for head in dict.fromkeys(heads):
         results[head] = []
-        config = (configs or {}).get(head) or default_head_training(head)
+        config = (configs or {}).get(head) or default_head_training(head, task)
         for fold in range(1, folds + 1):
             held = VideoSet(data, frozenset(n for n in data.names if fold_of[n] == fold))
             run = out / head / f"fold{fold}"
@@ -148,7 +154,8 @@ def _train_fold(
     loop = make_loop(task, run)
     history = loop.run(overwrite, progress)
     task.save_as(run / HEAD_NAME, loop.result, history[-1])
-    return max(history, key=lambda result: result.criterion or 0.0).epoch
+    best = max(history, key=lambda result: -1.0 if result.criterion is None else result.criterion)
+    return best.epoch
 
 
 def _name_work(progress: Progress, name: str) -> Progress:
@@ -178,53 +185,57 @@ def _score_fold(
     device: torch.device,
     best_epoch: int | None,
 ) -> FoldScore:
-    last, _ = load_head(run / HEAD_NAME, device)
-    scores = _score_head(last, held, smoothing)
+    scores = _score_head(run / HEAD_NAME, held, smoothing, device)
+    frames = int((held.labels() != IGNORE).sum())
     if best_epoch is None:
-        return FoldScore(fold, len(held.names), *scores)
-    best, _ = load_head(run / BEST_NAME, device)
-    return FoldScore(
-        fold, len(held.names), *scores, best_epoch, *_score_head(best, held, smoothing)
-    )
+        return FoldScore(fold, len(held.names), frames, *scores)
+    best = _score_head(run / BEST_NAME, held, smoothing, device)
+    return FoldScore(fold, len(held.names), frames, *scores, best_epoch, *best)
 
 
-def _score_head(head: TrainedHead, held: VideoSet, smoothing: Smoothing) -> tuple[Score, Score]:
+def _score_head(
+    path: Path, held: VideoSet, smoothing: Smoothing, device: torch.device
+) -> tuple[FrameScore, FrameScore]:
     """Return the scores of a head on a fold, as predicted and smoothed."""
+    head, metadata = load_head(path, device)
+    task, width = metadata.task, len(OUTPUTS[metadata.task])
     raw, smoothed = [], []
     for rows, outputs in zip(held.slices(), find_video_outputs(head, held), strict=True):
-        raw.append(predict_labels(outputs[:, :N_CLASSES]))
-        smoothed.append(predict_labels(_smooth(outputs, held.data.time_s[rows], smoothing)))
-    truth = held.labels()
-    first, second = (score_labels(truth, np.concatenate(parts)) for parts in (raw, smoothed))
+        raw.append(outputs[:, :width])
+        smoothed.append(_smooth(task, outputs, held.data.time_s[rows], smoothing))
+    first, second = (score_outputs(task, np.concatenate(parts), held) for parts in (raw, smoothed))
     return first, second
 
 
 def _smooth(
-    outputs: NDArray[np.float32], time_s: NDArray[np.float64], config: Smoothing
+    task: str, outputs: NDArray[np.float32], time_s: NDArray[np.float64], config: Smoothing
 ) -> NDArray[np.float64]:
-    """Smooth the outputs (T, 9) of one video, whose rows are frames 1 to T, to (T, 8)."""
-    p = outputs[:, :N_CLASSES].astype(np.float64)
-    known, frame = ~np.isnan(p[:, 0]), np.arange(1, len(p) + 1)
-    logits = restore_logits(outputs)
-    return smooth_probabilities(p, known, frame, time_s, config=config, logits=logits)
+    """Smooth the outputs (T, M) of one video, whose rows are frames 1 to T, to (T, K)."""
+    form = TABLE_FORMS[task]
+    values = outputs[:, : len(form.outputs)].astype(np.float64)
+    known, frame = ~np.isnan(values[:, 0]), np.arange(1, len(values) + 1)
+    logits = restore_logits(outputs) if task == EXPR else None
+    return form.smooth(values, known, frame, time_s, config=config, logits=logits)
 
 
 def _write_predictions(
     run: Path, held: VideoSet, folder: Path, device: torch.device, overwrite: bool
 ) -> None:
     """Write the table of each video of a fold; those that are finished are not made again."""
-    head, _ = load_head(run / HEAD_NAME, device)
+    head, metadata = load_head(run / HEAD_NAME, device)
+    kind: JsonObject = {"logits": True} if metadata.task == EXPR else {"task": metadata.task}
     for (name, _), paths in zip(held.data.videos(), held.data.paths, strict=True):
         output = folder / f"{name}.parquet"
         if name not in held.names:
             continue
-        work = describe_work("crossval", paths, {"fold": run.name, "logits": True},
+        work = describe_work("crossval", paths, {"fold": run.name} | kind,
                              companions=[run / HEAD_NAME])  # fmt: skip
         if find_finished(output, work, overwrite):
             continue
         found = read_joined_features(paths)
         arrays = found.visual, found.audio, found.has_visual, found.has_audio
-        table = tabulate_features(found, found.has_visual, *head.find_outputs(*arrays))
+        outputs, source = head.find_outputs(*arrays)
+        table = tabulate_features(found, found.has_visual, outputs, source, metadata.task)
         write_table(table, output, work)
 
 
@@ -250,14 +261,15 @@ def _summarise_head(folds: Sequence[FoldScore]) -> dict[str, Any]:
     kinds = [kind for kind in KINDS if all(getattr(f, kind) for f in folds)]
     summary: dict[str, Any] = {
         "folds": [
-            {"fold": f.fold, "videos": f.videos, "frames": f.raw.frames}
+            {"fold": f.fold, "videos": f.videos, "frames": f.frames}
             | ({"best_epoch": f.best_epoch} if f.best_epoch else {})
-            | {kind: {k: getattr(getattr(f, kind), k) for k in FIGURES} for kind in kinds}
+            | {kind: getattr(f, kind).figures for kind in kinds}
             for f in folds
         ]
     }
     for kind in kinds:
-        values = {k: [getattr(getattr(f, kind), k) for f in folds] for k in FIGURES}
+        figures = [getattr(f, kind).figures for f in folds]
+        values = {k: [each[k] for each in figures] for k in figures[0]}
         summary[kind] = {
             k: {
                 "mean": float(np.mean(v)),

@@ -14,7 +14,7 @@ from abawcli.config import EXPR, HeadTraining
 from abawcli.datasets.annotated import VideoSet
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 from abawcli.logits import restore_logits
-from abawcli.metrics import score_labels
+from abawcli.metrics import Score, score_labels
 from abawcli.models.training_metadata import Validation, ValueValidation
 from abawcli.tasks import TASKS
 from abawcli.training.losses import (
@@ -96,6 +96,13 @@ def score_values(name: str, outputs: Outputs, truth: Outputs) -> ValueValidation
     sums = task.summarise(truth.astype(np.float64), values)
     columns = dict(zip(task.columns, task.find_score(sums).tolist(), strict=True))
     return ValueValidation(name, float(task.find_mean_score(sums)), columns)
+
+
+def score_outputs(task: str, outputs: Outputs, videos: VideoSet) -> Score | ValueValidation:
+    """Return the scores of probabilities (N, 8), or values (N, K), of all rows of videos."""
+    if task == EXPR:
+        return score_labels(videos.labels(), predict_labels(outputs))
+    return score_values(task, outputs, videos.values(task))
 
 
 class ValenceObjective:
