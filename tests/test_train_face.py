@@ -29,6 +29,7 @@ from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.manifest import read_manifest
 from abawcli.formats.metadata import Preprocess
+from abawcli.models import precision
 from abawcli.models.encoder import load_backbone, load_encoder
 from abawcli.models.image_backbones import COMPACT_FACE_PREPROCESS, build_backbone
 from abawcli.models.preprocessing import scale_to_unit
@@ -568,3 +569,14 @@ def test_fine_tuning_goes_on_from_an_encoder(images: Path, tmp_path: Path) -> No
         tune(tmp_path / "other/encoder.safetensors", still)
     with pytest.raises(CheckpointError, match=r"no\.safetensors"):
         tune(tmp_path / "no.safetensors", still)
+
+
+def test_training_is_in_float32_where_bfloat16_is_wrong(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(precision, "choose_precision", lambda wanted, device: "bfloat16")
+    monkeypatch.setattr(precision, "measure_difference", lambda rough, exact: 0.3)
+    run(images, tmp_path / "run", replace(FAST, epochs=1))
+    settings = json.loads((tmp_path / "run/config.json").read_text())
+    assert settings["training"]["precision"] == "float32"
+    assert "in bfloat16 outputs differ by 30 %, more than 5 %" in caplog.text

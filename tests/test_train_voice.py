@@ -15,6 +15,7 @@ from raw_checkpoints import read_raw
 from abawcli.config import NO_AUDIO_AUGMENTATION, VoiceTraining
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.formats.manifest import LabelledRecordings, read_audio_manifest
+from abawcli.models import precision
 from abawcli.models.voice import load_voice_encoder
 from abawcli.stages.train_voice import train_voice_encoder
 from abawcli.training import voice_task
@@ -166,3 +167,14 @@ def test_bad_input(sounds: Path, tmp_path: Path) -> None:
         run(sounds, tmp_path / "run", replace(FAST, epochs=0))
     with pytest.raises(UsageError, match="tpu"):
         train_voice_encoder(sounds, sounds / "manifest.csv", tmp_path / "run", device="tpu")
+
+
+def test_training_is_in_float32_where_bfloat16_is_wrong(
+    sounds: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(precision, "choose_precision", lambda wanted, device: "bfloat16")
+    monkeypatch.setattr(precision, "measure_difference", lambda rough, exact: 0.3)
+    splits = read_audio_manifest(sounds / "manifest.csv", sounds)
+    config = replace(FAST, precision="auto")
+    assert VoiceTask(splits, config, CPU, settings={}, data={}).config.precision == "float32"
+    assert "in bfloat16 outputs differ by 30 %, more than 5 %" in caplog.text
