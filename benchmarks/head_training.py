@@ -15,6 +15,7 @@ machine with other load, use one thread: threads that wait for each other count 
 """
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -41,9 +42,7 @@ from abawcli.formats.metadata import (
     FeaturesMetadata,
     ImageBackboneMetadata,
 )
-from abawcli.training.distributed import Part
 from abawcli.training.head_task import HeadTask, make_loop
-from abawcli.training.loop import make_generator
 
 WIDTH = 1024  # of DINOv2-L, BEiT-L, Wav2Vec 2.0 large and WavLM large
 VIDEOS = 16
@@ -138,14 +137,14 @@ class Trainer:
         self.task = HeadTask(head, config, train=train, valid=valid, device=device)
         self.loop = make_loop(self.task, folder / "run")
         self.loop.model.train()
-        self.generator, self.epoch = make_generator(0, 0, 0), 0
-        self.batches = self._list_batches()
+        self.generator = torch.Generator().manual_seed(0)
         self.frames = config.batch_frames
+        self.batches = self._list_batches()
 
     def _list_batches(self) -> Iterator[Any]:
-        while True:
-            yield from self.task.make_batches(make_generator(0, self.epoch, -1), Part())
-            self.epoch += 1
+        for epoch in itertools.count():
+            generator = torch.Generator().manual_seed(epoch)
+            yield from self.task.samples.batches(self.frames, generator)
 
     def take_steps(self, count: int) -> dict[str, Any]:
         """Take steps; return their wall time, CPU time and losses."""
