@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,7 @@ def cut_pictures(start: int, count: int) -> list[Image]:
     """Return frames of expressions.mp4, from number `start`, at half their size."""
     pictures = [
         np.ascontiguousarray(frame.rgb()[::2, ::2])
-        for frame in read_frames(SAMPLES / "expressions.mp4")
-        if start <= frame.frame < start + count
+        for frame in islice(read_frames(SAMPLES / "expressions.mp4"), start - 1, start - 1 + count)
     ]
     assert len(pictures) == count
     return pictures

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from loaded_networks import load_predictor
 from media_files import Sound, make_clicks, write_media
 from PIL import Image
 from raw_checkpoints import read_raw, write_raw
+from sample_clips import thin_clip
 from sample_features import AUDIO, SMALL_GATED, VISUAL, save_videos
 from sample_tables import make_table
 
@@ -24,7 +26,6 @@ from abawcli.formats.tables import read_table
 from abawcli.models.heads import build_head, save_head
 from abawcli.models.metadata import HeadMetadata
 from abawcli.models.recipes import RECIPES
-from abawcli.pipeline.feature_stream import Extractor
 from abawcli.stages.extract import extract_features
 from abawcli.stages.predict_summary import summarise_predictions
 from abawcli.stages.smooth import count_runs, smooth_table
@@ -209,13 +210,13 @@ def test_a_sound_without_a_sample_is_an_error(tmp_path: Path) -> None:
 
 def test_smoothing_later_is_smoothing_at_once(tmp_path: Path) -> None:
     """The same rows, sources included, as far as the six digits of a csv go."""
-    video = Path(__file__).parents[1] / "sample_videos" / "leaves_and_returns_vfr.mp4"
-    clip = tmp_path / "clip.safetensors"
-    extract_features(video, clip, Extractor(device="cpu"))
+    clip, raw = tmp_path / "clip.safetensors", tmp_path / "raw.csv"
+    extractor = load_predictor().extractor
+    extract_features(thin_clip("leaves_and_returns_vfr"), clip, extractor)
+    assert predict(clip, "-o", raw, "--no-smooth").exit_code == 0
     for options in ([], ["--window", "9", "--smoothing", "mean"]):
-        once, raw, later = (tmp_path / name for name in ("once.csv", "raw.csv", "later.csv"))
+        once, later = tmp_path / "once.csv", tmp_path / "later.csv"
         assert predict(clip, "-o", once, *options).exit_code == 0
-        assert predict(clip, "-o", raw, "--no-smooth").exit_code == 0
         result = CliRunner().invoke(main, ["smooth", str(raw), "-o", str(later), *options])
         assert result.exit_code == 0, result.output
         pd.testing.assert_frame_equal(read_table(once), read_table(later), atol=5e-6)

@@ -80,7 +80,7 @@ def test_run_writes_encoder_metrics_and_config(images: Path, tmp_path: Path) -> 
 def test_either_head_chooses_the_epoch(images: Path, tmp_path: Path) -> None:
     for select in ("linear", "moe"):
         history = run(
-            images, tmp_path / select, replace(FAST, epochs=6, head_lr=0.03, select=select)
+            images, tmp_path / select, replace(FAST, epochs=4, head_lr=0.03, select=select)
         )
         rows = [result.to_json() for result in history]
         assert all(0 <= row["moe_macro_f1"] <= 1 and row["valid_loss"] > 0 for row in rows)
