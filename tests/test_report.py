@@ -16,13 +16,16 @@ from sample_tables import make_table
 
 from abawcli import __version__
 from abawcli.cli import main
+from abawcli.config import Segmentation
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.provenance import describe_work
+from abawcli.formats.table_schemas import PROBABILITIES
 from abawcli.formats.tables import write_table
 from abawcli.labels import CLASSES
 from abawcli.views.report.content import encode_timeline
 from abawcli.views.report.methods import AUTHORS, CITATION, TITLE
 from abawcli.views.report.pages import name_page
+from abawcli.views.report.study import read_study
 from abawcli.views.timeline import split_timelines
 
 ROOT = Path(__file__).parents[1]
@@ -121,6 +124,35 @@ def test_annotations_bring_a_score(study: Path) -> None:
     assert "macro-F1 0.125 over all eight classes (0.333 over those that occur)" in text
     assert "accuracy 0.500, 20 annotated frames" in text
     assert "Surprise 0.000 0.000 0.000 10" in text
+    assert "annotated Neutral Happiness Happiness 0 10 Surprise 10 0" in text  # the confusion
+
+
+def test_errors_are_ranked_by_confidence_times_seconds(study: Path) -> None:
+    table = make_table([4] * 12 + [0] * 12 + [-1] * 6, "wrong")
+    table.loc[:2, PROBABILITIES] = 0.05 / 7
+    table.loc[:2, ["p_happiness", "confidence"]] = 0.95
+    table.loc[4, "found"], table.loc[:2, "found"] = True, False
+    write_table(table, Path("wrong.csv"), {})
+    write_annotation(np.array([5] * 6 + [4] * 6 + [-1] * 2 + [6] * 10 + [5] * 6), Path("wrong.txt"))
+    failed: dict[str, str] = {}
+    (video,) = read_study(["wrong.csv"], ["wrong.txt"], None, failed=failed,
+                          config=Segmentation()).videos  # fmt: skip
+    (subject,) = video.subjects
+    spans = [(each.first, each.last, each.annotation, each.label) for each in subject.errors]
+    assert spans == [
+        (15, 24, "Surprise", "Neutral"), (1, 6, "Sadness", "Happiness"),
+        (25, 30, "Sadness", "no label"),
+    ]  # fmt: skip
+    worst, second, last = subject.errors
+    assert worst.cost == pytest.approx(10 * 0.04 * 0.65)
+    assert second.cost == pytest.approx(0.04 * (3 * 0.95 + 3 * 0.65))
+    assert second.shown == 4  # the surest frame has no face
+    assert last.cost == 0 and last.mean_confidence is None
+    assert subject.score is not None
+    right = int(subject.score.confusion.trace())
+    wrong = sum(each.last - each.first + 1 for each in subject.errors)
+    assert wrong + right == subject.score.frames  # no wrong frame is left out
+    assert failed == {}
 
 
 def test_a_folder_has_an_index_and_a_page_for_each_video(study: Path) -> None:

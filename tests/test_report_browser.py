@@ -27,6 +27,8 @@ PATIENCE_S = 30  # of waits, which end as soon as they can; a busy machine is sl
 TICKS = 50 + np.cumsum([0, *([3, 5, 4, 4] * 25)[:-1]])
 END_S = (TICKS[-1] + 4) / 100  # the last frame lasts the median interval
 LABELS = [0] * 40 + [4] * 20 + [-1] * 10 + [6] * 30
+# Errors: frames 31 to 40 (Neutral), 41 to 45 (Happiness), and 61 to 70, which have no label.
+TRUTH = [0] * 30 + [1] * 10 + [2] * 5 + [4] * 15 + [5] * 10 + [6] * 30
 HOSTILE = ['<script>document.title="pwned"</script>', '"onload="document.title=1', "</script><b>"]
 
 
@@ -52,6 +54,13 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_annotation(np.array(LABELS), folder / "clip.txt")
     truth = ["--labels", folder / "clip.txt"]
     run_report(folder / "clip.csv", "--videos", folder, *truth, "-o", folder / "clip.html")
+    write_annotation(np.array(TRUTH), folder / "wrong" / "clip.txt")
+    write_annotation(np.array([0] * 90 + [3] * 10), folder / "wrong" / "other.txt")
+    write_table(make_table([0] * 100, "other"), folder / "other.csv", {})
+    both = folder / "clip.csv", folder / "other.csv"
+    wrong = ["--videos", folder, "--labels", folder / "wrong"]
+    for output in ("errors.html", "errors"):
+        run_report(*both, *wrong, "-o", folder / output)
     study = folder / "study"
     study.mkdir()
     shares = {"P1": 20, "P2": 80, "P10": 50, **dict.fromkeys(HOSTILE, 10)}
@@ -197,6 +206,26 @@ def test_buttons_jump_to_labels_segments_and_gaps(browser: Chrome, reports: Path
     assert "frame 1 of" in read_readout(browser)
 
 
+@pytest.mark.parametrize("page", ["errors.html", "errors/index.html"])
+def test_errors_lead_to_their_frames(browser: Chrome, reports: Path, page: str) -> None:
+    open_page(browser, reports / page)
+    rows = browser.find_elements(By.CSS_SELECTOR, "#errors tbody tr")
+    frames = [row.find_elements(By.TAG_NAME, "td")[2].text for row in rows]
+    assert frames == ["31–40", "91–100", "41–45", "61–70"]  # by confidence times seconds
+    assert "Anger → Neutral" in " ".join(rows[0].text.split())
+    rows[0].find_element(By.LINK_TEXT, "clip").click()
+    wait_for(browser, "return document.querySelector('section.video:not([hidden]) canvas')")
+    wait_for(browser, "return document.title === 'clip'")
+    section = browser.find_element(By.CSS_SELECTOR, "section.video:not([hidden])")
+    assert "frame 31 of" in section.find_element(By.CLASS_NAME, "readout").text
+    errors = section.find_elements(By.CSS_SELECTOR, ".errors .jump")
+    assert [bool(each.find_elements(By.TAG_NAME, "img")) for each in errors] == [True] * 3
+    errors[2].click()
+    assert "frame 61 of" in section.find_element(By.CLASS_NAME, "readout").text
+    video = section.find_element(By.TAG_NAME, "video")
+    wait_for_count(video, 61)
+
+
 def test_an_embedded_video_plays_without_its_file(browser: Chrome, reports: Path) -> None:
     output = reports / "embedded.html"
     run_report(reports / "clip.csv", "--videos", reports, "--embed", "-o", output)
@@ -288,7 +317,7 @@ def test_pages_of_a_folder_lead_to_each_other(browser: Chrome, reports: Path) ->
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("page", ["clip.html", "study.html"])
+@pytest.mark.parametrize("page", ["clip.html", "study.html", "errors.html"])
 def test_all_text_has_contrast(browser: Chrome, reports: Path, page: str, scheme: str) -> None:
     set_scheme(browser, scheme)
     open_page(browser, reports / page)

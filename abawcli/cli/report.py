@@ -50,9 +50,11 @@ def command(
     -o report.html writes one file, -o report writes a folder with index.html and a page per video.
 
     A page has the video and its timeline (a click on it moves the video to that time), an image of
-    each segment, shares, segments, face quality, the score if --labels gives annotations, and a
-    paragraph for a methods section. With several videos, index.html has a table to sort and filter,
-    and compares groups: all columns of the participants file, or those of --by.
+    each segment, shares, segments, face quality, and a paragraph for a methods section. If --labels
+    gives annotations, it has the score, the confusion of the classes, and the wrong segments with
+    their faces, the worst (by confidence times seconds) first. With several videos, index.html has
+    a table to sort and filter, and compares groups: all columns of the participants file, or those
+    of --by.
 
     Example: abaw report out/ --videos interviews/ --participants people.csv -o report
     """

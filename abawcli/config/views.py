@@ -43,6 +43,7 @@ class Report:
     """Pictures and comparisons in a report."""
 
     pictures: int = 40  # per subject, of the longest segments: 4 kB each, one screen
+    errors: int = 20  # worst segments that are listed, of each subject and of all videos
     side: int = 112  # pixels of a picture: a face is recognised, and a row holds ten
     scale: float = 1.6  # side over the face's box: hair and chin are seen
     quality: int = 80  # JPEG quality

@@ -15,7 +15,8 @@ from abawcli.labels import CLASSES
 from abawcli.metrics import Score
 from abawcli.sources import SOURCES
 from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS, SOURCE_TEXTS
-from abawcli.views.report.recordings import Cut, Recording
+from abawcli.views.report.errors import NO_LABEL, rank_errors
+from abawcli.views.report.recordings import ERROR, SEGMENT, Cut, Recording
 from abawcli.views.report.study import Study, Subject, Video
 from abawcli.views.timeline import Timeline
 
@@ -82,8 +83,12 @@ def describe_video(
     link: str,
     *,
     config: Segmentation,
+    errors: int,
 ) -> dict[str, Any]:
-    """Return what the section of a video shows; `link` is where its player finds the file."""
+    """Return what the section of a video shows; `link` is where its player finds the file.
+
+    Of each subject, the worst `errors` wrong segments are listed.
+    """
     first = video.subjects[0].timeline
     timelines = [
         {"name": each.name} | encode_timeline(each.timeline, each.rows["frame"].to_numpy(np.int64))
@@ -102,7 +107,7 @@ def describe_video(
         "rate": describe_rate(first),
         "warnings": _list_warnings(video),
         "provenance": json.dumps(video.made_by, indent=1, ensure_ascii=False),
-        "subjects": [_describe_subject(each, cut) for each in video.subjects],
+        "subjects": [_describe_subject(each, cut, errors) for each in video.subjects],
         "config": config,
         "data": {"video": video.name, "subjects": timelines},
     }
@@ -125,11 +130,15 @@ def describe_rate(timeline: Timeline) -> str:
     return f"{rate:.2f} frames a second"
 
 
-def _describe_subject(subject: Subject, cut: Cut | None) -> dict[str, Any]:
+def _describe_subject(subject: Subject, cut: Cut | None, errors: int) -> dict[str, Any]:
     pictures = cut.pictures if cut else {}
+    listed = [
+        vars(error) | {"seconds": error.seconds, "picture": pictures.get((ERROR, subject.name, k))}
+        for k, error in enumerate(subject.errors[:errors])
+    ]
     segments = [
         {str(name): value for name, value in row.items()}
-        | {"picture": pictures.get((subject.name, k))}
+        | {"picture": pictures.get((SEGMENT, subject.name, k))}
         for k, row in enumerate(subject.segments.to_dict("records"))
     ]
     measures = _clean(subject.measures)
@@ -143,6 +152,8 @@ def _describe_subject(subject: Subject, cut: Cut | None) -> dict[str, Any]:
         "gaps": subject.gaps,
         "listed_gaps": subject.gaps.longest[:LISTED_GAPS],
         "score": subject.score and describe_score(subject.score),
+        "errors": listed,
+        "error_count": len(subject.errors),
     }
 
 
@@ -166,15 +177,41 @@ def describe_score(score: Score) -> dict[str, Any]:
         "accuracy": score.accuracy,
         "frames": score.frames,
         "rows": rows,
+        "confusion": describe_confusion(score),
     }
 
 
+def describe_confusion(score: Score) -> dict[str, Any]:
+    """Return how many frames of each annotated class were given each label, or none.
+
+    Only classes that occur have a row or a column.
+    """
+    missed = score.support - score.confusion.sum(axis=1)  # (8,)
+    rows = np.flatnonzero(score.support)
+    columns = np.flatnonzero(score.confusion.sum(axis=0))
+    heads = [CLASSES[k] for k in columns] + ([NO_LABEL] if missed.any() else [])
+    counts = [
+        [int(score.confusion[row, k]) for k in columns]
+        + ([int(missed[row])] if missed.any() else [])
+        for row in rows
+    ]
+    return {
+        "heads": heads,
+        "rows": [
+            {"class": CLASSES[row], "cells": list(zip(heads, cells, strict=True)),
+             "support": int(score.support[row])}
+            for row, cells in zip(rows, counts, strict=True)
+        ],
+    }  # fmt: skip
+
+
 def describe_index(
-    study: Study, links: Mapping[str, str], max_groups: int | None
+    study: Study, links: Mapping[str, str], max_groups: int | None, errors: int
 ) -> dict[str, Any]:
     """Return the table of all videos, a row a subject, and what readers may compare by.
 
-    `max_groups` is how many values a column may have for that; None: any number.
+    `max_groups` is how many values a column may have for that; None: any number. Of all videos, the
+    worst `errors` wrong segments are listed.
     """
     rows = [
         _describe_row(video, subject, links) for video in study.videos for subject in video.subjects
@@ -199,9 +236,32 @@ def describe_index(
         },
         "named": named,
         "score": study.score and describe_score(study.score),
+        "errors": _list_errors(study, links, errors),
         "seconds": sum(row["seconds"] or 0 for row in rows),
         "data": [{"shares": row["shares"], "person": row["person"]} for row in rows],
     }
+
+
+def _list_errors(study: Study, links: Mapping[str, str], most: int) -> list[dict[str, Any]]:
+    """Return the worst wrong segments of all videos, each with a link to its time."""
+    owners = {
+        id(error): video.name
+        for video in study.videos
+        for subject in video.subjects
+        for error in subject.errors
+    }
+    worst = rank_errors([error for subject in study.subjects for error in subject.errors])[:most]
+    return [
+        vars(error)
+        | {"video": owners[id(error)], "seconds": error.seconds}
+        | {"link": link_time(links[owners[id(error)]], error.start_s)}
+        for error in worst
+    ]
+
+
+def link_time(link: str, time_s: float) -> str:
+    """Return the link to a time of a video, from that to its section or page."""
+    return f"{link if '#' in link else f'{link}#video-1'}@{time_s:.4f}"
 
 
 def _describe_row(video: Video, subject: Subject, links: Mapping[str, str]) -> dict[str, Any]:

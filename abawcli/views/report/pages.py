@@ -203,7 +203,7 @@ def _render_page(
     failed: dict[str, str],
 ) -> str:
     """Return the HTML of a page."""
-    sections = []
+    sections, most = [], settings.pictures.errors
     for video in page.videos:
         recording = recordings.get(video.name)
         cut = _cut(video, recording, settings.pictures, failed)
@@ -211,7 +211,9 @@ def _render_page(
         if recording and cut:
             place = recording.path
             link = embed_file(place) if settings.embed else link_file(place, page.path)
-        described = describe_video(video, recording, cut, link, config=settings.segmentation)
+        described = describe_video(
+            video, recording, cut, link, config=settings.segmentation, errors=most
+        )
         sections.append(described | {"links": _list_neighbours(video.name, page.links)})
     package = files(__package__)
     parts = [package.joinpath(name) for name in ("timeline.js", "script.js")]
@@ -228,7 +230,7 @@ def _render_page(
         style=Markup(package.joinpath("style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        index=describe_index(study, page.links, max_groups) if page.index else None,
+        index=describe_index(study, page.links, max_groups, most) if page.index else None,
         home=page.home,
         sections=sections,
         colours=COLOURS,

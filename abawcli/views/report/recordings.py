@@ -26,7 +26,9 @@ from abawcli.media.video import read_frames
 from abawcli.views.report.study import Subject, Video
 
 LOG = logging.getLogger(__name__)
-Pictures = dict[tuple[str, int], str]  # subject, first row of a segment -> data URI
+SEGMENT, ERROR = "segment", "error"  # kinds of pictures
+PictureKey = tuple[str, str, int]  # kind, subject, and row of a segment or rank of an error
+Pictures = dict[PictureKey, str]  # data URIs
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def _is_video(described: Provenance) -> bool:
 
 
 def cut_pictures(video: Video, recording: Recording, config: Report) -> Cut:
-    """Return a picture of each subject's longest segments: their surest frame.
+    """Return a picture of each subject's longest segments and worst errors: their surest frame.
 
     Raises:
         InputError: the recording cannot be read, or is not that of the table: it has another
@@ -129,17 +131,25 @@ def cut_pictures(video: Video, recording: Recording, config: Report) -> Cut:
 
 def _choose_frames(
     subjects: Sequence[Subject], config: Report
-) -> dict[int, list[tuple[tuple[str, int], Any]]]:
+) -> dict[int, list[tuple[PictureKey, Any]]]:
     """Return by frame number whose picture of which box to cut; a box of NaN is the whole frame."""
-    wanted: dict[int, list[tuple[tuple[str, int], Any]]] = {}
+    wanted: dict[int, list[tuple[PictureKey, Any]]] = {}
     for subject in subjects:
         longest = subject.segments.nlargest(config.pictures, "duration_s")
         for k, segment in longest.iterrows():
             row = _find_surest(subject.rows, segment)
-            box = row[["x", "y", "w", "h"]].to_numpy(np.float64)
-            key = (subject.name, int(str(k)))
-            wanted.setdefault(int(row["frame"]), []).append((key, box))
+            key = SEGMENT, subject.name, int(str(k))
+            wanted.setdefault(int(row["frame"]), []).append((key, _read_box(row)))
+        by_frame = subject.rows.set_index("frame")
+        for rank, error in enumerate(subject.errors[: config.errors]):
+            key = ERROR, subject.name, rank
+            wanted.setdefault(error.shown, []).append((key, _read_box(by_frame.loc[error.shown])))
     return wanted
+
+
+def _read_box(row: Any) -> Any:
+    """Return the box (4,) of a row, NaN where there is none."""
+    return row[["x", "y", "w", "h"]].to_numpy(np.float64)
 
 
 def _find_surest(rows: pd.DataFrame, segment: Any) -> Any:

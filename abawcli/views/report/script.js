@@ -33,11 +33,13 @@ let scrolled = 0;
 
 function showSection(event) {
   const sections = all("section.view"), old = sections.find((section) => !section.hidden);
-  const shown = sections.find((section) => section.id === location.hash.slice(1)) ?? sections[0];
+  const [name, time] = location.hash.slice(1).split("@"); // such as #video-2@12.5
+  const shown = sections.find((section) => section.id === name) ?? sections[0];
   if (event && old.id === "index") scrolled = scrollY;
   find("video", old)?.pause();
   for (const section of sections) section.hidden = section !== shown;
   if (shown.id !== "index" && !timelines.has(shown)) timelines.set(shown, new Timeline(shown));
+  if (time) timelines.get(shown)?.seekTime(Number(time) + 1 / UNITS_PER_S);
   document.title = find("h1", shown).textContent;
   if (!event) return;
   find("h1", shown).focus({ preventScroll: true });

@@ -21,6 +21,7 @@ from abawcli.metrics import Score, score_labels
 from abawcli.segments import segment_table
 from abawcli.sources import SOURCES
 from abawcli.summary import KEYS, summarize_table
+from abawcli.views.report.errors import WrongSegment, find_errors
 from abawcli.views.timeline import Timeline, find_spans, split_timelines
 
 Labels = NDArray[np.int64]
@@ -48,6 +49,7 @@ class Subject:
     sources: dict[str, float]  # share of the time whose label rests on each
     gaps: Gaps
     score: Score | None  # None: not annotated
+    errors: list[WrongSegment]  # the worst first
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ def _describe_subject(
         _share_sources(timeline),
         _find_gaps(timeline),
         _score([pair] if pair else []),
+        find_errors(timeline, rows["frame"].to_numpy(np.int64), rows["found"].to_numpy(bool)),
     )
 
 
