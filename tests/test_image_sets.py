@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from abawcli.cli import main
 from abawcli.config import COMPACT_FACE, IMAGE_SETS, CompactFaceShape, default_training
 from abawcli.datasets.image_sets import LabelledImage
+from abawcli.errors import InputError
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.manifest import LabelledImages, read_manifest
 from abawcli.formats.metadata import Preprocess
@@ -158,9 +159,11 @@ def test_expw_crops_its_boxes_and_keeps_images_together(tmp_path: Path) -> None:
         draw(root / f"origin/{k}.jpg")
     lines = [f"{k}.jpg {face} 2 4 6 4 60.5 {k % 7}" for k in range(10) for face in (0, 1)]
     write(root / "label.lst", *lines, "3.jpg 2 4 4 2 6 60 1", "3.jpg 2 2 4 6 4 60 7",
-          "3.jpg 2 nan 4 6 4 60 1", "3.jpg 2 2 4 inf 4 60 1")  # fmt: skip
+          "3.jpg 2 nan 4 6 4 60 1", "3.jpg 2 2 4 inf 4 60 1",
+          "3.jpg 2 2 8 12 4 60 1", "4.jpg 2 -9 4 6 0 60 1")  # fmt: skip
     table, said = make(tmp_path, "expw", str(root))
     assert "4 rows cannot be read" in said
+    assert "2 boxes are outside of their images, such as 3.jpg" in said
     assert table[["x", "y", "w", "h"]].drop_duplicates().to_numpy().tolist() == [[4, 2, 2, 2]]
     assert (table.groupby("file")["split"].nunique() == 1).all()
     assert table["split"].value_counts().to_dict() == {"train": 18, "valid": 2}
@@ -248,6 +251,18 @@ def test_training_images_are_cut_around_their_boxes(tmp_path: Path) -> None:
     assert whole[:2].max() < 120 and whole[:, :5].max() < 120 and whole[4, 7].min() > 200
 
 
+@pytest.mark.parametrize("box", [[8, 2, 2, 2], [2, 9, 2, 2], [-2, 2, 2, 2], [2, -3, 2, 3]])
+def test_a_box_outside_of_its_image_is_no_black_crop(tmp_path: Path, box: list[float]) -> None:
+    draw(tmp_path / "a.png")
+    images = LabelledImages(
+        [tmp_path / "a.png"], np.zeros(1, np.int64), np.eye(8, dtype=np.float32)[:1],
+        np.array([box], np.float64),
+    )  # fmt: skip
+    dataset = ImageDataset(images, Preprocess(12, 12, (0, 0, 0), (1, 1, 1)), torch.device("cpu"))
+    with pytest.raises(InputError, match=r"a.png has 8 x 8 pixels, and the box .* is outside"):
+        dataset[0]
+
+
 def test_images_are_read_by_the_cores_that_a_process_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +320,26 @@ def test_kinds_are_those_of_the_readers_and_each_needs_a_folder(tmp_path: Path) 
     said = refuse(tmp_path, "celeba", str(tmp_path))
     assert "'celeba' is no kind of data set; use affectnet, raf-db" in said
     assert "expw has no folder; give a kind and a folder" in refuse(tmp_path, "expw")
+
+
+def test_options_that_no_data_set_uses_are_refused(tmp_path: Path) -> None:
+    draw(tmp_path / "faces/Fear/a.png")
+    folders = "folders", str(tmp_path / "faces")
+    assert "--every is only for aff-wild2" in refuse(tmp_path, *folders, "--every", "1")
+    assert "--labels is only for aff-wild2" in refuse(tmp_path, *folders, "--labels", "x")
+    other = "expw", str(tmp_path / "faces"), "--label-map", "x=Fear"
+    assert "--label-map is only for folders" in refuse(tmp_path, *other)
+
+
+def test_a_manifest_to_stdout(tmp_path: Path) -> None:
+    draw(tmp_path / "faces/Fear/a.png")
+    arguments = ["manifest", "folders", str(tmp_path / "faces")]
+    result = CliRunner().invoke(main, [*arguments, "-o", "-"])
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines() == ["file,split,label", "Fear/a.png,train,Fear"]
+    assert "Fear" in result.stderr and "abaw-" not in result.stderr
+    assert CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "m.csv")]).exit_code == 0
+    assert (tmp_path / "m.csv").read_text() == result.stdout
 
 
 def test_a_few_groups_are_held_out_wherever_the_folder_is(tmp_path: Path) -> None:

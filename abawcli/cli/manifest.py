@@ -1,20 +1,26 @@
 """`abaw manifest`: labelled face images of public data sets, for `abaw train face`."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from abawcli.cli.classifiers import read_label_map
 from abawcli.cli.console import print_table, say
-from abawcli.cli.options import output_option, overwrite_option, verbosity_options
+from abawcli.cli.options import overwrite_option, verbosity_options
+from abawcli.cli.outputs import is_to_stdout, text_output_option
 from abawcli.config import IMAGE_SETS
 from abawcli.errors import UsageError
 from abawcli.labels import CLASSES
 
+# Options that one kind of data set alone uses.
+USED_BY = {"--label-map": "folders", "--labels": "aff-wild2", "--every": "aff-wild2"}
+
 
 @click.command(name="manifest")
 @click.argument("sets", nargs=-1, required=True, metavar="KIND ROOT [KIND ROOT]...")
-@output_option("Output file (csv), outside of the folders.")
+@text_output_option("manifest.csv", True, "Output file (csv), outside of the folders")
 @click.option(
     "--label-map", callback=read_label_map, metavar="NAME=CLASS,...",
     help="Classes of names of folders that are not recognised (folders); none leaves a name out.",
@@ -24,8 +30,8 @@ from abawcli.labels import CLASSES
     help="Folder of the annotations (aff-wild2).  [default: EXPR_* in ROOT]",
 )  # fmt: skip
 @click.option(
-    "--every", type=click.IntRange(min=1), default=1, show_default=True, metavar="K",
-    help="Take each K-th annotated frame of a video (aff-wild2).",
+    "--every", type=click.IntRange(min=1), metavar="K",
+    help="Take each K-th annotated frame of a video (aff-wild2).  [default: 1]",
 )  # fmt: skip
 @click.option(
     "--max-per-class", type=click.IntRange(min=1), metavar="N",
@@ -40,7 +46,7 @@ def command(
     output: Path,
     label_map: dict[str, str],
     labels: str | None,
-    every: int,
+    every: int | None,
     max_per_class: int | None,
     seed: int,
     overwrite: bool,
@@ -71,9 +77,10 @@ def command(
         raise UsageError(f"{unknown[0]!r} is no kind of data set; use {', '.join(IMAGE_SETS)}")
     if len(kinds) != len(roots):
         raise UsageError(f"{kinds[-1]} has no folder; give a kind and a folder for each data set")
+    _check_used(kinds, {"--label-map": label_map, "--labels": labels, "--every": every})
     work = make_manifest(
         list(zip(kinds, roots, strict=True)), output,
-        options=ReadOptions(label_map, Path(labels) if labels else None, every),
+        options=ReadOptions(label_map, Path(labels) if labels else None, every or 1),
         max_per_class=max_per_class, seed=seed, overwrite=overwrite,
     )  # fmt: skip
     if quiet:
@@ -81,5 +88,15 @@ def command(
     counts = work["summary"]["counts"]
     names = [name for name in (*CLASSES, TIE) if any(name in own for own in counts.values())]
     rows = [[split, *(str(own.get(name, 0)) for name in names)] for split, own in counts.items()]
+    if is_to_stdout():
+        print_table("manifest", ["split", *names], rows, stderr=True)
+        return
     print_table(str(output), ["split", *names], rows, stderr=True)
     say(f"abaw: train with --images {work['summary']['images']} --manifest {output}")
+
+
+def _check_used(kinds: Collection[str], given: Mapping[str, Any]) -> None:
+    """Refuse options that no data set of these kinds uses."""
+    for flag, value in given.items():
+        if value and USED_BY[flag] not in kinds:
+            raise UsageError(f"{flag} is only for {USED_BY[flag]}, which is not among the sets")

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
 from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.inputs import IMAGE_SUFFIXES
@@ -25,6 +26,7 @@ TRAIN, VALID, TEST = "train", "valid", "test"
 NO_LABEL = ""  # of images whose votes have no majority
 BAD_ROW = "rows cannot be read"
 MISSING = "images are missing"
+OUTSIDE = "boxes are outside of their images"
 
 AFFECTNET_CODES = (
     "neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt",
@@ -84,8 +86,21 @@ class ImageSet:
             self.leave_out(f"faces are labelled {label!r}", name)
         elif file is None or not os.path.isfile(file):
             self.leave_out(MISSING, name)
+        elif box and is_outside(box, file):
+            self.leave_out(OUTSIDE, name)
         else:
             self.images.append(LabelledImage(file, CLASSES[number], split, box, group=group))
+
+
+def is_outside(box: Box, file: str | Path) -> bool:
+    """Tell whether a box has no pixel of the image; of one that cannot be read it is not known."""
+    try:
+        with Image.open(file) as image:
+            width, height = image.size
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False
+    x, y, w, h = box
+    return x >= width or y >= height or x + w <= 0 or y + h <= 0
 
 
 @dataclass(frozen=True)

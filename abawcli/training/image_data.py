@@ -41,7 +41,7 @@ class ImageDataset(Dataset[Batch]):
         """Return one image (S, S, 3), uint8 RGB, and its target (8,).
 
         Raises:
-            InputError: the image cannot be read.
+            InputError: the image cannot be read, or its face's box is outside of it.
         """
         return torch.from_numpy(self._read(index)), torch.from_numpy(self.images.targets[index])
 
@@ -53,6 +53,13 @@ class ImageDataset(Dataset[Batch]):
         box = None if self.images.boxes is None else self.images.boxes[index]
         if box is None or np.isnan(box).any():
             return resize_square(image, self.side, self.resample)
+        height, width = image.shape[:2]
+        x, y, w, h = box
+        if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+            raise InputError(
+                f"{file} has {width} x {height} pixels, and the box {x:g}, {y:g}, {w:g}, {h:g} of "
+                "its face is outside; correct or remove its manifest row"
+            )
         return crop_square(image, box, IMAGE_BOX_SCALE, self.side, resample=self.resample)
 
     def read_all(self) -> None:
