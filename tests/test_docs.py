@@ -144,3 +144,14 @@ def test_every_help_has_an_example_that_can_be_called(name: str) -> None:
 def test_the_help_of_predict_names_the_classes() -> None:
     text = CliRunner().invoke(main, ["predict", "--help"]).output
     assert all(name in text for name in CLASSES)
+
+
+def test_every_element_of_the_published_systems_is_held_by_a_test() -> None:
+    lines = (ROOT / "docs" / "systems.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("| ") and "module" not in line]
+    assert len(rows) > 25
+    for row in rows:
+        element, _, _, modules, test = (cell.strip() for cell in row.strip("|").split("|"))
+        assert all((ROOT / path).is_file() for path in re.findall(r"`([^`]+)`", modules)), element
+        path, name = test.strip("`").split("::")
+        assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8"), element
