@@ -245,6 +245,8 @@ def test_features_of_other_backbones_are_refused() -> None:
     trained = HeadMetadata("gated", {}, BACKBONES)
     check_features(trained, BACKBONES, "v")
     check_features(trained, Backbones(VISUAL), "v")
+    with pytest.raises(CheckpointError, match=r"^v has none of what the head needs: visual feat"):
+        check_features(replace(trained, head="visual"), Backbones(None, AUDIO), "v")
     changes: list[dict[str, Any]] = [{"dim": 11}, {"sha256": "e" * 64}, {"sha256": None}]
     for change in changes:
         other = Backbones(replace(VISUAL, **change), AUDIO)

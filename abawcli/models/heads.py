@@ -281,12 +281,17 @@ def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, Head
 def check_features(head: HeadMetadata, features: Backbones, name: str) -> None:
     """Make sure that features were made by the backbones that a head was trained with.
 
-    Features without a modality fit: it is missing.
+    Features without one of its two modalities fit: it is missing.
 
     Raises:
-        CheckpointError: they were not; the message names both backbones.
+        CheckpointError: they were not; the message names both backbones. Or they are all of a
+            modality that the head does not use.
     """
-    there = [modality for modality in HEADS[head.head].uses if features.get(modality)]
+    uses = HEADS[head.head].uses
+    there = [modality for modality in uses if features.get(modality)]
+    if not there:
+        needed = " or ".join(f"{each} features of {head.backbones.name(each)}" for each in uses)
+        raise CheckpointError(f"{name} has none of what the head needs: {needed}; extract them")
     if modality := head.backbones.find_difference(features, there):
         _check_order(head, features, modality, name)
         raise CheckpointError(

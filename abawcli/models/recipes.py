@@ -83,7 +83,7 @@ class Recipe:
                         return f"{prefix}{found}"
         raise CheckpointError(
             f"the {modality} backbone of {self.name} is gone: {path}. Put it, or a link to it, "
-            f"beside the head, as {path.name}; it is told by its sha256, {backbone}"
+            f"beside the head, as {path.name}. Its weights must be those of {backbone}"
         )
 
     def describe(self) -> JsonObject:
