@@ -32,6 +32,7 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from abawcli.config import AUDIO_RATE_HZ, AudioFeatures, EncoderTraining
@@ -126,6 +127,9 @@ def make_extract_step(settings: Settings, device: torch.device) -> Step:
         crops = generator.integers(0, 256, (size, 1, 256, 256, 3), np.uint8)
         return Step(str(encoder.dtype), size, lambda: encoder.encode(crops).cpu())
     network = transformers.AutoModel.from_config(AUDIO_CONFIGS[settings.backbone](settings.blocks))
+    for module in network.modules():  # of weight norm, which the counter cannot run
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight")
     layers = f"last{min(4, settings.blocks)}"
     audio = AudioEncoder(TransformerBackbone(settings.backbone, network, True, layers), device)
     count = round(settings.seconds * AUDIO_RATE_HZ)
