@@ -22,7 +22,7 @@ from abawcli.models.calibration import calibrate_logits
 from abawcli.models.checkpoint import read_metadata, save_checkpoint
 from abawcli.models.classifier import EncoderClassifier
 from abawcli.models.encoder import load_encoder
-from abawcli.models.heads import FaceOnly, Head, add_face_only, build_head, load_head, save_head
+from abawcli.models.heads import Head, WithEncoders, add_encoders, build_head, load_head, save_head
 from abawcli.models.image_backbones import build_backbone
 from abawcli.models.metadata import FaceEncoderMetadata, HeadMetadata
 
@@ -45,7 +45,7 @@ def make_head(kind: str = "gated", face_only: bool = False) -> None:
     with torch.no_grad():
         head.classifier.linear.weight.mul_(4)
     own = EncoderClassifier(nn.Linear(10, 8)) if face_only else None
-    whole: Head | FaceOnly = add_face_only(head, own)
+    whole: Head | WithEncoders = add_encoders(head, own)
     metadata = HeadMetadata(kind, asdict(settings), BACKBONES, Smoothing())
     if face_only:
         metadata = replace(metadata, face_only=ENCODER)

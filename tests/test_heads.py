@@ -13,12 +13,12 @@ from raw_checkpoints import read_raw, write_raw
 from sample_features import AUDIO, BACKBONES, VISUAL, make_features, small_network
 
 from abawcli.config import HEAD_NAMES, DualBranchHead, GatedHead, Smoothing
-from abawcli.errors import CheckpointError, InputError
+from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.features import Features
 from abawcli.formats.metadata import Backbones
 from abawcli.models import heads
 from abawcli.models.checkpoint import halve_matrices
-from abawcli.models.classifier import AveragedClassifiers, EncoderClassifier
+from abawcli.models.classifier import AveragedClassifiers, EncoderClassifier, SpeechClassifier
 from abawcli.models.encoder import load_classifier
 from abawcli.models.heads import (
     HEADS,
@@ -30,6 +30,7 @@ from abawcli.models.heads import (
 )
 from abawcli.models.metadata import HeadMetadata
 from abawcli.models.recipes import RECIPES
+from abawcli.models.voice import VoiceClassifier
 from abawcli.models.windows import place_windows
 
 CPU = torch.device("cpu")
@@ -69,7 +70,7 @@ def make_face_only(name: str) -> TrainedHead:
     torch.manual_seed(1)
     classifier = EncoderClassifier(torch.nn.Linear(VISUAL.dim, 8))
     head = build_head(name, BACKBONES, small_network(name))
-    return TrainedHead(heads.add_face_only(head, classifier), CPU)
+    return TrainedHead(heads.add_encoders(head, classifier), CPU)
 
 
 @pytest.mark.parametrize("name", ["gated", "concat", "dual-branch"])
@@ -79,7 +80,7 @@ def test_a_face_without_speech_gets_the_encoders_answer_to_the_last_bit(
     name: str, frames: int, missing: float, seed: int
 ) -> None:
     head = make_face_only(name)
-    assert isinstance(head.head, heads.FaceOnly)
+    assert isinstance(head.head, heads.WithEncoders) and head.head.classifier
     features = make_features(np.arange(frames) % 8, missing=missing, seed=seed)
     p, _ = classify(head, features)
     own, _ = classify(TrainedHead(head.head.classifier, CPU), features)
@@ -105,9 +106,57 @@ def test_embedded_recipes_without_speech_are_the_encoder(recipe: str) -> None:
         np.testing.assert_array_equal(p[rows], own)
 
 
+def make_with_both(name: str) -> heads.WithEncoders:
+    torch.manual_seed(1)
+    speech = SpeechClassifier(VoiceClassifier(AUDIO.dim))
+    speech.classifier.temperature.fill_(1.7)
+    face = EncoderClassifier(torch.nn.Linear(VISUAL.dim, 8))
+    head = heads.add_encoders(build_head(name, BACKBONES, small_network(name)), face, speech)
+    assert isinstance(head, heads.WithEncoders)
+    return head
+
+
+@pytest.mark.parametrize("name", ["gated", "concat"])
+@given(st.integers(1, 60), st.floats(0, 1), st.integers(0, 99))
+@settings(deadline=None, max_examples=10)
+def test_speech_without_a_face_gets_the_answer_of_the_audio_encoder(
+    name: str, frames: int, missing: float, seed: int
+) -> None:
+    head = make_with_both(name)
+    features = make_features(np.arange(frames) % 8, missing=missing, seed=seed)
+    p, source = classify(TrainedHead(head, CPU), features)
+    fused, _ = classify(TrainedHead(head.head, CPU), features)
+    assert head.speech_classifier is not None
+    with torch.inference_mode():
+        own = head.speech_classifier.classifier(torch.from_numpy(features.audio).float()).numpy()
+    alone, both = source == "audio", source == "av"
+    np.testing.assert_array_equal(alone, features.has_audio & ~features.has_visual)
+    np.testing.assert_allclose(p[alone], own[alone], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(p[both], fused[both])
+
+
+def test_a_head_with_both_classifiers_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
+    head, features = make_with_both("gated"), make_features(np.arange(30) % 8)
+    network = asdict(small_network("gated"))
+    metadata = HeadMetadata(
+        "gated", network, BACKBONES, Smoothing(), face_only="encoder", speech_only="encoder"
+    )
+    save_head(tmp_path / "head.safetensors", head, metadata)
+    loaded, found = load_head(tmp_path / "head.safetensors", CPU)
+    assert found.speech_only == "encoder"
+    alone = ~features.has_visual | ~features.has_audio
+    (p, _), (before, _) = classify(loaded, features), classify(TrainedHead(head, CPU), features)
+    np.testing.assert_array_equal(p[alone], before[alone])
+
+
+def test_a_head_of_windows_labels_speech_itself() -> None:
+    with pytest.raises(UsageError, match="use --speech-only head"):
+        make_with_both("dual-branch")
+
+
 def test_a_face_only_head_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
     head, features = make_face_only("gated"), make_features(np.arange(30) % 8)
-    assert isinstance(head.head, heads.FaceOnly)
+    assert isinstance(head.head, heads.WithEncoders)
     network = asdict(small_network("gated"))
     metadata = HeadMetadata("gated", network, BACKBONES, Smoothing(), face_only="encoder")
     save_head(tmp_path / "head.safetensors", head.head, metadata)

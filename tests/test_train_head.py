@@ -28,10 +28,13 @@ from abawcli.formats.abaw import read_annotation, write_annotation
 from abawcli.formats.feature_sets import list_feature_paths
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.metadata import Backbones
+from abawcli.models.audio_backbones import build_audio_backbone
 from abawcli.models.encoder import Encoder, load_feature_encoder
-from abawcli.models.heads import HEADS, FaceOnly, load_head
+from abawcli.models.heads import HEADS, WithEncoders, load_head
 from abawcli.models.normalise import Moments
+from abawcli.models.recipes import find_weights
 from abawcli.models.training_metadata import EpochResult
+from abawcli.models.voice import load_voice_encoder
 from abawcli.stages.train_head import Files, hold_out, train_fusion_head
 from abawcli.training import head_task, objectives
 from abawcli.training.loop import TrainingLoop
@@ -81,7 +84,7 @@ def test_a_head_keeps_the_classifier_of_its_encoder(tmp_path: Path) -> None:
     run(files, tmp_path / "run", config=config)
     head, metadata = load_head(tmp_path / "run/head.safetensors", CPU)
     assert metadata.face_only == "encoder"
-    assert isinstance(head.head, FaceOnly) and isinstance(encoder, Encoder)
+    assert isinstance(head.head, WithEncoders) and isinstance(encoder, Encoder)
     own, linear = encoder.classifier, head.head.classifier.linear
     assert torch.equal(linear.weight, own.weight) and torch.equal(linear.bias, own.bias)
     with pytest.raises(UsageError, match="of visual features alone"):
@@ -89,6 +92,28 @@ def test_a_head_keeps_the_classifier_of_its_encoder(tmp_path: Path) -> None:
     other = replace(backbones, visual=replace(face, sha256="0" * 64))
     files = list_files(save_videos(tmp_path / "other", NAMES, backbones=other))
     with pytest.raises(CheckpointError, match="is not the encoder that made the features"):
+        run(files, tmp_path / "none", config=config)
+
+
+def test_a_head_keeps_the_classifier_of_its_audio_encoder(tmp_path: Path) -> None:
+    backbone = build_audio_backbone("compact-voice")
+    heard = replace(AUDIO, name="compact-voice", path="compact-voice", dim=backbone.dim)
+    files = list_files(
+        save_videos(
+            tmp_path, NAMES, backbones=Backbones(VISUAL, replace(heard, sha256=backbone.sha256))
+        )
+    )
+    config = replace(FAST, speech_only="encoder")
+    run(files, tmp_path / "run", config=config)
+    head, metadata = load_head(tmp_path / "run/head.safetensors", CPU)
+    assert metadata.speech_only == "encoder" and isinstance(head.head, WithEncoders)
+    own = load_voice_encoder(find_weights("compact-voice"), CPU)[0].classifier
+    kept = head.head.speech_classifier
+    assert kept is not None
+    for name, tensor in own.state_dict().items():
+        assert torch.equal(kept.classifier.state_dict()[name], tensor)
+    files = list_files(save_videos(tmp_path / "other", NAMES, backbones=Backbones(VISUAL, heard)))
+    with pytest.raises(UsageError, match="the encoder is not here"):
         run(files, tmp_path / "none", config=config)
 
 

@@ -34,10 +34,10 @@ from abawcli.cli.train_options import (
 )
 from abawcli.config import (
     EXPR,
-    FACE_ONLY_CHOICES,
     HEAD_NAMES,
     PRECISIONS,
     PSEUDO_CONFIDENCE,
+    SINGLE_CHOICES,
     TASK_TRAINING,
     TEMPORAL_TRAINING,
     GatedHead,
@@ -141,9 +141,14 @@ def training_options(command: Command) -> Command:
             help=f"Width of gated fusion and its baselines; not for {TEMPORAL_NAMES}.",
         ),
         _tunable(
-            "--face-only", "face_only", click.Choice(FACE_ONLY_CHOICES),
+            "--face-only", "face_only", click.Choice(SINGLE_CHOICES),
             "What classifies frames with a face and without speech; encoder: the classifier of the "
             "image encoder.",
+        ),
+        _tunable(
+            "--speech-only", "speech_only", click.Choice(SINGLE_CHOICES),
+            "What classifies frames with speech and without a face; encoder: the classifier of the "
+            "audio encoder, for heads that read single frames.",
         ),
         *_temporal_options(),
         _tunable("--precision", "precision", click.Choice(PRECISIONS), PRECISION_HELP),

@@ -51,8 +51,8 @@ class SequenceHead:
     stride_frames: int = 32
 
 
-# What classifies a frame with a face and without speech.
-HEAD, ENCODER = FACE_ONLY_CHOICES = ("head", "encoder")
+# What classifies frames of one modality: a face without speech, or speech without a face.
+HEAD, ENCODER = SINGLE_CHOICES = ("head", "encoder")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,10 @@ class HeadTraining:
     network: GatedHead | DualBranchHead | SequenceHead = GatedHead()
     # Of the head's predictions, as published for videos of 30 frames a second.
     smoothing: Smoothing = Smoothing("median", 101, None, "logits")
-    face_only: str = HEAD  # as published; `encoder`: the classifier of the image encoder instead
+    # What classifies frames that have only a face, or only speech. As published, the head does;
+    # `encoder`: the classifier of the image encoder, or of the audio encoder, instead.
+    face_only: str = HEAD
+    speech_only: str = HEAD
     precision: str = "auto"  # one of PRECISIONS
     # Of the losses of the other tasks of a multi-task training, together, beside the loss of the
     # task. Below 1, so that the task leads the trunk that all of them share.

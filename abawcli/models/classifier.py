@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from abawcli.formats.metadata import MODALITIES
 from abawcli.labels import N_CLASSES
+from abawcli.models.voice import VoiceClassifier
 
 
 class EncoderClassifier(nn.Module):
@@ -34,6 +35,30 @@ class EncoderClassifier(nn.Module):
         # Matrix products sum in an order that depends on the number of rows.
         products = visual[has_visual].unsqueeze(-2) * self.linear.weight  # (n, 8, Dv)
         logits[has_visual] = products.sum(dim=-1) + self.linear.bias
+        return logits
+
+
+class SpeechClassifier(nn.Module):
+    """The classifier of an audio encoder for one frame's speech; faces are not used."""
+
+    uses = ("audio",)
+    window = stride = 1
+
+    def __init__(self, classifier: VoiceClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def width(self, modality: str) -> int:
+        """Return the width of the features of a modality that is used."""
+        return self.classifier.expression.in_features
+
+    def forward(
+        self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
+    ) -> Tensor:
+        """Map features (..., Da) and their mask (...) to log-probabilities (..., 8), else NaN."""
+        logits = audio.new_full((*has_audio.shape, N_CLASSES), torch.nan)
+        p = self.classifier(audio[has_audio])  # (n, 8)
+        logits[has_audio] = p.clamp_min(torch.finfo(p.dtype).tiny).log()
         return logits
 
 

@@ -21,12 +21,13 @@ from abawcli.models.checkpoint import (
     load_network,
     save_checkpoint,
 )
-from abawcli.models.classifier import AveragedClassifiers, EncoderClassifier
+from abawcli.models.classifier import AveragedClassifiers, EncoderClassifier, SpeechClassifier
 from abawcli.models.dualbranch import DualBranch
 from abawcli.models.gated import AudioOnly, Concatenation, GatedFusion, VisualOnly
 from abawcli.models.metadata import HeadMetadata
 from abawcli.models.output_forms import OUTPUT_FORMS
 from abawcli.models.temporal import Gru, Tcn
+from abawcli.models.voice import VoiceClassifier
 from abawcli.models.windows import SoftVoting
 from abawcli.sources import name_sources
 
@@ -76,17 +77,23 @@ def build_head(
     return HEADS[name](dims["visual"], dims["audio"], settings, logits)  # type: ignore[arg-type]
 
 
-class FaceOnly(nn.Module):
-    """A head of both modalities, with the encoder's classifier for frames without speech.
+class WithEncoders(nn.Module):
+    """A head of both modalities, with encoders' classifiers for frames that have only one.
 
     A frame with a face and no speech gets the logits of the image encoder's own classifier, to the
-    last bit; all other frames get those of the head. Encoders are trained on many more faces than
-    heads, so that without speech a head can only lose.
+    last bit; one with speech and no face the log-probabilities of the audio encoder's, if that is
+    given; all other frames get the logits of the head. Encoders are trained on many more faces and
+    voices than heads, so that on one modality a head can only lose.
     """
 
-    def __init__(self, head: Head, classifier: EncoderClassifier) -> None:
+    def __init__(
+        self,
+        head: Head,
+        classifier: EncoderClassifier | None,
+        speech_classifier: SpeechClassifier | None = None,
+    ) -> None:
         super().__init__()
-        self.head, self.classifier = head, classifier
+        self.head, self.classifier, self.speech_classifier = head, classifier, speech_classifier
         self.uses, self.window, self.stride = head.uses, head.window, head.stride
 
     def width(self, modality: str) -> int:
@@ -98,25 +105,39 @@ class FaceOnly(nn.Module):
     ) -> Tensor:
         """Map features (..., Dv), (..., Da) and masks (...) to logits (..., 8)."""
         logits: Tensor = self.head(visual, audio, has_visual, has_audio)
-        alone = has_visual & ~has_audio
-        own: Tensor = self.classifier(visual, audio, alone, has_audio)
-        return torch.where(alone.unsqueeze(-1), own, logits)
+        faces, speech = has_visual & ~has_audio, has_audio & ~has_visual
+        for alone, classifier in ((faces, self.classifier), (speech, self.speech_classifier)):
+            if classifier is not None:
+                own: Tensor = classifier(visual, audio, alone, alone)
+                logits = torch.where(alone.unsqueeze(-1), own, logits)
+        return logits
 
 
-def add_face_only(head: Head, classifier: EncoderClassifier | None) -> Head | FaceOnly:
-    """Return a head, with an encoder's classifier for frames without speech if there is one.
+def add_encoders(
+    head: Head,
+    classifier: EncoderClassifier | None,
+    speech_classifier: SpeechClassifier | None = None,
+) -> Head | WithEncoders:
+    """Return a head, with encoders' classifiers for frames of one modality if there are any.
 
     Raises:
-        UsageError: the head does not use both modalities.
+        UsageError: the head does not use both modalities; or it reads windows, in which the faces
+            before and after say more of a frame without a face than its speech does.
     """
-    if classifier is None:
+    if classifier is None and speech_classifier is None:
         return head
     if len(head.uses) < 2:
+        option = "--speech-only" if classifier is None else "--face-only"
         raise UsageError(
-            f"a head of {head.uses[0]} features alone cannot leave frames without speech to the "
-            f"encoder's classifier; use --face-only {HEAD}"
+            f"a head of {head.uses[0]} features alone cannot leave frames of one modality to the "
+            f"encoder's classifier; use {option} {HEAD}"
         )
-    return FaceOnly(head, classifier)
+    if speech_classifier is not None and head.window > 1:
+        raise UsageError(
+            f"a head that reads windows labels speech without a face by the faces around it; use "
+            f"--speech-only {HEAD}"
+        )
+    return WithEncoders(head, classifier, speech_classifier)
 
 
 def narrow_head(head: Head, logits: int) -> Head:
@@ -130,15 +151,16 @@ def narrow_head(head: Head, logits: int) -> Head:
     return narrow
 
 
-def save_head(path: str | Path, head: Head | FaceOnly, metadata: HeadMetadata) -> None:
-    """Write a head, in half precision except for an encoder's classifier beside it.
+def save_head(path: str | Path, head: Head | WithEncoders, metadata: HeadMetadata) -> None:
+    """Write a head, in half precision except for the classifiers of encoders beside it.
 
     Raises:
         OutputError: the path cannot be written.
     """
     tensors = halve_matrices(head.state_dict())
-    if isinstance(head, FaceOnly):
-        tensors |= {f"classifier.{k}": v for k, v in head.classifier.state_dict().items()}
+    if isinstance(head, WithEncoders):
+        own = head.state_dict().items()
+        tensors |= {k: v for k, v in own if not k.startswith("head.")}
     save_checkpoint(path, tensors, metadata)
 
 
@@ -147,7 +169,7 @@ class TrainedHead:
 
     def __init__(
         self,
-        head: Head | FaceOnly | EncoderClassifier | AveragedClassifiers,
+        head: Head | WithEncoders | EncoderClassifier | AveragedClassifiers,
         device: torch.device,
         task: str = EXPR,
     ) -> None:
@@ -251,8 +273,8 @@ def find_head(metadata: HeadMetadata, path: str | Path) -> type[Head]:
 def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, HeadMetadata]:
     """Load a head that `abaw train head` wrote, and its metadata.
 
-    The head's logits are calibrated, if the metadata says how; those of an encoder's classifier
-    beside it stay as the encoder gives them.
+    The head's logits are calibrated, if the metadata says how; those of encoders' classifiers
+    beside it stay as the encoders give them.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
@@ -262,18 +284,20 @@ def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, Head
     tensors, metadata = load_checkpoint(path, HeadMetadata)
     kind = find_head(metadata, path)
 
-    def build() -> Head | FaceOnly:
+    def build() -> Head | WithEncoders:
         settings = kind.settings(**metadata.network)
         count = OUTPUT_FORMS[metadata.task].logits
         head = build_head(metadata.head, metadata.backbones, settings, count)
-        own = None
+        own, speech = None, None
         if metadata.face_only == ENCODER:
             own = EncoderClassifier(nn.Linear(head.width("visual"), N_CLASSES))
-        return add_face_only(head, own)
+        if metadata.speech_only == ENCODER:
+            speech = SpeechClassifier(VoiceClassifier(head.width("audio")))
+        return add_encoders(head, own, speech)
 
     head = load_network(path, tensors, metadata.network, build, what=f"head {metadata.head!r}")
     if metadata.calibration:
-        own = head.head if isinstance(head, FaceOnly) else head
+        own = head.head if isinstance(head, WithEncoders) else head
         calibrate_linear(own.classifier.linear, metadata.calibration)
     return TrainedHead(head, device, metadata.task), metadata
 

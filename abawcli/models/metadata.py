@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, Self
 
-from abawcli.config import COMPACT_VOICE, EXPR, FACE_ONLY_CHOICES, HEAD, Smoothing
+from abawcli.config import COMPACT_VOICE, EXPR, HEAD, SINGLE_CHOICES, Smoothing
 from abawcli.errors import InputError
 from abawcli.formats.json_values import (
     JsonObject,
@@ -178,7 +178,9 @@ class HeadMetadata:
     backbones: Backbones
     smoothing: Smoothing | None = None
     training: TrainingMetadata | None = None
-    face_only: str = HEAD  # what classifies a face without speech, one of FACE_ONLY_CHOICES
+    # What classifies a face without speech, and speech without a face, of SINGLE_CHOICES.
+    face_only: str = HEAD
+    speech_only: str = HEAD
     calibration: Calibration | None = None  # of the head, not of an encoder's classifier beside it
     neutral: tuple[float, ...] | None = None  # mean log-probabilities of neutral faces, calibrated
     task: str = EXPR  # of `config.TASK_NAMES`
@@ -196,6 +198,7 @@ class HeadMetadata:
             **self.backbones.to_json(),
             "smoothing": self.smoothing and self.smoothing.to_json(),
             "face_only": self.face_only,
+            **({} if self.speech_only == HEAD else {"speech_only": self.speech_only}),
             **_describe_calibration(self),
             **training,
         }
@@ -215,7 +218,8 @@ class HeadMetadata:
             backbones=Backbones.from_json(values, path),
             smoothing=_read_smoothing(values, path),
             training=TrainingMetadata.from_json(values, path),
-            face_only=_read_face_only(values, path),
+            face_only=_read_single(values, "face_only", path),
+            speech_only=_read_single(values, "speech_only", path),
             calibration=_read_calibration(values, path),
             neutral=_read_neutral(values, path),
             task=task,
@@ -232,11 +236,11 @@ def _describe_calibration(metadata: FaceEncoderMetadata | HeadMetadata) -> JsonO
     return known
 
 
-def _read_face_only(values: JsonObject, path: str | Path) -> str:
-    given = read_optional(values, "face_only", str, path) or HEAD  # older files have none
-    if given not in FACE_ONLY_CHOICES:
-        choices = " or ".join(FACE_ONLY_CHOICES)
-        raise InputError(f"{path}: its metadata says {given!r} of face_only, not {choices}")
+def _read_single(values: JsonObject, key: str, path: str | Path) -> str:
+    given = read_optional(values, key, str, path) or HEAD  # older files have none
+    if given not in SINGLE_CHOICES:
+        choices = " or ".join(SINGLE_CHOICES)
+        raise InputError(f"{path}: its metadata says {given!r} of {key}, not {choices}")
     return given
 
 

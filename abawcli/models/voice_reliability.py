@@ -5,18 +5,12 @@ of its own classifier on a label is right as often as not. The confidence of a h
 that: heads are trained on voices of the encoder's corpora.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from abawcli.config import COMPACT_VOICE
-from abawcli.formats.hashing import hash_file
-from abawcli.models.checkpoint import read_kind
-from abawcli.models.metadata import VoiceEncoderMetadata
-from abawcli.models.recipes import find_weights
+from abawcli.models.speech_classifier import find_voice_encoder
 from abawcli.models.voice import VoiceClassifier, load_voice_encoder
 
 
@@ -42,10 +36,8 @@ def load_reliability(backbone: str, sha256: str | None) -> VoiceReliability | No
     Raises:
         CheckpointError: the encoder is damaged.
     """
-    path = find_weights(COMPACT_VOICE) if backbone == COMPACT_VOICE else Path(backbone)
-    if path.suffix != ".safetensors" or read_kind(path) != VoiceEncoderMetadata.kind:
-        return None
-    if hash_file(path) != sha256:
+    path = find_voice_encoder(backbone, sha256)
+    if path is None:
         return None
     encoder, metadata = load_voice_encoder(path, torch.device("cpu"))
     if metadata.reliable_confidence is None:

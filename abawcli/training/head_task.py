@@ -16,14 +16,14 @@ from abawcli.datasets.annotated import VideoSet
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.json_values import JsonObject
 from abawcli.labels import N_CLASSES
-from abawcli.models.classifier import EncoderClassifier
+from abawcli.models.classifier import EncoderClassifier, SpeechClassifier
 from abawcli.models.encoder import load_own_classifier
 from abawcli.models.heads import (
     HEADS,
-    FaceOnly,
     Head,
     TrainedHead,
-    add_face_only,
+    WithEncoders,
+    add_encoders,
     build_head,
     narrow_head,
     save_head,
@@ -32,6 +32,7 @@ from abawcli.models.metadata import HeadMetadata
 from abawcli.models.normalise import ModalityNorm, Moments
 from abawcli.models.output_forms import OUTPUT_FORMS
 from abawcli.models.precision import choose_training_precision
+from abawcli.models.speech_classifier import load_speech_classifier
 from abawcli.models.training_metadata import (
     EpochResult,
     TrainingMetadata,
@@ -92,10 +93,8 @@ class HeadTask:
         self.network: Head = build_head(
             name, train.data.backbones, config.network, sum(self.widths)
         )
-        self.classifier: EncoderClassifier | None = None
-        if config.face_only == ENCODER:
-            self.classifier = _load_classifier(train, config.task)
-        add_face_only(self.network, self.classifier)
+        self.classifiers = _load_classifiers(train, config)
+        add_encoders(self.network, *self.classifiers)
         self.samples = self._find_samples()
         self.objectives: list[Objective] = [
             OBJECTIVES[t](config, self.samples, device) for t in self.tasks
@@ -199,10 +198,10 @@ class HeadTask:
         outputs = np.concatenate(find_video_outputs(head, self.valid))  # (N, M)
         return self.objectives[0].validate(outputs, self.valid)
 
-    def _finish(self, network: Head) -> Head | FaceOnly:
+    def _finish(self, network: Head) -> Head | WithEncoders:
         """Return the head that is saved: without the logits of auxiliary tasks."""
         own = narrow_head(network, self.widths[0]) if len(self.tasks) > 1 else network
-        return add_face_only(own, self.classifier)
+        return add_encoders(own, *self.classifiers)
 
     def save(self, network: Head, out: str | Path, result: EpochResult) -> None:
         """Write the head with a description of its training and the smoothing of its output."""
@@ -219,24 +218,32 @@ class HeadTask:
             self.config.smoothing,
             training,
             self.config.face_only,
+            self.config.speech_only,
             task=self.config.task,
         )
         save_head(path, self._finish(network), metadata)
 
 
-def _load_classifier(train: VideoSet, task: str) -> EncoderClassifier:
-    """Return the encoder's classifier of a head.
+def _load_classifiers(
+    train: VideoSet, config: HeadTraining
+) -> tuple[EncoderClassifier | None, SpeechClassifier | None]:
+    """Return the encoders' classifiers of a head, of faces and of speech.
 
     Raises:
         UsageError: the head is of a task with values.
-        CheckpointError: the classifier cannot be loaded.
+        CheckpointError: a classifier cannot be loaded.
     """
-    if task != EXPR:
-        raise UsageError(
-            f"an encoder classifies expressions, so that --face-only {ENCODER} is only for "
-            f"--task {EXPR}"
-        )
-    return load_own_classifier(train.data.backbones.visual)
+    chosen = {"--face-only": config.face_only, "--speech-only": config.speech_only}
+    for option, value in chosen.items():
+        if value == ENCODER and config.task != EXPR:
+            raise UsageError(
+                f"an encoder classifies expressions, so that {option} {ENCODER} is only for "
+                f"--task {EXPR}"
+            )
+    backbones = train.data.backbones
+    face = load_own_classifier(backbones.visual) if config.face_only == ENCODER else None
+    speech = load_speech_classifier(backbones.audio) if config.speech_only == ENCODER else None
+    return face, speech
 
 
 def make_loop(task: HeadTask, out: str | Path) -> TrainingLoop[Head, Batch]:

@@ -70,7 +70,9 @@ def read_labelled_frames(
     logits = restore_logits(np.concatenate(outputs))
     own = np.ones(len(logits), bool)
     if metadata.face_only == ENCODER:
-        own = ~data.has_visual | data.has_audio
+        own &= ~data.has_visual | data.has_audio
+    if metadata.speech_only == ENCODER:
+        own &= data.has_visual | ~data.has_audio
     groups, folds = _split_videos(data)
     kept = (data.labels != IGNORE) & ~np.isnan(logits[:, 0])
     if not kept.any():
