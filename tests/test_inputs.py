@@ -18,6 +18,7 @@ from media_files import write_media
 
 from abawcli.cli import main
 from abawcli.errors import InputError
+from abawcli.formats.crops import is_crops
 from abawcli.formats.inputs import VIDEO_SUFFIXES, check_input, expand_inputs
 from abawcli.formats.scan import match_pattern
 from abawcli.media.video import read_frames
@@ -306,3 +307,16 @@ def test_less_common_videos_are_looked_for_and_can_be_read(
     path = write_media(tmp_path / f"a{suffix}", [picture] * 3, codec=codec, container=container)
     assert list(expand_inputs([str(tmp_path)], VIDEO_SUFFIXES)) == [path]
     assert len(list(read_frames(path))) == 3
+
+
+def test_the_strategies_of_crop_are_no_input_that_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "v").mkdir()
+    for name in ("v/00001.jpg", "strategy.csv"):
+        (tmp_path / name).touch()
+    assert list(expand_inputs([str(tmp_path)], VIDEO_SUFFIXES, is_crops)) == [tmp_path / "v"]
+    assert caplog.messages == []
+    (tmp_path / "mine.csv").touch()
+    expand_inputs([str(tmp_path)], VIDEO_SUFFIXES, is_crops)
+    assert ".csv files: 1" in caplog.text

@@ -127,7 +127,8 @@ def command(
     from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.names import decode_name
     from abawcli.formats.outputs import check_writable, name_outputs, name_videos
-    from abawcli.formats.strategy import STRATEGY_NAME, propose
+    from abawcli.formats.scan import STRATEGY_NAME
+    from abawcli.formats.strategy import propose
     from abawcli.stages.crop import CropWork
 
     paths = expand_inputs(inputs, VIDEO_SUFFIXES)
@@ -182,7 +183,8 @@ def _plan_folders(
     names_file: Path | None = None,
 ) -> tuple[dict[str, dict[str, SubjectSegments]], dict[str, str]]:
     """Return the folders of each video with their subjects, and the faults of other rows."""
-    from abawcli.formats.strategy import STRATEGY_NAME, plan_folders, read_names, read_strategy
+    from abawcli.formats.scan import STRATEGY_NAME
+    from abawcli.formats.strategy import plan_folders, read_names, read_strategy
 
     edited = read_strategy(strategy, videos) if strategy else {}
     proposal = output / STRATEGY_NAME

@@ -20,6 +20,7 @@ OTHER_MEDIA = frozenset(
     {".mod", ".tod", ".braw", ".r3d", ".crm", ".ari", ".heic", ".heif", ".avif", ".dng"}
 )
 # Of the records that abaw writes beside outputs: provenance, and manifests of runs.
+STRATEGY_NAME = "strategy.csv"  # the proposal of `crop`, in the folder that crops are written to
 RECORD_SUFFIXES = (".provenance.json", "manifest.jsonl")
 # Signatures of files that FFmpeg reads: MP4 and QuickTime, Matroska, AVI and WAVE, Ogg, FLV, MPEG
 # program and transport streams, ASF, MXF, MP3 with tags, FLAC, GIF.
@@ -115,7 +116,7 @@ def _explain_left_out(path: Path, suitable: bool, media: bool) -> str | None:
 
 def _is_record(name: str) -> bool:
     """Tell whether a file's name is that of a record that abaw writes beside outputs."""
-    return name.endswith(RECORD_SUFFIXES)
+    return name.endswith(RECORD_SUFFIXES) or name == STRATEGY_NAME
 
 
 def _begins_like_media(path: Path) -> bool:

@@ -29,7 +29,6 @@ from abawcli.formats.lines import check_commas
 from abawcli.formats.locks import lock_replaced
 from abawcli.formats.names import compose_name, decode_name
 
-STRATEGY_NAME = "strategy.csv"  # the proposal, in the folder that crops are written to
 COLUMNS = ("video", "strategy", "from", "to", "note")
 
 
