@@ -65,6 +65,7 @@ def cluster() -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+        patch.setenv("RAY_worker_niceness", "0")  # else they wait for other tests
         started = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0})
         started.add_node(num_cpus=2, num_gpus=0)
         yield started
@@ -120,7 +121,7 @@ def test_a_cluster_that_loses_a_node_gives_the_files_of_this_machine(
         cluster.remove_node(node, allow_graceful=False)
 
     assert CliRunner().invoke(main, [*call, "-o", "here"]).exit_code == 1
-    thread = threading.Thread(target=lose_node)
+    thread = threading.Thread(target=lose_node, daemon=True)
     thread.start()
     ray = ["--engine", "ray", "--ray-address", cluster.address]
     assert CliRunner().invoke(main, [*call, "-o", "there", *ray]).exit_code == 1
@@ -178,7 +179,7 @@ def test_what_a_lost_node_had_is_done_by_another(cluster: Any, tmp_path: Path) -
             time.sleep(0.05)
         cluster.remove_node(node, allow_graceful=False)
 
-    thread = threading.Thread(target=lose_node)
+    thread = threading.Thread(target=lose_node, daemon=True)
     thread.start()
     outcomes = run_all(cluster, tmp_path, tasks)
     thread.join()
