@@ -135,11 +135,12 @@ def test_a_cluster_that_loses_a_node_gives_the_files_of_this_machine(
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_run_on_ray(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_run_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     write_inputs(tmp_path, "wav")
     run = start(tmp_path, "predict --modality audio --engine ray", MODULE)
-    stderr, seconds = stop(run, signal.SIGINT, tmp_path / "out" / "a.csv.provenance.json")
+    stderr, seconds = stop(run, signal.SIGINT, tmp_path / "out" / "a.csv.provenance.json", 300)
     assert run.returncode == 130 and seconds < LIMIT_S
     last = "abaw: interrupted; 1 of 2 inputs are done and kept, and the same command continues"
     assert stderr.splitlines()[-1].startswith(last)

@@ -75,9 +75,11 @@ def start(folder: Path, command: str, program: tuple[str, ...]) -> subprocess.Po
     )  # fmt: skip
 
 
-def stop(run: subprocess.Popen[str], number: int, ready: Path) -> tuple[str, float]:
+def stop(
+    run: subprocess.Popen[str], number: int, ready: Path, within_s: float = 60
+) -> tuple[str, float]:
     """Send a signal when the first output is there; return what was said, and the seconds."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + within_s
     while not ready.exists():
         if run.poll() is not None or time.monotonic() > deadline:
             run.kill()
