@@ -2,8 +2,9 @@
 
 Runs `abaw predict` over one and over several copies of a 1280x720 video with one face: the
 difference of their CPU times is the cost of a frame, without that of the start. `extract` and
-`crop` of one copy give the sizes of features and crops. A second run over all copies, which are
-finished then, gives the cost of a kept input, and a folder of empty files that of listing inputs.
+`crop` of one copy give the sizes of features and crops. Repeated runs over one and over many short
+videos, which are finished then, give the cost of a kept input, and a folder of empty files that of
+listing inputs.
 CPU time is that of all processes; it depends less on other work of the machine than wall time.
 
     python benchmarks/scale.py [--clips 5] [--frames 300] [--minutes 1] [--fps 30]
@@ -28,6 +29,7 @@ from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_inputs
 ROOT = Path(__file__).parents[1]
 VIDEOS = (10, 10_000, 1_000_000)
 LISTED = 20_000  # empty files
+KEPT, KEPT_FRAMES = 40, 10  # finished videos, and their length
 CPU = ("--device", "cpu")
 
 
@@ -64,29 +66,41 @@ def count_bytes(folder: Path) -> int:
 
 def measure(folder: Path, clips: int, frames: int) -> Costs:
     """Run the commands in an empty folder."""
-    for name, count in (("one", 1), ("all", clips), ("empty", 0)):
-        (folder / name).mkdir()
-        for k in range(count):
-            if name == "one":
-                make_video(folder / "one" / "0.mp4", frames)
-            else:
-                shutil.copy(folder / "one" / "0.mp4", folder / name / f"{k}.mp4")
+    copy_video(folder / "one", 1, frames)
+    copy_video(folder / "all", clips, frames)
     one_s = run(folder, "predict", "one", "-o", "p1", *CPU)
     all_s = run(folder, "predict", "all", "-o", "p", *CPU)
     frame_s = (all_s - one_s) / ((clips - 1) * frames)
     start_s = one_s - frame_s * frames
-    kept_s = (run(folder, "predict", "all", "-o", "p", *CPU) - start_s) / clips
     run(folder, "extract", "one", "-o", "f", *CPU)
     run(folder, "crop", "one", "-o", "c")
     return Costs(
-        start_s, frame_s, max(0.0, kept_s), time_listing(folder / "empty"),
+        start_s, frame_s, time_kept(folder), time_listing(folder / "empty"),
         count_bytes(folder / "p") / (clips * frames), count_bytes(folder / "f") / frames,
         count_bytes(folder / "c") / frames,
     )  # fmt: skip
 
 
+def copy_video(folder: Path, copies: int, frames: int) -> None:
+    """Write so many copies of a video."""
+    folder.mkdir()
+    make_video(folder / "0.mp4", frames)
+    for k in range(1, copies):
+        shutil.copy(folder / "0.mp4", folder / f"{k}.mp4")
+
+
+def time_kept(folder: Path) -> float:
+    """Return the CPU time of an input whose output is finished."""
+    copy_video(folder / "many", KEPT, KEPT_FRAMES)
+    run(folder, "predict", "many", "-o", "m", *CPU)
+    one_s, many_s = (run(folder, "predict", *inputs, "-o", "m", *CPU)
+                     for inputs in (("many/0.mp4", "many/1.mp4"), ("many",)))  # fmt: skip
+    return max(0.0, many_s - one_s) / (KEPT - 2)
+
+
 def time_listing(folder: Path) -> float:
     """Return the CPU time of listing one of many inputs."""
+    folder.mkdir()
     for k in range(LISTED):
         (folder / f"{k}.mp4").touch()
     begin = time.process_time()
