@@ -141,7 +141,8 @@ abaw predict "@$OUT/test.list" -o "$OUT/test" --recipe "$OUT/run/head.safetensor
 predictions="$OUT/test"
 figure() { sed -n "s/^ *\"$1\": \([0-9.e-]*\),\{0,1\}$/\1/p" "$OUT/sweep.json" | head -n 1; }
 gain=$(awk -v a="$(figure cross_validated)" -v b="$(figure as_predicted)" 'BEGIN { print (a > b) }')
-smoothing=$(sed -n 's/.*"command": "abaw smooth .*\(--smoothing .*\)".*/\1/p' "$OUT/sweep.json")
+# At two spaces is the command of the smoothing alone; below it, that with a bias of each class.
+smoothing=$(sed -n 's/^  "command": "abaw smooth .*\(--smoothing .*\)".*/\1/p' "$OUT/sweep.json")
 if [ "$gain" = 1 ] && [ -n "$smoothing" ]; then
     # shellcheck disable=SC2086  # several words: --method median --window 25 ...
     abaw smooth "$predictions" -o "$OUT/test-smoothed" $smoothing

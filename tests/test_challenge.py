@@ -273,6 +273,18 @@ def test_the_published_systems_run_with_other_backbones(
     assert {p.name for p in (tmp_path / "out" / "crops" / "77").iterdir()} >= {"0.9", "1.2", "1.5"}
 
 
+def test_the_smoothing_of_the_sweep_is_taken_without_its_bias(tmp_path: Path) -> None:
+    smooth = "abaw smooth v -o w --smoothing median --window 25 --space logits"
+    sweep = {"command": smooth, "bias": {"command": f"{smooth} --bias 1,-2"}}
+    lines = (PROJECT / "examples" / "challenge.sh").read_text().splitlines()
+    (read,) = (line for line in lines if line.startswith("smoothing="))
+    for command, expected in ((smooth, smooth.split("-o w ")[1]), (None, "")):
+        text = json.dumps(sweep | {"command": command}, indent=2)
+        (tmp_path / "sweep.json").write_text(text)
+        call = ["bash", "-c", f'OUT={tmp_path}; {read}; printf %s "$smoothing"']
+        assert subprocess.run(call, capture_output=True, text=True).stdout == expected
+
+
 def test_an_unknown_system_is_told(tmp_path: Path) -> None:
     run = run_script(tmp_path, tmp_path / "out", SYSTEM="three-stage")
     assert run.returncode == 2
