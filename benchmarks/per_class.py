@@ -1,0 +1,102 @@
+"""F1 of each class with 95 % bootstrap intervals: of heads by people, of a voice encoder by clips.
+
+    python benchmarks/per_class.py --features DIR --labels DIR --head FILE [--head FILE ...]
+    python benchmarks/per_class.py --audio DIR --manifest FILE [--encoder FILE]
+
+Heads are scored on feature files and their annotations, as predicted, without smoothing; whole
+people are resampled. An encoder is scored on the clips of the valid speakers of each corpus, as in
+benchmarks/voice.py; clips are resampled, which are not independent where one person speaks many.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from fusion import DRAWS, count_videos
+from numpy.typing import NDArray
+from voice import load_samples, read_clip
+
+from abawcli.config import COMPACT_VOICE
+from abawcli.datasets.annotated import read_annotated
+from abawcli.formats.manifest import read_audio_manifest
+from abawcli.labels import CLASSES
+from abawcli.metrics import Counts
+from abawcli.models.heads import load_head
+from abawcli.models.recipes import find_weights
+from abawcli.models.voice import load_voice_encoder
+from abawcli.training.head_task import classify_videos
+from abawcli.training.objectives import predict_labels
+
+CPU = torch.device("cpu")
+HEADER = f"| | {' | '.join(CLASSES)} |\n|---{'|---' * len(CLASSES)}|"
+
+
+def find_f1(total: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the F1 (8,) of each class from counts (8, 9), NaN of a class that does not occur."""
+    support = total.sum(axis=1)
+    sums = support + total[:, : len(CLASSES)].sum(axis=0)
+    f1 = 2 * np.diagonal(total) / np.maximum(sums, 1)
+    return np.where(support > 0, f1, np.nan)
+
+
+def describe_classes(name: str, counts: Counts) -> str:
+    """Return a row of F1 with intervals, from counts (V, 8, 9) of what is resampled."""
+    drawn = np.random.default_rng(0).integers(len(counts), size=(DRAWS, len(counts)))
+    samples = np.stack([find_f1(counts[rows].sum(axis=0)) for rows in drawn])  # (DRAWS, 8)
+    found, cells = find_f1(counts.sum(axis=0)), []
+    for k, value in enumerate(found):
+        if np.isnan(value):
+            cells.append("-")
+            continue
+        low, high = np.nanpercentile(samples[:, k], [2.5, 97.5])
+        cells.append(f"{value:.3f} ({low:.3f} to {high:.3f})")
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def tabulate_heads(heads: list[Path], features: Path, labels: Path) -> None:
+    """Print a row per head."""
+    pairs = [(file, labels / f"{file.stem}.txt") for file in sorted(features.glob("*.safetensors"))]
+    data = read_annotated([file for file, _ in pairs], [text for _, text in pairs])
+    people = np.concatenate(
+        [np.full(rows.stop - rows.start, k) for k, (_, rows) in enumerate(data.videos())]
+    )
+    print(f"{len(pairs)} people\n\n{HEADER}")
+    for path in heads:
+        found = classify_videos(load_head(path, CPU)[0], data.everything())
+        predicted = np.concatenate([predict_labels(p) for p in found])
+        print(describe_classes(path.stem, count_videos(data.labels, predicted, people)), flush=True)
+
+
+def tabulate_encoder(encoder_file: Path, audio: Path, manifest: Path) -> None:
+    """Print a row per corpus."""
+    encoder, _ = load_voice_encoder(encoder_file, CPU)
+    valid = read_audio_manifest(manifest, audio)["valid"]
+    clips = [read_clip(encoder, load_samples(file)) for file in valid.files]
+    predicted = np.array([clip.calibrated.mean(axis=0).argmax() for clip in clips])
+    print(HEADER)
+    for name in sorted(set(valid.corpora.tolist())):
+        rows = np.flatnonzero(valid.corpora == name)
+        counts = count_videos(valid.labels[rows], predicted[rows], np.arange(len(rows)))
+        print(describe_classes(f"{name}, {len(rows)} clips", counts), flush=True)
+
+
+def main() -> None:
+    """Print the tables that are asked for, in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--features", type=Path)
+    parser.add_argument("--labels", type=Path)
+    parser.add_argument("--head", type=Path, action="append", default=[])
+    parser.add_argument("--audio", type=Path)
+    parser.add_argument("--manifest", type=Path)
+    parser.add_argument("--encoder", type=Path, default=find_weights(COMPACT_VOICE))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.features and options.labels:
+        tabulate_heads(options.head, options.features, options.labels)
+    if options.audio and options.manifest:
+        tabulate_encoder(options.encoder, options.audio, options.manifest)
+
+
+if __name__ == "__main__":
+    main()
