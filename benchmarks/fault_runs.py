@@ -13,12 +13,16 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.numpy import load
 
 ROOT = Path(__file__).parents[1]
 SHORT, LONG = (ROOT / "sample_videos" / f"{n}.mp4" for n in ("rotated_phone", "expressions"))
 LIMIT_S = 600.0  # of any run
 LOOK_S = 0.2  # more than the look at a file's beginning takes
 TICKS = os.sysconf("SC_CLK_TCK")  # of CPU time, in a second
+STATES = ("last.safetensors", "encoder.safetensors", "head.safetensors")  # of training
+RESULTS = (".csv", ".jpg", ".parquet", ".safetensors")
 CPU = ("--device", "cpu")
 COMMANDS = {
     "predict": ("predict", "in", "-o", "out", *CPU),
@@ -116,15 +120,24 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def find_half_written(folder: Path, whole: dict[str, bytes]) -> list[str]:
-    """Return visible results that differ from those of a whole run; states of training do."""
-    return [
-        name
-        for name, data in read_files(folder).items()
-        if not any(part.startswith(".abaw-") for part in Path(name).parts)
-        and name.endswith((".csv", ".jpg", ".parquet", ".safetensors"))
-        and Path(name).name not in ("last.safetensors", "strategy.csv")
-        and whole.get(name) != data
-    ]
+    """Return visible results that are no whole files.
+
+    States of training, with the weights of the best epoch so far, must be readable; all others are
+    those of a whole run.
+    """
+    found = []
+    for name, data in read_files(folder).items():
+        path = Path(name)
+        if any(part.startswith(".abaw-") for part in path.parts):
+            continue
+        if path.name in STATES:
+            try:
+                load(data)
+            except SafetensorError:
+                found.append(name)
+        elif path.suffix in RESULTS and path.name != "strategy.csv" and whole.get(name) != data:
+            found.append(name)
+    return found
 
 
 # --- inputs --------------------------------------------------------------------------------
