@@ -188,8 +188,8 @@ def test_names_that_are_too_long(table: Path) -> None:
 
 def test_rows_that_stay_without_a_label_are_said_unless_quiet(table: Path) -> None:
     message = (
-        "abaw: warning: clip, subject main: 3 of 51 frames have no label: no speech, and no face "
-        "within half a window of 3 frames\n"
+        "abaw: warning: clip, subject main: 3 of 51 frames have no label: no reliable speech, "
+        "and no face within half a window of 3 frames\n"
     )
     assert smooth("raw.csv", "-o", "a.csv", "--window", "3") == (0, message)
     assert smooth("raw.csv", "-o", "b.csv", "--window", "3", "-q") == (0, "")

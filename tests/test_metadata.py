@@ -102,10 +102,10 @@ AUDIO = AudioBackboneMetadata(
     "models/wavlm", 2, None, "/home/a/models/wavlm", "last4", True, 0.5, 20.0
 )
 WEIGHTS_SHA256 = {  # of what the package ships
-    "compact-dual-branch": "a3e97facafd22858df218be582ba483d54d7432881e818178a369f33b4bf587c",
-    "compact-face": FACE_SHA256,
-    "compact-gated": "df44d34d1e4cc52b3a23510c4b53fe674c16291988a2acc53c0514f473ab44d0",
-    "compact-voice": "b3cc60a716458cda42456bcf996dabf408d0e18a92995ea4d070ee2901bec4fd",
+    "compact-dual-branch": "637458aec84e8d6a8f5ab69200e5083bd47a62fe5e88d917cc1d7e69619bf871",
+    "compact-face": "c767863d0676af01fc7d762e7ecc3b9526fc01fca7538e90ebc8435e1a1553cf",
+    "compact-gated": "16a7a85135b72ccb6ccb5f16b0b3325dbc31b176f04459a07fe1209c0121cb3c",
+    "compact-voice": "399af95482549688a47cda2f576d819fb9b44a29c30254da5d7b3cbdc3096901",
 }
 
 

@@ -326,8 +326,8 @@ def test_a_system_without_weights_says_how_to_make_them() -> None:
         Predictor("two-stage")
 
 
-def test_sound_stands_in_where_there_is_no_face(compact: Predictor) -> None:
-    both = compact.predict_video(thin_clip(LEAVES), smooth=False)
+def test_sound_stands_in_where_there_is_no_face() -> None:
+    both = load_predictor(label_all=True).predict_video(thin_clip(LEAVES), smooth=False)
     assert set(both["source"]) == {"av", "visual", "audio", "none"}
     assert (both["found"] == both["source"].isin(["av", "visual"])).all()
     alone = load_predictor(modality="audio").predict_video(thin_clip(LEAVES), smooth=False)

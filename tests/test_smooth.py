@@ -363,8 +363,8 @@ def test_gaps_are_filled_marked_and_said(tmp_path: Path, caplog: pytest.LogCaptu
         ["visual"] * 10 + ["filled"] * 3 + ["visual"] * 10 + ["filled"] * 4 + ["none"] * 5
     )
     assert caplog.messages == [
-        "clip, subject main: 5 of 32 frames have no label: no speech, and no face within half a "
-        "window of 9 frames"
+        "clip, subject main: 5 of 32 frames have no label: no reliable speech, and no face "
+        "within half a window of 9 frames"
     ]
     kept = ["video", "frame", "time_s", "subject", "found", "face_score", *"xywh"]
     pd.testing.assert_frame_equal(smooth[kept], table[kept])

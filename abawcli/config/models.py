@@ -77,9 +77,9 @@ COMPACT_VOICE = "compact-voice"  # likewise for audio
 
 # The speech mask: an audio frame (80 ms) is speech if its probability of speech reaches
 # SPEECH_PRESENT and, within SPEECH_REACH_FRAMES of it (half a second), the mean probability of a
-# segment of SPEECH_SEGMENT_FRAMES reaches SPEECH_CERTAIN. Title music reaches 0.85 at most; speech
-# reaches 0.99 in every second.
+# segment of SPEECH_SEGMENT_FRAMES reaches SPEECH_CERTAIN. Title music reaches 0.90 at most; speech
+# reaches 0.98 in every second (benchmarks/speech.py).
 SPEECH_PRESENT = 0.5
-SPEECH_CERTAIN = 0.9
+SPEECH_CERTAIN = 0.95
 SPEECH_SEGMENT_FRAMES = 5
 SPEECH_REACH_FRAMES = 6

@@ -121,7 +121,7 @@ LICENCES = {  # of what comes with the package
     "compact": "CC BY-NC-SA 4.0, of its voices; its face encoder alone: MIT",
     "compact-dual-branch": "CC BY-NC-SA 4.0, of its voices; its face encoder alone: MIT",
     COMPACT_FACE: "MIT (trained on FER2013 images with FER+ votes)",
-    COMPACT_VOICE: "CC BY-NC-SA 4.0 (trained on RAVDESS and nEMO)",
+    COMPACT_VOICE: "CC BY-NC-SA 4.0 (trained on RAVDESS, nEMO and ASED; layers of Whisper, MIT)",
 }
 # Systems as they were published: backbones and head. Nobody has published their weights.
 PUBLISHED = {

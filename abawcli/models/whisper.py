@@ -159,7 +159,10 @@ class WhisperLayers(nn.Module):
         self.conv1 = nn.Conv1d(bands, width, 3, padding=1)
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
         # Sinusoids, which Whisper does not train either.
-        self.embed_positions = nn.Embedding(WINDOW_TOKENS, width).requires_grad_(False)
+        # Without random values: what draws them on the meta device imports torch's compiler.
+        zeros = torch.zeros(WINDOW_TOKENS, width)
+        self.embed_positions = nn.Embedding(WINDOW_TOKENS, width, _weight=zeros)
+        self.embed_positions.requires_grad_(False)
         self.layers = nn.ModuleList(WhisperBlock(width, heads, feed_forward) for _ in range(layers))
 
     def encode(self, bands: Tensor) -> Tensor:

@@ -98,8 +98,8 @@ def _warn_unlabelled(video: str, subject: str, p: NDArray[np.float64], config: S
         LOG.warning("%s, subject %s: no frame has a label", video, subject)
     elif bare:
         LOG.warning(
-            "%s, subject %s: %d of %d frames have no label: no speech, and no face within half a "
-            "window of %s", video, subject, bare, len(p), name_window(config),
+            "%s, subject %s: %d of %d frames have no label: no reliable speech, and no face "
+            "within half a window of %s", video, subject, bare, len(p), name_window(config),
         )  # fmt: skip
 
 
