@@ -11,7 +11,7 @@ Every message says what is wrong, names the value, and suggests a solution where
 
 import re
 
-_LINE_BREAKS = re.compile(r"\s*[\r\n]\s*")
+_LINE_BREAKS = re.compile(r"\r?\n|\r")
 
 
 class AbawError(Exception):
@@ -20,8 +20,8 @@ class AbawError(Exception):
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        """Take a message; the lines of libraries' messages, which it may quote, are joined."""
-        super().__init__(_LINE_BREAKS.sub(" ", message).rstrip())
+        """Take a message; line breaks in it, of names or of libraries' messages, become escapes."""
+        super().__init__(_LINE_BREAKS.sub(r"\\n", message.rstrip("\r\n")))
 
 
 class UsageError(AbawError):

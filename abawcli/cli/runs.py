@@ -151,12 +151,17 @@ def _describe(current: Run, outcome: Outcome) -> dict[str, object]:
 def _find_removed(current: Run) -> None:
     """Let inputs fail whose outputs were removed after they were written."""
     for k, outcome in enumerate(current.outcomes):
-        gone = [result.output for result in outcome.results if not result.output.exists()]
+        gone = [result.output for result in outcome.results if not _is_there(result.output)]
         if gone:
             failure = Failure(f"{gone[0]} was removed while the run went on; run it again")
             current.outcomes[k] = replace(outcome, results=(), failure=failure)
             _write_line(current, current.outcomes[k])
             _report(failure)
+
+
+def _is_there(output: Path) -> bool:
+    """Tell whether an output is there: a file, or a folder of the files of several people."""
+    return output.exists() or output.with_suffix("").is_dir()
 
 
 def _find_state(outcome: Outcome) -> str:

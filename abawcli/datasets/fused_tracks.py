@@ -63,7 +63,8 @@ class ChosenWeights:
 
 
 def read_fused_tracks(
-    members: Sequence[Mapping[Path, Path] | Iterable[Path]], annotations: Iterable[Path]
+    members: Sequence[Mapping[Path, Path] | Iterable[str | Path]],
+    annotations: Iterable[str | Path],
 ) -> dict[str, FusedTrack]:
     """Read the prediction tables of each member, and the annotations that all of them predict.
 

@@ -29,7 +29,7 @@ def name_value_files(paths: Iterable[str | Path]) -> dict[str, Path]:
     return named
 
 
-def read_frame_values(name: str, path: Path, task: Task, frame: NDArray[np.int64]) -> Values:
+def read_frame_values(name: str, path: str | Path, task: Task, frame: NDArray[np.int64]) -> Values:
     """Return the values (T, K) of frames (T,), counted from 1; NaN where they are not annotated.
 
     Raises:

@@ -109,7 +109,7 @@ def join_metadata(parts: Sequence[FeaturesMetadata]) -> FeaturesMetadata:
     return replace(parts[0], backbones=Backbones(visual, audio))
 
 
-def read_joined_metadata(paths: FeaturePaths) -> tuple[FeaturesMetadata, int]:
+def read_joined_metadata(paths: Sequence[str | Path]) -> tuple[FeaturesMetadata, int]:
     """Return the metadata and the number of rows of the joined features of some files.
 
     Raises:
@@ -125,7 +125,7 @@ def read_joined_metadata(paths: FeaturePaths) -> tuple[FeaturesMetadata, int]:
     return join_metadata([metadata for metadata, _ in found]), found[0][1]
 
 
-def read_joined_features(paths: FeaturePaths) -> Features:
+def read_joined_features(paths: Sequence[str | Path]) -> Features:
     """Read the files of one track and join their features.
 
     Raises:
@@ -158,7 +158,7 @@ def _choose_members(parts: Sequence[Features], modality: str) -> list[Features]:
 
 
 def _join_modality(
-    members: Sequence[Features], modality: str, rows: int, path: Path
+    members: Sequence[Features], modality: str, rows: int, path: str | Path
 ) -> dict[str, NDArray[Any]]:
     """Return the concatenated features (T, D) of a modality and their mask (T,)."""
     if not members:
