@@ -61,6 +61,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     [
         ("video,fold\na,1\n", "no table of name and fold"),
         ("name,fold\na,one\n", "no table of name and fold"),
+        ("name,fold\na,18446744073709551616\n", "no table of name and fold"),
         ("name,fold\na,1\na,2\n", "a occurs twice"),
         ("name,fold\na,1\na_left,2\n", "tracks of a are in folds 1 and 2"),
         ("name,fold\na,1\nb,3\n", "without a gap"),

@@ -81,7 +81,7 @@ def read_folds(path: str | Path) -> Folds:
         folds: Folds = dict(zip(table["name"], table["fold"].tolist(), strict=True))
     except OSError as error:
         raise InputError(explain_os_error(path, error)) from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, OverflowError) as error:
         raise InputError(f"{path} is no table of name and fold: {error}") from error
     folds = {compose_name(name): fold for name, fold in folds.items()}
     if len(folds) < len(table):
