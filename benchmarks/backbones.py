@@ -3,6 +3,8 @@
 python benchmarks/backbones.py [--backbone NAME ...] [--step NAME ...] [--device NAME] [--blocks N]
                                [--batch-size N] [--seconds S] [--rounds N] [--threads N]
 
+    python benchmarks/backbones.py --device cuda    # full size, under a minute on a large GPU
+
 Backbones have the published shapes and random weights: dinov2 (ViT-L/14) and beit (BEiT-L/16) at
 224 pixels, wav2vec2 and wavlm (large). `--blocks` makes them shallower. `extract` runs them as in
 `abaw extract`: images with the preparation of crops, audio in a chunk of `--seconds`. `train` takes
@@ -14,11 +16,12 @@ backwards. The rate of the machine is that of `torch.mm` on matrices like a bloc
 rounds, in each number format; shares are of the fastest format. Other work on a CPU falls on both.
 The column "share, CPU" is by CPU time, without that of other processes: use it with one thread.
 
-Each row is measured in a process of its own. Memory is its peak on a CPU, and that of the tensors
-on a CUDA device.
+On a CPU each row is measured in a process of its own, and memory is its peak. On a CUDA device
+memory is the peak of the tensors, and the share by CPU time is left out.
 """
 
 import argparse
+import gc
 import multiprocessing
 import resource
 import tempfile
@@ -52,6 +55,9 @@ FORMATS = (torch.float32, torch.bfloat16)
 CLASSES = 8
 WIDTH, HEADS = 1024, 16  # of all these backbones
 ROWS = 4096  # of the matrices that the machine's rate is measured with
+PRODUCTS = {"cpu": 1, "cuda": 200}  # timed together: a launch takes as long as one on a GPU
+BATCH_SIZES = {"cpu": 8, "cuda": EncoderTraining().batch_size}
+ROUNDS = {"cpu": 3, "cuda": 10}
 LARGE = {"hidden_size": WIDTH, "num_attention_heads": HEADS, "intermediate_size": 4 * WIDTH}
 # wav2vec2-large-960h-lv60-self and wavlm-large
 SOUND = LARGE | {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
@@ -175,9 +181,15 @@ def time_products(dtype: torch.dtype, device: torch.device) -> NDArray[np.float6
     """Return the FLOP/s of `torch.mm`, by wall and by CPU time: the best of three."""
     left = torch.randn(ROWS, WIDTH, device=device).to(dtype)
     right = torch.randn(WIDTH, 4 * WIDTH, device=device).to(dtype)
-    torch.mm(left, right)  # warm-up
-    best = np.min([timed(lambda: torch.mm(left, right), device) for _ in range(3)], axis=0)
-    return np.asarray(2.0 * ROWS * 4 * WIDTH**2 / best)
+    count = PRODUCTS[device.type]
+
+    def multiply() -> None:
+        for _ in range(count):
+            torch.mm(left, right)
+
+    timed(multiply, device)  # warm-up
+    best = np.min([timed(multiply, device) for _ in range(3)], axis=0)
+    return np.asarray(2.0 * count * ROWS * 4 * WIDTH**2 / best)
 
 
 def find_peak(device: torch.device) -> float:
@@ -196,9 +208,14 @@ def measure(settings: Settings) -> str:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     device = choose_device(settings.device)
+    if device.type == "cuda":
+        gc.collect()  # the row before
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     step = {"extract": make_extract_step, "train": make_train_step}[settings.step](settings, device)
     with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
-        step.run()  # warm-up
+        step.run()
+    timed(step.run, device)  # warm-up
     flops = counter.get_total_flops()
     machine, times = [], []
     for _ in range(settings.rounds):
@@ -208,10 +225,11 @@ def measure(settings: Settings) -> str:
     shares = np.median(flops / np.array(times) / np.array(machine), axis=0)
     mm = np.median(machine, axis=0) / 1e9
     is_image = settings.backbone in IMAGE_CONFIGS
+    share_cpu = f"{shares[1]:.2f}" if device.type == "cpu" else "-"
     return (
         f"| {settings.backbone} | {settings.step} | {step.dtype.removeprefix('torch.')} "
         f"| {flops / step.amount / 1e9:.0f} | {rates[0]:.2f} {'images' if is_image else 's'} "
-        f"| {mm[0]:.0f} | {shares[0]:.2f} | {shares[1]:.2f} | {find_peak(device):.1f} |"
+        f"| {mm[0]:.0f} | {shares[0]:.2f} | {share_cpu} | {find_peak(device):.1f} |"
     )
 
 
@@ -236,11 +254,14 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--blocks", type=int, default=24)
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batch-size", type=int)
     parser.add_argument("--seconds", type=float, default=AudioFeatures.chunk_s)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int)
     arguments = parser.parse_args()
-    print(explain_device(choose_device(arguments.device)))
+    device = choose_device(arguments.device)
+    arguments.batch_size = arguments.batch_size or BATCH_SIZES[device.type]
+    arguments.rounds = arguments.rounds or ROUNDS[device.type]
+    print(explain_device(device))
     print(
         f"batches of {arguments.batch_size} images, {arguments.seconds:g} s of audio, "
         f"{arguments.blocks} blocks\n"
@@ -251,7 +272,8 @@ def main() -> None:
     )
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
-        for row in pool.map(measure, list_rows(arguments)):
+        apply = map if device.type == "cuda" else pool.map
+        for row in apply(measure, list_rows(arguments)):
             print(row, flush=True)
 
 
