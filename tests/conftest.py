@@ -1,6 +1,7 @@
 import gc
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,11 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import pytest
 from hypothesis import settings
+
+# Compile modules once, also where the environment says not to keep the result: each of the many
+# processes that tests start would compile the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The same examples every time, and none judged by how busy the machine is.
 settings.register_profile("abaw", deadline=None, derandomize=True, max_examples=25)
