@@ -47,14 +47,21 @@ class SafeCrossAttention(nn.Module):
     def forward(self, query: Tensor, context: Tensor, valid: Tensor) -> Tensor:
         """Map queries (B, T, H) and a context (B, S, H), `valid` in part (B, S), to (B, T, H)."""
         known = valid.any(dim=1)[:, None, None]  # (B, 1, 1)
-        q = self._split(self.query(query))  # (B, h, T, H/h)
-        k, v = map(self._split, self.key_value(context).chunk(2, dim=-1))  # (B, h, S, H/h)
+        q, k, v = self._project(query, context)  # (B, h, T, H/h), 2 x (B, h, S, H/h)
         # A softmax over no keys is 0 / 0: those attend to everything, and the result is dropped.
         hidden = (known & ~valid[:, None])[:, None]  # (B, 1, 1, S)
         mask = torch.zeros_like(hidden, dtype=q.dtype).masked_fill(hidden, -torch.inf)
         seen = self._attend(q, k, v, mask)  # (B, h, T, H/h)
-        out: Tensor = self.out(seen.transpose(1, 2).flatten(2)) * known  # (B, T, H)
-        return out
+        out: Tensor = self.out(seen.transpose(1, 2).flatten(2))  # (B, T, H)
+        return out * known.to(out.dtype)  # a product with booleans takes several times as long
+
+    def _project(self, query: Tensor, context: Tensor) -> tuple[Tensor, ...]:
+        """Return queries (B, h, T, H/h), and keys and values (B, h, S, H/h)."""
+        if query is not context:
+            return (*self._split(self.query(query), 1), *self._split(self.key_value(context), 2))
+        maps = self.query, self.key_value  # of self-attention: in one product
+        weight, bias = torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps])
+        return self._split(F.linear(query, weight, bias), 3)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         """Map q (B, h, T, D), k and v (B, h, S, D) to (B, h, T, D); a mask (B, 1, 1, S) is added.
@@ -64,13 +71,16 @@ class SafeCrossAttention(nn.Module):
         p = self.dropout.p if self.training else 0.0
         if p == 0 or q.device.type != "cpu":
             return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + mask  # (B, h, T, S)
+        each = mask[:, 0].repeat_interleave(self.heads, dim=0)  # (B * h, 1, S)
+        queries, keys, values = (x.flatten(0, 1) for x in (q, k, v))  # (B * h, T or S, D)
+        scores = torch.baddbmm(each, queries, keys.mT, alpha=q.shape[-1] ** -0.5)  # (B * h, T, S)
         weights: Tensor = self.dropout(scores.softmax(dim=-1))
-        return weights @ v
+        return (weights @ values).view_as(q)
 
-    def _split(self, x: Tensor) -> Tensor:
-        """Map (B, S, H) to (B, h, S, H/h)."""
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+    def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """Map (B, S, parts * H) to parts x (B, h, S, H/h)."""
+        split = x.view(*x.shape[:2], parts, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return tuple(split.contiguous().unbind())  # one copy for all parts
 
 
 class BranchLayer(nn.Module):

@@ -26,7 +26,7 @@ class ModalityNorm(nn.Module):
 
         0 is the training mean: what a missing vector is least far from.
         """
-        scores = (F.normalize(features, dim=-1) - self.mean) * self.scale  # (..., D)
+        scores = F.normalize(features, dim=-1).sub_(self.mean).mul_(self.scale)  # (..., D)
         return torch.where(valid.unsqueeze(-1), scores, 0)
 
     def set_moments(self, moments: "Moments") -> None:

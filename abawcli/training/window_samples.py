@@ -72,7 +72,10 @@ class WindowSamples:
             (B, window). Frames after the end of a video have no features and the label -1.
         """
         rows, inside = self._lay_rows(batch)
-        v, a, has_v, has_a, y = (array[rows] for array in self.arrays)
+        v, a, has_v, has_a, y = (  # several times as fast as array[rows]
+            array.index_select(0, rows.flatten()).view(*rows.shape, *array.shape[1:])
+            for array in self.arrays
+        )
         return v, a, has_v & inside, has_a & inside, y.masked_fill(~inside, IGNORE)
 
     def gather_values(self, batch: Tensor, task: str) -> Tensor:
