@@ -1,10 +1,11 @@
-"""Every change of the file system, so that tests can stop a program before any of them.
+"""Every change of the file system, so that tests see what a program that is killed leaves.
 
 Python announces them to audit hooks. What libraries write by themselves goes into files that were
 made by Python before.
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,15 +17,11 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.lin
            "os.truncate", "os.utime"}  # fmt: skip
 
 
-class Killed(BaseException):
-    """Raised in place of a change."""
-
-
 class _Watch:
     """Calls `act` with the number of each change below `root`, from 1."""
 
     root: str | None = None
-    act: Callable[[int], None]
+    act: Callable[[int], object]
     count = 0
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -49,7 +46,7 @@ _WATCH = _Watch()
 
 
 @contextmanager
-def watch_changes(root: Path, act: Callable[[int], None]) -> Iterator[_Watch]:
+def watch_changes(root: Path, act: Callable[[int], object]) -> Iterator[_Watch]:
     """Call `act` before each change below a folder, with its number."""
     if not _WATCH.__dict__.get("installed"):
         sys.addaudithook(_WATCH)  # cannot be removed
@@ -61,23 +58,8 @@ def watch_changes(root: Path, act: Callable[[int], None]) -> Iterator[_Watch]:
         _WATCH.root = None
 
 
-def count_changes(root: Path, work: Callable[[], object]) -> int:
-    """Do the work and return how many changes it makes."""
-    with watch_changes(root, lambda number: None) as watch:
+def copy_before_changes(root: Path, copies: Path, work: Callable[[], object]) -> list[Path]:
+    """Do the work; return copies of a folder from before each change: what a kill there leaves."""
+    with watch_changes(root, lambda number: shutil.copytree(root, copies / str(number))) as watch:
         work()
-    return watch.count
-
-
-def kill_before(root: Path, number: int, work: Callable[[], object]) -> None:
-    """Do the work as far as its change of that number, and make neither this nor any later."""
-
-    def act(count: int) -> None:
-        if count >= number:
-            raise Killed
-
-    with watch_changes(root, act):
-        try:
-            work()
-        except Killed:
-            return
-    raise AssertionError(f"the work has no change {number}")
+    return [copies / str(number) for number in range(1, watch.count + 1)]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from blob_faces import BlobDetector, picture
 from click.testing import CliRunner
-from file_changes import count_changes, kill_before
+from file_changes import copy_before_changes
 from media_files import write_media
 from sample_tables import make_table
 from tiny_models import save_vision_backbone
@@ -173,22 +173,19 @@ def test_a_command_killed_anywhere_goes_on_by_itself(
         command.run(1)
         command.change()
 
-    def begin() -> None:
-        monkeypatch.chdir(tmp_path)
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(start, place)
-        monkeypatch.chdir(place)
-
-    begin()
-    changes = count_changes(place, lambda: command.run(0))
+    shutil.copytree(start, place)
+    monkeypatch.chdir(place)
+    states = copy_before_changes(place, tmp_path / "states", lambda: command.run(0))
     expected = read(place)
-    assert changes >= 4 and expected != read(start)
+    assert len(states) >= 4 and expected != read(start)
     assert not [name for name, data in expected.items() if str(tmp_path).encode() in data]
-    for number in range(1, changes + 1):
-        begin()
-        kill_before(place, number, lambda: command.run(0))
+    for state in states:
+        monkeypatch.chdir(tmp_path)
+        shutil.rmtree(place)
+        state.rename(place)
+        monkeypatch.chdir(place)
         command.run(0)
-        assert read(place) == expected, f"killed before change {number} of {changes}"
+        assert read(place) == expected, f"killed before change {state.name} of {len(states)}"
 
 
 KILL = """
