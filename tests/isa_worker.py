@@ -44,7 +44,7 @@ def predict(clip: str) -> dict[str, np.ndarray]:
 
 def check_formats(backbone: str) -> dict[str, float]:
     """Return the changes of features by bfloat16, as it is used after the check at load."""
-    precision.inference_dtype = lambda device: torch.bfloat16  # type: ignore[attr-defined]
+    precision.inference_dtype = lambda device, small=False: torch.bfloat16  # type: ignore[attr-defined]
     torch.manual_seed(0)
     # Eight channels and a kernel of eight: what AMX computes wrong in torch 2.13.
     convolution = torch.nn.Conv2d(8, 8, (1, 8))
@@ -72,8 +72,9 @@ def compute(folder: Path, clip: str, backbone: str, limit: str) -> None:
     os.environ |= {"ONEDNN_MAX_CPU_ISA": limit, "ONEDNN_VERBOSE": "1"}
     log = folder / f"{limit}.log"
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), sys.stdout.fileno())
-    found: dict[str, Any] = predict(clip) | check_formats(backbone)
+    found: dict[str, Any] = predict(clip)
     found["numbers"] = measure_agreement("compact", (16,), (1,))
+    found |= check_formats(backbone)  # from here on, in bfloat16 everywhere
     isa = re.search("cpu,isa:(.*)", log.read_text())
     np.savez(folder / f"{limit}.npz", isa=isa[1] if isa else "", **found)
 

@@ -56,11 +56,41 @@ def test_precision_is_what_the_cpu_has(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], chosen: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert choose_precision("auto", torch.device("cpu")) == chosen
     assert choose_precision("auto", torch.device("mps")) == "float32"
     assert choose_precision("float32", torch.device("cpu")) == "float32"
     with pytest.raises(UsageError, match="float8"):
         choose_precision("float8", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "large", "small"),
+    [
+        (None, torch.bfloat16, torch.bfloat16),
+        ("AVX512_CORE_AMX", torch.bfloat16, torch.bfloat16),
+        ("avx512_core_bf16", torch.bfloat16, torch.float32),
+        ("AVX512_CORE", torch.float32, torch.float32),
+        ("AVX2", torch.float32, torch.float32),
+    ],
+)
+def test_formats_that_onednn_may_not_use_are_not_chosen(
+    monkeypatch: pytest.MonkeyPatch, limit: str | None, large: torch.dtype, small: torch.dtype
+) -> None:
+    can = {"avx512_bf16": True, "amx_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can, raising=False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if limit:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    cpu = torch.device("cpu")
+    assert (inference_dtype(cpu), inference_dtype(cpu, small=True)) == (large, small)
+
+
+def test_a_small_network_gains_by_amx_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    can = {"avx512_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can, raising=False)
+    for device in ("cpu", "cuda", "mps"):
+        assert inference_dtype(torch.device(device), small=True) == torch.float32
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import pytest
 import torch
 from tiny_models import AUDIO_KINDS, KINDS, save_audio_backbone, save_vision_backbone
 
+from abawcli.config import COMPACT_FACE, PROBABILITY_TOLERANCE
 from abawcli.formats.metadata import Preprocess
 from abawcli.models import precision
 from abawcli.models.audio_backbones import build_audio_backbone
-from abawcli.models.encoder import FeatureEncoder
+from abawcli.models.encoder import FeatureEncoder, find_encoder, load_encoder
 from abawcli.models.image_backbones import Backbone, load_hub_backbone
 from abawcli.models.precision import (
     InFloat32,
@@ -20,6 +21,7 @@ from abawcli.models.precision import (
 )
 from abawcli.models.preprocessing import prepare_crops
 from abawcli.pipeline.audio_features import AudioEncoder
+from abawcli.pipeline.reproducibility import make_probe
 
 CPU = torch.device("cpu")
 
@@ -27,7 +29,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def reduced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let bfloat16 be chosen on any CPU."""
-    monkeypatch.setattr(precision, "inference_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(precision, "inference_dtype", lambda device, small=False: torch.bfloat16)
 
 
 class Wrong(torch.nn.Module):
@@ -67,6 +69,19 @@ def test_a_network_that_is_wrong_in_bfloat16_is_computed_in_float32(
     (record,) = caplog.records
     assert "wrong is computed in float32: in bfloat16" in record.getMessage()
     assert ("inf" if error else "20 %, more than 5 %") in record.getMessage()
+
+
+def test_the_embedded_face_network_gives_the_same_labels_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crops = make_probe()[0][:16]
+    rough = load_encoder(find_encoder(COMPACT_FACE), CPU)[0]
+    monkeypatch.setattr(precision, "inference_dtype", lambda device, small=False: torch.float32)
+    exact = load_encoder(find_encoder(COMPACT_FACE), CPU)[0]
+    assert (rough.dtype, exact.dtype) == (torch.bfloat16, torch.float32)
+    assert 0 < measure_difference(rough.encode(crops), exact.encode(crops)) < 0.01
+    expected = exact.classify(crops)
+    assert np.abs(rough.classify(crops) - expected).max() < PROBABILITY_TOLERANCE
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -136,7 +151,7 @@ def test_what_is_not_finite_differs_infinitely() -> None:
 
 
 def test_float32_is_neither_probed_nor_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "inference_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(precision, "inference_dtype", lambda device, small=False: torch.float32)
     backbone = build_wrong()
     monkeypatch.setattr(backbone, "run_probe", None)
     assert reduce_precision(backbone, CPU) == torch.float32

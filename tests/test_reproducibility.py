@@ -71,7 +71,8 @@ def test_limits_are_those_that_were_asked_for(found: dict[str, Found]) -> None:
 @pytest.mark.parametrize("limit", LIMITS)
 def test_numbers_are_right_under_every_limit(found: dict[str, Found], limit: str) -> None:
     kept = found[limit]
-    assert 0 < kept["numbers"] < 1e-4
+    # With AMX, compact-face is computed in bfloat16.
+    assert 0 < kept["numbers"] < (PROBABILITY_TOLERANCE if "AMX" in str(kept["isa"]) else 1e-4)
     for name in ("doubtful", "audio", "face", "voice"):
         assert kept[name] < PRECISION_TOLERANCE, name
 

@@ -32,10 +32,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', H / stride, W / stride)."""
-        y = self.second(F.relu(self.first(x)))  # (B, C', H', W')
+        y = self.second(F.relu(self.first(x), inplace=True))  # (B, C', H', W')
         gate = self.excite(F.relu(self.squeeze(y.mean(dim=(2, 3))))).sigmoid()  # (B, C')
         short = F.avg_pool2d(x, self.stride, ceil_mode=True) if self.stride > 1 else x
-        return F.relu(self.shortcut(short) + y * gate[:, :, None, None])
+        out = torch.addcmul(self.shortcut(short), y, gate[:, :, None, None])
+        return F.relu(out, inplace=True)
 
 
 class CompactFace(nn.Module):

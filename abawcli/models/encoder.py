@@ -37,20 +37,22 @@ class FeatureEncoder:
     """A backbone in inference form, on one device.
 
     Crops are prepared as the backbone says; `preprocess.crop_scales` and `preprocess.resize`
-    tell the caller how to cut them. `dtype` is what its weights are computed with: our own
-    small networks keep float32.
+    tell the caller how to cut them. `dtype` is what its weights are computed with.
     """
 
     def __init__(self, backbone: Backbone, device: torch.device) -> None:
         self.device = device
         self.preprocess = backbone.preprocess
         self.dim = backbone.dim
-        own = backbone.computes_float32
         fold_batch_norm(backbone.eval())
         self.backbone = backbone.to(device)
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.dtype = torch.float32 if own else reduce_precision(self.backbone, device)
-        if device.type == "cpu" and backbone.name in BACKBONES:
+        self.dtype = torch.float32
+        if not backbone.computes_float32:
+            self.dtype = reduce_precision(backbone, device, small=backbone.is_small)
+        # In bfloat16, packing does not pay.
+        own = backbone.name in BACKBONES and self.dtype == torch.float32
+        if device.type == "cpu" and own:
             pack_convolutions(self.backbone)
 
     @torch.inference_mode()

@@ -37,8 +37,13 @@ class Backbone(nn.Module):
 
     @property
     def computes_float32(self) -> bool:
-        """Tell whether it is not run in a reduced number format: our own small networks."""
-        return self.name in BACKBONES
+        """Tell whether it is never run in a reduced number format: MobileNet of our own."""
+        return self.name in BACKBONES and not self.is_small
+
+    @property
+    def is_small(self) -> bool:
+        """Tell whether it is our own compact-face; see `device.inference_dtype`."""
+        return self.name == COMPACT_FACE
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map prepared input (B, C, S, S) to features (B, dim).

@@ -127,13 +127,15 @@ def choose_training_precision(
     return "float32"
 
 
-def reduce_precision(network: Probed, device: torch.device) -> torch.dtype:
+def reduce_precision(network: Probed, device: torch.device, small: bool = False) -> torch.dtype:
     """Let a network compute in the reduced format of its device, if that changes little.
+
+    `small` is as in `device.inference_dtype`.
 
     Returns the format that it computes with from here on: float32, with a warning, where its
     answer to the probe changes by more than `PRECISION_TOLERANCE`.
     """
-    dtype = inference_dtype(device)
+    dtype = inference_dtype(device, small)
     if dtype == torch.float32:
         return dtype
     kept = [tensor.data for tensor in _list_tensors(network)]

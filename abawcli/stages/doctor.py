@@ -122,10 +122,14 @@ def _find_cpu() -> str:
 def _try_precision(name: str) -> str:
     import torch
 
+    from abawcli.device import inference_dtype
     from abawcli.pipeline.reproducibility import measure_precision
 
     difference = measure_precision(name, torch.bfloat16)
-    return f"float32 is used; bfloat16 changes its features by {difference:.1%}"
+    is_face = name == COMPACT_FACE
+    used = inference_dtype(torch.device("cpu"), small=True) if is_face else torch.float32
+    form = str(used).removeprefix("torch.")
+    return f"{form} is used; bfloat16 changes its features by {difference:.1%}"
 
 
 def _try_numbers(recipe: str) -> str:
