@@ -23,6 +23,7 @@ from abawcli.config import (
     CompactFaceShape,
     Distillation,
     EncoderTraining,
+    MoEHead,
     default_training,
 )
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
@@ -43,7 +44,8 @@ from abawcli.training.image_augmentation import augment_images
 from abawcli.training.losses import class_weights, mix_up, soft_cross_entropy
 
 CPU = torch.device("cpu")
-FAST = replace(EncoderTraining(), epochs=3, batch_size=8, frozen_blocks=1)
+SMALL_MOE = MoEHead(experts=2, router_hidden=16, blocks=1)
+FAST = replace(EncoderTraining(), epochs=3, batch_size=8, frozen_blocks=1, moe=SMALL_MOE)
 
 
 @pytest.fixture
