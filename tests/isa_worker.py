@@ -90,16 +90,10 @@ def run_in_fork(work: Callable[[], object], name: str) -> None:
         sys.exit(f"{name}: status {status}")
 
 
-def share_exact(folder: Path) -> None:
-    """Compute the probabilities in float64, which know no limit, once for all limits."""
-    path = folder / "exact.npy"
-    run_in_fork(lambda: np.save(path, reproducibility.compute_exact("compact").numpy()), "exact")
-    exact = torch.from_numpy(np.load(path))
-    reproducibility.compute_exact = lambda recipe: exact  # type: ignore[assignment]
-
-
 if __name__ == "__main__":
     where, video, saved, *limits = sys.argv[1:]
-    share_exact(Path(where))
+    # In float64, which knows no limit: computed once, by whoever starts this.
+    exact = torch.from_numpy(np.load(Path(where) / "exact.npy"))
+    reproducibility.compute_exact = lambda recipe: exact  # type: ignore[assignment]
     for limit in limits:
         run_in_fork(partial(compute, Path(where), video, saved, limit), limit)

@@ -16,7 +16,7 @@ from abawcli.config import AUDIO_RATE_HZ, PRECISION_TOLERANCE, PROBABILITY_TOLER
 from abawcli.media.audio import read_audio
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import FeatureEncoder
-from abawcli.pipeline.reproducibility import make_probe, measure_agreement
+from abawcli.pipeline.reproducibility import compute_exact, make_probe, measure_agreement
 
 LIMITS = ("AVX2", "AVX512_CORE", "DEFAULT")  # DEFAULT: all that the CPU has
 Found = dict[str, np.ndarray]
@@ -40,6 +40,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
     folder = tmp_path_factory.mktemp("isa")
     clip = cut_clip(folder / "clip.mkv")
     backbone = save_audio_backbone(folder / "w2v")
+    np.save(folder / "exact.npy", compute_exact("compact").numpy())
     worker = Path(__file__).with_name("isa_worker.py")
     subprocess.run(
         [sys.executable, str(worker), str(folder), str(clip), str(backbone), *LIMITS],
