@@ -37,6 +37,16 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def networks_are_kept() -> Iterator[None]:
+    """Load the embedded networks once, and compute once what they make of the same bytes."""
+    from remembered_networks import keep_networks
+
+    with pytest.MonkeyPatch.context() as patch:
+        keep_networks(patch)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def fresh_logging() -> Iterator[None]:
     """Undo what -v and -q set, so that later tests see the library's warnings."""

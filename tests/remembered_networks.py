@@ -1,0 +1,109 @@
+"""The embedded networks, loaded once in each process of tests, with a memory of their answers.
+
+The same few clips go through the same networks in hundreds of tests. What is remembered is the
+answer of a network to the same bytes, with the same weights, settings and number of threads; all
+around it, and each input that is new, is computed. Other weights than the embedded ones are neither
+kept nor remembered.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from copy import copy, deepcopy
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from abawcli.config import COMPACT_FACE, COMPACT_VOICE
+from abawcli.faces import detect
+from abawcli.models import audio_backbones, encoder
+from abawcli.models.audio_backbones import AudioBackbone
+from abawcli.models.encoder import FeatureEncoder
+from abawcli.models.recipes import find_weights
+
+KEPT = "kept_by_tests"  # the attribute of a network that is kept
+_answers: dict[Any, Any] = {}
+
+
+def keep_networks(patch: pytest.MonkeyPatch) -> None:
+    """Let loaders return networks that are kept, and these answer from memory."""
+    faces = detect.RetinaFace
+    patch.setitem(detect.DETECTORS, "retinaface", cache(faces))
+    patch.setattr(faces, "detect", _remember_faces(faces.detect))
+    patch.setattr(encoder, "load_encoder", _keep_encoder(encoder.load_encoder))
+    patch.setattr(FeatureEncoder, "encode", _remember_face_features(FeatureEncoder.encode))
+    voices = audio_backbones.AUDIO_BACKBONES
+    patch.setitem(voices, COMPACT_VOICE, _keep_voice(voices[COMPACT_VOICE]))
+    patch.setattr(AudioBackbone, "encode", _remember_audio_features(AudioBackbone.encode))
+
+
+def _ask(key: Any, compute: Callable[[], Any]) -> Any:
+    """Return a copy of what is remembered, or else what is computed."""
+    if key not in _answers:
+        _answers[key] = compute()
+    return deepcopy(_answers[key])
+
+
+def _hash(array: Any) -> tuple[tuple[int, ...], bytes]:
+    return array.shape, hashlib.sha1(np.ascontiguousarray(array).data).digest()
+
+
+def _describe(network: nn.Module) -> tuple[Any, ...]:
+    """Return what tells a network from its like: number formats, threads, and changes in place."""
+    tensors = [*network.parameters(), *network.buffers()]
+    versions = tuple(0 if t.is_inference() else t._version for t in tensors)
+    return tuple(t.dtype for t in tensors), network.training, torch.get_num_threads(), versions
+
+
+def _remember_faces(real: Callable[..., Any]) -> Callable[..., Any]:
+    def find(self: Any, images: Sequence[Any]) -> Any:
+        key = "faces", id(self), tuple(_hash(image) for image in images)
+        return _ask(key, lambda: real(self, images))
+
+    return find
+
+
+def _keep_encoder(real: Callable[..., Any]) -> Callable[..., Any]:
+    kept = cache(real)
+
+    def load(path: Any, device: torch.device) -> Any:
+        if path != find_weights(COMPACT_FACE):
+            return real(path, device)
+        loaded, metadata = kept(path, device)
+        setattr(loaded, KEPT, True)
+        return copy(loaded), metadata
+
+    return load
+
+
+def _remember_face_features(real: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def encode(self: FeatureEncoder, crops: Any) -> Any:
+        if not hasattr(self, KEPT):
+            return real(self, crops)
+        key = "visual", id(self.backbone), self.preprocess, _describe(self.backbone), _hash(crops)
+        return _ask(key, lambda: real(self, crops))
+
+    return encode
+
+
+def _keep_voice(real: Callable[[], AudioBackbone]) -> Callable[[], AudioBackbone]:
+    @cache
+    def load() -> AudioBackbone:
+        backbone = real()
+        setattr(backbone, KEPT, True)
+        return backbone
+
+    return lambda: deepcopy(load())  # whoever changes its number format changes a copy
+
+
+def _remember_audio_features(real: Callable[..., Any]) -> Callable[..., Any]:
+    def encode(self: AudioBackbone, samples: Tensor) -> Any:
+        if not hasattr(self, KEPT):
+            return real(self, samples)
+        key = "audio", _describe(self), _hash(samples.numpy())
+        return _ask(key, lambda: real(self, samples))
+
+    return encode
