@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from abawcli.config import COMPACT_FACE, COMPACT_VOICE
+from abawcli.device import inference_dtype
 from abawcli.faces import detect
 from abawcli.models import audio_backbones, encoder
 from abawcli.models.audio_backbones import AudioBackbone
@@ -67,12 +68,14 @@ def _remember_faces(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _keep_encoder(real: Callable[..., Any]) -> Callable[..., Any]:
-    kept = cache(real)
+    @cache
+    def keep(path: Any, device: torch.device, dtype: torch.dtype) -> Any:
+        return real(path, device)
 
     def load(path: Any, device: torch.device) -> Any:
         if path != find_weights(COMPACT_FACE):
             return real(path, device)
-        loaded, metadata = kept(path, device)
+        loaded, metadata = keep(path, device, inference_dtype(device, small=True))
         setattr(loaded, KEPT, True)
         return copy(loaded), metadata
 
