@@ -8,10 +8,11 @@ memory, and that over the size of the features; and the loss after all steps.
 
     git worktree add ../old v0.1.0
     python benchmarks/head_training.py --old ../old [--head NAME] [--steps 200] [--block 10]
-        [--frames 32768] [--threads 2]
+        [--frames 32768] [--threads 2] [--device auto]
 
 The loss is that of the last quarter of the steps, and of videos that were not trained on. On a
-machine with other load, use one thread: threads that wait for each other count as CPU time.
+machine with other load, use one thread: threads that wait for each other count as CPU time. On a
+CUDA device, memory is that of its tensors, and the share is of wall time.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from torch import nn
 
 from abawcli.config import HEAD_NAMES, default_head_training
 from abawcli.datasets.annotated import VideoSet, read_annotated
+from abawcli.device import choose_device, explain_device
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.features import Features, write_features
 from abawcli.formats.metadata import (
@@ -109,22 +111,34 @@ def count_operations(head: nn.Module, frames: int, dims: int) -> float:
     return float(frames * (6 * sum(w.numel() for w in weights) - 2 * first))
 
 
-def measure_rate(rows: int) -> float:
-    """Return the FLOP/s of the machine's fastest matrix product, by CPU time."""
-    best = 0.0
+def measure_rate(rows: int, device: torch.device) -> float:
+    """Return the FLOP/s of the fastest matrix product: by CPU time, on CUDA by wall time."""
+    best, is_cuda = 0.0, device.type == "cuda"
+    clock, count = (time.perf_counter, 100) if is_cuda else (time.process_time, 1)
     for dtype in (torch.float32, torch.bfloat16):
-        left, right = torch.randn(rows, 256).to(dtype), torch.randn(256, 1024).to(dtype)
+        left = torch.randn(rows, 256, device=device).to(dtype)
+        right = torch.randn(256, 1024, device=device).to(dtype)
         for _ in range(20):
-            start = time.process_time()
-            torch.mm(left, right)
-            best = max(best, 2 * rows * 256 * 1024 / (time.process_time() - start))
+            start = clock()
+            for _ in range(count):
+                torch.mm(left, right)
+            if is_cuda:
+                torch.cuda.synchronize()
+            best = max(best, 2 * count * rows * 256 * 1024 / (clock() - start))
     return best
+
+
+def find_peak(device: torch.device) -> int:
+    """Return the peak memory in bytes: of the process, or of the tensors on a CUDA device."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class Trainer:
     """One version's training, a few steps at a time."""
 
-    def __init__(self, head: str, folder: Path) -> None:
+    def __init__(self, head: str, folder: Path, device: torch.device) -> None:
         files = sorted((folder / "features").iterdir())
         data = read_annotated(
             [file for file in files if file.suffix == ".safetensors"],
@@ -133,7 +147,7 @@ class Trainer:
         held = frozenset(data.names[:HELD_OUT])
         train, valid = VideoSet(data, frozenset(data.names) - held), VideoSet(data, held)
         config = default_head_training(head)
-        device = torch.device("cpu")
+        self.device = device
         self.task = HeadTask(head, config, train=train, valid=valid, device=device)
         self.loop = make_loop(self.task, folder / "run")
         self.loop.model.train()
@@ -160,20 +174,20 @@ class Trainer:
         result = self.task.validate(self.loop.result)
         assert result is not None
         frames = len(self.task.train.data.labels)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = find_peak(self.device)
         operations = count_operations(self.task.network, self.frames, WIDTH)
         return {
             "valid_loss": result.loss,
             "macro_f1": result.macro_f1,
             "memory": peak / 2**30,
             "over_features": peak / (frames * BYTES),
-            "least": operations / measure_rate(self.frames),
+            "least": operations / measure_rate(self.frames, self.device),
         }
 
 
-def work(head: str, folder: Path) -> None:
+def work(head: str, folder: Path, device: torch.device) -> None:
     """Do what each line of stdin says: take so many steps, or finish."""
-    trainer = Trainer(head, folder)
+    trainer = Trainer(head, folder, device)
     for line in sys.stdin:
         count = int(line)
         print(json.dumps(trainer.take_steps(count) if count else trainer.finish()), flush=True)
@@ -185,7 +199,7 @@ class Version:
     def __init__(self, tree: Path, arguments: argparse.Namespace, data: Path) -> None:
         command = [sys.executable, __file__, "--worker", str(data), "--head", arguments.head]
         self.process = subprocess.Popen(
-            [*command, "--threads", str(arguments.threads)],
+            [*command, "--threads", str(arguments.threads), "--device", arguments.device],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=os.environ | {"PYTHONPATH": str(tree)},
         )  # fmt: skip
@@ -225,20 +239,24 @@ def compare(arguments: argparse.Namespace, data: Path) -> None:
         "valid loss",
         "macro-F1",
     )
+    print(explain_device(choose_device(arguments.device)))
     print(f"{arguments.head}, {arguments.threads} threads, {arguments.steps} steps each")
     print(f"{'version':8s}" + "".join(f"{name:>12s}" for name in columns))
     for name, version in versions.items():
-        print_row(name, version)
+        print_row(name, version, arguments.device)
 
 
-def print_row(name: str, version: Version) -> None:
+def print_row(name: str, version: Version, device: str) -> None:
     """Print a version's row: medians of blocks, and what it says at the end."""
     end = version.ask(0)
-    steps = [block["steps"] / block["wall"] for block in version.blocks]
-    cpu = float(np.median([block["cpu"] / block["steps"] for block in version.blocks]))
+    cpu, wall = (
+        float(np.median([block[kind] / block["steps"] for block in version.blocks]))
+        for kind in ("cpu", "wall")
+    )
+    time_s = wall if device == "cuda" else cpu
     losses = np.concatenate([block["losses"] for block in version.blocks])
     last = losses[-max(len(losses) // 4, 1) :].mean()
-    speed = np.median(steps), cpu, end["least"] / cpu, end["memory"], end["over_features"]
+    speed = 1 / wall, cpu, end["least"] / time_s, end["memory"], end["over_features"]
     figures = *speed, last, end["valid_loss"], end["macro_f1"]
     print(f"{name:8s}" + "".join(f"{value:12.3f}" for value in figures), flush=True)
     version.process.communicate()
@@ -253,11 +271,13 @@ def main() -> None:
     parser.add_argument("--block", type=int, default=10)
     parser.add_argument("--frames", type=int, default=32768)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    arguments.device = choose_device(arguments.device).type
     if arguments.worker:
-        work(arguments.head, arguments.worker)
+        work(arguments.head, arguments.worker, torch.device(arguments.device))
         return
     with tempfile.TemporaryDirectory() as folder:
         make_data(Path(folder), arguments.frames)
