@@ -34,4 +34,5 @@ class Dropout(nn.Dropout):
         usual = 1 / LEVELS <= self.p < 1 - 1 / LEVELS
         if not self.training or x.device.type != "cpu" or not usual:
             return super().forward(x)
-        return x * draw_factors(x, self.p)
+        factors = draw_factors(x, self.p)
+        return x.mul_(factors) if self.inplace else x * factors

@@ -97,10 +97,10 @@ class BranchLayer(nn.Module):
         self.feed = nn.Sequential(
             nn.Linear(dim, config.feed_ratio * dim),
             nn.GELU(),
-            Dropout(config.dropout),
+            Dropout(config.dropout, inplace=True),
             nn.Linear(config.feed_ratio * dim, dim),
         )
-        self.dropout = Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout, inplace=True)
 
     def attend_self(self, x: Tensor, valid: Tensor) -> Tensor:
         """Attend to the own branch (B, T, H), where valid (B, T)."""
