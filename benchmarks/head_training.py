@@ -4,13 +4,14 @@ Makes features of the published width (1024 and 1024) with annotations, and trai
 with its default settings, in turn with this version and with the one in the folder of --old, a
 few steps at a time, in a process each. Prints steps a second, the CPU time of a step; the share of
 it that the matrix products alone would take in the machine's fastest number format; the peak
-memory, and that over the size of the features; and the loss after all steps.
+memory, and that over the size of the features; and the loss. With several seeds, of the first
+weights and of the drawn numbers, figures are means.
 
     git worktree add ../old v0.1.0
     python benchmarks/head_training.py --old ../old [--head NAME] [--steps 200] [--block 10]
-        [--frames 32768] [--threads 2] [--device auto]
+        [--frames 32768] [--threads 2] [--device auto] [--seeds 1]
 
-The loss is that of the last quarter of the steps, and of videos that were not trained on. On a
+Losses are those of each quarter of the steps, and of videos that were not trained on. On a
 machine with other load, use one thread: threads that wait for each other count as CPU time. On a
 CUDA device, memory is that of its tensors, and the share is of wall time.
 """
@@ -25,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,11 @@ SIGNAL = 0.05  # of a class in each entry, over the noise of a frame: a window t
 BACKBONES = Backbones(
     ImageBackboneMetadata("made", WIDTH, "f" * 64), AudioBackboneMetadata("made", WIDTH, "a" * 64)
 )
+QUARTERS = 4
+COLUMNS = (
+    "steps/s", "CPU s/step", "share", "memory GiB", "/ features",
+    *(f"loss {k}/{QUARTERS}" for k in range(1, QUARTERS + 1)), "valid loss", "macro-F1",
+)  # fmt: skip
 BYTES = 2 * 2 * WIDTH  # of the features of a frame
 
 
@@ -138,7 +145,7 @@ def find_peak(device: torch.device) -> int:
 class Trainer:
     """One version's training, a few steps at a time."""
 
-    def __init__(self, head: str, folder: Path, device: torch.device) -> None:
+    def __init__(self, head: str, folder: Path, device: torch.device, seed: int) -> None:
         files = sorted((folder / "features").iterdir())
         data = read_annotated(
             [file for file in files if file.suffix == ".safetensors"],
@@ -146,12 +153,12 @@ class Trainer:
         )
         held = frozenset(data.names[:HELD_OUT])
         train, valid = VideoSet(data, frozenset(data.names) - held), VideoSet(data, held)
-        config = default_head_training(head)
+        config = replace(default_head_training(head), seed=seed)
         self.device = device
         self.task = HeadTask(head, config, train=train, valid=valid, device=device)
         self.loop = make_loop(self.task, folder / "run")
         self.loop.model.train()
-        self.generator = torch.Generator().manual_seed(0)
+        self.generator = torch.Generator().manual_seed(seed)
         self.frames = config.batch_frames
         self.batches = self._list_batches()
 
@@ -185,9 +192,10 @@ class Trainer:
         }
 
 
-def work(head: str, folder: Path, device: torch.device) -> None:
+def work(arguments: argparse.Namespace) -> None:
     """Do what each line of stdin says: take so many steps, or finish."""
-    trainer = Trainer(head, folder, device)
+    device = torch.device(arguments.device)
+    trainer = Trainer(arguments.head, arguments.worker, device, arguments.seed)
     for line in sys.stdin:
         count = int(line)
         print(json.dumps(trainer.take_steps(count) if count else trainer.finish()), flush=True)
@@ -196,10 +204,11 @@ def work(head: str, folder: Path, device: torch.device) -> None:
 class Version:
     """A process that trains with the code of a folder."""
 
-    def __init__(self, tree: Path, arguments: argparse.Namespace, data: Path) -> None:
+    def __init__(self, tree: Path, arguments: argparse.Namespace, data: Path, seed: int) -> None:
         command = [sys.executable, __file__, "--worker", str(data), "--head", arguments.head]
+        options = {"threads": arguments.threads, "device": arguments.device, "seed": seed}
         self.process = subprocess.Popen(
-            [*command, "--threads", str(arguments.threads), "--device", arguments.device],
+            [*command, *(f"--{key}={value}" for key, value in options.items())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=os.environ | {"PYTHONPATH": str(tree)},
         )  # fmt: skip
@@ -217,49 +226,49 @@ class Version:
         """Take steps, and note their times and losses."""
         self.blocks.append(self.ask(count) | {"steps": count})
 
+    def finish(self, device: str) -> NDArray[np.float64]:
+        """End the process and return the figures of COLUMNS; times are medians of the blocks."""
+        end = self.ask(0)
+        self.process.communicate()
+        cpu, wall = (
+            np.median([block[kind] / block["steps"] for block in self.blocks])
+            for kind in ("cpu", "wall")
+        )
+        share = end["least"] / (wall if device == "cuda" else cpu)
+        losses = np.concatenate([block["losses"] for block in self.blocks])
+        curve = [part.mean() for part in np.array_split(losses, QUARTERS)]
+        sizes = end["memory"], end["over_features"]
+        return np.array([1 / wall, cpu, share, *sizes, *curve, end["valid_loss"], end["macro_f1"]])
 
-def compare(arguments: argparse.Namespace, data: Path) -> None:
-    """Train with all versions in turn, and print the table."""
-    trees = {"this": Path(__file__).resolve().parents[1]}
-    if arguments.old:
-        trees = {"old": arguments.old.resolve()} | trees
-    versions = {name: Version(tree, arguments, data) for name, tree in trees.items()}
+
+def train_versions(
+    trees: dict[str, Path], arguments: argparse.Namespace, data: Path, seed: int
+) -> dict[str, NDArray[np.float64]]:
+    """Train with all versions in turn, and return the figures of each."""
+    versions = {name: Version(tree, arguments, data, seed) for name, tree in trees.items()}
     for version in versions.values():
         version.ask(1)  # warm-up
     for _ in range(arguments.steps // arguments.block):
         for version in versions.values():
             version.run_block(arguments.block)
-    columns = (
-        "steps/s",
-        "CPU s/step",
-        "share",
-        "memory GiB",
-        "/ features",
-        "loss",
-        "valid loss",
-        "macro-F1",
-    )
+    return {name: version.finish(arguments.device) for name, version in versions.items()}
+
+
+def compare(arguments: argparse.Namespace, data: Path) -> None:
+    """Train with all versions from each seed, and print the means."""
+    trees = {"this": Path(__file__).resolve().parents[1]}
+    if arguments.old:
+        trees = {"old": arguments.old.resolve()} | trees
+    runs = [train_versions(trees, arguments, data, seed) for seed in range(arguments.seeds)]
     print(explain_device(choose_device(arguments.device)))
-    print(f"{arguments.head}, {arguments.threads} threads, {arguments.steps} steps each")
-    print(f"{'version':8s}" + "".join(f"{name:>12s}" for name in columns))
-    for name, version in versions.items():
-        print_row(name, version, arguments.device)
-
-
-def print_row(name: str, version: Version, device: str) -> None:
-    """Print a version's row: medians of blocks, and what it says at the end."""
-    end = version.ask(0)
-    cpu, wall = (
-        float(np.median([block[kind] / block["steps"] for block in version.blocks]))
-        for kind in ("cpu", "wall")
+    print(
+        f"{arguments.head}, {arguments.threads} threads, {arguments.steps} steps each from "
+        f"{arguments.seeds} seeds"
     )
-    time_s = wall if device == "cuda" else cpu
-    losses = np.concatenate([block["losses"] for block in version.blocks])
-    last = losses[-max(len(losses) // 4, 1) :].mean()
-    speed = 1 / wall, cpu, end["least"] / time_s, end["memory"], end["over_features"]
-    figures = *speed, last, end["valid_loss"], end["macro_f1"]
-    print(f"{name:8s}" + "".join(f"{value:12.3f}" for value in figures), flush=True)
-    version.process.communicate()
+    print(f"{'version':8s}" + "".join(f"{name:>12s}" for name in COLUMNS))
+    for name in trees:
+        figures = np.mean([run[name] for run in runs], axis=0)
+        print(f"{name:8s}" + "".join(f"{value:12.3f}" for value in figures))
 
 
 def main() -> None:
@@ -272,12 +281,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=32768)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.device = choose_device(arguments.device).type
     if arguments.worker:
-        work(arguments.head, arguments.worker, torch.device(arguments.device))
+        work(arguments)
         return
     with tempfile.TemporaryDirectory() as folder:
         make_data(Path(folder), arguments.frames)
