@@ -1,30 +1,43 @@
 """Speed and memory of `abaw predict`, compared with decoding the same file to RGB with PyAV.
 
 Makes a 1280x720 video with one face from a sample clip, then decodes it to RGB and labels it in
-turn, several times, in one process. Prints frames a second, their ratio, the memory after the first
-tenth and at the end, and the time of each stage alone.
+turn, several times, in one process. Prints frames a second of both, their ratio by wall time and by
+CPU time, the memory after the first tenth and at the end, and the CPU time of each stage.
 
     python benchmarks/speed.py [--frames 750] [--rounds 3] [--recipe NAME|PATH] [--video FILE]
 """
 
 import argparse
+import inspect
 import itertools
 import statistics
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import wraps
 from pathlib import Path
+from typing import Any, TypeVar
+from unittest.mock import patch
 
 import av
 import numpy as np
 
 from abawcli.device import leave_one_core
-from abawcli.faces.crop import crop_frame
-from abawcli.faces.track import track_faces
+from abawcli.faces import detect, quality, track
+from abawcli.faces.identity import _FaceTemplate
+from abawcli.media import recording, video
 from abawcli.media.frame import Frame
 from abawcli.media.video import read_frames
+from abawcli.models.encoder import FeatureEncoder
+from abawcli.pipeline import feature_stream
+from abawcli.pipeline.audio_features import AudioEncoder
+from abawcli.pipeline.subject_stream import SubjectStream
 from abawcli.stages.predict import Predictor
 
+T = TypeVar("T")
 SAMPLE = Path(__file__).parents[1] / "sample_videos" / "expressions.mp4"
 
 
@@ -71,48 +84,81 @@ def predict(predictor: Predictor, path: Path, count: int) -> tuple[float, float]
     return marks[count // 10], marks[count]
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Return the duration of `work` in seconds."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def timed(work: Callable[[], T]) -> tuple[T, float, float]:
+    """Return the result of `work` with its seconds of wall time and of CPU time of all threads."""
+    start, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    return result, time.perf_counter() - start, time.process_time() - cpu
 
 
-def time_stages(predictor: Predictor, path: Path, limit: int = 200) -> Iterator[tuple[str, float]]:
-    """Yield each stage's name and its milliseconds per frame when it runs alone."""
+class StageClock:
+    """CPU seconds of stages, each without the stages that run within it, of all threads.
 
-    def head() -> Iterator[Frame]:
-        return itertools.islice(read_frames(path), limit)
+    A stage is counted in the thread that calls it. It starts no others: with two cores, every
+    network has one thread.
+    """
 
-    yield "decode", timed(lambda: sum(1 for _ in head())) / limit * 1e3
-    frames = list(head())
-    encoder = predictor.extractor.encoder
-    assert encoder is not None
-    side = predictor.extractor.detector.config.long_side
-    yield (
-        "reduce one image for detection",
-        timed(lambda: [f.rgb(side) for f in frames[:50]]) / 50 * 1e3,
-    )
-    small = [frame.rgb(side) for frame in frames[:20]]
-    yield (
-        "detect in one image",
-        timed(lambda: [predictor.extractor.detector.detect([s]) for s in small]) * 50,
-    )
-    start = time.perf_counter()
-    tracked = list(track_faces(iter(frames), predictor.extractor.detector))
-    yield "detect and track, per frame", (time.perf_counter() - start) / limit * 1e3
-    how = encoder.preprocess
-    pairs = [(frame, face.box) for frame, found in tracked for face in found.faces]
-    start = time.perf_counter()
-    crops = [np.stack(crop_frame(f, box, how.crop_scales, how.resize)) for f, box in pairs]
-    yield "crop one face", (time.perf_counter() - start) / len(pairs) * 1e3
-    size = predictor.extractor.config.batch_size
-    batch = np.stack(crops[:size])
-    encoder.encode(batch)
-    yield (
-        f"encode one face, of {size} at once",
-        timed(lambda: [encoder.encode(batch) for _ in range(5)]) / 5 / size * 1e3,
-    )
+    def __init__(self) -> None:
+        self.spent: Counter[str] = Counter()
+        self.local = threading.local()
+
+    def count(self, name: str, work: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Return what `work` returns, and add its time to a stage."""
+        outer, self.local.inner = getattr(self.local, "inner", 0.0), 0.0
+        start = time.thread_time()
+        try:
+            return work(*args, **options)
+        finally:
+            whole = time.thread_time() - start
+            self.spent[name] += whole - self.local.inner
+            self.local.inner = outer + whole
+
+    def watch(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function whose time is added to a stage; of a generator, that of each item."""
+
+        @wraps(function)
+        def counted(*args: Any, **options: Any) -> Any:
+            return self.count(name, function, *args, **options)
+
+        @wraps(function)
+        def generate(*args: Any, **options: Any) -> Iterator[Any]:
+            with closing(function(*args, **options)) as items:
+                end = object()
+                while (item := self.count(name, next, items, end)) is not end:
+                    yield item
+
+        return generate if inspect.isgeneratorfunction(function) else counted
+
+
+STAGES = {  # name: functions, by the object that is asked for them
+    "decode": [(video, "decode_stream")],
+    "scale for detection": [(Frame, "rgb")],
+    "detect": [(detect.RetinaFace, "detect")],
+    "appearance": [(track, "describe_face"), (_FaceTemplate, "update")],
+    "face quality": [(quality, "_cut_box"), (quality, "measure_sharpness"), (quality, "rate_face")],
+    "crop": [(feature_stream, "cut_region"), (feature_stream, "crop_regions")],
+    "face network": [(FeatureEncoder, "encode")],
+    "decode audio": [(recording.Recording, "read_audio")],
+    "audio encoder": [(AudioEncoder, "encode")],
+    "head": [(SubjectStream, "push"), (SubjectStream, "finish")],
+}
+
+
+def time_stages(predictor: Predictor, path: Path, count: int) -> Iterator[tuple[str, float]]:
+    """Yield the CPU milliseconds per frame of each stage of one prediction, and of the rest."""
+    clock = StageClock()
+    with ExitStack() as stack:
+        for name, functions in STAGES.items():
+            for where, attribute in functions:
+                watched = clock.watch(name, getattr(where, attribute))
+                stack.enter_context(patch.object(where, attribute, watched))
+        start = time.process_time()
+        predict(predictor, path, count)
+        whole = time.process_time() - start
+    for name in STAGES:
+        yield name, clock.spent[name] / count * 1e3
+    yield "rest", (whole - clock.spent.total()) / count * 1e3
+    yield "all", whole / count * 1e3
 
 
 def report(path: Path, count: int, rounds: int, recipe: str) -> None:
@@ -120,24 +166,27 @@ def report(path: Path, count: int, rounds: int, recipe: str) -> None:
     leave_one_core()  # as the command does
     predictor = Predictor(recipe)
     predict(predictor, path, count)  # warm-up: allocators, thread pools, file cache
-    rows = []
+    rows, stages = [], []
     for _ in range(rounds):
-        decoding = count / timed(lambda: decode_with_pyav(path))
-        start = time.perf_counter()
-        early, late = predict(predictor, path, count)
-        rows.append((decoding, count / (time.perf_counter() - start), early, late))
-    print(f"{count} frames of 1280x720, one face; median of {rounds} rounds")
-    decoding, labelling, early, late = (
+        _, decode_s, decode_cpu = timed(lambda: decode_with_pyav(path))
+        (early, late), label_s, label_cpu = timed(lambda: predict(predictor, path, count))
+        rows.append((decode_s, label_s, decode_cpu, label_cpu, early, late))
+        stages.append(dict(time_stages(predictor, path, count)))
+    print(f"{count} frames, one face; median of {rounds} rounds")
+    decode_s, label_s, decode_cpu, label_cpu, early, late = (
         statistics.median(column) for column in zip(*rows, strict=True)
     )
-    ratio = statistics.median(row[1] / row[0] for row in rows)
-    print(f"{'decode to RGB with PyAV':34s}{decoding:8.1f} frames/s")
-    print(f"{'abaw predict, end to end':34s}{labelling:8.1f} frames/s")
-    print(f"{'ratio':34s}{ratio:8.2f}")
+    ratio, cpu_ratio = (statistics.median(row[k] / row[k + 1] for row in rows) for k in (0, 2))
+    for what, seconds, cpu in (
+        ("decode to RGB with PyAV", decode_s, decode_cpu),
+        ("abaw predict, end to end", label_s, label_cpu),
+    ):
+        print(f"{what:34s}{count / seconds:8.1f} frames/s, {cpu / count * 1e3:.2f} ms CPU a frame")
+    print(f"{'ratio':34s}{ratio:8.2f} by wall time, {cpu_ratio:.2f} by CPU time")
     print(f"{'memory after a tenth':34s}{early:8.0f} MB")
     print(f"{'memory at the end':34s}{late:8.0f} MB, {late / early - 1:+.1%}")
-    for name, milliseconds in time_stages(predictor, path):
-        print(f"{name:34s}{milliseconds:8.2f} ms")
+    for name in stages[0]:
+        print(f"{name:34s}{statistics.median(each[name] for each in stages):8.2f} ms CPU a frame")
 
 
 def main() -> None:
