@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from fractions import Fraction
 from functools import cache
@@ -29,10 +30,12 @@ from abawcli.formats.hashing import hash_file
 from abawcli.formats.table_schemas import PROBABILITIES
 from abawcli.media.audio import read_audio
 from abawcli.media.frame import Frame
+from abawcli.media.recording import Recording, open_recording
 from abawcli.media.video import read_frames
 from abawcli.models.heads import build_head, save_head
 from abawcli.models.metadata import HeadMetadata
 from abawcli.models.recipes import RECIPES, join_recipes
+from abawcli.pipeline import feature_stream
 from abawcli.stages.extract import extract_features
 from abawcli.stages.fuse import fuse_tables
 from abawcli.stages.predict import Predictor, predict_frames, predict_video
@@ -117,6 +120,29 @@ def test_frames_come_as_they_are_done_and_stopping_early_stops_the_work(
     assert first.frame == 1 and [face.subject for face in first.faces] == [0, 1]
     stream.close()  # type: ignore[attr-defined]
     assert not [t for t in threading.enumerate() if t.name == "abaw-frames"]
+
+
+def test_after_an_error_no_thread_reads_from_a_closed_recording(
+    predictor: Predictor, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = []
+
+    @contextmanager
+    def watch(source: Path) -> Iterator[Recording]:
+        with open_recording(source) as recording:
+            try:
+                yield recording
+            finally:
+                left.append([t for t in threading.enumerate() if t.name == "abaw-frames"])
+
+    def fail(crops: np.ndarray) -> np.ndarray:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(feature_stream, "open_recording", watch)
+    monkeypatch.setattr(predictor.extractor, "encode_crops", fail)
+    with pytest.raises(RuntimeError, match="no memory"):
+        list(predictor.predict_frames(video))
+    assert left == [[]]
 
 
 def test_decoded_frames_are_not_kept(

@@ -32,4 +32,5 @@ class Prediction:
     """Batch and queue sizes. Results depend on them by rounding only."""
 
     batch_size: int = 16  # faces; larger batches are hardly faster on a CPU
-    queue_frames: int = 64  # largest number of frames decoded ahead of the network
+    queue_frames: int = 64  # largest number of frames tracked ahead of the network
+    decoded_frames: int = 5  # largest number decoded ahead of tracking: one detection step

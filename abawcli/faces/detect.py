@@ -89,7 +89,7 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
 
 # Properties of the network: input means in BGR, the grids of its anchors, with two squares per
 # cell, and the scale of its outputs.
-_MEAN = np.array([104, 117, 127], np.float32)
+_MEAN = (104.0, 117.0, 127.0)
 _GRIDS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))  # cell, anchor sides; pixels
 _CENTRE_VARIANCE, _SIZE_VARIANCE = 0.1, 0.2
 _SMALLEST = 32  # pixels of a side, the smallest that the feature pyramid allows
@@ -109,10 +109,12 @@ def _lay_anchors(height: int, width: int) -> Floats:
 def _as_batch(images: Sequence[Image]) -> Floats:
     """Return the network's input (N, 3, H, W) of pictures of one size, padded with black."""
     height, width = images[0].shape[:2]
-    batch = np.zeros((len(images), max(height, _SMALLEST), max(width, _SMALLEST), 3), np.float32)
-    batch[:, :height, :width] = np.stack(images)[..., ::-1]
-    batch -= _MEAN
-    return np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+    lower, right = max(0, _SMALLEST - height), max(0, _SMALLEST - width)
+    if lower or right:
+        edges = ((0, lower), (0, right), (0, 0))
+        images = [np.pad(image, edges) for image in images]
+    blob = cv2.dnn.blobFromImages([*images], 1.0, mean=_MEAN, swapRB=True)
+    return np.asarray(blob, np.float32)
 
 
 class RetinaFace:
