@@ -1,33 +1,44 @@
-"""F1 of each class with 95 % bootstrap intervals: of heads by people, of a voice encoder by clips.
+"""F1 of each class with 95 % bootstrap intervals: of heads by people, of encoders by image or clip.
 
     python benchmarks/per_class.py --features DIR --labels DIR --head FILE [--head FILE ...]
-    python benchmarks/per_class.py --audio DIR --manifest FILE [--encoder FILE]
+    python benchmarks/per_class.py --images DIR --manifest FILE [--encoder FILE] [--plot FILE]
+    python benchmarks/per_class.py --audio DIR --manifest FILE [--encoder FILE] [--plot FILE]
 
 Heads are scored on feature files and their annotations, as predicted, without smoothing; whole
-people are resampled. An encoder is scored on the clips of the valid speakers of each corpus, as in
-benchmarks/voice.py; clips are resampled, which are not independent where one person speaks many.
+people are resampled. An image encoder is scored on the images of the valid split. A voice encoder
+is scored on the clips of the valid speakers of each corpus, as in benchmarks/voice.py; clips are
+resampled, which are not independent where one person speaks many. `--plot` draws reliability
+diagrams: of images, or of the audio frames near speech, of each corpus.
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
+from encoder import BATCH, read_crops
 from fusion import DRAWS, count_videos
 from numpy.typing import NDArray
 from voice import load_samples, read_clip
 
-from abawcli.config import COMPACT_VOICE
+from abawcli.config import COMPACT_FACE, COMPACT_VOICE
 from abawcli.datasets.annotated import read_annotated
-from abawcli.formats.manifest import read_audio_manifest
+from abawcli.formats.json_values import JsonObject
+from abawcli.formats.manifest import read_audio_manifest, read_manifest
 from abawcli.labels import CLASSES
 from abawcli.metrics import Counts
+from abawcli.models.encoder import load_encoder
 from abawcli.models.heads import load_head
 from abawcli.models.recipes import find_weights
 from abawcli.models.voice import load_voice_encoder
+from abawcli.reliability import measure_quality
 from abawcli.training.head_task import classify_videos
 from abawcli.training.objectives import predict_labels
+from abawcli.views.reliability import draw_reliability
 
+Reliabilities = dict[str, JsonObject]
+DPI = 120
 CPU = torch.device("cpu")
 HEADER = f"| | {' | '.join(CLASSES)} |\n|---{'|---' * len(CLASSES)}|"
 
@@ -68,17 +79,46 @@ def tabulate_heads(heads: list[Path], features: Path, labels: Path) -> None:
         print(describe_classes(path.stem, count_videos(data.labels, predicted, people)), flush=True)
 
 
-def tabulate_encoder(encoder_file: Path, audio: Path, manifest: Path) -> None:
-    """Print a row per corpus."""
+def tabulate_images(encoder_file: Path, images: Path, manifest: Path) -> Reliabilities:
+    """Print a row for an image encoder; return how reliable it is."""
+    encoder, _ = load_encoder(encoder_file, CPU)
+    valid = read_manifest(manifest, images)["valid"]
+    crops = read_crops(valid.files, encoder.preprocess.resize)
+    parts = [encoder.find_logits(crops[k : k + BATCH]) for k in range(0, len(crops), BATCH)]
+    logits, rows = np.concatenate(parts), np.arange(len(crops))
+    print(HEADER)
+    name = f"{len(rows)} images"
+    print(describe_classes(name, count_videos(valid.labels, logits.argmax(axis=1), rows)))
+    return {name: asdict(measure_quality(logits, valid.labels, rows))}
+
+
+def tabulate_clips(encoder_file: Path, audio: Path, manifest: Path) -> Reliabilities:
+    """Print a row per corpus for a voice encoder; return how reliable it is on each."""
     encoder, _ = load_voice_encoder(encoder_file, CPU)
     valid = read_audio_manifest(manifest, audio)["valid"]
-    clips = [read_clip(encoder, load_samples(file)) for file in valid.files]
-    predicted = np.array([clip.calibrated.mean(axis=0).argmax() for clip in clips])
+    clips = [read_clip(encoder, load_samples(file)).calibrated for file in valid.files]
+    predicted, found = np.array([p.mean(axis=0).argmax() for p in clips]), {}
     print(HEADER)
     for name in sorted(set(valid.corpora.tolist())):
         rows = np.flatnonzero(valid.corpora == name)
         counts = count_videos(valid.labels[rows], predicted[rows], np.arange(len(rows)))
         print(describe_classes(f"{name}, {len(rows)} clips", counts), flush=True)
+        lengths = [len(clips[k]) for k in rows]
+        logits = np.log(np.concatenate([clips[k] for k in rows]))
+        truth = np.repeat(valid.labels[rows], lengths)
+        found[name] = asdict(measure_quality(logits, truth, np.repeat(rows, lengths)))
+    return found
+
+
+def show_reliability(found: Reliabilities, title: str, plot: Path | None) -> None:
+    """Print the calibration errors, and draw the diagram if it is asked for."""
+    for name, quality in found.items():
+        error = quality["calibration_error"]
+        print(f"{name}: calibration error {error['value']:.3f} ({error['low']:.3f} to "
+              f"{error['high']:.3f}), mean confidence {quality['confidence']:.3f}, accuracy "
+              f"{quality['accuracy']['value']:.3f}")  # fmt: skip
+    if plot:
+        draw_reliability(found, title).savefig(plot, dpi=DPI)
 
 
 def main() -> None:
@@ -87,15 +127,23 @@ def main() -> None:
     parser.add_argument("--features", type=Path)
     parser.add_argument("--labels", type=Path)
     parser.add_argument("--head", type=Path, action="append", default=[])
+    parser.add_argument("--images", type=Path)
     parser.add_argument("--audio", type=Path)
-    parser.add_argument("--manifest", type=Path)
-    parser.add_argument("--encoder", type=Path, default=find_weights(COMPACT_VOICE))
+    parser.add_argument("--manifest", type=Path, help="of --images or --audio")
+    parser.add_argument("--encoder", type=Path, help="the embedded one by default")
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.features and options.labels:
         tabulate_heads(options.head, options.features, options.labels)
+    if options.images and options.manifest:
+        file = options.encoder or find_weights(COMPACT_FACE)
+        found = tabulate_images(file, options.images, options.manifest)
+        show_reliability(found, f"{file.stem} on the valid images", options.plot)
     if options.audio and options.manifest:
-        tabulate_encoder(options.encoder, options.audio, options.manifest)
+        file = options.encoder or find_weights(COMPACT_VOICE)
+        found = tabulate_clips(file, options.audio, options.manifest)
+        show_reliability(found, f"{file.stem} on frames of valid speakers", options.plot)
 
 
 if __name__ == "__main__":
