@@ -1,6 +1,7 @@
 import logging
 import os
 import struct
+import wave
 from itertools import pairwise
 
 import numpy as np
@@ -186,6 +187,22 @@ def test_sound_without_a_decoder(tmp_path):
 def test_no_such_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_audio(tmp_path / "none.wav")
+
+
+@pytest.mark.parametrize("channels", [9, 18, 24])
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_channels_of_a_microphone_array_are_averaged(tmp_path, channels, width):
+    level = 2.0 ** (8 * width - 1)
+    values = np.linspace(-0.5, 0.9, channels)  # of each channel
+    whole = np.round(values * level + (level if width == 1 else 0)).astype(
+        {1: "u1", 2: "<i2", 4: "<i4"}[width]
+    )
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((channels, width, AUDIO_RATE_HZ, 0, "NONE", ""))
+        file.writeframes(np.tile(whole, 1000).tobytes())
+    audio = read_audio(tmp_path / "a.wav")
+    assert len(audio.samples) == 1000
+    np.testing.assert_allclose(audio.samples, 0.2, atol=2 / level)
 
 
 @pytest.mark.parametrize("rate_hz", [3, 800_000_000])

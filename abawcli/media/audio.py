@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -18,6 +19,7 @@ from abawcli.media.streams import OpenMedia, decode_stream, open_streams, report
 
 LOG = logging.getLogger(__name__)
 Samples = NDArray[np.float32]
+GUESSED_CHANNELS = 8  # FFmpeg knows a usual layout for each number of channels up to it
 LATE_FRAMES = 1024  # audio frames without a time before the first that has one, at most
 
 
@@ -108,7 +110,8 @@ def _clean(media: OpenMedia, natives: Iterator[av.AudioFrame]) -> Iterator[av.Au
             if bad.any():
                 first_s = first_s if silenced else native.time or 0.0
                 silenced += int(bad.sum())
-                native = _replace_samples(native, np.where(bad, samples.dtype.type(0), samples))
+                good = np.where(bad, samples.dtype.type(0), samples)
+                native = _replace_samples(native, good, native.format.name, native.layout.name)
         yield native
     if silenced:
         LOG.warning(
@@ -117,12 +120,36 @@ def _clean(media: OpenMedia, natives: Iterator[av.AudioFrame]) -> Iterator[av.Au
         )  # fmt: skip
 
 
-def _replace_samples(native: av.AudioFrame, samples: NDArray[np.floating]) -> av.AudioFrame:
-    clean = av.AudioFrame.from_ndarray(samples, native.format.name, native.layout.name)
+def _replace_samples(
+    native: av.AudioFrame, samples: NDArray[Any], form: str, layout: str
+) -> av.AudioFrame:
+    clean = av.AudioFrame.from_ndarray(samples, form, layout)
     clean.sample_rate, clean.pts = native.sample_rate, native.pts
     if native.time_base:
         clean.time_base = native.time_base
     return clean
+
+
+def _average_channels(natives: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+    """Average the channels of microphone arrays: FFmpeg has no layout for them, thus no mix."""
+    for native in natives:
+        count = native.layout.nb_channels
+        if count <= GUESSED_CHANNELS or not native.layout.name.endswith(" channels"):
+            yield native
+            continue
+        samples = native.to_ndarray()  # (C, N) planar, (1, N * C) packed
+        planar = samples if native.format.is_planar else samples.reshape(-1, count).T
+        mean = _to_full_scale(planar).mean(axis=0, keepdims=True)  # (1, N)
+        yield _replace_samples(native, mean, "flt", "mono")
+
+
+def _to_full_scale(samples: NDArray[np.generic]) -> Samples:
+    """Turn samples of any format into float samples of full scale 1.0."""
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32)
+    scale = 2.0 ** (8 * samples.itemsize - 1)
+    middle = scale if samples.dtype.kind == "u" else 0.0
+    return ((samples.astype(np.float64) - middle) / scale).astype(np.float32)
 
 
 def read_audio_blocks(
@@ -169,6 +196,7 @@ def decode_blocks(
     """Yield the audio of a stream as `read_audio_blocks` does."""
     start_s, passed, overlap = None, 0, 0
     natives = _clean(media, _drop_impossible(media, decode_stream(media, stream)))
+    natives = _average_channels(natives)
     for at_s, samples in _resample_runs(natives, rate_hz, layout):
         if at_s is not None:
             start_s = at_s if start_s is None else start_s
