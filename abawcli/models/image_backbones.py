@@ -54,7 +54,10 @@ class Backbone(nn.Module):
         return self._run(pixels)
 
     def _run(self, pixels: Tensor, **how: Any) -> Tensor:
-        out = self.network(pixels.to(next(self.parameters()).dtype), **how)
+        # What transformers keeps for later calls, as BEiT its positions, must serve training, too.
+        grad = torch.is_grad_enabled()
+        with torch.inference_mode(False), torch.set_grad_enabled(grad):
+            out = self.network(pixels.to(next(self.parameters()).dtype), **how)
         if isinstance(out, Tensor):
             return out.float()  # (B, dim)
         # With mean pooling, the class token has no norm behind it, and its loss had no use for it.
