@@ -10,13 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import KINDS, save_vision_backbone
-from transformers import AutoModel
+from transformers import AutoModel, BeitConfig, BeitModel
 
 from abawcli.errors import CheckpointError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.metadata import Preprocess
 from abawcli.models.image_backbones import (
     COMPACT_FACE_PREPROCESS,
+    Backbone,
     build_backbone,
     hash_pretrained,
     rebuild_backbone,
@@ -56,15 +57,19 @@ def test_beit_is_pooled_as_it_was_trained(tmp_path: Path, mean: bool) -> None:
     torch.testing.assert_close(backbone(pixels), pooled)
 
 
-def test_beit_can_be_trained_after_another_beit_was_run(tmp_path: Path) -> None:
+def test_beit_can_be_trained_after_another_beit_was_run() -> None:
     # transformers keeps the positions of a size for all networks; no other test has this size.
-    path = str(save_vision_backbone(tmp_path, "beit", image_size=70))
+    config = BeitConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        image_size=70, patch_size=14, use_relative_position_bias=True,
+    )  # fmt: skip
     pixels = torch.randn(1, 3, 70, 70)
+    teacher, student = (
+        Backbone("beit", BeitModel(config).eval(), 16, COMPACT_FACE_PREPROCESS) for _ in range(2)
+    )
     with torch.inference_mode():
-        features = build_backbone(path).eval()(pixels)
-    student = build_backbone(path).eval()
+        assert teacher(pixels).shape == (1, 16)
     student(pixels).square().sum().backward()
-    torch.testing.assert_close(student(pixels), features)
     assert all(p.grad is not None for p in student.blocks.parameters())
 
 
