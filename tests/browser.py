@@ -17,7 +17,7 @@ from selenium.webdriver.remote.webelement import WebElement
 FLAGS = (
     "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
     "disable-background-networking", "disable-component-update", "disable-sync",
-    "autoplay-policy=no-user-gesture-required", "window-size=1200,1400",
+    "autoplay-policy=no-user-gesture-required", "window-size=1000,900",
 )  # fmt: skip
 
 
