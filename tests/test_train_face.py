@@ -2,67 +2,31 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import peft
 import pytest
 import torch
-from accelerate import Accelerator
+from face_runs import FAST, SMALL, STUDENT, run, save_images, teach
 from raw_checkpoints import read_raw, write_raw
-from tiny_models import save_image_set, save_vision_backbone
 
-from abawcli.config import (
-    COMPACT_FACE,
-    NO_IMAGE_AUGMENTATION,
-    CompactFaceShape,
-    Distillation,
-    EncoderTraining,
-    MoEHead,
-    default_training,
-)
+from abawcli.config import COMPACT_FACE, CompactFaceShape, EncoderTraining, default_training
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.formats.hashing import hash_file
-from abawcli.formats.manifest import read_manifest
-from abawcli.formats.metadata import Preprocess
 from abawcli.models import precision
-from abawcli.models.encoder import load_backbone, load_encoder
-from abawcli.models.image_backbones import COMPACT_FACE_PREPROCESS, build_backbone
-from abawcli.models.preprocessing import scale_to_unit
-from abawcli.models.training_metadata import EpochResult
+from abawcli.models.encoder import load_encoder
 from abawcli.stages.train_face import train_face_encoder
-from abawcli.training import distributed, face_task
-from abawcli.training.distillation import Teachers, fit_images
-from abawcli.training.distributed import Part
-from abawcli.training.face_task import FaceNetwork, FaceTask, draw_order
+from abawcli.training import face_task
 from abawcli.training.image_augmentation import augment_images
-from abawcli.training.losses import class_weights, mix_up, soft_cross_entropy
 
 CPU = torch.device("cpu")
-SMALL_MOE = MoEHead(experts=2, router_hidden=16, blocks=1)
-FAST = replace(EncoderTraining(), epochs=3, batch_size=8, frozen_blocks=1, moe=SMALL_MOE)
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    save_image_set(tmp_path / "images")
-    save_vision_backbone(tmp_path / "images" / "vit", "vit")
-    return tmp_path / "images"
-
-
-def run(
-    images: Path, out: Path, config: EncoderTraining = FAST, backbone: str = ""
-) -> list[EpochResult]:
-    """Train a tiny transformer, or another backbone, on the images."""
-    name = backbone or str(images / "vit")
-    return train_face_encoder(
-        images, images / "manifest.csv", out, name, config=config, device="cpu"
-    )
+    return save_images(tmp_path / "images")
 
 
 def test_run_writes_encoder_metrics_and_config(images: Path, tmp_path: Path) -> None:
@@ -208,315 +172,12 @@ def test_features_of_several_scales_are_averaged(images: Path, tmp_path: Path) -
     assert torch.allclose(encoder.encode(crops), apart.mean(dim=0), atol=1e-5)
 
 
-def test_layer_decay_and_freezing_follow_depth(tmp_path: Path) -> None:
-    backbone = build_backbone(str(save_vision_backbone(tmp_path)))
-    config = replace(EncoderTraining(), frozen_blocks=1)
-    groups = FaceNetwork(backbone, config).parameter_groups(config)
-    depth = backbone.depth_groups()
-    assert not any(p.requires_grad for p in [*depth[0], *depth[1]])
-    rate = {id(p): group["lr"] for group in groups for p in group["params"]}
-    assert all(rate[id(p)] == pytest.approx(1e-5 * 0.85) for p in depth[2])
-    assert all(rate[id(p)] == pytest.approx(1e-5) for p in [*depth[3], *depth[4]])
-    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
-    assert all(decay[id(p)] == (0.05 if p.ndim > 1 else 0) for p in depth[3])
-
-
-def test_adapters_are_trained_in_place_of_weights_and_saved_within_them(
-    images: Path, tmp_path: Path
-) -> None:
-    config = replace(FAST, epochs=2, lora_rank=2, backbone_lr=1e-2, precision="float32")
-    run(images, tmp_path / "run", config)
-    history = (tmp_path / "run/metrics.jsonl").read_text()
-    assert run(images, tmp_path / "run", config) and history  # is finished
-    start = build_backbone(str(images / "vit")).state_dict()
-    (images / "vit").rename(images / "away")  # the encoder does not need it
-    backbone, _, metadata = load_backbone(tmp_path / "run/encoder.safetensors")
-    assert metadata.training and metadata.training.config["lora_rank"] == 2
-    changed = set()
-    for name, value in backbone.state_dict().items():
-        difference = value - start[name].half().float() if value.ndim > 1 else value - start[name]
-        if difference.abs().max() > 1e-3:
-            changed.add(name)
-            assert torch.linalg.matrix_rank(difference, atol=1e-3) <= 2
-    linear = {n for n, m in backbone.named_modules() if isinstance(m, torch.nn.Linear)}
-    blocks = {n for n in linear if ".layers.1." in n or ".layers.2." in n}
-    assert changed == {f"{name}.weight" for name in blocks} and len(blocks) == 12
-
-
-def test_an_interrupted_run_of_adapters_is_resumed(images: Path, tmp_path: Path) -> None:
-    config = replace(FAST, epochs=2, lora_rank=2, precision="float32", ema_decay=0.9)
-    run(images, tmp_path / "whole", config)
-
-    def stop(done: int, total: int | None, what: str) -> None:
-        if what.startswith("epoch 2"):
-            raise KeyboardInterrupt
-
-    manifest, vit = images / "manifest.csv", str(images / "vit")
-    with pytest.raises(KeyboardInterrupt):
-        train_face_encoder(
-            images, manifest, tmp_path / "cut", vit, config=config, device="cpu", progress=stop
-        )
-    run(images, tmp_path / "cut", config)
-    files = [(tmp_path / name / "encoder.safetensors").read_bytes() for name in ("whole", "cut")]
-    assert files[0] == files[1]
-
-
-def test_adapters_that_cannot_be(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = replace(FAST, lora_rank=2)
-    with pytest.raises(UsageError, match="DINOv2, BEiT and ViT, not for compact-face"):
-        run(images, tmp_path / "run", config, COMPACT_FACE)
-    with pytest.raises(UsageError, match="has 3 blocks, and 3 are frozen"):
-        run(images, tmp_path / "run", replace(config, frozen_blocks=3))
-    with monkeypatch.context() as patch:
-        patch.delattr(peft, "inject_adapter_in_model")  # as without peft: it cannot be imported
-        with pytest.raises(UsageError, match=r"needs peft: pip install 'abawcli\[lora\]'"):
-            run(images, tmp_path / "run", config)
-    (images / "vit/config.json").unlink()
-    (images / "vit/adapter_config.json").write_text(
-        '{"base_model_name_or_path": "facebook/dinov2-large", "peft_type": "LORA"}'
-    )
-    with pytest.raises(
-        CheckpointError, match=r"vit has an adapter \(LoRA\) of 'facebook/dinov2-large'"
-    ):
-        run(images, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("joint", [False, True])
-def test_backbone_learns_through_the_classifier_only_if_it_is_joint(joint: bool) -> None:
-    config = replace(default_training(COMPACT_FACE), joint_classifier=joint)
-    trainee = FaceNetwork(build_backbone(COMPACT_FACE), config)
-    pixels = torch.randn(4, 1, 44, 44)
-    for head, taught in ((0, True), (1, joint)):
-        trainee.zero_grad()
-        trainee(pixels)[1][head].square().sum().backward()
-        reached = [p.grad is not None for p in trainee.backbone.parameters()]
-        assert all(reached) if taught else not any(reached)
-
-
-def test_training_uses_what_the_settings_say(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    losses, mixed, clipped, rates = [], [], [], []
-    monkeypatch.setattr(face_task, "soft_cross_entropy", spy(losses, soft_cross_entropy))
-    monkeypatch.setattr(face_task, "mix_up", spy(mixed, mix_up))
-    monkeypatch.setattr(
-        "accelerate.Accelerator.clip_grad_norm_",
-        spy(clipped, Accelerator.clip_grad_norm_),
-    )
-    original = torch.optim.AdamW.step
-
-    def step(self: torch.optim.AdamW, *args: Any, **options: Any) -> Any:
-        rates.append(self.param_groups[-1]["lr"])
-        return original(self, *args, **options)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    run(images, tmp_path / "run", FAST)
-    counts = torch.full((8,), 3.0)
-    for _, _, weight, smoothing in losses:
-        assert torch.allclose(weight, class_weights(counts, 1.0)) and smoothing == 0.1
-    assert {alpha for _, _, alpha, _ in mixed} == {0.2}
-    assert {norm for _, _, norm in clipped} == {1.0}
-    steps = torch.arange(9) / 9  # three epochs of three batches
-    cosine = 3e-4 * 0.5 * (1 + torch.cos(torch.pi * steps))
-    assert rates == pytest.approx(cosine.tolist())
-
-
-SMALL = CompactFaceShape(4, (8, 8), (1, 1))  # features still have 256 entries
-STUDENT = replace(
-    default_training(COMPACT_FACE), epochs=1, batch_size=12, shape=SMALL, moe=None,
-    precision="float32",
-)  # fmt: skip
-
-
-def teach(
-    images: Path, out: Path, teachers: list[Path], config: EncoderTraining = STUDENT
-) -> list[EpochResult]:
-    return train_face_encoder(
-        images,
-        images / "manifest.csv",
-        out,
-        COMPACT_FACE,
-        config=config,
-        device="cpu",
-        teachers=teachers,
-    )
-
-
-def test_teachers_are_averaged_each_in_its_own_size(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")  # in float32, as teachers are
-    teach(images, tmp_path / "compact", [])
-    run(images, tmp_path / "vit", replace(FAST, epochs=1))
-    paths = [tmp_path / name / "encoder.safetensors" for name in ("compact", "vit")]
-    crops = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), np.uint8)
-    unit = scale_to_unit(crops[:, 2:46, 2:46], COMPACT_FACE_PREPROCESS)  # (3, 1, 44, 44)
-    small = fit_images(unit, Preprocess(28, 28, (0.5,) * 3, (0.5,) * 3))  # (3, 3, 28, 28)
-    seen = (small * 255).permute(0, 2, 3, 1).numpy().round().clip(0, 255).astype(np.uint8)
-    inputs = (crops, np.pad(seen, ((0, 0), (2, 2), (2, 2), (0, 0))))  # the centre of 32
-    encoders = [load_encoder(path, CPU)[0] for path in paths]
-    expected = [e.classify(x[:, None]) for e, x in zip(encoders, inputs, strict=True)]
-    p, features = Teachers(paths, CPU, "float32").read(unit, 1.0)
-    np.testing.assert_allclose(p, np.mean(expected, axis=0), atol=2e-3)
-    assert torch.allclose(features, encoders[0].encode(crops[:, None]), atol=1e-4)
-    soft, _ = Teachers(paths, CPU, "float32").read(unit, 50.0)
-    assert (soft - 1 / 8).abs().max() < 0.02
-
-
-def test_teachers_have_their_share_of_the_loss(images: Path, tmp_path: Path) -> None:
-    """With weight 1 the labels do not matter; with less they do; features count as well."""
-    teach(images, tmp_path / "teacher", [], replace(STUDENT, seed=1))
-    teacher = tmp_path / "teacher/encoder.safetensors"
-    losses = dict[tuple[float, float, bool], float]()
-    for swapped in (False, True):
-        if swapped:
-            table = pd.read_csv(images / "manifest.csv")
-            votes = [name for name in table.columns if name.startswith("v_")]
-            table[votes] = table[votes].to_numpy()[:, ::-1]
-            table.to_csv(images / "manifest.csv", index=False)
-        for weight, feature_weight in ((1.0, 0.0), (0.5, 0.0), (0.5, 1.0)):
-            how = Distillation(2.0, weight, feature_weight)
-            out = tmp_path / f"{swapped}{weight}{feature_weight}"
-            history = teach(images, out, [teacher], replace(STUDENT, distillation=how))
-            losses[weight, feature_weight, swapped] = history[0].loss
-    assert losses[1.0, 0.0, False] == losses[1.0, 0.0, True]
-    assert losses[0.5, 0.0, False] != losses[0.5, 0.0, True]
-    assert losses[0.5, 1.0, False] > losses[0.5, 0.0, False] + 0.1
-    _, about = read_raw(tmp_path / "True0.51.0/encoder.safetensors")
-    assert about["data"]["teachers"] == [hash_file(teacher)]
-
-
-def test_a_run_with_other_teachers_is_another_run(images: Path, tmp_path: Path) -> None:
-    for seed in (0, 1):
-        teach(images, tmp_path / f"teacher{seed}", [], replace(STUDENT, seed=seed))
-    first, second = (tmp_path / f"teacher{k}/encoder.safetensors" for k in (0, 1))
-    teach(images, tmp_path / "run", [first])
-    with pytest.raises(OutputError, match="other settings"):
-        teach(images, tmp_path / "run", [second])
-
-
-def test_teachers_that_cannot_be(images: Path, tmp_path: Path) -> None:
-    run(images, tmp_path / "vit", replace(FAST, epochs=1))
-    vit = tmp_path / "vit/encoder.safetensors"
-    with pytest.raises(CheckpointError, match=r"no\.safetensors"):
-        teach(images, tmp_path / "run", [tmp_path / "no.safetensors"])
-    config = replace(STUDENT, distillation=Distillation(feature_weight=1.0))
-    with pytest.raises(UsageError, match="single --teacher"):
-        teach(images, tmp_path / "run", [vit, vit], config)
-    with pytest.raises(UsageError, match="teacher's have 16, the student's 256"):
-        teach(images, tmp_path / "run", [vit], config)
-
-
 def test_shapes_that_cannot_be(images: Path, tmp_path: Path) -> None:
     uneven = replace(STUDENT, shape=CompactFaceShape(4, (8, 8), (1,)))
     with pytest.raises(UsageError, match="2 widths and 1 numbers of blocks"):
         teach(images, tmp_path / "run", [], uneven)
     with pytest.raises(UsageError, match="--widths"):
         run(images, tmp_path / "run", replace(FAST, shape=SMALL))
-
-
-def make_task(images: Path) -> FaceTask:
-    """Return the task of training compact-face on images."""
-    splits = read_manifest(images / "manifest.csv", images)
-    backbone = build_backbone("compact-face", CompactFaceShape(8, (8, 16), (1, 1)))
-    config = replace(EncoderTraining(), moe=None)
-    return FaceTask(backbone, splits, config, torch.device("cpu"), settings={}, data={})
-
-
-def test_processes_share_the_evaluation(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(face_task, "VALID_BATCH", 3)
-    task = make_task(images)
-    count = len(task.valid)
-    assert count % 3 and count > 6
-    whole = task._classify_valid(task.network, Part())
-    assert whole.shape == (1, count, 8)
-    found: dict[int, torch.Tensor] = {}
-
-    def keep(items: dict[int, torch.Tensor]) -> list[torch.Tensor]:
-        assert items and not items.keys() & found.keys()
-        found.update(items)
-        return list(items.values())
-
-    monkeypatch.setattr(face_task, "gather_items", keep)
-    for index in range(2):
-        own = task._classify_valid(task.network, Part(index, 2))
-        assert own.shape[1] < count
-    parts = [found[k] for k in sorted(found)]
-    assert torch.equal(torch.cat(parts, dim=1), whole)
-
-
-def test_items_of_processes_are_put_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "gather_object", lambda own: [*own, (3, "d"), (1, "b")])
-    assert distributed.gather_items({0: "a", 2: "c"}) == ["a", "b", "c", "d"]
-
-
-@pytest.mark.slow
-def test_two_processes_score_what_one_scores(images: Path, tmp_path: Path) -> None:
-    """Batch norm has other statistics in each process, until they are shared."""
-    out, script = tmp_path / "run", tmp_path / "train.py"
-    script.write_text(
-        "from abawcli.cli import main\n"
-        "from abawcli.training import face_task\n"
-        "face_task.VALID_BATCH = 3\n"
-        "main()\n"
-    )
-    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    options = ["--backbone", "compact-face", "--epochs", "1", "--batch-size", "4"]
-    options += ["--device", "cpu", "--precision", "float32"]
-    subprocess.run(
-        [sys.executable, *run, "train", "face", "--images", images, "-o", out, *options,
-         "--manifest", images / "manifest.csv"],
-        check=True, timeout=120,
-    )  # fmt: skip
-    logged = json.loads((out / "metrics.jsonl").read_text())
-    encoder, _ = load_encoder(out / "encoder.safetensors", torch.device("cpu"))
-    task = make_task(images)
-    network = FaceNetwork(encoder.backbone, task.config, encoder.classifier)
-    scored = task.validate(network)
-    assert scored.loss == pytest.approx(logged["valid_loss"], rel=2e-2)  # matrices are halved
-    assert scored.accuracy == logged["accuracy"]
-
-
-def test_rare_classes_are_drawn_more_often() -> None:
-    targets = torch.eye(8)[torch.tensor([0] * 90 + [1] * 10)]
-    mass = targets.sum(dim=0)
-    chances = targets @ class_weights(mass, 1.0)
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.tensor([draw_order(chances, 100, generator) for _ in range(50)])
-    assert (drawn >= 90).float().mean() == pytest.approx(0.5, abs=0.03)
-    assert sorted(draw_order(None, 100, generator)) == list(range(100))
-
-
-def test_logit_adjustment_adds_log_frequencies_in_training_only(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr(face_task, "soft_cross_entropy", spy(seen, soft_cross_entropy))
-    table = pd.read_csv(images / "manifest.csv").head(27)  # four images of some classes
-    table.loc[24:, "split"] = "Train"
-    table = pd.concat([table, pd.read_csv(images / "manifest.csv").tail(5)])
-    table.to_csv(images / "manifest.csv", index=False)
-    config = replace(STUDENT, backbone_lr=0.0, head_lr=0.0, augmentation=NO_IMAGE_AUGMENTATION)
-    for factor in (0.0, 1.0):
-        teach(images, tmp_path / f"run{factor}", [], replace(config, logit_adjustment=factor))
-    prior = torch.tensor([4.0, 4, 4, 3, 3, 3, 3, 3]) / 27
-    assert len(seen) == 4
-    assert torch.allclose(seen[2][0] - seen[0][0], prior.log().expand(12, 8), atol=1e-5)
-    kept = [read_raw(tmp_path / f"run{f}/encoder.safetensors")[0] for f in (0.0, 1.0)]
-    assert torch.equal(kept[0]["classifier.bias"], kept[1]["classifier.bias"])
-
-
-def spy(calls: list[Any], function: Any) -> Any:
-    """Return the function, which notes its arguments."""
-
-    def noting(*args: Any) -> Any:
-        calls.append(args)
-        return function(*args)
-
-    return noting
 
 
 def test_bad_input(images: Path, tmp_path: Path) -> None:
