@@ -104,7 +104,7 @@ def _keep_voice(real: Callable[[], AudioBackbone]) -> Callable[[], AudioBackbone
 
 def _remember_audio_features(real: Callable[..., Any]) -> Callable[..., Any]:
     def encode(self: AudioBackbone, samples: Tensor) -> Any:
-        if not hasattr(self, KEPT):
+        if not hasattr(self, KEPT) or torch.is_grad_enabled():  # an answer has no gradient
             return real(self, samples)
         key = "audio", _describe(self), _hash(samples.numpy())
         return _ask(key, lambda: real(self, samples))
