@@ -80,6 +80,8 @@ def test_the_embedded_face_network_gives_the_same_labels_in_bfloat16(
     exact = load_encoder(find_encoder(COMPACT_FACE), CPU)[0]
     assert (rough.dtype, exact.dtype) == (torch.bfloat16, torch.float32)
     assert 0 < measure_difference(rough.encode(crops), exact.encode(crops)) < 0.01
+    formats = {p.dtype for n, p in rough.backbone.named_parameters() if "squeeze" in n}
+    assert formats == {torch.float32}  # of the channel gates
     expected = exact.classify(crops)
     assert np.abs(rough.classify(crops) - expected).max() < PROBABILITY_TOLERANCE
 

@@ -222,7 +222,7 @@ def _shrink(image: Image, left: float, top: float, extent: float, side: int) -> 
         return np.zeros((side, side, 3), np.uint8)
     # Sums are integers: 32 bits, of which the table is half as large, hold those of most regions.
     depth = cv2.CV_32S if region.size * 255 < 3 * 2**31 else cv2.CV_64F
-    table = cv2.integral(np.ascontiguousarray(region), sdepth=depth)  # (h + 1, w + 1, 3)
+    table = cv2.integral(region, sdepth=depth)  # (h + 1, w + 1, 3)
     rows, row_shares = _neighbours(y - y0, len(region))
     columns, column_shares = _neighbours(x - x0, region.shape[1])
     corners = table.take(rows, axis=0).take(columns, axis=2)  # (2, side + 1, 2, side + 1, 3)

@@ -68,7 +68,12 @@ class Orientation:
         return (90 if self.flip_y else 270) if self.transpose else (180 if self.flip_y else 0)
 
     def show(self, pixels: Image) -> Image:
-        """Return stored pixels (H, W, 3) as displayed, contiguous: (H, W, 3), or (W, H, 3)."""
+        """Return stored pixels (H, W, 3) as displayed: (H, W, 3), or (W, H, 3).
+
+        Nothing is copied where nothing changes.
+        """
+        if not (self.transpose or self.flip_x or self.flip_y):
+            return pixels
         if self.transpose:
             pixels = pixels.swapaxes(0, 1)
         return np.ascontiguousarray(

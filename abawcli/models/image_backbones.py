@@ -68,6 +68,8 @@ class Backbone(nn.Module):
     def lower_precision(self, dtype: torch.dtype) -> None:
         """Let the network compute with `dtype`, as far as that does no harm."""
         lower_weights(self.network, dtype)
+        if isinstance(self.network, CompactFace):
+            self.network.keep_gates()
 
     def run_probe(self) -> Tensor:
         """Return the features (1, dim) of a fixed noise.
