@@ -7,25 +7,28 @@
 Heads are scored on feature files and their annotations, as predicted, without smoothing; whole
 people are resampled. An image encoder is scored on the images of the valid split. A voice encoder
 is scored on the clips of the valid speakers of each corpus, as in benchmarks/voice.py; clips are
-resampled, which are not independent where one person speaks many. `--plot` draws reliability
-diagrams: of images, or of the audio frames near speech, of each corpus.
+resampled, which are not independent where one person speaks many. The second table of encoders, of
+images or of the audio frames near speech of each corpus, is of calibration and of the accuracy of
+those that the encoder is surest of; `--plot` draws reliability diagrams.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
+from corpora import COVERAGES
 from encoder import BATCH, read_crops
 from fusion import DRAWS, count_videos
 from numpy.typing import NDArray
+from scipy import special
 from voice import load_samples, read_clip
 
 from abawcli.config import COMPACT_FACE, COMPACT_VOICE
 from abawcli.datasets.annotated import read_annotated
-from abawcli.formats.json_values import JsonObject
-from abawcli.formats.manifest import read_audio_manifest, read_manifest
+from abawcli.formats.manifest import LabelledRecordings, read_audio_manifest, read_manifest
 from abawcli.labels import CLASSES
 from abawcli.metrics import Counts
 from abawcli.models.encoder import load_encoder
@@ -37,7 +40,8 @@ from abawcli.training.head_task import classify_videos
 from abawcli.training.objectives import predict_labels
 from abawcli.views.reliability import draw_reliability
 
-Reliabilities = dict[str, JsonObject]
+# By name: logits (N, 8), labels (N,), and the image or clip of each (N,).
+Answers = dict[str, tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]]
 DPI = 120
 CPU = torch.device("cpu")
 HEADER = f"| | {' | '.join(CLASSES)} |\n|---{'|---' * len(CLASSES)}|"
@@ -79,8 +83,8 @@ def tabulate_heads(heads: list[Path], features: Path, labels: Path) -> None:
         print(describe_classes(path.stem, count_videos(data.labels, predicted, people)), flush=True)
 
 
-def tabulate_images(encoder_file: Path, images: Path, manifest: Path) -> Reliabilities:
-    """Print a row for an image encoder; return how reliable it is."""
+def tabulate_images(encoder_file: Path, images: Path, manifest: Path) -> Answers:
+    """Print a row for an image encoder; return its answers."""
     encoder, _ = load_encoder(encoder_file, CPU)
     valid = read_manifest(manifest, images)["valid"]
     crops = read_crops(valid.files, encoder.preprocess.resize)
@@ -89,14 +93,19 @@ def tabulate_images(encoder_file: Path, images: Path, manifest: Path) -> Reliabi
     print(HEADER)
     name = f"{len(rows)} images"
     print(describe_classes(name, count_videos(valid.labels, logits.argmax(axis=1), rows)))
-    return {name: asdict(measure_quality(logits, valid.labels, rows))}
+    return {name: (logits, valid.labels, rows)}
 
 
-def tabulate_clips(encoder_file: Path, audio: Path, manifest: Path) -> Reliabilities:
-    """Print a row per corpus for a voice encoder; return how reliable it is on each."""
+def tabulate_clips(encoder_file: Path, audio: Path, manifest: Path) -> Answers:
+    """Print a row per corpus for a voice encoder; return its answers by frame."""
     encoder, _ = load_voice_encoder(encoder_file, CPU)
     valid = read_audio_manifest(manifest, audio)["valid"]
     clips = [read_clip(encoder, load_samples(file)).calibrated for file in valid.files]
+    return tabulate_corpora(clips, valid)
+
+
+def tabulate_corpora(clips: Sequence[NDArray[np.float32]], valid: LabelledRecordings) -> Answers:
+    """Print a row per corpus, given the probabilities (S, 8) of the frames of each clip."""
     predicted, found = np.array([p.mean(axis=0).argmax() for p in clips]), {}
     print(HEADER)
     for name in sorted(set(valid.corpora.tolist())):
@@ -105,20 +114,31 @@ def tabulate_clips(encoder_file: Path, audio: Path, manifest: Path) -> Reliabili
         print(describe_classes(f"{name}, {len(rows)} clips", counts), flush=True)
         lengths = [len(clips[k]) for k in rows]
         logits = np.log(np.concatenate([clips[k] for k in rows]))
-        truth = np.repeat(valid.labels[rows], lengths)
-        found[name] = asdict(measure_quality(logits, truth, np.repeat(rows, lengths)))
+        found[name] = logits, np.repeat(valid.labels[rows], lengths), np.repeat(rows, lengths)
     return found
 
 
-def show_reliability(found: Reliabilities, title: str, plot: Path | None) -> None:
-    """Print the calibration errors, and draw the diagram if it is asked for."""
-    for name, quality in found.items():
-        error = quality["calibration_error"]
-        print(f"{name}: calibration error {error['value']:.3f} ({error['low']:.3f} to "
-              f"{error['high']:.3f}), mean confidence {quality['confidence']:.3f}, accuracy "
-              f"{quality['accuracy']['value']:.3f}")  # fmt: skip
+def find_coverage(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> list[float]:
+    """Return the accuracy of the shares `COVERAGES` of which the encoder is surest."""
+    order = np.argsort(-special.log_softmax(logits, axis=1).max(axis=1), kind="stable")
+    right = (logits.argmax(axis=1) == labels)[order]
+    return [float(right[: max(1, round(share * len(right)))].mean()) for share in COVERAGES]
+
+
+def show_reliability(found: Answers, title: str, plot: Path | None) -> None:
+    """Print calibration and risk against coverage, and draw the diagram if it is asked for."""
+    shares = " | ".join(f"surest {share:.0%} right" for share in COVERAGES)
+    print(f"\n| | calibration error | mean confidence | {shares} |")
+    print("|---" * (3 + len(COVERAGES)) + "|")
+    measured = {}
+    for name, (logits, labels, groups) in found.items():
+        quality = measure_quality(logits, labels, groups)
+        error, measured[name] = quality.calibration_error, asdict(quality)
+        sure = " | ".join(f"{value:.3f}" for value in find_coverage(logits, labels))
+        print(f"| {name} | {error.value:.3f} ({error.low:.3f} to {error.high:.3f}) | "
+              f"{quality.confidence:.3f} | {sure} |")  # fmt: skip
     if plot:
-        draw_reliability(found, title).savefig(plot, dpi=DPI)
+        draw_reliability(measured, title).savefig(plot, dpi=DPI)
 
 
 def main() -> None:
