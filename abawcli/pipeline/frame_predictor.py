@@ -31,13 +31,22 @@ from abawcli.models.encoder import find_encoder, load_classifier
 from abawcli.models.ensemble import Ensemble
 from abawcli.models.heads import TrainedHead, check_features, load_head
 from abawcli.models.metadata import FaceEncoderMetadata, HeadMetadata
-from abawcli.models.recipes import join_recipes
+from abawcli.models.recipes import Recipe, join_recipes
 from abawcli.models.voice_reliability import VoiceReliability, load_reliability
 from abawcli.pipeline.baseline import Baseline
 from abawcli.pipeline.feature_stream import Extractor, FrameFeatures
 from abawcli.pipeline.subject_stream import FramePrediction, SubjectStream
 
 LOG = logging.getLogger(__name__)
+
+
+def _check_classifiers(recipe: Recipe, classifiers: Classifiers) -> None:
+    """Refuse settings of other people's classifiers for a recipe that has none."""
+    if not recipe.classifiers and classifiers != Classifiers():
+        raise UsageError(
+            f"{recipe.name} has its own labels and input; --label-map, --temperatures and "
+            "--onnx-input are for hf: and .onnx recipes"
+        )
 
 
 class FramePredictor:
@@ -85,11 +94,7 @@ class FramePredictor:
         self.recipe = join_recipes([recipe] if isinstance(recipe, str) else recipe)
         check_rotation(rotate)
         self.classifiers = classifiers or Classifiers()
-        if not self.recipe.classifiers and self.classifiers != Classifiers():
-            raise UsageError(
-                f"{self.recipe.name} has its own labels and input; --label-map, --temperatures and "
-                "--onnx-input are for hf: and .onnx recipes"
-            )
+        _check_classifiers(self.recipe, self.classifiers)
         self._loaded: LoadedBackbones | None = None  # with classifiers, for the extractor
         loaded = self._load_heads(choose_device(device))
         self.head = Ensemble([head for head, _ in loaded.values()])
@@ -99,13 +104,8 @@ class FramePredictor:
         self._device, self._config = device, config
         self.baseline, self.label_all = baseline, label_all
         self.more_features = more_features or {}
-        if baseline and self.recipe.task != EXPR:
-            raise UsageError(
-                f"--baseline is for expressions; {self.recipe.name} is of --task {self.recipe.task}"
-            )
         if baseline:
-            _ = self.neutral
-            baseline.check_recipe(self.recipe.describe())
+            self._check_baseline(baseline)
         if backbones:
             _ = self.extractor
         self._loaded = None
@@ -195,6 +195,15 @@ class FramePredictor:
         if modality not in (known, "av") and known != "av":
             raise UsageError(f"the recipe {self.recipe.name} is {known} only, not {modality}")
         return known if modality == "av" else modality
+
+    def _check_baseline(self, baseline: Baseline) -> None:
+        """Refuse a baseline that was measured otherwise, or that the recipe cannot subtract."""
+        if self.recipe.task != EXPR:
+            raise UsageError(
+                f"--baseline is for expressions; {self.recipe.name} is of --task {self.recipe.task}"
+            )
+        _ = self.neutral  # raises, if a head does not say
+        baseline.check_recipe(self.recipe.describe())
 
     def describe(
         self, subject: str, smoothing: Smoothing | None, kind: str = "video"

@@ -124,38 +124,90 @@ def cross_validate(
         config = (configs or {}).get(head) or default_head_training(head, task)
         for fold in range(1, folds + 1):
             held = VideoSet(data, frozenset(n for n in data.names if fold_of[n] == fold))
-            run = out / head / f"fold{fold}"
+            run = _FoldRun(out / head, fold, held, config, chosen, overwrite)
             named = _name_work(progress, f"{head}, fold {fold}/{folds}")
-            best = _train_fold(head, config, held, run, chosen, best_epoch, overwrite, named)
-            score = _score_fold(fold, run, held, config.smoothing, chosen, best)
-            results[head].append(score)
-            _write_predictions(run, held, out / head / PREDICTIONS_NAME, chosen, overwrite)
+            results[head].append(run.score(run.train(best_epoch, named)))
+            run.write_predictions()
     _write_results(out / RESULTS_NAME, results, out / FOLDS_NAME, overwrite)
     return results
 
 
-def _train_fold(
-    head: str,
-    config: HeadTraining,
-    held: VideoSet,
-    run: Path,
-    device: torch.device,
-    best_epoch: bool,
-    overwrite: bool,
-    progress: Progress,
-) -> int | None:
-    """Train the head of a fold; return its best epoch on the fold, if that is asked for."""
-    train = VideoSet(held.data, frozenset(held.data.names) - held.names)
-    if not best_epoch:
-        task = HeadTask(head, config, train=train, valid=None, device=device)
-        make_loop(task, run).run(overwrite, progress)
-        return None
-    task = HeadTask(head, config, train=train, valid=held, device=device, result_name=BEST_NAME)
-    loop = make_loop(task, run)
-    history = loop.run(overwrite, progress)
-    task.save_as(run / HEAD_NAME, loop.result, history[-1])
-    best = max(history, key=lambda result: -1.0 if result.criterion is None else result.criterion)
-    return best.epoch
+@dataclass(frozen=True)
+class _FoldRun:
+    """The training of one head without one fold, and its predictions of the fold."""
+
+    folder: Path  # of the head, whose name it has
+    fold: int
+    held: VideoSet  # the videos of the fold
+    config: HeadTraining
+    device: torch.device
+    overwrite: bool
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder / f"fold{self.fold}"
+
+    def train(self, best_epoch: bool, progress: Progress) -> int | None:
+        """Train the head; return its best epoch on the fold, if that is asked for."""
+        data, head = self.held.data, self.folder.name
+        train = VideoSet(data, frozenset(data.names) - self.held.names)
+        if not best_epoch:
+            task = HeadTask(head, self.config, train=train, valid=None, device=self.device)
+            make_loop(task, self.path).run(self.overwrite, progress)
+            return None
+        task = HeadTask(
+            head, self.config, train=train, valid=self.held, device=self.device,
+            result_name=BEST_NAME,
+        )  # fmt: skip
+        loop = make_loop(task, self.path)
+        history = loop.run(self.overwrite, progress)
+        task.save_as(self.path / HEAD_NAME, loop.result, history[-1])
+        best = max(history, key=lambda epoch: -1.0 if epoch.criterion is None else epoch.criterion)
+        return best.epoch
+
+    def score(self, best_epoch: int | None) -> FoldScore:
+        """Score the head on the fold; and that of its best epoch, if there is one."""
+        frames = int((self.held.labels() != IGNORE).sum())
+        scores = self._score_head(HEAD_NAME)
+        if best_epoch is None:
+            return FoldScore(self.fold, len(self.held.names), frames, *scores)
+        best = self._score_head(BEST_NAME)
+        return FoldScore(self.fold, len(self.held.names), frames, *scores, best_epoch, *best)
+
+    def _score_head(self, name: str) -> tuple[FrameScore, FrameScore]:
+        """Return the scores of a head of the run, as predicted and smoothed."""
+        head, metadata = load_head(self.path / name, self.device)
+        task, width = metadata.task, len(OUTPUTS[metadata.task])
+        raw, smoothed = [], []
+        for rows, outputs in zip(
+            self.held.slices(), find_video_outputs(head, self.held), strict=True
+        ):
+            raw.append(outputs[:, :width])
+            times = self.held.data.time_s[rows]
+            smoothed.append(_smooth(task, outputs, times, self.config.smoothing))
+        first, second = (
+            score_outputs(task, np.concatenate(parts), self.held) for parts in (raw, smoothed)
+        )
+        return first, second
+
+    def write_predictions(self) -> None:
+        """Write the table of each video of the fold; those that are finished stay as they are."""
+        head, metadata = load_head(self.path / HEAD_NAME, self.device)
+        kind: JsonObject = {"logits": True} if metadata.task == EXPR else {"task": metadata.task}
+        for (name, _), paths in zip(self.held.data.videos(), self.held.data.paths, strict=True):
+            output = self.folder / PREDICTIONS_NAME / f"{name}.parquet"
+            if name not in self.held.names:
+                continue
+            work = describe_work("crossval", paths, {"fold": self.path.name} | kind,
+                                 companions=[self.path / HEAD_NAME])  # fmt: skip
+            if find_finished(output, work, self.overwrite):
+                continue
+            found = read_joined_features(paths)
+            arrays = found.visual, found.audio, found.has_visual, found.has_audio
+            outputs, source = head.find_outputs(*arrays)
+            table = tabulate_features(found, found.has_visual, outputs, source, metadata.task)
+            write_table(table, output, work)
 
 
 def _name_work(progress: Progress, name: str) -> Progress:
@@ -177,36 +229,6 @@ def _open_folds(path: Path, data: AnnotatedFeatures, count: int, overwrite: bool
     return made
 
 
-def _score_fold(
-    fold: int,
-    run: Path,
-    held: VideoSet,
-    smoothing: Smoothing,
-    device: torch.device,
-    best_epoch: int | None,
-) -> FoldScore:
-    scores = _score_head(run / HEAD_NAME, held, smoothing, device)
-    frames = int((held.labels() != IGNORE).sum())
-    if best_epoch is None:
-        return FoldScore(fold, len(held.names), frames, *scores)
-    best = _score_head(run / BEST_NAME, held, smoothing, device)
-    return FoldScore(fold, len(held.names), frames, *scores, best_epoch, *best)
-
-
-def _score_head(
-    path: Path, held: VideoSet, smoothing: Smoothing, device: torch.device
-) -> tuple[FrameScore, FrameScore]:
-    """Return the scores of a head on a fold, as predicted and smoothed."""
-    head, metadata = load_head(path, device)
-    task, width = metadata.task, len(OUTPUTS[metadata.task])
-    raw, smoothed = [], []
-    for rows, outputs in zip(held.slices(), find_video_outputs(head, held), strict=True):
-        raw.append(outputs[:, :width])
-        smoothed.append(_smooth(task, outputs, held.data.time_s[rows], smoothing))
-    first, second = (score_outputs(task, np.concatenate(parts), held) for parts in (raw, smoothed))
-    return first, second
-
-
 def _smooth(
     task: str, outputs: NDArray[np.float32], time_s: NDArray[np.float64], config: Smoothing
 ) -> NDArray[np.float64]:
@@ -216,27 +238,6 @@ def _smooth(
     known, frame = ~np.isnan(values[:, 0]), np.arange(1, len(values) + 1)
     logits = restore_logits(outputs) if task == EXPR else None
     return form.smooth(values, known, frame, time_s, config=config, logits=logits)
-
-
-def _write_predictions(
-    run: Path, held: VideoSet, folder: Path, device: torch.device, overwrite: bool
-) -> None:
-    """Write the table of each video of a fold; those that are finished are not made again."""
-    head, metadata = load_head(run / HEAD_NAME, device)
-    kind: JsonObject = {"logits": True} if metadata.task == EXPR else {"task": metadata.task}
-    for (name, _), paths in zip(held.data.videos(), held.data.paths, strict=True):
-        output = folder / f"{name}.parquet"
-        if name not in held.names:
-            continue
-        work = describe_work("crossval", paths, {"fold": run.name} | kind,
-                             companions=[run / HEAD_NAME])  # fmt: skip
-        if find_finished(output, work, overwrite):
-            continue
-        found = read_joined_features(paths)
-        arrays = found.visual, found.audio, found.has_visual, found.has_audio
-        outputs, source = head.find_outputs(*arrays)
-        table = tabulate_features(found, found.has_visual, outputs, source, metadata.task)
-        write_table(table, output, work)
 
 
 def _write_results(path: Path, results: Results, folds: Path, overwrite: bool) -> None:
