@@ -1,12 +1,10 @@
 """Stage extract, read back from the files it writes."""
 
-import json
 import logging
 import os
 from dataclasses import asdict
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,10 +15,9 @@ from test_audio_features import Loudness
 from tiny_models import save_audio_backbone, save_vision_backbone
 
 from abawcli.config import GatedHead, Prediction, Smoothing
-from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
+from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.features import read_features
 from abawcli.formats.metadata import Backbones
-from abawcli.formats.provenance import describe_input, provenance_path
 from abawcli.media.video import read_frames
 from abawcli.models.encoder import Encoder
 from abawcli.models.heads import build_head, save_head
@@ -239,25 +236,6 @@ def test_the_published_pair_of_backbones(tmp_path: Path, video: Path) -> None:
     assert audio and audio.layers == "first2"
     assert found.metadata.source
     assert set(found.metadata.source.computed_in.values()) <= {"bfloat16", "float32"}
-
-
-def test_finished_work_is_skipped_and_stale_work_redone(
-    tmp_path: Path, extractor: Extractor, official: Path, video: Path
-) -> None:
-    for path in (video, official):
-        out = tmp_path / f"{path.name}.safetensors"
-        assert extract_features(path, out, extractor).made
-        assert not extract_features(path, out, extractor).made
-        assert extract_features(path, out, extractor, overwrite=True).made
-    cv2.imwrite(str(official / "00004.jpg"), np.full((112, 112, 3), 9, np.uint8))
-    assert extract_features(official, out, extractor).made
-    assert read_features(out).has_visual.sum() == 4
-    other = make_extractor("visual")
-    assert extract_features(official, out, other).made
-    with pytest.raises(OutputError, match="was not made from this input"):
-        extract_features(video, out, other)
-    about = json.loads(provenance_path(out).read_text())
-    assert about["command"] == "extract" and about["inputs"] == [describe_input(official)]
 
 
 def test_bad_settings(tmp_path: Path, extractor: Extractor, video: Path) -> None:

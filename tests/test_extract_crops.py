@@ -1,5 +1,6 @@
 """Extraction of features from crops, our own and official ones."""
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -13,8 +14,9 @@ from media_files import Image, Sound, make_clicks, write_media
 from tiny_models import save_vision_backbone
 
 from abawcli.config import Cropping
-from abawcli.errors import AbawError, InputError, UsageError
+from abawcli.errors import AbawError, InputError, OutputError, UsageError
 from abawcli.formats.features import read_features
+from abawcli.formats.provenance import describe_input, provenance_path
 from abawcli.formats.strategy import SubjectSegment
 from abawcli.models.image_backbones import COMPACT_FACE_PREPROCESS
 from abawcli.pipeline.feature_stream import Extractor
@@ -294,3 +296,22 @@ def test_a_track_is_a_subject(tmp_path: Path, extractor: Extractor, video: Path)
     for subject in ("track", "skip"):
         with pytest.raises(UsageError, match="unknown subject"):
             extract_features(video, tmp_path / "s.safetensors", extractor, subject=subject)
+
+
+def test_finished_work_is_skipped_and_stale_work_redone(
+    tmp_path: Path, extractor: Extractor, official: Path, video: Path
+) -> None:
+    for path in (video, official):
+        out = tmp_path / f"{path.name}.safetensors"
+        assert extract_features(path, out, extractor).made
+        assert not extract_features(path, out, extractor).made
+        assert extract_features(path, out, extractor, overwrite=True).made
+    cv2.imwrite(str(official / "00004.jpg"), np.full((112, 112, 3), 9, np.uint8))
+    assert extract_features(official, out, extractor).made
+    assert read_features(out).has_visual.sum() == 4
+    other = make_extractor("visual")
+    assert extract_features(official, out, other).made
+    with pytest.raises(OutputError, match="was not made from this input"):
+        extract_features(video, out, other)
+    about = json.loads(provenance_path(out).read_text())
+    assert about["command"] == "extract" and about["inputs"] == [describe_input(official)]
