@@ -56,12 +56,12 @@ def fresh_logging() -> Iterator[None]:
     log.setLevel(logging.NOTSET)
 
 
-@pytest.fixture(autouse=True)
-def no_model_pack(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def no_model_pack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let results not depend on a model pack of InsightFace that may be on this disk."""
-    monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path_factory.getbasetemp() / "no_pack"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INSIGHTFACE_HOME", str(tmp_path_factory.getbasetemp() / "no_pack"))
+        yield
 
 
 @pytest.fixture(scope="module")
