@@ -124,8 +124,8 @@ abaw train head "$OUT/features" --labels "$LABELS/Train_Set" \
 
 list_features() { sed "s|.*|$OUT/features/&.safetensors|" "$OUT/$1.names" > "$OUT/$1.list"; }
 
-# --- Validation. The challenge's score on the validation set, and the best smoothing there. The line
-# `cross-validated` estimates its gain on other videos.
+# --- Validation. The challenge's score on the validation set, and the best smoothing and biases of classes
+# there. The figures `cross-validated` estimate their gain on other videos.
 say "validate"
 list_features valid
 abaw predict "@$OUT/valid.list" -o "$OUT/valid" --recipe "$OUT/run/head.safetensors" --label-all \
@@ -133,22 +133,34 @@ abaw predict "@$OUT/valid.list" -o "$OUT/valid" --recipe "$OUT/run/head.safetens
 abaw score "$OUT/valid" "$LABELS/Validation_Set"
 abaw score "$OUT/valid" "$LABELS/Validation_Set" --sweep -o "$OUT/sweep.json"
 
-# --- The test set, with the best smoothing of the sweep, if it has a cross-validated gain.
+# --- The test set: as predicted, smoothed, or smoothed with a bias of each class, whichever scores best
+# on the validation set by cross-validation; of equal ones, the first.
 say "predict"
 list_features test
 abaw predict "@$OUT/test.list" -o "$OUT/test" --recipe "$OUT/run/head.safetensors" --label-all \
     --no-smooth --logits
 predictions="$OUT/test"
-figure() { sed -n "s/^ *\"$1\": \([0-9.e-]*\),\{0,1\}$/\1/p" "$OUT/sweep.json" | head -n 1; }
-gain=$(awk -v a="$(figure cross_validated)" -v b="$(figure as_predicted)" 'BEGIN { print (a > b) }')
-# At two spaces is the command of the smoothing alone; below it, that with a bias of each class.
-smoothing=$(sed -n 's/^  "command": "abaw smooth .*\(--smoothing .*\)".*/\1/p' "$OUT/sweep.json")
-if [ "$gain" = 1 ] && [ -n "$smoothing" ]; then
+# The sweep has figures and commands of smoothing at two spaces, and those with biases at four.
+figure() { sed -n "s/^$1\"$2\": \([0-9.e-]*\),\{0,1\}$/\1/p" "$OUT/sweep.json"; }
+options() { sed -n "s/^$1\"command\": \"abaw smooth .*\(--smoothing .*\)\".*/\1/p" "$OUT/sweep.json"; }
+choose_options() { # print those of `abaw smooth`; nothing where predictions are best as they are
+    local raw smoothed biased
+    raw=$(figure "  " as_predicted) smoothed=$(figure "  " cross_validated)
+    biased=$(figure "    " cross_validated)
+    if awk "BEGIN { exit !($biased > $raw && $biased > $smoothed) }"; then
+        options "    "
+    elif awk "BEGIN { exit !($smoothed > $raw) }"; then
+        options "  "
+    fi
+}
+smoothing=$(choose_options)
+if [ -n "$smoothing" ]; then
+    say "smooth: $smoothing"
     # shellcheck disable=SC2086  # several words: --method median --window 25 ...
     abaw smooth "$predictions" -o "$OUT/test-smoothed" $smoothing
     predictions="$OUT/test-smoothed"
 else
-    say "smoothing has no cross-validated gain: the predictions are submitted as they are"
+    say "neither smoothing nor a bias has a cross-validated gain: the predictions are submitted as they are"
 fi
 
 # --- The submission: every row of the sample, in its order. A row without a frame or a label gets the

@@ -273,16 +273,39 @@ def test_the_published_systems_run_with_other_backbones(
     assert {p.name for p in (tmp_path / "out" / "crops" / "77").iterdir()} >= {"0.9", "1.2", "1.5"}
 
 
-def test_the_smoothing_of_the_sweep_is_taken_without_its_bias(tmp_path: Path) -> None:
-    smooth = "abaw smooth v -o w --smoothing median --window 25 --space logits"
-    sweep = {"command": smooth, "bias": {"command": f"{smooth} --bias 1,-2"}}
-    lines = (PROJECT / "examples" / "challenge.sh").read_text().splitlines()
-    (read,) = (line for line in lines if line.startswith("smoothing="))
-    for command, expected in ((smooth, smooth.split("-o w ")[1]), (None, "")):
-        text = json.dumps(sweep | {"command": command}, indent=2)
-        (tmp_path / "sweep.json").write_text(text)
-        call = ["bash", "-c", f'OUT={tmp_path}; {read}; printf %s "$smoothing"']
-        assert subprocess.run(call, capture_output=True, text=True).stdout == expected
+@pytest.mark.parametrize(
+    ("smoothed", "biased", "window", "expected"),
+    [
+        (0.3, 0.35, 25, "--window 25 --space logits --bias 1,-2"),  # both gain
+        (0.3, 0.3, 25, "--window 25 --space logits"),  # biases add nothing
+        (0.2, 0.15, 25, ""),  # nothing gains
+        (0.1, 1e-05, 25, ""),  # both lose
+        (0.2, 0.3, None, "--window 1 --space logits --bias 1,-2"),  # biases alone gain
+    ],
+)
+def test_the_script_takes_of_the_sweep_what_gains_on_other_videos(
+    tmp_path: Path, smoothed: float, biased: float, window: int | None, expected: str
+) -> None:
+    smooth = f"abaw smooth v -o w --smoothing median --window {window or 1} --space logits"
+    fold = {"fold": 0, "as_predicted": 0.9, "macro_f1": 0.9}
+    sweep = {
+        "as_predicted": 0.2,
+        "cross_validated": smoothed,
+        "best": {"macro_f1": 0.9},
+        "command": smooth if window else None,
+        "bias": {
+            "macro_f1": 0.9,
+            "cross_validated": biased,
+            "command": f"{smooth} --bias 1,-2",
+        },
+        "folds": [fold],
+    }
+    (tmp_path / "sweep.json").write_text(json.dumps(sweep, indent=2))
+    script = (PROJECT / "examples" / "challenge.sh").read_text()
+    functions = script[script.index("figure()") : script.index("smoothing=$(")]
+    call = ["bash", "-euo", "pipefail", "-c", f"OUT={tmp_path}\n{functions}\nchoose_options"]
+    found = subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+    assert found == (expected and f"--smoothing median {expected}")
 
 
 def test_an_unknown_system_is_told(tmp_path: Path) -> None:
