@@ -6,15 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from abawcli.config import EXPR, SUBJECTS, Classifiers, Media, Prediction, Smoothing
 from abawcli.device import leave_one_core
 from abawcli.errors import UsageError
 from abawcli.formats.crops import find_audio, list_companions
-from abawcli.formats.feature_sets import FeaturePaths, read_joined_features
-from abawcli.formats.features import FEATURES_SUFFIX, Features
+from abawcli.formats.feature_sets import FeaturePaths
+from abawcli.formats.features import FEATURES_SUFFIX
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import (
@@ -29,25 +28,17 @@ from abawcli.formats.summary import Result, keep_warnings, note_summary, read_su
 from abawcli.formats.tables import drop_logits, write_table
 from abawcli.media.limits import limit_frames
 from abawcli.media.video import TimedImage
-from abawcli.models.heads import check_features
 from abawcli.models.recipes import Recipe
-from abawcli.pipeline.baseline import Baseline, remove_baseline
-from abawcli.pipeline.frame_predictor import FramePredictor
-from abawcli.pipeline.prediction_columns import (
-    PredictionColumns,
-    tabulate_features,
-    warn_of_poor,
-)
+from abawcli.pipeline.baseline import Baseline
 from abawcli.pipeline.subject_stream import FramePrediction
-from abawcli.pipeline.video_features import extract_crops
+from abawcli.pipeline.table_predictor import TablePredictor
 from abawcli.progress import Progress, ignore_progress
 from abawcli.smoothing import check_value_smoothing
-from abawcli.sources import AUDIO, NONE
 from abawcli.stages.predict_summary import PredictSummary, summarise_predictions
 from abawcli.stages.smooth import count_runs, smooth_table
 
 
-class Predictor(FramePredictor):
+class Predictor(TablePredictor):
     """A recipe's networks, loaded once for any number of inputs, and the tables that they give."""
 
     def predict_video(
@@ -86,92 +77,12 @@ class Predictor(FramePredictor):
             UsageError: no such way to choose a subject; or features or crops are to be rotated.
             CheckpointError: features of other backbones than the recipe's.
         """
-        path = Path(path)
-        audio_from = None if audio_from is None else Path(audio_from)
-        if os.path.isdir(path):
-            table = self._predict_crops(path, subject, progress, video, audio_from)
-        elif path.suffix == FEATURES_SUFFIX:
-            table = self._predict_file(path)
-        else:
-            name, people = video or path.stem, subject or SUBJECTS[0]
-            if isinstance(people, str):
-                people = (SubjectSegment(people),)
-            table = self.predict_people(path, {name: people}, progress)[name]
+        table = self.predict_table(
+            path, subject, progress=progress, video=video, audio_from=audio_from
+        )
         if not smooth:
             return table if logits else drop_logits(table)
         return smooth_table(table, self.recipe.smoothing if smooth is True else smooth)
-
-    def _predict_file(self, path: Path) -> pd.DataFrame:
-        if self.rotate:
-            raise UsageError(f"{path} holds features; rotate the video they are made of")
-        paths = path, *self.more_features.get(path, ())
-        return self._predict_features([read_joined_features(paths)], " + ".join(map(str, paths)))
-
-    def _predict_crops(
-        self,
-        folder: Path,
-        subject: str | SubjectSegments | None,
-        progress: Progress,
-        video: str | None,
-        audio_from: Path | None,
-    ) -> pd.DataFrame:
-        if not (subject is None or isinstance(subject, str)):
-            raise UsageError(f"{folder} shows whom it was cropped for; leave out the strategy")
-        audio_file = find_audio(folder, audio_from, video or folder.name)
-        made = extract_crops(
-            self.extractor, folder, subject, audio_file, progress=progress, video=video
-        )
-        return self._predict_features(made, str(folder))
-
-    def _predict_features(self, subjects: list[Features], name: str) -> pd.DataFrame:
-        """Read the features of each subject, a row a frame; by frame, then subject."""
-        tables = []
-        for features in subjects:
-            for metadata in self.metadata.values():
-                check_features(metadata, features.metadata.backbones, name)
-            has_visual, has_audio = (
-                getattr(features, f"has_{key}") & self.uses(key) for key in ("visual", "audio")
-            )
-            outputs, source = self.head.find_outputs(
-                features.visual, features.audio, has_visual, has_audio
-            )
-            if self.reliability:
-                unsure = (source == AUDIO) & ~self.reliability.judge(features.audio)
-                outputs[unsure], source[unsure] = np.nan, NONE
-            tables.append(
-                tabulate_features(features, has_visual, outputs, source, self.recipe.task)
-            )
-        table = pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
-        warn_of_poor(table, name)
-        return self._finish(table, name)
-
-    def _finish(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
-        """Return a table of a whole input without the baselines of its subjects."""
-        if self.baseline is None:
-            return table
-        return remove_baseline(table, self.baseline, self.neutral, name)
-
-    def predict_people(
-        self,
-        path: str | Path,
-        people: Mapping[str, SubjectSegments],
-        progress: Progress = ignore_progress,
-    ) -> dict[str, pd.DataFrame]:
-        """Return a table of a video for each choice of people, by its name, without smoothing.
-
-        Tables have logits. The video is read once. The names are what the column `video` holds.
-
-        Raises:
-            InputError, UsageError: as `predict_video`.
-        """
-        columns = PredictionColumns(self.recipe.task).collect(self.predict_frames(path), progress)
-        tables = {
-            name: columns.tabulate(decode_name(name), columns.select(chosen, path), chosen)
-            for name, chosen in people.items()
-        }
-        for name, table in tables.items():
-            warn_of_poor(table, str(path) if len(tables) == 1 else name)
-        return {name: self._finish(table, str(path)) for name, table in tables.items()}
 
 
 def predict_files(
@@ -362,11 +273,10 @@ def _predict_raw(
     (name,) = names
     subject = people[name] if isinstance(people, Mapping) else people
     return {
-        name: predictor.predict_video(
-            path, subject, False,
-            progress=progress, video=name, audio_from=audio_from, logits=True,
+        name: predictor.predict_table(
+            path, subject, progress=progress, video=name, audio_from=audio_from
         )
-    }  # fmt: skip
+    }
 
 
 def predict_video(

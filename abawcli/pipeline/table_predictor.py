@@ -1,0 +1,123 @@
+"""Prediction tables of whole inputs, before smoothing: videos, feature files, folders of crops."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from abawcli.config import SUBJECTS
+from abawcli.errors import UsageError
+from abawcli.formats.crops import find_audio
+from abawcli.formats.feature_sets import read_joined_features
+from abawcli.formats.features import FEATURES_SUFFIX, Features
+from abawcli.formats.names import decode_name
+from abawcli.formats.strategy import SubjectSegment, SubjectSegments
+from abawcli.models.heads import check_features
+from abawcli.pipeline.baseline import remove_baseline
+from abawcli.pipeline.frame_predictor import FramePredictor
+from abawcli.pipeline.prediction_columns import PredictionColumns, tabulate_features, warn_of_poor
+from abawcli.pipeline.video_features import extract_crops
+from abawcli.progress import Progress, ignore_progress
+from abawcli.sources import AUDIO, NONE
+
+
+class TablePredictor(FramePredictor):
+    """A recipe's networks, and the table that they give for a whole input."""
+
+    def predict_table(
+        self,
+        path: str | Path,
+        subject: str | SubjectSegments | None = None,
+        *,
+        progress: Progress = ignore_progress,
+        video: str | None = None,
+        audio_from: str | Path | None = None,
+    ) -> pd.DataFrame:
+        """Return the table of a video, feature file or crops folder, with logits, not smoothed.
+
+        Arguments and errors are those of `abawcli.stages.predict.Predictor.predict_video`.
+        """
+        path = Path(path)
+        audio_from = None if audio_from is None else Path(audio_from)
+        if os.path.isdir(path):
+            return self._predict_crops(path, subject, progress, video, audio_from)
+        if path.suffix == FEATURES_SUFFIX:
+            return self._predict_file(path)
+        name, people = video or path.stem, subject or SUBJECTS[0]
+        if isinstance(people, str):
+            people = (SubjectSegment(people),)
+        return self.predict_people(path, {name: people}, progress)[name]
+
+    def predict_people(
+        self,
+        path: str | Path,
+        people: Mapping[str, SubjectSegments],
+        progress: Progress = ignore_progress,
+    ) -> dict[str, pd.DataFrame]:
+        """Return a table of a video for each choice of people, by its name, without smoothing.
+
+        Tables have logits. The video is read once. The names are what the column `video` holds.
+
+        Raises:
+            InputError, UsageError: as `predict_table`.
+        """
+        columns = PredictionColumns(self.recipe.task).collect(self.predict_frames(path), progress)
+        tables = {
+            name: columns.tabulate(decode_name(name), columns.select(chosen, path), chosen)
+            for name, chosen in people.items()
+        }
+        for name, table in tables.items():
+            warn_of_poor(table, str(path) if len(tables) == 1 else name)
+        return {name: self._finish(table, str(path)) for name, table in tables.items()}
+
+    def _predict_file(self, path: Path) -> pd.DataFrame:
+        if self.rotate:
+            raise UsageError(f"{path} holds features; rotate the video they are made of")
+        paths = path, *self.more_features.get(path, ())
+        return self._predict_features([read_joined_features(paths)], " + ".join(map(str, paths)))
+
+    def _predict_crops(
+        self,
+        folder: Path,
+        subject: str | SubjectSegments | None,
+        progress: Progress,
+        video: str | None,
+        audio_from: Path | None,
+    ) -> pd.DataFrame:
+        if not (subject is None or isinstance(subject, str)):
+            raise UsageError(f"{folder} shows whom it was cropped for; leave out the strategy")
+        audio_file = find_audio(folder, audio_from, video or folder.name)
+        made = extract_crops(
+            self.extractor, folder, subject, audio_file, progress=progress, video=video
+        )
+        return self._predict_features(made, str(folder))
+
+    def _predict_features(self, subjects: list[Features], name: str) -> pd.DataFrame:
+        """Read the features of each subject, a row a frame; by frame, then subject."""
+        tables = []
+        for features in subjects:
+            for metadata in self.metadata.values():
+                check_features(metadata, features.metadata.backbones, name)
+            has_visual, has_audio = (
+                getattr(features, f"has_{key}") & self.uses(key) for key in ("visual", "audio")
+            )
+            outputs, source = self.head.find_outputs(
+                features.visual, features.audio, has_visual, has_audio
+            )
+            if self.reliability:
+                unsure = (source == AUDIO) & ~self.reliability.judge(features.audio)
+                outputs[unsure], source[unsure] = np.nan, NONE
+            tables.append(
+                tabulate_features(features, has_visual, outputs, source, self.recipe.task)
+            )
+        table = pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
+        warn_of_poor(table, name)
+        return self._finish(table, name)
+
+    def _finish(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Return a table of a whole input without the baselines of its subjects."""
+        if self.baseline is None:
+            return table
+        return remove_baseline(table, self.baseline, self.neutral, name)
