@@ -9,7 +9,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -173,35 +173,19 @@ def read_annotated(
     tracks = _list_tracks(features)
     own = TASKS.get(task)
     named = _name_annotations(annotations) if own is None else name_value_files(annotations)
-    chosen = _match(tracks, named)
-    if not chosen:
-        raise InputError(
-            f"none of {len(named)} annotations matches one of {len(tracks)} feature "
-            "files; both must have the names of their videos"
-        )
-    if pseudo:
-        chosen |= _find_unannotated(tracks, chosen, pseudo)
-    warn_left_out(
-        "features have no annotation", [video for video, _ in set(tracks) - set(chosen.values())]
-    )
-    files = [tracks[track] for track in chosen.values()]
-    data = _allocate(list(chosen), files)
-    if pseudo:
-        none = np.full(len(data.labels), IGNORE, np.int64)
-        data = replace(data, pseudo=none, pseudo_confidence=pseudo.min_confidence)
+    chosen = _choose_tracks(tracks, named, pseudo)
     others = {
         name: _match_auxiliary(TASKS[name], paths, chosen)
         for name, paths in (auxiliary or {}).items()
     }
     if own:
         others[task] = {name: path for name, path in named.items() if isinstance(path, Path)}
-    for other in others:
-        shape = len(data.labels), len(TASKS[other].columns)
-        data.values[other] = np.full(shape, np.nan, np.float32)
+    files = [tracks[track] for track in chosen.values()]
+    data = _allocate(list(chosen), files, others, pseudo)
     for (name, rows), file in zip(data.videos(), files, strict=True):
         found = read_joined_features(file.paths)
-        for field_name in ("time_s", *MODALITIES, "has_visual", "has_audio"):
-            getattr(data, field_name)[rows] = getattr(found, field_name)
+        for array in ("time_s", *MODALITIES, "has_visual", "has_audio"):
+            getattr(data, array)[rows] = getattr(found, array)
         for other, paths in others.items():
             if name in paths:
                 values = read_frame_values(name, paths[name], TASKS[other], found.frame)
@@ -215,6 +199,26 @@ def read_annotated(
             data.pseudo[rows] = np.where(data.labels[rows] == IGNORE, labels, IGNORE)
     _check_annotated(data, len(files), own.ignore if own else IGNORE)
     return data
+
+
+def _choose_tracks(
+    tracks: Mapping[TrackKey, _FeatureFile],
+    annotations: Collection[str],
+    pseudo: PseudoLabels | None,
+) -> dict[str, TrackKey]:
+    """Return the tracks with annotations or pseudo-labels, by the names of these."""
+    chosen = _match(tracks, annotations)
+    if not chosen:
+        raise InputError(
+            f"none of {len(annotations)} annotations matches one of {len(tracks)} feature "
+            "files; both must have the names of their videos"
+        )
+    if pseudo:
+        chosen |= _find_unannotated(tracks, chosen, pseudo)
+    warn_left_out(
+        "features have no annotation", [video for video, _ in set(tracks) - set(chosen.values())]
+    )
+    return chosen
 
 
 def _check_annotated(data: AnnotatedFeatures, files: int, ignore: float) -> None:
@@ -253,8 +257,13 @@ def _match_auxiliary(
     return own
 
 
-def _allocate(names: list[str], files: Sequence[_FeatureFile]) -> AnnotatedFeatures:
-    """Return room for the rows of files."""
+def _allocate(
+    names: list[str],
+    files: Sequence[_FeatureFile],
+    tasks: Iterable[str],
+    pseudo: PseudoLabels | None,
+) -> AnnotatedFeatures:
+    """Return arrays for the rows of files, for the values of tasks, and for pseudo-labels."""
     backbones = files[0].metadata.backbones
     starts = np.cumsum([0, *(file.rows for file in files)])
     count = int(starts[-1])
@@ -271,6 +280,11 @@ def _allocate(names: list[str], files: Sequence[_FeatureFile]) -> AnnotatedFeatu
         labels=np.full(count, IGNORE, np.int64),
         backbones=backbones,
         paths=[file.paths for file in files],
+        values={
+            task: np.full((count, len(TASKS[task].columns)), np.nan, np.float32) for task in tasks
+        },
+        pseudo=np.full(count if pseudo else 0, IGNORE, np.int64),
+        pseudo_confidence=pseudo.min_confidence if pseudo else None,
     )
 
 
