@@ -66,6 +66,8 @@ class Pair:
 PredictedTracks = dict[
     tuple[str, str], PredictedTrack
 ]  # video, subject ("" where a file has no subjects)
+A = TypeVar("A")  # an annotation
+P = TypeVar("P")  # the predictions of a track
 Key = TypeVar("Key", str, tuple[str, str])
 Value = TypeVar("Value")
 
@@ -198,7 +200,7 @@ def summarise_failures(failed: Mapping[str, str]) -> str:
     return f"{first} (and {more})" if others else first
 
 
-def find_only_pair(
+def _find_only_pair(
     truth: Collection[str], predicted: Collection[str], failed: Mapping[str, str]
 ) -> tuple[str, str] | None:
     """Return, and warn of, the names of the only annotation and the only video if they differ.
@@ -214,20 +216,26 @@ def find_only_pair(
     return name, video
 
 
-def pair_tracks(
-    truth: Mapping[str, Annotation], tracks: PredictedTracks, failed: dict[str, str]
-) -> dict[str, Pair]:
-    """Match annotations with predictions and rows with frames; errors are added to `failed`.
+def match_predictions(
+    truth: Mapping[str, A], predicted: Mapping[tuple[str, str], P], failed: dict[str, str]
+) -> list[tuple[str, A, P]]:
+    """Return each annotation's name, it, and its predictions; errors are added to `failed`.
 
     One annotation and the predictions of one video are matched even if their names differ.
     """
-    if only := find_only_pair(truth, {video for video, _ in tracks}, failed):
-        tracks = {(only[0], subject): track for (_, subject), track in tracks.items()}
-    found, unmatched = match_tracks(truth, tracks, "predictions")
+    if only := _find_only_pair(truth, {video for video, _ in predicted}, failed):
+        predicted = {(only[0], subject): track for (_, subject), track in predicted.items()}
+    found, unmatched = match_tracks(truth, predicted, "predictions")
     failed.update(unmatched)
+    return [(name, truth[name], predicted[track]) for name, track in found.items()]
+
+
+def pair_tracks(
+    truth: Mapping[str, Annotation], tracks: PredictedTracks, failed: dict[str, str]
+) -> dict[str, Pair]:
+    """Match annotations with predictions, and rows with frames; errors are added to `failed`."""
     pairs = {}
-    for name, key in found.items():
-        labels, track = truth[name], tracks[key]
+    for name, labels, track in match_predictions(truth, tracks, failed):
         try:
             labels = label_frames(labels, track.times_s, len(track.labels), name)
             pairs[name] = Pair(labels, track, align_rows(labels, len(track.labels), name))

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.datasets.pairing import find_only_pair, gather_files
+from abawcli.datasets.pairing import gather_files, match_predictions
 from abawcli.errors import InputError
-from abawcli.formats.abaw import align_rows, match_tracks
+from abawcli.formats.abaw import align_rows
 from abawcli.formats.names import compose_name, name_input
 from abawcli.formats.submission import is_submission
 from abawcli.formats.tables import TABLE_SUFFIXES, is_table, read_table
@@ -80,19 +80,11 @@ def _lay_tracks(rows: pd.DataFrame, task: Task) -> ValueTracks:
 def pair_values(
     truth: Mapping[str, Values], predicted: ValueTracks, failed: dict[str, str]
 ) -> dict[str, ValuePair]:
-    """Match annotations with predictions and rows with frames; errors are added to `failed`.
-
-    One annotation and the predictions of one video are matched even if their names differ.
-    """
-    if only := find_only_pair(truth, {video for video, _ in predicted}, failed):
-        predicted = {(only[0], subject): track for (_, subject), track in predicted.items()}
-    found, unmatched = match_tracks(truth, predicted, "predictions")
-    failed.update(unmatched)
+    """Match annotations with predictions, and rows with frames; errors are added to `failed`."""
     pairs = {}
-    for name, track in found.items():
+    for name, values, track in match_predictions(truth, predicted, failed):
         try:
-            rows = align_rows(truth[name], len(predicted[track]), name)
-            pairs[name] = ValuePair(truth[name], predicted[track], rows)
+            pairs[name] = ValuePair(values, track, align_rows(values, len(track), name))
         except InputError as error:
             failed[name] = str(error)
     return pairs
