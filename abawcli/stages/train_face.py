@@ -79,6 +79,17 @@ def _describe_start(backbone: str, init: str | Path | None) -> JsonObject:
     return {} if backbone in BACKBONES else {"encoder": hash_pretrained(backbone)}
 
 
+def _describe_run(
+    out: Path, images: Path, manifest: Path, backbone: str, init: str | Path | None
+) -> tuple[JsonObject, JsonObject]:
+    """Return the settings of a run, and what its encoder was trained on."""
+    start = _describe_start(backbone, init)
+    settings = start | {"backbone": backbone, "images": locate_from(out, images)}
+    settings["manifest"] = locate_from(out, manifest)
+    data: JsonObject = {"manifest": manifest.name, "sha256": hash_file(manifest)}
+    return settings, data | (start if init else {})
+
+
 def train_face_encoder(
     images: str | Path,
     manifest: str | Path,
@@ -125,11 +136,7 @@ def train_face_encoder(
         config.precision, network, network.run_probe, accelerator.device
     )
     config = replace(config, precision=precision)
-    start = _describe_start(backbone, init)
-    settings = start | {"backbone": backbone, "images": locate_from(out, images)}
-    settings["manifest"] = locate_from(out, manifest)
-    data: JsonObject = {"manifest": manifest.name, "sha256": hash_file(manifest)}
-    data |= start if init else {}
+    settings, data = _describe_run(out, images, manifest, backbone, init)
     task = FaceTask(
         network, splits, config, accelerator.device, settings=settings, data=data,
         classifier=classifier, teachers=[Path(teacher) for teacher in teachers],
