@@ -150,7 +150,7 @@ def _calibrate_head(
     device: str,
     overwrite: bool,
 ) -> Provenance:
-    from abawcli.cli.train_head import ANNOTATIONS
+    from abawcli.cli.train_labels import ANNOTATIONS
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart
     from abawcli.stages.calibrate import calibrate_head

@@ -20,13 +20,13 @@ from abawcli.cli.options import (
 )
 from abawcli.cli.outputs import refuse_stdout
 from abawcli.cli.train_head import (
-    ANNOTATIONS,
     check_losses,
     check_shape,
     features_argument,
     read_training,
     training_options,
 )
+from abawcli.cli.train_labels import ANNOTATIONS
 from abawcli.config import HEAD_NAMES, HeadTraining
 
 if TYPE_CHECKING:

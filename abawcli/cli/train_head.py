@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -23,6 +23,13 @@ from abawcli.cli.options import (
     verbosity_options,
     window_option,
 )
+from abawcli.cli.train_labels import (
+    ANNOTATIONS,
+    ExtraLabels,
+    Validation,
+    extra_label_options,
+    validation_options,
+)
 from abawcli.cli.train_options import (
     PRECISION_HELP,
     RATE,
@@ -36,7 +43,6 @@ from abawcli.config import (
     EXPR,
     HEAD_NAMES,
     PRECISIONS,
-    PSEUDO_CONFIDENCE,
     SINGLE_CHOICES,
     TASK_TRAINING,
     TEMPORAL_TRAINING,
@@ -44,9 +50,6 @@ from abawcli.config import (
     HeadTraining,
     default_head_training,
 )
-
-if TYPE_CHECKING:
-    from abawcli.datasets.pseudo_labels import PseudoLabels
 
 TEMPORAL_NAMES = ", ".join(TEMPORAL_TRAINING)  # heads that are given windows of frames
 # Options of these networks -> the fields of `DualBranchHead` and `SequenceHead` that they set.
@@ -59,7 +62,6 @@ TEMPORAL_SHAPE = {
 }
 GATED_WIDTH = "gated_width"  # of heads that are given single frames: `GatedHead.hidden`
 PUBLISHED, DUAL_BRANCH = HeadTraining(), default_head_training("dual-branch")
-ANNOTATIONS = frozenset([".txt", ".csv", ".parquet", ".eaf", ".textgrid", ".tsv"])
 
 features_argument = click.argument(
     "features", nargs=-1, metavar="FEATURES...", shell_complete=complete_files
@@ -217,36 +219,8 @@ def check_losses(task: str, tuned: dict[str, Any]) -> None:
     "dual-branch: Transformer over windows of frames. tcn, gru: convolutions, or a bidirectional "
     "GRU, over such windows.",
 )  # fmt: skip
-@click.option(
-    "--valid-features", multiple=True, metavar="FEATURES",
-    help="Features of the videos that choose the best epoch; of several backbones, one "
-    "--valid-features for each, in their order.  "
-    f"[default: one of {PUBLISHED.folds} folds of the videos, held out]",
-)  # fmt: skip
-@click.option(
-    "--valid-labels",
-    metavar="DIR",
-    shell_complete=complete_files,
-    help="Annotations of these videos.",
-)
-@click.option(
-    "--aux-va", metavar="DIR", shell_complete=complete_files,
-    help="Annotations of valence and arousal of some of the videos, which the head also learns; it "
-    "still predicts its own task.",
-)  # fmt: skip
-@click.option(
-    "--aux-au", metavar="DIR", shell_complete=complete_files,
-    help="Annotations of action units, likewise.",
-)  # fmt: skip
-@click.option(
-    "--pseudo", multiple=True, metavar="TABLE", shell_complete=complete_files,
-    help="Prediction table, or folder of them: its confident rows are labels of frames and videos "
-    "without an annotation. Annotations are never replaced.",
-)  # fmt: skip
-@click.option(
-    "--min-confidence", type=click.FloatRange(0, 1, min_open=True),
-    help=f"Lowest confidence of --pseudo.  [default: {PSEUDO_CONFIDENCE:g}]",
-)  # fmt: skip
+@validation_options
+@extra_label_options
 @training_options
 @patience_option
 @device_option
@@ -259,12 +233,8 @@ def command(
     output: Path,
     task: str,
     head: str,
-    valid_features: tuple[str, ...],
-    valid_labels: str | None,
-    aux_va: str | None,
-    aux_au: str | None,
-    pseudo: tuple[str, ...],
-    min_confidence: float | None,
+    validation: Validation,
+    extra: ExtraLabels,
     window: Window | None,
     patience: int | None,
     device: str,
@@ -285,8 +255,7 @@ def command(
     valence and arousal, or the cross-entropy of twelve action units; values that are not annotated
     (-5, or -1 for action units) are left out. The best epoch has the highest mean CCC or mean F1.
 
-    The same command resumes an interrupted run at the next epoch and
-    gives the same weights.
+    The same command resumes an interrupted run at the next epoch and gives the same weights.
 
     Example: abaw train head features/ --labels annotations/ -o run/
     """
@@ -295,58 +264,21 @@ def command(
     from abawcli.stages.train_head import train_fusion_head
 
     sets = list_sets(features, more_features, "FEATURES...")
-    if bool(valid_features) != bool(valid_labels):
-        raise click.UsageError("--valid-features and --valid-labels need each other")
     check_shape([head], tuned)
     check_losses(task, tuned)
-    check_writable([output / "config.json"])
     files = find_feature_files(sets), expand_inputs([labels], ANNOTATIONS)
-    valid = None
-    if valid_labels:
-        valid_sets = _list_valid_sets(valid_features, len(sets))
-        valid = find_feature_files(valid_sets), expand_inputs([valid_labels], ANNOTATIONS)
-    if min_confidence is not None and not pseudo:
-        raise click.UsageError("--min-confidence is only for --pseudo")
-    labels_of_tables = _read_pseudo(pseudo, min_confidence) if pseudo else None
-    auxiliary = _find_auxiliary(task, {"va": aux_va, "au": aux_au})
+    valid, auxiliary = validation.find_files(len(sets)), extra.find_auxiliary(task)
+    check_writable([output / "config.json"])
+    pseudo = extra.read_pseudo()
     config = replace(read_training(head, window, tuned, task), patience=patience)
     with progress_bar("train", "batch", quiet) as update:
         history = train_fusion_head(
-            files,
-            output,
-            head,
-            config,
-            valid_files=valid,
-            auxiliary=auxiliary,
-            pseudo=labels_of_tables,
-            device=device,
-            overwrite=overwrite,
-            progress=update,
-        )
+            files, output, head, config, valid_files=valid, auxiliary=auxiliary, pseudo=pseudo,
+            device=device, overwrite=overwrite, progress=update,
+        )  # fmt: skip
     print_best(history, output / "head.safetensors")
     if pseudo:
         _print_pseudo(output / "head.safetensors")
-
-
-def _list_valid_sets(valid_features: tuple[str, ...], backbones: int) -> list[tuple[str, ...]]:
-    """Return the arguments of each backbone's features to validate on."""
-    if backbones == 1:
-        return [valid_features]
-    if len(valid_features) != backbones:
-        raise click.UsageError(
-            f"{len(valid_features)} --valid-features for features of {backbones} backbones; give "
-            "one for each, in their order"
-        )
-    return [(each,) for each in valid_features]
-
-
-def _read_pseudo(tables: tuple[str, ...], min_confidence: float | None) -> PseudoLabels:
-    from abawcli.datasets.pseudo_labels import read_pseudo_labels
-    from abawcli.formats.inputs import expand_inputs
-    from abawcli.formats.tables import TABLE_SUFFIXES
-
-    paths = expand_inputs(tables, TABLE_SUFFIXES)
-    return read_pseudo_labels(paths, min_confidence or PSEUDO_CONFIDENCE)
 
 
 def _print_pseudo(head: Path) -> None:
@@ -362,13 +294,3 @@ def _print_pseudo(head: Path) -> None:
         return
     rows = [[name, str(count)] for name, count in found["classes"].items()]
     print_table(f"{found['frames']:,} pseudo-labels", ["class", "frames"], rows, stderr=True)
-
-
-def _find_auxiliary(task: str, folders: dict[str, str | None]) -> dict[str, Iterable[Path]]:
-    """Return the annotation files of other tasks, by task."""
-    from abawcli.formats.inputs import expand_inputs
-
-    given = {name: folder for name, folder in folders.items() if folder}
-    if task in given:
-        raise click.UsageError(f"--aux-{task} is the task itself; leave it out")
-    return {name: expand_inputs([folder], ANNOTATIONS) for name, folder in given.items()}
