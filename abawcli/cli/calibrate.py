@@ -90,11 +90,11 @@ def command(
     head is calibrated on FEATURES of `abaw extract` and annotations; an encoder on images and a
     manifest. These must be other videos or images than those that it was trained on.
 
-    A temperature divides the logits, and a bias per class is added if that costs nothing. The
-    figures are of cross-validation: by source video, or by image. `abaw predict --recipe` applies
-    the calibration of the file -o. CHECKPOINT is not changed.
+    A temperature divides the logits, and a bias per class is added unless it makes held-out scores
+    worse. The printed figures are cross-validated, by source video or by image. `abaw predict
+    --recipe` applies the calibration of the file -o. CHECKPOINT is not changed.
 
-    Features and heads know an encoder by its hash: calibrate it before `abaw extract`.
+    Features and heads record the hash of their encoder: calibrate an encoder before `abaw extract`.
 
     Example: abaw calibrate run/head.safetensors features/ --labels annotations/ -o head.safetensors
     """

@@ -67,7 +67,7 @@ DEVIATIONS = {
 @click.option(
     "--best-epoch", is_flag=True,
     help="Also score each fold's best epoch, as published figures do. It is chosen on the "
-    "held-out fold: optimistic.",
+    "held-out fold, so the score is optimistic.",
 )  # fmt: skip
 @task_option
 @training_options

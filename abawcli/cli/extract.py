@@ -72,7 +72,7 @@ COLUMNS = {
 )  # fmt: skip
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N",
-    help="Processes that decode and resize crops for the network. 1: none, but a thread.  "
+    help="Processes that decode and resize crops for the network. 1: a thread only.  "
     f"[default: 1; on a GPU, the cores, at most {CROP_WORKERS}]",
 )  # fmt: skip
 @audio_from_option

@@ -74,7 +74,7 @@ def _plan(members: RelativePaths, output: Path) -> tuple[Path, dict[Path, list[P
 @click.option(
     "--weights", callback=_read_weights, metavar="W,W,...|auto",
     help="A positive number for each input, such as 2,1. auto: those with the best macro-F1 on the "
-    "videos that --labels has annotations of; equal ones if these have no cross-validated gain.  "
+    "videos with annotations in --labels; equal ones if there is no cross-validated gain.  "
     "[default: equal]",
 )  # fmt: skip
 @labels_option()

@@ -23,7 +23,7 @@ USED_BY = {"--label-map": "folders", "--labels": "aff-wild2", "--every": "aff-wi
 @text_output_option("manifest.csv", True, "Output file (csv), outside of the folders")
 @click.option(
     "--label-map", callback=read_label_map, metavar="NAME=CLASS,...",
-    help="Classes of names of folders that are not recognised (folders); none leaves a name out.",
+    help="Classes of folder names that are not recognised (kind folders); none leaves one out.",
 )  # fmt: skip
 @click.option(
     "--labels", metavar="DIR",
@@ -65,7 +65,7 @@ def command(
     aff-wild2   crops, and annotations of the EXPR challenge
 
     Data sets without splits are split by image, or by video. Rows that cannot be used are counted
-    by their reason. Files of several data sets are relative to the parent folder of all.
+    by their reason. Paths of several data sets are relative to the parent folder of all.
 
     Example: abaw manifest affectnet sets/AffectNet raf-db sets/RAF-DB -o faces.csv
     """

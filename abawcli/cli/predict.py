@@ -96,11 +96,11 @@ COLUMNS: Columns = {
 @click.option(
     "--label-all", is_flag=True,
     help="Also label frames without a face whose audio is not reliable: the best guess for every "
-    "frame with speech, as a challenge wants it. Without it, their source is none.",
+    "frame with speech, for a challenge. Without this option their source is none.",
 )  # fmt: skip
 @click.option(
     "--baseline", callback=read_baseline, metavar="FILE|FROM-TO|auto",
-    help="Take off what a person's resting face adds to the logits, relative to the model's "
+    help="Subtract what a person's resting face adds to the logits, relative to the model's "
     "average answer for neutral faces. FROM-TO: times of neutral seconds in each video, such as "
     "0:02-0:05. FILE: csv or parquet with the columns video and frame (and subject), or a "
     "prediction table of the person's neutral seconds. auto: the tenth of a person's frames with "

@@ -91,7 +91,8 @@ def _read_slurm(variables: Mapping[str, str]) -> Shard:
 _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         "--jobs", callback=_read_jobs, metavar="N|auto", show_default="1; with Ray, auto",
-        help="Inputs at a time, each in a process with its share of the cores. auto: one per core, "
+        help="Inputs processed at a time, each in a process with its share of the cores. auto: one "
+        "per core, "
         "as far as the memory suffices.",
     ),
     click.option(

@@ -42,8 +42,8 @@ def command(
 ) -> None:
     """Write the submission file of the ABAW challenge, or check one.
 
-    PREDICTIONS are tables (csv, parquet) or ABAW text files of all test videos, of the task: files,
-    folders or globs. Every row of the organisers' sample gets the prediction of its frame, or of
+    PREDICTIONS are files, folders or globs: tables (csv, parquet) or ABAW text files of the task,
+    for all test videos. Every row of the organisers' sample gets the prediction of its frame, or of
     the nearest frame that has one.
 
     With --check nothing is written. The exit status is 0 if FILE has the rows of the sample, in

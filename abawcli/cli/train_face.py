@@ -123,7 +123,7 @@ def _read_config(
 @tunable("--teacher-weight", "teacher_weight", SHARE, "Share of the teachers in the loss; the "
          "labels have the rest.", {"": TEACHING.weight})  # fmt: skip
 @tunable("--feature-weight", "feature_weight", RATE, "Weight of the difference of features from "
-         "those of a single teacher; 0: they are free.", {"": TEACHING.feature_weight})  # fmt: skip
+         "those of a single teacher; 0: none.", {"": TEACHING.feature_weight})  # fmt: skip
 @tunable("--stem", "stem", click.IntRange(min=1), "Channels of the first convolution of "
          "compact-face.", {"": SHAPE.stem})  # fmt: skip
 @tunable("--widths", "widths", NumberList(8), "Channels of each stage of compact-face.",
@@ -148,7 +148,7 @@ def _read_config(
     "--frozen-blocks",
     "frozen_blocks",
     click.IntRange(min=0),
-    "Number of first blocks that are not trained; those behind are fine-tuned.",
+    "Number of first blocks that are not trained; the later ones are fine-tuned.",
 )
 @click.option(
     "--lora", "lora_rank", type=click.IntRange(min=1), metavar="RANK",

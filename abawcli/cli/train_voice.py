@@ -45,7 +45,7 @@ def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command],
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
-    help="Folder of a Whisper whose first layers the encoder starts from; without, a small "
+    help="Folder of a Whisper whose first layers the encoder starts from; without it, a small "
     "encoder starts from random weights.",
 )
 @click.option(
