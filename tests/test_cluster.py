@@ -8,11 +8,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chores import LoadedChores
 from click.testing import CliRunner
 from sample_clips import thin_clip
 from test_signals import LIMIT_S, MODULE, start, stop, write_inputs
@@ -20,24 +20,14 @@ from test_signals import LIMIT_S, MODULE, start, stop, write_inputs
 from abawcli.cli import main
 from abawcli.engines import Job, Outcome, Where, run
 from abawcli.errors import CheckpointError, InputError, UsageError
-from abawcli.formats.provenance import Plan
 from abawcli.formats.summary import Result
 from abawcli.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 
 
-@dataclass(frozen=True)
-class Chores:
+class Chores(LoadedChores):
     """Work without networks: a task is what happens to the input."""
-
-    fails: bool = False
-    device: str = "cpu"
-
-    def load(self) -> "Chores":
-        if self.fails:
-            raise CheckpointError("no weights")
-        return self
 
     def do(self, path: Path, task: str, progress: Progress) -> list[Result]:
         path.with_suffix(".begun").touch()
@@ -51,9 +41,6 @@ class Chores:
             time.sleep(1.0)
         with path.with_suffix(".done").open("a") as file:
             file.write(f"{Path.cwd()}\n")
-        return []
-
-    def plan(self, path: Path, task: str) -> list[Plan]:
         return []
 
 

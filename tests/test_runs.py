@@ -6,12 +6,12 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from chores import LoadedChores
 from click.testing import CliRunner, Result
 from media_files import write_media
 from sample_clips import thin_clip
@@ -21,7 +21,6 @@ from abawcli.cli.scale import Scale, _read_slurm
 from abawcli.cores import count_cores
 from abawcli.engines import Failure, Job, Outcome, Where, run
 from abawcli.errors import CheckpointError, InputError
-from abawcli.formats.provenance import Plan
 from abawcli.formats.run_manifest import read_manifest
 from abawcli.formats.summary import Result as Output
 from abawcli.media.video import read_frames
@@ -156,17 +155,8 @@ def test_jobs_fit_the_cores_the_memory_and_the_inputs(monkeypatch: pytest.Monkey
     assert count(0, 10) == 1
 
 
-@dataclass(frozen=True)
-class Chores:
+class Chores(LoadedChores):
     """Work that needs no network: a task is what happens to the input."""
-
-    fails: bool = False
-    device: str = "cpu"
-
-    def load(self) -> "Chores":
-        if self.fails:
-            raise CheckpointError("no weights")
-        return self
 
     def do(self, path: Path, task: str, progress: Progress) -> list[Output]:
         progress(3, 5, "things")
@@ -185,9 +175,6 @@ class Chores:
         path.with_suffix(".process").write_text(str(os.getpid()))
         threads = [os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")]
         path.with_suffix(".done").write_text(f"{count_cores()} {threads}")
-        return []
-
-    def plan(self, path: Path, task: str) -> list[Plan]:
         return []
 
 
