@@ -1,7 +1,10 @@
 """Augmentation: PadAug against its definition, and the batch changes' promises."""
 
+import colorsys
 from collections import Counter
 from dataclasses import replace
+from itertools import permutations
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from abawcli.config import NO_IMAGE_AUGMENTATION, ImageAugmentation
 from abawcli.training import image_augmentation as augment
@@ -17,6 +21,8 @@ from abawcli.training.image_augmentation import (
     augment_images,
     compress_jpeg,
     draw_bars,
+    draw_crops,
+    jitter_colour,
     pad_augment,
 )
 
@@ -145,6 +151,99 @@ def test_grey_image_has_equal_channels() -> None:
     config = replace(NO_IMAGE_AUGMENTATION, grey_p=1.0)
     out = augment_images(images, 12, MEAN, config=config, generator=generator())
     assert torch.allclose(out[:, 0], out[:, 1]) and torch.allclose(out[:, 1], out[:, 2])
+
+
+class Crop(NamedTuple):
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@given(st.integers(0, 2**31), st.integers(5, 60), st.integers(5, 60))
+def test_crops_have_the_published_area_and_lie_within_the_image(
+    seed: int, height: int, width: int
+) -> None:
+    config = ImageAugmentation()
+    for crop in map(Crop._make, draw_crops(20, height, width, config, generator(seed)).tolist()):
+        assert 0 <= crop.top <= height - crop.height and 0 <= crop.left <= width - crop.width
+        rounding = 0.5 * (crop.height + crop.width) + 0.25
+        area = crop.height * crop.width
+        largest = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
+        if (crop.height, crop.width) != largest:
+            assert 0.8 * height * width - rounding <= area <= height * width + rounding
+            assert (crop.width + 0.5) / (crop.height - 0.5) >= 3 / 4
+            assert (crop.width - 0.5) / (crop.height + 0.5) <= 4 / 3
+
+
+def test_crops_are_drawn_anew_where_they_do_not_fit_and_uniformly_placed() -> None:
+    crops = draw_crops(4000, 40, 40, ImageAugmentation(), generator(1))
+    assert len(crops.unique(dim=0)) > 300
+    top, left, height, width = crops.double().T
+    for start, size in ((top, height), (left, width)):
+        share = start / (40 - size).clamp(min=1)
+        assert share[size < 36].mean().item() == pytest.approx(0.5, abs=0.05)
+    # An area of 0.9 or more leaves fewer ratios that fit, so that smaller areas are more frequent.
+    assert 0.8 < (height * width / 1600).mean() < 0.9
+
+
+def test_a_crop_that_never_fits_is_the_largest_at_the_centre() -> None:
+    config = replace(NO_IMAGE_AUGMENTATION, crop_ratio=(3 / 4, 4 / 3))
+    for height, width, expected in ((10, 40, [0, 13, 10, 13]), (40, 10, [13, 0, 13, 10])):
+        assert draw_crops(3, height, width, config, generator()).tolist() == [expected] * 3
+
+
+def test_crops_are_resized_with_antialiasing() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 37, 29), np.uint8)
+    config = replace(NO_IMAGE_AUGMENTATION, crop_ratio=(29 / 37, 29 / 37))  # the whole image
+    out = augment_images(
+        torch.from_numpy(pixels)[None] / 255, 13, MEAN, config=config, generator=generator()
+    )
+    image = Image.fromarray(pixels.transpose(1, 2, 0)).resize((13, 13), Image.Resampling.BICUBIC)
+    expected = np.asarray(image).transpose(2, 0, 1) / 255
+    assert np.abs(out[0].numpy() - expected).max() < 1.01 / 255
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    return np.tensordot([0.299, 0.587, 0.114], image, 1)
+
+
+def change_plainly(image: np.ndarray, kind: int, amount: float) -> np.ndarray:
+    """Return ColorJitter's change of an image (3, H, W), by its documented formula."""
+    if kind == 3:
+        pixels = [colorsys.rgb_to_hsv(*pixel) for pixel in image.reshape(3, -1).T]
+        turned = [colorsys.hsv_to_rgb((h + amount) % 1, s, v) for h, s, v in pixels]
+        return np.array(turned).T.reshape(image.shape)
+    other = (np.zeros(1), luma(image).mean(), luma(image))[kind]
+    return np.clip((1 + amount) * image + (1 - (1 + amount)) * other, 0, 1)
+
+
+def test_colour_is_changed_in_any_order_by_the_published_formulas() -> None:
+    images = torch.rand(48, 3, 5, 4, dtype=torch.float64, generator=generator(3))
+    config = replace(ImageAugmentation(), jitter=(0.4, 0.4, 0.5, 0.3), jitter_p=1.0)
+    out = jitter_colour(images, config, generator(8)).numpy()
+    source = generator(8)
+    torch.rand(48, generator=source)  # whether an image is changed
+    amounts = [torch.empty(48).uniform_(-a, a, generator=source).tolist() for a in config.jitter]
+    found = Counter()
+    for k, image in enumerate(images.numpy()):
+        orders = []
+        for order in permutations(range(4)):
+            changed = image
+            for kind in order:
+                changed = change_plainly(changed, kind, amounts[kind][k])
+            if np.abs(changed - out[k]).max() < 1e-6:
+                orders.append(order)
+        assert orders
+        found.update(order[0] for order in orders[:1])
+    assert set(found) == {0, 1, 2, 3} and min(found.values()) >= 4
+
+
+def test_colour_of_some_images_is_kept() -> None:
+    images = torch.rand(600, 3, 4, 4)
+    out = jitter_colour(images, ImageAugmentation(), generator(2))
+    kept = (out == images).flatten(1).all(dim=1).float().mean().item()
+    assert kept == pytest.approx(0.2, abs=0.05)
 
 
 def test_hue_turn_keeps_grey_pixels() -> None:

@@ -41,6 +41,11 @@ class ImageAugmentation:
     erase_scale: tuple[float, float] = (0.02, 0.12)  # share of the image's area
     erase_any_level: bool = False  # whether rectangles are filled with any grey, not with the mean
 
+    @property
+    def warps(self) -> bool:
+        """Tell whether crops are rotated or show more than the image."""
+        return bool(self.rotate_degrees or self.crop_shift or self.crop_scale[1] > 1)
+
 
 NO_IMAGE_AUGMENTATION = ImageAugmentation(
     crop_scale=(1.0, 1.0),

@@ -30,6 +30,7 @@ PADAUG_THICKNESS = (0.03, 0.20)  # share of the side
 PADAUG_MAX_AREA = 0.20  # of the two bars of a corner together
 PADAUG_FALLBACK = 0.12  # thickness of both bars if no draw is small enough
 PADAUG_DRAWS = 20  # attempts
+CROP_DRAWS = 10  # attempts, as torchvision's
 SHARPEST = -0.15  # outer taps of the strongest sharpening, beside a middle tap of 1
 JPEG_BLOCK = 8
 # Quantisation of the luma at quality 50 (ITU-T T.81, annex K.1), used for all channels.
@@ -53,9 +54,46 @@ def _chosen(p: float, size: int, generator: Generator) -> Tensor:
     return torch.rand(size, generator=generator) < p
 
 
+def draw_crops(
+    n: int, height: int, width: int, config: ImageAugmentation, generator: Generator
+) -> Tensor:
+    """Return n random crops (n, 4) as top, left, height and width in pixels.
+
+    As torchvision's RandomResizedCrop draws them: area and the logarithm of width / height are
+    uniform, and drawn again until the crop lies within the image. If none of CROP_DRAWS does, the
+    crop is the largest one at the centre of an allowed width / height.
+    """
+    shape = (n, CROP_DRAWS)
+    area = _uniform(*config.crop_scale, n * CROP_DRAWS, generator).view(shape) * height * width
+    low, high = config.crop_ratio
+    log_ratio = _uniform(math.log(low), math.log(high), n * CROP_DRAWS, generator)
+    ratio = log_ratio.exp().view(shape)
+    drawn = torch.stack([(area / ratio).sqrt(), (area * ratio).sqrt()], dim=2).round()
+    image = torch.tensor([height, width])
+    fits = ((drawn > 0) & (drawn <= image)).all(dim=2)  # (n, draws)
+    size = drawn[torch.arange(n), fits.int().argmax(dim=1)]  # (n, 2)
+    some = fits.any(dim=1, keepdim=True)  # (n, 1)
+    fallback = torch.tensor([min(height, round(width / low)), min(width, round(height * high))])
+    size = torch.where(some, size, fallback)
+    space = image - size
+    start = (torch.rand(n, 2, generator=generator) * (space + 1)).floor().minimum(space)
+    return torch.cat([torch.where(some, start, (space / 2).floor()), size], dim=1).int()
+
+
 def random_resized_crop(
     images: Tensor, size: int, config: ImageAugmentation, generator: Generator
 ) -> Tensor:
+    """Crop images (B, C, H, W), resize them with antialiasing, (B, C, size, size), flip some."""
+    n, _, height, width = images.shape
+    crops = draw_crops(n, height, width, config, generator).tolist()
+    cropped = [images[k : k + 1, :, y : y + h, x : x + w] for k, (y, x, h, w) in enumerate(crops)]
+    resized = [F.interpolate(one, (size, size), mode="bicubic", antialias=True) for one in cropped]
+    flip = _chosen(config.flip_p, n, generator).view(n, 1, 1, 1).to(images.device)
+    moved = torch.cat(resized)
+    return torch.where(flip, moved.flip(-1), moved).clamp(0, 1)
+
+
+def warp(images: Tensor, size: int, config: ImageAugmentation, generator: Generator) -> Tensor:
     """Crop, rotate and flip images (B, C, H, W) in one bicubic resampling, (B, C, size, size).
 
     What lies outside an image is its reflection: a crop of a video shows more of the scene there.
@@ -87,41 +125,63 @@ def random_resized_crop(
     return moved.clamp(0, 1)
 
 
-def _rotate_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Rotate the colours (B, 3, H, W) around the grey axis by `turns` (B,) of a circle."""
-    angle = 2 * math.pi * turns
-    cos, sin = angle.cos(), angle.sin() / math.sqrt(3)
-    third = (1 - cos) / 3
-    rows = [
-        [cos + third, third - sin, third + sin],
-        [third + sin, cos + third, third - sin],
-        [third - sin, third + sin, cos + third],
-    ]
-    matrix = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)  # (B, 3, 3)
-    return torch.einsum("bij,bjhw->bihw", matrix, images)
+def _change_brightness(images: Tensor, factor: Tensor) -> Tensor:
+    return (images * factor).clamp(0, 1)
+
+
+def _change_contrast(images: Tensor, factor: Tensor) -> Tensor:
+    mean = find_luma(images).mean(dim=(2, 3), keepdim=True)  # (B, 1, 1, 1)
+    return torch.lerp(mean, images, factor).clamp(0, 1)
+
+
+def _change_saturation(images: Tensor, factor: Tensor) -> Tensor:
+    return torch.lerp(find_luma(images).expand_as(images), images, factor).clamp(0, 1)
+
+
+def _turn_hue(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn the hue in HSV of images (B, 3, H, W) by a part of a circle (B, 1, 1, 1)."""
+    value, chroma = images.amax(dim=1), images.amax(dim=1) - images.amin(dim=1)  # (B, H, W)
+    red, green, blue = images.unbind(dim=1)
+    some = torch.where(chroma > 0, chroma, 1)
+    hue = torch.where(
+        value == red,
+        (green - blue) / some,
+        torch.where(value == green, 2 + (blue - red) / some, 4 + (red - green) / some),
+    )  # in sixths of a circle
+    hue = hue + 6 * turns.squeeze(1)
+    sector = torch.stack([(hue + offset) % 6 for offset in (5, 3, 1)], dim=1)  # of R, G, B
+    return value[:, None] - chroma[:, None] * sector.minimum(4 - sector).clamp(0, 1)
 
 
 def jitter_colour(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
-    """Change gamma, brightness, contrast, saturation and hue of some images; grey some.
+    """Change brightness, contrast, saturation and hue of some images (B, C, H, W).
 
-    Images are (B, C, H, W). Saturation, hue and greying do not change one-channel images.
+    The four changes and their order are those of torchvision's ColorJitter: factors are uniform in
+    1 - a to 1 + a, the turn of the hue in -a to a, and each image has an order of its own.
+    Saturation and hue of one-channel images stay. Before, gamma is changed.
     """
-    n, channels = images.shape[:2]
+    n = len(images)
     on = _chosen(config.jitter_p, n, generator)
-    amounts = torch.stack([_uniform(-a, a, n, generator) for a in config.jitter]) * on  # (4, B)
-    brightness, contrast, saturation, hue = amounts.view(4, n, 1, 1, 1).to(images.device)
+    amounts = torch.stack([_uniform(-a, a, n, generator) for a in config.jitter])  # (4, B)
+    brightness, contrast, saturation, hue = amounts.view(4, n, 1, 1, 1).to(images)
+    order = torch.rand(n, len(config.jitter), generator=generator).argsort(dim=1)  # (B, 4)
     if config.gamma > 1:
         exponent = math.log(config.gamma) * _uniform(-1, 1, n, generator) * on  # (B,)
         images = images ** exponent.exp().view(n, 1, 1, 1).to(images.device)
-    images = (images * (1 + brightness)).clamp(0, 1)
-    mean = find_luma(images).mean(dim=(2, 3), keepdim=True)  # (B, 1, 1, 1)
-    images = torch.lerp(mean, images, 1 + contrast).clamp(0, 1)
-    if channels == 3:
-        images = torch.lerp(find_luma(images).expand_as(images), images, 1 + saturation)
-        images = _rotate_hue(images, hue.view(n)).clamp(0, 1)
-        grey = _chosen(config.grey_p, n, generator).view(n, 1, 1, 1).to(images.device)
-        images = torch.where(grey, find_luma(images), images)
+    changes = [(_change_brightness, 1 + brightness), (_change_contrast, 1 + contrast)]
+    if images.shape[1] == 3:
+        changes += [(_change_saturation, 1 + saturation), (_turn_hue, hue)]
+    for place in order.T:  # (B,)
+        for k, (change, amount) in enumerate(changes):
+            rows = ((place == k) & on).nonzero()[:, 0].to(images.device)
+            images = images.index_copy(0, rows, change(images[rows], amount[rows]))
     return images
+
+
+def make_grey(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
+    """Make some images (B, C, H, W) grey."""
+    grey = _chosen(config.grey_p, len(images), generator).view(-1, 1, 1, 1).to(images.device)
+    return torch.where(grey, find_luma(images), images)
 
 
 def blur(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
@@ -132,7 +192,7 @@ def blur(images: Tensor, config: ImageAugmentation, generator: Generator) -> Ten
     sharpened = _chosen(config.sharpen_p, n, generator)
     side = torch.where(sharpened, _uniform(SHARPEST, 0, n, generator), side)
     side = side.view(n, 1, 1, 1).to(images.device)
-    x = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    x = F.pad(images, (1, 1, 1, 1), mode="reflect")
     x = (x[..., 1:-1] + side * (x[..., :-2] + x[..., 2:])) / (1 + 2 * side)
     x = (x[:, :, 1:-1] + side * (x[:, :, :-2] + x[:, :, 2:])) / (1 + 2 * side)
     return x.clamp(0, 1)
@@ -273,8 +333,10 @@ def augment_images(
     def choose(p: float) -> Tensor:
         return _chosen(p, n, generator).view(n, 1, 1, 1).to(images.device)
 
-    images = random_resized_crop(images, size, config, generator)
-    images = blur(jitter_colour(images, config, generator), config, generator)
+    crop = warp if config.warps else random_resized_crop
+    images = crop(images, size, config, generator)
+    images = make_grey(jitter_colour(images, config, generator), config, generator)
+    images = blur(images, config, generator)
     images = add_noise(lower_resolution(images, config, generator), config, generator)
     if config.jpeg_p:
         quality = _uniform(*config.jpeg_quality, n, generator)
