@@ -138,8 +138,8 @@ def _change_saturation(images: Tensor, factor: Tensor) -> Tensor:
     return torch.lerp(find_luma(images).expand_as(images), images, factor).clamp(0, 1)
 
 
-def _turn_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue in HSV of images (B, 3, H, W) by a part of a circle (B, 1, 1, 1)."""
+def _turn_hue(images: Tensor, factor: Tensor) -> Tensor:
+    """Turn the hue in HSV of images (B, 3, H, W) by `factor` (B, 1, 1, 1) of a circle."""
     value, chroma = images.amax(dim=1), images.amax(dim=1) - images.amin(dim=1)  # (B, H, W)
     red, green, blue = images.unbind(dim=1)
     some = torch.where(chroma > 0, chroma, 1)
@@ -148,7 +148,7 @@ def _turn_hue(images: Tensor, turns: Tensor) -> Tensor:
         (green - blue) / some,
         torch.where(value == green, 2 + (blue - red) / some, 4 + (red - green) / some),
     )  # in sixths of a circle
-    hue = hue + 6 * turns.squeeze(1)
+    hue = hue + 6 * factor.squeeze(1)
     sector = torch.stack([(hue + offset) % 6 for offset in (5, 3, 1)], dim=1)  # of R, G, B
     return value[:, None] - chroma[:, None] * sector.minimum(4 - sector).clamp(0, 1)
 
