@@ -90,6 +90,17 @@ def test_the_old_outcome_stays_until_there_is_a_new_one(tmp_path: Path) -> None:
     assert (tmp_path / RESULT).read_bytes() != before
 
 
+def test_a_run_of_before_there_was_a_precision_goes_on_in_float32(tmp_path: Path) -> None:
+    assert len(train(tmp_path, 1)) == 1
+    with pytest.raises(OutputError, match="other settings"):
+        train(
+            tmp_path, 2, settings={**SETTINGS, "training": {"epochs": 2, "precision": "bfloat16"}}
+        )
+    now = {**SETTINGS, "training": {"epochs": 2, "precision": "float32"}}
+    assert len(train(tmp_path, 2, settings=now)) == 2
+    assert json.loads((tmp_path / CONFIG_NAME).read_text()) == now
+
+
 def test_figures_that_were_changed_are_not_replaced(tmp_path: Path) -> None:
     train(tmp_path, 2)
     path = tmp_path / METRICS_NAME

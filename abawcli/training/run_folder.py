@@ -26,6 +26,7 @@ from abawcli.models.training_metadata import EpochResult, TrainingState
 
 STATE_NAME = "last.safetensors"
 CONFIG_NAME = "config.json"
+FORMER = {"precision": "float32"}  # settings of training before they were options
 METRICS_NAME = "metrics.jsonl"
 History = list[EpochResult]
 
@@ -85,11 +86,17 @@ def _is_of_run(path: Path) -> bool:
 
 
 def _are_alike(first: str, second: str) -> bool:
-    """Tell whether the settings of two runs are equal, apart from the paths of backbones."""
+    """Tell whether the settings of two runs are equal, apart from the paths of backbones.
+
+    A setting of training that a run lacks had no option then, and the value of FORMER.
+    """
     try:
         one, other = ({**json.loads(text)} for text in (first, second))
     except (ValueError, TypeError):
         return False
+    for settings in (one, other):
+        if isinstance(settings.get("training"), dict):
+            settings["training"] = FORMER | settings["training"]
     for modality in MODALITIES:
         for settings in (one, other):
             if isinstance(settings.get(modality), dict):
