@@ -22,7 +22,7 @@ from raw_checkpoints import read_raw, write_raw
 from sample_clips import EVERY, SAMPLES, thin_clip
 from sample_features import SMALL_DUAL, small_network
 
-from abawcli.config import QUALITY, Prediction, Smoothing
+from abawcli.config import PROBABILITY_TOLERANCE, QUALITY, Prediction, Smoothing
 from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.abaw import read_annotation
 from abawcli.formats.features import read_features, write_features
@@ -101,9 +101,14 @@ def test_results_do_not_depend_on_batch_or_queue(predictor: Predictor, tmp_path:
     pictures = [picture(32 * (k < 12), 24 * (k < 16)) for k in range(20)]
     video = write_media(tmp_path / "v.mp4", pictures)
     whole = predictor.predict_video(video, "all")
+    # In bfloat16, in which the face network computes on CPUs with AMX, sums depend on the batch.
+    assert predictor.extractor.encoder is not None
+    exact = predictor.extractor.encoder.dtype == torch.float32
+    atol = 1e-5 if exact else PROBABILITY_TOLERANCE / 20
     for config in (Prediction(1, 1), Prediction(3, 7), Prediction(64, 200)):
         predictor.extractor.config = config
-        pd.testing.assert_frame_equal(predictor.predict_video(video, "all"), whole, atol=1e-5)
+        again = predictor.predict_video(video, "all")
+        pd.testing.assert_frame_equal(again, whole, atol=atol, rtol=atol)
 
 
 def test_smoothing_is_the_recipes(predictor: Predictor, table: pd.DataFrame, video: Path) -> None:
