@@ -45,15 +45,16 @@ def label_all(recipe: str) -> Iterator[tuple[str, Table]]:
             yield f"batches of {batch}, {threads} threads", label(predictor)
 
 
-def label_reduced(recipe: str) -> Table:
-    """Return the table whose features are computed in bfloat16."""
+def label_in(recipe: str, dtype: torch.dtype) -> Table:
+    """Return the table whose features are computed in a number format."""
     predictor = Predictor(recipe, "cpu")
     encoder, sound = predictor.extractor.encoder, predictor.extractor.audio_encoder
     assert encoder and sound
-    # The encoder's own backbone is packed, in float32.
+    # The encoder's own backbone is packed, or in bfloat16 already.
     encoder.backbone = load_backbone(find_weights(COMPACT_FACE))[0].eval()
-    encoder.backbone.lower_precision(torch.bfloat16)
-    sound.backbone.lower_precision(torch.bfloat16)
+    if dtype != torch.float32:
+        encoder.backbone.lower_precision(dtype)
+        sound.backbone.lower_precision(dtype)
     return label(predictor)
 
 
@@ -89,7 +90,7 @@ def main() -> None:
                 first = table if first is None else first
                 difference, share = compare(first, table)
                 print(f"{limit:12s} {name:26s} {difference:10.2g} {share:8.2%}", flush=True)
-    exact, reduced = label(Predictor(arguments.recipe, "cpu")), label_reduced(arguments.recipe)
+    exact, reduced = (label_in(arguments.recipe, d) for d in (torch.float32, torch.bfloat16))
     difference, share = compare(exact, reduced)
     print(f"features in bfloat16 against float32    {difference:10.2g} {share:8.2%}")
 
