@@ -125,6 +125,10 @@ def test_per_frame_choice_follows_the_frame(clip: Path, tmp_path: Path) -> None:
     crop(clip, tmp_path / "out", subject="right")
     table, _ = read_faces(tmp_path / "out" / "faces.parquet")
     assert table["subject"].tolist() == [0] * 7 + [1] * 23
+    crop(clip, tmp_path / "followed", subject="follow-largest")
+    table, about = read_faces(tmp_path / "followed" / "faces.parquet")
+    assert table["subject"].tolist() == [0] * 20 + [-1] * 10  # the other square is elsewhere
+    assert about["settings"]["following"] == {"keep": 0.9}
 
 
 def test_tracks_have_everybody_whoever_was_asked_for(clip: Path, tmp_path: Path) -> None:

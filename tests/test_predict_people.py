@@ -62,9 +62,9 @@ def test_one_pass_makes_the_tables_of_a_strategy(
     )
     passes, read = [], Predictor.predict_frames
 
-    def predict_frames(self: Predictor, path: Path) -> Any:
+    def predict_frames(self: Predictor, path: Path, *given: Any) -> Any:
         passes.append(path)
-        return read(self, path)
+        return read(self, path, *given)
 
     monkeypatch.setattr(Predictor, "predict_frames", predict_frames)
     run = ("predict", "v", "--strategy", "s.csv", "--no-smooth", "--modality", "visual")
@@ -89,6 +89,9 @@ def test_a_track_is_a_subject(study: Path) -> None:
     run = ("predict", "v/day/two.mkv", "--no-smooth", "-q")
     assert abaw(*run, "-o", "t.csv", "--subject", "track 0").exit_code == 0
     assert read_table(Path("t.csv"))["found"].sum() == 8
+    assert abaw(*run, "-o", "f.csv", "--subject", "follow-largest").exit_code == 0
+    followed = read_table(Path("f.csv"))
+    assert set(followed["subject"]) == {"follow-largest"} and followed["found"].sum() == 8
     refused = abaw(*run, "-o", "u.csv", "--subject", "track 4")
     assert refused.exit_code == 1 and "has no track 4; they are 0 to 1" in refused.stderr
     assert not Path("u.csv").exists()

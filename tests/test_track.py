@@ -13,7 +13,7 @@ from media_files import Image
 from scipy.optimize import linear_sum_assignment
 
 from abawcli.config import Detection, Tracking
-from abawcli.faces.detect import Face
+from abawcli.faces.detect import Face, Floats
 from abawcli.faces.track import FrameFaces, find_pairs, track_faces
 
 RED, GREEN, BLUE = (200, 40, 40), (40, 200, 40), (40, 40, 200)
@@ -71,6 +71,9 @@ class ByColour:
 
     def begin_template(self) -> "ColourTemplate":
         return ColourTemplate()
+
+    def describe_faces(self, image: np.ndarray, faces: Sequence[Face]) -> Floats:
+        raise AssertionError("tracking compares templates")
 
 
 class ColourTemplate:

@@ -184,9 +184,9 @@ def choose_subject(default: str) -> Callable[[Command], Command]:
     return click.option(
         "--subject", type=SubjectChoice(SUBJECTS), metavar=f"{'|'.join(SUBJECTS)}|track N",
         help="Whose face. main: the person who is on screen longest and largest. follow-largest: "
-        "the person with the largest face of the first frame with a face. largest, left, "
-        "right, top: chosen in each frame. all: everybody. track N: the track with this number "
-        "in `abaw sheet`.  "
+        "the largest face of the first frame with a face, and in each later frame the face that is "
+        "most similar to it or, if none is, overlaps it. largest, left, right, top: chosen in each "
+        "frame. all: everybody. track N: the track with this number in `abaw sheet`.  "
         f"[default: {default}]",
     )  # fmt: skip
 

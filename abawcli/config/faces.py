@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 # Which subjects a command processes; `faces.subjects` defines each choice.
-SUBJECTS = ("main", "largest", "follow-largest", "left", "right", "top", "all")
+FOLLOW_LARGEST = "follow-largest"
+SUBJECTS = ("main", "largest", FOLLOW_LARGEST, "left", "right", "top", "all")
 STRATEGIES = (*SUBJECTS, "track N", "skip")  # per video: also a track number, or no subject
 DETECTOR_NAMES = ("retinaface", "insightface")  # `faces.detect.DETECTORS`
 # Roll of a head from which its crop is rotated by quarter turns. Unrotated and rotated crops are
@@ -66,6 +67,16 @@ class Tracking:
     shift: float = 0.03
     # Without such a change, a face in the same position with a lower similarity is another person.
     other_appearance: float = 0.5
+
+
+@dataclass(frozen=True)
+class Following:
+    """Following of the largest face, as in arXiv 2603.12221.
+
+    What a weak similarity is, is not published: below that of one person's faces in `Tracking`.
+    """
+
+    keep: float = 0.90  # share of the running mean of identities that a further frame leaves
 
 
 QUALITY = ("sharpness", "yaw", "roll", "face_quality")  # columns about a face; `faces.quality`

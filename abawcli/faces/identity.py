@@ -51,6 +51,12 @@ class Identity(Protocol):
     def begin_template(self) -> Any:
         """Return an empty template, which can be compared with others of this object."""
 
+    def describe_faces(self, image: Image, faces: Sequence[Face]) -> Floats:
+        """Return the identities (N, D) of faces in a picture (H, W, 3), in full size.
+
+        Each has length 1, so that dot products are similarities, or is NaN: unknown.
+        """
+
 
 class Appearance:
     """Re-identification by the appearance of the face and the colours in and around it.
@@ -73,6 +79,10 @@ class Appearance:
     def begin_template(self) -> "_FaceTemplate":
         """Return an empty template."""
         return _FaceTemplate(self.colours)
+
+    def describe_faces(self, image: Image, faces: Sequence[Face]) -> Floats:
+        """Return the appearances (N, 2340) of faces in a picture (H, W, 3)."""
+        return np.stack([describe_face(image, face) for face in faces])
 
 
 _BINS = (4, 12, 12)  # of L, a, b: finer for colour than for brightness
@@ -143,6 +153,10 @@ class Embeddings:
     def begin_template(self) -> "_EmbeddingTemplate":
         """Return an empty template."""
         return _EmbeddingTemplate(self.embed)
+
+    def describe_faces(self, image: Image, faces: Sequence[Face]) -> Floats:
+        """Return the embeddings (N, D) of faces in a picture (H, W, 3)."""
+        return self.embed([align_face(image, face.landmarks) for face in faces])
 
     def embed(self, faces: Sequence[Image]) -> Floats:
         """Return embeddings (N, D), each of length 1, of N aligned RGB faces (112, 112, 3)."""

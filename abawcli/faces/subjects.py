@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from abawcli.config import SUBJECTS, is_strategy, parse_track
+from abawcli.config import FOLLOW_LARGEST, SUBJECTS, is_strategy, parse_track
 from abawcli.errors import UsageError
 
 Ints = NDArray[np.integer]
@@ -32,22 +32,6 @@ def find_main(subject: Ints, boxes: Floats) -> int:
     numbers, index = np.unique(subject, return_inverse=True)
     presence = np.bincount(index, weights=np.sqrt(boxes[:, 2] * boxes[:, 3]))
     return int(numbers[presence.argmax()])
-
-
-def find_first_largest(frame: Ints, subject: Ints, boxes: Floats) -> int:
-    """Return the subject of the largest face of the first frame with a face; NOBODY without one.
-
-    Largest first and then the same person, as in arXiv 2603.12221. There, similarity to a running
-    mean or else overlap finds the person in each frame; here, tracking and re-identification do.
-
-    Args:
-        frame: (N,) frame number of each face.
-        subject: (N,) track number.
-        boxes: (N, 4) x, y, w, h in pixels.
-    """
-    if len(subject) == 0:
-        return NOBODY
-    return int(subject[np.lexsort((subject, _area(boxes), frame))[0]])
 
 
 def _area(boxes: Floats) -> Floats:
@@ -74,27 +58,35 @@ _FIRST_BY: dict[str, Callable[[Floats], Floats]] = {
 }
 
 
-def _find_one(frame: Ints, subject: Ints, boxes: Floats, strategy: str) -> int:
-    """Return the subject of a strategy for the whole video; NOBODY for `skip`."""
+def _is_chosen(
+    subject: Ints, boxes: Floats, strategy: str, followed: NDArray[np.bool_] | None
+) -> NDArray[np.bool_]:
+    """Tell which faces are those of the strategy's person, (N,): none for `skip`."""
+    if strategy == FOLLOW_LARGEST:
+        assert followed is not None, "nobody was followed"
+        return followed
     if strategy == "main":
-        return find_main(subject, boxes)
-    if strategy == "follow-largest":
-        return find_first_largest(frame, subject, boxes)
-    number = parse_track(strategy)
-    return NOBODY if number is None else number
+        return np.asarray(subject == find_main(subject, boxes))
+    return np.asarray(subject == parse_track(strategy))
 
 
-def choose_rows(frame: Ints, subject: Ints, boxes: Floats, strategy: str) -> NDArray[np.intp]:
+def choose_rows(
+    frame: Ints,
+    subject: Ints,
+    boxes: Floats,
+    strategy: str,
+    followed: NDArray[np.bool_] | None = None,
+) -> NDArray[np.intp]:
     """Return the indices (M,) of the faces that a strategy chooses, by frame, then subject.
 
     Args:
         frame: (N,) frame number of each face.
         subject: (N,) track number, with at most one face of a subject in a frame.
         boxes: (N, 4) x, y, w, h in pixels.
-        strategy: `main`: the subject of `find_main`; `follow-largest`: that of
-            `find_first_largest`; `largest`, `left` (of the picture, by the
-            centre), `right`, `top`: one face per frame, of any subject; `all`: every face;
-            `track N`: that subject; `skip`: none.
+        strategy: `main`: the subject of `find_main`; `largest`, `left` (of the picture, by the
+            centre), `right`, `top`: one face per frame, of any subject; `follow-largest`: the
+            faces that are `followed`; `all`: every face; `track N`: that subject; `skip`: none.
+        followed: (N,) the faces of the person who is followed, for `follow-largest`.
 
     Raises:
         UsageError: the strategy is unknown.
@@ -104,7 +96,7 @@ def choose_rows(frame: Ints, subject: Ints, boxes: Floats, strategy: str) -> NDA
     if strategy == "all":
         return np.lexsort((subject, frame))
     if strategy not in _FIRST_BY:
-        rows = np.flatnonzero(subject == _find_one(frame, subject, boxes, strategy))
+        rows = np.flatnonzero(_is_chosen(subject, boxes, strategy, followed))
         return rows[np.argsort(frame[rows], kind="stable")]
     order = np.lexsort((subject, _FIRST_BY[strategy](boxes), frame))
     _, first = np.unique(frame[order], return_index=True)
@@ -124,21 +116,28 @@ def explain_no_track(strategy: str, subject: Ints) -> str | None:
 
 
 def lay_rows(
-    frames: Ints, frame: Ints, subject: Ints, boxes: Floats, *, strategy: str
+    frames: Ints,
+    frame: Ints,
+    subject: Ints,
+    boxes: Floats,
+    *,
+    strategy: str,
+    followed: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows of a table in which every frame has one row for each requested subject.
 
     Args:
         frames: (F,) numbers of all decoded frames, ascending.
-        frame, subject, boxes, strategy: as for `choose_rows`.
+        frame, subject, boxes, strategy, followed: as for `choose_rows`.
 
     Returns:
         frame, subject and index of the face, each (R,); R is F, or for `all` F times the number of
         subjects. In rows without a face, the index is -1 and the subject is the absent one, or
         NOBODY if the strategy is about no particular subject or there is none.
     """
-    chosen = choose_rows(frame, subject, boxes, strategy)
-    everyone = np.array([]) if strategy in _FIRST_BY else np.unique(subject[chosen])
+    chosen = choose_rows(frame, subject, boxes, strategy, followed)
+    by_frame = strategy in (*_FIRST_BY, FOLLOW_LARGEST)
+    everyone = np.array([]) if by_frame else np.unique(subject[chosen])
     if len(everyone) == 0:
         everyone = np.array([NOBODY])
     column = np.searchsorted(everyone, subject[chosen]) if everyone[0] != NOBODY else 0

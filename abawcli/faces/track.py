@@ -55,6 +55,7 @@ class TrackedFace:
     landmarks: Floats  # (5, 2)
     detected: bool  # False: interpolated between two detection steps
     quality: Quality = _UNRATED  # set by `quality.rate_faces`
+    followed: tuple[bool, ...] = ()  # from each start on; set by `follow.follow_largest`
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ class _Tracker:
         sure = len(kept) == len(self.active) and all(
             track.subject is not None
             and detection.faces[k].score >= config.sure_score
-            and _overlap(track.face.box, detection.faces[k].box) >= config.sure_iou
+            and measure_overlap(track.face.box, detection.faces[k].box) >= config.sure_iou
             for track, k in kept
         )
         return _Match(kept, returned, new, cut, sure and not (cut or returned or new))
@@ -298,7 +299,7 @@ class _Tracker:
         return sightings
 
 
-def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+def measure_overlap(a: Sequence[float], b: Sequence[float]) -> float:
     """Return the intersection of two boxes (x, y, w, h) over their union."""
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
@@ -312,7 +313,7 @@ def _cost(a: Sequence[float], b: Sequence[float], config: Tracking) -> float:
     distance = np.hypot(a[0] - b[0] + (a[2] - b[2]) / 2, a[1] - b[1] + (a[3] - b[3]) / 2) / sides[1]
     if distance > config.reach or sides[1] > config.resize * sides[0]:
         return _FORBIDDEN
-    return float(1 - _overlap(a, b) + distance)
+    return float(1 - measure_overlap(a, b) + distance)
 
 
 def _assign(

@@ -15,12 +15,12 @@ import csv
 import io
 import os
 from collections.abc import Collection, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from itertools import zip_longest
 from pathlib import Path
 
-from abawcli.config import STRATEGIES, is_strategy, parse_track
+from abawcli.config import FOLLOW_LARGEST, STRATEGIES, Following, is_strategy, parse_track
 from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.abaw import split_side
 from abawcli.formats.atomic import write_whole
@@ -52,10 +52,17 @@ SubjectSegments = tuple[SubjectSegment, ...]  # of one folder of crops, by frame
 
 def describe_choice(segments: SubjectSegments) -> JsonObject:
     """Return whom crops show, JSON-like, for their provenance; `CropsMetadata` reads it."""
+    how: JsonObject = {"following": asdict(Following())} if find_starts([segments]) else {}
     if len(segments) == 1 and segments[0].is_whole:
-        return {"subject": segments[0].strategy}
+        return {"subject": segments[0].strategy} | how
     rows = [(segment.strategy, segment.first, segment.last) for segment in segments]
-    return {"subject": "strategy", "segments": rows}
+    return {"subject": "strategy", "segments": rows} | how
+
+
+def find_starts(choices: Iterable[SubjectSegments]) -> tuple[int, ...]:
+    """Return the frames from which somebody is to be followed, ascending."""
+    segments = (segment for choice in choices for segment in choice)
+    return tuple(sorted({each.first for each in segments if each.strategy == FOLLOW_LARGEST}))
 
 
 def choose_by_name(name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from abawcli.config import QUALITY
+from abawcli.config import FOLLOW_LARGEST, QUALITY
 from abawcli.errors import InputError
 from abawcli.faces.subjects import NOBODY
 from abawcli.faces.track import FrameFaces
@@ -70,6 +70,11 @@ def read_own_rows(
     if made_for != "all":
         return [_find_files(folder, made_for, _take_all(columns), scales)]
     meant = subject or "all"
+    if meant == FOLLOW_LARGEST:
+        raise InputError(
+            f"{folder} has crops of everybody, without who is followed; "
+            f"crop again with --subject {meant}"
+        )
     rows = columns.select((SubjectSegment(meant),), folder)
     people = (
         [(str(one), own) for one, own in rows.split_subjects()]

@@ -6,7 +6,7 @@ batches in the caller's thread.
 
 import itertools
 import logging
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -29,6 +29,7 @@ from abawcli.device import choose_device
 from abawcli.errors import InputError, UsageError
 from abawcli.faces.crop import Region, crop_regions, cut_region
 from abawcli.faces.detect import Detector, load_detector
+from abawcli.faces.follow import follow_largest
 from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.pose import count_quarters
 from abawcli.faces.quality import rate_faces
@@ -170,10 +171,13 @@ class Extractor:
             unknown = recording.is_unknown("audio")
             LOG.log(logging.WARNING if unknown else logging.INFO, "%s", why)
 
-    def extract_frames(self, source: str | Path | Iterable[TimedImage]) -> Iterator[FrameFeatures]:
+    def extract_frames(
+        self, source: str | Path | Iterable[TimedImage], starts: Sequence[int] = ()
+    ) -> Iterator[FrameFeatures]:
         """Yield every frame of a video, or 25 a second of audio without video, in order.
 
-        `source` is a file, or images (H, W, 3), RGB, with their times in seconds.
+        `source` is a file, or images (H, W, 3), RGB, with their times in seconds. From each of the
+        frames `starts` on, the largest face is followed, as in `faces.follow`.
 
         Raises:
             InputError: the file cannot be read, or lacks what was asked for.
@@ -181,7 +185,7 @@ class Extractor:
         is_empty = True
         with open_recording(source) as recording:
             aligner = self.encode_audio(recording)
-            with closing(self._encode_video(recording, aligner)) as stream:
+            with closing(self._encode_video(recording, aligner, starts)) as stream:
                 for found, rows in stream:
                     faces = [
                         FaceFeatures(**vars(face), visual=round_features(row))
@@ -194,7 +198,7 @@ class Extractor:
             raise InputError(f"{source} holds neither a frame nor a sample of audio")
 
     def _encode_video(
-        self, recording: Recording, aligner: FrameAligner
+        self, recording: Recording, aligner: FrameAligner, starts: Sequence[int]
     ) -> Generator[tuple[FrameFaces, list[CropFeatures]]]:
         """Yield every frame's faces, if they are asked for, with a row of features for each."""
         if recording.is_unknown("video"):
@@ -208,7 +212,7 @@ class Extractor:
                 crop_regions, scales=how.crop_scales, side=how.resize, resample=how.resample
             )
             # Closed whatever happens: its thread must not outlive the recording.
-            with closing(self._cut_faces(recording, how)) as regions:
+            with closing(self._cut_faces(recording, how, starts)) as regions:
                 crops = self.workers.map(resize, regions, recording.path or "the images")
                 yield from encode_in_batches(crops, self.encode_crops, self.config)
         elif has_video:
@@ -219,14 +223,15 @@ class Extractor:
                 yield FrameFaces(number, time_s, []), []
 
     def _cut_faces(
-        self, recording: Recording, how: Preprocess
+        self, recording: Recording, how: Preprocess, starts: Sequence[int]
     ) -> Generator[tuple[FrameFaces, list[Region]]]:
         """Yield every frame's faces and the regions of their crops."""
         frames = recording.read_frames(self.rotate)
         # Decoding has a thread of its own: it takes a third of the time before the networks.
         with closing(run_ahead(frames, self.config.decoded_frames)) as decoded:
             tracked = track_faces(decoded, self.detector, identity=self.identity)
-            for frame, found in rate_faces(tracked):
+            followed = follow_largest(tracked, self.identity, starts)
+            for frame, found in rate_faces(followed):
                 turns = [count_quarters(face.landmarks) for face in found.faces]
                 yield (
                     found,

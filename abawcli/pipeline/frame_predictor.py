@@ -229,18 +229,19 @@ class FramePredictor:
         return own if smoothing else own | {"to_smooth": settings["smoothing"]}
 
     def predict_frames(
-        self, source: str | Path | Iterable[TimedImage]
+        self, source: str | Path | Iterable[TimedImage], starts: Sequence[int] = ()
     ) -> Iterator[FramePrediction]:
         """Yield every frame of a video with all its faces, unsmoothed, in order.
 
         `source` is a file, or images (H, W, 3), RGB, with their times in seconds, as of a camera.
+        `starts` are those of `Extractor.extract_frames`.
 
         With a head that reads windows of frames, each comes a window later.
 
         Raises:
             InputError: the file cannot be read or holds no frame; or as `video.wrap_images`.
         """
-        frames = self.extractor.extract_frames(source)
+        frames = self.extractor.extract_frames(source, starts)
         stream = SubjectStream(self.head, self.extractor.widths[0])
         while chunk := list(itertools.islice(frames, self.extractor.config.queue_frames)):
             yield from stream.push(self._judge(chunk))

@@ -1,6 +1,7 @@
 """Predictions of a whole video, and features, laid out as the rows of a prediction table."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,12 +27,13 @@ Outputs = NDArray[np.float32]
 class PredictionColumns(VideoColumns[FramePrediction]):
     """All that is predicted of a video, whoever is meant: about 150 bytes a face and frame."""
 
-    def __init__(self, task: str = EXPR) -> None:
-        """Prepare for the outputs (M,) of a head of this task."""
+    def __init__(self, task: str = EXPR, starts: Sequence[int] = ()) -> None:
+        """Prepare for the outputs (M,) of a head of this task; `starts` as in `VideoColumns`."""
         shape = (OUTPUT_FORMS[task].outputs,)
         super().__init__(
             [("has_audio", "?"), ("reliable", "?"), ("audio_only", "f4", shape)],
             [("outputs", "f4", shape)],
+            starts,
         )
         self._absent = GrowingTable([("frame", "i8"), ("subject", "i8"), ("outputs", "f4", shape)])
         self._unknown = np.full(shape, np.nan, np.float32)

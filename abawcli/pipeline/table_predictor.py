@@ -13,7 +13,7 @@ from abawcli.formats.crops import find_audio
 from abawcli.formats.feature_sets import read_joined_features
 from abawcli.formats.features import FEATURES_SUFFIX, Features
 from abawcli.formats.names import decode_name
-from abawcli.formats.strategy import SubjectSegment, SubjectSegments
+from abawcli.formats.strategy import SubjectSegment, SubjectSegments, find_starts
 from abawcli.models.heads import check_features
 from abawcli.pipeline.baseline import remove_baseline
 from abawcli.pipeline.frame_predictor import FramePredictor
@@ -63,7 +63,9 @@ class TablePredictor(FramePredictor):
         Raises:
             InputError, UsageError: as `predict_table`.
         """
-        columns = PredictionColumns(self.recipe.task).collect(self.predict_frames(path), progress)
+        starts = find_starts(people.values())
+        columns = PredictionColumns(self.recipe.task, starts)
+        columns.collect(self.predict_frames(path, starts), progress)
         tables = {
             name: columns.tabulate(decode_name(name), columns.select(chosen, path), chosen)
             for name, chosen in people.items()

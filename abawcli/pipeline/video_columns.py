@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from abawcli.config import QUALITY
+from abawcli.config import FOLLOW_LARGEST, QUALITY
 from abawcli.errors import InputError
 from abawcli.faces.subjects import explain_no_track, lay_rows
 from abawcli.faces.track import TrackedFace
@@ -76,11 +76,19 @@ class VideoColumns(Generic[RecordT]):
     """A row for each frame and a row for each face of a video."""
 
     def __init__(
-        self, frame_columns: Sequence[Column] = (), face_columns: Sequence[Column] = ()
+        self,
+        frame_columns: Sequence[Column] = (),
+        face_columns: Sequence[Column] = (),
+        starts: Sequence[int] = (),
     ) -> None:
-        """Keep FRAME and FACE, and more columns, each named like the attribute that it keeps."""
+        """Keep FRAME and FACE, and more columns, each named like the attribute that it keeps.
+
+        `starts` are the frames from which a person is followed, as in `faces.follow`.
+        """
+        self.starts = tuple(starts)
+        followed: Column = ("followed", "?", (len(starts),))
         self._frames = GrowingTable((*FRAME, *frame_columns))
-        self._faces = GrowingTable((*FACE, *face_columns))
+        self._faces = GrowingTable((*FACE, *face_columns, *([followed] if starts else ())))
 
     @classmethod
     def of(cls, frames: Table, faces: Table) -> Self:
@@ -118,8 +126,8 @@ class VideoColumns(Generic[RecordT]):
     def select(self, segments: SubjectSegments, path: str | Path) -> "Selection":
         """Return the rows of those who are meant: every frame has one for each of them.
 
-        In each segment its strategy decides, and `main` is who is main within it. Frames outside
-        of all segments show nobody.
+        In each segment its strategy decides: `main` is who is main within it, `follow-largest`
+        begins with its first face. Frames outside of all segments show nobody.
 
         Raises:
             InputError: the video at `path` has not the track or the frames that are asked for.
@@ -127,7 +135,7 @@ class VideoColumns(Generic[RecordT]):
         """
         frames, faces = self.frames, self.faces
         _check_segments(segments, faces["subject"], int(frames["frame"][-1]), Path(path))
-        laid = _lay_segments(frames["frame"], faces, segments)
+        laid = _lay_segments(frames["frame"], faces, segments, self.starts)
         return Selection(frames, faces, *laid)
 
 
@@ -173,15 +181,19 @@ class Selection:
             yield subject, rows
 
 
-def _lay_segments(frames: Ints, faces: Table, segments: SubjectSegments) -> tuple[Ints, Ints, Ints]:
+def _lay_segments(
+    frames: Ints, faces: Table, segments: SubjectSegments, starts: Sequence[int]
+) -> tuple[Ints, Ints, Ints]:
     """Return frame, subject and face of the rows, in each segment as `faces.subjects.lay_rows`."""
     laid = []
     for strategy, first, last in _fill_gaps(segments, int(frames[-1])):
         there = np.flatnonzero((faces["frame"] >= first) & (faces["frame"] <= last))
         own = faces[there]
+        follows = strategy == FOLLOW_LARGEST
         rows = lay_rows(
             frames[(frames >= first) & (frames <= last)],
             own["frame"], own["subject"], own["box"], strategy=strategy,
+            followed=own["followed"][:, starts.index(first)] if follows else None,
         )  # fmt: skip
         rows[2][rows[2] >= 0] = there[rows[2][rows[2] >= 0]]
         laid.append(rows)

@@ -16,7 +16,7 @@ from abawcli.formats.crops import is_own_crops, name_video
 from abawcli.formats.features import Features, round_features
 from abawcli.formats.metadata import FeaturesMetadata, FeatureSource
 from abawcli.formats.names import decode_name
-from abawcli.formats.strategy import SubjectSegments, describe_choice
+from abawcli.formats.strategy import SubjectSegments, describe_choice, find_starts
 from abawcli.media.recording import open_recording
 from abawcli.pipeline.batching import CropFeatures, Crops, encode_in_batches
 from abawcli.pipeline.crop_rows import (
@@ -50,10 +50,13 @@ def extract_video(
     """
     path = Path(path)
     visual_dim, audio_dim = extractor.widths
+    starts = find_starts(people.values())
     columns: VideoColumns[FrameFeatures] = VideoColumns(
-        [("has_audio", "?"), ("audio", "f2", (audio_dim,))], [("visual", "f2", (visual_dim,))]
+        [("has_audio", "?"), ("audio", "f2", (audio_dim,))],
+        [("visual", "f2", (visual_dim,))],
+        starts,
     )
-    columns.collect(extractor.extract_frames(path), progress)
+    columns.collect(extractor.extract_frames(path, starts), progress)
     if extractor.modality == "audio" and not columns.frames["has_audio"].any():
         LOG.warning("%s: no speech detected in the audio", path)
     source = FeatureSource("recording", decode_name(os.path.relpath(path)))

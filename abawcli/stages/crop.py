@@ -4,7 +4,7 @@ The video is read twice, however many folders are written: who is on screen long
 at its end, and pictures are not kept in memory.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from abawcli.config import QUALITY, Cropping, Media, Tracking
 from abawcli.faces.crop import Image, crop_frame
 from abawcli.faces.detect import Detector, load_detector
+from abawcli.faces.follow import follow_largest
 from abawcli.faces.identity import Identity, load_identity
 from abawcli.faces.pose import count_quarters
 from abawcli.faces.quality import rate_faces
@@ -33,7 +34,7 @@ from abawcli.formats.faces import (
 from abawcli.formats.folders import find_finished_folder, replace_folder
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.provenance import Plan, Provenance, describe_work, plan_output
-from abawcli.formats.strategy import SubjectSegment, SubjectSegments, describe_choice
+from abawcli.formats.strategy import SubjectSegment, SubjectSegments, describe_choice, find_starts
 from abawcli.formats.summary import (
     Result,
     VideoSummary,
@@ -65,10 +66,17 @@ class CropSummary(VideoSummary):
 
 
 def collect_faces(
-    tracked: Iterable[tuple[Any, FrameFaces]], progress: Progress = ignore_progress
+    tracked: Iterable[tuple[Any, FrameFaces]],
+    progress: Progress = ignore_progress,
+    starts: Sequence[int] = (),
 ) -> VideoColumns[FrameFaces]:
-    """Go through a tracked video and keep its numbers, about 180 bytes a face."""
-    columns: VideoColumns[FrameFaces] = VideoColumns(face_columns=[("landmarks", "f8", (5, 2))])
+    """Go through a tracked video and keep its numbers, about 180 bytes a face.
+
+    From the frames `starts` on, somebody is followed, as in `faces.follow`.
+    """
+    columns: VideoColumns[FrameFaces] = VideoColumns(
+        face_columns=[("landmarks", "f8", (5, 2))], starts=starts
+    )
     return columns.collect((found for _, found in tracked), progress, "faces")
 
 
@@ -167,7 +175,9 @@ def crop_folders(
     if todo:
         with keep_warnings(*todo.values()):
             tracked = track_faces(read_frames(path, rotate), detector, tracking, identity)
-            columns = collect_faces(rate_faces(tracked), progress)
+            starts = find_starts(folders[output] for output in todo)
+            followed = follow_largest(tracked, identity, starts)
+            columns = collect_faces(rate_faces(followed), progress, starts)
             tables = {
                 output: tabulate_faces(columns.select(folders[output], path)) for output in todo
             }

@@ -18,7 +18,7 @@ CITATION = f"{AUTHORS}. {TITLE} (version {__version__}) [Computer software]."
 SUBJECT_TEXTS = {
     "main": "the person on screen longest and largest",
     "largest": "the largest face of each frame",
-    "follow-largest": "the person whose face is the largest when a face first appears",
+    "follow-largest": "the first largest face, followed by identity and overlap",
     "left": "the leftmost face of each frame",
     "right": "the rightmost face of each frame",
     "top": "the topmost face of each frame",
