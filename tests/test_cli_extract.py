@@ -74,6 +74,16 @@ def test_a_folder_of_official_crops_and_dots_in_names(tmp_path: Path) -> None:
     assert "times of its frames are unknown" in result.stderr
 
 
+def test_a_missing_folder_of_audio_is_reported_once(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        make_official(tmp_path / "crops" / name, 1)
+    gone = tmp_path / "gone"
+    result = extract(tmp_path / "crops", "-o", tmp_path / "out", "--audio-from", gone)
+    assert result.exit_code == 2 and not (tmp_path / "out").exists()
+    message = f"no such folder: {gone}; --audio-from is the folder of the videos"
+    assert result.stderr.count(message) == result.stderr.count("no such folder") == 1
+
+
 def test_two_folders_for_one_name(tmp_path: Path) -> None:
     roots = [tmp_path / "cropped_aligned", tmp_path / "cropped_aligned_new_50_vids"]
     for root in roots:

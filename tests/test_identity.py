@@ -152,6 +152,14 @@ def test_the_whole_frame_is_what_is_embedded(pack: Path) -> None:
     assert templates[0].compare(templates[1]) < 0
 
 
+def test_each_face_of_a_frame_is_described(pack: Path) -> None:
+    frame = Shown(1, [(20, 60, RED), (120, 60, BLUE), (220, 60, RED)])
+    faces = [Face((x, 40, 60, 60), 0.9, place_landmarks(x, 40, 60)) for x in (20, 120, 220)]
+    found = load_identity().describe_faces(frame.rgb(), faces)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
+    assert found[0] @ found[2] == pytest.approx(1, abs=1e-5) and found[0] @ found[1] < 0
+
+
 def test_a_memory_keeps_few_faces_and_embeds_each_once(pack: Path) -> None:
     identity = load_identity()
     embedded: list[int] = []

@@ -118,12 +118,13 @@ def command(
 
     Example: abaw extract crops/ -o features/ --audio-from interviews/
     """
-    from abawcli.formats.crops import is_crops
+    from abawcli.formats.crops import check_audio_from, is_crops
     from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import AUDIO_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.outputs import name_outputs, name_videos
     from abawcli.stages.extract import ExtractWork
 
+    check_audio_from(audio_from)
     suffixes = VIDEO_SUFFIXES | (AUDIO_SUFFIXES if modality == "audio" else frozenset())
     paths = expand_inputs(inputs, suffixes, is_crops)
     names = name_videos(paths, keep_suffix)

@@ -164,10 +164,12 @@ def command(
 
     Example: abaw predict interviews/ -o labels/ --modality visual
     """
+    from abawcli.formats.crops import check_audio_from
     from abawcli.formats.outputs import name_outputs, name_videos
     from abawcli.formats.tables import TABLE_SUFFIXES
     from abawcli.stages.predict import PredictWork
 
+    check_audio_from(audio_from)
     sets = list_sets(inputs, more_features, "INPUT...")
     paths = _find_inputs(sets[0], modality)
     more = _find_more_features(sets, paths)

@@ -142,6 +142,16 @@ def find_scales(folder: str | Path) -> list[float]:
     return sorted(float(name) for name in names if re.fullmatch(r"\d+(\.\d+)?", name))
 
 
+def check_audio_from(folder: Path | None) -> None:
+    """Refuse a folder of recordings that does not exist, once for all inputs.
+
+    Raises:
+        UsageError: the folder does not exist.
+    """
+    if folder is not None and not os.path.isdir(folder):
+        raise UsageError(f"no such folder: {folder}; --audio-from is the folder of the videos")
+
+
 def find_recording(folder: str | Path, name: str) -> Path | None:
     """Return the video of the crops `name`, or None.
 
@@ -153,8 +163,7 @@ def find_recording(folder: str | Path, name: str) -> Path | None:
         InputError: there are two such videos.
     """
     folder = Path(folder)
-    if not os.path.isdir(folder):
-        raise UsageError(f"no such folder: {folder}")
+    check_audio_from(folder)
     parent = folder / Path(name).parent
     there = parent.iterdir() if os.path.isdir(parent) else ()
     if found := _find_by_name(there, name):
