@@ -128,7 +128,7 @@ def test_per_frame_choice_follows_the_frame(clip: Path, tmp_path: Path) -> None:
     crop(clip, tmp_path / "followed", subject="follow-largest")
     table, about = read_faces(tmp_path / "followed" / "faces.parquet")
     assert table["subject"].tolist() == [0] * 20 + [-1] * 10  # the other square is elsewhere
-    assert about["settings"]["following"] == {"keep": 0.9}
+    assert about["settings"]["following"] == {"keep": 0.9, "iou": 0.3}
 
 
 def test_tracks_have_everybody_whoever_was_asked_for(clip: Path, tmp_path: Path) -> None:

@@ -83,7 +83,8 @@ def test_overlap_decides_where_all_similarities_are_weak_or_unknown() -> None:
     for degrees in (60.0, NAN):  # a weak similarity; a face too small to be described
         near, far = (0, 20.0, 50.0, degrees), (1, 45.0, 50.0, degrees)
         assert follow(first, [near, far], [far]) == [0, 0, 1]
-    assert follow(first, [(0, 200.0, 50.0, 90.0)], first) == [0, -1, 0]  # overlaps nothing
+    # Somebody who is hardly where the followed person was does not take the place.
+    assert follow(first, [(1, 40.0, 50.0, 90.0)], [(2, 300.0, 50.0, 0.0)]) == [0, -1, 2]
 
 
 def test_a_face_that_turns_slowly_is_followed_and_one_that_turns_at_once_is_not() -> None:
@@ -104,7 +105,7 @@ def test_the_mean_keeps_the_published_share() -> None:
     assert person.find(faces, unknown) == 0  # by overlap
     assert person.mean == pytest.approx(expected)
     assert person.find([], unknown[:0]) is None
-    assert Following().keep == 0.90
+    assert Following.keep == 0.90
 
 
 def test_each_segment_follows_its_own_first_largest_face() -> None:

@@ -2,11 +2,11 @@
 
 The first face is the largest one. In each later frame it is the face that is most similar to a
 running mean of the identities of the followed faces; if even that similarity is weak, it is the
-face that overlaps the last followed one most.
+face that overlaps the last followed one most. Nobody is followed in a frame where no face does.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -24,7 +24,7 @@ class Followed:
     """The person who is followed, as far as the frames were seen."""
 
     min_similarity: float  # of a face to the running mean; a lower one is weak
-    keep: float = Following.keep
+    config: Following = field(default_factory=Following)
     mean: Floats | None = None  # (D,) of identities; None: all were unknown
     box: Box | None = None  # of the last followed face; None: there was none
 
@@ -49,13 +49,13 @@ class Followed:
             if similarity.max() >= self.min_similarity:
                 return int(similarity.argmax())
         overlap = [measure_overlap(self.box, face.box) for face in faces]
-        return int(np.argmax(overlap)) if max(overlap) > 0 else None
+        return int(np.argmax(overlap)) if max(overlap) >= self.config.iou else None
 
     def _learn(self, identity: Floats) -> None:
         if np.isnan(identity).any():
             return
         old = identity if self.mean is None else self.mean
-        self.mean = np.asarray(self.keep * old + (1 - self.keep) * identity)
+        self.mean = np.asarray(self.config.keep * old + (1 - self.config.keep) * identity)
 
 
 def follow_largest(
