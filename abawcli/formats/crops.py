@@ -142,7 +142,7 @@ def find_scales(folder: str | Path) -> list[float]:
     return sorted(float(name) for name in names if re.fullmatch(r"\d+(\.\d+)?", name))
 
 
-def check_audio_from(folder: Path | None) -> None:
+def check_audio_from(folder: str | Path | None) -> None:
     """Refuse a folder of recordings that does not exist, once for all inputs.
 
     Raises:
