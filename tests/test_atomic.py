@@ -2,6 +2,7 @@ import errno
 import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -92,6 +93,23 @@ def test_rights_are_those_of_the_umask_whoever_writes(
     finally:
         os.umask(before)
     assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == rights
+
+
+KILLED = """
+import os
+from abawcli.formats.atomic import write_whole
+from abawcli.formats.tensors import saving_tensors
+with write_whole("out.safetensors") as temporary, saving_tensors(temporary) as target:
+    target.with_name(".tmpA1b2C3").touch()  # as `save_file` does
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_safetensors_leaves_of_a_killed_run_is_swept(tmp_path: Path) -> None:
+    run = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path)
+    assert run.returncode == -9 and list(tmp_path.rglob(".tmp*"))
+    atomic.sweep_now(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_temporary_names_are_random_and_no_longer_than_can_be() -> None:

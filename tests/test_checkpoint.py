@@ -9,7 +9,9 @@ from raw_checkpoints import write_raw
 from safetensors.torch import save_file
 
 from abawcli.errors import CheckpointError
+from abawcli.formats.atomic import PREFIX
 from abawcli.formats.hashing import hash_file
+from abawcli.models import checkpoint
 from abawcli.models.checkpoint import (
     FORMAT,
     load_checkpoint,
@@ -28,6 +30,21 @@ def test_round_trip(tmp_path: Path) -> None:
     assert torch.equal(tensors["a"], weights["a"]) and tensors["n"] == 5
     assert metadata == state
     assert [p.name for p in path.parent.iterdir()] == ["x.safetensors"]
+
+
+def test_safetensors_writes_in_a_folder_that_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = []
+
+    def save(tensors: dict[str, torch.Tensor], target: Path, header: dict[str, str]) -> None:
+        folders.append(target.parent.name)
+        save_file(tensors, target, header)
+
+    monkeypatch.setattr(checkpoint, "save_file", save)
+    save_checkpoint(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, TrainingState())
+    assert [name[: len(PREFIX)] for name in folders] == [PREFIX]
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,6 +117,24 @@ def write_whole(path: str | Path, seal: Callable[[Path], None] | None = None) ->
             _unfinished.discard(temporary)
 
 
+@contextmanager
+def make_work_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`, for writers that make temporary files of their own.
+
+    It is removed with all that is in it; if this process is killed, by the next run.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder = name_temporary(path)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _unfinished.discard(folder)
+
+
 def check_plain(path: str | Path) -> None:
     """Check that `path` is a regular file or does not exist: links and devices are not replaced.
 

@@ -78,8 +78,8 @@ def write_features(features: Features, path: str | Path, provenance: Provenance)
     arrays = {
         name: np.ascontiguousarray(getattr(features, name), kind) for name, kind in TYPES.items()
     }
-    with write_result(path, provenance) as temporary, saving_tensors():
-        save_file(arrays, temporary, {METADATA_KEY: json.dumps(header)})
+    with write_result(path, provenance) as temporary, saving_tensors(temporary) as target:
+        save_file(arrays, target, {METADATA_KEY: json.dumps(header)})
 
 
 def read_features(path: str | Path) -> Features:

@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from abawcli.errors import InputError, explain_os_error
+from abawcli.formats.atomic import make_work_folder
 from abawcli.formats.json_values import JsonObject, parse_object
 
 METADATA_KEY = "abaw"  # of the metadata in the header
@@ -38,18 +39,24 @@ def open_tensors(path: str | Path, framework: str) -> Iterator[Any]:
 
 
 @contextmanager
-def saving_tensors() -> Iterator[None]:
-    """Convert errors of the system in `save_file` of safetensors to OSError.
+def saving_tensors(path: str | Path) -> Iterator[Path]:
+    """Yield a path for `save_file` of safetensors, which replaces the file `path` at the end.
+
+    safetensors first writes a file `.tmp...` beside its target: it gets a folder that the next run
+    removes if this one is killed.
 
     Raises:
         OSError: the system refuses to write.
     """
-    try:
-        yield
-    except SafetensorError as error:
-        if code := _OS_CODE.search(str(error)):
-            raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
-        raise
+    with make_work_folder(path) as folder:
+        target = folder / "tensors"
+        try:
+            yield target
+        except SafetensorError as error:
+            if code := _OS_CODE.search(str(error)):
+                raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+            raise
+        target.replace(path)
 
 
 def read_header(path: str | Path, file: Any) -> JsonObject | None:

@@ -46,8 +46,8 @@ def write_tensors(temporary: str | Path, tensors: Tensors, metadata: CheckpointM
     """
     temporary = Path(temporary)
     header = {METADATA_KEY: json.dumps({"format": FORMAT} | metadata.to_json())}
-    with saving_tensors():
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, header)
+    with saving_tensors(temporary) as target:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, target, header)
 
 
 def halve_matrices(tensors: Tensors) -> dict[str, torch.Tensor]:
