@@ -1,6 +1,7 @@
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -18,6 +19,11 @@ from hypothesis import settings
 # processes that tests start would compile the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A run started with `&` or nohup ignores these signals, and so would the commands that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The same examples every time, and none judged by how busy the machine is.
 settings.register_profile("abaw", deadline=None, derandomize=True, max_examples=25)
