@@ -138,7 +138,11 @@ def test_sound_after_a_stray_stamp_is_heard(tmp_path, caplog):
     audio = read_audio(path)
     assert (audio.samples == before.samples).all()
     assert len(list(read_frames(path))) == 50
-    assert caplog.text.count(f"some times are invalid (packets: {strays})") == 1
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        f"{path}: some times of its audio are invalid (packets: {strays}); "
+        "these packets follow those before them"
+    ]
 
 
 def test_two_frames_of_one_time(tmp_path):

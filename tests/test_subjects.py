@@ -103,6 +103,14 @@ def test_main_is_longest_and_largest() -> None:
     assert find_main(*columns(small + close_up + [(4, 1, (0.0, 0.0, 30.0, 30.0))])[1:]) == 1
 
 
+def test_following_needs_to_know_who_was_followed() -> None:
+    faces = [(1, 0, (0.0, 0.0, 10.0, 10.0))]
+    with pytest.raises(UsageError, match="which faces were followed: give `followed`"):
+        choose_rows(*columns(faces), "follow-largest")
+    with pytest.raises(UsageError, match="which faces were followed"):
+        lay_rows(np.array([1, 2]), *columns(faces), strategy="follow-largest")
+
+
 def test_an_unknown_strategy_is_refused() -> None:
     for name in ("middle", "track N", "track", "track -1", "track 1.5", "trackl 1"):
         message = f"unknown subject '{name}'; choose one of main, largest"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abawcli.errors import InputError
+from abawcli.errors import InputError, UsageError
 from abawcli.faces.track import FrameFaces, TrackedFace
 from abawcli.formats.strategy import SubjectSegment
 from abawcli.pipeline.video_columns import VideoColumns
@@ -71,6 +71,12 @@ def test_tracks_and_frames_that_are_not_there(segment: SubjectSegment, message: 
     columns = make_columns([{0: (0, 0, 9, 9), 1: (20, 0, 9, 9)}] * 2)
     with pytest.raises(InputError, match=message):
         columns.select((segment,), "v.mp4")
+
+
+def test_whom_nobody_followed_cannot_be_selected() -> None:
+    columns = make_columns([{0: (0, 0, 9, 9)}] * 2)
+    with pytest.raises(UsageError, match="which faces were followed"):
+        columns.select((SubjectSegment("follow-largest"),), "v.mp4")
 
 
 def test_a_face_takes_less_than_two_hundred_bytes() -> None:

@@ -63,7 +63,8 @@ def _is_chosen(
 ) -> NDArray[np.bool_]:
     """Tell which faces are those of the strategy's person, (N,): none for `skip`."""
     if strategy == FOLLOW_LARGEST:
-        assert followed is not None, "nobody was followed"
+        if followed is None:
+            raise UsageError(f"{strategy} needs to know which faces were followed: give `followed`")
         return followed
     if strategy == "main":
         return np.asarray(subject == find_main(subject, boxes))
@@ -89,7 +90,7 @@ def choose_rows(
         followed: (N,) the faces of the person who is followed, for `follow-largest`.
 
     Raises:
-        UsageError: the strategy is unknown.
+        UsageError: the strategy is unknown, or is `follow-largest` without `followed`.
     """
     if not is_strategy(strategy):
         raise UsageError(f"unknown subject {strategy!r}; choose one of {', '.join(SUBJECTS)}")

@@ -8,7 +8,7 @@ follows the one before it.
 """
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -62,7 +62,7 @@ class Clock:
     def __init__(self, intervals_s: dict[int, float] | None = None) -> None:
         """Start a clock; `intervals_s` is the nominal interval of packets of each stream."""
         self.joins: list[Join] = []
-        self.strays = 0
+        self.strays: Counter[int] = Counter()  # packets of each stream
         self._intervals_s = intervals_s or {}
         self._lines = [_Line(0.0, 0.0)]
         self._positions: dict[int, _Position] = {}
@@ -116,7 +116,7 @@ class Clock:
         own = [s.order_s for s in ahead if s.stream == stamp.stream and s.order_s is not None]
         if position is None:
             if self._is_stray_first(stamp, own):
-                self.strays += 1
+                self.strays[stamp.stream] += 1
                 return None
             far_s = [abs(order_s - line.latest_s) for line in self._lines]
             position = _Position(far_s.index(min(far_s)), order_s, order_s)
@@ -124,7 +124,7 @@ class Clock:
         elif self._is_doubtful(stamp) and self._is_stray(stamp, position, own):
             # The next packet is due after it.
             position.due_s += stamp.length_s or self._intervals_s.get(stamp.stream, 0.0)
-            self.strays += 1
+            self.strays[stamp.stream] += 1
             return None
         self._choose_line(stamp, order_s, position, ahead)
         return self._accept(stamp, order_s, position)

@@ -297,17 +297,18 @@ def _report_cut(media: OpenMedia, stream: VideoStream | AudioStream, end_s: floa
 
 
 def _report_clock(media: OpenMedia) -> None:
-    joins, strays = media.clock.joins, media.clock.strays
+    joins = media.clock.joins
     if joins:
         first, more = joins[0], f", {len(joins) - 1} more" if len(joins) > 1 else ""
         LOG.warning(
             "%s: its clock jumps by %+.2f s at %.2f s%s; the parts are joined without a gap",
             media.path, first.jump_s, first.time_s, more,
         )  # fmt: skip
-    if strays:
+    for stream, count in sorted(media.clock.strays.items()):
         LOG.warning(
-            "%s: some times are invalid (packets: %d); these packets follow those before them",
-            media.path, strays,
+            "%s: some times of its %s are invalid (packets: %d); "
+            "these packets follow those before them",
+            media.path, media.container.streams[stream].type, count,
         )  # fmt: skip
 
 

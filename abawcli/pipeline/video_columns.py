@@ -131,7 +131,7 @@ class VideoColumns(Generic[RecordT]):
 
         Raises:
             InputError: the video at `path` has not the track or the frames that are asked for.
-            UsageError: no such strategy.
+            UsageError: no such strategy, or nobody was followed from that frame on.
         """
         frames, faces = self.frames, self.faces
         _check_segments(segments, faces["subject"], int(frames["frame"][-1]), Path(path))
@@ -189,7 +189,7 @@ def _lay_segments(
     for strategy, first, last in _fill_gaps(segments, int(frames[-1])):
         there = np.flatnonzero((faces["frame"] >= first) & (faces["frame"] <= last))
         own = faces[there]
-        follows = strategy == FOLLOW_LARGEST
+        follows = strategy == FOLLOW_LARGEST and first in starts
         rows = lay_rows(
             frames[(frames >= first) & (frames <= last)],
             own["frame"], own["subject"], own["box"], strategy=strategy,

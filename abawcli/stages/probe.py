@@ -181,5 +181,5 @@ def probe_media(path: str | Path) -> ProbeReport:
         audio_offset_s=audio.start_s - video.first_time_s if audio and video else None,
         other_streams=others,
         joins=tuple(clock.joins),
-        stray_times=clock.strays,
+        stray_times=clock.strays.total(),
     )
