@@ -80,6 +80,23 @@ def test_sides_are_found_among_subjects_and_by_name(tmp_path: Path) -> None:
     assert read(tmp_path).names == ["x_left", "x_right", "y", "z_left"]
 
 
+def test_features_of_one_person_are_not_of_two_annotations(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, subject in (("x", "main"), ("y", "main"), ("z", "left"), ("b/w", "left")):
+        save(tmp_path, name.replace("/", "-"), 2, name, subject)
+    for name in ("x", "x_right", "y_left", "y_right", "z", "z_left", "w_left"):
+        annotate(tmp_path, name, [0, 1])
+    assert read(tmp_path).names == ["w_left", "x", "z_left"]
+    assert sorted(caplog.messages) == [
+        "1 features have no annotation and are left out: y",
+        "x_right: features of x match several: x, x_right; it is left out",
+        "y_left: features of y match several: y_left, y_right; it is left out",
+        "y_right: features of y match several: y_left, y_right; it is left out",
+        "z: features of z match several: z, z_left; it is left out",
+    ]
+
+
 def test_what_has_no_partner_is_left_out_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,7 +22,14 @@ from abawcli.datasets.pairing import read_truth
 from abawcli.datasets.pseudo_labels import PseudoLabels
 from abawcli.datasets.value_files import name_value_files, read_frame_values
 from abawcli.errors import InputError
-from abawcli.formats.abaw import Labels, align_rows, match_tracks, read_annotation, split_side
+from abawcli.formats.abaw import (
+    Labels,
+    align_rows,
+    explain_missing,
+    match_tracks,
+    read_annotation,
+    split_side,
+)
 from abawcli.formats.feature_sets import (
     FeaturePaths,
     TrackKey,
@@ -339,9 +346,10 @@ def _name_annotations(paths: Iterable[str | Path]) -> dict[str, Annotation | Pat
 def _match(tracks: Collection[TrackKey], annotations: Iterable[str]) -> dict[str, TrackKey]:
     """Return the track of each annotation that has features."""
     found, failed = match_tracks(annotations, tracks, "features")
-    for reason in failed.values():
-        LOG.info("%s", reason)
-    warn_left_out("annotations have no features", list(failed))
+    missing = [name for name in failed if failed[name] == explain_missing(name, "features")]
+    for name in failed.keys() - missing:
+        LOG.warning("%s; it is left out", failed[name])
+    warn_left_out("annotations have no features", missing)
     return found
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from abawcli.datasets.image_sets import SPLIT_FOLDERS, ImageSet, LabelledImage, ReadOptions
 from abawcli.errors import InputError
-from abawcli.formats.abaw import find_track, read_annotation, split_side
+from abawcli.formats.abaw import match_tracks, read_annotation, split_side
 from abawcli.formats.crops import find_scales, is_crops, is_own_crops, list_images, read_subject
 from abawcli.labels import CLASSES, IGNORE
 
@@ -67,19 +67,26 @@ def read_aff_wild2(root: str | Path, options: ReadOptions) -> ImageSet:
     others are split by source video. Every `options.every`-th annotated frame with a crop is taken.
 
     Raises:
-        InputError: there are no annotations, or one is of another task.
+        InputError: there are no annotations, or two of one name, or one is of another task.
     """
     root = Path(root)
     found, tracks = ImageSet(), Tracks()
     for folder in list_crops(root):
         tracks[folder.relative_to(root).as_posix(), read_subject(folder)] = folder
+    annotations = dict[str, Path]()
     for path in find_annotations(root, options.labels):
+        if (first := annotations.setdefault(path.stem, path)) != path:
+            raise InputError(f"{first} and {path} are annotations of the same name")
+    chosen, failed = match_tracks(annotations, tracks, "crops")
+    for name, path in annotations.items():
         try:
-            frames = list_frames(tracks[find_track(path.stem, tracks, "crops")])
+            frames = list_frames(tracks[chosen[name]]) if name in chosen else {}
         except InputError as error:
-            found.leave_out("annotations have no crops of one subject", f"{path.stem}: {error}")
-            continue
-        _sample(found, path, frames, options.every)
+            failed[name] = str(error)
+        if name in failed:
+            found.leave_out("annotations have no crops of one subject", failed[name])
+        else:
+            _sample(found, path, frames, options.every)
     return found
 
 

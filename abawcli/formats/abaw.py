@@ -77,6 +77,11 @@ def format_annotation(labels: Labels) -> str:
     return "\n".join([",".join(CLASSES), *map(str, labels.tolist())]) + "\n"
 
 
+def explain_missing(name: str, what: str) -> str:
+    """Return the message about an annotation of a video without tracks, `what` they may be."""
+    return f"{name}: no {what} of this video"
+
+
 def find_track(name: str, tracks: Iterable[tuple[str, str]], what: str) -> tuple[str, str]:
     """Return the track that the annotation `name` belongs to.
 
@@ -97,13 +102,13 @@ def find_track(name: str, tracks: Iterable[tuple[str, str]], what: str) -> tuple
     exact = find_names(name, videos)
     called = exact or find_names(video, videos)
     if not called:
-        raise InputError(f"{name}: no {what} of this video")
+        raise InputError(explain_missing(name, what))
     if len(called) > 1:
         several = ", ".join(sorted(called))
         raise InputError(f"{name}: the name matches {what} of several videos: {several}")
     found = [track for track in tracks if track[0] == called[0]]
-    if side and (video, side) in found:
-        return video, side
+    if side and (called[0], side) in found:
+        return called[0], side
     if len(found) > 1 and "" in {subject for _, subject in found}:
         raise InputError(f"{name}: {what} in a table and in a text file; give one of them")
     if len(found) > 1:
@@ -112,9 +117,6 @@ def find_track(name: str, tracks: Iterable[tuple[str, str]], what: str) -> tuple
             f"{name}: {what} of {len(found)} subjects ({subjects}); "
             f"create them for one subject with --subject {side or 'main'}"
         )
-    if side and not exact:
-        subject = found[0][1]
-        LOG.warning("%s is matched with subject %r of %s, the only one", name, subject, video)
     return found[0]
 
 
@@ -123,24 +125,38 @@ def match_tracks(
 ) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
     """Return the track of each annotation, by `find_track`, and the reasons why others have none.
 
-    A track whose name is the end of several names, such as `P01` of `a/P01` and `b/P01`, matches
-    none of them.
+    If several annotations match one track, only the one that names it best has it; none has it if
+    they name it equally well, as `x_left` and `x_right` do the only subject `main` of `x`, or
+    `a/P01` and `b/P01` the video `P01`.
     """
     tracks, found, failed = list(tracks), dict[str, tuple[str, str]](), dict[str, str]()
-    sources: dict[tuple[str, str], set[str]] = {}  # videos that take each track
+    takers: dict[tuple[str, str], list[str]] = {}  # names that match each track
     for name in names:
         try:
             found[name] = find_track(name, tracks, what)
         except InputError as error:
             failed[name] = str(error)
         else:
-            sources.setdefault(found[name], set()).add(split_side(name)[0])
-    for name, track in list(found.items()):
-        if len(sources[track]) > 1 and track[0] not in (name, split_side(name)[0]):
-            several = ", ".join(sorted(sources[track]))
-            failed[name] = f"{name}: {what} of {track[0]} match several: {several}"
-            del found[name]
+            takers.setdefault(found[name], []).append(name)
+    for track, several in takers.items():
+        for name in several if len(several) > 1 else ():
+            if [name] != _choose_nearest(several, track):
+                more = ", ".join(sorted(several))
+                failed[name] = f"{name}: {what} of {track[0]} match several: {more}"
+                del found[name]
+    for name, (video, subject) in found.items():
+        if split_side(name)[1] not in (None, subject) and not find_names(name, [video]):
+            LOG.warning("%s is matched with subject %r of %s, the only one", name, subject, video)
     return found, failed
+
+
+def _choose_nearest(names: Iterable[str], track: tuple[str, str]) -> list[str]:
+    """Return which of the names name a track best: by video and side, by video, or in part."""
+    unlike = {
+        name: (split_side(name) != track, name != track[0], not find_names(name, [track[0]]))
+        for name in names
+    }
+    return [name for name in unlike if unlike[name] == min(unlike.values())]
 
 
 def align_rows(annotation: NDArray[Any], frames: int, name: str) -> NDArray[np.intp]:
