@@ -186,6 +186,21 @@ def test_folders_by_class_with_and_without_splits(tmp_path: Path) -> None:
     assert "loose.jpg" in said and "1 images are in folders '7'" in said
 
 
+def test_training_images_are_held_out_where_no_set_has_validation_images(tmp_path: Path) -> None:
+    for split, count in (("train", 20), ("test", 4)):
+        for k in range(count):
+            draw(tmp_path / f"a/{split}/happy/{k}.jpg")
+    draw(tmp_path / "b/Train/sad/1.jpg")
+    a, b = ("folders", str(tmp_path / "a")), ("folders", str(tmp_path / "b"))
+    table, said = make(tmp_path, *a, *b)
+    assert "no validation images: 10 % of the training images are held out" in said
+    assert table["split"].value_counts().to_dict() == {"train": 19, "test": 4, "valid": 2}
+    assert set(table["split"][table["file"].str.contains("test")]) == {"test"}
+    draw(tmp_path / "b/val/sad/1.jpg")
+    table, said = make(tmp_path, *a, *b)
+    assert "held out" not in said and table["split"].tolist().count("valid") == 1
+
+
 def test_aff_wild2_samples_annotated_frames_by_video(tmp_path: Path) -> None:
     root = tmp_path / "aw"
     for name in ("1-30", "7_left", "9"):
@@ -204,8 +219,25 @@ def test_aff_wild2_samples_annotated_frames_by_video(tmp_path: Path) -> None:
         for frame, label in ((1, "Happiness"), (4, "Happiness"), (6, "Anger"))
     }
     assert "such as gone: " in said and "such as 1-30: 1" in said
+    twice = annotations / "Validation_Set/1-30.txt"
+    write_annotation(labels, twice)
+    assert "1-30.txt are annotations of the same name" in refuse(
+        tmp_path / "x", "aff-wild2", str(root)
+    )
     (tmp_path / "other").mkdir()
     assert "--labels" in refuse(tmp_path / "other", "aff-wild2", str(root / "cropped_aligned"))
+
+
+def test_crops_of_one_person_are_not_of_two_annotations(tmp_path: Path) -> None:
+    root = tmp_path / "aw"
+    for name in ("5", "6"):
+        draw(root / f"cropped_aligned/{name}/00001.jpg")
+    for name in ("5", "5_right", "6_left", "6_right"):
+        (root / "EXPR_Set").mkdir(exist_ok=True)
+        write_annotation(np.array([4]), root / f"EXPR_Set/{name}.txt")
+    table, said = make(tmp_path, "aff-wild2", str(root))
+    assert table["file"].tolist() == ["cropped_aligned/5/00001.jpg"]
+    assert "3 annotations have no crops of one subject, such as 5_right: crops of" in said
 
 
 def test_only_the_folder_of_an_annotation_names_its_split(tmp_path: Path) -> None:

@@ -64,8 +64,9 @@ def command(
     folders     a folder per class, within folders train/ and val/ or not
     aff-wild2   crops, and annotations of the EXPR challenge
 
-    Data sets without splits are split by image, or by video. Rows that cannot be used are counted
-    by their reason. Paths of several data sets are relative to the parent folder of all.
+    Data sets without splits are split by image, or by video. If no set has validation images, a
+    share of the training images is held out. Rows that cannot be used are counted by their reason.
+    Paths of several data sets are relative to the parent folder of all.
 
     Example: abaw manifest affectnet sets/AffectNet raf-db sets/RAF-DB -o faces.csv
     """

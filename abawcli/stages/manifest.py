@@ -73,7 +73,7 @@ def hold_out(images: Sequence[LabelledImage], root: str | Path) -> list[Labelled
     data set has no groups. The order does not depend on where the folder is.
     """
     root = Path(root)
-    groups = [each.group or each.file.relative_to(root).as_posix() for each in images]
+    groups = [each.group or Path(os.path.relpath(each.file, root)).as_posix() for each in images]
     open_ones = {group for group, each in zip(groups, images, strict=True) if not each.split}
     ranked = sorted(open_ones, key=lambda group: hashlib.sha256(os.fsencode(group)).digest())
     held = set(ranked[: max(1, round(VALID_SHARE * len(ranked)))]) if len(ranked) > 1 else set()
@@ -81,6 +81,17 @@ def hold_out(images: Sequence[LabelledImage], root: str | Path) -> list[Labelled
         each if each.split else replace(each, split=VALID if group in held else TRAIN)
         for group, each in zip(groups, images, strict=True)
     ]
+
+
+def make_valid(images: list[LabelledImage], root: str | Path) -> list[LabelledImage]:
+    """Return images with a validation split: part of the training images if there is no other."""
+    if VALID in (splits := [each.split for each in images]) or splits.count(TRAIN) < 2:
+        return images
+    LOG.warning(
+        "no validation images: %.0f %% of the training images are held out", 100 * VALID_SHARE
+    )
+    opened = [replace(each, split="") if each.split == TRAIN else each for each in images]
+    return hold_out(opened, root)
 
 
 def limit_classes(images: Sequence[LabelledImage], most: int, seed: int) -> list[LabelledImage]:
@@ -167,6 +178,7 @@ def make_manifest(
     with keep_warnings(work):
         for kind, root in sets:
             images += hold_out(read_image_set(kind, root, options).images, Path(root))
+        images = make_valid(images, folder)
     if max_per_class is not None:
         images = limit_classes(images, max_per_class, seed)
     work["summary"] = where | {"counts": count_labels(images)}
