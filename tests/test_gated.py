@@ -119,7 +119,11 @@ def test_features_are_dropped_in_training_only() -> None:
 
 
 def test_sizes_are_the_published_ones() -> None:
-    head = GatedFusion(1024, 1024, GatedHead())
+    with torch.device("meta"):
+        head = GatedFusion(1024, 1024, GatedHead())
+    assert sum(p.numel() for p in head.parameters()) == 2_366_472
+    assert (head.visual.dropout.p, head.audio.dropout.p) == (0.20, 0.25)
+    assert head.classifier.layers[1].p == 0.2
     assert head.visual.project.out_features == head.audio.project.out_features == 512
     assert [layer.out_features for layer in head.gate if hasattr(layer, "out_features")] == [
         512

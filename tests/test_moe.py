@@ -29,7 +29,9 @@ def test_parameter_count_is_the_papers_structure() -> None:
     block = 2 * d + 2 * (d * 2 * d + 2 * d) + (2 * d * d + d)  # norm, gate and value, out
     router = 2 * d + (d * 256 + 256) + 2 * 256 + (256 * 4 + 4)  # norm, D->256, norm, 256->4
     expected = 4 * 3 * block + router + 2 * d + (d * 8 + 8)
-    assert sum(p.numel() for p in head.parameters()) == expected
+    assert sum(p.numel() for p in head.parameters()) == expected == 75_859_724
+    dropouts = [module.p for module in head.modules() if isinstance(module, torch.nn.Dropout)]
+    assert dropouts == [0.6] * 13  # of each block, and of the output
 
 
 def test_drop_path_rises_linearly_to_the_last_block() -> None:
