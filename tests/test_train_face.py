@@ -62,8 +62,13 @@ def test_either_head_chooses_the_epoch(images: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_interrupted_run_ends_with_the_same_weights(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema_decay: float
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    ema_decay: float,
 ) -> None:
+    """It says if it began before the augmentation was defined as it is, and remembers that."""
     config = replace(FAST, epochs=2, ema_decay=ema_decay)
     run(images, tmp_path / "whole", config)
     calls = []
@@ -78,7 +83,14 @@ def test_interrupted_run_ends_with_the_same_weights(
     monkeypatch.setattr(face_task, "augment_images", stop_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         run(images, tmp_path / "cut", config)
+    path = tmp_path / "cut/config.json"
+    settings = json.loads(path.read_text())
+    assert settings.pop("definitions") == {"the augmentation of images": 2}
+    path.write_text(json.dumps(settings))
+    assert "defined differently" not in caplog.text
     run(images, tmp_path / "cut", config)
+    assert "cut: the augmentation of images was defined differently when" in caplog.text
+    assert json.loads(path.read_text())["definitions"] == {"the augmentation of images": 1}
     for name in ("encoder.safetensors", "last.safetensors", "metrics.jsonl"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 

@@ -12,6 +12,11 @@ VALID_SHARE = 0.1  # of images, or of videos, of a data set without splits
 IMAGE_BOX_SCALE = 1.2
 
 
+# Number of the definition of `ImageAugmentation`; it grows when the same settings come to change
+# images differently. 2: crops and colours as torchvision's.
+IMAGE_AUGMENTATION = 2
+
+
 @dataclass(frozen=True)
 class ImageAugmentation:
     """Augmentation of training images. Defaults: published."""

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from abawcli import __version__
-from abawcli.config import EncoderTraining
+from abawcli.config import IMAGE_AUGMENTATION, EncoderTraining
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.manifest import LabelledImages
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
@@ -41,6 +41,7 @@ from abawcli.training.losses import (
     mix_up,
     soft_cross_entropy,
 )
+from abawcli.training.run_folder import DEFINITIONS
 
 ENCODER_NAME = "encoder.safetensors"
 VALID_BATCH = 256  # images of a validation batch, which needs no gradients
@@ -153,7 +154,8 @@ class FaceTask:
 
     def describe(self) -> JsonObject:
         """Return everything that the result of the run depends on."""
-        return self.settings | {"training": asdict(self.config)}
+        definitions = {"the augmentation of images": IMAGE_AUGMENTATION}
+        return self.settings | {"training": asdict(self.config), DEFINITIONS: definitions}
 
     def load_data(self, progress: Progress) -> None:
         """Read the images, unless they are too many."""

@@ -18,7 +18,13 @@ from abawcli.models.training_metadata import EpochResult, Validation, ValueValid
 from abawcli.progress import Progress
 from abawcli.training.distributed import Part, share_buffers
 from abawcli.training.ema import Ema
-from abawcli.training.run_folder import History, load_state, open_run, save_state
+from abawcli.training.run_folder import (
+    History,
+    load_state,
+    open_run,
+    save_state,
+    warn_of_changes,
+)
 from abawcli.training.schedule import Schedule
 from abawcli.training.tensorboard import open_tensorboard
 
@@ -160,9 +166,11 @@ class TrainingLoop(Generic[Network, Batch]):
             InputError: the data cannot be read.
             OutputError: the folder holds a run with other settings, or cannot be written.
         """
-        open_run(self.out, self.task.describe(), self.task.result_name, overwrite)
+        settings = self.task.describe()
+        open_run(self.out, settings, self.task.result_name, overwrite)
         self.history = load_state(self.out, self.state, self.optimizer)
         if not self._is_finished():
+            warn_of_changes(self.out, settings)
             self.task.load_data(progress)
         with self._open_log() as log:
             while not self._is_finished():

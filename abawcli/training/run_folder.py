@@ -10,6 +10,7 @@ each epoch has its own random seed.
 """
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -24,9 +25,13 @@ from abawcli.formats.metadata import MODALITIES, drop_location
 from abawcli.models.checkpoint import load_checkpoint, load_into, read_kind, save_checkpoint
 from abawcli.models.training_metadata import EpochResult, TrainingState
 
+LOG = logging.getLogger(__name__)
 STATE_NAME = "last.safetensors"
 CONFIG_NAME = "config.json"
 FORMER = {"precision": "float32"}  # settings of training before they were options
+# The setting that has the numbers of definitions: what the same settings mean, where that changed.
+DEFINITIONS = "definitions"
+FIRST = 1  # number of a definition that a run does not name
 METRICS_NAME = "metrics.jsonl"
 History = list[EpochResult]
 
@@ -34,7 +39,8 @@ History = list[EpochResult]
 def open_run(out: str | Path, settings: JsonObject, result: str, overwrite: bool) -> None:
     """Create or reopen the folder of a run; `result` is the name of its result file.
 
-    With `overwrite` the run starts again; the old result remains until there is a new one.
+    With `overwrite` the run starts again; the old result remains until there is a new one. A run
+    that has finished epochs keeps the numbers of the definitions that it began with.
 
     Raises:
         OutputError: the folder has a run with other settings, or files of these names that no run
@@ -42,7 +48,7 @@ def open_run(out: str | Path, settings: JsonObject, result: str, overwrite: bool
     """
     out = Path(out)
     path = out / CONFIG_NAME
-    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+    text = _write_settings(settings)
     with report_errors(out, out):
         names = (CONFIG_NAME, STATE_NAME, METRICS_NAME, result)
         there = [name for name in names if os.path.lexists(out / name)]
@@ -58,8 +64,35 @@ def open_run(out: str | Path, settings: JsonObject, result: str, overwrite: bool
                 f"{out} holds a run with other settings (see {path}); "
                 "choose another folder, or --overwrite"
             )
+        if not overwrite and STATE_NAME in there:
+            text = _write_settings(settings | _read_definitions(path, settings))
     with write_whole(path) as temporary:
         temporary.write_text(text)
+
+
+def warn_of_changes(out: str | Path, settings: JsonObject) -> None:
+    """Warn of each definition that changed since the run in the folder began."""
+    began = _read_definitions(Path(out) / CONFIG_NAME, settings)
+    for name, number in settings.get(DEFINITIONS, {}).items():
+        if began[DEFINITIONS][name] != number:
+            LOG.warning(
+                "%s: %s was defined differently when this run began; the epochs that are left "
+                "have the new definition, and with --overwrite all have",
+                out, name,
+            )  # fmt: skip
+
+
+def _write_settings(settings: JsonObject) -> str:
+    return json.dumps(settings, indent=2, sort_keys=True) + "\n"
+
+
+def _read_definitions(path: Path, settings: JsonObject) -> JsonObject:
+    """Return the definitions that settings name, with the numbers of the run that wrote `path`."""
+    if DEFINITIONS not in settings:
+        return {}
+    known = json.loads(path.read_text()).get(DEFINITIONS)
+    known = known if isinstance(known, dict) else {}
+    return {DEFINITIONS: {name: known.get(name, FIRST) for name in settings[DEFINITIONS]}}
 
 
 def locate_from(out: str | Path, path: str | Path) -> str:
@@ -86,7 +119,7 @@ def _is_of_run(path: Path) -> bool:
 
 
 def _are_alike(first: str, second: str) -> bool:
-    """Tell whether the settings of two runs are equal, apart from the paths of backbones.
+    """Tell whether the settings of two runs are equal, apart from definitions and from paths.
 
     A setting of training that a run lacks had no option then, and the value of FORMER.
     """
@@ -95,6 +128,7 @@ def _are_alike(first: str, second: str) -> bool:
     except (ValueError, TypeError):
         return False
     for settings in (one, other):
+        settings.pop(DEFINITIONS, None)
         if isinstance(settings.get("training"), dict):
             settings["training"] = FORMER | settings["training"]
     for modality in MODALITIES:
