@@ -10,6 +10,7 @@ weights and of the drawn numbers, figures are means.
     git worktree add ../old v0.1.0
     python benchmarks/head_training.py --old ../old [--head NAME] [--steps 200] [--block 10]
         [--frames 32768] [--threads 2] [--device auto] [--seeds 1]
+        [--data DIR]
 
 Losses are those of each quarter of the steps, and of videos that were not trained on. On a
 machine with other load, use one thread: threads that wait for each other count as CPU time. On a
@@ -49,8 +50,9 @@ from abawcli.formats.metadata import (
 from abawcli.training.head_task import HeadTask, make_loop
 
 WIDTH = 1024  # of DINOv2-L, BEiT-L, Wav2Vec 2.0 large and WavLM large
-VIDEOS = 16
-HELD_OUT = 2
+VIDEOS = 16  # at least
+FRAMES = 2048  # of a video, about, where there are more videos than that
+HELD_OUT = 8  # one of so many videos
 SIGNAL = 0.05  # of a class in each entry, over the noise of a frame: a window tells it, with errors
 BACKBONES = Backbones(
     ImageBackboneMetadata("made", WIDTH, "f" * 64), AudioBackboneMetadata("made", WIDTH, "a" * 64)
@@ -101,10 +103,11 @@ def make_video(name: str, seed: int, frames: int) -> tuple[Features, NDArray[np.
 
 def make_data(folder: Path, frames: int) -> None:
     """Write features and annotations of all videos."""
-    for k in range(VIDEOS):
-        features, labels = make_video(f"v{k:02d}", k, frames // VIDEOS)
-        write_features(features, folder / "features" / f"v{k:02d}.safetensors", {})
-        write_annotation(labels, folder / "labels" / f"v{k:02d}.txt")
+    videos = max(VIDEOS, frames // FRAMES)
+    for k in range(videos):
+        features, labels = make_video(f"v{k:03d}", k, frames // videos)
+        write_features(features, folder / "features" / f"v{k:03d}.safetensors", {})
+        write_annotation(labels, folder / "labels" / f"v{k:03d}.txt")
 
 
 def count_operations(head: nn.Module, frames: int, dims: int) -> float:
@@ -155,7 +158,7 @@ class Trainer:
             [file for file in files if file.suffix == ".safetensors"],
             sorted((folder / "labels").iterdir()),
         )
-        held = frozenset(data.names[:HELD_OUT])
+        held = frozenset(data.names[::HELD_OUT])
         train, valid = VideoSet(data, frozenset(data.names) - held), VideoSet(data, held)
         config = replace(default_head_training(head), seed=seed)
         self.device = device
@@ -284,6 +287,7 @@ def main() -> None:
     parser.add_argument("--block", type=int, default=10)
     parser.add_argument("--frames", type=int, default=32768)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--data", type=Path, help="the made data are stored here, and reused")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
@@ -295,8 +299,10 @@ def main() -> None:
         work(arguments)
         return
     with tempfile.TemporaryDirectory() as folder:
-        make_data(Path(folder), arguments.frames)
-        compare(arguments, Path(folder))
+        data = arguments.data or Path(folder)
+        if not (data / "labels").exists():
+            make_data(data, arguments.frames)
+        compare(arguments, data)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,22 @@ def test_what_stands_behind_the_mask_changes_nothing(junk: float, share: float) 
     assert filled.grad is not None and not filled.grad[~valid].any()
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_training_computes_what_inference_does(monkeypatch: pytest.MonkeyPatch, own: bool) -> None:
+    monkeypatch.setattr("abawcli.models.dropout.draw_factors", lambda x, p: torch.ones_like(x))
+    layer, valid = make_attention(0, dropout=0.5), torch.rand(3, 9) < 0.5
+    valid[0] = False
+    query = torch.randn(3, 9, 16, requires_grad=True)
+    context = query if own else torch.randn(3, 9, 16, requires_grad=True)
+    found = []
+    for training in (True, False):
+        out = layer.train(training)(query, context, valid)
+        inputs = [query, context, *layer.parameters()]
+        found.append((out, *torch.autograd.grad(out.square().sum(), inputs)))
+    for trained, inferred in zip(*found, strict=True):
+        torch.testing.assert_close(trained, inferred)
+
+
 def test_heads_must_share_the_width() -> None:
     with pytest.raises(UsageError, match="3 attention heads cannot share 16 dimensions"):
         DualBranch(6, 4, DualBranchHead(hidden=16, heads=3))
