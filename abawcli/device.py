@@ -96,6 +96,11 @@ def leave_one_core() -> None:
     torch.set_num_threads(max(1, count_cores() - 1))
 
 
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """Return the number format for sums that must not lose digits: MPS has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def move_pixels(pixels: Tensor, device: torch.device) -> Tensor:
     """Copy pixels (B, S, S, 3) to a device; to CUDA from pinned memory, without waiting for it."""
     if device.type != "cuda":

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from abawcli.config import AUDIO_RATE_HZ
+from abawcli.device import exact_dtype
 
 HOP = 160  # samples; 10 ms
 WINDOW = 400  # 25 ms
@@ -40,7 +41,14 @@ def mel_filters(warp: Tensor | None = None) -> Tensor:
 
 
 def sum_around(rows: Tensor, reach: int) -> Tensor:
-    """Sum rows (B, M, T) over `reach` frames to both sides, as far as there are any."""
+    """Sum rows (B, M, T) over `reach` frames to both sides, as far as there are any.
+
+    In float64, by differences of running sums. In float32, these would lose what is quiet after
+    something loud; each sum is made by itself, in many times the time.
+    """
+    if rows.dtype != torch.float64:
+        frames = 2 * reach + 1
+        return F.avg_pool1d(rows, frames, 1, reach) * frames  # beyond the ends there are zeros
     frames = rows.shape[2]
     total = F.pad(rows.cumsum(dim=2), (1, 0))  # (B, M, T + 1)
     at = torch.arange(frames, device=rows.device)
@@ -86,7 +94,8 @@ class LogMel(nn.Module):
         not of pauses, however long these are.
         """
         level = torch.log(mel + FLOOR)  # (B, M, T)
-        weight = (mel.mean(dim=1, keepdim=True) + FLOOR / 100).sqrt().double()  # (B, 1, T)
+        weight = (mel.mean(dim=1, keepdim=True) + FLOOR / 100).sqrt()  # (B, 1, T)
+        weight = weight.to(exact_dtype(mel.device))
         mean = sum_around(level * weight, LEVEL_FRAMES) / sum_around(
             weight, LEVEL_FRAMES
         )  # (B, M, T)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from abawcli.config import AUDIO_RATE_HZ
+from abawcli.device import exact_dtype
 from abawcli.models.log_mel import LEVEL_FRAMES, sum_around
 
 HOP = 160  # samples; 10 ms
@@ -79,7 +80,7 @@ class WhisperMel(nn.Module):
         Frames count by the root of their energy: the level is that of speech, not of pauses.
         """
         energy = mel.mean(dim=1, keepdim=True) + FLOOR  # (B, 1, T)
-        weight = energy.sqrt().double()
+        weight = energy.sqrt().to(exact_dtype(mel.device))
         level = sum_around(energy.log10() * weight, LEVEL_FRAMES) / sum_around(weight, LEVEL_FRAMES)
         bands = (mel + FLOOR).log10() - level.float()  # (B, M, T)
         return (bands.clamp_min(-RANGE) + SPEECH_LEVEL + 4) / 4
