@@ -21,7 +21,7 @@ from abawcli.segments import segment_table
 from abawcli.stages import extract as extract_stage
 from abawcli.stages.crop import crop_video
 from abawcli.stages.export import export_table
-from abawcli.stages.extract import ExtractSummary
+from abawcli.stages.extract_summary import ExtractSummary
 from abawcli.stages.predict import Predictor, predict_frames, predict_video
 from abawcli.stages.score import Scoring, score_files
 from abawcli.stages.smooth import smooth_table

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
 from abawcli.errors import AbawError, describe_error
@@ -87,6 +88,25 @@ class Work(Protocol):
         Raises:
             AbawError: they cannot be loaded; the run ends.
         """
+
+
+@dataclass(frozen=True)
+class StageWork:
+    """The work of a stage, whose module is imported where the networks are loaded, only there."""
+
+    worker: str  # the class that does it, as `pkgutil.resolve_name` takes it
+    settings: Any  # of the stage, as in `stages.settings`
+
+    @property
+    def device(self) -> str:
+        """The device of the settings."""
+        device: str = self.settings.device
+        return device
+
+    def load(self) -> Worker:
+        """Load the networks, as `Work`."""
+        worker: Worker = resolve_name(self.worker)(self.settings)
+        return worker
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from abawcli.config import DETECTOR_NAMES, Cropping, Tracking
 from abawcli.errors import InputError
 
 if TYPE_CHECKING:
-    from abawcli.engines import Job
+    from abawcli.engines import Job, StageWork
     from abawcli.formats.strategy import SubjectSegments
 
 LOG = logging.getLogger(__name__)
@@ -129,18 +129,19 @@ def command(
     from abawcli.formats.outputs import check_writable, name_outputs, name_videos
     from abawcli.formats.scan import STRATEGY_NAME
     from abawcli.formats.strategy import propose
-    from abawcli.stages.crop import CropWork
+    from abawcli.stages.settings import CropSettings
 
     paths = expand_inputs(inputs, VIDEO_SUFFIXES)
     names = name_videos(paths, keep_suffix)
     name_outputs(paths, output, "", keep_suffix=keep_suffix)
     plan, missing = _plan_folders(list(names.values()), output, strategy, subject, names_file)
     check_writable(output / name for folders in plan.values() for name in folders)
-    work = CropWork(
+    settings = CropSettings(
         detector, replace(TRACKING, stride=stride),
         replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side), rotate, overwrite,
         scale.max_megapixels,
     )  # fmt: skip
+    work = StageWork("abawcli.stages.crop:CropWorker", settings)
     chosen = scale.select({path: name for path, name in names.items() if name in plan})
     jobs = [_describe_job(path, name, plan[name], output) for path, name in chosen.items()]
     current = Run(jobs, paths, output, Summaries("video", COLUMNS), missing)

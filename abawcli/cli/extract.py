@@ -31,6 +31,7 @@ from abawcli.config import (
     MODALITY_CHOICES,
     AudioFeatures,
 )
+from abawcli.engines import StageWork
 from abawcli.errors import UsageError
 
 COLUMNS = {
@@ -122,7 +123,7 @@ def command(
     from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import AUDIO_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.outputs import name_outputs, name_videos
-    from abawcli.stages.extract import ExtractWork
+    from abawcli.stages.settings import ExtractSettings
 
     check_audio_from(audio_from)
     suffixes = VIDEO_SUFFIXES | (AUDIO_SUFFIXES if modality == "audio" else frozenset())
@@ -133,10 +134,11 @@ def command(
     )
     plan = plan_people(names, strategy, subject)
     targets = name_targets(names, plan, outputs, output)
-    work = ExtractWork(
+    settings = ExtractSettings(
         visual, audio, modality, layers, device, batch_size, rotate, audio_from, overwrite,
         scale.max_megapixels, onnx_input, flip, workers,
     )  # fmt: skip
+    work = StageWork("abawcli.stages.extract:ExtractWorker", settings)
 
     if (workers or 1) > 1 and scale.choose_where(len(names)).separate:
         raise UsageError("--workers starts processes of its own; leave out --jobs and --timeout")

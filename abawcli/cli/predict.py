@@ -34,6 +34,7 @@ from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Columns, Summaries
 from abawcli.config import MODALITY_CHOICES, Classifiers
+from abawcli.engines import StageWork
 
 if TYPE_CHECKING:
     from abawcli.formats.feature_sets import FeaturePaths
@@ -167,7 +168,7 @@ def command(
     from abawcli.formats.crops import check_audio_from
     from abawcli.formats.outputs import name_outputs, name_videos
     from abawcli.formats.tables import TABLE_SUFFIXES
-    from abawcli.stages.predict import PredictWork
+    from abawcli.stages.settings import PredictSettings
 
     check_audio_from(audio_from)
     sets = list_sets(inputs, more_features, "INPUT...")
@@ -178,11 +179,12 @@ def command(
     outputs = name_outputs(paths, output, ".csv", TABLE_SUFFIXES, keep_suffix=keep_suffix)
     plan = plan_people(names, strategy, subject)
     targets = name_targets(names, plan, outputs, output)
-    work = PredictWork(
+    settings = PredictSettings(
         recipes, device, batch_size, modality, rotate, None if no_smooth else changes, audio_from,
         overwrite, scale.max_megapixels, logits, _need_encoders(paths), classifiers, baseline,
         label_all, more,
     )  # fmt: skip
+    work = StageWork("abawcli.stages.predict:PredictWorker", settings)
     jobs = describe_jobs(scale.select(names), plan, targets, subject)
     current = Run(jobs, paths, output, Summaries("video", COLUMNS))
     run_jobs(current, work, scale, title="Predictions", as_json=as_json, quiet=quiet)

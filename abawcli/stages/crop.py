@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.config import QUALITY, Cropping, Media, Tracking
+from abawcli.config import QUALITY, Cropping, Tracking
 from abawcli.faces.crop import Image, crop_frame
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.follow import follow_largest
@@ -47,6 +47,7 @@ from abawcli.media.limits import limit_frames
 from abawcli.media.video import check_rotation, read_frames
 from abawcli.pipeline.video_columns import Selection, VideoColumns
 from abawcli.progress import Progress, ignore_progress
+from abawcli.stages.settings import CropSettings
 
 _NOTED = 12  # tracks in a note, which is a line of text
 CropTask = Mapping[str, tuple[Path, SubjectSegments]]  # of each name, its folder and subjects
@@ -208,56 +209,39 @@ def _describe_works(
     }
 
 
-@dataclass(frozen=True)
-class CropWork:
-    """The settings of crops of any number of videos, for `engines.run`."""
-
-    device: ClassVar[str] = "cpu"  # the detector runs there only
-    detector: str
-    tracking: Tracking
-    cropping: Cropping
-    rotate: int = 0
-    overwrite: bool = False
-    max_megapixels: int = Media.frame_megapixels
-
-    def load(self) -> "CropWorker":
-        """Load the detector, and what tells people apart."""
-        return CropWorker(self)
-
-
 class CropWorker:
     """The networks, for any number of videos. A task is folders, with their names and subjects."""
 
-    def __init__(self, work: CropWork) -> None:
+    def __init__(self, settings: CropSettings) -> None:
         """Load the networks.
 
         Raises:
             CheckpointError: the InsightFace pack on the disk is missing or damaged.
         """
-        limit_frames(work.max_megapixels)
-        self.work = work
-        self.detector = load_detector(work.detector)
-        self.identity = load_identity(work.tracking)
+        limit_frames(settings.max_megapixels)
+        self.settings = settings
+        self.detector = load_detector(settings.detector)
+        self.identity = load_identity(settings.tracking)
 
     def do(self, path: str | Path, task: CropTask, progress: Progress) -> list[Result]:
         """Write the folders of one video."""
-        work, folders = self.work, dict(task.values())
+        settings, folders = self.settings, dict(task.values())
         done = crop_folders(
-            path, folders, detector=self.detector, identity=self.identity, tracking=work.tracking,
-            cropping=work.cropping, rotate=work.rotate, overwrite=work.overwrite,
-            progress=progress,
+            path, folders, detector=self.detector, identity=self.identity,
+            tracking=settings.tracking, cropping=settings.cropping, rotate=settings.rotate,
+            overwrite=settings.overwrite, progress=progress,
         )  # fmt: skip
         return [Result(name, folder, done[folder]) for name, (folder, _) in task.items()]
 
     def plan(self, path: str | Path, task: CropTask) -> list[Plan]:
         """Return what would be done with each folder."""
-        work = self.work
-        settings = _describe_settings(
-            self.detector, self.identity, work.tracking, work.cropping, work.rotate
+        settings = self.settings
+        described = _describe_settings(
+            self.detector, self.identity, settings.tracking, settings.cropping, settings.rotate
         )
-        works = _describe_works(Path(path), dict(task.values()), settings)
+        works = _describe_works(Path(path), dict(task.values()), described)
         return [
-            plan_output(folder, each, work.overwrite, find_finished_folder)
+            plan_output(folder, each, settings.overwrite, find_finished_folder)
             for folder, each in works.items()
         ]
 

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from abawcli.config import SUBJECTS, Media, Prediction, is_strategy
+from abawcli.config import SUBJECTS, Prediction, is_strategy
 from abawcli.device import choose_device, choose_workers, leave_one_core
 from abawcli.errors import UsageError
 from abawcli.formats.crops import find_audio, list_companions, name_video, read_subject
@@ -25,7 +24,6 @@ from abawcli.formats.provenance import (
 from abawcli.formats.strategy import SubjectSegment, SubjectSegments, describe_choice
 from abawcli.formats.summary import (
     Result,
-    VideoSummary,
     keep_warnings,
     note_summary,
     read_summary,
@@ -34,22 +32,11 @@ from abawcli.media.limits import limit_frames
 from abawcli.pipeline.feature_stream import Extractor
 from abawcli.pipeline.video_features import extract_crops, extract_video
 from abawcli.progress import Progress, ignore_progress
+from abawcli.stages.extract_summary import ExtractSummary
+from abawcli.stages.settings import ExtractSettings
 
 # Whose features: of each name the segments of a strategy file; or a subject; None: the default.
 People = str | Mapping[str, SubjectSegments] | None
-
-
-@dataclass(frozen=True)
-class ExtractSummary(VideoSummary):
-    """What came of one input."""
-
-    visual: int  # frames with visual features, of anybody who was asked for
-    audio: int  # frames with features of audio
-    subjects: int
-
-    def count_faces(self) -> int:
-        """Return the number of frames with visual features."""
-        return self.visual
 
 
 def extract_features(
@@ -198,49 +185,26 @@ def _find_target(output: Path, work: Provenance) -> tuple[Path, Find]:
     return output, find_finished
 
 
-@dataclass(frozen=True)
-class ExtractWork:
-    """The settings of features of any number of inputs, for `engines.run`."""
-
-    visual: str
-    audio: str
-    modality: str
-    layers: str
-    device: str
-    batch_size: int
-    rotate: int = 0
-    audio_from: Path | None = None
-    overwrite: bool = False
-    max_megapixels: int = Media.frame_megapixels
-    onnx_input: str | None = None
-    flip: bool = False
-    workers: int | None = None  # processes that prepare crops; None: by the device
-
-    def load(self) -> "ExtractWorker":
-        """Load the backbones."""
-        return ExtractWorker(self)
-
-
 ExtractTask = tuple[Mapping[str, Path], People]  # outputs by name, and subjects
 
 
 class ExtractWorker:
     """The backbones, for any number of inputs. A task is outputs, by name, and subjects."""
 
-    def __init__(self, work: ExtractWork) -> None:
+    def __init__(self, settings: ExtractSettings) -> None:
         """Load the backbones.
 
         Raises:
             UsageError, CheckpointError: as `Extractor`.
         """
         leave_one_core()
-        limit_frames(work.max_megapixels)
-        self.work = work
+        limit_frames(settings.max_megapixels)
+        self.settings = settings
         self.extractor = Extractor(
-            work.visual, work.audio, work.modality, work.layers, device=work.device,
-            config=Prediction(work.batch_size), rotate=work.rotate, onnx_input=work.onnx_input,
-            flip=work.flip,
-            workers=work.workers or choose_workers(choose_device(work.device)),
+            settings.visual, settings.audio, settings.modality, settings.layers,
+            device=settings.device, config=Prediction(settings.batch_size), rotate=settings.rotate,
+            onnx_input=settings.onnx_input, flip=settings.flip,
+            workers=settings.workers or choose_workers(choose_device(settings.device)),
         )  # fmt: skip
 
     def do(self, path: str | Path, task: ExtractTask, progress: Progress) -> list[Result]:
@@ -248,18 +212,19 @@ class ExtractWorker:
         outputs, people = task
         done = extract_files(
             path, outputs, self.extractor, people,
-            audio_from=self.work.audio_from, overwrite=self.work.overwrite, progress=progress,
+            audio_from=self.settings.audio_from, overwrite=self.settings.overwrite,
+            progress=progress,
         )  # fmt: skip
         return [Result(name, outputs[name], done[name]) for name in done]
 
     def plan(self, path: str | Path, task: ExtractTask) -> list[Plan]:
         """Return what would be done with each output."""
-        outputs, people = task
-        plans = []
+        (outputs, people), plans = task, list[Plan]()
+        audio_from = self.settings.audio_from
         for name, output in outputs.items():
-            work = _describe_input(Path(path), name, self.extractor, people, self.work.audio_from)
+            work = _describe_input(Path(path), name, self.extractor, people, audio_from)
             target, find = _find_target(output, work)
-            plans.append(plan_output(target, work, self.work.overwrite, find))
+            plans.append(plan_output(target, work, self.settings.overwrite, find))
         return plans
 
 

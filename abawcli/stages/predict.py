@@ -2,17 +2,15 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from abawcli.config import EXPR, SUBJECTS, Classifiers, Media, Prediction, Smoothing
+from abawcli.config import EXPR, SUBJECTS, Classifiers, Prediction, Smoothing
 from abawcli.device import leave_one_core
 from abawcli.errors import UsageError
 from abawcli.formats.crops import find_audio, list_companions
-from abawcli.formats.feature_sets import FeaturePaths
 from abawcli.formats.features import FEATURES_SUFFIX
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import decode_name
@@ -35,6 +33,7 @@ from abawcli.pipeline.table_predictor import TablePredictor
 from abawcli.progress import Progress, ignore_progress
 from abawcli.smoothing import check_value_smoothing
 from abawcli.stages.predict_summary import PredictSummary, summarise_predictions
+from abawcli.stages.settings import PredictSettings
 from abawcli.stages.smooth import count_runs, smooth_table
 
 
@@ -139,78 +138,53 @@ def predict_files(
     }
 
 
-@dataclass(frozen=True)
-class PredictWork:
-    """The settings of predictions of any number of inputs, for `engines.run`."""
-
-    recipes: tuple[str, ...]
-    device: str = "auto"
-    batch_size: int = Prediction.batch_size
-    modality: str = "av"
-    rotate: int = 0
-    # Fields of the recipe's smoothing that are replaced; None: no smoothing.
-    smoothing: Mapping[str, Any] | None = field(default_factory=dict)
-    audio_from: Path | None = None
-    overwrite: bool = False
-    max_megapixels: int = Media.frame_megapixels
-    logits: bool = False
-    backbones: bool = True  # False: all inputs are feature files
-    classifiers: Classifiers = field(default_factory=Classifiers)
-    baseline: Baseline | None = None
-    label_all: bool = False
-    # Of each feature file, those of the head's other backbones, in their order.
-    more_features: Mapping[Path, FeaturePaths] = field(default_factory=dict)
-
-    def load(self) -> "PredictWorker":
-        """Load the recipe."""
-        return PredictWorker(self)
-
-
 PredictTask = tuple[Mapping[str, Path], str | Mapping[str, SubjectSegments] | None]
 
 
 class PredictWorker:
     """A recipe's networks, for any number of inputs. A task is tables, by name, and subjects."""
 
-    def __init__(self, work: PredictWork) -> None:
+    def __init__(self, settings: PredictSettings) -> None:
         """Load the networks.
 
         Raises:
             UsageError, CheckpointError: as `Predictor`.
         """
         leave_one_core()
-        config = Prediction(batch_size=work.batch_size)
-        limit_frames(work.max_megapixels)
-        self.work = work
+        config = Prediction(batch_size=settings.batch_size)
+        limit_frames(settings.max_megapixels)
+        self.settings = settings
         self.predictor = Predictor(
-            work.recipes, work.device, config, work.modality,
-            rotate=work.rotate, backbones=work.backbones, classifiers=work.classifiers,
-            baseline=work.baseline, label_all=work.label_all, more_features=work.more_features,
+            settings.recipes, settings.device, config, settings.modality,
+            rotate=settings.rotate, backbones=settings.backbones, classifiers=settings.classifiers,
+            baseline=settings.baseline, label_all=settings.label_all,
+            more_features=settings.more_features,
         )  # fmt: skip
         base = self.predictor.recipe.smoothing
-        self.smoothing = None if work.smoothing is None else replace(base, **work.smoothing)
-        _check_task(self.predictor.recipe, self.smoothing, work.logits)
+        self.smoothing = None if settings.smoothing is None else replace(base, **settings.smoothing)
+        _check_task(self.predictor.recipe, self.smoothing, settings.logits)
 
     def do(self, path: str | Path, task: PredictTask, progress: Progress) -> list[Result]:
         """Write the tables of one input."""
         path, (outputs, people) = Path(path), task
         done = predict_files(
             self.predictor, path, outputs, people, self.smoothing,
-            audio_from=self.work.audio_from, logits=self.work.logits,
-            overwrite=self.work.overwrite, progress=progress,
+            audio_from=self.settings.audio_from, logits=self.settings.logits,
+            overwrite=self.settings.overwrite, progress=progress,
         )  # fmt: skip
         return [Result(_name_result(path, name), outputs[name], done[name]) for name in done]
 
     def plan(self, path: str | Path, task: PredictTask) -> list[Plan]:
         """Return what would be done with each table."""
         path, (outputs, people) = Path(path), task
-        settings = (people, self.smoothing, self.work.audio_from, self.work.logits)
-        return [
-            plan_output(
-                output, _describe_work(self.predictor, path, name, *settings), self.work.overwrite
-            )
-            for name, output in outputs.items()
-        ]
+        settings, plans = self.settings, []
+        for name, output in outputs.items():
+            work = _describe_work(
+                self.predictor, path, name, people, self.smoothing,
+                settings.audio_from, settings.logits,
+            )  # fmt: skip
+            plans.append(plan_output(output, work, settings.overwrite))
+        return plans
 
 
 def _check_task(recipe: Recipe, smoothing: Smoothing | None, logits: bool) -> None:

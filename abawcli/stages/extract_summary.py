@@ -1,0 +1,18 @@
+"""What `abaw extract` says about each input."""
+
+from dataclasses import dataclass
+
+from abawcli.formats.summary import VideoSummary
+
+
+@dataclass(frozen=True)
+class ExtractSummary(VideoSummary):
+    """What came of one input."""
+
+    visual: int  # frames with visual features, of anybody who was asked for
+    audio: int  # frames with features of audio
+    subjects: int
+
+    def count_faces(self) -> int:
+        """Return the number of frames with visual features."""
+        return self.visual
