@@ -41,7 +41,7 @@ def load_samples(file: Path) -> Samples:
     """Return the samples (N,) of a file, which must have audio."""
     audio = read_audio(file)
     if audio is None:
-        raise SystemExit(f"{file} has no sound")
+        raise SystemExit(f"{file} has no audio")
     return audio.samples
 
 
@@ -73,8 +73,8 @@ def print_corpus(name: str, clips: list[Clip], labels: NDArray[np.int64]) -> Non
     by_clip = score_labels(labels, means["calibrated"].argmax(axis=1))
     by_frame = score_labels(truth, frames["calibrated"].argmax(axis=1))
     there = by_clip.support > 0
-    print(f"\n{name}: {len(clips)} clips, {len(truth)} frames that hear a voice")
-    print(f"{'':12s}{'F1 clip':>9s}{'frame':>7s}  row: label, column: answer, clips")
+    print(f"\n{name}: {len(clips)} clips, {len(truth)} frames with speech")
+    print(f"{'':12s}{'F1 clip':>9s}{'frame':>7s}  row: label, column: prediction, clips")
     print(" " * 30 + "".join(f"{c[:5]:>7s}" for c in CLASSES))
     for k in np.flatnonzero(there):
         row = "".join(f"{n:7d}" for n in by_clip.confusion[k])
@@ -93,38 +93,38 @@ def print_corpus(name: str, clips: list[Clip], labels: NDArray[np.int64]) -> Non
         print(f"calibration error of {what}: {before:.3f}, with the temperature {after:.3f}")
 
 
-def print_answer(name: str, encoder: VoiceEncoder, sounds: list[Samples]) -> None:
+def print_prediction(name: str, encoder: VoiceEncoder, clips: list[Samples]) -> None:
     """Print the share of samples in which speech is detected, and the mean confidence."""
-    features = torch.cat([encoder.encode(sound) for sound in sounds])
+    features = torch.cat([encoder.encode(audio) for audio in clips])
     voice, p = encoder.speech_probability(features), encoder.classify(features)
     confidence = p.max(axis=1)
-    usual = CLASSES[np.bincount(p.argmax(axis=1)).argmax()]
+    most_frequent = CLASSES[np.bincount(p.argmax(axis=1)).argmax()]
     print(
         f"{name:32s}{(voice >= SPEECH_PRESENT).mean():8.3f}{confidence.mean():9.3f}"
-        f"{np.quantile(confidence, 0.95):8.3f}  {usual}"
+        f"{np.quantile(confidence, 0.95):8.3f}  {most_frequent}"
     )
 
 
 def print_non_speech(encoder: VoiceEncoder, voices: list[Samples], files: list[Path]) -> None:
     """Print the output for synthetic non-speech, for files, and for speech as a comparison."""
-    print(f"\n{'sound':32s}{'voiced':>8s}{'conf.':>9s}{'95 %':>8s}  usual answer")
+    print(f"\n{'audio':32s}{'speech':>8s}{'conf.':>9s}{'95 %':>8s}  most frequent label")
     rng = np.random.default_rng(2026)  # not the seed of any training
     for kind in NON_SPEECH:
         made = [make_non_speech(kind, 5 * AUDIO_RATE_HZ, rng) for _ in range(40)]
-        print_answer(kind, encoder, made)
+        print_prediction(kind, encoder, made)
     for file in files:
-        print_answer(file.name, encoder, [load_samples(file)])
-    print_answer("voices of the valid split", encoder, voices)
+        print_prediction(file.name, encoder, [load_samples(file)])
+    print_prediction("voices of the valid split", encoder, voices)
 
 
 def time_one_second(encoder: VoiceEncoder, seconds: int = 20, rounds: int = 15) -> float:
     """Return the median CPU time in milliseconds for a second of audio on one core."""
     torch.set_num_threads(1)
-    sound = 0.1 * np.random.default_rng(0).standard_normal(seconds * AUDIO_RATE_HZ, np.float32)
+    audio = 0.1 * np.random.default_rng(0).standard_normal(seconds * AUDIO_RATE_HZ, np.float32)
     times = []
     for _ in range(rounds):
         start = time.process_time()
-        encoder.classify(encoder.encode(sound))
+        encoder.classify(encoder.encode(audio))
         times.append((time.process_time() - start) / seconds * 1e3)
     return float(np.median(times))
 
@@ -157,7 +157,7 @@ def main() -> None:
     result = metadata.training and metadata.training.result
     if result and result.validation:
         print(f"\ntemperature {result.validation.temperature:.2f}, epoch {result.epoch}")
-    print(f"{size:.2f} MB, {weights / 1e6:.2f} million weights; a second of sound on one core "
+    print(f"{size:.2f} MB, {weights / 1e6:.2f} million weights; a second of audio on one core "
           f"{time_one_second(encoder):.2f} ms")  # fmt: skip
 
 

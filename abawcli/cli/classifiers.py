@@ -1,4 +1,4 @@
-"""Options for classifiers of other people: `hf:` models and ONNX files."""
+"""Options for pretrained classifiers: `hf:` models and ONNX files."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def _read_temperatures(
 classifier_options = bundle_options("classifiers", Classifiers, [
     click.option(
         "--label-map", callback=read_label_map, metavar="LABEL=CLASS,...",
-        help="Classes of labels of hf: and .onnx recipes that are not recognised; none leaves "
-        "a label out. Labels of an ONNX file are numbers from 0, if it is not of EmotiEffLib.",
+        help="Classes of labels of hf: and .onnx recipes that are not recognised; none ignores a "
+        "label. Labels of an ONNX file that is not of EmotiEffLib are numbers from 0.",
     ),
     click.option(
         "--temperatures", callback=_read_temperatures, metavar="T,...",

@@ -93,8 +93,8 @@ def command(
 ) -> None:
     """Cross-validate heads: train on all folds but one, score on the held-out fold.
 
-    FEATURES are files of `abaw extract`, or folders of them; of several backbones, one folder each
-    by --features. Folds are balanced by class (with --task va by the quadrant of valence and
+    FEATURES are files of `abaw extract`, or folders of them; --features adds those of further
+    backbones. Folds are balanced by class (with --task va by the quadrant of valence and
     arousal, with au by the number of active units) and written to folds.csv in the run folder; a
     later run with other heads uses the same folds. An interrupted run continues with the folds that
     are not trained yet. Scores are those of the last epoch: the held-out fold does not choose the

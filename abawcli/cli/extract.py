@@ -68,8 +68,8 @@ COLUMNS = {
 @onnx_input_option
 @click.option(
     "--mirror", "flip", is_flag=True,
-    help="Average the visual features of each crop and of its mirror image, in twice the time. A "
-    "head that is trained on them does the same in `predict`.",
+    help="Average the visual features of each crop and of its mirror image, in twice the "
+    "time. `predict` does the same for a head that is trained on them.",
 )  # fmt: skip
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N",

@@ -23,7 +23,7 @@ USED_BY = {"--label-map": "folders", "--labels": "aff-wild2", "--every": "aff-wi
 @text_output_option("manifest.csv", True, "Output file (csv), outside of the folders")
 @click.option(
     "--label-map", callback=read_label_map, metavar="NAME=CLASS,...",
-    help="Classes of folder names that are not recognised (kind folders); none leaves one out.",
+    help="Classes of folder names that are not recognised (kind folders); none ignores a folder.",
 )  # fmt: skip
 @click.option(
     "--labels", metavar="DIR",
@@ -35,10 +35,10 @@ USED_BY = {"--label-map": "folders", "--labels": "aff-wild2", "--every": "aff-wi
 )  # fmt: skip
 @click.option(
     "--max-per-class", type=click.IntRange(min=1), metavar="N",
-    help="Most training images of a class, drawn at random.  [default: all]",
+    help="Largest number of training images per class, drawn at random.  [default: all]",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Seed of the drawing.")  # fmt: skip
+              help="Seed of the random choice.")  # fmt: skip
 @overwrite_option
 @verbosity_options
 def command(
@@ -54,7 +54,7 @@ def command(
 ) -> None:
     """List labelled face images of public data sets in a manifest for `abaw train face`.
 
-    KIND is the form of the data set in the folder ROOT, as it is distributed:
+    KIND is the data set in the folder ROOT, in the form in which it is distributed:
 
     \b
     affectnet   training.csv and validation.csv, or train_set/ and val_set/ with .npy

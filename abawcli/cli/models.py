@@ -13,7 +13,7 @@ from abawcli.cli.options import json_option, verbosity_options
 def command(names: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """List recipes and backbones with their weights, licences, sizes and sha256.
 
-    With NAME, list these only: recipes, backbones, or other people's classifiers (hf:NAME,
+    With NAME, list only these: recipes, backbones, or pretrained classifiers (hf:NAME,
     hf:FOLDER, FILE.onnx), whose licence is read from the model card beside their weights.
 
     A recipe is a complete configuration for `predict --recipe`. A backbone is a network

@@ -121,7 +121,7 @@ def _read_bias(
 
 @dataclass(frozen=True)
 class SmoothingChoice:
-    """How to smooth, as far as the command line says it."""
+    """The settings of smoothing that the command line gives; None: not given."""
 
     method: str | None = None
     window: Window | None = None
@@ -162,7 +162,7 @@ def smoothing_options(default: str) -> Callable[[Command], Command]:
         click.option(
             "--bias", callback=_read_bias, metavar="B,B,B,B,B,B,B,B",
             show_default=f"0 for all, {default}",
-            help="Number that is added to the logarithm of each class's smoothed probability, "
+            help="A number for each class, added to the logarithm of its smoothed probability, "
             "for a better macro-F1; `abaw score --sweep` finds them.",
         ),
     ])  # fmt: skip
@@ -197,8 +197,8 @@ strategy_option = click.option(
 )  # fmt: skip
 audio_from_option = click.option(
     "--audio-from", type=click.Path(path_type=Path), metavar="DIR",
-    help="For crops as input: folder of the videos that they were made from, or of subfolders "
-    "with these. The audio is read there, and for official crops also the timestamps.",
+    help="For crops as input: folder, with or without subfolders, of the videos that they were "
+    "made from. The audio is read there, and for official crops also the timestamps.",
 )  # fmt: skip
 
 

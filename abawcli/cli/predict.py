@@ -73,9 +73,9 @@ COLUMNS: Columns = {
     "--recipe", "recipes", multiple=True, default=["compact"], show_default=True,
     metavar="NAME|PATH", shell_complete=complete_recipes,
     help="Model: a name that `abaw models` lists, a checkpoint that you trained, or a classifier "
-    "of faces or of voices as it comes: hf:NAME or hf:FOLDER of the Hugging Face hub, or "
-    "FILE.onnx. If given several times, as for the heads of all folds or a classifier of each, the "
-    "probabilities are averaged.",
+    "of faces or of voices: hf:NAME or hf:FOLDER of the Hugging Face hub, or FILE.onnx. If given "
+    "several times, the probabilities are averaged, as of the heads of all folds, or of one "
+    "classifier of faces and one of voices.",
 )  # fmt: skip
 @classifier_options
 @click.option(
@@ -101,12 +101,12 @@ COLUMNS: Columns = {
 )  # fmt: skip
 @click.option(
     "--baseline", callback=read_baseline, metavar="FILE|FROM-TO|auto",
-    help="Subtract what a person's resting face adds to the logits, relative to the model's "
-    "average answer for neutral faces. FROM-TO: times of neutral seconds in each video, such as "
-    "0:02-0:05. FILE: csv or parquet with the columns video and frame (and subject), or a "
-    "prediction table of the person's neutral seconds. auto: the tenth of a person's frames with "
-    "the highest probability of Neutral, if that is lower than in the model's average answer. "
-    "Needs an encoder or head that `abaw calibrate` wrote; the embedded ones were not calibrated.",
+    help="Subtract what a person's resting face adds to the logits, compared with the model's "
+    "mean for neutral faces. FROM-TO: neutral seconds of each video, such as 0:02-0:05. FILE: csv "
+    "or parquet with the columns video and frame (and subject) of neutral frames, or a prediction "
+    "table of the person's neutral seconds. auto: the tenth of a person's frames with the highest "
+    "probability of Neutral, unless they are as neutral as that mean. Works with the embedded "
+    "recipes, and with encoders and heads that `abaw calibrate` wrote.",
 )  # fmt: skip
 @rotate_option
 @batch_size_option
@@ -158,8 +158,8 @@ def command(
     Probabilities are smoothed over time. An expression that lasts less than half the smoothing
     window disappears; --no-smooth keeps it.
 
-    A head that was trained on features of several backbones reads feature files only: give those of
-    each backbone by --features, in the order of training.
+    A head that was trained on features of several backbones reads feature files only: give those
+    of the further backbones by --features, in the order of training.
 
     With --strategy, the rows <video>_left and <video>_right make two tables of one video.
 

@@ -92,8 +92,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         "--jobs", callback=_read_jobs, metavar="N|auto", show_default="1; with Ray, auto",
         help="Inputs processed at a time, each in a process with its share of the cores. auto: one "
-        "per core, "
-        "as far as the memory suffices.",
+        "per core, if there is enough memory.",
     ),
     click.option(
         "--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,

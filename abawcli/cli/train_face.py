@@ -95,7 +95,7 @@ def _read_config(
     "--init", type=click.Path(path_type=Path),
     help="Fine-tune an encoder, with its backbone and classifier: compact-face (the embedded one), "
     "or encoder.safetensors of `abaw train face`. Needs lower learning rates than the defaults. "
-    "Or faceres.json, weights trained on faces for a mobilenet backbone (docs/models.md).",
+    "Or faceres.json, weights trained on faces for a mobilenet backbone (docs/experiments.md).",
 )  # fmt: skip
 @click.option(
     "--targets", type=click.Choice(["soft", "hard"]), default="soft", show_default=True,
@@ -152,8 +152,9 @@ def _read_config(
 )
 @click.option(
     "--lora", "lora_rank", type=click.IntRange(min=1), metavar="RANK",
-    help="Train adapters of this rank in the linear layers of the other blocks, in place of their "
-    f"weights (LoRA); with {LORA_LR:g} as the default of --backbone-lr. Needs abawcli[lora].",
+    help="Train adapters of this rank in the linear layers of the blocks that are not frozen, in "
+    f"place of their weights (LoRA); with {LORA_LR:g} as the default of --backbone-lr. Needs "
+    "abawcli[lora].",
 )  # fmt: skip
 @_tunable(
     "--weight-decay", "weight_decay", RATE, "Weight decay of AdamW; none on biases and norms."

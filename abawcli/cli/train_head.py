@@ -130,7 +130,8 @@ def training_options(command: Command) -> Command:
         ),
         _tunable(
             "--audio-swap", "audio_swap", SHARE,
-            "Share of samples that get the audio of another sample.", "--sound-swap",
+            "Share of samples that get the audio of another sample, so that the head relies less "
+            "on it.", "--sound-swap",
         ),
         _tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA "
                  "of the weights; 0: no EMA."),
@@ -144,12 +145,12 @@ def training_options(command: Command) -> Command:
         ),
         _tunable(
             "--face-only", "face_only", click.Choice(SINGLE_CHOICES),
-            "What classifies frames with a face and without speech; encoder: the classifier of the "
+            "Which classifier labels frames with a face and without speech; encoder: that of the "
             "image encoder.",
         ),
         _tunable(
             "--speech-only", "speech_only", click.Choice(SINGLE_CHOICES),
-            "What classifies frames with speech and without a face; encoder: the classifier of the "
+            "Which classifier labels frames with speech and without a face; encoder: that of the "
             "audio encoder, for heads that read single frames.",
         ),
         *_temporal_options(),
@@ -247,9 +248,9 @@ def command(
     Gated fusion is Stage II of arXiv 2603.12221; dual-branch is the system of arXiv 2603.08034.
 
     FEATURES are files of `abaw extract`, or folders of them. Features and annotations are matched
-    by name; those without a match are left out. A head of several backbones: extract with each into
-    a folder of its own, and give each folder by --features. --window is the smoothing that the
-    head's file records for `abaw predict`.
+    by name; those without a match are left out. For a head on features of several backbones,
+    extract with each into its own folder, and give the further folders by --features. --window is
+    the smoothing that the head's file records for `abaw predict`.
 
     With --task va or au, annotations are text files of the challenge. The loss is 1 - CCC of
     valence and arousal, or the cross-entropy of twelve action units; values that are not annotated

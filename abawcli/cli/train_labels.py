@@ -109,8 +109,8 @@ extra_label_options = bundle_options("extra", ExtraLabels, [
     ),
     click.option(
         "--pseudo", multiple=True, metavar="TABLE", shell_complete=complete_files,
-        help="Prediction table, or folder of them: its confident rows are labels of frames and "
-        "videos without an annotation. Annotations are never replaced.",
+        help="Prediction table, or folder of them: its confident rows are used as labels of frames "
+        "and videos without an annotation. Annotations are never replaced.",
     ),
     click.option(
         "--min-confidence", type=click.FloatRange(0, 1, min_open=True),

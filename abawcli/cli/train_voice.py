@@ -66,8 +66,8 @@ def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command],
 )
 @_tunable("--clip-norm", "clip_norm", RATE, "Maximum norm of the gradient.")
 @_tunable("--mixup", "mixup_alpha", RATE, "Parameter of mixup's Beta distribution; 0: no mixup.")
-@_tunable("--contrast", "contrast", RATE, "Weight of the contrastive loss, by which features of "
-          "a class are to be alike in all corpora; 0: none.")  # fmt: skip
+@_tunable("--contrast", "contrast", RATE, "Weight of a contrastive loss that makes the features of "
+          "a class alike in all corpora; 0: none.")  # fmt: skip
 @_tunable(
     "--label-smoothing",
     "label_smoothing",
