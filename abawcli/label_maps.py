@@ -83,7 +83,7 @@ def map_label(label: str, given: Mapping[str, str]) -> int | None:
 
 
 def check_label_map(given: Mapping[str, str], labels: Iterable[str]) -> None:
-    """Make sure that all labels of a map are among those of the classifiers.
+    """Check that all labels of a map are among those of the classifiers.
 
     Raises:
         UsageError: one is not.

@@ -316,7 +316,7 @@ def _list_tracks(
 
 
 def check_alike(first: Backbones, second: Backbones, name: str) -> None:
-    """Make sure that the features called `name` were made as the first ones were.
+    """Check that the features called `name` were made as the first ones were.
 
     Raises:
         InputError: other backbones, weights or widths.

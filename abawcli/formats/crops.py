@@ -45,7 +45,7 @@ class CropsMetadata:
         """Return what the provenance in the file at `path` says.
 
         Raises:
-            InputError: a value is of another kind.
+            InputError: a value has another type.
         """
         settings = read_optional(values, "settings", dict, path) or {}
         key = "segments" if "segments" in settings else "stretches"  # in older files

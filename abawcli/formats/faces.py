@@ -50,7 +50,7 @@ SCHEMA = pa.schema(
 
 
 def write_faces(table: pd.DataFrame, path: str | Path, provenance: Mapping[str, Any]) -> None:
-    """Write a table with the columns of this module, whole or not at all.
+    """Write a table with the columns of this module, completely or not at all.
 
     Raises:
         OutputError: the output cannot be written.

@@ -65,7 +65,7 @@ def round_features(features: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 def write_features(features: Features, path: str | Path, provenance: Provenance) -> None:
-    """Write features, whole or not at all, with their provenance beside them.
+    """Write features, completely or not at all, with their provenance beside them.
 
     Raises:
         InputError: features of a row that has them are no finite numbers.

@@ -48,10 +48,10 @@ class Preprocess:
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is missing or of another kind.
+            InputError: a value is missing or has another type.
         """
         return cls(
             resize=read_value(values, "resize", int, path),
@@ -149,10 +149,10 @@ class ImageBackboneMetadata(BackboneMetadata):
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is missing or of another kind.
+            InputError: a value is missing or has another type.
         """
         how = read_optional(values, "preprocess", dict, path)
         return cls(
@@ -192,10 +192,10 @@ class AudioBackboneMetadata(BackboneMetadata):
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is missing or of another kind.
+            InputError: a value is missing or has another type.
         """
         return cls(
             **cls._read(values, path),
@@ -277,10 +277,10 @@ class Backbones:
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is missing or of another kind.
+            InputError: a value is missing or has another type.
         """
         visual, audio = (read_optional(values, key, dict, path) for key in MODALITIES)
         return cls(
@@ -311,10 +311,10 @@ class FeatureSource:
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is of another kind.
+            InputError: a value has another type.
         """
         return cls(
             kind=read_optional(values, "kind", str, path),
@@ -345,10 +345,10 @@ class FeaturesMetadata:
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is missing or of another kind.
+            InputError: a value is missing or has another type.
         """
         source = read_optional(values, "source", dict, path)
         return cls(

@@ -262,7 +262,7 @@ def load_columns(
 
 
 def _check_task(path: Path, present: Sequence[str], columns: Sequence[str], missing: bool) -> None:
-    """Make sure that a table is not of another task than the one whose columns are asked for."""
+    """Check that a table is not of another task than the one whose columns are asked for."""
     found, asked = find_table_task(present), find_table_task(columns)
     if found and found != (asked or EXPR) and (missing or asked):
         raise InputError(

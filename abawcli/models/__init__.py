@@ -1,1 +1,1 @@
-"""Networks, their weights, and what surrounds them: losses, augmentation, checkpoints."""
+"""Networks, and their loading from files: backbones, encoders, heads, checkpoints, recipes."""

@@ -76,7 +76,7 @@ class AudioBackbone(nn.Module):
         return torch.ones(len(features), dtype=torch.bool, device=features.device)
 
     def lower_precision(self, dtype: torch.dtype) -> None:
-        """Let the network compute with `dtype`, as far as that does no harm."""
+        """Cast the network to `dtype`, except for the parts that need float32."""
         lower_weights(self.network, dtype)
 
     def run_probe(self) -> Tensor:
@@ -92,7 +92,7 @@ class AudioBackbone(nn.Module):
 
 
 class CompactVoiceBackbone(AudioBackbone):
-    """compact-voice, whose classifier detects speech."""
+    """compact-voice. Its classifier also detects speech."""
 
     def __init__(self, encoder: VoiceEncoder) -> None:
         network = encoder.backbone
@@ -104,7 +104,7 @@ class CompactVoiceBackbone(AudioBackbone):
         self.grid_samples = network.grid_samples
 
     def lower_precision(self, dtype: torch.dtype) -> None:
-        """Let all but the spectrum, which torch has in float32, compute with `dtype`."""
+        """Cast all but the spectrum to `dtype`: torch computes spectra in float32."""
         lower_weights(self.network, dtype)
         self.network.front.float()
         self.network.first_convolution.register_forward_pre_hook(cast_inputs)
@@ -112,8 +112,8 @@ class CompactVoiceBackbone(AudioBackbone):
     def detect_speech(self, features: Tensor) -> Tensor:
         """Return in which of the features (S, dim) speech is detected, (S,).
 
-        An audio frame that is probably speech counts only near a segment that certainly is:
-        music is taken for speech in single audio frames.
+        An audio frame with a probability of `SPEECH_PRESENT` counts only near a segment with
+        `SPEECH_CERTAIN`, because single audio frames of music are taken for speech.
         """
         speech: Tensor = self.classifier.speech_probability(features)  # (S,)
         segment = F.avg_pool1d(speech[None], SPEECH_SEGMENT_FRAMES, 1, SPEECH_SEGMENT_FRAMES // 2)
@@ -125,7 +125,7 @@ class CompactVoiceBackbone(AudioBackbone):
 class TransformerBackbone(AudioBackbone):
     """Wav2Vec 2.0, WavLM or HuBERT: the mean of several layers.
 
-    `layers` counts the transformer's blocks, so that `first4` leaves out their input.
+    `layers` counts the transformer's blocks, so `first4` does not include their input.
     """
 
     def __init__(self, name: str, network: Any, normalise: bool, layers: str) -> None:
@@ -148,9 +148,9 @@ class TransformerBackbone(AudioBackbone):
         return torch.stack([states[k].float() for k in self.chosen]).mean(dim=0)  # (B, S, D)
 
     def lower_precision(self, dtype: torch.dtype) -> None:
-        """Let all but the convolutions on the samples themselves compute with `dtype`.
+        """Cast all but the convolutions on the samples to `dtype`.
 
-        A sample of 8 bits of precision would be as good as one with noise 50 dB below it.
+        In bfloat16, samples would have rounding noise 50 dB below the signal.
         """
         lower_weights(self.network, dtype)
         self.network.feature_extractor.float()
@@ -162,10 +162,10 @@ class TransformerBackbone(AudioBackbone):
 
 
 def choose_layers(layers: str, count: int) -> range:
-    """Return which of `count` blocks `last4`, `first4` and the like mean.
+    """Return the indices of the blocks that `last4`, `first4` and the like name, of `count`.
 
     Raises:
-        UsageError: no such choice, or there are not so many.
+        UsageError: the choice is unknown, or there are fewer blocks.
     """
     found = re.fullmatch(r"(first|last)([1-9]\d*)", layers)
     if not found:
@@ -200,11 +200,11 @@ def build_audio_backbone(name: str, layers: str = AudioFeatures.layers) -> Audio
     Args:
         name: `compact-voice`, the path of a voice encoder, or a Wav2Vec 2.0, WavLM or HuBERT of
             transformers by hub name or folder.
-        layers: of a transformer: `last4`, `first4` and the like.
+        layers: blocks of a transformer, such as `last4` or `first4`.
 
     Raises:
-        CheckpointError: it cannot be loaded or is no audio backbone.
-        UsageError: it has no such layers.
+        CheckpointError: the backbone cannot be loaded, or is not an audio backbone.
+        UsageError: the backbone has fewer layers.
     """
     if name in AUDIO_BACKBONES:
         backbone = AUDIO_BACKBONES[name]()

@@ -1,4 +1,4 @@
-"""Calibration: a temperature and a bias per class, so that probabilities are frequencies."""
+"""Calibration: a temperature and a bias per class, so that confidence matches accuracy."""
 
 import numpy as np
 import torch
@@ -70,14 +70,14 @@ def draw_folds(count: int, seed: int = 0) -> NDArray[np.int64]:
 def calibrate_out_of_fold(
     logits: Logits, labels: NDArray[np.int64], fold: NDArray[np.int64], *, biases: bool = True
 ) -> NDArray[np.float64]:
-    """Return logits (N, 8) that are calibrated by what was fitted on the other folds.
+    """Return logits (N, 8), each calibrated with the parameters that the other folds give.
 
-    They tell how good the calibration is, as those fitted on the same examples do not.
+    Their scores are not optimistic, unlike those of parameters fitted on the same examples.
 
     Args:
         logits: (N, 8).
         labels: (N,) 0 to 7.
-        fold: (N,) the fold of each example; those of one video have to be in the same one.
+        fold: (N,) the fold of each example; those of one video must be in the same fold.
         biases: as in `fit_calibration`.
     """
     out = np.empty((len(labels), N_CLASSES))

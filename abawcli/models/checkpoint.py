@@ -1,7 +1,7 @@
 """Self-describing weight files: safetensors with metadata in the header, as JSON.
 
-The metadata (`models.metadata`) says what the weights are, how their input is prepared and where
-they come from, so that loading needs nothing but the file. No pickle.
+The metadata (`models.metadata`) describe the network, the preprocessing of its input and its
+training, so that loading needs only the file. No pickle.
 """
 
 import itertools
@@ -29,7 +29,7 @@ Tensors = Mapping[str, torch.Tensor]
 
 
 def save_checkpoint(path: str | Path, tensors: Tensors, metadata: CheckpointMetadata) -> None:
-    """Write tensors and their metadata to `path`, whole or not at all.
+    """Write tensors and their metadata to `path`, completely or not at all.
 
     Raises:
         OutputError: the path cannot be written.
@@ -51,9 +51,9 @@ def write_tensors(temporary: str | Path, tensors: Tensors, metadata: CheckpointM
 
 
 def halve_matrices(tensors: Tensors) -> dict[str, torch.Tensor]:
-    """Return weights with matrices in half precision: half the size, for less than a score tells.
+    """Return weights with matrices in half precision: half the size, with the same scores.
 
-    Vectors (biases, means, deviations) are few, and stay as they are.
+    Vectors (biases, means, deviations) are small, and are not changed.
     """
     return {name: v.half() if v.ndim > 1 else v for name, v in tensors.items()}
 
@@ -61,7 +61,7 @@ def halve_matrices(tensors: Tensors) -> dict[str, torch.Tensor]:
 def load_checkpoint(
     path: str | Path, record: type[Metadata]
 ) -> tuple[dict[str, torch.Tensor], Metadata]:
-    """Return the tensors and the metadata of a checkpoint of the kind that a record is of.
+    """Return the tensors of a checkpoint, and its metadata as a record of the type `record`.
 
     Raises:
         CheckpointError: as `read_metadata`.
@@ -76,8 +76,8 @@ def read_metadata(path: str | Path, record: type[Metadata]) -> Metadata:
     """Return a checkpoint's metadata without reading its weights.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint of abaw, of a newer format, of another
-            kind than asked for, or a value is missing or of another kind.
+        CheckpointError: the file is missing, is not a checkpoint of abaw, has a newer format or
+            another kind than `record`, or a value is missing or has another type.
     """
     path = Path(path)
     header = _read_header(path)
@@ -92,10 +92,10 @@ def read_metadata(path: str | Path, record: type[Metadata]) -> Metadata:
 
 
 def read_kind(path: str | Path) -> str | None:
-    """Return what a checkpoint holds: `encoder`, `head` and the like; None where it says nothing.
+    """Return the kind of a checkpoint, such as `encoder` or `head`; None if it has none.
 
     Raises:
-        CheckpointError: no such file, or not a checkpoint that this version can read.
+        CheckpointError: the file is missing, or is not a checkpoint that this version can read.
     """
     kind = _read_header(Path(path)).get("kind")
     return None if kind is None else str(kind)
@@ -134,20 +134,20 @@ def load_network(
     *,
     what: str,
 ) -> Network:
-    """Build the network that a loaded checkpoint describes, and give it the checkpoint's weights.
+    """Build the network that a checkpoint describes, and load the checkpoint's weights into it.
 
-    It is first built without memory: metadata may claim any size, and is refused if the file's
-    weights are not of that size.
+    The network is first built on the meta device, without memory, because metadata may state any
+    size. They are refused if the file's weights have another size.
 
     Args:
         path: of the checkpoint.
         tensors: its weights.
-        shape: what its metadata says of the network.
-        build: makes the network.
-        what: is built, for messages.
+        shape: the network's settings in its metadata.
+        build: function that makes the network from them.
+        what: kind of network, for messages.
 
     Raises:
-        CheckpointError: the metadata is of nothing known here, or the weights do not fit it.
+        CheckpointError: the metadata describe no known network, or the weights do not fit it.
     """
     path = Path(path)
     held, claimed = sum(v.numel() for v in tensors.values()), _find_largest(shape)
@@ -177,10 +177,10 @@ def load_network(
 def load_into(
     module: nn.Module, tensors: Tensors, path: str | Path, *, assign: bool = False
 ) -> None:
-    """Give a module the weights of the file at `path`; with `assign` as they are, uncopied.
+    """Load the weights of the file at `path` into a module; with `assign`, without copying them.
 
     Raises:
-        CheckpointError: they are not those of such a module.
+        CheckpointError: they do not fit the module.
     """
     try:
         module.load_state_dict(tensors, assign=assign)
@@ -190,7 +190,7 @@ def load_into(
 
 
 def _find_largest(value: Any) -> int:
-    """Return the largest whole number in JSON, 0 where there is none."""
+    """Return the largest whole number in JSON, 0 if there is none."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list):
@@ -199,5 +199,5 @@ def _find_largest(value: Any) -> int:
 
 
 def find_path(name: str) -> str:
-    """Return a name by which weights are found again from anywhere: a path becomes absolute."""
+    """Return a name that finds the weights from any working folder: a path becomes absolute."""
     return os.path.abspath(name) if os.path.exists(name) else name

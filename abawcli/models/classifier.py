@@ -1,4 +1,4 @@
-"""Classifiers of faces and voices as heads: what a recipe without a trained head has."""
+"""Classifiers of faces and voices as heads: those of recipes without a trained head."""
 
 from collections.abc import Mapping, Sequence
 
@@ -63,10 +63,10 @@ class SpeechClassifier(nn.Module):
 
 
 class MappedClassifier(nn.Module):
-    """A linear classifier with labels of its own, each of which is one of our classes, or none."""
+    """A linear classifier with other labels, each of which maps to one of our classes or none."""
 
     def __init__(self, linear: nn.Linear, classes: Sequence[int], temperature: float = 1.0) -> None:
-        """Prepare it; `classes` are the class numbers of its labels, IGNORE of no class."""
+        """Prepare it; `classes` are the class numbers of its labels, IGNORE for no class."""
         super().__init__()
         self.linear = linear
         self.temperature = temperature
@@ -90,8 +90,8 @@ class MappedClassifier(nn.Module):
 class AveragedClassifiers(nn.Module):
     """Classifiers of a frame's face, of its audio, or of both, whose probabilities are averaged.
 
-    A classifier without a label for a class does not speak against it: where the other one sees
-    that class, it says only how the probability of the remaining classes is divided.
+    If a classifier has no label for a class, the other one alone gives that class's probability.
+    The first one then only divides the remaining probability among its own classes.
     """
 
     window = stride = 1
@@ -115,7 +115,7 @@ class AveragedClassifiers(nn.Module):
     ) -> Tensor:
         """Map features (..., D) and their masks (...) to log-probabilities (..., 8).
 
-        They are NaN where nothing is known, and minus infinity of classes without a label.
+        They are NaN in rows without features, and minus infinity for classes without a label.
         """
         values = {"visual": (visual, has_visual), "audio": (audio, has_audio)}
         p = {}
@@ -127,7 +127,7 @@ class AveragedClassifiers(nn.Module):
         return torch.stack(filled).nanmean(dim=0).log()
 
     def _fill(self, name: str, p: Mapping[str, Tensor]) -> Tensor:
-        """Return a classifier's probabilities with the other's of classes that it lacks."""
+        """Return a classifier's probabilities, with the other's for classes that it lacks."""
         own = p[name]
         for other in self.uses:
             if other != name:

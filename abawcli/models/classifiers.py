@@ -1,4 +1,4 @@
-"""Classifiers of other people as they come: `hf:` models and ONNX files, as recipes."""
+"""Pretrained classifiers as recipes: `hf:` models of the Hugging Face hub, and ONNX files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from abawcli.models.onnx_faces import choose_input, find_preset, load_onnx_face
 
 @dataclass(frozen=True)
 class LoadedBackbones:
-    """Backbones that were loaded with the last layers of their classifiers."""
+    """The backbones of classifiers, loaded together with their last layers."""
 
     visual: tuple[Backbone, ImageBackboneMetadata] | None = None
     audio: AudioBackbone | None = None
@@ -42,8 +42,8 @@ def load_face_classifier(
         onnx_input: how crops are prepared for an ONNX file, as in `config.Classifiers`.
 
     Raises:
-        CheckpointError: it cannot be loaded or is none.
-        UsageError: it is not known how its input is prepared.
+        CheckpointError: it cannot be loaded, or is not a classifier of faces.
+        UsageError: the preprocessing of its input is unknown.
     """
     if is_onnx(name):
         if isinstance(onnx_input, Preprocess):
@@ -65,13 +65,13 @@ def load_classifiers(
     """Load a classifier of faces, of voices, or both: the last layers as one head, and backbones.
 
     Args:
-        names: of each modality, in the order in which they were given.
+        names: name by modality, in the order given by the user.
         config: their labels and temperatures.
-        device: where the head runs.
+        device: device of the head.
 
     Raises:
-        CheckpointError: one cannot be loaded or is none.
-        UsageError: labels are of no class, or temperatures do not fit.
+        CheckpointError: one cannot be loaded, or is not a classifier.
+        UsageError: labels map to no class, or the number of temperatures is wrong.
     """
     temperatures = config.temperatures or (1.0,) * len(names)
     if len(temperatures) != len(names) or not all(0 < t < float("inf") for t in temperatures):

@@ -1,4 +1,4 @@
-"""Our own small networks: what the embedded recipe runs on two CPU cores."""
+"""compact-face, the embedded image backbone, and faster convolutions for it on a CPU."""
 
 import logging
 from collections.abc import Iterable
@@ -44,8 +44,8 @@ class ResidualBlock(nn.Module):
 class CompactFace(nn.Module):
     """Residual network on 44x44 grey face crops; 256 features.
 
-    The stem keeps the full resolution, at which it can afford few channels, and every stage
-    halves it: a stem that halves it at once learned faces less well at the same cost.
+    The stem keeps the full resolution and has few channels; every stage halves the resolution.
+    A stem that halves it has a lower accuracy at the same cost.
     """
 
     dim = 256
@@ -70,7 +70,7 @@ class CompactFace(nn.Module):
         self.project = _conv(inputs, self.dim, 1)
 
     def keep_gates(self) -> None:
-        """Let the channel gates compute in float32, in place.
+        """Keep the channel gates in float32 when the network is cast, in place.
 
         For matrices this small, oneDNN's bfloat16 takes several times as long as float32.
         """
@@ -104,10 +104,10 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
 
 
 class PackedConv(nn.Module):
-    """A convolution on the CPU whose weights are laid out for it once, and not at every call.
+    """A convolution on the CPU whose weights are packed once, and not at every call.
 
-    torch offers this to compiled graphs only, by operators without a public name. For one image
-    alone, which is less work than laying out the weights, it halves the time.
+    torch packs weights only in compiled graphs, by operators without a public name. For a single
+    image, for which packing takes longer than the convolution, it halves the time.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -127,7 +127,7 @@ class PackedConv(nn.Module):
 
 
 def pack_convolution(conv: nn.Conv2d) -> nn.Module:
-    """Return a convolution packed, or as it is where this torch does not pack it rightly.
+    """Return a convolution packed, or unchanged if this version of torch packs it incorrectly.
 
     The operators may change in any version of torch, so each is tried once.
     """
@@ -147,7 +147,7 @@ def pack_convolution(conv: nn.Conv2d) -> nn.Module:
 
 
 def pack_convolutions(network: nn.Module) -> nn.Module:
-    """Replace each 2D convolution by a packed one, in place, where this torch can; return it."""
+    """Replace each 2D convolution by `pack_convolution`, in place; return the network."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Conv2d):

@@ -30,8 +30,8 @@ from abawcli.models.windows import check_windows
 class SafeCrossAttention(nn.Module):
     """Multi-head attention to valid keys only, which may be none.
 
-    Where all keys are valid it is `nn.MultiheadAttention`. What stands behind the mask, any finite
-    number, changes neither value nor gradient; a query that has no valid key gets exactly 0.
+    If all keys are valid, it is `nn.MultiheadAttention`. Masked keys, of any finite value, change
+    neither the output nor its gradient. A query without a valid key gets exactly 0.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -121,7 +121,7 @@ class BranchLayer(nn.Module):
 
 
 class Branch(nn.Module):
-    """One modality's way through the network; `DualBranch` leads both, layer by layer."""
+    """The layers of one modality; `DualBranch` runs those of both in turn."""
 
     def __init__(self, dim: int, config: DualBranchHead) -> None:
         super().__init__()
@@ -136,9 +136,9 @@ class Branch(nn.Module):
         self.out_norm = nn.LayerNorm(config.hidden)
 
     def embed(self, features: Tensor, valid: Tensor) -> Tensor:
-        """Map features (B, T, D) to (B, T, H), the stand-in where not `valid` (B, T).
+        """Map features (B, T, D) to (B, T, H), the learned vector where not `valid` (B, T).
 
-        So everything behind a mask is finite from here on, whatever stands in the features.
+        So masked entries are finite from here on, even if the features are not.
         """
         projected = self.project(self.norm(features, valid))  # (B, T, H)
         there = torch.where(valid.unsqueeze(-1), projected, self.missing)  # (B, T, H)
@@ -147,7 +147,7 @@ class Branch(nn.Module):
 
 
 class DualBranch(NormalisedHead):
-    """Two branches over a window of frames and a gate that mixes them, one number a frame."""
+    """Two branches over a window of frames, and a gate that mixes them: one number per frame."""
 
     settings = DualBranchHead
     uses = ("visual", "audio")
@@ -185,7 +185,7 @@ class DualBranch(NormalisedHead):
     def _encode(
         self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return what either branch makes of the window, 2 x (B, T, H)."""
+        """Return the output of both branches for the window, 2 x (B, T, H)."""
         v = self.visual.embed(visual, has_visual)  # (B, T, H)
         a = self.audio.embed(audio, has_audio)  # (B, T, H)
         for of_v, of_a in zip(self.visual.layers, self.audio.layers, strict=True):
@@ -196,7 +196,7 @@ class DualBranch(NormalisedHead):
         return self.visual.out_norm(v), self.audio.out_norm(a)
 
     def _weigh(self, v: Tensor, a: Tensor, has_visual: Tensor, has_audio: Tensor) -> Tensor:
-        """Return the visual branch's share of every frame, (B, T, 1)."""
+        """Return the gate: the visual branch's share in every frame, (B, T, 1)."""
         g: Tensor = self.gate(torch.cat([v, a], dim=-1))  # (B, T, 1)
         no_audio, no_visual = (~m.any(dim=1)[:, None, None] for m in (has_audio, has_visual))
         return g.masked_fill(no_audio, 1).masked_fill(no_visual, 0)

@@ -1,4 +1,4 @@
-"""An image encoder: crops in, features out, and probabilities where it was trained for them."""
+"""Image encoders: from crops to features, and to probabilities if they have a classifier."""
 
 from pathlib import Path
 
@@ -36,8 +36,8 @@ from abawcli.models.recipes import find_weights
 class FeatureEncoder:
     """A backbone in inference form, on one device.
 
-    Crops are prepared as the backbone says; `preprocess.crop_scales` and `preprocess.resize`
-    tell the caller how to cut them. `dtype` is what its weights are computed with.
+    Crops must have the scales and the size of `preprocess.crop_scales` and `preprocess.resize`.
+    `dtype` is the number format of the weights.
     """
 
     def __init__(self, backbone: Backbone, device: torch.device) -> None:
@@ -60,8 +60,8 @@ class FeatureEncoder:
         """Turn RGB crops (B, K, S, S, 3) at K scales into features (B, D), the scales' mean.
 
         Raises:
-            CheckpointError: the features are no finite numbers. Pixels always are, so that the
-                weights are to blame.
+            CheckpointError: the features are not finite. Pixels always are, so the weights are
+                the cause.
         """
         batch, scales = crops.shape[:2]
         # The device gets bytes and normalises them: a quarter of the transfer, and no work here.
@@ -81,7 +81,7 @@ class FeatureEncoder:
 
 
 class Encoder(FeatureEncoder):
-    """A trained encoder: with the linear classifier that belongs to its features."""
+    """A trained encoder, with the linear classifier of its features."""
 
     def __init__(self, backbone: Backbone, classifier: nn.Linear, device: torch.device) -> None:
         super().__init__(backbone, device)
@@ -105,14 +105,14 @@ class Encoder(FeatureEncoder):
 
 
 def find_encoder(name: str | Path) -> Path:
-    """Return the file of an encoder: the embedded one for `compact-face`, or that path."""
+    """Return the file of an encoder: the embedded one for `compact-face`, else the path itself."""
     return find_weights(COMPACT_FACE) if str(name) == COMPACT_FACE else Path(name)
 
 
 def load_backbone(path: str | Path) -> tuple[Backbone, nn.Linear, FaceEncoderMetadata]:
     """Load the backbone, classifier and metadata that `abaw train face` wrote.
 
-    The classifier's logits are calibrated, if the metadata says how.
+    The classifier is calibrated if the metadata have a calibration.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
@@ -197,7 +197,7 @@ def load_own_classifier(features: ImageBackboneMetadata | None) -> EncoderClassi
 
     Raises:
         UsageError: the features are of no encoder, so that there is no classifier.
-        CheckpointError: as `load_backbone`, or the encoder is another one by now.
+        CheckpointError: as `load_backbone`, or the encoder has changed since.
     """
     path = find_encoder(features.path or "") if features else None
     if features is None or path is None or path.suffix != ".safetensors":

@@ -1,9 +1,9 @@
 """Several heads on the same features, such as those of the folds: their mean, frame by frame.
 
-A head without a prediction of a frame does not count there. If heads read windows of different
-lengths, a frame is final when it is final for all of them. Beside heads that read windows, a head
-that reads single frames also predicts from the audio for a subject who has left the picture, for as
-long as those do.
+A head without a prediction for a frame does not count in that frame. If heads read windows of
+different lengths, a frame is final when it is final for all heads. In an ensemble with heads that
+read windows, a head that reads single frames predicts from the audio for a subject who has left
+the frame, as long as the others predict for that subject.
 """
 
 from collections.abc import Sequence
@@ -39,21 +39,21 @@ class JointVoting:
 
     @property
     def given(self) -> int:
-        """Return how many frames were given out."""
+        """Return how many frames were returned."""
         return min(stream.given for stream in self.streams)
 
     def fork(self) -> "JointVoting":
-        """Return a copy of the stream with the same frames, independent from here on."""
+        """Return an independent copy of the stream in its current state."""
         forked = copy(self)
         forked.streams = [stream.fork() for stream in self.streams]
         return forked
 
     def push(self, *rows: FrameArray) -> Outputs:
-        """Take in further frames, (n, ...) of each array; return what is final, (m, M)."""
+        """Add frames, (n, ...) of each array; return the outputs of final frames, (m, M)."""
         return self._give([stream.push(*rows) for stream in self.streams])
 
     def finish(self) -> Outputs:
-        """Return what is left after the last frame, (m, M)."""
+        """Return the outputs of the remaining frames after the last one, (m, M)."""
         return self._give([stream.finish() for stream in self.streams])
 
     def _give(self, new: Sequence[Outputs]) -> Outputs:
@@ -64,7 +64,7 @@ class JointVoting:
 
 
 class Ensemble:
-    """Heads of a task, trained on features of the same backbones, read as one."""
+    """Heads of one task on features of the same backbones, whose outputs are averaged."""
 
     def __init__(self, heads: Sequence[TrainedHead]) -> None:
         self.heads = list(heads)
@@ -74,7 +74,7 @@ class Ensemble:
         self.window = max(head.head.window for head in heads)
 
     def open_stream(self) -> JointVoting:
-        """Return what classifies a stream of frames; see `TrainedHead.open_stream`."""
+        """Return a classifier of a stream of frames; see `TrainedHead.open_stream`."""
         return JointVoting([head.open_stream() for head in self.heads], self.form)
 
     def find_outputs(self, *arrays: NDArray[Any]) -> tuple[Outputs, NDArray[np.str_]]:

@@ -1,7 +1,7 @@
 """Gated fusion of visual and audio features, frame by frame: Stage II of arXiv 2603.12221.
 
-The paper's baselines differ in nothing else: visual features alone, audio features alone, and
-both concatenated, without a gate.
+The paper's baselines have the same paths and classifier, without the gate: visual features alone,
+audio features alone, and both concatenated.
 """
 
 import torch
@@ -14,7 +14,7 @@ from abawcli.models.normalise import ModalityNorm, NormalisedHead
 
 
 class ModalityPath(nn.Module):
-    """One modality's features, normalised, some of them dropped in training, and projected."""
+    """The path of one modality's features: normalisation, dropout and projection."""
 
     def __init__(self, dim: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -63,8 +63,8 @@ class FrameHead(NormalisedHead):
 class GatedFusion(FrameHead):
     """z = g * Wv v + (1 - g) * Wa a, with an element-wise gate g computed from both.
 
-    Where one modality is missing the gate is forced to the other one, and the result is that
-    path's alone.
+    If one modality is missing, the gate is forced to the other one, and the result depends on the
+    other path alone.
     """
 
     uses = ("visual", "audio")
@@ -98,7 +98,7 @@ class GatedFusion(FrameHead):
 
 
 class VisualOnly(FrameHead):
-    """The visual path by itself; audio is ignored."""
+    """The visual path alone; audio is ignored."""
 
     uses = ("visual",)
 
@@ -118,7 +118,7 @@ class VisualOnly(FrameHead):
 
 
 class AudioOnly(FrameHead):
-    """The audio path by itself; faces are not looked at."""
+    """The audio path alone; faces are ignored."""
 
     uses = ("audio",)
 
@@ -138,7 +138,7 @@ class AudioOnly(FrameHead):
 
 
 class Concatenation(FrameHead):
-    """Both projections side by side; a missing one is that of the training mean."""
+    """Both projections, concatenated; a missing modality has the training mean."""
 
     uses = ("visual", "audio")
 

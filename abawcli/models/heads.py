@@ -52,11 +52,11 @@ CHUNK_FRAMES = 4096  # that a head is given at once
 def build_head(
     name: str, backbones: Backbones, settings: HeadSettings, logits: int = N_CLASSES
 ) -> Head:
-    """Return a fresh head for features of some backbones, with so many logits.
+    """Return a new head with random weights for features of these backbones.
 
     Raises:
-        InputError: the head reads a modality that the features do not have.
-        UsageError: the settings are another head's, or contradict themselves.
+        InputError: the head reads a modality that the features lack.
+        UsageError: the settings belong to another head, or are contradictory.
     """
     if not isinstance(settings, HEADS[name].settings):
         raise UsageError(
@@ -78,12 +78,12 @@ def build_head(
 
 
 class WithEncoders(nn.Module):
-    """A head of both modalities, with encoders' classifiers for frames that have only one.
+    """A head of both modalities, with the encoders' classifiers for frames of one modality.
 
-    A frame with a face and no speech gets the logits of the image encoder's own classifier, to the
-    last bit; one with speech and no face the log-probabilities of the audio encoder's, if that is
-    given; all other frames get the logits of the head. Encoders are trained on many more faces and
-    voices than heads, so that on one modality a head can only lose.
+    A frame with a face and no speech gets the logits of the image encoder's classifier, bit for
+    bit. A frame with speech and no face gets the log-probabilities of the audio encoder's
+    classifier, if there is one. All other frames get the logits of the head. Encoders are trained
+    on many more faces and voices than heads, so they are better in frames of one modality.
     """
 
     def __init__(
@@ -118,11 +118,11 @@ def add_encoders(
     classifier: EncoderClassifier | None,
     speech_classifier: SpeechClassifier | None = None,
 ) -> Head | WithEncoders:
-    """Return a head, with encoders' classifiers for frames of one modality if there are any.
+    """Return a head, wrapped in `WithEncoders` if classifiers are given.
 
     Raises:
-        UsageError: the head does not use both modalities; or it reads windows, in which the faces
-            before and after say more of a frame without a face than its speech does.
+        UsageError: the head does not use both modalities; or it reads windows and a classifier of
+            speech is given: the faces before and after are better evidence than the speech.
     """
     if classifier is None and speech_classifier is None:
         return head
@@ -141,7 +141,7 @@ def add_encoders(
 
 
 def narrow_head(head: Head, logits: int) -> Head:
-    """Return a copy of a head that has only the first of its logits."""
+    """Return a copy of a head with only its first logits, those of the task itself."""
     narrow = deepcopy(head)
     linear = narrow.classifier.linear
     linear.weight, linear.bias = (
@@ -177,10 +177,10 @@ class TrainedHead:
         self.head = head.eval().to(device)
 
     def open_stream(self) -> SoftVoting:
-        """Return what classifies a stream of frames.
+        """Return a classifier of a stream of frames.
 
-        It takes visual (n, Dv), audio (n, Da) and their masks (n,), and gives outputs (m, M)
-        (`output_forms`) of frames as soon as they are final, NaN where nothing is known.
+        It takes visual (n, Dv), audio (n, Da) and their masks (n,), and returns outputs (m, M)
+        (`output_forms`) of frames as soon as they are final, NaN for frames without a prediction.
         """
         head, form = self.head, self.form
         return SoftVoting(head.window, head.stride, self._classify_windows, form.outputs)
@@ -207,7 +207,7 @@ class TrainedHead:
         has_visual: NDArray[np.bool_],
         has_audio: NDArray[np.bool_],
     ) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
-        """Return what `classify` does, with outputs (T, M) in place of probabilities."""
+        """As `classify`, with outputs (T, M) in place of probabilities."""
         arrays, stream = (visual, audio, has_visual, has_audio), self.open_stream()
         final = []
         for start in range(0, len(has_visual), CHUNK_FRAMES):
@@ -236,7 +236,7 @@ class TrainedHead:
 
 
 def find_finite(values: NDArray[Any], has: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return where (...,) features (..., D) are there by their mask (...,), and finite numbers."""
+    """Return the mask (...,) of features (..., D), without vectors that are not finite."""
     return np.asarray(has & np.isfinite(values).all(axis=-1))
 
 
@@ -254,10 +254,10 @@ def name_output_sources(
 
 
 def find_head(metadata: HeadMetadata, path: str | Path) -> type[Head]:
-    """Return the kind of head that the metadata of a checkpoint names.
+    """Return the class of the head that the metadata of a checkpoint name.
 
     Raises:
-        CheckpointError: none that is known here, or without the backbones that it needs.
+        CheckpointError: the head is unknown, or the metadata lack a backbone that it needs.
     """
     if metadata.head not in HEADS:
         raise CheckpointError(f"{path} describes no head known here: {metadata.head!r}")
@@ -273,8 +273,8 @@ def find_head(metadata: HeadMetadata, path: str | Path) -> type[Head]:
 def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, HeadMetadata]:
     """Load a head that `abaw train head` wrote, and its metadata.
 
-    The head's logits are calibrated, if the metadata says how; those of encoders' classifiers
-    beside it stay as the encoders give them.
+    The head's logits are calibrated if the metadata have a calibration. Those of the encoders'
+    classifiers in the same file are not.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
@@ -303,13 +303,13 @@ def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, Head
 
 
 def check_features(head: HeadMetadata, features: Backbones, name: str) -> None:
-    """Make sure that features were made by the backbones that a head was trained with.
+    """Check that features come from the backbones that a head was trained with.
 
-    Features without one of its two modalities fit: it is missing.
+    Features may lack one of the head's two modalities.
 
     Raises:
-        CheckpointError: they were not; the message names both backbones. Or they are all of a
-            modality that the head does not use.
+        CheckpointError: they come from others, which the message names; or the features have no
+            modality that the head uses.
     """
     uses = HEADS[head.head].uses
     there = [modality for modality in uses if features.get(modality)]
@@ -326,7 +326,7 @@ def check_features(head: HeadMetadata, features: Backbones, name: str) -> None:
 
 
 def _check_order(head: HeadMetadata, features: Backbones, modality: str, name: str) -> None:
-    """Name the first of several backbones whose features are missing or not in their place.
+    """Name the first of several backbones whose features are missing or out of order.
 
     Raises:
         CheckpointError: the head was trained on features of several backbones.

@@ -1,7 +1,7 @@
-"""Classifiers of other people by name: `hf:NAME` or `hf:FOLDER` of the Hugging Face hub, or ONNX.
+"""Pretrained classifiers by name: `hf:NAME` or `hf:FOLDER` of the Hugging Face hub, or ONNX files.
 
-Of a classifier of the hub, the last linear layer is taken apart from the network before it, whose
-outputs are the features, so that they go through the same files and heads as those of any backbone.
+The last linear layer of a classifier of the hub is separated from the network before it. The
+outputs of that network are features, which all files and heads take like those of any backbone.
 """
 
 import os
@@ -42,12 +42,12 @@ def is_onnx(name: str) -> bool:
 
 
 def is_classifier(name: str) -> bool:
-    """Tell whether a name is that of other people's classifier."""
+    """Tell whether a name is that of a pretrained classifier."""
     return is_hub_classifier(name) or is_onnx(name)
 
 
 def find_input(name: str) -> str:
-    """Return the modality that a classifier looks at.
+    """Return the modality of a classifier's input.
 
     Raises:
         CheckpointError: as `find_modality`.
@@ -61,7 +61,7 @@ def is_hub_classifier(name: str) -> bool:
 
 
 def find_path(name: str) -> str:
-    """Return a name by which a classifier is found again from anywhere."""
+    """Return a name that finds a classifier from any working folder."""
     prefix = HUB_PREFIX if is_hub_classifier(name) else ""
     return prefix + checkpoint.find_path(name.removeprefix(HUB_PREFIX))
 
@@ -74,10 +74,10 @@ def hash_classifier(name: str) -> str | None:
 
 
 def find_modality(name: str) -> str:
-    """Return `visual` for a classifier of images, and `audio` for one of sound.
+    """Return `visual` for a classifier of images, and `audio` for one of audio.
 
     Raises:
-        CheckpointError: it is neither, or neither on disk nor reachable.
+        CheckpointError: it is neither, or cannot be found on the disk or the hub.
     """
     from transformers.models.auto import modeling_auto as auto
 
@@ -102,11 +102,11 @@ def _read_config(name: str) -> Any:
 
 
 def load_network(name: str, modality: str) -> tuple[Any, list[str]]:
-    """Load a classifier of the hub whole, with its labels in the order of its logits.
+    """Load a whole classifier of the hub, with its labels in the order of its logits.
 
     Raises:
-        CheckpointError: it is of the other modality, its weights cannot be loaded, or it has none
-            for its classifier.
+        CheckpointError: it has the other modality, or its weights cannot be loaded or lack those
+            of the classifier.
     """
     if find_modality(name) != modality:
         raise CheckpointError(f"{name} is no classifier of {modality} input")
@@ -124,19 +124,19 @@ def load_network(name: str, modality: str) -> tuple[Any, list[str]]:
 def split_network(
     network: Any, labels: list[str], run: Callable[[], Tensor], name: str
 ) -> LabelledLayer:
-    """Take the last linear layer from a network, in place; the network then gives its input.
+    """Remove the last linear layer of a network, in place, and return it.
 
-    A network whose logits are no linear function of one vector stays whole: its logits are the
-    features.
+    The network then returns the layer's input, the features. If its logits are not a linear
+    function of one vector, it is not changed, and its logits are the features.
 
     Args:
         network: the classifier.
         labels: of its logits.
-        run: runs it on a fixed input and returns its output (1, D).
+        run: function that runs it on a fixed input and returns its output (1, D).
         name: of the classifier, for messages.
 
     Raises:
-        CheckpointError: it cannot be run, or gives something else than a number a label.
+        CheckpointError: it cannot be run, or does not return a number for each label.
     """
     logits = _try(run, name)
     if logits.shape != (1, len(labels)):
@@ -158,7 +158,7 @@ def split_network(
 
 @torch.inference_mode()
 def _is_last(linear: nn.Linear, run: Callable[[], Tensor], logits: Tensor) -> bool:
-    """Tell whether a layer makes logits (1, L) of what is given without it."""
+    """Tell whether a layer maps the output without it to the logits (1, L)."""
     try:
         again = linear(run().float())
     except RuntimeError:  # sizes that do not fit
@@ -167,7 +167,7 @@ def _is_last(linear: nn.Linear, run: Callable[[], Tensor], logits: Tensor) -> bo
 
 
 def keep_logits(count: int) -> nn.Linear:
-    """Return the layer that leaves logits as they are."""
+    """Return a last layer that does not change logits."""
     linear = nn.Linear(count, count, bias=False)
     nn.init.eye_(linear.weight)
     return linear
@@ -198,7 +198,7 @@ def find_licence(name: str) -> str:
 
 
 def find_weights_of(name: str) -> Path | None:
-    """Return where a classifier's weights are on this machine; of several files, the first one."""
+    """Return the path of a classifier's weights on this machine; of several files, the first."""
     if is_onnx(name):
         return Path(name) if os.path.isfile(name) else None
     return find_files(name.removeprefix(HUB_PREFIX))[0]

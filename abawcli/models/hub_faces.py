@@ -21,14 +21,14 @@ assert set(PILLOW_FILTERS) < set(RESAMPLINGS)
 
 
 class Logits(nn.Module):
-    """A classifier of transformers of which only the logits are taken."""
+    """A classifier of transformers that returns only its logits."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Map prepared input (B, C, S, S) to what the last layer gives (B, D)."""
+        """Map prepared input (B, C, S, S) to the output of the last layer (B, D)."""
         logits: Tensor = self.network(pixels).logits
         return logits
 
@@ -37,8 +37,8 @@ def load_hub_face(name: str) -> tuple[Backbone, LabelledLayer]:
     """Load an image classifier by `hf:NAME` or `hf:FOLDER`: its backbone and its last layer.
 
     Raises:
-        CheckpointError: it is no image classifier, cannot be loaded or run, or prepares its input
-            in a way that is not known here.
+        CheckpointError: it is not an image classifier, cannot be loaded or run, or its
+            preprocessing is not supported.
     """
     network, labels = load_network(name, "visual")
     how = read_preprocess(name, network.config)
@@ -52,7 +52,7 @@ def read_preprocess(name: str, config: Any) -> Preprocess:
     """Return how a classifier's own image processor prepares a square image.
 
     Raises:
-        CheckpointError: it has none, or it does more than to resize, cut the centre and normalise.
+        CheckpointError: it has none, or it does more than resize, crop the centre and normalise.
     """
     from transformers import AutoImageProcessor
 
@@ -92,7 +92,7 @@ def _convert(values: Mapping[str, Any], config: Any) -> Preprocess:
 
 
 def _find_sides(values: Mapping[str, Any], config: Any) -> tuple[int, int]:
-    """Return the sides to which a square image is brought, and of the centre that is kept."""
+    """Return the side that a square image is resized to, and that of its cropped centre."""
     if not values.get("do_resize"):
         return config.image_size, config.image_size
     resize = _find_side(values["size"])
@@ -110,7 +110,7 @@ def _find_side(size: Any) -> int:
 
 
 def _check_same(processor: Any, how: Preprocess, name: str) -> None:
-    """Make sure that an image is prepared here as the processor does it."""
+    """Check that our preprocessing of an image equals that of the processor."""
     side = math.ceil(1.2 * how.resize)
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     own = prepare_crops(resize_square(image, how.resize, how.resample)[None], how)

@@ -1,7 +1,7 @@
 """Audio classifiers of the Hugging Face hub as classifiers of voices.
 
-They label clips, so that they get clips of `VoiceClips.clip_s` here, a step apart, each around its
-step, and nothing but clips in which compact-voice detects speech.
+They label clips. Here they get overlapping clips of `VoiceClips.clip_s`, each centred on an audio
+frame, and only clips in which compact-voice detects speech.
 """
 
 import warnings
@@ -46,9 +46,9 @@ class ClipBackbone(AudioBackbone):
         self.context_s = max(config.clip_s / 2 + self.step_s, speech.context_s)
 
     def encode(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn sound (N,) into features (S, dim), 0 without speech, and where there is some (S,).
+        """Turn audio (N,) into features (S, dim), 0 without speech, and the speech mask (S,).
 
-        A clip at the beginning or the end of the sound is moved into it.
+        Clips at the beginning and the end are moved into the audio.
         """
         speech = self._find_speech(samples)  # (S,)
         centres = (np.arange(len(speech)) + 0.5) * self.step_samples
@@ -63,7 +63,7 @@ class ClipBackbone(AudioBackbone):
         return features, speech
 
     def _find_speech(self, samples: Tensor) -> Tensor:
-        """Tell in which steps of sound (N,) speech is detected, (S,)."""
+        """Return the speech mask (S,) of audio (N,), one value per clip."""
         _, voiced = self.speech.encode(samples)  # (S',)
         share = self.step_samples // self.speech.step_samples
         steps = max(1, len(samples) // self.step_samples)
@@ -83,7 +83,7 @@ class ClipBackbone(AudioBackbone):
         return logits.float()
 
     def lower_precision(self, dtype: torch.dtype) -> None:
-        """Let all but convolutions on the sound itself compute with `dtype`."""
+        """Cast all but the convolutions on the samples to `dtype`."""
         lower_weights(self.network, dtype)
         for module in self.network.modules():
             if hasattr(module, "feature_extractor") and hasattr(module, "feature_projection"):
@@ -105,8 +105,8 @@ def load_hub_voice(name: str) -> tuple[ClipBackbone, LabelledLayer]:
     """Load an audio classifier by `hf:NAME` or `hf:FOLDER`: its backbone and its last layer.
 
     Raises:
-        CheckpointError: it is no audio classifier, cannot be loaded or run, or wants audio at
-            another rate than 16 kHz.
+        CheckpointError: it is not an audio classifier, cannot be loaded or run, or takes audio of
+            another sampling rate than 16 kHz.
     """
     network, labels = load_network(name, "audio")
     backbone = ClipBackbone(name, network, _load_extractor(name)).eval()

@@ -1,4 +1,4 @@
-"""What an image backbone is, and how one is loaded."""
+"""Image backbones: networks from face crops to features, and their loading."""
 
 import hashlib
 import inspect
@@ -37,12 +37,12 @@ class Backbone(nn.Module):
 
     @property
     def computes_float32(self) -> bool:
-        """Tell whether it is never run in a reduced number format: MobileNet of our own."""
+        """Tell whether it always runs in float32, as our MobileNet does."""
         return self.name in BACKBONES and not self.is_small
 
     @property
     def is_small(self) -> bool:
-        """Tell whether it is our own compact-face; see `device.inference_dtype`."""
+        """Tell whether it is compact-face; see `device.inference_dtype`."""
         return self.name == COMPACT_FACE
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -66,15 +66,15 @@ class Backbone(nn.Module):
         return features.float()  # (B, dim)
 
     def lower_precision(self, dtype: torch.dtype) -> None:
-        """Let the network compute with `dtype`, as far as that does no harm."""
+        """Cast the network to `dtype`, except for the parts that need float32."""
         lower_weights(self.network, dtype)
         if isinstance(self.network, CompactFace):
             self.network.keep_gates()
 
     def run_probe(self) -> Tensor:
-        """Return the features (1, dim) of a fixed noise.
+        """Return the features (1, dim) of fixed noise.
 
-        It is four patches wide where the network takes any size: a tenth of the time.
+        The input is four patches wide if the network takes any size, for a tenth of the time.
         """
         side, how = self.preprocess.size, dict[str, Any]()
         config: Any = getattr(self.network, "config", None)
@@ -88,14 +88,14 @@ class Backbone(nn.Module):
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """Return the blocks, first to last: the longest list of modules."""
+        """Return the blocks in order: the longest list of modules."""
         return max((m for m in self.modules() if isinstance(m, nn.ModuleList)), key=len)
 
     def depth_groups(self) -> list[list[nn.Parameter]]:
-        """Return the parameters by depth: the embedding, each block, what follows the blocks.
+        """Return the parameters by depth: the embedding, each block, and the layers after them.
 
-        Layer-wise decay and freezing are defined on these. What is registered before the blocks is
-        the embedding.
+        Layer-wise decay and freezing are defined on these. Parameters registered before the blocks
+        belong to the embedding.
         """
         blocks = self.blocks
         inside = {id(p) for p in blocks.parameters()}
@@ -110,7 +110,7 @@ class Backbone(nn.Module):
         return [before, *(list(block.parameters()) for block in blocks), after]
 
     def describe(self) -> FaceEncoderMetadata:
-        """Return what `rebuild_backbone` needs."""
+        """Return the description from which `rebuild_backbone` builds the network."""
         network: Any = self.network
         shape = network.shape if self.name in BACKBONES else network.config.to_dict()
         return FaceEncoderMetadata(self.name, self.preprocess, shape)
@@ -122,10 +122,10 @@ COMPACT_FACE_PREPROCESS = Preprocess(resize=48, size=44, mean=(0.508,), std=(0.2
 
 
 def build_compact_face(shape: CompactFaceShape | None = None) -> Backbone:
-    """Return our own small network with random weights.
+    """Return compact-face with random weights.
 
     Raises:
-        UsageError: there is no such shape.
+        UsageError: the shape is invalid.
     """
     shape = shape or CompactFaceShape()
     if len(shape.widths) != len(shape.blocks):
@@ -156,7 +156,7 @@ BACKBONES: dict[str, Callable[[CompactFaceShape | None], Backbone]] = {
 
 
 def _hub_preprocess(processor: JsonObject, image_size: int) -> Preprocess:
-    """Read the published evaluation transform out of a model's own preprocessor settings."""
+    """Return the published evaluation transform with the settings of a model's preprocessor."""
     crop = processor.get("crop_size") or processor.get("size") or {}
     crop = crop if isinstance(crop, dict) else {"height": crop}
     side = int(crop.get("height") or crop.get("shortest_edge") or min(image_size, 224))
@@ -196,10 +196,10 @@ def load_pretrained(name: str) -> tuple[Any, JsonObject]:
 def load_weights(kind: Any, name: str, spare: Sequence[str]) -> Any:
     """Load a network of an AutoModel class of transformers by hub name or folder.
 
-    Weights with one of the words of `spare` in their names may be missing.
+    Weights whose names contain a word of `spare` may be missing.
 
     Raises:
-        CheckpointError: it is neither on disk nor reachable, lacks weights, or is an adapter.
+        CheckpointError: it is neither on the disk nor on the hub, lacks weights, or is an adapter.
     """
     from huggingface_hub.utils.logging import set_verbosity_error
     from safetensors import SafetensorError
@@ -223,7 +223,7 @@ def load_weights(kind: Any, name: str, spare: Sequence[str]) -> Any:
 
 
 def explain_failure(name: str, error: Exception) -> str:
-    """Say why a backbone does not load: a hub's model has other ways out than a folder."""
+    """Return why a backbone does not load, and what to try, for a hub name or a folder."""
     reason = f"cannot load the backbone {name!r}: {str(error).splitlines()[0].rstrip('.')}"
     if os.path.exists(name):
         return reason
@@ -236,10 +236,10 @@ def explain_failure(name: str, error: Exception) -> str:
 
 
 def _check_whole(name: str) -> None:
-    """Make sure that a folder's weights are not those of an adapter alone.
+    """Check that a folder has the weights of a network, and not only of an adapter.
 
     Raises:
-        CheckpointError: they are.
+        CheckpointError: it has only those of an adapter.
     """
     found = find_weights_file(name, "adapter_config.json")
     if found and not find_weights_file(name, "config.json"):
@@ -251,7 +251,7 @@ def _check_whole(name: str) -> None:
 
 
 def find_weights_file(name: str, file: str) -> Path | None:
-    """Return where a file of a hub model or folder stands on this machine, without the network."""
+    """Return the path of a file of a hub model or folder on this machine, without downloading."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -267,7 +267,7 @@ def find_weights_file(name: str, file: str) -> Path | None:
 def hash_pretrained(name: str) -> str | None:
     """Return the sha256 of a pretrained network's weights; of several files, of their hashes.
 
-    None is returned where they are stored in a way that is not known here.
+    None if their file format is unknown.
     """
     hashes = [hash_file(file) for file in find_files(name) if file]
     if len(hashes) < 2:
@@ -276,7 +276,7 @@ def hash_pretrained(name: str) -> str | None:
 
 
 def find_files(name: str) -> list[Path | None]:
-    """Return the files of a pretrained network's weights; None for one that is not here."""
+    """Return the files of a pretrained network's weights; None if it is not on this machine."""
     index = find_weights_file(name, "model.safetensors.index.json")
     parts = ["model.safetensors"]
     if index:
@@ -291,7 +291,7 @@ def load_hub_backbone(name: str) -> Backbone:
     """Load a pretrained DINOv2, BEiT or ViT of transformers by hub name or folder.
 
     Raises:
-        CheckpointError: the model is neither on disk nor reachable, or has no image size.
+        CheckpointError: the model is neither on the disk nor on the hub, or has no image size.
     """
     network, processor = load_pretrained(name)
     if not isinstance(getattr(network.config, "image_size", None), int):
@@ -306,7 +306,7 @@ def build_backbone(name: str, shape: CompactFaceShape | None = None) -> Backbone
 
     Raises:
         CheckpointError: the pretrained model cannot be loaded.
-        UsageError: there is no such shape, or the backbone has its own.
+        UsageError: the shape is invalid, or the backbone has a fixed one.
     """
     if name in BACKBONES:
         return BACKBONES[name](shape)

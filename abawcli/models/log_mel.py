@@ -1,4 +1,4 @@
-"""Log-mel spectrograms, normalised by the mean level of the time around each frame."""
+"""Log-mel spectrograms, normalised by the mean level around each frame."""
 
 import numpy as np
 import torch
@@ -41,10 +41,10 @@ def mel_filters(warp: Tensor | None = None) -> Tensor:
 
 
 def sum_around(rows: Tensor, reach: int) -> Tensor:
-    """Sum rows (B, M, T) over `reach` frames to both sides, as far as there are any.
+    """Sum rows (B, M, T) over up to `reach` frames on both sides.
 
-    In float64, by differences of running sums. In float32, these would lose what is quiet after
-    something loud; each sum is made by itself, in many times the time.
+    In float64, sums are differences of cumulative sums. In float32, these would lose quiet frames
+    after loud ones, so each sum is computed by itself, which takes many times as long.
     """
     if rows.dtype != torch.float64:
         frames = 2 * reach + 1
@@ -75,7 +75,7 @@ class LogMel(nn.Module):
         return mel_filters(warp)
 
     def power(self, samples: Tensor) -> Tensor:
-        """Return the power (B, FFT / 2 + 1, T) of samples (B, N), filled up to whole steps.
+        """Return the power (B, FFT / 2 + 1, T) of samples (B, N), padded to whole audio frames.
 
         White noise has its mean square in every bin.
         """
@@ -88,10 +88,10 @@ class LogMel(nn.Module):
         return torch.view_as_real(spectrum).square().sum(dim=-1) / self.window.square().sum()
 
     def normalise(self, mel: Tensor) -> Tensor:
-        """Turn band energies (B, BANDS, T) into logarithms about their mean of the time around.
+        """Turn band energies (B, BANDS, T) into logarithms relative to the mean around each frame.
 
-        Frames are weighted by the root of their energy, so that the level is that of speech and
-        not of pauses, however long these are.
+        Frames are weighted by the square root of their energy, so the level is that of speech,
+        and not of pauses.
         """
         level = torch.log(mel + FLOOR)  # (B, M, T)
         weight = (mel.mean(dim=1, keepdim=True) + FLOOR / 100).sqrt()  # (B, 1, T)

@@ -13,10 +13,10 @@ from abawcli.models.image_backbones import BACKBONES, Backbone
 
 
 def add_lora(backbone: Backbone, rank: int, frozen_blocks: int) -> None:
-    """Give adapters to the linear layers of all blocks but the first ones, and freeze all else.
+    """Add adapters to the linear layers of all blocks but the first ones; freeze all else.
 
     Raises:
-        UsageError: the backbone is no transformer, all of its blocks are frozen, or peft is not
+        UsageError: the backbone is not a transformer, all of its blocks are frozen, or peft is not
             installed.
     """
     if backbone.name in BACKBONES:
@@ -45,7 +45,7 @@ def add_lora(backbone: Backbone, rank: int, frozen_blocks: int) -> None:
 
 
 def merge_lora(network: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of a network with its adapters added to them, by their usual names."""
+    """Return the weights of a network with its adapters merged, under their usual names."""
     from peft.tuners.lora import Linear
 
     adapted = {n: module for n, module in network.named_modules() if isinstance(module, Linear)}

@@ -1,4 +1,4 @@
-"""What checkpoints say of themselves, as records: encoders and heads.
+"""The metadata of checkpoints, as records: encoders and heads.
 
 The keys are checked as in `formats.metadata`.
 """
@@ -32,7 +32,7 @@ class CheckpointMetadata(Protocol):
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says; raises InputError."""
+        """Return the record from the JSON of the file `path`; raises InputError."""
 
 
 def _check_classes(values: JsonObject, path: str | Path, task: str = EXPR) -> None:
@@ -42,7 +42,7 @@ def _check_classes(values: JsonObject, path: str | Path, task: str = EXPR) -> No
 
 @dataclass(frozen=True)
 class Calibration:
-    """What makes probabilities frequencies: logits / temperature + bias."""
+    """A calibration: logits / temperature + bias."""
 
     temperature: float
     bias: tuple[float, ...]  # of each class
@@ -53,10 +53,10 @@ class Calibration:
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is missing or of another kind, or cannot be.
+            InputError: a value is missing or has another type, or cannot be.
         """
         temperature = read_value(values, "temperature", float, path)
         bias = read_numbers(values, "bias", path)
@@ -67,7 +67,7 @@ class Calibration:
         return cls(temperature, bias)
 
     def then(self, other: "Calibration") -> "Calibration":
-        """Return what this calibration and another one after it do together."""
+        """Return the composition of this calibration and a later one."""
         bias = (a / other.temperature + b for a, b in zip(self.bias, other.bias, strict=True))
         return Calibration(self.temperature * other.temperature, tuple(bias))
 
@@ -115,10 +115,10 @@ class FaceEncoderMetadata:
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is missing or of another kind, or other classes.
+            InputError: a value is missing or has another type, or other classes.
         """
         _check_classes(values, path)
         return cls(
@@ -133,7 +133,7 @@ class FaceEncoderMetadata:
 
 @dataclass(frozen=True)
 class VoiceEncoderMetadata:
-    """Our own audio backbone with its classifiers."""
+    """A voice encoder of this package: an audio backbone with its classifiers."""
 
     network: JsonObject  # its shape
     training: TrainingMetadata | None = None
@@ -156,10 +156,10 @@ class VoiceEncoderMetadata:
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is missing or of another kind, or other classes.
+            InputError: a value is missing or has another type, or other classes.
         """
         _check_classes(values, path)
         return cls(
@@ -205,10 +205,10 @@ class HeadMetadata:
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is missing or of another kind, or other classes.
+            InputError: a value is missing or has another type, or other classes.
         """
         task = read_task(values, path)
         _check_classes(values, path, task)
@@ -227,7 +227,7 @@ class HeadMetadata:
 
 
 def _describe_calibration(metadata: FaceEncoderMetadata | HeadMetadata) -> JsonObject:
-    """Return the calibration and the neutral answer as JSON, where they are known."""
+    """Return the calibration and the output for neutral faces as JSON, if they are known."""
     known: JsonObject = {}
     if metadata.calibration:
         known["calibration"] = metadata.calibration.to_json()

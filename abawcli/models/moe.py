@@ -1,4 +1,4 @@
-"""The mixture-of-experts head that trains an image encoder and is then thrown away.
+"""The mixture-of-experts (MoE) head that trains an image encoder and is then discarded.
 
 arXiv 2603.12221, Stage I: four experts, dense softmax routing, no top-k and no balance loss.
 """

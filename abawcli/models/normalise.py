@@ -1,6 +1,6 @@
 """Features of one modality on a common scale: unit length, then z-scores.
 
-Means and deviations are those of the training features and travel with the weights.
+Means and deviations are those of the training features, and are saved with the weights.
 """
 
 import torch
@@ -11,7 +11,7 @@ CONSTANT = 1e-6  # deviation of a unit vector's entry below which it has not var
 
 
 class ModalityNorm(nn.Module):
-    """Scale each vector to length 1 and standardise its entries; 0 where there is none."""
+    """Scale each vector to length 1 and standardise its entries; 0 for missing vectors."""
 
     mean: Tensor
     scale: Tensor
@@ -22,17 +22,17 @@ class ModalityNorm(nn.Module):
         self.register_buffer("scale", torch.ones(dim))  # 1 / deviation
 
     def forward(self, features: Tensor, valid: Tensor) -> Tensor:
-        """Map features (..., D) to z-scores (..., D), whatever stands where `valid` (...) is not.
+        """Map features (..., D) to z-scores (..., D); rows that are not `valid` (...) become 0.
 
-        0 is the training mean: what a missing vector is least far from.
+        0 is the training mean, the best guess for a missing vector.
         """
         scores = F.normalize(features, dim=-1).sub_(self.mean).mul_(self.scale)  # (..., D)
         return torch.where(valid.unsqueeze(-1), scores, 0)
 
     def set_moments(self, moments: "Moments") -> None:
-        """Take over the training features' mean and deviation.
+        """Set the mean and deviation of the training features.
 
-        Entries that did not vary say nothing, and would blow up if they ever did: they count 0.
+        Entries that did not vary in training become 0: any deviation would give a huge z-score.
         """
         deviation = moments.deviation()  # (D,)
         varied = deviation > CONSTANT
@@ -57,7 +57,7 @@ class Moments:
         self.squares = torch.zeros(dim, dtype=torch.float64)  # sum of squared deviations
 
     def add(self, features: Tensor) -> None:
-        """Take in the features (B, D)."""
+        """Add the features (B, D)."""
         unit = F.normalize(features.double(), dim=-1)  # (B, D)
         rows = len(unit)
         if rows == 0:

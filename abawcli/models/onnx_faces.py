@@ -28,17 +28,17 @@ FURTHER = ("valence", "arousal")
 
 
 def find_preset(path: str, given: str | None) -> str | None:
-    """Return which of ONNX_INPUTS was given, or is in a file's name; None if there is none."""
+    """Return the name in ONNX_INPUTS that was given, or that is in a file's name; None if none."""
     if given is not None:
         return given if given in ONNX_INPUTS else None
     return next((key for key in ONNX_INPUTS if key in Path(path).stem.lower()), None)
 
 
 def choose_input(path: str, given: str | None) -> Preprocess:
-    """Return how crops are prepared for an ONNX file: as was given, or as its name says.
+    """Return the preprocessing of crops for an ONNX file: as given, or by its name.
 
     Raises:
-        UsageError: neither says so, or what was given is not of the form.
+        UsageError: neither gives it, or the given one is malformed.
     """
     preset = find_preset(path, given)
     if preset:
@@ -89,7 +89,7 @@ class OnnxNetwork(nn.Module):
 
 
 class OnnxBackbone(Backbone):
-    """An ONNX file as a backbone: it computes in float32 whatever the device."""
+    """An ONNX file as a backbone. It computes in float32 on any device."""
 
     @property
     def computes_float32(self) -> bool:
@@ -113,7 +113,7 @@ def load_onnx_face(
     """Load an ONNX file as a backbone and its last layer, whose labels are those of the preset.
 
     Raises:
-        CheckpointError: there is no such file, it cannot be run, or it does not take such input.
+        CheckpointError: the file is missing, cannot be run, or does not take such input.
     """
     if not Path(name).is_file():
         raise CheckpointError(f"no such file: {name}")

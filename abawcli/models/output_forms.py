@@ -1,7 +1,8 @@
-"""What the outputs of a head are, by task.
+"""The outputs of heads, by task.
 
-Of expressions they are eight probabilities and the scale of the logits (`logits`); of tasks with
-values (`tasks`), a number for each of the task's outputs. All are NaN where nothing is known.
+For expressions they are eight probabilities and the scale of the logits (`logits`). For tasks with
+values (`tasks`), they are a number for each of the task's outputs. All are NaN in frames without a
+prediction.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
-"""Networks in a reduced number format, and the check that this changes little.
+"""Networks in a reduced number format, and the check that it changes their outputs little.
 
-The format that a device multiplies fastest is not always computed right: oneDNN's bfloat16
-convolution on AMX (torch 2.13) is wrong for some shapes. So a network that is about to run, or to
-be trained, in it first answers a fixed probe in both formats.
+Results in the fastest format of a device may be wrong: oneDNN's bfloat16 convolution on AMX (torch
+2.13) is, for some shapes. So before a network runs or is trained in a reduced format, its outputs
+for a fixed probe are compared in both formats.
 """
 
 import itertools
@@ -21,12 +21,12 @@ LOG = logging.getLogger(__name__)
 
 
 class Probed(Protocol):
-    """A backbone that can be run in another number format and has a probe to compare them by."""
+    """A backbone that can be cast to another number format and has a probe to compare both."""
 
     name: str
 
     def lower_precision(self, dtype: torch.dtype) -> None:
-        """Let the network compute with `dtype`, as far as that does no harm."""
+        """Cast the network to `dtype`, except for the parts that need float32."""
 
     def run_probe(self) -> Tensor:
         """Return the features (N, D) of a fixed input."""
@@ -39,7 +39,7 @@ class Probed(Protocol):
 
 
 class InFloat32(nn.Module):
-    """A module that computes in float32 and gives its output in the format of its input."""
+    """A module that computes in float32 and returns its output in the format of its input."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def cast_inputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, 
 
 
 def lower_weights(network: nn.Module, dtype: torch.dtype) -> None:
-    """Let a network compute with `dtype`, and its grouped convolutions with float32, in place.
+    """Cast a network to `dtype`, in place, except for grouped convolutions, which stay in float32.
 
     Grouped convolutions, as for positions in Wav2Vec 2.0, are where AMX is wrong: with an even
     number of channels below 16 in a group. They take about 2 % of the time.
@@ -71,7 +71,7 @@ def lower_weights(network: nn.Module, dtype: torch.dtype) -> None:
 
 
 def measure_difference(rough: Tensor, exact: Tensor) -> float:
-    """Return the length of the difference of features over that of `exact`; infinity if not finite.
+    """Return the length of the difference from `exact`, over that of `exact`; inf if not finite.
 
     Both have any shape (..., D).
     """
@@ -80,22 +80,22 @@ def measure_difference(rough: Tensor, exact: Tensor) -> float:
 
 
 def compare_precision(network: Probed, dtype: torch.dtype) -> float:
-    """Lower a network's precision, and return by how much its answer to the probe changes.
+    """Lower a network's precision, and return the relative change of its output for the probe.
 
-    Infinity is returned where it cannot be computed in that format.
+    It is infinity if the network cannot run in that format.
     """
     with torch.inference_mode():
         exact = network.run_probe()
         network.lower_precision(dtype)
-        return _compare_answer(network.run_probe, exact)
+        return _compare_output(network.run_probe, exact)
 
 
-def _compare_answer(run_probe: Callable[[], Tensor], exact: Tensor) -> float:
-    """Return by how much an answer to the probe differs from `exact`; infinity without one."""
+def _compare_output(run_probe: Callable[[], Tensor], exact: Tensor) -> float:
+    """Return the relative difference of the output for the probe from `exact`."""
     try:
         return measure_difference(run_probe(), exact)
     except RuntimeError as error:  # an operation that torch lacks in this format
-        LOG.info("no answer to the probe: %s", error)
+        LOG.info("the network cannot compute in this number format: %s", error)
         return math.inf
 
 
@@ -104,8 +104,8 @@ def choose_training_precision(
 ) -> str:
     """Return the number format to train a network in, for `wanted` of `config.PRECISIONS`.
 
-    As `device.choose_precision`, but `auto` is float32, with a warning, where the network's answer
-    (..., D) to the probe changes by more than `PRECISION_TOLERANCE` in bfloat16.
+    As `device.choose_precision`, but `auto` is float32, with a warning, if the network's output
+    (..., D) for the probe changes by more than `PRECISION_TOLERANCE` in bfloat16.
 
     Raises:
         UsageError: the format is unknown.
@@ -117,7 +117,7 @@ def choose_training_precision(
     with torch.no_grad():
         exact = run_probe()
         with torch.autocast(device.type, torch.bfloat16):
-            difference = _compare_answer(run_probe, exact)
+            difference = _compare_output(run_probe, exact)
     if difference <= PRECISION_TOLERANCE:
         return precision
     LOG.warning(
@@ -128,12 +128,12 @@ def choose_training_precision(
 
 
 def reduce_precision(network: Probed, device: torch.device, small: bool = False) -> torch.dtype:
-    """Let a network compute in the reduced format of its device, if that changes little.
+    """Cast a network to the reduced format of its device, if that changes its output little.
 
     `small` is as in `device.inference_dtype`.
 
-    Returns the format that it computes with from here on: float32, with a warning, where its
-    answer to the probe changes by more than `PRECISION_TOLERANCE`.
+    Returns its format: float32, with a warning, if its output for the probe changes by more than
+    `PRECISION_TOLERANCE`.
     """
     dtype = inference_dtype(device, small)
     if dtype == torch.float32:

@@ -1,4 +1,4 @@
-"""The one way in which face crops become the input of an image backbone."""
+"""Preprocessing: from face crops to the input of an image backbone, in training and prediction."""
 
 import numpy as np
 import torch

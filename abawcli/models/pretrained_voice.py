@@ -1,8 +1,8 @@
 """A voice backbone made from the first layers of a general speech encoder.
 
-Each state of the speech encoder, one every 20 ms, is projected and rectified; audio frames of 80 ms
-have the mean of their states. What is averaged is not linear in the states, so that averages over
-time also hold their spread, which says more about a voice than their mean.
+Each state of the speech encoder, one every 20 ms, is projected and rectified; an audio frame of 80
+ms has the mean of its states. Because of the rectification, averages over time also depend on the
+spread of the states, which tells more about the expression of a voice than their mean.
 """
 
 import json
@@ -43,7 +43,7 @@ class PretrainedVoice(nn.Module):
 
     @property
     def first_convolution(self) -> nn.Module:
-        """Return what reads the bands."""
+        """Return the first convolution, whose input is the bands."""
         return self.trunk.conv1
 
     def encode(self, bands: Tensor) -> Tensor:

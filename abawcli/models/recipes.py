@@ -1,4 +1,4 @@
-"""Recipes: everything between pixels and labels, by name or by a checkpoint's path."""
+"""Recipes: all models and settings from pixels to labels, by name or by a checkpoint's path."""
 
 import itertools
 import logging
@@ -31,8 +31,8 @@ SEARCHED_FOLDERS = 4  # above a head: as deep as a study is nested, and no furth
 class Recipe:
     """Backbones (which record their own preprocessing), heads, smoothing.
 
-    Of several heads the probabilities are averaged. Without a head, faces are classified by the
-    image encoder's own classifier and audio is not used; or other people's classifiers answer.
+    The probabilities of several heads are averaged. Without a head, the image encoder's own
+    classifier labels faces and audio is not used, or pretrained classifiers label both.
     """
 
     name: str
@@ -44,14 +44,14 @@ class Recipe:
     task: str = EXPR  # of `config.TASK_NAMES`
 
     def find_backbone(self, modality: str) -> str:
-        """Return where to load the backbone of a modality from; nothing if there is none.
+        """Return the name or path of a modality's backbone; "" if there is none.
 
-        A file or folder that is gone is looked for in the folders above the heads, under every end
-        of its old path: beside the head, or where it was in a study that was moved as a whole.
-        Its sha256 decides.
+        If the path does not exist, every end of it is looked up in the folders above the heads, so
+        that it is found beside the head, or in a study that was moved as a whole. The file found
+        must have the backbone's sha256.
 
         Raises:
-            CheckpointError: it is not there either, or the head does not say where it was.
+            CheckpointError: it is not found, or the head does not record its path.
         """
         if self.classifiers:
             return self.classifiers.get(modality, "")
@@ -87,7 +87,7 @@ class Recipe:
         )
 
     def describe(self) -> JsonObject:
-        """Return what a result depends on beside the features, JSON-like, for its provenance."""
+        """Return as JSON what a result depends on beside the features, for its provenance."""
         return {
             "recipe": ", ".join(map(_drop_folder, self.name.split(", "))),
             "heads_sha256": [hash_file(path) for path in self.heads.values()],
@@ -97,7 +97,7 @@ class Recipe:
 
 
 def _drop_folder(name: str) -> str:
-    """Return the name of a recipe without the folder that it was read from."""
+    """Return the name of a recipe without its folder."""
     place = name.removeprefix(HUB_PREFIX)
     hub = name.startswith(HUB_PREFIX) and not os.path.exists(place)
     return name if hub else Path(place).name
@@ -108,7 +108,7 @@ def _hash_weights(path: Path) -> str | None:
 
 
 def find_weights(name: str) -> Path:
-    """Return the file with the weights of one of our own backbones or heads."""
+    """Return the file with the weights of an embedded backbone or head."""
     return WEIGHTS / f"{name}.safetensors"
 
 
@@ -131,11 +131,11 @@ PUBLISHED = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return the recipe of that name, or the one that a checkpoint at that path stands for.
+    """Return the recipe of that name, or that of the checkpoint at that path.
 
     Raises:
-        UsageError: neither a known name nor a file, or a system without published weights.
-        CheckpointError: the file is no encoder or head of abaw.
+        UsageError: the name is neither a known recipe nor a file, or has no published weights.
+        CheckpointError: the file is not an encoder or head of abaw.
     """
     if is_classifier(name):
         return Recipe(name, classifiers={find_input(name): name})
@@ -158,12 +158,12 @@ def find_recipe(name: str) -> Recipe:
 
 
 def _find_smoothing(path: Path, metadata: HeadMetadata) -> Smoothing:
-    """Return how a head's predictions are smoothed: as it was trained for, if by a user.
+    """Return the smoothing of a head's predictions.
 
-    The heads that come with the package are smoothed by the default, whatever their files name.
+    It is that in a head's metadata. Embedded heads have the default, whatever their files name.
 
     Raises:
-        CheckpointError: the metadata says nothing of it.
+        CheckpointError: the metadata have none.
     """
     if path.resolve().parent == WEIGHTS.resolve():
         return Smoothing()
@@ -173,13 +173,12 @@ def _find_smoothing(path: Path, metadata: HeadMetadata) -> Smoothing:
 
 
 def join_recipes(names: Sequence[str]) -> Recipe:
-    """Return the recipe whose outputs are the mean of several heads', each counted once.
+    """Return the recipe whose outputs are the mean of several heads; each file counts once.
 
-    It smooths as the first one does; a warning says so where they differ. Of one name, that recipe.
+    It has the smoothing of the first one, with a warning if they differ.
 
     Raises:
-        UsageError: as `find_recipe`; or one has no head, or two are of different tasks or read
-            features of different backbones.
+        UsageError: as `find_recipe`; or one has no head, or two have different tasks or backbones.
         CheckpointError: as `find_recipe`.
     """
     # By the file: a head has more names than one, and would count as often.
@@ -223,7 +222,7 @@ def _join_classifiers(recipes: Sequence[Recipe]) -> Recipe:
 
 
 def _check_pair(first: Recipe, other: Recipe) -> None:
-    """Make sure that two recipes read the same features."""
+    """Check that two recipes read the same features."""
     way_out = "predict with each and join the tables by `abaw fuse`"
     for recipe in (first, other):
         if not recipe.heads:

@@ -1,4 +1,4 @@
-"""Find an audio encoder again, and load its classifier as what labels speech without a face."""
+"""The classifier of an audio encoder, for frames with speech and without a face."""
 
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from abawcli.models.voice import load_voice_encoder
 
 
 def find_voice_encoder(backbone: str, sha256: str | None) -> Path | None:
-    """Return the file of an audio encoder of `abaw train voice`, known by its hash.
+    """Return the file of an audio encoder of `abaw train voice`, identified by its hash.
 
-    None: it is no such encoder, or another one by now.
+    None: it is not such an encoder, or has changed since.
     """
     path = find_weights(COMPACT_VOICE) if backbone == COMPACT_VOICE else Path(backbone)
     if path.suffix != ".safetensors" or read_kind(path) != VoiceEncoderMetadata.kind:
@@ -30,7 +30,7 @@ def load_speech_classifier(features: AudioBackboneMetadata | None) -> SpeechClas
     """Load the classifier of the audio encoder that made features.
 
     Raises:
-        UsageError: there is no such encoder of `abaw train voice`, so that there is no classifier.
+        UsageError: the features do not come from an encoder of `abaw train voice`.
         CheckpointError: the encoder is damaged.
     """
     path = find_voice_encoder(features.path or "", features.sha256) if features else None

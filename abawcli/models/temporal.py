@@ -2,8 +2,8 @@
 
 Both project the two modalities, add them, and mix frames over time. A modality that a frame lacks
 is replaced by a learned vector. A frame with neither modality gets a result from the frames around
-it, and has no influence on theirs: it is zero in every convolution, and the GRU skips it. So the
-frames that pad a window change nothing. Logits are NaN only if the window has no valid frame.
+it, and has no influence on theirs: it is zero in every convolution, and the GRU skips it. So
+padding changes nothing. Logits are NaN only if the window has no valid frame.
 """
 
 import torch
@@ -21,7 +21,7 @@ KERNEL = 3  # frames of one convolution; that of block k has a dilation of 2 ** 
 
 
 class FeaturePath(ModalityPath):
-    """One modality's features, projected; a learned vector where they are missing."""
+    """The projection of one modality's features; a learned vector replaces missing ones."""
 
     def __init__(self, dim: int, config: SequenceHead) -> None:
         super().__init__(dim, config.hidden, config.dropout)
@@ -29,7 +29,7 @@ class FeaturePath(ModalityPath):
         nn.init.trunc_normal_(self.missing, std=0.02)
 
     def forward(self, features: Tensor, valid: Tensor) -> Tensor:
-        """Map features (B, T, D), of which `valid` (B, T) are there, to (B, T, H)."""
+        """Map features (B, T, D), present where `valid` (B, T), to (B, T, H)."""
         return torch.where(valid.unsqueeze(-1), super().forward(features, valid), self.missing)
 
 

@@ -1,6 +1,6 @@
-"""How weights were trained, and what each epoch gave, as records: results, and the state of a run.
+"""Records of training: the results of epochs, the settings, and the state of a run.
 
-The keys are checked as in `formats.metadata`. How weights were trained is kept for people to read.
+The keys are checked as in `formats.metadata`. `TrainingMetadata` are for people to read.
 """
 
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ from abawcli.tasks import TASK_COLUMNS, TASKS
 
 
 def read_task(values: JsonObject, path: str | Path) -> str:
-    """Return the task that a file at `path` is of; expressions if it does not say.
+    """Return the task in the metadata of the file `path`; expressions if they have none.
 
     Raises:
-        InputError: none that is known.
+        InputError: the task is unknown.
     """
     task = read_optional(values, "task", str, path) or EXPR  # older files have none
     if task not in TASK_COLUMNS:
@@ -28,7 +28,7 @@ def read_task(values: JsonObject, path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class Validation:
-    """Figures of a network on the videos, images or recordings that it was validated on."""
+    """Scores of a network on the videos, images or recordings for validation."""
 
     macro_f1: float
     accuracy: float
@@ -65,10 +65,10 @@ class Validation:
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is missing or of another kind.
+            InputError: a value is missing or has another type.
         """
         return cls(
             macro_f1=read_value(values, "macro_f1", float, path),
@@ -84,7 +84,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class ValueValidation:
-    """Scores of a head of a task with values on the videos that it was validated on."""
+    """Scores of a head of a task with values on the videos for validation."""
 
     task: str  # of `tasks.TASKS`
     mean: float  # of the columns, the challenge's score
@@ -113,10 +113,10 @@ class ValueValidation:
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is missing or of another kind, or an unknown task.
+            InputError: a value is missing or has another type, or an unknown task.
         """
         task = read_task(values, path)
         key = TASKS[task].measure.lower()
@@ -136,7 +136,7 @@ def _read_validation(values: JsonObject, path: str | Path) -> "Validation | Valu
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What came of one epoch of training."""
+    """The result of one epoch of training."""
 
     epoch: int  # from 1
     loss: float
@@ -156,10 +156,10 @@ class EpochResult:
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is missing or of another kind.
+            InputError: a value is missing or has another type.
         """
         return cls(
             epoch=read_value(values, "epoch", int, path),
@@ -171,7 +171,7 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class TrainingMetadata:
-    """How weights were trained; for people, no reader needs it."""
+    """How weights were trained; for people to read, nothing depends on it."""
 
     command: str | None
     data: JsonObject | None
@@ -191,10 +191,10 @@ class TrainingMetadata:
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is of another kind.
+            InputError: a value has another type.
         """
         result = read_optional(values, "result", dict, path)
         return cls(
@@ -219,10 +219,10 @@ class TrainingState:
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what a file at `path` says.
+        """Return the record from the JSON of the file `path`.
 
         Raises:
-            InputError: a value is missing or of another kind.
+            InputError: a value is missing or has another type.
         """
         rows = read_objects(values, "history", path)
         return cls([EpochResult.from_json(row, path) for row in rows])

@@ -1,10 +1,10 @@
 """compact-voice: a small convolutional network on log-mel spectrograms, and its classifier.
 
-Step k of its output is centred (k + 0.5) * `step_s` after the first sample and depends on 0.75 s to
-both sides of it, and on the level: from each band of the log-mel the mean over 1.5 s to both sides
-is taken, of as much of them as there is, in which loud frames count more. This
-removes loudness, microphone and part of the speaker's voice. It is the same in training, in a short
-clip and in chunks of a long recording, and needs no pass over all of the audio first.
+Audio frame k of its output is centred (k + 0.5) * `step_s` after the first sample and depends on
+0.75 s on both sides of it, and on the level: the mean of each log-mel band over up to 1.5 s on both
+sides, in which loud frames count more, is subtracted. This removes loudness, microphone and part of
+the speaker's voice. It is the same in training, in a short clip and in chunks of a long recording,
+and needs no earlier pass over the audio.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def _conv(
 
 
 class VoiceBlock(nn.Module):
-    """Two convolutions and a shortcut; halves the bands, and the steps where `halve` says so."""
+    """Two convolutions and a shortcut; halves the bands, and with `halve` also the time steps."""
 
     def __init__(self, inputs: int, outputs: int, halve: bool) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class VoiceBlock(nn.Module):
 
 
 class StepBlock(nn.Module):
-    """Two convolutions over the steps and a shortcut."""
+    """Two convolutions over time and a shortcut."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class StepBlock(nn.Module):
 
 
 class CompactVoice(nn.Module):
-    """16 kHz samples to a feature every 80 ms."""
+    """From 16 kHz samples to a feature vector every 80 ms."""
 
     step_samples = STEP_SAMPLES
     step_s = STEP_SAMPLES / AUDIO_RATE_HZ
@@ -92,7 +92,7 @@ class CompactVoice(nn.Module):
 
     @property
     def first_convolution(self) -> nn.Module:
-        """Return what reads the bands."""
+        """Return the first convolution, whose input is the bands."""
         return self.stem
 
     def encode(self, bands: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class VoiceClassifier(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return calibrated probabilities (..., 8) of features (..., D).
 
-        Probabilities are mixed with equal ones by the probability that there is no speech.
+        They are mixed with equal probabilities, weighted by the probability of non-speech.
         """
         speech = self.speech_probability(features).unsqueeze(-1)  # (..., 1)
         expression = (self.expression(features) / self.temperature).softmax(dim=-1)
@@ -147,7 +147,7 @@ def build_voice(shape: JsonObject) -> VoiceBackbone:
 
 
 class VoiceNetwork(nn.Module):
-    """Backbone and classifier: what is trained and what a checkpoint holds."""
+    """Backbone and classifier, which are trained together and saved in a checkpoint."""
 
     def __init__(self, backbone: VoiceBackbone) -> None:
         super().__init__()
@@ -156,9 +156,9 @@ class VoiceNetwork(nn.Module):
 
 
 def average_around(features: Tensor, voiced: Tensor, reach: int) -> tuple[Tensor, Tensor]:
-    """Average, about each step, features (S, D) of the `voiced` (S,) steps at most `reach` away.
+    """Average features (S, D) of the `voiced` (S,) audio frames at most `reach` from each one.
 
-    Returns the averages (S, D) and whether there was a voiced step (S,).
+    Returns the averages (S, D), and where there is a voiced audio frame (S,).
     """
     weight = voiced.to(features.dtype)[None]  # (1, S)
     count = F.avg_pool1d(weight, 2 * reach + 1, 1, reach)[0]  # (S,)
@@ -189,14 +189,14 @@ class VoiceEncoder:
 
     @torch.inference_mode()
     def classify(self, features: Tensor) -> NDArray[np.float32]:
-        """Turn features (S, D), of steps or averages of them, into probabilities (S, 8)."""
+        """Turn features (S, D) of audio frames, or averages of them, into probabilities (S, 8)."""
         return np.asarray(self.classifier(features).cpu().numpy(), np.float32)
 
 
 def load_voice_encoder(
     path: str | Path, device: torch.device
 ) -> tuple[VoiceEncoder, VoiceEncoderMetadata]:
-    """Load what `abaw train voice` wrote, and its metadata.
+    """Load an encoder that `abaw train voice` wrote, and its metadata.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its

@@ -1,8 +1,8 @@
-"""Where speech is heard well enough to label a frame without a face.
+"""Whether audio alone is reliable enough to label a frame without a face.
 
-Voices of unknown people are labelled worse than faces. A voice encoder says from which confidence
-of its own classifier on a label is right as often as not. The confidence of a head does not tell
-that: heads are trained on voices of the encoder's corpora.
+Labels from voices of unknown people are worse than those from faces. A voice encoder may record the
+confidence of its own classifier from which on a label is right as often as not. The confidence of a
+head is no measure of that: heads are trained on voices of the encoder's corpora.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from abawcli.models.voice import VoiceClassifier, load_voice_encoder
 
 
 class VoiceReliability:
-    """A voice encoder's classifier, and the least confidence of it that is reliable."""
+    """A voice encoder's classifier, and its lowest reliable confidence."""
 
     def __init__(self, classifier: VoiceClassifier, least: float) -> None:
         # In double precision, so that results do not depend on how many rows there are at once.
@@ -23,15 +23,15 @@ class VoiceReliability:
 
     @torch.inference_mode()
     def judge(self, audio: NDArray[np.float16]) -> NDArray[np.bool_]:
-        """Tell for which audio features (T, Da) the label is reliable, (T,)."""
+        """Return for which audio features (T, Da) the label is reliable, (T,)."""
         p: Tensor = self.classifier(torch.from_numpy(audio.astype(np.float64)))  # (T, 8)
         return np.asarray(p.amax(dim=1).numpy() >= self.least)
 
 
 def load_reliability(backbone: str, sha256: str | None) -> VoiceReliability | None:
-    """Load what judges features of an audio backbone, which is known by its hash.
+    """Load the reliability of an audio backbone, which is identified by its hash.
 
-    None if it is another one by now, or does not say what is reliable.
+    None if the backbone has changed since, or records no reliable confidence.
 
     Raises:
         CheckpointError: the encoder is damaged.

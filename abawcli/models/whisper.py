@@ -1,9 +1,9 @@
-"""The first layers of a Whisper encoder, in windows on a grid, so that chunks do not matter.
+"""The first layers of a Whisper encoder, in windows on a grid, so that chunks change nothing.
 
-Whisper attends to all of a window of 30 s, adds the position in it, and clips its log-mel relative
-to the loudest moment of it. Here windows have 3.84 s and overlap by half: the middle half of each
-is kept. They begin on a grid from the first sample, with Whisper's positions, and the level is that
-of the time around: a token depends on its window, on the level around it, and on nothing else.
+Whisper attends to a whole window of 30 s, adds the position in it, and clips its log-mel relative
+to the loudest moment in it. Here windows have 3.84 s and overlap by half: the middle half of each
+is kept. They begin on a grid from the first sample, with Whisper's positions, and log-mels are
+relative to the level around each frame. So a token depends only on its window and on that level.
 """
 
 import math
@@ -49,7 +49,7 @@ def mel_filters(bands: int, warp: Tensor | None = None) -> Tensor:
 
 
 class WhisperMel(nn.Module):
-    """16 kHz samples to Whisper's log-mel frames of 10 ms, at the level of the time around."""
+    """From 16 kHz samples to Whisper's log-mel frames of 10 ms, relative to the level around."""
 
     def __init__(self, bands: int) -> None:
         super().__init__()
@@ -75,9 +75,9 @@ class WhisperMel(nn.Module):
         return torch.view_as_real(spectrum).square().sum(dim=-1)
 
     def normalise(self, mel: Tensor) -> Tensor:
-        """Turn energies (B, M, T) into logarithms relative to the level of the time around.
+        """Turn energies (B, M, T) into logarithms relative to the level around each frame.
 
-        Frames count by the root of their energy: the level is that of speech, not of pauses.
+        Frames are weighted by the square root of their energy: the level is that of speech.
         """
         energy = mel.mean(dim=1, keepdim=True) + FLOOR  # (B, 1, T)
         weight = energy.sqrt().to(exact_dtype(mel.device))
@@ -132,9 +132,9 @@ class WhisperBlock(nn.Module):
 
 
 def cut_windows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Cut tokens (B, T, D) into windows (B, K, W, D) whose middles follow each other.
+    """Cut tokens (B, T, D) into windows (B, K, W, D) whose middle halves are adjacent.
 
-    Returns also which tokens of the windows (K, W) there are; the others are 0.
+    Also returns which tokens of the windows exist (K, W); the others are 0.
     """
     tokens = x.shape[1]
     count = -(-tokens // WINDOW_HOP)
@@ -146,7 +146,7 @@ def cut_windows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class WhisperLayers(nn.Module):
-    """16 kHz samples to a state every 20 ms: Whisper's convolutions and first blocks."""
+    """From 16 kHz samples to a state every 20 ms: Whisper's convolutions and first blocks."""
 
     token_samples = TOKEN_SAMPLES
     grid_samples = WINDOW_HOP * TOKEN_SAMPLES  # from one window to the next

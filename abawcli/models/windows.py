@@ -20,7 +20,7 @@ Classify = Callable[[Sequence[NDArray[Any]]], NDArray[np.float32]]
 
 
 def check_windows(window: int, stride: int) -> None:
-    """Make sure that windows leave no frame out.
+    """Check that windows leave no frame out.
 
     Raises:
         UsageError: they do, or are empty.
@@ -41,10 +41,10 @@ def place_windows(frames: int, window: int, stride: int) -> NDArray[np.int64]:
 class SoftVoting:
     """Outputs (`logits`) of overlapping windows, averaged per frame, for a stream of frames.
 
-    `classify` takes arrays (W, window, ...) of what was pushed and returns outputs
-    (W, window, M), NaN where nothing is known: such a window has no vote. A frame's average is
-    given out as soon as no window to come can hold it, at most a window's length later; nothing
-    older is kept.
+    `classify` takes arrays (W, window, ...) of the pushed frames and returns outputs
+    (W, window, M), NaN for frames without a prediction, for which that window does not count. A
+    frame's average is returned as soon as no later window can contain it, at most a window's
+    length later. Older frames are not kept.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class SoftVoting:
         self.given = 0  # frames given out
 
     def fork(self) -> "SoftVoting":
-        """Return a copy of the stream with the same frames, independent from here on."""
+        """Return an independent copy of the stream in its current state."""
         return copy(self)  # every change replaces an array or a list, none is made within one
 
     def push(self, *rows: FrameArray) -> NDArray[np.float32]:
-        """Take in further frames, (n, ...) of each array; return what is final, (m, M)."""
+        """Add frames, (n, ...) of each array; return the outputs of final frames, (m, M)."""
         kept = self.rows or [array[:0] for array in rows]
         self.rows = [np.concatenate(parts) for parts in zip(kept, rows, strict=True)]
         self.seen += len(rows[0])
@@ -76,7 +76,7 @@ class SoftVoting:
         return self._give(max(self.last + 1, self.seen - self.window))
 
     def finish(self) -> NDArray[np.float32]:
-        """Return what is left after the last frame, (m, M)."""
+        """Return the outputs of the remaining frames after the last one, (m, M)."""
         start = max(self.seen - self.window, 0)
         if self.seen and start > self.last:
             self.rows = [_pad(array, self.window) for array in self.rows]
@@ -98,7 +98,7 @@ class SoftVoting:
         self.last = int(starts[-1])
 
     def _give(self, end: int) -> NDArray[np.float32]:
-        """Return the averages of all frames before `end` that were not given out yet."""
+        """Return the averages of all frames before `end` that were not returned yet."""
         count = max(end - self.given, 0)
         final, self.votes = self.votes[:count], self.votes[count:]
         self.given += count
@@ -108,5 +108,5 @@ class SoftVoting:
 
 
 def _pad(array: FrameArray, rows: int) -> FrameArray:
-    """Return an array with zeros, that is with nothing, up to that many rows."""
+    """Return an array, padded with zeros to that many rows."""
     return np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])

@@ -1,1 +1,1 @@
-"""What runs over a video: frames to faces, features and predictions, as a stream."""
+"""Processing of a video as a stream: from frames to faces, features and predictions."""

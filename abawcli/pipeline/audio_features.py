@@ -1,7 +1,7 @@
-"""Features of a video's audio, and how they come to the frames.
+"""Features of a video's audio, and their alignment with the frames.
 
-The audio is encoded in chunks of 20 s that overlap: of each chunk only the audio frames are taken
-that have `context_s` of audio on both sides of them, or its own beginning or end.
+The audio is encoded in chunks of 20 s that overlap. Of a chunk, only those audio frames are used
+that have `context_s` of audio on both sides, or the beginning or end of the audio.
 """
 
 import logging
@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AudioFrames:
-    """Some audio frames, in order, and how far the audio that was read for them reaches."""
+    """Some audio frames, in order, and the extent of the audio that was read for them."""
 
     times_s: NDArray[np.float64]  # (S,) centres, on the container's clock
     features: Floats  # (S, D)
@@ -64,9 +64,9 @@ class AudioEncoder:
 
     @torch.inference_mode()
     def encode(self, samples: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """Turn samples (N,) into features (S, D), at least one, and where speech is detected (S,).
+        """Turn samples (N,) into features (S, D), at least one, and the speech mask (S,).
 
-        What is not finite is 0 and no speech: a face must not be lost to its audio.
+        Features that are not finite become 0 and non-speech, so that the face is still used.
         """
         missing = max(0, self.backbone.field_samples - len(samples))
         padded = F.pad(torch.from_numpy(samples), (0, missing)).to(self.device)
@@ -78,9 +78,9 @@ class AudioEncoder:
         return np.asarray(features.cpu().numpy(), np.float32), speech
 
     def encode_blocks(self, blocks: Iterable[Audio]) -> Iterator[AudioFrames]:
-        """Yield the audio frames of audio that comes in blocks, a chunk at a time.
+        """Yield the audio frames of blocks of audio, one chunk at a time.
 
-        In a gap between blocks, only as much silence is encoded as frames near the audio need.
+        Of a gap between blocks, only the silence that frames near the audio need is encoded.
         """
         edge_s = self._context / AUDIO_RATE_HZ + self.config.window_s
         parts: list[Floats] = []
@@ -111,7 +111,7 @@ class AudioEncoder:
     def _encode_chunk(
         self, samples: Floats, start_s: float, passed: int, last: bool
     ) -> AudioFrames:
-        """Encode a chunk that begins `passed` samples after the audio, and keep its own frames."""
+        """Encode a chunk that begins `passed` samples after the audio; return its own frames."""
         step = self.backbone.step_samples
         first = self._context // step if passed else 0
         end = None if last else (self._hop + self._context) // step
@@ -125,10 +125,10 @@ class AudioEncoder:
 
 
 class FrameAligner:
-    """Features of audio at the times of frames, which only go forward.
+    """Features of audio at the times of frames, which must ascend.
 
-    What lies behind is let go, so that memory does not grow with the length. A time that goes
-    back is answered from what is still there.
+    Earlier chunks are dropped, so memory does not grow with the length. A time that goes back gets
+    the feature from the remaining chunks.
     """
 
     def __init__(
@@ -146,10 +146,9 @@ class FrameAligner:
     def at(self, time_s: float) -> tuple[NDArray[np.float16], bool]:
         """Return the feature (D,) of a frame in half precision, and whether there is one.
 
-        It is the mean over the audio frames with speech within `window_s` of the frame, or where
-        there is no audio frame the nearest. Frames further than `window_s` from the audio, in a
-        gap so long that its silence was not encoded, or without speech around them, have none:
-        zeros and False.
+        It is the mean over the audio frames with speech within `window_s` of the frame, or the
+        nearest audio frame if there is none. The result is zeros and False for frames further than
+        `window_s` from the audio, in a long gap, or without speech in the window.
         """
         feature = self._average(time_s)
         if feature is None:
@@ -172,7 +171,7 @@ class FrameAligner:
         return np.asarray(spoken.mean(axis=0), np.float32) if len(spoken) else None
 
     def _pull(self, low_s: float) -> None:
-        """Take the next chunk, and let go of those before `low_s` but the last."""
+        """Read the next chunk; drop those before `low_s` except the last one."""
         chunk = next(self._chunks, None)
         if chunk is None:
             self.is_exhausted = True

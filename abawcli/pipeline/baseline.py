@@ -1,9 +1,9 @@
-"""A person's baseline: what their neutral frames add to the logits is taken off all their rows.
+"""A person's baseline: the offset of the logits in their neutral frames, subtracted from all rows.
 
-A resting face may look like a smile or like anger. The mean log-probabilities of a person's neutral
-frames, less the model's own average answer for neutral faces, are that person's offset. Offsets of
-all classes together are 0, as softmax ignores a common one. For a linear classifier, it is the same
-to take the difference of mean features off the features.
+A resting face may look like a smile or like anger. A person's offset is the mean log-probabilities
+of their neutral frames, minus the model's mean log-probabilities of neutral faces. Offsets sum to 0
+over the classes, as softmax ignores a common one. For a linear classifier, this equals subtracting
+the difference of the mean features from the features.
 """
 
 import logging
@@ -31,10 +31,10 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Baseline:
-    """Which frames are neutral: a part of each video, those of a file, or, without both, auto.
+    """The neutral frames: a part of each video, those of a file, or, without both, auto.
 
-    auto: of a person's frames with a face, the tenth with the highest probability of Neutral, and
-    25 or more. Where these are as neutral as the model's average answer, nothing is taken off.
+    auto: the tenth of a person's frames with a face that has the highest probability of Neutral, at
+    least 25. If these are as neutral as the model's mean for neutral faces, nothing is subtracted.
     """
 
     span_s: tuple[float, float] | None = None  # first time, and time to end before
@@ -47,10 +47,10 @@ class Baseline:
         return list(self.span_s) if self.span_s else "auto"
 
     def check_recipe(self, settings: JsonObject) -> None:
-        """Check that the baseline is of the recipe with these settings.
+        """Check that the baseline belongs to the recipe with these settings.
 
         Raises:
-            InputError: a prediction table of another one.
+            InputError: it comes from a prediction table of another recipe.
         """
         if self.frames:
             self.frames.check_recipe(settings)
@@ -59,10 +59,10 @@ class Baseline:
 def remove_baseline(
     table: pd.DataFrame, baseline: Baseline, neutral: Sequence[float] | Logits, name: str
 ) -> pd.DataFrame:
-    """Return a table with logits, without smoothing, in which each subject's baseline is removed.
+    """Return a table with logits, not smoothed, in which each subject's baseline is removed.
 
-    Rows that rest on audio alone stay as they are, and subjects without a face in their neutral
-    frames, with a warning.
+    Rows based on audio alone are not changed. Subjects without a face in their neutral frames are
+    not changed either, with a warning.
 
     Args:
         table: as predicted, with logits.
@@ -71,7 +71,7 @@ def remove_baseline(
         name: of the input, for messages.
 
     Raises:
-        InputError: nobody has a face in a neutral frame.
+        InputError: no subject has a face in a neutral frame.
     """
     logits = table[LOGITS].to_numpy(np.float64, copy=True)  # (N, 8)
     source = table["source"].to_numpy(str)
@@ -102,9 +102,9 @@ def _split_subjects(table: pd.DataFrame) -> Iterator[tuple[str, Rows]]:
 
 
 def _find_answer(faces: pd.DataFrame, logits: Logits, baseline: Baseline) -> Logits | None:
-    """Return the mean log-probabilities (8,) of a subject's neutral frames; None: there are none.
+    """Return the mean log-probabilities (8,) of a subject's neutral frames; None if there are none.
 
-    `faces` are the subject's rows with a face, and `logits` (F, 8) theirs.
+    `faces` are the subject's rows with a face, `logits` (F, 8) their logits.
     """
     if baseline.frames and baseline.frames.answer is not None:
         return np.asarray(baseline.frames.answer)

@@ -1,4 +1,4 @@
-"""Networks on streams: work made ahead in a thread, crops gathered to batches of one size."""
+"""Networks on streams: items prepared in a thread, and crops gathered to batches of one size."""
 
 import queue
 import threading
@@ -20,11 +20,10 @@ Encode = Callable[[Crops], CropFeatures]
 
 
 def run_ahead(items: Iterator[T], depth: int) -> Generator[T]:
-    """Yield `items` while a thread makes up to `depth` of the next ones.
+    """Yield `items` while a thread prepares up to `depth` of the next ones.
 
-    On one core, they are made when they are needed, without a thread that would wait for the core.
-    An error in the thread is raised here, after the items before it. When the caller stops
-    early, so does the thread.
+    On one core there is no thread: items are prepared when they are needed. An error in the thread
+    is raised here, after the items before it. The thread ends when the caller stops early.
     """
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
     stopped = threading.Event()
@@ -70,8 +69,8 @@ def encode_in_batches(
 ) -> Iterator[tuple[T, list[CropFeatures]]]:
     """Yield each item with a row for each of its crops (K, S, S, 3), in order.
 
-    The items are made in a thread. All batches are of one size, filled up with zeros: the same
-    arithmetic for every crop.
+    The items are prepared in a thread. All batches have one size, padded with zeros, so that every
+    crop is computed in the same way.
     """
     waiting: deque[tuple[T, int]] = deque()
     crops: list[Crops] = []

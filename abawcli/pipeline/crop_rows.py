@@ -1,4 +1,4 @@
-"""Folders of crops as rows of a video: whose crop is which file, frame by frame."""
+"""Folders of crops as rows of a video: the files of the crops of each frame."""
 
 import logging
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CropRows:
-    """One subject in a folder of crops: a row a frame (T,)."""
+    """One subject in a folder of crops, with one row per frame (T,)."""
 
     subject: str
     rows: Selection
@@ -32,10 +32,10 @@ class CropRows:
 
 
 def choose_scales(folder: str | Path, wanted: Sequence[float]) -> list[float]:
-    """Return those of a backbone's scales of which there are crops.
+    """Return those scales of a backbone for which there are crops.
 
     Raises:
-        InputError: there are crops, and of none of these scales.
+        InputError: there are crops, but none of these scales.
     """
     there = find_scales(folder)
     used = [scale for scale in wanted if scale in there]
@@ -53,10 +53,10 @@ def choose_scales(folder: str | Path, wanted: Sequence[float]) -> list[float]:
 def read_own_rows(
     folder: str | Path, subject: str | None, scales: Sequence[float]
 ) -> list[CropRows]:
-    """Return the rows of a folder of `abaw crop` for each subject that is meant.
+    """Return the rows of a folder of `abaw crop` for each requested subject.
 
     Raises:
-        InputError: the crops are of another subject, or pictures of faces are missing.
+        InputError: the crops show another subject, or images are missing.
     """
     folder = Path(folder)
     table, _ = read_faces(folder / FACES_NAME)
@@ -85,7 +85,7 @@ def read_own_rows(
 
 
 def _load_columns(table: pd.DataFrame) -> VideoColumns[FrameFaces]:
-    """Return the table of `faces.parquet` as columns of a video."""
+    """Return the table of `faces.parquet` as the columns of a video."""
     found = table[table["found"]]
     faces = np.zeros(len(found), list(FACE))
     for name in ("frame", "subject", "detected", "score"):
@@ -98,7 +98,7 @@ def _load_columns(table: pd.DataFrame) -> VideoColumns[FrameFaces]:
 
 
 def _take_all(columns: VideoColumns[FrameFaces]) -> Selection:
-    """Return a row a frame with its face, whoever it is: crops show one in a frame."""
+    """Return one row per frame with its face, of any subject: crops show one face per frame."""
     frames, faces = columns.frames, columns.faces
     index = np.full(len(frames), -1)
     index[np.searchsorted(frames["frame"], faces["frame"])] = np.arange(len(faces))
@@ -118,7 +118,7 @@ def _find_files(
 
 
 def _check_complete(folder: Path, files: Sequence[Sequence[Path]]) -> None:
-    """Refuse crops of which some are gone: a face that was found would become one that was not."""
+    """Refuse incomplete crops: a missing file would count as a frame without a face."""
     wanted = [file for row in files for file in row]
     missing = [file for file in wanted if not file.is_file()]
     if missing:
@@ -131,11 +131,11 @@ def _check_complete(folder: Path, files: Sequence[Sequence[Path]]) -> None:
 def read_official_rows(folder: str | Path, video: str | Path | None) -> CropRows:
     """Return the rows of a folder of official crops: row k is frame k.
 
-    With the video there is a row for each of its frames, with its time; up to two crops more
-    than it has frames take the last time, as annotations do. Without, rows go to the last crop.
+    With the video, there is a row for each of its frames, with its time; up to two crops after the
+    last frame get the last time, as annotations do. Without it, the rows end with the last crop.
 
     Raises:
-        InputError: there is no crop, or the crops go further beyond the video.
+        InputError: there is no crop, or more than two crops after the last frame.
     """
     folder = Path(folder)
     images = list_images(folder)

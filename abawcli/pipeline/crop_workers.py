@@ -24,15 +24,15 @@ AHEAD = 4  # tasks a process: enough that none waits for the next
 
 
 class CropWorkers:
-    """Processes for any number of inputs, or none: then the caller's thread does the work.
+    """Processes for any number of inputs; without processes, the caller's thread does the work.
 
-    They start with the first task, anew ("spawn"): a copy of a process with threads may hang.
+    They start with the first task, by "spawn": a fork of a process with threads may hang.
     """
 
     def __init__(self, count: int = 1) -> None:
-        """Take the number of processes; 1: none.
+        """Set the number of processes; 1: none.
 
-        A process of the local engine cannot start others, and never has any.
+        A process of the local engine cannot start others, so it always has none.
         """
         self.count = 1 if multiprocessing.current_process().daemon else count
         self._pool: ProcessPoolExecutor | None = None
@@ -45,7 +45,7 @@ class CropWorkers:
         `function`, tasks and results are pickled. `name` is the input, for messages.
 
         Raises:
-            AbawError: a process was ended; the next input has new ones.
+            AbawError: a process ended unexpectedly; the next input starts new ones.
         """
         if self.count == 1:
             for key, task in tasks:
@@ -83,7 +83,7 @@ def _take(ahead: deque[tuple[K, Future[R]]]) -> tuple[K, R]:
 
 
 def _start_process() -> None:
-    """Prepare a process: one thread, no reaction to Ctrl-C, and an end with its parent."""
+    """Prepare a process: one thread, Ctrl-C ignored, and an end together with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `hold_interrupts` cannot
     os.environ |= limit_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

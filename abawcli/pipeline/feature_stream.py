@@ -1,6 +1,6 @@
-"""Backbones on a stream of frames and audio: features of every face as they come.
+"""Backbones on a stream of frames and audio: the features of every face, frame by frame.
 
-One thread decodes, one tracks and crops a bounded number of frames ahead; the networks work on
+One thread decodes, one tracks and crops a bounded number of frames ahead; the networks run on
 batches in the caller's thread.
 """
 
@@ -61,7 +61,7 @@ class FaceFeatures(TrackedFace):
 class FrameFeatures:
     """One frame, with the features of all subjects in it and of the audio around it.
 
-    Features are in half precision from here on, as in files, so that these give the same.
+    Features are rounded to half precision here, so that feature files give the same predictions.
     """
 
     frame: int  # number, from 1
@@ -90,16 +90,16 @@ class Extractor:
         workers: int = 1,
         loaded: LoadedBackbones | None = None,
     ) -> None:
-        """Load the backbones; frames are turned by `rotate`, as in `read_frames`.
+        """Load the backbones; frames are rotated by `rotate`, as in `read_frames`.
 
-        `onnx_input` says how crops are prepared for an ONNX file, as in `load_face_classifier`.
-        With `flip`, features are the mean of those of a crop and of its mirror image, in twice
-        the time. Crops are decoded and resized by `workers` processes; 1: in a thread. Features do
-        not depend on it. Backbones that are `loaded` already are taken as they are.
+        `onnx_input` is the preprocessing for an ONNX file, as in `load_face_classifier`. With
+        `flip`, features are the mean of those of a crop and of its mirror image, in twice the
+        time. Crops are decoded and resized by `workers` processes, or in a thread if it is 1;
+        features do not depend on it. `loaded` backbones are used instead of loading others.
 
         Raises:
-            UsageError: no such modality, layers, device or rotation, or input of an ONNX file.
-            CheckpointError: weights are missing or are no such backbone.
+            UsageError: unknown modality, layers, device, rotation or input of an ONNX file.
+            CheckpointError: weights are missing, or belong to another kind of network.
         """
         if modality not in MODALITY_CHOICES:
             raise UsageError(f"unknown modality {modality!r}; choose {', '.join(MODALITY_CHOICES)}")
@@ -126,12 +126,12 @@ class Extractor:
 
     @cached_property
     def detector(self) -> Detector:
-        """The detector, loaded for the first video."""
+        """The detector; it is loaded for the first video."""
         return load_detector("retinaface", threads=1)
 
     @cached_property
     def identity(self) -> Identity:
-        """What tells people apart, loaded for the first video."""
+        """The method of re-identification; it is loaded for the first video."""
         return load_identity(threads=1)
 
     @property
@@ -148,10 +148,10 @@ class Extractor:
         return np.asarray(self.encoder.encode(crops).cpu().numpy(), np.float32)
 
     def encode_audio(self, recording: Recording) -> FrameAligner:
-        """Return the features of a recording's audio, to be asked for at the times of frames.
+        """Return the features of a recording's audio, to be aligned with the times of frames.
 
         Raises:
-            InputError: there is no audio, and nothing else was asked for.
+            InputError: there is no audio, and no other modality was requested.
         """
         if self.audio_encoder is None:
             return FrameAligner(iter(()), 0)
@@ -174,13 +174,13 @@ class Extractor:
     def extract_frames(
         self, source: str | Path | Iterable[TimedImage], starts: Sequence[int] = ()
     ) -> Iterator[FrameFeatures]:
-        """Yield every frame of a video, or 25 a second of audio without video, in order.
+        """Yield every frame of a video, or 25 per second of audio without video, in order.
 
-        `source` is a file, or images (H, W, 3), RGB, with their times in seconds. From each of the
+        `source` is a file, or RGB images (H, W, 3) with their times in seconds. From each of the
         frames `starts` on, the largest face is followed, as in `faces.follow`.
 
         Raises:
-            InputError: the file cannot be read, or lacks what was asked for.
+            InputError: the file cannot be read, or lacks a requested modality.
         """
         is_empty = True
         with open_recording(source) as recording:
@@ -200,7 +200,7 @@ class Extractor:
     def _encode_video(
         self, recording: Recording, aligner: FrameAligner, starts: Sequence[int]
     ) -> Generator[tuple[FrameFaces, list[CropFeatures]]]:
-        """Yield every frame's faces, if they are asked for, with a row of features for each."""
+        """Yield every frame's faces, if they are requested, with a row of features for each."""
         if recording.is_unknown("video"):
             raise InputError(recording.explain_lack("video"))
         has_video = recording.has_video
@@ -242,7 +242,7 @@ class Extractor:
                 )
 
     def describe(self, subject: str, crops: bool = False) -> JsonObject:
-        """Return what features depend on, of videos or of crops, for their provenance."""
+        """Return the settings that features of videos or crops depend on, for their provenance."""
         settings = self.backbones.to_settings() | {"subject": subject}
         if self.encoder and not crops:
             settings["detector"] = {"name": self.detector.name, "sha256": self.detector.sha256}

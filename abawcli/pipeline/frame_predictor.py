@@ -1,4 +1,4 @@
-"""A recipe's networks: from a video to predictions, frame by frame, as a stream."""
+"""A recipe's networks: from a video to predictions, as a stream of frames."""
 
 import itertools
 import logging
@@ -41,7 +41,7 @@ LOG = logging.getLogger(__name__)
 
 
 def _check_classifiers(recipe: Recipe, classifiers: Classifiers) -> None:
-    """Refuse settings of other people's classifiers for a recipe that has none."""
+    """Refuse settings of pretrained classifiers for a recipe without one."""
     if not recipe.classifiers and classifiers != Classifiers():
         raise UsageError(
             f"{recipe.name} has its own labels and input; --label-map, --temperatures and "
@@ -50,7 +50,7 @@ def _check_classifiers(recipe: Recipe, classifiers: Classifiers) -> None:
 
 
 class FramePredictor:
-    """A recipe's networks, loaded once for any number of inputs."""
+    """The networks of a recipe, loaded once for any number of inputs."""
 
     def __init__(
         self,
@@ -66,30 +66,29 @@ class FramePredictor:
         label_all: bool = False,
         more_features: Mapping[Path, FeaturePaths] | None = None,
     ) -> None:
-        """Load the networks; of several recipes, whose heads' probabilities are averaged.
+        """Load the networks; of several recipes, the heads' probabilities are averaged.
 
         Args:
             recipe: a name or checkpoint, or several.
-            device: that the networks run on.
+            device: device of the networks.
             config: batch and queue sizes.
-            modality: what is used, of `config.MODALITY_CHOICES`.
-            rotate: degrees (0, 90, 180, 270) by which frames are turned clockwise.
-            backbones: load them now; False: when something else than features is read. Feature
-                files need only the head.
-            classifiers: how other people's classifiers answer; for recipes of such only.
-            baseline: which frames of each subject are neutral: what the subject adds to the logits
-                there is taken off the tables of whole videos.
-            label_all: also label frames without a face from audio that is not reliable by what the
-                voice encoder says of itself; it always is with `modality="audio"`.
-            more_features: of each feature file that is read, those of the head's other backbones,
-                in their order.
+            modality: one of `config.MODALITY_CHOICES`.
+            rotate: clockwise rotation of frames in degrees (0, 90, 180, 270).
+            backbones: load them now; False: load them for the first input that is not features.
+                Feature files need only the head.
+            classifiers: settings of pretrained classifiers; only for their recipes.
+            baseline: the neutral frames of each subject, whose offset of the logits is subtracted
+                from tables of whole videos.
+            label_all: also label frames without a face whose audio is below the voice encoder's
+                reliable confidence, as with `modality="audio"`.
+            more_features: by feature file, those of the head's other backbones, in their order.
 
         Raises:
-            UsageError: no such recipe, device, rotation or modality, or one that the recipe does
-                not know; or several recipes that do not read the same features; or a baseline, and
-                the recipe does not know its answer for neutral faces.
-            CheckpointError: its weights are missing, do not fit, or are not those that the
-                recipe's head was trained with.
+            UsageError: unknown recipe, device, rotation or modality, or a modality that the recipe
+                does not use; or several recipes with different features; or a baseline, and the
+                recipe records no output for neutral faces.
+            CheckpointError: weights are missing, do not fit, or are not those that the recipe's
+                head was trained with.
         """
         self.recipe = join_recipes([recipe] if isinstance(recipe, str) else recipe)
         check_rotation(rotate)
@@ -137,13 +136,13 @@ class FramePredictor:
 
     @cached_property
     def neutral(self) -> tuple[float, ...]:
-        """Return the mean log-probabilities (8,) for neutral faces, of several heads their mean.
+        """Return the mean log-probabilities (8,) of neutral faces; for several heads, their mean.
 
-        A head that leaves faces without speech to its encoder's classifier answers as that does.
+        A head that leaves faces without speech to its encoder's classifier has the encoder's.
 
         Raises:
-            UsageError: a checkpoint does not say.
-            CheckpointError: the encoder is gone.
+            UsageError: a checkpoint records none.
+            CheckpointError: the encoder is missing.
         """
         answers = []
         for name, metadata in self.metadata.items():
@@ -161,7 +160,7 @@ class FramePredictor:
 
     @cached_property
     def reliability(self) -> VoiceReliability | None:
-        """What judges whether audio alone may label a frame; None: it always may."""
+        """The reliability of labels from audio alone; None: all of them are used."""
         heard = self.recipe.backbones.audio
         if self.label_all or self.modality != "av" or heard is None:
             return None
@@ -176,7 +175,7 @@ class FramePredictor:
         return self.modality in (modality, "av")
 
     def _load_heads(self, device: torch.device) -> dict[str, tuple[TrainedHead, HeadMetadata]]:
-        """Return the heads and their metadata by their names; of none, that of classifiers."""
+        """Return the heads and their metadata by name; without heads, those of classifiers."""
         recipe = self.recipe
         if recipe.classifiers:
             head, metadata, self._loaded = load_classifiers(
@@ -188,7 +187,7 @@ class FramePredictor:
         return {name: load_head(path, device) for name, path in recipe.heads.items()}
 
     def _choose_modality(self, modality: str) -> str:
-        """Return what the recipe uses of what was asked for."""
+        """Return the requested modality, limited to what the recipe uses."""
         if modality not in MODALITY_CHOICES:
             raise UsageError(f"unknown modality {modality!r}; choose {', '.join(MODALITY_CHOICES)}")
         known = "av" if len(self.head.uses) == 2 else self.head.uses[0]
@@ -197,7 +196,7 @@ class FramePredictor:
         return known if modality == "av" else modality
 
     def _check_baseline(self, baseline: Baseline) -> None:
-        """Refuse a baseline that was measured otherwise, or that the recipe cannot subtract."""
+        """Refuse a baseline of another recipe, or one that the recipe cannot subtract."""
         if self.recipe.task != EXPR:
             raise UsageError(
                 f"--baseline is for expressions; {self.recipe.name} is of --task {self.recipe.task}"
@@ -208,10 +207,10 @@ class FramePredictor:
     def describe(
         self, subject: str, smoothing: Smoothing | None, kind: str = "video"
     ) -> JsonObject:
-        """Return what the results depend on, of a `video`, `crops` or `features`.
+        """Return the settings that results depend on, for a `video`, `crops` or `features`.
 
-        It is for their provenance. Without smoothing, that of the recipe is recorded as what
-        `smooth` is to do by default.
+        They are for the provenance. Without smoothing, that of the recipe is recorded as the
+        default of `smooth`.
         """
         settings = self.recipe.describe()
         if self.recipe.classifiers:
@@ -233,13 +232,13 @@ class FramePredictor:
     ) -> Iterator[FramePrediction]:
         """Yield every frame of a video with all its faces, unsmoothed, in order.
 
-        `source` is a file, or images (H, W, 3), RGB, with their times in seconds, as of a camera.
+        `source` is a file, or RGB images (H, W, 3) with their times in seconds, as of a camera.
         `starts` are those of `Extractor.extract_frames`.
 
-        With a head that reads windows of frames, each comes a window later.
+        With a head that reads windows of frames, each frame is yielded a window later.
 
         Raises:
-            InputError: the file cannot be read or holds no frame; or as `video.wrap_images`.
+            InputError: the file cannot be read or has no frame; or as `video.wrap_images`.
         """
         frames = self.extractor.extract_frames(source, starts)
         stream = SubjectStream(self.head, self.extractor.widths[0])
@@ -248,7 +247,7 @@ class FramePredictor:
         yield from stream.finish()
 
     def _judge(self, chunk: list[FrameFeatures]) -> list[FrameFeatures]:
-        """Return frames that say whether their audio is reliable."""
+        """Return the frames with the reliability of their audio."""
         if not self.reliability:
             return chunk
         reliable = self.reliability.judge(np.stack([frame.audio for frame in chunk])).tolist()

@@ -1,4 +1,4 @@
-"""Predictions of a whole video, and features, laid out as the rows of a prediction table."""
+"""Predictions of a whole video, or from features, as the rows of a prediction table."""
 
 import logging
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ Outputs = NDArray[np.float32]
 
 
 class PredictionColumns(VideoColumns[FramePrediction]):
-    """All that is predicted of a video, whoever is meant: about 150 bytes a face and frame."""
+    """The predictions for all subjects of a video: about 150 bytes per face and frame."""
 
     def __init__(self, task: str = EXPR, starts: Sequence[int] = ()) -> None:
         """Prepare for the outputs (M,) of a head of this task; `starts` as in `VideoColumns`."""
@@ -40,7 +40,7 @@ class PredictionColumns(VideoColumns[FramePrediction]):
         self.task = task
 
     def append(self, record: FramePrediction) -> None:
-        """Keep the numbers of the next frame."""
+        """Append the values of the next frame."""
         audio_only = self._unknown if record.audio_only is None else record.audio_only
         super().append(replace(record, audio_only=audio_only))
         for subject, outputs in record.absent.items():
@@ -48,15 +48,15 @@ class PredictionColumns(VideoColumns[FramePrediction]):
 
     @property
     def absent(self) -> Table:
-        """Return the rows of subjects who are not in a frame, but near it."""
+        """Return the rows of subjects who are not in a frame, but in frames near it."""
         return self._absent.rows
 
     def tabulate(self, video: str, rows: Selection, segments: SubjectSegments) -> pd.DataFrame:
-        """Return the table of those who were selected, a row a frame and subject.
+        """Return the table of the selected subjects, one row per frame and subject.
 
         Rows without a face are predicted from the frames around them, or from the audio alone. With
-        `all`, speech cannot be attributed to a subject, except where no other one is visible.
-        Rows that rest on audio that is not reliable have no label.
+        `all`, speech cannot be attributed to a subject, unless no other one is visible. Rows based
+        on audio that is not reliable have no label.
         """
         by_subject = segments[0].strategy == "all"
         found, has_audio = rows.found, rows.of_frames("has_audio")
@@ -98,9 +98,9 @@ def tabulate_features(
     source: NDArray[np.str_],
     task: str = EXPR,
 ) -> pd.DataFrame:
-    """Return the table of one subject's features: outputs (T, M) and sources (T,) of rows.
+    """Return the table of one subject's features, given outputs (T, M) and sources (T,) of rows.
 
-    `found` (T,) says which rows have a face.
+    `found` (T,) are the rows with a face.
     """
     face = {"score": features.face_score, "box": features.box, "quality": features.quality}
     return _lay_columns(
@@ -120,7 +120,7 @@ def tabulate_features(
 
 
 def warn_of_poor(table: pd.DataFrame, name: str) -> None:
-    """Say so if most faces of a table are poorer than those in the training data."""
+    """Warn if most faces of a table have a lower quality than those in the training data."""
     faces = table[table["found"]]
     problem = explain_poor(faces[["w", "h"]].max(axis=1), faces["sharpness"])
     if problem:

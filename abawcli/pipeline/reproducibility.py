@@ -1,7 +1,7 @@
-"""A check that the embedded networks compute the same numbers on every machine.
+"""A check that the embedded networks give the same results on every machine.
 
-A fixed probe passes through a recipe's networks as they run here, and in float64, which libraries
-compute without approximations. Every machine is compared with float64.
+A recipe's networks process a fixed probe, in the number format of this machine and in float64. The
+results of every machine are compared with float64.
 """
 
 import itertools
@@ -30,7 +30,7 @@ STEP_FRAMES = 2  # of 25 a second, per audio frame of compact-voice
 
 
 def measure_precision(name: str, dtype: torch.dtype) -> float:
-    """Return by how much `dtype` changes the features of an embedded backbone, over their length.
+    """Return the relative change of an embedded backbone's features by `dtype`.
 
     Raises:
         CheckpointError: its weights are missing or damaged.
@@ -46,7 +46,7 @@ def measure_precision(name: str, dtype: torch.dtype) -> float:
 def measure_agreement(recipe: str, batch_sizes: Sequence[int], threads: Sequence[int]) -> float:
     """Return the largest difference of an embedded recipe's probabilities from those in float64.
 
-    Over all frames of the probe, batch sizes and numbers of threads.
+    It is the maximum over the frames of the probe, batch sizes and numbers of threads.
 
     Raises:
         CheckpointError: its weights are missing or damaged.

@@ -1,8 +1,8 @@
 """From features to predictions: heads on windows of frames, for all subjects in one pass.
 
-A head that reads single frames has windows of one. Each subject is a stream of frames with the
-features of the face, if found, and of the audio. One more stream has the audio alone. For a video
-of any length, two windows per stream are kept in memory, of the subjects who were seen lately.
+A head that reads single frames has windows of one frame. Each subject has a stream of frames with
+the features of the face, if found, and of the audio. One more stream has the audio alone. Two
+windows per stream are in memory, for the subjects who were seen recently, for videos of any length.
 """
 
 from collections import deque
@@ -25,20 +25,20 @@ Outputs = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FacePrediction(TrackedFace):
-    """A subject in one frame and what is predicted, before smoothing."""
+    """A subject in one frame and the prediction, before smoothing."""
 
     outputs: Outputs = field(kw_only=True)  # (M,) of the face, and the audio if any: `output_forms`
     source: str = field(kw_only=True)  # what they rest on, of `sources`
 
     @property
     def probabilities(self) -> Outputs:
-        """Return the probabilities (8,), of a head of expressions."""
+        """Return the probabilities (8,), for a head of expressions."""
         return self.outputs[:N_CLASSES]
 
 
 @dataclass(frozen=True)
 class FramePrediction:
-    """One frame and what is predicted of all subjects in it."""
+    """One frame with the predictions for all subjects in it."""
 
     frame: int  # number, from 1
     time_s: float
@@ -57,8 +57,8 @@ def predict_frame(
 
     Args:
         found: the frame.
-        subjects: (M,) of everybody in it or near it; NaN where nothing is known.
-        audio_only: (9,) of the audio by itself; likewise.
+        subjects: (M,) outputs by subject, of all in the frame or near it; NaN if unknown.
+        audio_only: (M,) outputs of the audio alone; NaN if unknown.
     """
     absent = {subject: p for subject, p in subjects.items() if not np.isnan(p[0])}
     faces = []
@@ -76,8 +76,8 @@ def predict_frame(
 class SubjectStream:
     """Soft voting per subject, as if the subject's frames were a video of their own.
 
-    A subject who was not seen yet, or not within a window, has no stream: when one appears, the
-    stream of the audio alone (`nobody`) is copied, and a stream without a face in its window is
+    A subject who was not seen within a window has no stream: the stream of a subject who appears
+    is a copy of that of the audio alone (`nobody`), and a stream without a face in its window is
     dropped. Only the last digits of a result depend on this, or on the size of chunks.
     """
 
@@ -89,7 +89,7 @@ class SubjectStream:
         self.waiting: deque[FrameFeatures] = deque()  # frames that are not final
 
     def push(self, chunk: Sequence[FrameFeatures]) -> list[FramePrediction]:
-        """Take in the next frames; return those that are final, in order."""
+        """Add the next frames; return those that are final, in order."""
         audio = np.stack([frame.audio for frame in chunk])  # (n, Da)
         has_audio = np.array([frame.has_audio for frame in chunk])  # (n,)
         faces = self._gather(chunk)
@@ -109,7 +109,7 @@ class SubjectStream:
         return predictions
 
     def finish(self) -> list[FramePrediction]:
-        """Return what is left after the last frame."""
+        """Return the remaining frames after the last one."""
         first = self.nobody.given
         given = {subject: stream.finish() for subject, stream in self.subjects.items()}
         return self._give(first, given, self.nobody.finish())
@@ -117,7 +117,7 @@ class SubjectStream:
     def _gather(
         self, chunk: Sequence[FrameFeatures]
     ) -> dict[int, tuple[NDArray[np.float16], NDArray[np.bool_]]]:
-        """Return the features (n, Dv) and mask (n,) of everybody who is seen in a chunk."""
+        """Return the features (n, Dv) and mask (n,) of each subject in a chunk."""
         found: dict[int, tuple[NDArray[np.float16], NDArray[np.bool_]]] = {}
         for k, frame in enumerate(chunk):
             for face in frame.faces:
@@ -129,7 +129,7 @@ class SubjectStream:
         return np.zeros((count, self.visual_dim), np.float16), np.zeros(count, bool)
 
     def _drop_unseen(self) -> None:
-        """Drop the streams of which all frames to come are nobody's."""
+        """Drop the streams whose remaining frames are without a face."""
         # Frames to be given out are held by windows that begin less than a window before them.
         oldest = self.nobody.given - self.nobody.window
         for subject, seen in list(self.seen_at.items()):
@@ -140,7 +140,7 @@ class SubjectStream:
     def _give(
         self, first: int, given: dict[int, Outputs], audio_only: Outputs
     ) -> list[FramePrediction]:
-        """Return final frames, which begin with number `first` from 0, for those who are near."""
+        """Return final frames, the first of which is `first` (from 0), for subjects near them."""
         frames = np.arange(first, first + len(audio_only))
         near = {subject: self._is_near(subject, frames) for subject in given}
         return [
@@ -151,7 +151,7 @@ class SubjectStream:
         ]
 
     def _is_near(self, subject: int, frames: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which frames are less than a window from one with the face."""
+        """Return the mask of frames less than a window from a frame with the face."""
         seen, window = self.seen_at[subject], self.nobody.window
         before = np.searchsorted(seen, frames - window, "right")
         return np.asarray(np.searchsorted(seen, frames + window) > before)

@@ -1,4 +1,4 @@
-"""Prediction tables of whole inputs, before smoothing: videos, feature files, folders of crops."""
+"""Prediction tables of whole inputs, not smoothed: videos, feature files, folders of crops."""
 
 import os
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from abawcli.sources import AUDIO, NONE
 
 
 class TablePredictor(FramePredictor):
-    """A recipe's networks, and the table that they give for a whole input."""
+    """A recipe's networks, and their table for a whole input."""
 
     def predict_table(
         self,
@@ -56,9 +56,9 @@ class TablePredictor(FramePredictor):
         people: Mapping[str, SubjectSegments],
         progress: Progress = ignore_progress,
     ) -> dict[str, pd.DataFrame]:
-        """Return a table of a video for each choice of people, by its name, without smoothing.
+        """Return a table of a video for each choice of subjects, by its name, not smoothed.
 
-        Tables have logits. The video is read once. The names are what the column `video` holds.
+        Tables have logits. The video is read once. The names are the values of the column `video`.
 
         Raises:
             InputError, UsageError: as `predict_table`.
@@ -97,7 +97,7 @@ class TablePredictor(FramePredictor):
         return self._predict_features(made, str(folder))
 
     def _predict_features(self, subjects: list[Features], name: str) -> pd.DataFrame:
-        """Read the features of each subject, a row a frame; by frame, then subject."""
+        """Return the table of subjects, given their features, by frame, then subject."""
         tables = []
         for features in subjects:
             for metadata in self.metadata.values():
@@ -119,7 +119,7 @@ class TablePredictor(FramePredictor):
         return self._finish(table, name)
 
     def _finish(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
-        """Return a table of a whole input without the baselines of its subjects."""
+        """Return the table of a whole input with the baselines of its subjects removed."""
         if self.baseline is None:
             return table
         return remove_baseline(table, self.baseline, self.neutral, name)

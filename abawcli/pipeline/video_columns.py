@@ -1,7 +1,7 @@
-"""The numbers of a whole video in named columns, and the rows of it that a strategy selects.
+"""The values of a whole video in named columns, and the rows that a strategy selects.
 
-Who is on screen longest is known only at the end of a video. Until then the numbers of everybody
-are kept: about 100 bytes a face, and what a stage keeps beside them.
+The subject who is on screen longest is known only at the end of a video. Until then the values of
+all subjects are in memory: about 100 bytes per face, plus the columns of a stage.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,7 +34,7 @@ FACE: tuple[Column, ...] = (
 
 
 class FrameRecord(Protocol):
-    """What is appended: `FrameFaces`, `FrameFeatures` and `FramePrediction` are such records."""
+    """A record that is appended: `FrameFaces`, `FrameFeatures` or `FramePrediction`."""
 
     @property
     def frame(self) -> int:
@@ -49,7 +49,7 @@ RecordT = TypeVar("RecordT", bound=FrameRecord)
 
 
 class GrowingTable:
-    """A table in memory that rows are appended to."""
+    """A table in memory to which rows are appended."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.dtype = np.dtype(list(columns))
@@ -81,7 +81,7 @@ class VideoColumns(Generic[RecordT]):
         face_columns: Sequence[Column] = (),
         starts: Sequence[int] = (),
     ) -> None:
-        """Keep FRAME and FACE, and more columns, each named like the attribute that it keeps.
+        """Begin with the columns FRAME and FACE and more, each named like an attribute of records.
 
         `starts` are the frames from which a person is followed, as in `faces.follow`.
         """
@@ -92,7 +92,7 @@ class VideoColumns(Generic[RecordT]):
 
     @classmethod
     def of(cls, frames: Table, faces: Table) -> Self:
-        """Return the columns that these tables hold."""
+        """Return the columns of these tables."""
         columns = cls()
         columns._frames, columns._faces = GrowingTable.of(frames), GrowingTable.of(faces)
         return columns
@@ -107,7 +107,7 @@ class VideoColumns(Generic[RecordT]):
     def collect(
         self, records: Iterable[RecordT], progress: Progress = ignore_progress, what: str = ""
     ) -> Self:
-        """Append all records; `progress` is told each frame's number."""
+        """Append all records; `progress` is called with each frame's number."""
         for record in records:
             self.append(record)
             progress(record.frame, None, what)
@@ -124,14 +124,14 @@ class VideoColumns(Generic[RecordT]):
         return self._faces.rows
 
     def select(self, segments: SubjectSegments, path: str | Path) -> "Selection":
-        """Return the rows of those who are meant: every frame has one for each of them.
+        """Return the rows of the selected subjects: one for each of them in every frame.
 
-        In each segment its strategy decides: `main` is who is main within it, `follow-largest`
-        begins with its first face. Frames outside of all segments show nobody.
+        Each segment has its strategy: `main` is the main subject within the segment, and
+        `follow-largest` begins with its first face. Frames outside of all segments have no face.
 
         Raises:
-            InputError: the video at `path` has not the track or the frames that are asked for.
-            UsageError: no such strategy, or nobody was followed from that frame on.
+            InputError: the video at `path` lacks the requested track or frames.
+            UsageError: the strategy is unknown, or nobody was followed from that frame on.
         """
         frames, faces = self.frames, self.faces
         _check_segments(segments, faces["subject"], int(frames["frame"][-1]), Path(path))
@@ -141,7 +141,7 @@ class VideoColumns(Generic[RecordT]):
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows of a table (R,): whom a strategy means, frame by frame."""
+    """The rows (R,) that a strategy selects, frame by frame."""
 
     frames: Table  # (F,) of the video
     faces: Table  # (N,)
@@ -160,7 +160,7 @@ class Selection:
         return column[np.searchsorted(self.frames["frame"], self.frame)]
 
     def of_faces(self, name: str, missing: float = np.nan) -> NDArray[Any]:
-        """Return a column of the faces for each row, (R, ...), `missing` where there is none."""
+        """Return a column of the faces for each row, (R, ...), `missing` without a face."""
         column = self.faces[name]
         values = np.full((len(self.index), *column.shape[1:]), missing, column.dtype)
         values[self.found] = column[self.index[self.found]]
@@ -172,7 +172,7 @@ class Selection:
         return {key: self.of_faces(name).astype(np.float32) for key, name in names.items()}
 
     def split_subjects(self) -> Iterator[tuple[int, "Selection"]]:
-        """Yield each subject with the rows that are about it, by number."""
+        """Yield each subject with its rows, ordered by number."""
         for subject in np.unique(self.subject).tolist():
             own = self.subject == subject
             rows = replace(
@@ -215,7 +215,7 @@ def _fill_gaps(segments: SubjectSegments, frames: int) -> Iterator[tuple[str, in
 
 
 def _check_segments(segments: SubjectSegments, subject: Ints, frames: int, path: Path) -> None:
-    """Make sure that a video has the tracks and frames that are asked for."""
+    """Check that a video has the tracks and frames that are asked for."""
     for segment in segments:
         where = f"{segment.source}: {path}" if segment.source else str(path)
         if problem := explain_no_track(segment.strategy, subject):

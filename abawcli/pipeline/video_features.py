@@ -1,4 +1,4 @@
-"""Features of a whole video, audio file or folder of crops, for each subject that is meant."""
+"""Features of a whole video, audio file or folder of crops, for each requested subject."""
 
 import logging
 import os
@@ -40,13 +40,13 @@ def extract_video(
     *,
     progress: Progress = ignore_progress,
 ) -> dict[str, list[Features]]:
-    """Return the features of each subject that is meant, of a video or an audio file.
+    """Return the features of each requested subject of a video or an audio file.
 
-    `people` are the segments of each name that features shall be of; the video is read once.
+    `people` are the segments of a strategy by name of the output; the video is read once.
 
     Raises:
-        InputError: as `Extractor.extract_frames`; or there is no such track or frame.
-        UsageError: no such way to choose a subject.
+        InputError: as `Extractor.extract_frames`; or a requested track or frame does not exist.
+        UsageError: the strategy is unknown.
     """
     path = Path(path)
     visual_dim, audio_dim = extractor.widths
@@ -96,11 +96,11 @@ def extract_crops(
 ) -> list[Features]:
     """Return the features of each subject in a folder of crops, with the audio of a file.
 
-    They say that they are of `video`; by default the folder's name.
+    `video` is the name of the video in their metadata, by default the folder's name.
 
     Raises:
-        InputError: the folder lacks crops that are needed, or is about another subject.
-        UsageError: a subject of official crops, or crops are to be rotated.
+        InputError: the folder lacks crops, or shows another subject.
+        UsageError: a subject is given for official crops, or crops would be rotated.
     """
     folder = Path(folder)
     if not is_own_crops(folder) and subject:
@@ -177,7 +177,7 @@ def _encode_crops(
 def _encode_files(
     extractor: Extractor, files: list[list[Path]], name: str
 ) -> Iterator[tuple[int, list[CropFeatures]]]:
-    """Yield each row's index with the features of its crops, one a scale."""
+    """Yield each row's index with the features of its crops, one per scale."""
     if extractor.encoder is None:
         return ((k, []) for k in range(len(files)))
     how = extractor.encoder.preprocess
@@ -194,7 +194,7 @@ def _encode_files(
 
 
 def _make_metadata(extractor: Extractor, video: str, source: FeatureSource) -> FeaturesMetadata:
-    """Return the metadata of features, but for whom they are of."""
+    """Return the metadata of features, without their video and subject."""
     parts = {"visual": extractor.encoder, "audio": extractor.audio_encoder}
     computed = {
         name: str(part.dtype).removeprefix("torch.") for name, part in parts.items() if part

@@ -106,7 +106,7 @@ def calibrate_head(
 
     Raises:
         CheckpointError, InputError, UsageError: as `read_labelled_frames`, or as `fit`.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
     """
     path, _ = find_checkpoint(checkpoint)
     choice, output = choice or CalibrationChoice(), Path(output)
@@ -144,7 +144,7 @@ def calibrate_encoder(
 
     Raises:
         CheckpointError, InputError, UsageError: as `read_labelled_faces`, or as `fit`.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
     """
     path, _ = find_checkpoint(checkpoint)
     choice, output = choice or CalibrationChoice(), Path(output)

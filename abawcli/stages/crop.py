@@ -125,12 +125,12 @@ def crop_video(
 
     A crop is `<scale>/00001.jpg`, named after its frame, or with the subject `all`
     `subject0/<scale>/00001.jpg`; frames without a face have none, and the numbers keep their
-    gaps. The folder appears when it is complete. What is finished is not made again.
+    gaps. The folder appears when it is complete. Finished work is kept.
     `rotate` degrees (0, 90, 180, 270) clockwise come on top of the rotation that the file states.
 
     Raises:
         InputError: the video cannot be read.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
         UsageError: no such subject or rotation.
         CheckpointError: the InsightFace pack on the disk is damaged.
     """

@@ -53,7 +53,7 @@ def export_table(
 
     Raises:
         InputError: the table cannot be read, has no times, or does not fit the format.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
         UsageError: no such format, or several videos for one file.
     """
     path = Path(path)

@@ -53,7 +53,7 @@ def extract_features(
     """Write the features of a video, an audio file or a folder of crops to the file `output`.
 
     With the subject `all` they are files `subject0.safetensors` and so on in a folder called
-    like `output` without suffix. What is finished is not made again.
+    like `output` without suffix. Finished work is kept.
 
     Args:
         path: video, audio file (with the modality audio), our crops, or official ones.
@@ -67,7 +67,7 @@ def extract_features(
 
     Raises:
         InputError: the input cannot be read, or lacks what was asked for.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
         UsageError: no such subject or folder, or crops are to be rotated.
     """
     name = video or name_video(path)
@@ -97,7 +97,7 @@ def extract_files(
         extractor: the backbones.
         people: of each name whom the features are of; or a subject, as `extract_features` takes it.
         audio_from: folder with the videos that crops were made from.
-        overwrite: replace what is there, whoever made or changed it.
+        overwrite: also replace outputs that were edited or come from elsewhere.
         progress: called as frames are done.
 
     Raises:

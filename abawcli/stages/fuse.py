@@ -209,7 +209,7 @@ def _explain_row(
 
 
 def _check_times(first_name: str, first: pd.DataFrame, name: str, table: pd.DataFrame) -> None:
-    """Make sure that tables with the same rows are of the same recording."""
+    """Check that tables with the same rows are of the same recording."""
     apart = (first["time_s"] - table["time_s"]).abs().to_numpy() > FUSED_TIMES_S
     if apart.any():
         row = int(apart.argmax())
@@ -239,13 +239,13 @@ def fuse_files(
     confident: float | None = None,
     overwrite: bool = False,
 ) -> FuseSummary:
-    """Fuse tables into one file, .csv or .parquet; what is finished is not made again.
+    """Fuse tables into one file, .csv or .parquet; finished work is kept.
 
     The provenance has the weights, and where they were found on annotated videos, their figures.
 
     Raises:
         InputError: a table cannot be read, or as `fuse_tables`.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
         UsageError: as `resolve_weights`.
     """
     tables = list(map(Path, tables))

@@ -54,11 +54,11 @@ def import_file(
         frames: their number instead, for labels that count frames.
         tier: which tier of the file, where it has several.
         names: further names of labels, and the classes that they mean.
-        overwrite: replace what is there.
+        overwrite: replace existing outputs.
 
     Raises:
         InputError: a file cannot be read, or its labels have unknown names or overlap.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
         UsageError: no such format or suffix, or neither video nor frames.
     """
     path = Path(path)

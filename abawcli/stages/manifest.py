@@ -150,11 +150,11 @@ def make_manifest(
         options: for the readers.
         max_per_class: most training images of a class over all sets, drawn at random.
         seed: of the drawing.
-        overwrite: replace what is there.
+        overwrite: replace existing outputs.
 
     Raises:
         InputError: a data set cannot be read, or no image is left.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
         UsageError: no such kind.
     """
     output, options = Path(output), options or ReadOptions()

@@ -96,7 +96,7 @@ def predict_files(
     overwrite: bool = False,
     progress: Progress = ignore_progress,
 ) -> dict[str, PredictSummary]:
-    """Write prediction tables of a video; those that are finished are not made again.
+    """Write prediction tables of a video; finished ones are kept.
 
     Args:
         predictor: the recipe.
@@ -108,12 +108,12 @@ def predict_files(
         audio_from: folder with the videos that crops were made from.
         logits: without smoothing, write the logits too; they are always written for a recipe that
             smooths logits, so that `smooth` gives what the recipe gives.
-        overwrite: replace what is there, whoever made or changed it.
+        overwrite: also replace outputs that were edited or come from elsewhere.
         progress: called as frames are done.
 
     Raises:
         InputError, UsageError, CheckpointError: as `Predictor.predict_video`.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
     """
     path = Path(path)
     audio_from = None if audio_from is None else Path(audio_from)

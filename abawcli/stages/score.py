@@ -128,7 +128,7 @@ def score_paths(
     Raises:
         InputError: nothing can be scored.
         UsageError: an output is an input.
-        OutputError: something else is in the way, or an output cannot be written.
+        OutputError: an output exists and may not be replaced, or cannot be written.
     """
     config = config or Scores()
     work = describe_work("score", [Path(predictions), Path(annotations)], asdict(config))

@@ -120,7 +120,7 @@ def score_value_paths(
     Raises:
         InputError: nothing can be scored.
         UsageError: the output is an input.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
     """
     output = Path(output) if output else None
     settings = asdict(Scores()) | {"task": task.name}

@@ -34,7 +34,7 @@ def segment_files(
 
     Raises:
         InputError: no table can be read, or a row has no time.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
         UsageError: a duration is negative or not finite.
     """
     tables = list(map(Path, tables))

@@ -126,17 +126,17 @@ def smooth_file(
     *,
     overwrite: bool = False,
 ) -> SmoothSummary:
-    """Smooth a prediction table into another one; what is finished is not made again.
+    """Smooth a prediction table into another one; finished work is kept.
 
     Args:
         path: the table.
         output: the other table, .csv or .parquet.
         config: by default the smoothing of the recipe that made the table.
-        overwrite: replace what is there, whoever made or changed it.
+        overwrite: also replace outputs that were edited or come from elsewhere.
 
     Raises:
         InputError: the table cannot be read.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
         UsageError: an unknown method, or a window that is none.
     """
     path = Path(path)

@@ -54,11 +54,11 @@ def submit_files(
     *,
     overwrite: bool = False,
 ) -> SubmitSummary:
-    """Write a submission of predictions of a task; what is finished is not made again.
+    """Write a submission of predictions of a task; finished work is kept.
 
     Raises:
         InputError: as `fill_sample`.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
     """
     places = locate_inputs(predictions)
     sample = Path(sample)

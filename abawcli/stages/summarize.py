@@ -60,7 +60,7 @@ def summarize_files(
 
     Raises:
         InputError: no table can be read, a row has no time, or the participants file is none.
-        OutputError: something else is in the way, or an output cannot be written.
+        OutputError: an output exists and may not be replaced, or cannot be written.
     """
     tables = list(map(Path, tables))
     output = Path(output)

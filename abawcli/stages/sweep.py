@@ -245,7 +245,7 @@ def sweep_paths(
     Raises:
         InputError, UsageError: as `sweep_files`.
         UsageError: an output is an input.
-        OutputError: something else is in the way, or an output cannot be written.
+        OutputError: an output exists and may not be replaced, or cannot be written.
     """
     config = config or Sweeping()
     settings = {"sweep": asdict(config)}

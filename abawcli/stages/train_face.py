@@ -119,7 +119,7 @@ def train_face_encoder(
         InputError: the manifest or an image cannot be read.
         OutputError: the folder holds a run with other settings, or cannot be written.
         CheckpointError: the backbone, `init` or a teacher cannot be loaded.
-        UsageError: no such device, or settings that cannot be.
+        UsageError: no such device, or invalid settings.
     """
     images, manifest, out = Path(images), Path(manifest), Path(out)
     if init and not is_published(init):

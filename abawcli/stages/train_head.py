@@ -69,7 +69,7 @@ def train_fusion_head(
     Raises:
         InputError: features or annotations cannot be read or do not fit, or are none.
         OutputError: the folder holds a run with other settings, or cannot be written.
-        UsageError: no such head or device, or settings that cannot be.
+        UsageError: no such head or device, or invalid settings.
     """
     out = Path(out)
     config = config or default_head_training(head)

@@ -66,7 +66,7 @@ def train_voice_encoder(
         CheckpointError: `init` has no Whisper, or fewer layers.
         InputError: the manifest or a recording cannot be read.
         OutputError: the folder holds a run with other settings, or cannot be written.
-        UsageError: no such device, or settings that cannot be.
+        UsageError: no such device, or invalid settings.
     """
     audio, manifest, out = Path(audio), Path(manifest), Path(out)
     config = config or default_voice_training(init is not None)

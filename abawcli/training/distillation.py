@@ -36,7 +36,7 @@ class Teachers:
             self.networks.append((backbone, classifier))
 
     def check_features(self, dim: int) -> None:
-        """Make sure that features of width `dim` can be learned from the teachers.
+        """Check that features of width `dim` can be learned from the teachers.
 
         Raises:
             UsageError: there are several teachers, or their features are of another width.

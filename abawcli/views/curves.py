@@ -78,7 +78,7 @@ def plot_runs(paths: Sequence[str | Path], output: str | Path, *, overwrite: boo
 
     Raises:
         InputError: as `read_metrics`.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
         UsageError: the suffix of the output belongs to no format.
     """
     check_plot_name(output)

@@ -38,7 +38,7 @@ def check_plot_name(path: str | Path) -> None:
 
 
 def write_figure(figure: "Figure", path: str | Path, provenance: Provenance) -> None:
-    """Write a picture, whole or not at all.
+    """Write a picture, completely or not at all.
 
     Raises:
         UsageError: the suffix belongs to no format.

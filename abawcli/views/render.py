@@ -88,7 +88,7 @@ def render_video(
 
     Raises:
         InputError: an input cannot be read, or the table is not about the video.
-        OutputError: something else is in the way, the output cannot be written, or FFmpeg fails.
+        OutputError: the output exists and may not be replaced, cannot be written, or FFmpeg fails.
         UsageError: no video's suffix, no such rotation, or a span that ends before it begins.
     """
     video, table, output = Path(video), Path(table), Path(output)

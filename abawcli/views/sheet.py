@@ -91,11 +91,11 @@ def make_sheet(
 ) -> SheetSummary:
     """Write the contact sheet of a folder of crops as a picture (.jpg or .png).
 
-    What is finished is not made again.
+    Finished work is kept.
 
     Raises:
         InputError: `abaw crop` did not write the folder, or it is damaged.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
     """
     folder = Path(folder)
     output = Path(output)

@@ -239,7 +239,7 @@ def plot_files(
 
     Raises:
         InputError: no table can be read, a video's frames have no times, or none is in the span.
-        OutputError: something else is in the way, or the output cannot be written.
+        OutputError: the output exists and may not be replaced, or cannot be written.
         UsageError: no picture's suffix, or a span that ends before it begins.
     """
     tables = list(map(Path, tables))

@@ -81,7 +81,7 @@ def report_files(
 
     Raises:
         InputError: no table can be read, none has times, or the participants file is none.
-        OutputError: something else is in the way, or an output cannot be written.
+        OutputError: an output exists and may not be replaced, or cannot be written.
     """
     paths, annotations, output = [*map(Path, tables)], [*map(Path, labels)], Path(output)
     settings = settings or ReportSettings()
