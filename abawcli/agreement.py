@@ -5,7 +5,6 @@ coders. The matrix of a set of videos is the sum of those of its videos, which m
 samples cheap.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,15 +115,3 @@ def count_matched_runs(one: Labels, other: Labels, min_iou: float = 0.5) -> tupl
         union = np.maximum(b.end[near], a.end[k]) - np.minimum(b.start[near], a.start[k])
         matched += bool(((shared >= min_iou * union) & (b.label[near] == a.label[k])).any())
     return matched, len(a.label)
-
-
-def bootstrap_counts(matrices: Sequence[Matrix], draws: int, seed: int) -> Matrix:
-    """Return the summed matrices (draws, 8, 8) of bootstrap samples of videos.
-
-    Each sample has V videos, drawn with replacement from the V `matrices` (8, 8). The same seed
-    gives the same samples.
-    """
-    videos = len(matrices)
-    times = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), draws)
-    drawn: Matrix = np.tensordot(times.astype(np.float64), np.stack(matrices), axes=1)
-    return drawn

@@ -48,6 +48,12 @@ class Score:
         return int(self.support.sum())
 
 
+def choose_labels(p: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """Return the most likely class (T,) of probabilities (T, 8), -1 where they are NaN."""
+    none = np.isnan(p[:, 0])
+    return np.where(none, IGNORE, np.where(none[:, None], 0, p).argmax(axis=1))
+
+
 def score_labels(truth: ArrayLike, predicted: ArrayLike) -> Score:
     """Score predicted labels (N,) against annotations `truth` (N,), both -1 to 7.
 
@@ -122,11 +128,6 @@ def find_own_f1(counts: Counts) -> NDArray[np.float64]:
     f1, occurs = _find_f1(counts)
     own_f1: NDArray[np.float64] = f1.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1)
     return own_f1
-
-
-def bootstrap_macro_f1(counts: Counts, draws: int, seed: int) -> NDArray[np.float64]:
-    """Return the macro-F1 of bootstrap samples of videos, (draws,), from counts (V, 8, 9)."""
-    return find_macro_f1(draw_videos(counts, draws, seed))
 
 
 def draw_videos(statistics: NDArray[np.number[Any]], draws: int, seed: int) -> NDArray[np.float64]:

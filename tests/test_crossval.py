@@ -16,10 +16,9 @@ from abawcli.datasets.folds import read_folds, write_folds
 from abawcli.errors import OutputError, UsageError
 from abawcli.formats.abaw import read_annotation
 from abawcli.formats.tables import has_logits, read_table
-from abawcli.metrics import score_labels
+from abawcli.metrics import choose_labels, score_labels
 from abawcli.models.heads import load_head
 from abawcli.stages.crossval import Results, cross_validate, describe_results
-from abawcli.training.objectives import predict_labels
 
 FAST = HeadTraining(
     epochs=2,
@@ -73,7 +72,7 @@ def test_a_fold_is_scored_by_the_head_that_never_saw_it(
         [folders[1] / f"{name}.txt" for name in held],
     )
     p, _ = head.classify(data.visual, data.audio, data.has_visual, data.has_audio)
-    score = score_labels(data.labels, predict_labels(p))
+    score = score_labels(data.labels, choose_labels(p))
     assert result.raw.macro_f1 == score.macro_f1
     np.testing.assert_array_equal(result.raw.confusion, score.confusion)
 

@@ -28,6 +28,7 @@ from abawcli.formats.abaw import read_annotation, write_annotation
 from abawcli.formats.feature_sets import list_feature_paths
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.metadata import Backbones
+from abawcli.metrics import choose_labels
 from abawcli.models.audio_backbones import build_audio_backbone
 from abawcli.models.encoder import Encoder, load_feature_encoder
 from abawcli.models.heads import HEADS, WithEncoders, load_head
@@ -39,7 +40,6 @@ from abawcli.stages.train_head import Files, hold_out, train_fusion_head
 from abawcli.training import head_task, objectives
 from abawcli.training.loop import TrainingLoop
 from abawcli.training.losses import class_weights, effective_weights, focal_loss
-from abawcli.training.objectives import predict_labels
 from abawcli.training.window_samples import WindowSamples, drop_modalities
 
 CPU = torch.device("cpu")
@@ -131,7 +131,7 @@ def test_every_head_learns(head: str, files: Files, tmp_path: Path) -> None:
     p, _ = trained.classify(
         features.visual, features.audio, features.has_visual, features.has_audio
     )
-    assert (predict_labels(p) == truth).mean() > 0.8
+    assert (choose_labels(p) == truth).mean() > 0.8
 
 
 @pytest.mark.parametrize("head", ["gated", "dual-branch", "gru"])
@@ -340,7 +340,7 @@ def test_bad_input(files: Files, tmp_path: Path) -> None:
 def test_predicted_labels_say_where_there_is_none() -> None:
     p = np.eye(8)[[3, 0, 7]]
     p[1] = np.nan
-    assert predict_labels(p).tolist() == [3, -1, 7]
+    assert choose_labels(p).tolist() == [3, -1, 7]
 
 
 # The dual branch
@@ -353,7 +353,7 @@ def classify(path: Path, **options: Any) -> Any:
     head, _ = load_head(path, CPU)
     features = make_features(np.repeat(np.arange(8), 10), seed=100, **options)
     p, _ = head.classify(features.visual, features.audio, features.has_visual, features.has_audio)
-    return predict_labels(p)
+    return choose_labels(p)
 
 
 def test_the_dual_branch_learns_with_either_modality(files: Files, tmp_path: Path) -> None:

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from abawcli.config import Weighting
 from abawcli.datasets.folds import make_folds
 from abawcli.datasets.pairing import gather_tracks, gather_truth, pair_tracks, summarise_failures
-from abawcli.datasets.smoothed_tracks import choose_labels
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.inputs import warn_left_out
 from abawcli.formats.json_values import JsonObject
 from abawcli.fusion import average_probabilities
 from abawcli.labels import IGNORE
-from abawcli.metrics import Counts, count_confusion, find_macro_f1
+from abawcli.metrics import Counts, choose_labels, count_confusion, find_macro_f1
 
 LOG = logging.getLogger(__name__)
 Array = NDArray[np.float64]

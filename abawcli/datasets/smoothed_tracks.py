@@ -10,7 +10,7 @@ from abawcli.config import Smoothing
 from abawcli.datasets.pairing import Pair, PredictedTrack
 from abawcli.formats.abaw import Labels
 from abawcli.labels import IGNORE, N_CLASSES
-from abawcli.metrics import Counts, count_confusion
+from abawcli.metrics import Counts, choose_labels, count_confusion
 from abawcli.smoothing import smooth_rows
 from abawcli.sources import SOURCES
 
@@ -35,12 +35,6 @@ def smooth_track(track: PredictedTrack, smoothing: Smoothing) -> NDArray[np.floa
 def smooth_labels(track: PredictedTrack, smoothing: Smoothing) -> Labels:
     """Return the labels (T,) that `smooth` gives a track with probabilities."""
     return choose_labels(smooth_track(track, smoothing))
-
-
-def choose_labels(p: NDArray[np.float64]) -> Labels:
-    """Return the most likely class (T,) of probabilities (T, 8), -1 where they are NaN."""
-    none = np.isnan(p[:, 0])
-    return np.where(none, IGNORE, np.where(none[:, None], 0, p).argmax(axis=1))
 
 
 def tune_bias(pairs: Sequence[Pair], smoothing: Smoothing) -> tuple[float, ...]:

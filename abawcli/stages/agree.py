@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from abawcli.agreement import (
     Matrix,
-    bootstrap_counts,
     count_coincidences,
     count_matched_runs,
     count_pairs,
@@ -32,6 +31,7 @@ from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.names import find_names
 from abawcli.formats.tables import TABLE_SUFFIXES, load_columns
 from abawcli.labels import CLASSES, IGNORE
+from abawcli.metrics import draw_videos
 
 Interval = tuple[float, float] | None  # 95 % by video; None: there is one source video only
 
@@ -213,7 +213,8 @@ def _find_interval(matrices: Mapping[str, Matrix], find: Any, config: Scores) ->
             sources[source] = sources[source] + matrix if source in sources else matrix
     if len(sources) < 2:
         return None
-    drawn = bootstrap_counts(list(sources.values()), config.bootstrap_draws, config.seed)
+    counts = np.stack(list(sources.values()))
+    drawn = draw_videos(counts, config.bootstrap_draws, config.seed)  # (draws, 8, 8)
     values = np.array([find(matrix) for matrix in drawn])
     low, high = np.nanpercentile(values, [2.5, 97.5]).tolist()
     return low, high

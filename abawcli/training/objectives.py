@@ -14,7 +14,7 @@ from abawcli.config import EXPR, HeadTraining
 from abawcli.datasets.annotated import VideoSet
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
 from abawcli.logits import restore_logits
-from abawcli.metrics import Score, score_labels
+from abawcli.metrics import Score, choose_labels, score_labels
 from abawcli.models.training_metadata import Validation, ValueValidation
 from abawcli.tasks import TASKS
 from abawcli.training.losses import (
@@ -42,12 +42,6 @@ class Objective(Protocol):
         """Return the scores of outputs (N, M) of all rows of videos."""
 
 
-def predict_labels(p: Outputs) -> NDArray[np.int64]:
-    """Return the most likely class (T,) of probabilities (T, 8), -1 where they are NaN."""
-    none = np.isnan(p[:, 0])
-    return np.where(none, IGNORE, np.where(none[:, None], 0, p).argmax(axis=1))
-
-
 class ExpressionObjective:
     """Focal loss with class weights, and macro-F1."""
 
@@ -69,7 +63,7 @@ class ExpressionObjective:
     def validate(self, outputs: Outputs, videos: VideoSet) -> Validation:
         """Return the scores of outputs (N, 9)."""
         labels = videos.labels()
-        score = score_labels(labels, predict_labels(outputs[:, :N_CLASSES]))
+        score = score_labels(labels, choose_labels(outputs[:, :N_CLASSES]))
         f1 = dict(zip(CLASSES, score.f1.tolist(), strict=True))
         truth = torch.from_numpy(np.where(np.isnan(outputs[:, 0]), IGNORE, labels))
         logits = torch.from_numpy(restore_logits(outputs)).float()
@@ -101,7 +95,7 @@ def score_values(name: str, outputs: Outputs, truth: Outputs) -> ValueValidation
 def score_outputs(task: str, outputs: Outputs, videos: VideoSet) -> Score | ValueValidation:
     """Return the scores of probabilities (N, 8), or values (N, K), of all rows of videos."""
     if task == EXPR:
-        return score_labels(videos.labels(), predict_labels(outputs))
+        return score_labels(videos.labels(), choose_labels(outputs))
     return score_values(task, outputs, videos.values(task))
 
 
