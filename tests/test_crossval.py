@@ -19,6 +19,7 @@ from abawcli.formats.tables import has_logits, read_table
 from abawcli.metrics import choose_labels, score_labels
 from abawcli.models.heads import load_head
 from abawcli.stages.crossval import Results, cross_validate, describe_results
+from abawcli.stages.smooth import smooth_table
 
 FAST = HeadTraining(
     epochs=2,
@@ -131,6 +132,9 @@ def test_out_of_fold_predictions_are_those_that_are_scored(
         predicted = [tables[name]["label"].to_numpy() for name in held]
         found = score_labels(np.concatenate(labels), np.concatenate(predicted))
         np.testing.assert_array_equal(found.confusion, score.raw.confusion)
+        smooth = [smooth_table(tables[name], FAST.smoothing)["label"] for name in held]
+        found = score_labels(np.concatenate(labels), np.concatenate(smooth))
+        np.testing.assert_array_equal(found.confusion, score.smoothed.confusion)
         assert all(has_logits(tables[name]) for name in held)
     path = tmp_path / "run/gated/predictions/a.parquet"
     before = path.stat().st_mtime_ns

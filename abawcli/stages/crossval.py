@@ -37,11 +37,12 @@ from abawcli.models.heads import HEADS, load_head
 from abawcli.models.training_metadata import ValueValidation
 from abawcli.pipeline.prediction_columns import tabulate_features
 from abawcli.progress import Progress, ignore_progress
+from abawcli.smoothing import smooth_rows
 from abawcli.training.head_task import (
     HEAD_NAME,
     HeadTask,
-    find_video_outputs,
     make_loop,
+    predict_videos,
 )
 from abawcli.training.objectives import score_outputs
 
@@ -180,12 +181,12 @@ class _FoldRun:
         head, metadata = load_head(self.path / name, self.device)
         task, width = metadata.task, len(OUTPUTS[metadata.task])
         raw, smoothed = [], []
-        for rows, outputs in zip(
-            self.held.slices(), find_video_outputs(head, self.held), strict=True
+        for rows, (outputs, source) in zip(
+            self.held.slices(), predict_videos(head, self.held), strict=True
         ):
             raw.append(outputs[:, :width])
             times = self.held.data.time_s[rows]
-            smoothed.append(_smooth(task, outputs, times, self.config.smoothing))
+            smoothed.append(_smooth(task, outputs, source, times, self.config.smoothing))
         first, second = (
             score_outputs(task, np.concatenate(parts), self.held) for parts in (raw, smoothed)
         )
@@ -230,14 +231,24 @@ def _open_folds(path: Path, data: AnnotatedFeatures, count: int, overwrite: bool
 
 
 def _smooth(
-    task: str, outputs: NDArray[np.float32], time_s: NDArray[np.float64], config: Smoothing
+    task: str,
+    outputs: NDArray[np.float32],
+    source: NDArray[np.str_],
+    time_s: NDArray[np.float64],
+    config: Smoothing,
 ) -> NDArray[np.float64]:
-    """Smooth the outputs (T, M) of one video, whose rows are frames 1 to T, to (T, K)."""
+    """Smooth the outputs (T, M) of one video, whose rows are frames 1 to T, to (T, K).
+
+    As `abaw smooth` does it, by what rows rest on, (T,).
+    """
     form = TABLE_FORMS[task]
     values = outputs[:, : len(form.outputs)].astype(np.float64)
-    known, frame = ~np.isnan(values[:, 0]), np.arange(1, len(values) + 1)
     logits = restore_logits(outputs) if task == EXPR else None
-    return form.smooth(values, known, frame, time_s, config=config, logits=logits)
+    frame = np.arange(1, len(values) + 1)
+    smooth = smooth_rows(
+        values, source, frame, time_s, config=config, logits=logits, smooth=form.smooth
+    )
+    return smooth[0]
 
 
 def _write_results(path: Path, results: Results, folds: Path, overwrite: bool) -> None:

@@ -195,8 +195,8 @@ class HeadTask:
         if self.valid is None:
             return None
         head = TrainedHead(self._finish(network), self.device, self.config.task)
-        outputs = np.concatenate(find_video_outputs(head, self.valid))  # (N, M)
-        return self.objectives[0].validate(outputs, self.valid)
+        outputs = [own for own, _ in predict_videos(head, self.valid)]
+        return self.objectives[0].validate(np.concatenate(outputs), self.valid)
 
     def _finish(self, network: Head) -> Head | WithEncoders:
         """Return the head that is saved: without the logits of auxiliary tasks."""
@@ -262,13 +262,15 @@ def make_loop(task: HeadTask, out: str | Path) -> TrainingLoop[Head, Batch]:
 
 def classify_videos(head: TrainedHead, videos: VideoSet) -> list[NDArray[np.float32]]:
     """Return the probabilities (T, 8) of each video of a set."""
-    return [outputs[:, :N_CLASSES] for outputs in find_video_outputs(head, videos)]
+    return [outputs[:, :N_CLASSES] for outputs, _ in predict_videos(head, videos)]
 
 
-def find_video_outputs(head: TrainedHead, videos: VideoSet) -> list[NDArray[np.float32]]:
-    """Return the outputs (T, M) of each video of a set."""
+def predict_videos(
+    head: TrainedHead, videos: VideoSet
+) -> list[tuple[NDArray[np.float32], NDArray[np.str_]]]:
+    """Return the outputs (T, M) of each video of a set, and what each row rests on, (T,)."""
     data = videos.data
     return [
-        head.find_outputs(data.visual[r], data.audio[r], data.has_visual[r], data.has_audio[r])[0]
+        head.find_outputs(data.visual[r], data.audio[r], data.has_visual[r], data.has_audio[r])
         for r in videos.slices()
     ]
