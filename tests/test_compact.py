@@ -56,3 +56,15 @@ def test_convolutions_stay_where_torch_cannot_pack_them(
     x = torch.randn(2, 1, 44, 44)
     with torch.inference_mode():
         assert torch.equal(packed(x), network(x))
+
+
+def test_weights_are_packed_once_for_their_input(capfd: pytest.CaptureFixture[str]) -> None:
+    """Under AVX2, oneDNN took three times as long to convert weights of another layout."""
+    packed = pack_convolutions(fold_batch_norm(CompactFace().eval()))
+    x = torch.randn(16, 1, 44, 44).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        packed(x)
+        with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+            packed(x)
+    done = capfd.readouterr().out
+    assert ",convolution," in done and ",reorder," not in done

@@ -106,20 +106,25 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
 class PackedConv(nn.Module):
     """A convolution on the CPU whose weights are packed once, and not at every call.
 
-    torch packs weights only in compiled graphs, by operators without a public name. For a single
-    image, for which packing takes longer than the convolution, it halves the time.
+    torch packs weights only in compiled graphs, by operators without a public name. The best layout
+    depends on the size of the input: with AVX2, oneDNN needs several times as long to convert the
+    weights from another one as for the convolution. So they are packed for the first input.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.bias = conv.bias
         self.how = ([*conv.padding], [*conv.stride], [*conv.dilation], conv.groups)
-        self.weight = torch.ops.mkldnn._reorder_convolution_weight(
-            conv.weight.detach().contiguous(), *self.how
-        )
+        self.weight = conv.weight.detach().contiguous()
+        self.packed = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', H', W')."""
+        if not self.packed:
+            self.weight = torch.ops.mkldnn._reorder_convolution_weight(
+                self.weight, *self.how, [*x.shape]
+            )
+            self.packed = True
         out: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self.weight, self.bias, *self.how, "none", [], ""
         )
@@ -137,13 +142,12 @@ def pack_convolution(conv: nn.Conv2d) -> nn.Module:
     with torch.inference_mode():
         expected: Tensor = conv(probe)
         try:
-            packed = PackedConv(conv)
-            found = packed(probe)
+            found = PackedConv(conv)(probe)
         except (RuntimeError, AttributeError, TypeError) as error:
             LOG.info("convolutions stay unpacked: %s", error)
             return conv
     same = found.shape == expected.shape and torch.allclose(found, expected, 1e-3, 1e-3)
-    return packed if same else conv
+    return PackedConv(conv) if same else conv
 
 
 def pack_convolutions(network: nn.Module) -> nn.Module:
