@@ -81,7 +81,7 @@ def smooth(table: Table, config: Smoothing | None = None) -> pd.DataFrame:
 
     Raises:
         InputError: the file is no prediction table.
-        UsageError: an unknown method, or a window that is none.
+        UsageError: the method is unknown, or the window is invalid.
     """
     return smooth_table(_load(table), config or Smoothing())
 

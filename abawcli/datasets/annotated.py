@@ -1,4 +1,4 @@
-"""Features with their annotations, the training data of heads.
+"""Features with their annotations: the training data of heads.
 
 Files are matched by name, as in scoring: the `video` of the features and the relative path of an
 annotation (`inputs.RelativePaths`). An annotation `x_left` matches features of that name, or of
@@ -106,7 +106,7 @@ class VideoSet:
         return np.concatenate([self.data.values[task][rows] for rows in self.slices()])
 
     def add_pseudo_labels(self) -> None:
-        """Take the pseudo-labels of these videos as their labels, in place."""
+        """Use the pseudo-labels of these videos as their labels, in place."""
         for rows in self.slices():
             new = self.data.pseudo[rows]
             self.data.labels[rows] = np.where(new != IGNORE, new, self.data.labels[rows])
@@ -119,7 +119,7 @@ class VideoSet:
         return np.bincount(pseudo[taken], minlength=N_CLASSES)
 
     def describe(self) -> dict[str, Any]:
-        """Return how much it is, and a hash of names, labels and masks."""
+        """Return the numbers of videos and frames, and a hash of names, labels and masks."""
         digest = hashlib.sha256("\n".join(sorted(self.names)).encode())
         for rows in self.slices():
             arrays = (self.data.labels, self.data.has_visual, self.data.has_audio)
@@ -160,21 +160,21 @@ def read_annotated(
     """Read feature files and their annotations into memory.
 
     Features without an annotation and annotations without features are left out, with a warning.
-    Only the headers of the former are read, and each of the others once, to its own rows: 2.6
-    million frames at full size are 8 GB.
+    Only the headers of the former are read. Each of the others is read once, into its own rows of
+    the result: 2.6 million frames at full size take 8 GB.
 
     Args:
-        features: feature files; of several backbones, those of each track together
+        features: feature files; for several backbones, those of each track together
             (`match_feature_sets`).
-        annotations: of the task.
+        annotations: annotation files of the task.
         task: one of `config.TASK_NAMES`.
-        auxiliary: annotations of other tasks with values, by task, of some of the same videos.
-        pseudo: predictions that `VideoSet.add_pseudo_labels` can take as labels; features without
-            an annotation are read, too, if these have labels for them.
+        auxiliary: annotation files of other tasks with values, by task, for some of the videos.
+        pseudo: predictions for `VideoSet.add_pseudo_labels`; features without an annotation are
+            also read if there are pseudo-labels for them.
 
     Raises:
-        InputError: a file cannot be read or is of another task, two are of the same video and
-            subject, features differ in their backbones or do not fit their annotation, or no
+        InputError: a file cannot be read or has another task, two files have the same video and
+            subject, features have different backbones or do not fit their annotation, or no
             annotated frame is left.
     """
     tracks = _list_tracks(features)
@@ -236,10 +236,10 @@ def _check_annotated(data: AnnotatedFeatures, files: int, ignore: float) -> None
 def _find_unannotated(
     tracks: Mapping[TrackKey, _FeatureFile], chosen: Mapping[str, TrackKey], pseudo: PseudoLabels
 ) -> dict[str, TrackKey]:
-    """Return the tracks with pseudo-labels of videos without an annotation, by names of their own.
+    """Return the tracks with pseudo-labels whose video has no annotation, by new names.
 
-    A second track of an annotated video is none of them: it is not to be trained on while the
-    video is validated on.
+    A second track of an annotated video is left out, because the video may be in the validation
+    set.
     """
     known = {split_side(video)[0] for video, _ in chosen.values()}
     free = [track for track in tracks if split_side(track[0])[0] not in known]
@@ -254,7 +254,7 @@ def _find_unannotated(
 def _match_auxiliary(
     task: Task, paths: Iterable[str | Path], chosen: Mapping[str, TrackKey]
 ) -> dict[str, Path]:
-    """Return the annotation of another task for each annotated video that has one."""
+    """Return the annotation of another task of each annotated video that has one."""
     named = name_value_files(paths)
     found = {track: named[name] for name, track in _match(chosen.values(), named).items()}
     own = {name: found[track] for name, track in chosen.items() if track in found}
@@ -316,10 +316,10 @@ def _list_tracks(
 
 
 def check_alike(first: Backbones, second: Backbones, name: str) -> None:
-    """Check that the features called `name` were made as the first ones were.
+    """Check that the features called `name` have the backbones of the first ones.
 
     Raises:
-        InputError: other backbones, weights or widths.
+        InputError: their backbones, weights or widths differ.
     """
     if modality := first.find_difference(second):
         raise InputError(
@@ -329,7 +329,7 @@ def check_alike(first: Backbones, second: Backbones, name: str) -> None:
 
 
 def _name_annotations(paths: Iterable[str | Path]) -> dict[str, Annotation | Path]:
-    """Return annotations by name: those of tables and other programs, and paths of text files."""
+    """Return annotations by name: content of tables and other programs, or paths of text files."""
     named: dict[str, Annotation | Path] = {}
     origin: dict[str, Path] = {}
     for path, relative in locate_inputs(paths).items():

@@ -1,9 +1,9 @@
-"""Weights for the fusion of predictions, found on annotated videos, and what they are worth.
+"""Weights for the fusion of predictions, found on annotated videos, and their cross-validated gain.
 
-Weights are found by coordinate ascent of the macro-F1 from equal weights: one member at a time gets
-the ratio that scores best. The honest figure is cross-validated: the videos of each fold are scored
-with the weights of the other folds, and all of them pooled. Tracks of one source video are in one
-fold. Where that figure is not above the one of equal weights, these are chosen.
+Weights are found by coordinate ascent of the macro-F1 from equal weights: one member at a time
+gets the ratio with the best score. The gain is cross-validated: the videos of each fold are
+predicted with the weights of the other folds, and the macro-F1 is over all of them. Tracks of one
+source video are in one fold. If that is not above the macro-F1 of equal weights, these are chosen.
 """
 
 import logging
@@ -65,12 +65,12 @@ def read_fused_tracks(
     members: Sequence[Mapping[Path, Path] | Iterable[str | Path]],
     annotations: Iterable[str | Path],
 ) -> dict[str, FusedTrack]:
-    """Read the prediction tables of each member, and the annotations that all of them predict.
+    """Read the prediction tables of each member, and the annotations of videos that all predict.
 
     Annotations without predictions of every member are left out, with a warning.
 
     Raises:
-        InputError: no annotation is left, or a file of predictions has labels alone.
+        InputError: no annotation is left, or a file of predictions has no probabilities.
     """
     failed: dict[str, str] = {}
     truth = gather_truth(annotations, failed)
@@ -95,10 +95,10 @@ def read_fused_tracks(
 def choose_weights(
     tracks: Mapping[str, FusedTrack], config: Weighting | None = None
 ) -> ChosenWeights:
-    """Find weights on annotated videos, and score them on videos that had no part in it.
+    """Find weights on annotated videos, and score them by cross-validation.
 
     Raises:
-        InputError: the annotated frames are of fewer than 2 source videos.
+        InputError: the annotated frames belong to fewer than 2 source videos.
         UsageError: too few annotated frames for folds.
     """
     config = config or Weighting()
@@ -133,7 +133,7 @@ def choose_weights(
 
 
 def find_weights(track: FusedTrack, config: Weighting) -> Array:
-    """Return the weights (K,) with the best macro-F1 on some frames; of equal ones the evenest."""
+    """Return the weights (K,) with the best macro-F1; of equally good ones, the most even."""
     p = np.nan_to_num(track.members)  # (K, N, 8); a member without a prediction adds nothing
     known = ~np.isnan(track.members[..., 0]).all(axis=0)  # (N,)
     weights = np.ones(len(p))

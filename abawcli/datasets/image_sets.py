@@ -1,7 +1,8 @@
-"""Labelled face images of public data sets, in the forms in which they are distributed.
+"""Readers of public data sets of labelled face images, in the forms in which they are distributed.
 
-Each reader lists the images below a folder with their class, split and, where the data set has
-them, face boxes and votes. Rows that cannot be used are left out, counted by their reason.
+Each reader lists the images below a folder with their class, split and, if the data set has
+them, face boxes and votes. Rows that cannot be used are left out and counted by reason. A new
+reader goes into `stages.manifest.READERS`.
 """
 
 import os
@@ -60,13 +61,13 @@ class LabelledImage:
 
 @dataclass
 class ImageSet:
-    """The images of a data set, and the names of what is left out, by the reason."""
+    """The images of a data set, and the names of omitted rows by reason."""
 
     images: list[LabelledImage] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
     def leave_out(self, reason: str, name: str | Path) -> None:
-        """Count a row that is not used; `reason` is a phrase about several."""
+        """Count a row that is not used; `reason` is a phrase in the plural."""
         self.left_out.setdefault(reason, []).append(str(name))
 
     def add(
@@ -79,7 +80,7 @@ class ImageSet:
         box: Box | None = None,
         group: str = "",
     ) -> None:
-        """Add an image by the name of its label, if it is there and has an expression."""
+        """Add an image by the name of its label, if the file exists and has an expression."""
         file = Path(file) if file else None
         number = map_label(label, {})
         if number is None or number == IGNORE:
@@ -93,7 +94,7 @@ class ImageSet:
 
 
 def is_outside(box: Box, file: str | Path) -> bool:
-    """Tell whether a box has no pixel of the image; of one that cannot be read it is not known."""
+    """Tell whether a box has no pixel of the image; false if the image cannot be read."""
     try:
         with Image.open(file) as image:
             width, height = image.size
@@ -105,7 +106,7 @@ def is_outside(box: Box, file: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What readers may be told beside the folder."""
+    """Options of the readers."""
 
     label_map: Mapping[str, str] = field(default_factory=dict)  # of `folders`
     labels: Path | None = None  # of `aff-wild2`: folder of annotations; None: in the same folder
@@ -149,7 +150,7 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     """Return the columns of a csv as text.
 
     Raises:
-        InputError: it cannot be read, or has not all of the columns.
+        InputError: it cannot be read, or lacks a column.
     """
     path = Path(path)
     try:
@@ -201,7 +202,7 @@ def read_affectnet(root: str | Path, options: ReadOptions) -> ImageSet:
 
 
 def _read_array(path: Path) -> NDArray[np.generic]:
-    """Return the array of an npy file. For empty files and archives np.load has other errors.
+    """Return the array of an npy file; for empty files and archives, np.load raises other errors.
 
     Raises:
         OSError, ValueError: it cannot be read.
@@ -212,7 +213,7 @@ def _read_array(path: Path) -> NDArray[np.generic]:
 
 
 def _read_code(text: str) -> int:
-    """Return a number that is not negative; others would count labels from the end."""
+    """Return a number that is not negative; a negative index would count from the end."""
     if not text.strip().isdecimal():
         raise ValueError(f"{text!r} is no label")
     return int(text)

@@ -1,4 +1,4 @@
-"""Annotations of time intervals, and their labels at the frames of a video.
+"""Annotations of time intervals, and the labels that they give the frames of a video.
 
 They come from tables with the columns onset and offset, and from files of other programs.
 """
@@ -57,7 +57,7 @@ Annotation = Labels | Intervals
 
 
 def label_frames(annotation: Annotation, times_s: Times | None, frames: int, name: str) -> Labels:
-    """Return the labels of an annotation: as they are, or those of intervals at each frame (T,).
+    """Return the labels of an annotation by frame (T,), also if it has intervals.
 
     The arguments are those of `Intervals.label_frames`.
 

@@ -1,4 +1,4 @@
-"""Predictions and annotations in all their formats, and the matching of both.
+"""Pairing of predictions with annotations, in all their formats.
 
 Predictions are tables, text files of one video, or submissions of several. Annotations are the
 same, tables of frames or time intervals (`label_tables.read_labels`), or files of other programs.
@@ -203,9 +203,9 @@ def summarise_failures(failed: Mapping[str, str]) -> str:
 def _find_only_pair(
     truth: Collection[str], predicted: Collection[str], failed: Mapping[str, str]
 ) -> tuple[str, str] | None:
-    """Return, and warn of, the names of the only annotation and the only video if they differ.
+    """Return the names of the only annotation and the only video if they differ, with a warning.
 
-    None: there are others, or inputs that failed.
+    None: there are several, or an input failed.
     """
     if not len(truth) == len(predicted) == 1 or failed:
         return None
@@ -219,7 +219,7 @@ def _find_only_pair(
 def match_predictions(
     truth: Mapping[str, A], predicted: Mapping[tuple[str, str], P], failed: dict[str, str]
 ) -> list[tuple[str, A, P]]:
-    """Return each annotation's name, it, and its predictions; errors are added to `failed`.
+    """Return the name, labels and predictions of each annotation; errors are added to `failed`.
 
     One annotation and the predictions of one video are matched even if their names differ.
     """

@@ -1,6 +1,6 @@
-"""Pseudo-labels: confident predictions as labels of frames that nobody annotated.
+"""Pseudo-labels: confident predictions as labels of frames without an annotation.
 
-They are of prediction tables, which are matched with features by video and subject.
+They come from prediction tables, which are matched with features by video and subject.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -21,21 +21,21 @@ SPARE_FRAMES = 2  # by which a table may be longer or shorter than the features,
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """Labels by video and subject: one for each frame from 1, -1 where none is confident."""
+    """Labels by video and subject: one for each frame from 1, -1 for those not confident."""
 
     min_confidence: float
     labels: Mapping[TrackKey, Labels]  # (T,) each
 
     def leave_out(self, videos: Collection[str]) -> "PseudoLabels":
-        """Return those that are not of some source videos, such as those to validate on."""
+        """Return those of other source videos than these, such as those for validation."""
         kept = {k: v for k, v in self.labels.items() if split_side(k[0])[0] not in videos}
         return replace(self, labels=kept)
 
     def find(self, name: str, track: TrackKey) -> Labels | None:
-        """Return the labels of an annotation's name and its track of features, if there are any.
+        """Return the labels for an annotation's name and its track of features, or None.
 
-        They are those of the same video and subject, of a video of that name, or the only ones of
-        the video.
+        They are those of the same video and subject, of a video with the annotation's name, or the
+        only ones of the video.
         """
         if track in self.labels:
             return self.labels[track]
@@ -46,7 +46,7 @@ class PseudoLabels:
         return None
 
     def label_rows(self, name: str, track: TrackKey, frame: NDArray[np.int64]) -> Labels:
-        """Return the label of each row of features (N,) with those frame numbers, -1 where none.
+        """Return the label of each row of features with these frame numbers, (N,), -1 without one.
 
         Raises:
             InputError: predictions and features have different numbers of frames.
@@ -67,7 +67,7 @@ def read_pseudo_labels(tables: Iterable[str | Path], min_confidence: float) -> P
     """Read the predictions of tables whose confidence is at least `min_confidence`.
 
     Raises:
-        InputError: a file cannot be read or has labels alone, or no row is that confident.
+        InputError: a file cannot be read or has no probabilities, or no row is that confident.
     """
     failed: dict[str, str] = {}
     labels = {}

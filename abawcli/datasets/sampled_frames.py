@@ -16,7 +16,7 @@ Tracks = dict[tuple[str, str], Path]  # (video, subject) -> folder of crops
 
 
 def list_crops(root: str | Path) -> Iterator[Path]:
-    """Yield the folders below `root` that have the crops of one video."""
+    """Yield the folders below `root` with the crops of one video."""
     root = Path(root)
     for folder, below, _ in os.walk(root):
         below.sort()
@@ -26,7 +26,7 @@ def list_crops(root: str | Path) -> Iterator[Path]:
 
 
 def list_frames(folder: str | Path) -> dict[int, Path]:
-    """Return the crops of a folder by frame; of several scales, those of the middle one.
+    """Return the crops of a folder by frame; of several scales, the middle one.
 
     Raises:
         InputError: it has no crops, or those of several subjects.
@@ -41,7 +41,7 @@ def list_frames(folder: str | Path) -> dict[int, Path]:
 
 
 def find_annotations(root: str | Path, labels: str | Path | None) -> list[Path]:
-    """Return the annotations below `labels`: of EXPR, if there are folders of several tasks.
+    """Return the annotations below `labels`; of folders of several tasks, those of EXPR.
 
     Raises:
         InputError: there are none.

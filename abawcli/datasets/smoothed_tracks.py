@@ -1,4 +1,4 @@
-"""Annotated predictions, smoothed and with class biases: what a sweep compares."""
+"""Annotated predictions, smoothed and with class biases, which a sweep compares."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ from abawcli.sources import SOURCES
 def smooth_track(track: PredictedTrack, smoothing: Smoothing) -> NDArray[np.float64]:
     """Return the probabilities (T, 8) that `smooth` gives a track with probabilities, or NaN.
 
-    Frames without a row have no part in it.
+    Frames without a row are ignored.
     """
     assert track.probabilities is not None and track.source is not None
     assert track.times_s is not None

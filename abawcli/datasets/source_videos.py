@@ -1,4 +1,4 @@
-"""What a score depends on beside the predictions: which videos there are, and how frames count.
+"""Bootstrap intervals and shifts of scores, by source video.
 
 Functions take statistics of videos that add up, (V, ...), and `measure`, which maps statistics
 (..., *) to scores (...). Subjects of one video (`x`, `x_left`, `x_right`) are drawn together,

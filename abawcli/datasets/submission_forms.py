@@ -1,4 +1,4 @@
-"""What differs from task to task in submissions: their rows, and what they are made of."""
+"""The forms of submissions by task: their rows, and the predictions that they are made of."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

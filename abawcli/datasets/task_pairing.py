@@ -1,4 +1,4 @@
-"""Predictions and annotations of tasks with values (`tasks`), and the matching of both.
+"""Pairing of predictions with annotations for tasks with values (`tasks`).
 
 Both are text files of one video, or submissions of several; predictions are also tables. Names,
 subjects and lengths are matched as for expressions (`pairing`).

@@ -1,4 +1,4 @@
-"""Annotation files of tasks with values, for training: matched by name, laid on frames."""
+"""Annotation files of tasks with values, for training: matched by name, with one row per frame."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,10 +30,10 @@ def name_value_files(paths: Iterable[str | Path]) -> dict[str, Path]:
 
 
 def read_frame_values(name: str, path: str | Path, task: Task, frame: NDArray[np.int64]) -> Values:
-    """Return the values (T, K) of frames (T,), counted from 1; NaN where they are not annotated.
+    """Return the values (T, K) of frames (T,), counted from 1; NaN if not annotated.
 
     Raises:
-        InputError: as `read_values`, or the annotation is of another number of frames.
+        InputError: as `read_values`, or the annotation has another number of frames.
     """
     annotated = read_values(path, task)
     align_rows(annotated, int(frame[-1]), name)

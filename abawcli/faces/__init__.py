@@ -1,0 +1,1 @@
+"""Faces in frames: detection, tracking, re-identification, choice of subjects, crops."""

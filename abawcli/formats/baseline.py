@@ -1,7 +1,7 @@
 """Neutral frames of people, as a table: rows of video and frame, or a prediction table.
 
-Rows may have the column `subject`. They are of frames of the videos that are predicted. A
-prediction table is of a person's neutral seconds, in any video, made with the same recipe.
+Rows name frames of the videos that are predicted, and may have the column `subject`. A prediction
+table is of a person's neutral seconds in any video, made with the same recipe.
 """
 
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ COMPARED = ("recipe", "heads_sha256")  # settings of predictions with comparable
 
 @dataclass(frozen=True)
 class NeutralFrames:
-    """Neutral frames that a file names, or what a model answers for them."""
+    """Neutral frames that a file names, or the mean log-probabilities of a prediction table."""
 
     name: str
     sha256: str
@@ -45,10 +45,10 @@ class NeutralFrames:
         return np.array(found, bool)
 
     def check_recipe(self, settings: JsonObject) -> None:
-        """Check that a prediction table was made as predictions with these settings are.
+        """Check that a prediction table was made with the same recipe as these settings.
 
         Raises:
-            InputError: by another recipe.
+            InputError: it was made with another recipe.
         """
         made_by = self.made_by
         if made_by and any(made_by.get(key) != settings[key] for key in COMPARED):

@@ -27,7 +27,7 @@ _NUMBERED = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class CropsMetadata:
-    """What is read of the provenance of our crops: whom they show, of which video."""
+    """Values from the provenance of crops of `abaw crop`: their subject and video."""
 
     subject: str = "main"  # what was asked for; strategy: what the segments say
     segments: tuple[Segment, ...] = ()  # of a strategy, by frame
@@ -35,14 +35,14 @@ class CropsMetadata:
     inputs: tuple[JsonObject, ...] = ()  # as `provenance.describe_input` describes them
 
     def name_subject(self, most: int) -> str:
-        """Return in words whom crops show, naming at most so many segments."""
+        """Return a description of the subject of crops, naming at most so many segments."""
         parts = [f"{strategy} {first}-{last or ''}" for strategy, first, last in self.segments]
         parts[most:] = ["..."] if len(parts) > most else []
         return ", ".join(parts) or self.subject
 
     @classmethod
     def from_json(cls, values: JsonObject, path: str | Path) -> Self:
-        """Return what the provenance in the file at `path` says.
+        """Return the record from the provenance in the file `path`.
 
         Raises:
             InputError: a value has another type.
@@ -70,7 +70,7 @@ def _read_segment(row: Any, path: str | Path) -> Segment:
 
 
 def read_crops_metadata(folder: str | Path) -> CropsMetadata:
-    """Return whom crops that `abaw crop` wrote show, and of which video.
+    """Return the subject and video of crops that `abaw crop` wrote.
 
     Raises:
         InputError: their table cannot be read.

@@ -1,4 +1,4 @@
-"""Labels of one video in the formats of other programs: `EXPORTERS`.
+"""Writers of the labels of one video in the formats of other programs: `EXPORTERS`.
 
 Formats of annotation programs contain segments, tables contain frames. Each writer takes a
 `VideoLabels` and returns the text of a file.

@@ -1,19 +1,19 @@
-"""`faces.parquet`: which faces were found where, every decoded frame of one video.
+"""`faces.parquet`: the faces in every decoded frame of one video.
 
     frame, time_s         number from 1; presentation time in seconds
-    subject               number of the person from 0; -1 where nobody is meant
-    found                 is there a face; all that follows is null where there is none
-    detected              true: seen in this frame; false: between two frames it was seen in
-    score                 0..1, how sure the detector was
+    subject               track number from 0; -1 in rows without a subject
+    found                 whether there is a face; all later columns are null without one
+    detected              true: detected in this frame; false: interpolated between two detections
+    score                 the detector's score, 0..1
     x, y, w, h            the face's box in pixels of the displayed frame
     x0, y0 .. x4, y4      landmarks: left eye, right eye, nose, left and right corner of the
                           mouth, as seen in the picture
-    sharpness .. face_quality  how well the face can be read (`faces.quality`)
+    sharpness .. face_quality  quality of the face (`faces.quality`)
 
-`tracks.parquet` has the same columns and a row for each face of everybody who was followed,
-whoever was asked for: what there is to choose from.
+`tracks.parquet` has the same columns and a row for each face of every track, whichever subject was
+requested: the tracks among which a user can choose.
 
-The provenance stands in the schema metadata under `abaw`.
+The provenance is in the schema metadata under `abaw`.
 """
 
 import json
@@ -64,11 +64,11 @@ def write_faces(table: pd.DataFrame, path: str | Path, provenance: Mapping[str, 
 
 
 def read_faces(path: str | Path) -> tuple[pd.DataFrame, Provenance]:
-    """Return the table, NaN where nothing was found, and its provenance.
+    """Return the table, NaN in rows without a face, and its provenance.
 
     Raises:
-        InputError: no such file, not parquet, a column is missing or of another type, or a value
-            that cannot be.
+        InputError: the file is missing or not parquet, a column is missing or has another type,
+            or a value is invalid.
     """
     path = Path(path)
     try:
@@ -98,9 +98,9 @@ def read_faces(path: str | Path) -> tuple[pd.DataFrame, Provenance]:
 
 
 def _check_values(path: Path, table: pd.DataFrame) -> None:
-    """Refuse frames that are none, and faces without a place.
+    """Refuse invalid frame numbers, and faces without a box.
 
-    A table of tracks may be empty: nobody was followed.
+    A table of tracks may be empty, if no face was tracked.
     """
     if (table["frame"] < 1).any():
         raise InputError(f"{path}: frames must be numbers from 1")

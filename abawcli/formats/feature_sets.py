@@ -2,9 +2,9 @@
 
 Files are matched by video and subject, as their metadata name them. In each modality, features of
 different backbones are concatenated in the order of the sets; audio features that several sets have
-of one backbone are taken once. A row has a modality if it has it in every set with that modality:
-a head that is trained on all backbones cannot use a row of some. Times, boxes and quality are those
-of the first set.
+of one backbone are taken once. A row has a modality if every set with that modality has it, because
+a head on several backbones needs the features of all of them. Times, boxes and quality are those of
+the first set.
 """
 
 import logging
@@ -34,12 +34,12 @@ TrackKey = tuple[str, str]  # video, subject
 
 
 def list_feature_paths(file: str | Path | Sequence[Path]) -> FeaturePaths:
-    """Return the files of one track, of what may be only one."""
+    """Return the files of one track as a list, also if there is only one."""
     return (Path(file),) if isinstance(file, str | Path) else tuple(file)
 
 
 def match_feature_sets(sets: Mapping[str, Iterable[Path]]) -> list[FeaturePaths]:
-    """Return the files of each track, of sets by the names that the user gave them.
+    """Return the files of each track, given sets by the names that the user gave.
 
     Tracks are in the order of the first set, files in that of the sets.
 
@@ -97,7 +97,7 @@ def _check_visual(
 
 
 def join_metadata(parts: Sequence[FeaturesMetadata]) -> FeaturesMetadata:
-    """Return the metadata of features of several backbones, which are of one track."""
+    """Return the joint metadata of one track's features by several backbones."""
     if len(parts) == 1:
         return parts[0]
     seen = [part.backbones.visual for part in parts if part.backbones.visual]
@@ -110,7 +110,7 @@ def join_metadata(parts: Sequence[FeaturesMetadata]) -> FeaturesMetadata:
 
 
 def read_joined_metadata(paths: Sequence[str | Path]) -> tuple[FeaturesMetadata, int]:
-    """Return the metadata and the number of rows of the joined features of some files.
+    """Return the metadata and the number of rows that the joined features of files would have.
 
     Raises:
         InputError: as `read_features_metadata`, or the files have different numbers of rows.
@@ -149,7 +149,7 @@ def read_joined_features(paths: Sequence[str | Path]) -> Features:
 
 
 def _choose_members(parts: Sequence[Features], modality: str) -> list[Features]:
-    """Return the features that have a modality, of each backbone the first."""
+    """Return the features with a modality, the first of each backbone."""
     members: dict[Any, Features] = {}
     for part in parts:
         if backbone := part.metadata.backbones.get(modality):

@@ -1,12 +1,12 @@
-"""Feature files: what the backbones say of one subject of one video, a row a decoded frame.
+"""Feature files: the features of one subject of one video, with one row per decoded frame.
 
 safetensors with the arrays of `Features`; the header's entry `abaw` is the JSON of its metadata:
 
     format, kind, abawcli   1, "features", and the version that wrote them
-    video, subject          the video's name; what was asked for, or a track's number
-    visual, audio           backbone, encoder (sha256 of the weights), dim and how they were used;
-                            null where this modality was not asked for, and its width is 0
-    source                  what the rows were read from, and whether their times are known
+    video, subject          the video's name; the requested subject, or a track's number
+    visual, audio           backbone, encoder (sha256 of the weights), dim and settings;
+                            null if the modality was left out, and its width is 0
+    source                  the input of the rows, and whether their times are known
 """
 
 import json
@@ -44,7 +44,7 @@ TYPES: dict[str, type[np.generic]] = {
 
 @dataclass(frozen=True)
 class Features:
-    """Features of one subject of one video, a row a decoded frame."""
+    """Features of one subject of one video, with one row per decoded frame."""
 
     frame: NDArray[np.int64]  # (T,) from 1
     time_s: NDArray[np.float64]  # (T,) NaN where crops came without times
@@ -68,7 +68,7 @@ def write_features(features: Features, path: str | Path, provenance: Provenance)
     """Write features, completely or not at all, with their provenance beside them.
 
     Raises:
-        InputError: features of a row that has them are no finite numbers.
+        InputError: features of a row that has them are not finite.
         OutputError: the output cannot be written.
     """
     path = Path(path)
@@ -86,8 +86,8 @@ def read_features(path: str | Path) -> Features:
     """Read and check a feature file.
 
     Raises:
-        InputError: no such file, no features, of a newer format, arrays that are missing or do
-            not fit each other, or features that are no finite numbers.
+        InputError: the file is missing, is not a feature file or has a newer format, arrays are
+            missing or have different lengths, or features are not finite.
     """
     path = Path(path)
     with open_tensors(path, "np") as file:
@@ -106,7 +106,7 @@ def read_features_metadata(path: str | Path) -> tuple[FeaturesMetadata, int]:
     """Return the metadata of a feature file and its number of rows, without reading the rows.
 
     Raises:
-        InputError: no such file, no features, or of a newer format.
+        InputError: the file is missing, is not a feature file, or has a newer format.
     """
     path = Path(path)
     with open_tensors(path, "np") as file:
@@ -130,7 +130,7 @@ def _read_header(path: Path, file: Any) -> JsonObject:
 
 
 def _check_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Check that all arrays are there, of their type, and of one length."""
+    """Check that all arrays exist, have their type, and have one length."""
     for name, kind in TYPES.items():
         if name not in arrays:
             raise InputError(f"{path} has no array {name}")
@@ -168,7 +168,7 @@ def _check_modality(path: Path, features: Features, name: str) -> None:
 
 
 def _check_finite(path: Path, features: Features, name: str, rows: NDArray[np.bool_]) -> None:
-    """Check that the features of a modality are finite numbers in the rows (T,) that are meant."""
+    """Check that the features of a modality are finite in the rows of the mask (T,)."""
     bad = ~np.isfinite(getattr(features, name)).all(axis=1) & rows
     if bad.any():
         frame = features.frame[bad.argmax()]

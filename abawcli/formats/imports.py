@@ -1,4 +1,4 @@
-"""Labels that people made or corrected in other programs: `IMPORTERS`.
+"""Readers of labels that people made or corrected in other programs: `IMPORTERS`.
 
 Each reader returns the intervals of each tier: a tier of ELAN, a subject of BORIS and so on.
 """

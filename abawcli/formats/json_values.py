@@ -1,4 +1,4 @@
-"""JSON objects in the headers of files, and their values, checked as they are taken."""
+"""JSON objects in the headers of files, and the reading of their values with checks."""
 
 import json
 import reprlib
@@ -24,7 +24,7 @@ def parse_object(text: str | bytes) -> JsonObject:
     """Return a JSON object.
 
     Raises:
-        ValueError: it is something else, or nested deeper than can be read.
+        ValueError: it is not an object, or is nested too deeply.
     """
     try:
         value = json.loads(text)
@@ -38,10 +38,10 @@ def parse_object(text: str | bytes) -> JsonObject:
 def read_optional(
     values: JsonObject, key: str, kind: type[Value], path: str | Path
 ) -> Value | None:
-    """Return a value of a JSON object, None where it is null or not there.
+    """Return a value of a JSON object, None if it is null or missing.
 
     Raises:
-        InputError: it is of another kind.
+        InputError: it has another type.
     """
     value = values.get(key)
     kinds = (int, float) if kind is float else (kind,)
@@ -58,7 +58,7 @@ def read_value(values: JsonObject, key: str, kind: type[Value], path: str | Path
     """Return a value of a JSON object.
 
     Raises:
-        InputError: it is not there, or of another kind.
+        InputError: it is missing, or has another type.
     """
     value = read_optional(values, key, kind, path)
     if value is None:
@@ -67,7 +67,7 @@ def read_value(values: JsonObject, key: str, kind: type[Value], path: str | Path
 
 
 def read_objects(values: JsonObject, key: str, path: str | Path) -> list[JsonObject]:
-    """Return a list of JSON objects of a JSON object.
+    """Return a value of a JSON object that is a list of JSON objects.
 
     Raises:
         InputError: it is not there, or is something else.
@@ -77,7 +77,7 @@ def read_objects(values: JsonObject, key: str, path: str | Path) -> list[JsonObj
 
 
 def read_numbers(values: JsonObject, key: str, path: str | Path) -> tuple[float, ...]:
-    """Return a list of numbers of a JSON object.
+    """Return a value of a JSON object that is a list of numbers.
 
     Raises:
         InputError: it is not there, or is something else.

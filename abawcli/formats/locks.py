@@ -47,7 +47,7 @@ def lock_replaced(path: str | Path) -> Iterator[None]:
 
 
 def _open_locked(path: Path) -> int:
-    """Return the locked file: who held the lock before may have removed the one that was opened."""
+    """Return the locked file; its previous owner may have removed the one that was opened."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         lock_file(descriptor)

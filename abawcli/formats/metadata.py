@@ -1,7 +1,8 @@
 """Metadata in the headers of files, as records: backbones, and features of a video.
 
-A record becomes JSON by `to_json` and is made of it by `from_json`, which checks what is used and
-lets other keys pass. Names of keys stay as they were first written; a record may have better ones.
+`to_json` converts a record to JSON, and `from_json` converts it back: it checks the values that are
+used and ignores other keys. Keys keep their first names, so that older files can be read; the
+fields of a record may have other names.
 """
 
 import os
@@ -20,10 +21,10 @@ HUB_PREFIX = "hf:"  # of a classifier of the Hugging Face hub, in names of recip
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a face crop becomes a backbone's input; a property of the weights.
+    """The preprocessing of a face crop for a backbone; a property of its weights.
 
-    `resize` is the side to which the crop is brought, `size` the side of the centre that is
-    kept, both in pixels; `mean` and `std` are of values in 0..1; one of them: grey input.
+    `resize` is the side to which the crop is resized, `size` the side of the centre that is then
+    cropped, both in pixels. `mean` and `std` are of values in 0..1; a single one means grey input.
     `resample` is one of `config.RESAMPLINGS`. With `flip`, features are the mean of those of the
     crop and of its mirror image.
     """
@@ -42,7 +43,7 @@ class Preprocess:
         return len(self.mean)
 
     def to_json(self) -> JsonObject:
-        """Return it as JSON; as in older files where newer fields have their defaults."""
+        """Return it as JSON, without newer fields that have their defaults, as in older files."""
         newer = {"resample": AREA, "flip": False}
         return {k: v for k, v in asdict(self).items() if k not in newer or v != newer[k]}
 
@@ -90,13 +91,13 @@ class BackboneMetadata:
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """Return what has to agree for features of two backbones to fit each other.
+        """Return the values that must be equal for features of two backbones to be compatible.
 
-        A backbone is its weights, by their sha256, whatever the folder is called that they were
-        read from; by its name only where the hash is not known. Not the number format: a head's
-        probabilities differ by less than 0.02 between them (docs/models.md); a check at load
-        bounds that. A classifier of the hub has other features than the backbone in it. Of several
-        backbones, each has to agree, in their order.
+        A backbone is identified by the sha256 of its weights, and by its name only if the hash is
+        unknown. The number format is not among the values: a head's probabilities differ by less
+        than 0.02 between formats (docs/models.md), which a check at load ensures. A classifier of
+        the hub has other features than the backbone in it. Of several backbones, each must be
+        equal, in order.
         """
         if self.parts:
             return tuple(part.identity for part in self.parts)
@@ -121,7 +122,7 @@ class BackboneMetadata:
         return values
 
     def to_settings(self) -> JsonObject:
-        """Return JSON that does not change with the folder that the weights are in."""
+        """Return JSON that does not depend on the folder of the weights."""
         if self.parts:
             return {"dim": self.dim, "parts": [part.to_settings() for part in self.parts]}
         own_path = self.path is not None and os.path.isabs(self.path.removeprefix(HUB_PREFIX))
@@ -164,7 +165,7 @@ class ImageBackboneMetadata(BackboneMetadata):
 
 @dataclass(frozen=True)
 class AudioBackboneMetadata(BackboneMetadata):
-    """An audio backbone, and how its features come to the frames."""
+    """An audio backbone, and the alignment of its features with the frames."""
 
     layers: str | None = None  # of a transformer: last4, first4 and the like
     normalise: bool | None = None  # of a transformer: audio of mean 0 and deviation 1
@@ -173,7 +174,7 @@ class AudioBackboneMetadata(BackboneMetadata):
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """Return what has to agree: the layers too."""
+        """Return the values that must be equal: also the layers."""
         return *super().identity, self.layers
 
     def __str__(self) -> str:
@@ -215,9 +216,9 @@ def _list_parts(values: JsonObject, path: str | Path) -> list[JsonObject]:
 
 
 def drop_location(values: JsonObject) -> JsonObject:
-    """Return a backbone's JSON without the names by which it was found, if it has its sha256.
+    """Return a backbone's JSON without its name and path, if it has its sha256.
 
-    What is left tells whether work was done with the same backbone, wherever its folder stood.
+    The rest tells whether work was done with the same backbone, wherever its folder was.
     """
     parts = values.get("parts")
     names = ("backbone", "place") if values.get("encoder") or parts else ()
@@ -227,7 +228,7 @@ def drop_location(values: JsonObject) -> JsonObject:
 
 @dataclass(frozen=True)
 class Backbones:
-    """What makes the features of a video; None for a modality that there is not."""
+    """The backbones of a video's features; None for a modality that is left out."""
 
     visual: ImageBackboneMetadata | None = None
     audio: AudioBackboneMetadata | None = None
@@ -248,13 +249,13 @@ class Backbones:
         )
 
     def join(self, other: "Backbones") -> "Backbones":
-        """Return those of two, of a modality that both have the other's."""
+        """Return the backbones of both; for a modality that both have, those of the other."""
         return Backbones(other.visual or self.visual, other.audio or self.audio)
 
     def find_difference(
         self, other: "Backbones", modalities: Sequence[str] = MODALITIES
     ) -> str | None:
-        """Return the first of some modalities in which features of two do not fit each other."""
+        """Return the first of some modalities in which the features of two are incompatible."""
         for modality in modalities:
             one, two = self.get(modality), other.get(modality)
             if (one and one.identity) != (two and two.identity):
@@ -262,7 +263,7 @@ class Backbones:
         return None
 
     def to_settings(self) -> JsonObject:
-        """Return JSON that does not change with the folders that weights are in."""
+        """Return JSON that does not depend on the folders of the weights."""
         return {
             "visual": self.visual and self.visual.to_settings(),
             "audio": self.audio and self.audio.to_settings(),
@@ -291,7 +292,7 @@ class Backbones:
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """What features were read from; for people, nothing depends on it."""
+    """The input of features; for people to read, nothing depends on it."""
 
     kind: str | None  # recording, crops or official crops
     name: str | None = None  # relative to where the command ran
@@ -327,7 +328,7 @@ class FeatureSource:
 
 @dataclass(frozen=True)
 class FeaturesMetadata:
-    """Whose features they are, and what made them."""
+    """The video and subject of features, and their backbones."""
 
     video: str
     subject: str  # what was asked for, or a track's number

@@ -51,7 +51,7 @@ SubjectSegments = tuple[SubjectSegment, ...]  # of one folder of crops, by frame
 
 
 def describe_choice(segments: SubjectSegments) -> JsonObject:
-    """Return whom crops show, JSON-like, for their provenance; `CropsMetadata` reads it."""
+    """Return the subject of crops as JSON, for their provenance; `CropsMetadata` reads it."""
     how: JsonObject = {"following": asdict(Following())} if find_starts([segments]) else {}
     if len(segments) == 1 and segments[0].is_whole:
         return {"subject": segments[0].strategy} | how
@@ -60,7 +60,7 @@ def describe_choice(segments: SubjectSegments) -> JsonObject:
 
 
 def find_starts(choices: Iterable[SubjectSegments]) -> tuple[int, ...]:
-    """Return the frames from which somebody is to be followed, ascending."""
+    """Return the frames from which a subject is followed, ascending."""
     segments = (segment for choice in choices for segment in choice)
     return tuple(sorted({each.first for each in segments if each.strategy == FOLLOW_LARGEST}))
 

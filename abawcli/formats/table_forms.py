@@ -1,4 +1,4 @@
-"""What is done with the columns of prediction tables that differ from task to task."""
+"""Operations on the columns of prediction tables that depend on the task."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

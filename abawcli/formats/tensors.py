@@ -21,7 +21,7 @@ _OS_CODE = re.compile(r"\b(?:code:|os error) (\d+)")  # how safetensors words an
 def open_tensors(path: str | Path, framework: str) -> Iterator[Any]:
     """Open a file as `safetensors.safe_open` does.
 
-    The file's size is compared with what its header says before anything is read.
+    The file's size is compared with the header before anything is read.
 
     Raises:
         InputError: it cannot be opened, or is cut, damaged or no safetensors file.
@@ -60,7 +60,7 @@ def saving_tensors(path: str | Path) -> Iterator[Path]:
 
 
 def read_header(path: str | Path, file: Any) -> JsonObject | None:
-    """Return the metadata in the header of an open file; None where there is none.
+    """Return the metadata in the header of an open file; None if there is none.
 
     Raises:
         InputError: it is no JSON object.

@@ -1,0 +1,1 @@
+"""Frames and audio of media files, on one clock."""

@@ -1,0 +1,1 @@
+"""Stages: one module per command, from input path to output path."""

@@ -1,7 +1,7 @@
-"""Agreement between any number of coders: people, and programs.
+"""Stage agree: agreement between any number of coders, which are people or programs.
 
 A coder is a file or a folder of labels in any form that `datasets.pairing` reads as annotations.
-Videos are matched by name; frames by number. A frame counts that two coders or more labelled.
+Videos are matched by name, frames by number. Frames with fewer than two labels are left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ Interval = tuple[float, float] | None  # 95 % by video; None: there is one sourc
 
 @dataclass(frozen=True)
 class PairAgreement:
-    """How far two coders agree."""
+    """The agreement of two coders."""
 
     coders: tuple[str, str]
     videos: int
@@ -52,7 +52,7 @@ class PairAgreement:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What `agree_files` found."""
+    """The result of `agree_files`."""
 
     coders: tuple[str, ...]
     videos: int  # that two coders or more labelled
@@ -67,10 +67,10 @@ class Agreement:
 def agree_files(coders: Mapping[str, Sequence[Path]], config: Scores | None = None) -> Agreement:
     """Compare coders, each with a name and its files.
 
-    Files that cannot be read and videos that one coder alone labelled are named in `failed`.
+    Files that cannot be read and videos that only one coder labelled are named in `failed`.
 
     Raises:
-        InputError: no frame was labelled by two coders.
+        InputError: no frame has labels of two coders.
         UsageError: fewer than two coders.
     """
     if len(coders) < 2:
@@ -102,7 +102,7 @@ def agree_files(coders: Mapping[str, Sequence[Path]], config: Scores | None = No
 
 
 def _gather_times(coders: Mapping[str, Sequence[Path]]) -> dict[str, Times]:
-    """Return the times of the frames of each video, from those tables that have them."""
+    """Return the times of the frames of each video, from the tables that have them."""
     columns = ["video", "frame", "time_s"]
     times: dict[str, Times] = {}
     for path in (Path(path) for files in coders.values() for path in files):
@@ -118,7 +118,7 @@ def _match_videos(
     times: Mapping[str, Times],
     failed: dict[str, str],
 ) -> dict[str, Labels]:
-    """Return the labels of all coders (C, T) of each video; -1 where a coder has none."""
+    """Return the labels of all coders (C, T) of each video; -1 if a coder has none."""
     videos: dict[str, dict[str, Annotation]] = {}
     for coder, own in truth.items():
         for name, each in own.items():
@@ -163,7 +163,7 @@ def _label_all(
 
 
 def _match_only_ones(videos: dict[str, dict[str, Annotation]], coders: int) -> None:
-    """Match the only videos of all coders, whatever they are called."""
+    """Match the only videos of all coders, whatever their names."""
     if len(videos) == coders and all(len(own) == 1 for own in videos.values()):
         first, *others = list(videos)
         for name in others:
@@ -205,7 +205,7 @@ def _compare(
 
 
 def _find_interval(matrices: Mapping[str, Matrix], find: Any, config: Scores) -> Interval:
-    """Return the 95 % interval of a figure if other source videos had been labelled."""
+    """Return the 95 % bootstrap interval of a figure over source videos."""
     sources: dict[str, Matrix] = {}
     for name, matrix in matrices.items():
         if matrix.any():
@@ -221,7 +221,7 @@ def _find_interval(matrices: Mapping[str, Matrix], find: Any, config: Scores) ->
 
 
 def describe_agreement(found: Agreement) -> dict[str, Any]:
-    """Return the agreement as JSON; figures that cannot be are null."""
+    """Return the agreement as JSON; undefined figures are null."""
 
     def clean(value: Any) -> Any:
         if isinstance(value, dict):

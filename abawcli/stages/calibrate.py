@@ -1,7 +1,7 @@
-"""Calibrate a head or a face encoder on labelled examples that it was not trained on.
+"""Stage calibrate: calibration of a head or a face encoder on examples it was not trained on.
 
-Figures are out of fold: each example is calibrated by what was fitted on the other folds, and all
-frames of one source video are in one fold. What is written is fitted on all examples.
+Figures are cross-validated: each example is calibrated with the parameters of the other folds, and
+all frames of one source video are in one fold. The written calibration is fitted on all examples.
 """
 
 import itertools
@@ -45,7 +45,7 @@ Logits = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CalibrateSummary(Summary):
-    """What came of a calibration. `before` and `after` are each a `reliability.Quality`."""
+    """The summary of a calibration. `before` and `after` are each a `reliability.Quality`."""
 
     examples: int  # that the calibration was fitted on
     groups: int  # source videos, or images
@@ -58,7 +58,7 @@ class CalibrateSummary(Summary):
 
 @dataclass(frozen=True)
 class CalibrationChoice:
-    """How a calibration is made."""
+    """The settings of a calibration."""
 
     biases: str = BIAS_CHOICES[0]
     temperature: float | None = None  # this one, without biases; None: the best one
@@ -66,7 +66,7 @@ class CalibrationChoice:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A calibration, and what it does on examples that it was not fitted on."""
+    """A calibration, and its cross-validated quality."""
 
     calibration: Calibration
     quality: Quality
@@ -76,7 +76,7 @@ def find_checkpoint(name: str | Path) -> tuple[Path, str]:
     """Return the file of a recipe's head or encoder, or of a checkpoint; and its kind.
 
     Raises:
-        CheckpointError: no such file, or no checkpoint.
+        CheckpointError: the file is missing, or is not a checkpoint.
         UsageError: it is neither a head nor a face encoder.
     """
     path = Path(RECIPES.get(str(name), name))
@@ -100,8 +100,8 @@ def calibrate_head(
 ) -> Provenance:
     """Write a head with a calibration that is fitted on feature files and annotations.
 
-    Frames that an encoder's classifier beside the head answers are left out: their probabilities
-    stay as they are. Finished work is kept. Returns the provenance, whose `summary` is that of
+    Frames that an encoder's classifier in the head's file labels are left out: their probabilities
+    do not change. Finished work is kept. Returns the provenance, whose `summary` is that of
     `CalibrateSummary`.
 
     Raises:
@@ -139,8 +139,8 @@ def calibrate_encoder(
 ) -> Provenance:
     """Write a face encoder with a calibration that is fitted on the images of a manifest.
 
-    The new file is another encoder than the old one for heads and features, which know it by its
-    hash: calibrate first, then extract features and train heads. Otherwise as `calibrate_head`.
+    Heads and features identify an encoder by its hash, so the new file is another encoder:
+    calibrate first, then extract features and train heads. Otherwise as `calibrate_head`.
 
     Raises:
         CheckpointError, InputError, UsageError: as `read_labelled_faces`, or as `fit`.
@@ -245,7 +245,7 @@ def _judge(found: LabelledLogits, calibration: Calibration, logits: Logits) -> F
 
 
 def _choose(plain: Fitted, biased: Fitted) -> Fitted:
-    """Return the fit with biases, unless they cost anything."""
+    """Return the fit with biases, unless they make a score worse."""
     a, b = plain.quality, biased.quality
     costs = (
         b.log_loss.value > a.log_loss.value
@@ -256,7 +256,7 @@ def _choose(plain: Fitted, biased: Fitted) -> Fitted:
 
 
 def find_neutral(found: LabelledLogits, calibration: Calibration) -> tuple[float, ...] | None:
-    """Return the mean log-probabilities of faces labelled Neutral, calibrated; None without any."""
+    """Return the mean calibrated log-probabilities of faces labelled Neutral; None without any."""
     neutral = found.faces & (found.labels == NEUTRAL)
     if not neutral.any():
         return None

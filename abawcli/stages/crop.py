@@ -1,7 +1,7 @@
 """Stage crop: square face crops of a video as files, and the table of all its faces.
 
-The video is read twice, however many folders are written: who is on screen longest is known only
-at its end, and pictures are not kept in memory.
+The video is read twice, for any number of folders: the subject who is on screen longest is known
+only at its end, and images are not kept in memory. The crops themselves are cut by `faces.crop`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -55,14 +55,14 @@ CropTask = Mapping[str, tuple[Path, SubjectSegments]]  # of each name, its folde
 
 @dataclass(frozen=True)
 class CropSummary(VideoSummary):
-    """What came of one video."""
+    """The summary of one video."""
 
     found: int  # frames with a face that was asked for
     detected: int  # of these, frames that faces were detected in
     subjects: int  # different people among them
 
     def count_faces(self) -> int:
-        """Return the number of frames with a face that was asked for."""
+        """Return the number of frames with a face of a requested subject."""
         return self.found
 
 
@@ -71,9 +71,9 @@ def collect_faces(
     progress: Progress = ignore_progress,
     starts: Sequence[int] = (),
 ) -> VideoColumns[FrameFaces]:
-    """Go through a tracked video and keep its numbers, about 180 bytes a face.
+    """Read a tracked video and return its columns, about 180 bytes per face.
 
-    From the frames `starts` on, somebody is followed, as in `faces.follow`.
+    From the frames `starts` on, a subject is followed, as in `faces.follow`.
     """
     columns: VideoColumns[FrameFaces] = VideoColumns(
         face_columns=[("landmarks", "f8", (5, 2))], starts=starts
@@ -82,7 +82,7 @@ def collect_faces(
 
 
 def tabulate_faces(rows: Selection) -> pd.DataFrame:
-    """Return the table of `formats.faces`, of those who were selected."""
+    """Return the table of `formats.faces` for the selected subjects."""
     detected = np.full(len(rows.index), None, object)
     detected[rows.found] = rows.faces["detected"][rows.index[rows.found]]
     lead = {"frame": rows.frame, "time_s": rows.of_frames("time_s"), "subject": rows.subject}
@@ -91,7 +91,7 @@ def tabulate_faces(rows: Selection) -> pd.DataFrame:
 
 
 def list_tracks(columns: VideoColumns[FrameFaces]) -> pd.DataFrame:
-    """Return a table of `formats.faces` with a row for every face of everybody."""
+    """Return a table of `formats.faces` with a row for every face of every track."""
     frames, faces = columns.frames, columns.faces
     times_s = frames["time_s"][np.searchsorted(frames["frame"], faces["frame"])]
     lead = {"frame": faces["frame"], "time_s": times_s, "subject": faces["subject"]}
@@ -124,14 +124,14 @@ def crop_video(
     """Write the crops of a video and their table into the folder `output`.
 
     A crop is `<scale>/00001.jpg`, named after its frame, or with the subject `all`
-    `subject0/<scale>/00001.jpg`; frames without a face have none, and the numbers keep their
-    gaps. The folder appears when it is complete. Finished work is kept.
-    `rotate` degrees (0, 90, 180, 270) clockwise come on top of the rotation that the file states.
+    `subject0/<scale>/00001.jpg`; frames without a face have none, so numbers may have gaps. The
+    folder appears when it is complete. Finished work is kept. `rotate` degrees (0, 90, 180, 270)
+    clockwise are added to the rotation that the file states.
 
     Raises:
         InputError: the video cannot be read.
         OutputError: the output exists and may not be replaced, or cannot be written.
-        UsageError: no such subject or rotation.
+        UsageError: the subject or rotation is unknown.
         CheckpointError: the InsightFace pack on the disk is damaged.
     """
     path = Path(path)
@@ -154,12 +154,12 @@ def crop_folders(
     overwrite: bool = False,
     progress: Progress = ignore_progress,
 ) -> dict[Path, CropSummary]:
-    """Write several folders as `crop_video` does, each with whom its segments mean.
+    """Write several folders as `crop_video` does, each for the subjects of its segments.
 
     The faces are found once, and the crops of all folders are written in one pass.
 
     Raises:
-        InputError: the video cannot be read, or has not the track or the frames of a segment.
+        InputError: the video cannot be read, or lacks the track or the frames of a segment.
         OutputError, UsageError, CheckpointError: as `crop_video`.
     """
     path = Path(path)
@@ -210,7 +210,7 @@ def _describe_works(
 
 
 class CropWorker:
-    """The networks, for any number of videos. A task is folders, with their names and subjects."""
+    """The networks, for any number of videos. A task is folders with their names and subjects."""
 
     def __init__(self, settings: CropSettings) -> None:
         """Load the networks.
@@ -234,7 +234,7 @@ class CropWorker:
         return [Result(name, folder, done[folder]) for name, (folder, _) in task.items()]
 
     def plan(self, path: str | Path, task: CropTask) -> list[Plan]:
-        """Return what would be done with each folder."""
+        """Return the plan for each folder."""
         settings = self.settings
         described = _describe_settings(
             self.detector, self.identity, settings.tracking, settings.cropping, settings.rotate
@@ -247,10 +247,10 @@ class CropWorker:
 
 
 def describe_tracks(folder: str | Path) -> str:
-    """Return in how many frames of a video the tracks are, those that are there longest first.
+    """Return the numbers of frames of the tracks in a video, the longest track first.
 
     Raises:
-        InputError: `folder` holds no crops.
+        InputError: `folder` has no crops.
     """
     folder = Path(folder)
     frames = read_faces(folder / FACES_NAME)[0]["frame"].nunique()
@@ -283,7 +283,7 @@ def _write_folders(
     cropping: Cropping,
     progress: Progress,
 ) -> None:
-    """Write the folders of `works`, whose tables are given, in one pass through the frames."""
+    """Write the folders of `works` with their tables, in one pass through the frames."""
     with ExitStack() as stack:
         writers = []
         for output, work in works.items():

@@ -1,11 +1,11 @@
-"""Cross-validate heads on the same folds of annotated videos.
+"""Stage crossval: cross-validation of heads on the same folds of annotated videos.
 
 Each fold's head is trained on the other folds for the configured number of epochs. The held-out
-fold has no say in it, not even in which epoch is kept, so that its score is one of videos never
-seen. Scores pool the frames of a fold, once as predicted and once smoothed.
+fold has no influence, not even on which epoch is kept, so its score is that of unseen videos.
+Scores pool the frames of a fold, once as predicted and once smoothed.
 
-Published figures of five folds are often of each fold's best epoch, chosen on the same videos that
-are scored, which is optimistic. `best_epoch` gives them beside the others, by name.
+Published figures of five folds are often those of each fold's best epoch, chosen on the scored
+videos, which is optimistic. `best_epoch` adds these figures under their own names.
 """
 
 import json
@@ -56,7 +56,7 @@ KINDS = ("raw", "smoothed", "best_raw", "best_smoothed")  # of `FoldScore`
 
 @dataclass(frozen=True)
 class FoldScore:
-    """What one head's prediction of one held-out fold is worth."""
+    """The scores of one head on one held-out fold."""
 
     fold: int
     videos: int
@@ -87,7 +87,7 @@ def cross_validate(
 ) -> Results:
     """Train and score every head on every fold, by its defaults or its entry in `configs`.
 
-    Writes into `out`, all of which a later call with the same videos uses again:
+    Writes these files into `out`; a later call with the same videos uses them again:
 
         folds.csv, results.json               the folds, and the figures of `describe_results`
         <head>/fold<k>/                       a run folder each; metrics.jsonl is the curve
@@ -99,18 +99,18 @@ def cross_validate(
         out: the folder.
         heads: names of heads.
         folds: number of folds.
-        configs: settings of heads; by default their own.
-        best_epoch: score each epoch on the held-out fold, too, and keep the best as
+        configs: settings by head; missing ones are the head's defaults.
+        best_epoch: also score each epoch on the held-out fold, and save the best as
             `best.safetensors`, beside the last as `head.safetensors`.
-        device: that networks run on.
-        overwrite: train anew, whatever is there.
+        device: device of the networks.
+        overwrite: train again, also if there are results.
         task: of the annotations and heads, one of `config.TASK_NAMES`.
         progress: called as batches are done.
 
     Raises:
-        InputError: features or annotations cannot be read or do not fit, or are none.
-        OutputError: the folder holds other folds or runs with other settings, or cannot be written.
-        UsageError: no such head or device, or more folds than source videos.
+        InputError: features or annotations are missing, cannot be read, or do not match.
+        OutputError: the folder has other folds or runs with other settings, or cannot be written.
+        UsageError: the head or device is unknown, or there are more folds than source videos.
     """
     out = Path(out)
     unknown = [head for head in heads if head not in HEADS]
@@ -150,7 +150,7 @@ class _FoldRun:
         return self.folder / f"fold{self.fold}"
 
     def train(self, best_epoch: bool, progress: Progress) -> int | None:
-        """Train the head; return its best epoch on the fold, if that is asked for."""
+        """Train the head; return its best epoch on the fold, if that is requested."""
         data, head = self.held.data, self.folder.name
         train = VideoSet(data, frozenset(data.names) - self.held.names)
         if not best_epoch:
@@ -193,7 +193,7 @@ class _FoldRun:
         return first, second
 
     def write_predictions(self) -> None:
-        """Write the table of each video of the fold; those that are finished stay as they are."""
+        """Write the table of each video of the fold; finished ones are kept."""
         head, metadata = load_head(self.path / HEAD_NAME, self.device)
         kind: JsonObject = {"logits": True} if metadata.task == EXPR else {"task": metadata.task}
         for (name, _), paths in zip(self.held.data.videos(), self.held.data.paths, strict=True):
@@ -216,7 +216,7 @@ def _name_work(progress: Progress, name: str) -> Progress:
 
 
 def _open_folds(path: Path, data: AnnotatedFeatures, count: int, overwrite: bool) -> Folds:
-    """Return the folds that are there, or make them."""
+    """Return the existing folds, or make them."""
     if os.path.exists(path) and not overwrite:
         there = read_folds(path)
         if set(there) != set(data.names) or max(there.values()) != count:
@@ -252,7 +252,7 @@ def _smooth(
 
 
 def _write_results(path: Path, results: Results, folds: Path, overwrite: bool) -> None:
-    """Write the figures, unless they are there."""
+    """Write the figures, unless they exist."""
     described = describe_results(results)
     work = describe_work("crossval", [folds], {"results": described})
     if not find_finished(path, work, overwrite):

@@ -1,4 +1,4 @@
-"""Checks of the installation: versions, device, the libraries that load or do not, weights."""
+"""Checks of the installation: versions, device, libraries, weights."""
 
 import os
 import platform
@@ -32,7 +32,7 @@ BATCH_SIZES, THREADS = (1, 16, 64), (1, 2)  # in which numbers are tried
 
 @dataclass(frozen=True)
 class Check:
-    """One part of the installation; `fix` says what to do, and is empty where all is well."""
+    """The check of one part of the installation; `fix` says what to do, empty if it passed."""
 
     name: str
     found: str
@@ -72,7 +72,7 @@ def check_weights() -> list[Check]:
 
 
 def check_numbers() -> list[Check]:
-    """Return what the embedded networks compute here, against float64 and in bfloat16."""
+    """Return checks of the embedded networks' outputs, against float64 and in bfloat16."""
     backbones, recipes = (COMPACT_FACE, COMPACT_VOICE), ("compact", "compact-dual-branch")
     return [
         *(_attempt(f"precision {n}", partial(_try_precision, n), FIX_TORCH) for n in backbones),
@@ -81,7 +81,7 @@ def check_numbers() -> list[Check]:
 
 
 def inspect_installation() -> list[Check]:
-    """Return all checks; none raises, whatever is broken."""
+    """Return all checks; a broken part does not raise."""
     parts: tuple[tuple[str, Callable[[], str], str], ...] = (
         ("device", _find_device, FIX_TORCH),
         ("CPU", _find_cpu, FIX_TORCH),

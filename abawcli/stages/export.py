@@ -1,4 +1,4 @@
-"""Write the labels of prediction tables in the formats of other programs."""
+"""Stage export: the labels of prediction tables in the formats of other programs."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ from abawcli.segments import segment_table
 
 
 def name_exports(videos: Sequence[str], output: str | Path, exporter: Exporter) -> dict[str, Path]:
-    """Return where the labels of each video go: one to `output`, or all into that folder.
+    """Return the output of each video: the file `output`, or files in that folder.
 
-    `output` is a file if it has the format's suffix and is no folder.
+    `output` is a file if it has the format's suffix and is not a folder.
 
     Raises:
-        UsageError: several videos for one file.
+        UsageError: there are several videos for one file.
     """
     output = Path(output)
     suffix = Path(f"x{exporter.suffix}").suffix
@@ -47,14 +47,14 @@ def export_table(
     *,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Export the labels of a prediction table, a file for each video; return the files.
+    """Export the labels of a prediction table, one file per video; return the files.
 
     Finished work is kept.
 
     Raises:
         InputError: the table cannot be read, has no times, or does not fit the format.
         OutputError: the output exists and may not be replaced, or cannot be written.
-        UsageError: no such format, or several videos for one file.
+        UsageError: the format is unknown, or there are several videos for one file.
     """
     path = Path(path)
     output = Path(output)
@@ -92,10 +92,10 @@ def _write(
 
 
 def _find_media(made: Mapping[str, Any], video: str, table: Path, target: Path) -> str:
-    """Return the path of a video file from the folder of an export, or its name alone.
+    """Return the path of a video file relative to the folder of an export, or its name alone.
 
-    The provenance of a table names the video that it was made from; tables made of tables name
-    it further down.
+    The provenance of a table names the video that it was made from, directly or in that of the
+    tables that it was made from.
     """
     for described in _list_inputs(made):
         name = PurePath(str(described.get("name")))

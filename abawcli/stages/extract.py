@@ -1,4 +1,4 @@
-"""Stage extract: features of faces and audio as files, a row a decoded frame."""
+"""Stage extract: features of faces and audio as files, with one row per decoded frame."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -52,23 +52,22 @@ def extract_features(
 ) -> ExtractSummary:
     """Write the features of a video, an audio file or a folder of crops to the file `output`.
 
-    With the subject `all` they are files `subject0.safetensors` and so on in a folder called
-    like `output` without suffix. Finished work is kept.
+    With the subject `all`, the files are `subject0.safetensors` and so on, in a folder with the
+    name of `output` without suffix. Finished work is kept.
 
     Args:
         path: video, audio file (with the modality audio), our crops, or official ones.
         output: `<name>.safetensors`.
         extractor: the backbones.
-        subject: one of SUBJECTS, or `track N`; None: the main one, or those that crops were made
-            for.
+        subject: one of SUBJECTS, or `track N`; None: `main`, or the subject of the crops.
         audio_from: folder with the videos that crops were made from.
-        video: what the features are of, by which annotations go, and videos in `audio_from`; by
-            default the name of the file, without suffix, or of the folder.
+        video: name of the video, by which annotations and the files in `audio_from` are matched;
+            by default the name of the file, without suffix, or of the folder.
 
     Raises:
-        InputError: the input cannot be read, or lacks what was asked for.
+        InputError: the input cannot be read, or lacks a requested modality or track.
         OutputError: the output exists and may not be replaced, or cannot be written.
-        UsageError: no such subject or folder, or crops are to be rotated.
+        UsageError: the subject or folder is unknown, or crops would be rotated.
     """
     name = video or name_video(path)
     return extract_files(
@@ -93,15 +92,15 @@ def extract_files(
 
     Args:
         path: as `extract_features` takes it.
-        outputs: of each name that features shall be of, their file; several only of a video.
+        outputs: file by name of the video in the metadata; several only for a video.
         extractor: the backbones.
-        people: of each name whom the features are of; or a subject, as `extract_features` takes it.
+        people: segments of a strategy by the same names; or a subject, as in `extract_features`.
         audio_from: folder with the videos that crops were made from.
         overwrite: also replace outputs that were edited or come from elsewhere.
         progress: called as frames are done.
 
     Raises:
-        InputError: also if the video has not the track or frames of a segment.
+        InputError: also if the video lacks the track or frames of a segment.
         OutputError, UsageError: as `extract_features`.
     """
     path = Path(path)
@@ -132,7 +131,7 @@ def _extract(
     audio_from: Path | None,
     progress: Progress,
 ) -> dict[str, list[Features]]:
-    """Return the features of each subject that is meant, for each name."""
+    """Return the features of each requested subject, by name of the output."""
     if not os.path.isdir(path):
         chosen = {name: _choose_people(people, name) for name in names}
         return extract_video(extractor, path, chosen, progress=progress)
@@ -144,10 +143,10 @@ def _extract(
 
 
 def _choose_people(people: People, name: str) -> SubjectSegments:
-    """Return whose features of a video are extracted.
+    """Return the subjects of a video whose features are extracted.
 
     Raises:
-        UsageError: no such subject.
+        UsageError: the subject is unknown.
     """
     if isinstance(people, Mapping):
         return people[name]
@@ -158,7 +157,7 @@ def _choose_people(people: People, name: str) -> SubjectSegments:
 
 
 def _name_subject(people: People, folder: Path) -> str | None:
-    """Return the subject that was asked for of crops.
+    """Return the requested subject of crops.
 
     Raises:
         UsageError: segments of a strategy file were given.
@@ -179,7 +178,7 @@ def _write(made: Sequence[Features], target: Path, work: Provenance) -> None:
 
 
 def _find_target(output: Path, work: Provenance) -> tuple[Path, Find]:
-    """Return the file or folder that is written, and how it is judged whether it is finished."""
+    """Return the file or folder to write, and the function that checks whether it is finished."""
     if work["settings"]["subject"] == "all":
         return output.with_suffix(""), find_finished_folder
     return output, find_finished
@@ -218,7 +217,7 @@ class ExtractWorker:
         return [Result(name, outputs[name], done[name]) for name in done]
 
     def plan(self, path: str | Path, task: ExtractTask) -> list[Plan]:
-        """Return what would be done with each output."""
+        """Return the plan for each output."""
         (outputs, people), plans = task, list[Plan]()
         audio_from = self.settings.audio_from
         for name, output in outputs.items():
@@ -240,7 +239,7 @@ def _summarise(made: Sequence[Features]) -> ExtractSummary:
 def _describe_input(
     path: Path, name: str, extractor: Extractor, people: People, audio_from: Path | None
 ) -> Provenance:
-    """Return the provenance of features that are about to be made."""
+    """Return the provenance of features before they are extracted."""
     if not os.path.isdir(path):
         settings = extractor.describe("") | describe_choice(_choose_people(people, name))
         settings["video"] = decode_name(name)

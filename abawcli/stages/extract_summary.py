@@ -7,7 +7,7 @@ from abawcli.formats.summary import VideoSummary
 
 @dataclass(frozen=True)
 class ExtractSummary(VideoSummary):
-    """What came of one input."""
+    """The summary of one input."""
 
     visual: int  # frames with visual features, of anybody who was asked for
     audio: int  # frames with features of audio

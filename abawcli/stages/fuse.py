@@ -1,9 +1,9 @@
-"""Fuse prediction tables of the same frames: a weighted mean of their probabilities, or values.
+"""Stage fuse: the weighted mean of prediction tables of the same frames.
 
-Rows are matched by video, subject and frame, and have to be the same in all tables. Only the tables
-with a prediction of a row count there; a row that was filled from neighbouring frames counts like
-any other. `source` is that of all of them: `visual` in one table and `audio` in another give `av`.
-Time, face and box are those of the first table with a face.
+Rows are matched by video, subject and frame, and must be the same in all tables. A table without a
+prediction for a row does not count in it; a row that was filled from neighbouring frames counts
+like any other. Sources are joined: `visual` in one table and `audio` in another give `av`. Time,
+face and box are those of the first table with a face.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ COPIED = ["time_s", "found", "face_score", *"xywh", *QUALITY]
 
 @dataclass(frozen=True)
 class FuseSummary(Summary):
-    """What came of some tables."""
+    """The summary of a fusion."""
 
     rows: int
     labelled: int  # of the rows
@@ -50,8 +50,8 @@ def resolve_weights(weights: Sequence[float] | None, count: int) -> list[float]:
     """Return a weight for each of `count` tables, by default 1.
 
     Raises:
-        UsageError: there are fewer than two tables, or the weights are not as many or not
-            positive.
+        UsageError: there are fewer than two tables, or another number of weights, or a weight is
+            not positive.
     """
     if count < 2:
         raise UsageError(f"fusing needs two different tables or folders, not {count}")
@@ -66,13 +66,13 @@ def resolve_weights(weights: Sequence[float] | None, count: int) -> list[float]:
 
 
 def match_tables(folders: Sequence[str | Path]) -> tuple[dict[Path, list[Path]], dict[str, str]]:
-    """Find the tables that are in all folders, by their names relative to these.
+    """Find the tables that are in all folders, by relative name.
 
-    Returns the tables of each name, in the folders' order; and of each name that is not in all
-    folders, what is wrong.
+    Returns the tables of each name, in the order of the folders; and a message for each name that
+    is missing in a folder.
 
     Raises:
-        InputError: a folder holds no table.
+        InputError: a folder has no table.
     """
     folders = list(map(Path, folders))
     tables = [
@@ -99,18 +99,18 @@ def fuse_tables(
     weights: Sequence[float] | None = None,
     confident: float | None = None,
 ) -> pd.DataFrame:
-    """Fuse tables, given by names for messages; rows are in the first one's order.
+    """Fuse tables, given by names for messages; rows have the order of the first table.
 
-    Probabilities, label and confidence are made anew; of the weights only the ratio counts. Logits
-    are kept where all tables have them.
+    Label and confidence follow from the mean; only the ratio of the weights counts. Logits are
+    kept if all tables have them.
 
-    With `confident`, the first table alone makes the rows in which its confidence exceeds that, and
-    the mean of the others makes the rest (`fusion.prefer_confident`).
+    With `confident`, rows in which the first table's confidence exceeds it are those of the first
+    table, and the others are the mean of the other tables (`fusion.prefer_confident`).
 
     Raises:
-        InputError: the tables are of different tasks, a row is in some tables only, or its time
-            differs from one to the other.
-        UsageError: as for `resolve_weights`; or `confident` with weights, or of tables without
+        InputError: the tables have different tasks, a row is missing in a table, or its times
+            differ.
+        UsageError: as for `resolve_weights`; or `confident` with weights, or with tables without
             confidence.
     """
     if confident is not None and weights is not None:
@@ -134,7 +134,7 @@ def _find_common_form(tables: Mapping[str, pd.DataFrame]) -> TableForm:
     """Return the form that all tables have.
 
     Raises:
-        InputError: they are of different tasks.
+        InputError: they have different tasks.
     """
     tasks = {name: find_table_task(table) or EXPR for name, table in tables.items()}
     (first_name, first), *others = tasks.items()
@@ -154,7 +154,7 @@ def _fuse_rows(
     weights: Sequence[float],
     confident: float | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
-    """Return the outputs (N, C) and sources (N,) of rows, from those of K tables."""
+    """Return the fused outputs (N, C) and sources (N,) of the rows of K tables."""
     if confident is None:
         outputs = form.average(members, weights)
         return outputs, join_sources(sources, ~np.isnan(outputs[:, 0]))
@@ -164,7 +164,7 @@ def _fuse_rows(
 
 
 def _align_tables(tables: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:
-    """Bring the rows of all tables into the order of the first one's."""
+    """Return the tables with their rows in the order of the first table."""
     (first_name, first), *others = tables.items()
     aligned = [first.reset_index(drop=True)]
     for name, table in others:
@@ -177,7 +177,7 @@ def _align_tables(tables: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:
 def _match_rows(
     first_name: str, first: pd.DataFrame, name: str, table: pd.DataFrame
 ) -> NDArray[np.intp]:
-    """Return where each row of the first table is in another one."""
+    """Return the index in another table of each row of the first one."""
     wanted, there = (
         pd.MultiIndex.from_frame(rows[KEYS].assign(video=rows["video"].map(compose_name)))
         for rows in (first, table)
@@ -196,7 +196,7 @@ def _match_rows(
 def _explain_row(
     name: str, table: pd.DataFrame, row: int, other_name: str, other: pd.DataFrame
 ) -> str:
-    """Say which row a table has and the other one has not."""
+    """Return a message that names a row of one table that another one lacks."""
     video, subject, frame = table[KEYS].iloc[row]
     here, there = (
         int(((rows["video"] == video) & (rows["subject"] == subject)).sum())
@@ -209,7 +209,7 @@ def _explain_row(
 
 
 def _check_times(first_name: str, first: pd.DataFrame, name: str, table: pd.DataFrame) -> None:
-    """Check that tables with the same rows are of the same recording."""
+    """Check that tables with the same rows have the same times."""
     apart = (first["time_s"] - table["time_s"]).abs().to_numpy() > FUSED_TIMES_S
     if apart.any():
         row = int(apart.argmax())
@@ -222,7 +222,7 @@ def _check_times(first_name: str, first: pd.DataFrame, name: str, table: pd.Data
 
 
 def _choose_copied(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the first table with time, face and box of the first one that has a face there."""
+    """Return the first table, with time, face and box of the first table with a face in the row."""
     found = np.stack([table["found"].to_numpy() for table in tables])  # (K, N)
     which, rows = found.argmax(axis=0), np.arange(found.shape[1])  # (N,)
     copied = {

@@ -1,4 +1,4 @@
-"""Bring labels from other programs to the frames of a video: annotations for train and score."""
+"""Stage import: labels of other programs as annotations of the frames of a video."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,14 +52,14 @@ def import_file(
         kind: name of the program.
         video: the video, or its prediction table, for the times of its frames.
         frames: their number instead, for labels that count frames.
-        tier: which tier of the file, where it has several.
-        names: further names of labels, and the classes that they mean.
+        tier: tier of the file, if it has several.
+        names: classes by other names of labels.
         overwrite: replace existing outputs.
 
     Raises:
         InputError: a file cannot be read, or its labels have unknown names or overlap.
         OutputError: the output exists and may not be replaced, or cannot be written.
-        UsageError: no such format or suffix, or neither video nor frames.
+        UsageError: the format or suffix is unknown, or neither video nor frames are given.
     """
     path = Path(path)
     output = Path(output)

@@ -1,4 +1,4 @@
-"""Write the manifest of labelled face images of public data sets, for `train face`."""
+"""Stage manifest: a list of labelled face images of public data sets, for `train face`."""
 
 import hashlib
 import logging
@@ -47,11 +47,11 @@ READERS: dict[str, Reader] = {
 
 
 def read_image_set(kind: str, root: str | Path, options: ReadOptions) -> ImageSet:
-    """Read a data set by its kind; what is left out gives a warning for each reason.
+    """Read a data set by its kind, with a warning for each reason why rows are left out.
 
     Raises:
-        UsageError: no such kind.
-        InputError: the folder is missing, or not of this kind, or no image is left.
+        UsageError: the kind is unknown.
+        InputError: the folder is missing or has another form, or no image is left.
     """
     root = Path(root)
     if kind not in READERS:
@@ -67,7 +67,7 @@ def read_image_set(kind: str, root: str | Path, options: ReadOptions) -> ImageSe
 
 
 def hold_out(images: Sequence[LabelledImage], root: str | Path) -> list[LabelledImage]:
-    """Return images with a split: those without get one, by groups, in the order of a hash.
+    """Return images with a split; images without one get it by groups, in the order of a hash.
 
     A share of `VALID_SHARE` of the groups is `valid`, at least one; a group is one image where the
     data set has no groups. The order does not depend on where the folder is.
@@ -105,9 +105,9 @@ def limit_classes(images: Sequence[LabelledImage], most: int, seed: int) -> list
 
 
 def make_table(images: Sequence[LabelledImage], folder: str | Path) -> pd.DataFrame:
-    """Return the manifest; columns of boxes and votes are there if an image has them.
+    """Return the manifest; it has columns of boxes and votes if an image has them.
 
-    Where some images have votes, the label of the others counts as one vote.
+    If some images have votes, the label of the others counts as one vote.
     """
     folder = Path(folder)
     table = pd.DataFrame(
@@ -147,15 +147,15 @@ def make_manifest(
     Args:
         sets: kind (one of READERS) and folder of each data set.
         output: csv file; its `file` is relative to the folder, or to the parent of all folders.
-        options: for the readers.
-        max_per_class: most training images of a class over all sets, drawn at random.
-        seed: of the drawing.
+        options: options of the readers.
+        max_per_class: largest number of training images of a class over all sets, drawn at random.
+        seed: seed of the random choice.
         overwrite: replace existing outputs.
 
     Raises:
         InputError: a data set cannot be read, or no image is left.
         OutputError: the output exists and may not be replaced, or cannot be written.
-        UsageError: no such kind.
+        UsageError: the kind is unknown.
     """
     output, options = Path(output), options or ReadOptions()
     roots = [Path(root) for _, root in sets]

@@ -1,4 +1,4 @@
-"""The recipes, backbones and classifiers that are known, and where their weights are."""
+"""Stage models: the known recipes, backbones and classifiers with their weights."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,11 +30,11 @@ HUB_BACKBONES = {
 def list_models(names: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return a row for each model: name, kind, licence, size, place and sha256 of its weights.
 
-    They are those of some names: recipes, backbones, and other people's classifiers; by default
-    our recipes and the backbones that the published systems use.
+    The names may be recipes, backbones and pretrained classifiers. Without names, the rows are the
+    recipes and the backbones that the published systems use.
 
     Raises:
-        UsageError: there is no such model.
+        UsageError: a model is unknown.
         CheckpointError: as `find_input`.
     """
     return [_list_model(name, *kind) for name, kind in _choose_models(names)]
@@ -81,6 +81,6 @@ def _list_model(name: str, kind: str, licence: str, weights: Path | None) -> dic
 
 
 def _hash_model(name: str, weights: Path) -> str:
-    """Return the sha256 by which features and heads know a model."""
+    """Return the sha256 by which features and heads identify a model."""
     own = name in RECIPES or name == COMPACT_VOICE or is_onnx(name)
     return hash_file(weights) if own else hash_pretrained(name.removeprefix(HUB_PREFIX)) or ""

@@ -38,7 +38,7 @@ from abawcli.stages.smooth import count_runs, smooth_table
 
 
 class Predictor(TablePredictor):
-    """A recipe's networks, loaded once for any number of inputs, and the tables that they give."""
+    """A recipe's networks, loaded once for any number of inputs, and their prediction tables."""
 
     def predict_video(
         self,
@@ -53,28 +53,28 @@ class Predictor(TablePredictor):
     ) -> pd.DataFrame:
         """Return the prediction table of a video, picture, audio or feature file, or crops folder.
 
-        Every decoded frame has one row, or one for each subject with `subject="all"`. The
-        column `subject` holds what was asked for, and the track's number for `all`. A frame
-        without a face rests on its audio, if there is any that is reliable; with `all` only where
-        nobody is seen in the whole video, as speech cannot be attributed to a subject.
+        Every decoded frame has one row, or one for each subject with `subject="all"`. The column
+        `subject` is the requested subject, or the track's number for `all`. A frame without a face
+        is labelled from its audio, if that is reliable; with `all` only if the whole video has no
+        face, as speech cannot be attributed to a subject.
 
         Args:
-            path: what to label.
-            subject: one of SUBJECTS, `track N`, or the segments of a strategy file; None: the
-                main one, or whom crops show. Features have theirs.
-            smooth: as the recipe has it, in another way, or not at all.
+            path: the input.
+            subject: one of SUBJECTS, `track N`, or the segments of a strategy file; None: `main`,
+                or the subject of the crops. Feature files have their own.
+            smooth: the smoothing, as in the recipe, another one, or none.
             progress: called as frames are done.
-            video: what the column `video` holds; by default the name of the file without
-                suffix, or of the folder; of feature files what they say.
+            video: value of the column `video`; by default the name of the file without suffix, or
+                of the folder; for feature files the name in their metadata.
             audio_from: folder with the videos that crops were made from.
-            logits: keep the columns of logits, of a table without smoothing.
+            logits: keep the columns of logits of a table without smoothing.
 
         Raises:
-            InputError: the file cannot be read or holds no frame, or not the track or frames that
-                are asked for; or crops are of somebody else, or not complete; or nobody has a face
-                in the neutral frames of a baseline.
-            UsageError: no such way to choose a subject; or features or crops are to be rotated.
-            CheckpointError: features of other backbones than the recipe's.
+            InputError: the file cannot be read, or lacks frames or a requested track; or crops
+                are incomplete or show another subject; or no subject has a face in the neutral
+                frames of a baseline.
+            UsageError: the subject is unknown; or features or crops would be rotated.
+            CheckpointError: features come from other backbones than the recipe's.
         """
         table = self.predict_table(
             path, subject, progress=progress, video=video, audio_from=audio_from
@@ -101,13 +101,12 @@ def predict_files(
     Args:
         predictor: the recipe.
         path: a video, picture, audio file, feature file or folder of crops.
-        outputs: of each name that the column `video` shall hold, its table, .csv or .parquet;
-            several only of a video.
-        people: of each name whom the table is about; or as `Predictor.predict_video` takes it.
-        smoothing: None: not at all.
+        outputs: table (.csv or .parquet) by value of its column `video`; several only for a video.
+        people: segments of a strategy by the same names; or as in `Predictor.predict_video`.
+        smoothing: None: no smoothing.
         audio_from: folder with the videos that crops were made from.
-        logits: without smoothing, write the logits too; they are always written for a recipe that
-            smooths logits, so that `smooth` gives what the recipe gives.
+        logits: without smoothing, also write the logits; they are always written for a recipe that
+            smooths logits, so that `smooth` gives the same result as the recipe.
         overwrite: also replace outputs that were edited or come from elsewhere.
         progress: called as frames are done.
 
@@ -142,7 +141,7 @@ PredictTask = tuple[Mapping[str, Path], str | Mapping[str, SubjectSegments] | No
 
 
 class PredictWorker:
-    """A recipe's networks, for any number of inputs. A task is tables, by name, and subjects."""
+    """A recipe's networks, for any number of inputs. A task is tables by name, and subjects."""
 
     def __init__(self, settings: PredictSettings) -> None:
         """Load the networks.
@@ -175,7 +174,7 @@ class PredictWorker:
         return [Result(_name_result(path, name), outputs[name], done[name]) for name in done]
 
     def plan(self, path: str | Path, task: PredictTask) -> list[Plan]:
-        """Return what would be done with each table."""
+        """Return the plan for each table."""
         path, (outputs, people) = Path(path), task
         settings, plans = self.settings, []
         for name, output in outputs.items():
@@ -188,7 +187,7 @@ class PredictWorker:
 
 
 def _check_task(recipe: Recipe, smoothing: Smoothing | None, logits: bool) -> None:
-    """Refuse settings that a task with values does not have."""
+    """Refuse settings that tasks with values lack."""
     if recipe.task == EXPR:
         return
     if logits:
@@ -198,7 +197,7 @@ def _check_task(recipe: Recipe, smoothing: Smoothing | None, logits: bool) -> No
 
 
 def _name_result(path: Path, name: str) -> str:
-    """Return the name of a table in summaries: of the only one of a file, the file's."""
+    """Return the name of a table in summaries: the input's, if it has only one table."""
     return path.name if path.stem == os.path.basename(name) else decode_name(name)
 
 
@@ -217,7 +216,7 @@ def _describe_work(
     audio_from: Path | None,
     logits: bool,
 ) -> Provenance:
-    """Return the provenance of a table that is about to be made."""
+    """Return the provenance of a table before it is made."""
     crops, companions = os.path.isdir(path), list(predictor.more_features.get(path, ()))
     kind = "crops" if crops else "features" if path.suffix == FEATURES_SUFFIX else "video"
     settings: JsonObject = {"video": decode_name(name)}
@@ -240,7 +239,7 @@ def _predict_raw(
     audio_from: Path | None,
     progress: Progress,
 ) -> dict[str, pd.DataFrame]:
-    """Return a table without smoothing for each name."""
+    """Return the tables by name, not smoothed."""
     if not (os.path.isdir(path) or path.suffix == FEATURES_SUFFIX):
         chosen = {name: _choose_people(people, name) for name in names}
         return predictor.predict_people(path, chosen, progress)
@@ -284,7 +283,7 @@ def predict_video(
 def predict_frames(
     source: str | Path | Iterable[TimedImage], recipe: str | Sequence[str] = "compact"
 ) -> Iterator[FramePrediction]:
-    """Yield every frame of a video, or image of a camera, with all its faces as it is done.
+    """Yield every frame of a video, or image of a camera, with the predictions for all its faces.
 
     See `Predictor.predict_frames`.
     """

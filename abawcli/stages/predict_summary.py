@@ -1,4 +1,4 @@
-"""What came of labelling a video, in numbers."""
+"""The summary of a prediction table, in numbers."""
 
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ FACE = "face"
 
 @dataclass(frozen=True)
 class PredictSummary(VideoSummary):
-    """What came of one video; what faces say is apart from what voices and neighbours say."""
+    """The summary of one video; labels of faces are apart from those of audio and neighbours."""
 
     faces: int  # rows with a face
     labelled: float  # share of the rows

@@ -1,4 +1,4 @@
-"""The content of a media file, by decoding it; header values are reported beside it."""
+"""Stage probe: the streams, frames and times of a media file, decoded, beside header values."""
 
 import logging
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""Score predictions against annotations, all videos pooled.
+"""Stage score: scores of predictions against annotations, over the frames of all videos.
 
-Beside the challenge's figures stands what they are worth: how they vary with the videos, whether
-probabilities can be believed, and whether frames are counted as the annotations count them.
+Beside the challenge's score there are its bootstrap interval over videos, the calibration error of
+the probabilities, and the scores of shifted predictions, which reveal a wrong count of frames.
 """
 
 import json
@@ -44,7 +44,7 @@ from abawcli.metrics import (
 
 @dataclass(frozen=True)
 class VideoScore:
-    """What the predictions for one annotation are worth."""
+    """The scores of the predictions for one annotation."""
 
     name: str
     frames: int  # annotated; where there are none, the figures are 0
@@ -54,7 +54,7 @@ class VideoScore:
 
 @dataclass(frozen=True)
 class Scoring:
-    """What `score_files` found."""
+    """The result of `score_files`."""
 
     overall: Score
     interval: tuple[float, float] | None  # 95 % of the macro-F1 of redrawn source videos; None:
@@ -121,7 +121,7 @@ def score_paths(
     config: Scores | None = None,
     overwrite: bool = False,
 ) -> Scoring:
-    """Score files, folders or globs, and write `outputs`: paths, and the functions that write them.
+    """Score files, folders or globs, and write `outputs`: paths with the functions that write them.
 
     Scoring is fast, and is repeated if the outputs are finished.
 
@@ -154,14 +154,14 @@ def write_score(scoring: Scoring, path: str | Path, work: Provenance) -> None:
 def _join(
     pairs: Iterable[Pair], choose: Callable[[PredictedTrack], NDArray[Any] | None]
 ) -> NDArray[Any] | None:
-    """Return a column of the predictions for the rows of all annotations; None: not known."""
+    """Return a column of the predictions for the rows of all annotations; None if unknown."""
     parts = [(choose(pair.track), pair.rows) for pair in pairs]
     known = [column[rows] for column, rows in parts if column is not None]
     return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def _count_videos(pairs: Iterable[Pair], shift: int) -> Counts:
-    """Return the confusion counts (V, 8, 9) if predictions are taken from `shift` frames on."""
+    """Return the confusion counts (V, 8, 9) of predictions shifted by `shift` frames."""
     counts = []
     for pair in pairs:
         labels = pair.track.labels

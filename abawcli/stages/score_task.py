@@ -1,4 +1,4 @@
-"""Score predictions of valence and arousal, or of action units, all videos pooled."""
+"""Stage score, for valence and arousal or action units, over the frames of all videos."""
 
 import json
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ from abawcli.tasks import Task, Values
 
 @dataclass(frozen=True)
 class TaskScoring:
-    """What `score_values` found."""
+    """The result of `score_values`."""
 
     task: str
     measure: str  # of a column: CCC or F1
@@ -94,7 +94,7 @@ def score_values(
 
 
 def _align(pair: ValuePair, shift: int) -> tuple[Values, Values]:
-    """Return annotation and prediction (R, K) if predictions are taken from `shift` frames on."""
+    """Return annotation and prediction (R, K) of predictions shifted by `shift` frames."""
     rows = np.clip(pair.rows + shift, 0, len(pair.predicted) - 1)
     return pair.annotation, np.nan_to_num(pair.predicted[rows], nan=0.0)
 

@@ -1,4 +1,4 @@
-"""Write the segments of prediction tables: one label, its start and its end in seconds."""
+"""Stage segment: the segments of prediction tables, with label, start and end in seconds."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

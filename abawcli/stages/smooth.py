@@ -1,7 +1,7 @@
-"""Smooth a prediction table over time, and fill rows that have no prediction of their own.
+"""Stage smooth: smooth a prediction table over time, and fill rows without a prediction.
 
-Each row becomes a statistic of the rows within half a window before and after it, of the same
-video and subject: `smoothing.smooth_rows` says which take part, and what a row rests on then.
+Each row becomes a statistic of the rows of the same video and subject within half a window before
+and after it. `smoothing.smooth_rows` chooses these rows, and the source of the result.
 """
 
 import logging
@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SmoothSummary(Summary):
-    """What came of a table."""
+    """The summary of a table."""
 
     rows: int
     labelled: int  # of the rows
@@ -48,21 +48,22 @@ def name_window(config: Smoothing) -> str:
 
 
 def find_smoothing(made: Mapping[str, Any]) -> Smoothing:
-    """Return how a table is to be smoothed, by its provenance: as its recipe has it, if it says."""
+    """Return the smoothing of the recipe in a table's provenance, or the default."""
     settings = made.get("settings")
     given = settings.get("to_smooth") if isinstance(settings, Mapping) else None
     return Smoothing(**given) if given else Smoothing()
 
 
 def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
-    """Smooth a prediction table, every video and subject for itself; rows keep their order.
+    """Smooth a prediction table, each video and subject separately; rows keep their order.
 
-    Probabilities, label, confidence and source are made anew; logits are used where there are any,
-    and left out. Of tasks with values, these are smoothed. Says in a warning how many rows have no
-    label, and if frames have no times.
+    Probabilities, label, confidence and source are replaced. Logits are used if there are any, and
+    removed. For tasks with values, the values are smoothed. Warns of rows without a label, and of
+    frames without times.
 
     Raises:
-        UsageError: an unknown method, or a window that is none.
+        UsageError: the method is unknown, or the window is invalid.
+        UsageError: the method is unknown, or the window is invalid.
     """
     form = find_form(table)
     p = table[form.outputs].to_numpy(np.float64)  # (N, 8), or (N, K) values
@@ -106,7 +107,7 @@ def _warn_unlabelled(video: str, subject: str, p: NDArray[np.float64], config: S
 def count_runs(raw: pd.DataFrame, smooth: pd.DataFrame) -> tuple[int, int]:
     """Return how many runs of one label smoothing removed from a table, and how many there were.
 
-    Runs are of the rows that keep a source of their own: what is filled or unlabelled is none.
+    Runs consist of rows with a source of their own, and not of filled or unlabelled rows.
     """
     if "label" not in raw:  # values have no runs
         return 0, 0
@@ -126,18 +127,18 @@ def smooth_file(
     *,
     overwrite: bool = False,
 ) -> SmoothSummary:
-    """Smooth a prediction table into another one; finished work is kept.
+    """Write the smoothed table of a prediction table; finished work is kept.
 
     Args:
         path: the table.
-        output: the other table, .csv or .parquet.
+        output: the smoothed table, .csv or .parquet.
         config: by default the smoothing of the recipe that made the table.
         overwrite: also replace outputs that were edited or come from elsewhere.
 
     Raises:
         InputError: the table cannot be read.
         OutputError: the output exists and may not be replaced, or cannot be written.
-        UsageError: an unknown method, or a window that is none.
+        UsageError: the method is unknown, or the window is invalid.
     """
     path = Path(path)
     output = Path(output)

@@ -1,8 +1,8 @@
-"""Make a submission of predictions, and check one, against the organisers' sample.
+"""Stage submit: write a submission from predictions, or check one, with the organisers' sample.
 
-The sample says which rows there must be. It has more frames than the videos (a row here and
-there), and predictions may leave out frames without a face: such a row takes the prediction of
-the nearest frame that has one, of two as near the earlier one.
+The sample has the required rows. Some are of frames that the video does not have, or that have no
+prediction. The fallback for such a row is the prediction of the nearest frame that has one, the
+earlier one of two equally near frames.
 """
 
 import logging
@@ -39,7 +39,7 @@ class Filled:
 
 @dataclass(frozen=True)
 class SubmitSummary(Summary):
-    """What came of predictions."""
+    """The summary of a submission."""
 
     rows: int
     videos: int
@@ -54,7 +54,7 @@ def submit_files(
     *,
     overwrite: bool = False,
 ) -> SubmitSummary:
-    """Write a submission of predictions of a task; finished work is kept.
+    """Write a submission of a task's predictions; finished work is kept.
 
     Raises:
         InputError: as `fill_sample`.
@@ -80,16 +80,16 @@ def fill_sample(
     task: str = EXPR,
     config: Submission | None = None,
 ) -> Filled:
-    """Give every row of a sample the prediction of its frame, or of the nearest one.
+    """Fill every row of a sample with the prediction of its frame, or of the nearest frame.
 
     Predictions are tables, ABAW text or submissions of the task; a sample's video `x_left` takes
-    those of that name, or of `x` with that subject, as in scoring. Warns of videos in which many
-    rows have no prediction of their own, whose length is not the sample's, or that the sample has
-    not.
+    those of that name, or of `x` with that subject, as in scoring. Warns of videos with many rows
+    without a prediction of their own, with another length than in the sample, or that are not in
+    the sample.
 
     Raises:
-        InputError: a file cannot be read, or videos of the sample have no prediction; all such
-            videos are named.
+        InputError: a file cannot be read, or videos of the sample have no prediction; the message
+            names all of them.
     """
     sample = Path(sample)
     form = SUBMISSION_FORMS[task]
@@ -116,12 +116,12 @@ def fill_sample(
 
 
 def _find_known(track: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which frames (T,) of a track (T, C) have a prediction."""
+    """Return the mask of the frames (T,) of a track (T, C) that have a prediction."""
     return np.asarray(~np.isnan(track).any(axis=1))
 
 
 def _choose_tracks(videos: pd.Series, tracks: Tracks, sample: Path) -> dict[str, tuple[str, str]]:
-    """Return the track of every video of the sample's rows (N,), or name all that have none."""
+    """Return the track of every video in the sample's rows (N,), or name all without one."""
     names = videos.drop_duplicates()
     chosen, failed = match_tracks(names, tracks, "predictions")
     for name, track in chosen.items():
@@ -144,8 +144,8 @@ def _choose_tracks(videos: pd.Series, tracks: Tracks, sample: Path) -> dict[str,
 def find_nearest(frame: NDArray[np.int64], known: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the nearest frame with a prediction for each frame (N,), all counted from 1, (N,).
 
-    `known` (T,) tells which frames have one, at least one of them; of two frames that are as near
-    the earlier one counts.
+    `known` (T,) are the frames that have one, at least one frame. Of two equally near frames, the
+    earlier one is returned.
     """
     there = np.flatnonzero(known) + 1
     after = np.searchsorted(there, frame)
@@ -170,13 +170,13 @@ def _warn_of_gaps(
 
 
 def find_differences(submission: str | Path, sample: str | Path, task: str = EXPR) -> Iterator[str]:
-    """Yield what is not as it must be in a submission, with the line; nothing if it is right.
+    """Yield the differences of a submission from the required form, with the line.
 
-    It must have the exact header and form, a class or the values of the task for every row of the
-    sample, and these rows in the sample's order.
+    It must have the exact header and form, the rows of the sample in the same order, and a class
+    or the values of the task in each row.
 
     Raises:
-        InputError: one of the files cannot be read, or the sample is none.
+        InputError: one of the files cannot be read, or is not a submission.
     """
     submission = Path(submission)
     sample = Path(sample)
@@ -196,7 +196,7 @@ def find_differences(submission: str | Path, sample: str | Path, task: str = EXP
 
 
 def _compare_rows(locations: list[str], expected: list[str]) -> Iterator[str]:
-    """Yield rows that are there twice, too many, missing, or elsewhere than in the sample."""
+    """Yield rows that are repeated, surplus, missing, or in another order than in the sample."""
     if locations == expected:
         return
     places: dict[str, int] = {}  # line of each row, the first where there are several

@@ -1,4 +1,4 @@
-"""Write what each subject of each video shows, as tables for a paper or for R."""
+"""Stage summarize: measures of each subject of each video, as tables for a paper or for R."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ DIGITS = 6  # after the point in csv, as in the tables
 
 
 def name_companions(output: str | Path) -> dict[str, Path]:
-    """Return where the tables beside a summary go, by what they hold."""
+    """Return the paths of the tables beside a summary, by kind."""
     output = Path(output)
     stem = output.with_suffix("")
     return {
@@ -54,9 +54,9 @@ def summarize_files(
 ) -> Provenance:
     """Write the summary of prediction tables to one csv; return its provenance.
 
-    Beside `summary.csv` stands its column dictionary `summary.json`, with `groups`
-    `summary.groups.csv`, and with `transitions` `summary.transitions.csv`. The `summary` of the
-    provenance counts subjects and names in `failed` what could not be read. Finished work is kept.
+    Beside `summary.csv` there is its column dictionary `summary.json`, with `groups` also
+    `summary.groups.csv`, and with `transitions` also `summary.transitions.csv`. The `summary` of
+    the provenance counts subjects and names unreadable files in `failed`. Finished work is kept.
 
     Raises:
         InputError: no table can be read, a row has no time, or the participants file is none.

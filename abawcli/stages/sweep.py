@@ -1,8 +1,8 @@
-"""Find the smoothing that scores best on annotated videos, and what that is worth on others.
+"""Stage score --sweep: the best smoothing on annotated videos, and its cross-validated gain.
 
-Every method, space and window is scored on all videos. The winner's score is tuned on itself;
-the honest figure is cross-validated: the videos of each fold are scored with what wins on the
-other folds, and all of them pooled. Tracks of one source video are in one fold.
+Every method, space and window is scored on all videos. The score of the best one is optimistic,
+because it was chosen on these videos. The cross-validated score is not: the videos of each fold are
+smoothed with the best candidate of the other folds. Tracks of one source video are in one fold.
 """
 
 import json
@@ -49,7 +49,7 @@ AS_PREDICTED = 0  # index of the candidate that leaves predictions as they are
 
 @dataclass(frozen=True)
 class FoldChoice:
-    """One fold's videos, scored with what wins on the others."""
+    """One fold's videos, scored with the best candidate of the other folds."""
 
     fold: int
     videos: list[str]
@@ -60,7 +60,7 @@ class FoldChoice:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What `sweep_files` found; C candidates, the first of which is no smoothing."""
+    """The result of `sweep_files`; C candidates, the first of which is no smoothing."""
 
     candidates: list[Smoothing]  # (C,)
     macro_f1: NDArray[np.float64]  # (C,) of all videos
@@ -85,9 +85,9 @@ Writer = Callable[[Sweep, Path, Provenance], None]
 
 
 def list_candidates(windows: Iterable[int]) -> list[Smoothing]:
-    """Return what is compared: nothing at all (a window of 1), then every smoothing, narrow first.
+    """Return the candidates: no smoothing (a window of 1), then every smoothing, narrow first.
 
-    A vote of logits is one of probabilities, and left out.
+    A vote of logits equals one of probabilities, and is left out.
     """
     smoothings = [
         Smoothing(method, window, None, space)
@@ -111,10 +111,10 @@ def count_pair(pair: Pair, candidates: Sequence[Smoothing]) -> Counts:
 
 
 def choose_by_folds(counts: Counts, fold_of: Folds) -> tuple[list[FoldChoice], float]:
-    """Score each fold's videos with what wins on the others; also the macro-F1 of all pooled.
+    """Score each fold's videos with the best candidate of the others; also return the macro-F1.
 
-    `counts` (C, V, 8, 9) has the videos in the order of `fold_of`. Of candidates that score the
-    same, the first wins.
+    `counts` (C, V, 8, 9) has the videos in the order of `fold_of`. Of equally good candidates, the
+    first is chosen.
     """
     names, folds = np.array(list(fold_of)), np.array(list(fold_of.values()))
     choices, pooled = [], np.zeros(counts.shape[2:], np.int64)
@@ -133,7 +133,7 @@ def _pair_up(
     annotations: Iterable[str | Path],
     failed: dict[str, str],
 ) -> dict[str, Pair]:
-    """Read and match everything; note what fails, and predictions without probabilities."""
+    """Read and match all files; add those that fail or have no probabilities to `failed`."""
     pairs = pair_tracks(
         gather_truth(annotations, failed), gather_tracks(predictions, failed), failed
     )
@@ -157,7 +157,7 @@ def _make_folds(pairs: Mapping[str, Pair], count: int) -> Folds:
 
 
 def find_smoothed(predictions: Iterable[str | Path]) -> list[Path]:
-    """Return those prediction files whose provenance says that they are smoothed already."""
+    """Return the prediction files that are smoothed already, by their provenance."""
     made = {path: read_provenance(path) for path in map(Path, predictions)}
     return [
         path
@@ -182,7 +182,7 @@ def sweep_files(
     probabilities are named in `failed`; the others are swept.
 
     Raises:
-        InputError: nothing can be swept, or annotations of fewer than 2 source videos.
+        InputError: nothing can be swept, or the annotations belong to fewer than 2 source videos.
         UsageError: too few annotated frames for folds.
     """
     config = config or Sweeping()
@@ -240,7 +240,7 @@ def sweep_paths(
     overwrite: bool = False,
     progress: Progress = ignore_progress,
 ) -> Sweep:
-    """Sweep files, folders or globs, and write `outputs`: paths, and the functions that write them.
+    """Sweep files, folders or globs, and write `outputs`: paths with the functions that write them.
 
     Raises:
         InputError, UsageError: as `sweep_files`.
@@ -272,10 +272,10 @@ def write_sweep(sweep: Sweep, predictions: str, path: str | Path, work: Provenan
 def write_command(
     predictions: str, smoothing: Smoothing, bias: tuple[float, ...] | None = None
 ) -> str:
-    """Return the line for a shell that smooths `predictions`, as the user named them.
+    """Return the command line that smooths `predictions`, as the user named them.
 
-    The output stands beside a file or folder, which `smooth` insists on, and is the folder
-    `smoothed` for a glob or a list.
+    The output is beside a file or folder, as `smooth` requires, and is the folder `smoothed` for a
+    glob or a list.
     """
     path = Path(predictions)
     if os.path.isdir(path):
@@ -295,7 +295,7 @@ def write_command(
 
 
 def describe_sweep(sweep: Sweep, predictions: str) -> dict[str, Any]:
-    """Return a sweep as JSON; `command` is None where no smoothing is better than none."""
+    """Return a sweep as JSON; `command` is None if no smoothing is better than none."""
 
     def describe(index: int) -> dict[str, Any]:
         one = sweep.candidates[index]

@@ -1,4 +1,4 @@
-"""Train a face encoder on labelled images: Stage I of arXiv 2603.12221, at any size."""
+"""Stage train face: a face encoder from labelled images; Stage I of arXiv 2603.12221."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,7 +39,7 @@ def start_network(
 
     Raises:
         CheckpointError: the backbone or the encoder cannot be loaded.
-        UsageError: no such shape, or the encoder has its own.
+        UsageError: the shape is invalid, or the encoder has its own.
     """
     if init is None:
         return build_backbone(backbone, shape), None
@@ -62,7 +62,7 @@ def _check_settings(config: EncoderTraining) -> None:
     """Check settings.
 
     Raises:
-        UsageError: they cannot be.
+        UsageError: they are invalid.
     """
     if config.epochs < 1 or config.batch_size < 2:
         raise UsageError("training needs at least 1 epoch and batches of at least 2 images")
@@ -73,7 +73,7 @@ def _check_settings(config: EncoderTraining) -> None:
 
 
 def _describe_start(backbone: str, init: str | Path | None) -> JsonObject:
-    """Return the hash of the weights that training starts from, if they are not random."""
+    """Return the hash of the initial weights, unless they are random."""
     if init:
         return {"init": hash_file(find_arrays(init) if is_published(init) else init)}
     return {} if backbone in BACKBONES else {"encoder": hash_pretrained(backbone)}
@@ -82,7 +82,7 @@ def _describe_start(backbone: str, init: str | Path | None) -> JsonObject:
 def _describe_run(
     out: Path, images: Path, manifest: Path, backbone: str, init: str | Path | None
 ) -> tuple[JsonObject, JsonObject]:
-    """Return the settings of a run, and what its encoder was trained on."""
+    """Return the settings of a run, and the data of its encoder."""
     start = _describe_start(backbone, init)
     settings = start | {"backbone": backbone, "images": locate_from(out, images)}
     settings["manifest"] = locate_from(out, manifest)
@@ -119,7 +119,7 @@ def train_face_encoder(
         InputError: the manifest or an image cannot be read.
         OutputError: the folder holds a run with other settings, or cannot be written.
         CheckpointError: the backbone, `init` or a teacher cannot be loaded.
-        UsageError: no such device, or invalid settings.
+        UsageError: the device is unknown, or settings are invalid.
     """
     images, manifest, out = Path(images), Path(manifest), Path(out)
     if init and not is_published(init):

@@ -1,4 +1,4 @@
-"""Train a head on features and annotations.
+"""Stage train head: a head from features and annotations.
 
 Stage II of arXiv 2603.12221, or the dual branch of arXiv 2603.08034, at any size.
 """
@@ -23,10 +23,10 @@ Files = tuple[Iterable[Path | FeaturePaths], Iterable[Path]]
 
 
 def hold_out(data: AnnotatedFeatures, folds: int) -> tuple[VideoSet, VideoSet]:
-    """Split videos into those to train on and one fold of several to validate on.
+    """Split videos into a training set and one fold for validation.
 
     Raises:
-        UsageError: there are not two source videos to part.
+        UsageError: there are fewer than two source videos.
     """
     labels = [data.labels[rows] for _, rows in data.videos()]
     annotated = [name for name, part in zip(data.names, labels, strict=True) if (part >= 0).any()]
@@ -54,7 +54,7 @@ def train_fusion_head(
     overwrite: bool = False,
     progress: Progress = ignore_progress,
 ) -> History:
-    """Train a head on feature files and annotations of its task; return each epoch's result.
+    """Train a head on feature files and annotations of its task; return the result of each epoch.
 
     With `auxiliary` annotations, of other tasks by name, the head also learns these tasks where a
     video has them (`config.auxiliary_weight`); it predicts its own. With `pseudo` labels, it also
@@ -69,7 +69,7 @@ def train_fusion_head(
     Raises:
         InputError: features or annotations cannot be read or do not fit, or are none.
         OutputError: the folder holds a run with other settings, or cannot be written.
-        UsageError: no such head or device, or invalid settings.
+        UsageError: the head or device is unknown, or settings are invalid.
     """
     out = Path(out)
     config = config or default_head_training(head)

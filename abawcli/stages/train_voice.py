@@ -1,4 +1,4 @@
-"""Train a voice encoder on speech with one label a recording."""
+"""Stage train voice: a voice encoder from recordings of speech with one label each."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def _check_settings(config: VoiceTraining) -> None:
 
 
 def _describe_init(init: str | Path | None) -> JsonObject:
-    """Return the name and the hash of the Whisper that training starts from, if from one."""
+    """Return the name and the hash of the Whisper that training starts from, if any."""
     if init is None:
         return {}
     return {"init": Path(init).name, "init_sha256": hash_pretrained(str(init))}
@@ -56,8 +56,8 @@ def train_voice_encoder(
         out: folder of the run.
         config: settings of the training; None: the defaults of `init`.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        overwrite: start again where the folder has a run.
-        progress: called with the work done.
+        overwrite: start again if the folder has a run.
+        progress: called as batches are done.
         init: folder of a Whisper whose first layers the encoder starts from; None: compact-voice
             from random weights.
         layers: of `init`.
@@ -66,7 +66,7 @@ def train_voice_encoder(
         CheckpointError: `init` has no Whisper, or fewer layers.
         InputError: the manifest or a recording cannot be read.
         OutputError: the folder holds a run with other settings, or cannot be written.
-        UsageError: no such device, or invalid settings.
+        UsageError: the device is unknown, or settings are invalid.
     """
     audio, manifest, out = Path(audio), Path(manifest), Path(out)
     config = config or default_voice_training(init is not None)

@@ -1,1 +1,1 @@
-"""Training: losses, augmentation, and one training loop with three tasks."""
+"""Training: losses, augmentation, and one loop for face encoders, voice encoders and heads."""

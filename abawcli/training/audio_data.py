@@ -1,4 +1,4 @@
-"""Labelled recordings to train on, in memory, and non-speech audio."""
+"""Training data of voice encoders, in memory: labelled recordings, and non-speech audio."""
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ class AudioDataset:
 
 
 def make_non_speech_bank(count: int, seed: int) -> Tensor:
-    """Return non-speech audio (NON_SPEECH_SAMPLES, count), equally many of each kind."""
+    """Return non-speech audio (NON_SPEECH_SAMPLES, count), with each kind equally often."""
     rng = np.random.default_rng(seed)
     kinds = list(NON_SPEECH) * (NON_SPEECH_SAMPLES // len(NON_SPEECH))
     return torch.from_numpy(np.stack([make_non_speech(kind, count, rng) for kind in kinds]))

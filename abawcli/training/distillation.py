@@ -1,4 +1,4 @@
-"""Teachers: trained face encoders whose outputs another encoder learns (arXiv 1503.02531)."""
+"""Knowledge distillation: teachers whose outputs another face encoder learns (arXiv 1503.02531)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,10 +36,10 @@ class Teachers:
             self.networks.append((backbone, classifier))
 
     def check_features(self, dim: int) -> None:
-        """Check that features of width `dim` can be learned from the teachers.
+        """Check that the student, with features of width `dim`, can learn the teachers' features.
 
         Raises:
-            UsageError: there are several teachers, or their features are of another width.
+            UsageError: there are several teachers, or their features have another width.
         """
         if len(self.networks) > 1:
             raise UsageError("--feature-weight needs a single --teacher: features of two differ")
@@ -68,7 +68,7 @@ class Teachers:
 
 
 def fit_images(images: Tensor, how: Preprocess) -> Tensor:
-    """Bring images (B, C, S, S) in 0..1 to the channels and size of a preprocessing."""
+    """Convert images (B, C, S, S) in 0..1 to the channels and size of a preprocessing."""
     images = find_luma(images) if how.channels == 1 else images.expand(-1, 3, -1, -1)
     if images.shape[-1] == how.size:
         return images

@@ -1,4 +1,4 @@
-"""The processes of one training run, as torchrun or `accelerate launch` starts them."""
+"""Distributed training: the processes of a run that torchrun or `accelerate launch` starts."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Part:
-    """The index of this process among several, which share every epoch's batches."""
+    """One process among those that share the batches of an epoch."""
 
     index: int = 0
     count: int = 1
@@ -32,9 +32,9 @@ def gather_items(items: dict[int, T]) -> list[T]:
 
 
 def share_buffers(network: nn.Module) -> None:
-    """Give all processes the buffers of the first, such as the statistics of batch norm.
+    """Copy the buffers of the first process, such as the statistics of batch norm, to all others.
 
-    Each process updates them by its own batches, but one network is validated and saved.
+    Each process updates them with its own batches, but one network is validated and saved.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         for buffer in network.buffers():

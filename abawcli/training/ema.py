@@ -9,9 +9,9 @@ from torch import Tensor, nn
 class Ema(nn.Module):
     """The EMA of a network's weights and buffers, which is updated after every step.
 
-    The decay of step n is (1 + n) / (10 + n) until that exceeds `decay`, so that even in a short
-    run the initial random weights have little influence. The steps are counted on the CPU: reading
-    a counter of a GPU would wait for all its work.
+    The decay of step n is (1 + n) / (10 + n) until that exceeds `decay`, so the initial random
+    weights have little influence even in a short run. The steps are counted on the CPU, because
+    reading a counter on a GPU would wait for all its work.
     """
 
     n_averaged: Tensor
@@ -24,7 +24,7 @@ class Ema(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take in the weights of a network after a step; the first ones are copied."""
+        """Update the average with the weights of a network after a step; the first are copied."""
         n = int(self.n_averaged)
         share = 1 - min(self.decay, (1 + n) / (10 + n)) if n else 1.0
         pairs = zip(self._list_tensors(self.module), self._list_tensors(network), strict=True)

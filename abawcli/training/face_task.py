@@ -1,10 +1,11 @@
 """The training task of face encoders: Stage I of arXiv 2603.12221, at any size.
 
-The mixture-of-experts head trains the backbone and is then dropped. A linear classifier beside it
-is saved: it decides which epoch is the best, and labels faces in recipes without a fusion head. The
-paper does not define this classifier, nor how Stage I is evaluated without its head.
+The mixture-of-experts (MoE) head trains the backbone and is then discarded. A linear classifier
+beside it is saved: its macro-F1 selects the best epoch, and it labels faces in recipes without a
+fusion head. The paper defines neither this classifier nor how Stage I is evaluated without its
+head.
 
-Optionally, other encoders are teachers: they see the same augmented images.
+Optionally, other encoders are teachers: they get the same augmented images.
 """
 
 from collections.abc import Sequence
@@ -116,13 +117,13 @@ class FaceTask:
         classifier: nn.Linear | None = None,
         teachers: Sequence[str | Path] = (),
     ) -> None:
-        """Make the network; `settings` identify the run, `data` goes into the checkpoint.
+        """Build the network; `settings` identify the run, `data` goes into the checkpoint.
 
-        `classifier` is the one that belongs to the backbone; None: a new one.
+        `classifier` is that of the backbone; None: a new one.
 
         Raises:
             CheckpointError: a teacher cannot be loaded.
-            UsageError: features are to be learned from several teachers, or of another width; or
+            UsageError: features of several teachers, or of another width, cannot be learned; or
                 the backbone cannot have adapters.
         """
         self.config, self.device = config, device
@@ -158,7 +159,7 @@ class FaceTask:
         return self.settings | {"training": asdict(self.config), DEFINITIONS: definitions}
 
     def load_data(self, progress: Progress) -> None:
-        """Read the images, unless they are too many."""
+        """Read the images into memory, unless they are too many."""
         for dataset in (self.train, self.valid):
             dataset.read_all()
 

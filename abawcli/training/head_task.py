@@ -1,4 +1,7 @@
-"""The training task of heads, on single frames or windows of frames of all videos."""
+"""The training task of heads, on single frames or windows of frames of annotated videos.
+
+Modality dropout and the audio swap change the samples (`window_samples`).
+"""
 
 import logging
 from dataclasses import asdict, replace
@@ -55,7 +58,7 @@ Batch = Tensor  # numbers of windows (B,)
 class HeadTask:
     """A head with its training and validation videos.
 
-    Without validation videos, the last epoch's head is saved.
+    Without validation videos, the head of the last epoch is saved.
     """
 
     def __init__(
@@ -68,15 +71,15 @@ class HeadTask:
         device: torch.device,
         result_name: str = HEAD_NAME,
     ) -> None:
-        """Build the head, which normalises features by the moments of the training videos.
+        """Build the head, which normalises features by the mean and deviation of training videos.
 
-        The loop saves the best epoch as `result_name`, or without `valid` the last one.
+        The loop saves the best epoch as `result_name`, or the last one if `valid` is None.
 
         Raises:
             InputError: no annotated frame has features that the head uses.
-            UsageError: the head is unknown, or epochs or batches are smaller than 1; or the
-                encoder's classifier is asked for, and is missing or the head has no use for it;
-                or the number format is unknown.
+            UsageError: the head or the number format is unknown, or epochs or batches are smaller
+                than 1; or an encoder's classifier is requested that is missing, or that the head
+                cannot use.
             CheckpointError: the encoder of that classifier cannot be loaded.
         """
         if name not in HEADS:
@@ -135,7 +138,7 @@ class HeadTask:
         return samples
 
     def _set_moments(self) -> None:
-        """Normalise by all training features, annotated or not."""
+        """Set the normalisation from all training features, annotated or not."""
         for modality in HEADS[self.name].uses:
             norm = self.network.get_submodule(f"{modality}.norm")
             assert isinstance(norm, ModalityNorm)
@@ -199,12 +202,12 @@ class HeadTask:
         return self.objectives[0].validate(np.concatenate(outputs), self.valid)
 
     def _finish(self, network: Head) -> Head | WithEncoders:
-        """Return the head that is saved: without the logits of auxiliary tasks."""
+        """Return the head to be saved: without the logits of auxiliary tasks."""
         own = narrow_head(network, self.widths[0]) if len(self.tasks) > 1 else network
         return add_encoders(own, *self.classifiers)
 
     def save(self, network: Head, out: str | Path, result: EpochResult) -> None:
-        """Write the head with a description of its training and the smoothing of its output."""
+        """Write the head with its training and smoothing as metadata."""
         self.save_as(Path(out) / self.result_name, network, result)
 
     def save_as(self, path: str | Path, network: Head, result: EpochResult) -> None:
@@ -227,10 +230,10 @@ class HeadTask:
 def _load_classifiers(
     train: VideoSet, config: HeadTraining
 ) -> tuple[EncoderClassifier | None, SpeechClassifier | None]:
-    """Return the encoders' classifiers of a head, of faces and of speech.
+    """Return the encoders' classifiers for a head: that of faces and that of speech.
 
     Raises:
-        UsageError: the head is of a task with values.
+        UsageError: the head has a task with values.
         CheckpointError: a classifier cannot be loaded.
     """
     chosen = {"--face-only": config.face_only, "--speech-only": config.speech_only}

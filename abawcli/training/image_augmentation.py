@@ -1,9 +1,9 @@
 """Augmentation of training images in batches of tensors, on any device.
 
-It follows Stage I of arXiv 2603.12221, and adds what video does to faces: low resolution, noise,
-JPEG artefacts, sharpening, other gammas. Images are float tensors (B, C, H, W) in 0..1, before
-normalisation, so that black is 0. Random numbers are drawn from the given generator, on the CPU,
-so that they do not depend on the device.
+It has that of Stage I of arXiv 2603.12221, with PadAug (`pad_augment`), and adds degradations of
+video: low resolution, noise, JPEG artefacts, sharpening, other gammas. Images are float tensors
+(B, C, H, W) in 0..1, before normalisation, so black is 0. Random numbers are drawn from the given
+generator, on the CPU, so they do not depend on the device.
 """
 
 import math
@@ -96,7 +96,7 @@ def random_resized_crop(
 def warp(images: Tensor, size: int, config: ImageAugmentation, generator: Generator) -> Tensor:
     """Crop, rotate and flip images (B, C, H, W) in one bicubic resampling, (B, C, size, size).
 
-    What lies outside an image is its reflection: a crop of a video shows more of the scene there.
+    The area outside an image is filled by reflection: crops of a video show more of the scene.
     """
     n = len(images)
     area = _uniform(*config.crop_scale, n, generator)  # (B,)
@@ -139,7 +139,7 @@ def _change_saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def _turn_hue(images: Tensor, factor: Tensor) -> Tensor:
-    """Turn the hue in HSV of images (B, 3, H, W) by `factor` (B, 1, 1, 1) of a circle."""
+    """Shift the hue in HSV of images (B, 3, H, W) by `factor` (B, 1, 1, 1) of a circle."""
     value, chroma = images.amax(dim=1), images.amax(dim=1) - images.amin(dim=1)  # (B, H, W)
     red, green, blue = images.unbind(dim=1)
     some = torch.where(chroma > 0, chroma, 1)
@@ -157,8 +157,8 @@ def jitter_colour(images: Tensor, config: ImageAugmentation, generator: Generato
     """Change brightness, contrast, saturation and hue of some images (B, C, H, W).
 
     The four changes and their order are those of torchvision's ColorJitter: factors are uniform in
-    1 - a to 1 + a, the turn of the hue in -a to a, and each image has an order of its own.
-    Saturation and hue of one-channel images stay. Before, gamma is changed.
+    1 - a to 1 + a, the shift of the hue in -a to a, and each image has its own random order.
+    Saturation and hue of one-channel images are not changed. Gamma is changed before.
     """
     n = len(images)
     on = _chosen(config.jitter_p, n, generator)
@@ -199,7 +199,7 @@ def blur(images: Tensor, config: ImageAugmentation, generator: Generator) -> Ten
 
 
 def lower_resolution(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
-    """Shrink some images (B, C, H, W) and enlarge them again; those of a batch to one size."""
+    """Shrink some images (B, C, H, W), all to one size, and enlarge them again."""
     low, high = config.low_resolution
     share = float(_uniform(low, high, 1, generator))
     some = _chosen(config.low_resolution_p, len(images), generator).nonzero()[:, 0]
@@ -226,7 +226,7 @@ def add_noise(images: Tensor, config: ImageAugmentation, generator: Generator) -
 
 
 def compress_jpeg(images: Tensor, quality: Tensor) -> Tensor:
-    """Quantise images (B, C, H, W) in 0..1 as JPEG of a quality (B,) from 1 to 100 does.
+    """Quantise images (B, C, H, W) in 0..1 as JPEG with a quality (B,) from 1 to 100.
 
     Each channel is quantised as luma is, at full resolution.
     """
@@ -323,10 +323,10 @@ def _choose_fill(n: int, mean: Tensor, config: ImageAugmentation, generator: Gen
 def augment_images(
     images: Tensor, size: int, mean: Tensor, *, config: ImageAugmentation, generator: Generator
 ) -> Tensor:
-    """Augment images (B, C, H, W) in 0..1: to (B, C, size, size) in 0..1.
+    """Augment images (B, C, H, W) in 0..1; return (B, C, size, size) in 0..1.
 
-    `mean` (C, 1, 1) is the colour that normalisation maps to 0; erased rectangles have it, as
-    published.
+    `mean` (C, 1, 1) is the colour that normalisation maps to 0, the published fill of erased
+    rectangles.
     """
     n = len(images)
 

@@ -1,4 +1,4 @@
-"""Labelled images to train on, resized for a backbone."""
+"""Training data of face encoders: labelled images, resized for a backbone."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ Batch = tuple[Tensor, Tensor]  # images (B, S, S, 3) uint8, targets (B, 8)
 
 
 class ImageDataset(Dataset[Batch]):
-    """Faces of a manifest, resized to the backbone's `resize`, with their targets."""
+    """The faces of a manifest, resized to the backbone's `resize`, with their targets."""
 
     def __init__(
         self, images: LabelledImages, preprocess: Preprocess, device: torch.device
@@ -63,7 +63,7 @@ class ImageDataset(Dataset[Batch]):
         return crop_square(image, box, IMAGE_BOX_SCALE, self.side, resample=self.resample)
 
     def read_all(self) -> None:
-        """Read all images to the device, if they are cached and not there yet.
+        """Read all images into the device's memory, if they fit and are not there yet.
 
         Raises:
             InputError: an image cannot be read.
@@ -79,8 +79,8 @@ class ImageDataset(Dataset[Batch]):
     def load(self, batches: list[list[int]]) -> Batches[Batch]:
         """Return the batches of indices, from memory or read by several processes.
 
-        Their number follows the cores, shared with the other processes of torchrun, and not the
-        threads of torch, which torchrun sets to one.
+        The number of processes is that of the cores, divided among the processes of torchrun. It
+        is not that of torch's threads, which torchrun sets to one.
         """
         if self.held:
             return HeldBatches(self.held, batches)

@@ -1,4 +1,4 @@
-"""Logits of a head or a face encoder on labelled examples, to be calibrated on."""
+"""Logits of a head or a face encoder on labelled examples, the data of a calibration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -28,7 +28,7 @@ BATCH = 64  # images
 
 @dataclass(frozen=True)
 class LabelledLogits:
-    """Logits of N labelled frames or images, as the checkpoint gives them."""
+    """The logits of N labelled frames or images, from the checkpoint without a new calibration."""
 
     logits: NDArray[np.float64]  # (N, 8)
     labels: NDArray[np.int64]  # (N,) 0 to 7
@@ -52,9 +52,9 @@ def read_labelled_frames(
 
     Raises:
         CheckpointError: the head cannot be loaded.
-        InputError: as `read_annotated`, or no annotated frame has what the head reads.
-        UsageError: no such device, all frames are of one source video, or the head is of another
-            task.
+        InputError: as `read_annotated`, or no annotated frame has features that the head uses.
+        UsageError: the device is unknown, all frames belong to one source video, or the head has
+            another task.
     """
     head, metadata = load_head(checkpoint, choose_device(device))
     if metadata.task != EXPR:
@@ -114,7 +114,7 @@ def read_labelled_faces(
     Raises:
         CheckpointError: the encoder cannot be loaded.
         InputError: as `read_labelled_images`, or an image cannot be read.
-        UsageError: no such device.
+        UsageError: the device is unknown.
     """
     chosen = choose_device(device)
     encoder, _ = load_encoder(checkpoint, chosen)

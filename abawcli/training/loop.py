@@ -54,10 +54,10 @@ class Task(Protocol[Network, Batch]):
         """Return AdamW's groups, each with its highest learning rate `lr`."""
 
     def describe(self) -> JsonObject:
-        """Return everything that the result depends on; a run is resumed only if it is equal."""
+        """Return all settings that the result depends on; only equal runs are resumed."""
 
     def load_data(self, progress: Progress) -> None:
-        """Read the data of the epochs; not called for a finished run."""
+        """Read the training data; not called for a finished run."""
 
     def make_batches(self, generator: Generator, part: Part) -> Batches[Batch]:
         """Return the batches of an epoch; `generator` has the same state in all processes."""
@@ -66,16 +66,16 @@ class Task(Protocol[Network, Batch]):
         """Return the loss of a batch, a scalar; `model` may be wrapped for several processes."""
 
     def validate(self, network: Network) -> Validation | ValueValidation | None:
-        """Return the metrics of a network, in each process; None without validation data."""
+        """Return the metrics of a network, called in each process; None without validation data."""
 
     def save(self, network: Network, out: str | Path, result: EpochResult) -> None:
         """Write the checkpoint of a network with the result of its epoch."""
 
 
 def start_accelerator(device: torch.device) -> Accelerator:
-    """Return an accelerator for one device, or one per process if a launcher started several.
+    """Return an accelerator: for one device, or for each process if a launcher started several.
 
-    Its mixed precision stays off: that is a setting of the whole process, and a process may train
+    Its mixed precision is off, because that is a setting of the whole process, which may train
     several networks.
     """
     if device.type == "cuda" and device.index is not None:
@@ -102,13 +102,13 @@ def split_decay(parameters: Sequence[Tensor], lr: float, decay: float) -> list[d
 def make_generator(seed: int, epoch: int, process: int) -> Generator:
     """Return a generator seeded by run, epoch and process, so that a resumed run is identical.
 
-    Process -1 is for numbers that are the same in all processes.
+    Process -1 is for numbers that must be the same in all processes.
     """
     return Generator().manual_seed((seed * 10_007 + epoch) * 1_009 + process + 1)
 
 
 class TrainingLoop(Generic[Network, Batch]):
-    """One training run: its folder, its state between epochs, and the work of an epoch."""
+    """One training run: its folder, its state between epochs, and the steps of an epoch."""
 
     def __init__(
         self,
@@ -125,14 +125,14 @@ class TrainingLoop(Generic[Network, Batch]):
         """Prepare the network of a task for training.
 
         Args:
-            task: what is trained.
+            task: the network with its data and loss.
             out: folder of the run.
             schedule: number of epochs and learning rate.
             accelerator: of `start_accelerator`.
             seed: of all random numbers.
             ema_decay: decay of the EMA of the weights, which is validated and saved; 0: no EMA.
             clip_norm: largest norm of the gradient; None: no clipping.
-            patience: end after so many epochs without a better one; None: after the last epoch.
+            patience: end after this many epochs without a better one; None: after the last epoch.
         """
         out = Path(out)
         self.task, self.out, self.schedule = task, out, schedule
@@ -180,7 +180,7 @@ class TrainingLoop(Generic[Network, Batch]):
         return self.history
 
     def _open_log(self) -> AbstractContextManager[Callable[[EpochResult], None]]:
-        """Return what writes an epoch's metrics for TensorBoard, in one process of a run."""
+        """Return a function that logs metrics for TensorBoard, in one process of the run."""
         if self._is_finished() or not self.accelerator.is_main_process:
             return nullcontext(lambda result: None)
         return open_tensorboard(self.out, len(self.history))
@@ -213,7 +213,7 @@ class TrainingLoop(Generic[Network, Batch]):
         return float(total) / len(batches)
 
     def take_step(self, batch: Batch, generator: Generator) -> Tensor:
-        """Change the weights by the gradient of one batch's loss; return the loss, a scalar."""
+        """Update the weights by the gradient of a batch's loss; return the loss, a scalar."""
         loss = self.task.find_loss(self.model, batch, generator)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
@@ -232,7 +232,7 @@ class TrainingLoop(Generic[Network, Batch]):
     def _finish_epoch(self, loss: float) -> None:
         """Validate an epoch, log its metrics, and save its network if it is the best so far.
 
-        Without validation, every epoch's network is saved, so that the last one remains.
+        Without validation, every epoch's network is saved, so the last one remains.
         """
         network = self.result
         share_buffers(network)

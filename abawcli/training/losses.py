@@ -13,8 +13,8 @@ from abawcli.labels import IGNORE, N_CLASSES
 def class_weights(mass: Tensor, power: float) -> Tensor:
     """Return class weights (8,) of mean 1: (N / (8 n_c)) ** power, over their mean.
 
-    A class without samples gets the largest weight of the others: it does not enter the loss, and
-    must not dominate the mean.
+    A class without samples gets the largest weight of the others, so that it does not dominate the
+    mean.
 
     Args:
         mass: (8,) number of samples n_c of each class, or the sum of soft labels; N is its sum.
@@ -43,7 +43,7 @@ def effective_weights(counts: Tensor, beta: float) -> Tensor:
 
 
 def _complete_weights(raw: Tensor, present: Tensor) -> Tensor:
-    """Give absent classes the largest weight of the others; bring the mean to 1."""
+    """Set the weights of absent classes to the largest of the others; scale the mean to 1."""
     raw = torch.where(present, raw, raw[present].max())  # (8,)
     return raw / raw.mean()
 

@@ -1,4 +1,4 @@
-"""Synthetic non-speech audio, in which the voice encoder must detect no speech."""
+"""Synthetic non-speech audio, on which the voice encoder learns to detect no speech."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What heads are trained for, by task: the loss of logits, and the scores of outputs."""
+"""The objectives of heads, by task: the loss of logits, and the scores of outputs."""
 
 import logging
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class ExpressionObjective:
     """Focal loss with class weights, and macro-F1."""
 
     def __init__(self, config: HeadTraining, samples: WindowSamples, device: torch.device) -> None:
-        """Weigh classes by the training frames; warn of classes without one."""
+        """Compute class weights from the training frames; warn of classes without frames."""
         self.gamma = config.focal_gamma
         counts = torch.bincount(samples.labels(), minlength=N_CLASSES)  # (8,)
         _warn_of_absent(CLASSES, counts)
@@ -83,7 +83,7 @@ def _warn_of_absent(names: tuple[str, ...], counts: Tensor) -> None:
 def score_values(name: str, outputs: Outputs, truth: Outputs) -> ValueValidation:
     """Return the scores of outputs (N, K) of a task against values (N, K).
 
-    What is not predicted counts as predicted 0, as in `abaw score`.
+    Values without a prediction count as predicted 0, as in `abaw score`.
     """
     task = TASKS[name]
     values = np.nan_to_num(task.decide(outputs.astype(np.float64)))
@@ -120,7 +120,7 @@ class UnitObjective:
     """Binary cross-entropy of action units, with weights of active frames."""
 
     def __init__(self, config: HeadTraining, samples: WindowSamples, device: torch.device) -> None:
-        """Weigh active frames by the training frames; warn of units that are never active."""
+        """Compute the weights of active frames; warn of units that are never active."""
         values = samples.list_values("au")  # (N, 12)
         _warn_of_absent(TASKS["au"].columns, (values == 1).sum(dim=0))
         weight = unit_weights(values, config.class_weight_power, config.effective_beta)

@@ -39,7 +39,7 @@ History = list[EpochResult]
 def open_run(out: str | Path, settings: JsonObject, result: str, overwrite: bool) -> None:
     """Create or reopen the folder of a run; `result` is the name of its result file.
 
-    With `overwrite` the run starts again; the old result remains until there is a new one. A run
+    With `overwrite` the run starts again; the old result is kept until there is a new one. A run
     that has finished epochs keeps the numbers of the definitions that it began with.
 
     Raises:
@@ -96,9 +96,9 @@ def _read_definitions(path: Path, settings: JsonObject) -> JsonObject:
 
 
 def locate_from(out: str | Path, path: str | Path) -> str:
-    """Return where data are, seen from the run's folder: any spelling of a path gives the same.
+    """Return the path of data relative to the run's folder; all spellings of a path are equal.
 
-    So a run whose folder is moved together with its data is resumed.
+    So a run is resumed also if its folder was moved together with its data.
     """
     try:
         return Path(os.path.relpath(os.path.realpath(path), os.path.realpath(out))).as_posix()
@@ -107,7 +107,7 @@ def locate_from(out: str | Path, path: str | Path) -> str:
 
 
 def _is_of_run(path: Path) -> bool:
-    """Tell whether a file was written by a run, judged by its content."""
+    """Tell by its content whether a file was written by a run."""
     try:
         if path.suffix == ".safetensors":
             return read_kind(path) is not None
@@ -121,7 +121,7 @@ def _is_of_run(path: Path) -> bool:
 def _are_alike(first: str, second: str) -> bool:
     """Tell whether the settings of two runs are equal, apart from definitions and from paths.
 
-    A setting of training that a run lacks had no option then, and the value of FORMER.
+    If a run of an older version lacks a setting, it has the value in FORMER.
     """
     try:
         one, other = ({**json.loads(text)} for text in (first, second))
@@ -184,7 +184,7 @@ def load_state(out: str | Path, model: nn.Module, optimizer: Optimizer) -> Histo
 
 
 def _lay_out_moments(optimizer: Optimizer) -> None:
-    """Lay out the moments as their weights are, which files do not keep; fused AdamW needs it."""
+    """Give moments the memory layout of their weights, which fused AdamW needs; files lose it."""
     for weight, moments in optimizer.state.items():
         for name, value in moments.items():
             if value.shape == weight.shape:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule:
-    """The length of a run and the course of its learning rate."""
+    """The length of a run and its learning rate over time."""
 
     epochs: int
     warmup_steps: int = 0  # steps in which the learning rate rises from 0
@@ -17,7 +17,7 @@ class Schedule:
     last_share: float = 0.0  # last learning rate over the highest one
 
     def find_share(self, step: int, steps: int) -> float:
-        """Return the learning rate of a step, from 0, of `steps` steps, over the highest rate."""
+        """Return the learning rate of a step (from 0) of `steps`, as a share of the highest."""
         warmup = self.warmup_steps + round(self.warmup_share * steps)
         done = max(step - warmup, 0) / max(steps - warmup, 1)
         cosine = self.last_share + (1 - self.last_share) * 0.5 * (1 + math.cos(math.pi * done))

@@ -1,4 +1,4 @@
-"""The metrics of a run for TensorBoard, beside metrics.jsonl, where tensorboard is installed."""
+"""The metrics of a run for TensorBoard, beside metrics.jsonl, if tensorboard is installed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ FOLDER_NAME = "tensorboard"  # of a run's folder
 
 @contextmanager
 def open_tensorboard(out: str | Path, epochs: int) -> Iterator[Callable[[EpochResult], None]]:
-    """Return what writes an epoch's metrics to the folder of a run.
+    """Return a function that writes an epoch's metrics to the folder of a run.
 
-    It writes nothing if tensorboard is not installed. TensorBoard hides what the folder already
-    has of epochs after the first `epochs`: of an interrupted run, or of one that was overwritten.
+    It writes nothing if tensorboard is not installed. TensorBoard hides earlier metrics of epochs
+    after the first `epochs`, from an interrupted run or one that is overwritten.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -28,7 +28,7 @@ def open_tensorboard(out: str | Path, epochs: int) -> Iterator[Callable[[EpochRe
 
 
 def _write_epoch(writer: Any, result: EpochResult) -> None:
-    """Write every number of an epoch, those of classes and corpora as `f1/Anger`."""
+    """Write every metric of an epoch; those of classes and corpora are called `f1/Anger`."""
     for name, value in result.to_json().items():
         parts = value if isinstance(value, dict) else {"": value}
         for part, number in parts.items():

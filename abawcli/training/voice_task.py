@@ -1,4 +1,4 @@
-"""The training task of voice encoders: log-mel input, convolutions over time, one label each.
+"""The training task of voice encoders, on recordings with one label each.
 
 The network learns two targets. The label of a recording is predicted from the mean feature of the
 audio frames with speech of a crop, or of those around one moment, as the encoder is used. Speech is
@@ -69,7 +69,7 @@ class VoiceTask:
         settings: dict[str, Any],
         data: dict[str, str],
     ) -> None:
-        """Make the network, of a new compact-voice or the given backbone.
+        """Build the network, from a new compact-voice or the given backbone.
 
         `settings` identify the run, `data` goes into the checkpoint.
         """
@@ -220,7 +220,7 @@ class VoiceTask:
         )
 
     def _classify_frames(self, network: VoiceNetwork, samples: Tensor) -> Tensor:
-        """Return the logits (S', 8) about each audio frame with speech near; else about all."""
+        """Return the logits (S', 8) of means around audio frames near speech, or around all."""
         features = network.backbone(samples[None].to(self.device))[0]  # (S, D)
         speech = network.classifier.speech_probability(features) >= SPEECH_PRESENT
         reach = int(AudioFeatures.window_s / CompactVoice.step_s)
@@ -242,7 +242,7 @@ class VoiceTask:
 
 
 def mean_f1(score: Score) -> float:
-    """Return the mean F1 of the annotated classes; a corpus need not have all eight."""
+    """Return the mean F1 of the annotated classes; a corpus may lack some of the eight."""
     return float(score.f1[score.support > 0].mean())
 
 

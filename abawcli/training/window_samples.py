@@ -1,4 +1,4 @@
-"""Training samples of heads: windows of frames of annotated videos."""
+"""Training samples of heads: windows of frames of annotated videos, with modality dropout."""
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ class WindowSamples:
         return list(order.tensor_split(-(-len(self) // size)))
 
     def gather(self, batch: Tensor) -> Batch:
-        """Return the windows of the indices (B,).
+        """Return the windows with the indices (B,).
 
         Returns:
             visual (B, window, Dv), audio (B, window, Da), and has_visual, has_audio and labels
@@ -79,7 +79,7 @@ class WindowSamples:
         return v, a, has_v & inside, has_a & inside, y.masked_fill(~inside, IGNORE)
 
     def gather_values(self, batch: Tensor, task: str) -> Tensor:
-        """Return the values (B, window, K) of the windows of the indices (B,).
+        """Return the values (B, window, K) of the windows with the indices (B,).
 
         They are NaN where they are not annotated, and after the end of a video.
         """
@@ -87,7 +87,7 @@ class WindowSamples:
         return self.values[task][rows].masked_fill(~inside.unsqueeze(-1), torch.nan)
 
     def _lay_rows(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rows of windows, and which of them are inside of the video, (B, window)."""
+        """Return the rows of windows, and which of them are within the video, (B, window)."""
         start, end = self.bounds[batch, :1], self.bounds[batch, 1:]  # (B, 1)
         rows = start + torch.arange(self.window)  # (B, window)
         return rows.minimum(end - 1), rows < end
@@ -109,10 +109,10 @@ def _find_any(flags: NDArray[np.bool_], bounds: NDArray[np.int64]) -> NDArray[np
 def drop_modalities(
     has_visual: Tensor, has_audio: Tensor, p: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Drop one modality in a share `p` of the samples; return both masks (B, T), changed.
+    """Modality dropout: drop one modality in a share `p` of the samples; return both masks (B, T).
 
-    Each is dropped equally often, and never the only one of a sample. `has_visual` and `has_audio`
-    (B, T) are the frames with features.
+    Both are dropped equally often, and never the only modality of a sample. `has_visual` and
+    `has_audio` (B, T) are the frames with features.
     """
     chance, coin = torch.rand(2, len(has_visual), generator=generator)  # (B,)
     both = has_visual.any(dim=1) & has_audio.any(dim=1)  # (B,)

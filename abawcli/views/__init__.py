@@ -1,0 +1,1 @@
+"""Commands that draw: contact sheets, timelines, labelled videos, reports, plots of scores."""
