@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from loaded_networks import load_predictor
+from media_files import Sound, write_media
 from sample_clips import CLIPS, EVERY, SAMPLES, thin_clip
 
+from abawcli.config import AUDIO_RATE_HZ
 from abawcli.formats.abaw import read_annotation
 from abawcli.labels import IGNORE
+from abawcli.media.audio import read_audio
 from abawcli.media.video import read_frames
 from abawcli.stages.predict import Predictor
 
@@ -28,6 +31,25 @@ def test_most_frames_are_read_as_they_were_drawn(predictor: Predictor, clip: str
     known = truth != IGNORE
     assert table["found"][known].mean() > 0.95
     assert (table["label"].to_numpy() == truth)[known].mean() > 0.8
+
+
+def test_a_sample_that_is_no_number_costs_no_label(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    speech = read_audio(SAMPLES / "expressions.mp4")
+    assert speech is not None
+    samples = speech.samples[9 * AUDIO_RATE_HZ : 11 * AUDIO_RATE_HZ].copy()
+    listener, tables = load_predictor(label_all=True), []
+    for name in ("whole", "spoilt"):
+        sound = Sound([(0.0, samples[None])], AUDIO_RATE_HZ, "pcm_f32le")
+        path = write_media(tmp_path / f"{name}.wav", sound=sound)
+        tables.append(listener.predict_video(path))
+        samples[AUDIO_RATE_HZ] = np.nan  # in the middle of a word
+    whole, spoilt = tables
+    assert "spoilt.wav: its audio has samples that are no finite numbers (1, " in caplog.text
+    assert (whole["source"] == "audio").mean() > 0.6
+    assert (spoilt["source"] == whole["source"]).all()
+    assert (spoilt["label"] == whole["label"]).all()
 
 
 def find_owner(truth: pd.DataFrame, row: pd.Series) -> str:
