@@ -2,8 +2,10 @@
 
 import os
 import random
+import resource
 import shutil
 import struct
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +51,8 @@ from abawcli.tasks import TASKS
 CPU = torch.device("cpu")
 LABELS = np.repeat([0, 3, -1, 4], 10)
 TEXT = (b"\0", b"\xff\xfe", b",", b"\n", b'"', b"-1", b"nan", b"1e999", b"9" * 40, b"[" * 3000)
+# A file of the same bytes each time, with any number of cores: no random identifier, one thread.
+SAME_CONTAINER, SAME_CODEC = {"fflags": "+bitexact"}, {"threads": "1"}
 Read = Callable[[Path], object]
 
 
@@ -64,7 +68,10 @@ def write_video(path: Path, codec: str = "libx264") -> Path:
     pictures = [counting_picture(k) for k in range(10)]
     sound = Sound([(0.0, make_clicks([0.1], 0.4, 48_000))]) if path.suffix != ".gif" else None
     pixels = "rgb8" if codec == "gif" else "yuv420p"
-    return write_media(path, pictures, codec=codec, sound=sound, pixel_format=pixels)
+    return write_media(
+        path, pictures, codec=codec, sound=sound, pixel_format=pixels,
+        options=SAME_CODEC, container_options=SAME_CONTAINER,
+    )  # fmt: skip
 
 
 def listen(path: Path) -> None:
@@ -127,7 +134,8 @@ def make_samples(folder: Path) -> dict[str, Read]:
         readers[write_video(folder / f"video{suffix}", codec).name] = watch
     for suffix, codec in ((".wav", "pcm_s16le"), (".flac", "flac"), (".mka", "aac")):
         sound = Sound([(0.0, make_clicks([0.1], 0.4, 48_000))], codec=codec)
-        readers[write_media(folder / f"sound{suffix}", sound=sound).name] = listen
+        path = write_media(folder / f"sound{suffix}", sound=sound, container_options=SAME_CONTAINER)
+        readers[path.name] = listen
     for suffix in ("png", "jpg", "webp", "tif", "bmp", "avif"):
         Image.fromarray(counting_picture(7)).save(folder / f"picture.{suffix}")
         readers[f"picture.{suffix}"] = watch
@@ -224,22 +232,26 @@ class FuzzWork:
     """Damaged files as work of an engine, whose processes may crash. A task is a seed."""
 
     folder: str
+    cpu_s: int  # of one file; SIGXCPU ends a process that takes longer
     device: str = "cpu"
 
     def load(self) -> "FuzzWorker":
         """Write the whole files into a folder of this process."""
-        return FuzzWorker(Path(self.folder))
+        return FuzzWorker(Path(self.folder), self.cpu_s)
 
 
 class FuzzWorker:
     """A process that reads damaged files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cpu_s: int) -> None:
         """Write the whole files."""
         self.fuzzer = Fuzzer(folder / f"process-{os.getpid()}")
+        self.cpu_s = cpu_s
 
     def do(self, path: Path, task: int, progress: Progress) -> list[Result]:
         """Read one."""
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + self.cpu_s, most))
         self.fuzzer.try_seed(task)
         return []
 

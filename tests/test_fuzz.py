@@ -9,7 +9,7 @@ import pytest
 from fuzzing import Fuzzer
 
 SEEDS = 250
-LIMIT_S = 10.0  # of one file; usual are milliseconds
+CPU_S = 10.0  # of one file; usual are milliseconds
 
 
 def test_damaged_files_are_errors_of_one_line(
@@ -19,10 +19,10 @@ def test_damaged_files_are_errors_of_one_line(
     fuzzer = Fuzzer(tmp_path)
     tried: Counter[str] = Counter()
     for seed in range(SEEDS):
-        begin = time.monotonic()
+        begin = time.process_time()
         try:
             tried[fuzzer.try_seed(seed)] += 1
         except Exception as error:
             raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error
-        assert time.monotonic() - begin < LIMIT_S, f"seed {seed}"
+        assert time.process_time() - begin < CPU_S, f"seed {seed}"
     assert tried.keys() == fuzzer.readers.keys()
