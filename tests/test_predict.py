@@ -200,6 +200,25 @@ def test_windows_of_a_stream_are_those_of_features(windows: Predictor, features:
     pd.testing.assert_frame_equal(direct, later, atol=1e-5)
 
 
+def test_features_of_everybody_give_what_the_video_gives(
+    compact: Predictor, windows: Predictor, tmp_path: Path
+) -> None:
+    """Who speaks where the face is away is unknown, though the features have the speech."""
+    columns = [*COLUMNS, *QUALITY]
+    extract_features(
+        thin_clip(LEAVES), tmp_path / "f.safetensors", compact.extractor, subject="all"
+    )
+    files = sorted((tmp_path / "f").glob("*.safetensors"))
+    away = [each.has_audio & ~each.has_visual for each in map(read_features, files)]
+    assert files and any(mask.any() for mask in away)
+    for predictor in (compact, windows):
+        later = pd.concat([predictor.predict_video(file, smooth=False) for file in files])
+        later = later.sort_values(["frame", "subject"], ignore_index=True)[columns]
+        direct = predictor.predict_video(thin_clip(LEAVES), "all", smooth=False)[columns]
+        assert "audio" not in set(later["source"])
+        pd.testing.assert_frame_equal(direct, later, atol=1e-5)
+
+
 def test_windows_follow_each_person(windows: Predictor, video: Path) -> None:
     windows.extractor.detector = BlobDetector()
     everyone = windows.predict_video(video, "all", smooth=False).set_index("subject")

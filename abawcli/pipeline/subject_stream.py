@@ -73,6 +73,12 @@ def predict_frame(
     )
 
 
+def find_near(seen: NDArray[np.int64], frames: NDArray[np.int64], window: int) -> NDArray[np.bool_]:
+    """Return the mask of frames (F,) less than a window from one of `seen` (N,), ascending."""
+    before = np.searchsorted(seen, frames - window, "right")
+    return np.asarray(np.searchsorted(seen, frames + window) > before)
+
+
 class SubjectStream:
     """Soft voting per subject, as if the subject's frames were a video of their own.
 
@@ -142,16 +148,11 @@ class SubjectStream:
     ) -> list[FramePrediction]:
         """Return final frames, the first of which is `first` (from 0), for subjects near them."""
         frames = np.arange(first, first + len(audio_only))
-        near = {subject: self._is_near(subject, frames) for subject in given}
+        window = self.nobody.window
+        near = {subject: find_near(self.seen_at[subject], frames, window) for subject in given}
         return [
             predict_frame(
                 self.waiting.popleft(), {s: p[k] for s, p in given.items() if near[s][k]}, row
             )
             for k, row in enumerate(audio_only)
         ]
-
-    def _is_near(self, subject: int, frames: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return the mask of frames less than a window from a frame with the face."""
-        seen, window = self.seen_at[subject], self.nobody.window
-        before = np.searchsorted(seen, frames - window, "right")
-        return np.asarray(np.searchsorted(seen, frames + window) > before)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from abawcli.config import SUBJECTS
 from abawcli.errors import UsageError
@@ -18,9 +19,17 @@ from abawcli.models.heads import check_features
 from abawcli.pipeline.baseline import remove_baseline
 from abawcli.pipeline.frame_predictor import FramePredictor
 from abawcli.pipeline.prediction_columns import PredictionColumns, tabulate_features, warn_of_poor
+from abawcli.pipeline.subject_stream import find_near
 from abawcli.pipeline.video_features import extract_crops
 from abawcli.progress import Progress, ignore_progress
-from abawcli.sources import AUDIO, NONE
+from abawcli.sources import AUDIO, FILLED, NONE
+
+Outputs = NDArray[np.float32]
+
+
+def is_track(subject: str) -> bool:
+    """Tell whether features are of one of everybody in a video, by the number of the track."""
+    return subject.isdecimal()
 
 
 class TablePredictor(FramePredictor):
@@ -108,6 +117,8 @@ class TablePredictor(FramePredictor):
             outputs, source = self.head.find_outputs(
                 features.visual, features.audio, has_visual, has_audio
             )
+            if is_track(features.metadata.subject) and has_visual.any():
+                self._withhold_speech(outputs, source, has_visual)
             if self.reliability:
                 unsure = (source == AUDIO) & ~self.reliability.judge(features.audio)
                 outputs[unsure], source[unsure] = np.nan, NONE
@@ -117,6 +128,23 @@ class TablePredictor(FramePredictor):
         table = pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
         warn_of_poor(table, name)
         return self._finish(table, name)
+
+    def _withhold_speech(
+        self, outputs: Outputs, source: NDArray[np.str_], has_visual: NDArray[np.bool_]
+    ) -> None:
+        """Leave frames without the face to those around it, in place: who speaks is unknown.
+
+        As in a video with the subject `all`: a head that reads windows labels frames near the face.
+
+        Args:
+            outputs: (T, M).
+            source: (T,) what they rest on.
+            has_visual: (T,) frames with the face.
+        """
+        frames = np.arange(len(has_visual))
+        outputs[~find_near(np.flatnonzero(has_visual), frames, self.head.window)] = np.nan
+        known = ~np.isnan(outputs[:, 0])
+        source[~has_visual] = np.where(known, FILLED, NONE)[~has_visual]
 
     def _finish(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
         """Return the table of a whole input with the baselines of its subjects removed."""
