@@ -29,10 +29,11 @@ from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Summaries
 from abawcli.config import DETECTOR_NAMES, Cropping, Tracking
+from abawcli.engines import StageWork
 from abawcli.errors import InputError
 
 if TYPE_CHECKING:
-    from abawcli.engines import Job, StageWork
+    from abawcli.engines import Job
     from abawcli.formats.strategy import SubjectSegments
 
 LOG = logging.getLogger(__name__)
