@@ -62,6 +62,8 @@ def run_ahead(items: Iterator[T], depth: int) -> Generator[T]:
         stopped.set()
         with in_use:  # whoever closes what `items` reads from must not do it before
             pass
+        if thread.is_alive():  # it has nothing more to do
+            thread.join()
 
 
 def encode_in_batches(
