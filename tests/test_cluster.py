@@ -15,7 +15,7 @@ import pytest
 from chores import LoadedChores
 from click.testing import CliRunner
 from sample_clips import thin_clip
-from test_signals import LIMIT_S, MODULE, start, stop, write_inputs
+from test_signals import LIMIT_S, NewProcess, list_arguments, stop, write_inputs
 
 from abawcli.cli import main
 from abawcli.engines import Job, Outcome, Where, run
@@ -126,9 +126,10 @@ def test_ctrl_c_ends_a_run_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_worker_niceness", "0")
     write_inputs(tmp_path, "wav")
-    run = start(tmp_path, "predict --modality audio --engine ray", MODULE)
+    arguments = list_arguments(tmp_path, "predict --modality audio --engine ray")
+    run = NewProcess(tmp_path, *arguments)
     stderr, seconds = stop(run, signal.SIGINT, tmp_path / "out" / "a.csv.provenance.json", 300)
-    assert run.returncode == 130 and seconds < LIMIT_S
+    assert run.poll() == 130 and seconds < LIMIT_S
     last = "abaw: interrupted; 1 of 2 inputs are done and kept, and the same command continues"
     assert stderr.splitlines()[-1].startswith(last)
     assert "Traceback" not in stderr

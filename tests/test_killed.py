@@ -1,9 +1,6 @@
 """A command that is killed before any of its changes is done again by itself, to the same bytes."""
 
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -186,36 +183,3 @@ def test_a_command_killed_anywhere_goes_on_by_itself(
         monkeypatch.chdir(place)
         command.run(0)
         assert read(place) == expected, f"killed before change {state.name} of {len(states)}"
-
-
-KILL = """
-import os, signal, sys
-sys.path.insert(0, {tests!r})
-from pathlib import Path
-from file_changes import watch_changes
-from abawcli.cli import main
-
-def act(number):
-    if number == {number}:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-with watch_changes(Path.cwd(), act):
-    main()
-"""
-
-
-def test_a_process_that_is_killed_leaves_what_can_be_done_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    prepare_tables()
-    arguments = ["smooth", "a", "-o", "out", "-q"]
-    code = KILL.format(tests=str(Path(__file__).parent), number=9)
-    status = subprocess.run([sys.executable, "-c", code, *arguments]).returncode
-    assert status == -signal.SIGKILL
-    left = [path.name for path in Path("out").iterdir()]
-    assert any(name.startswith(".abaw-") for name in left)
-    abaw(*arguments)
-    made = read(Path("out"))
-    abaw("smooth", "a", "-o", "other")
-    assert made == read(Path("other"))

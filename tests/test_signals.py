@@ -1,5 +1,6 @@
-"""SIGINT, SIGTERM and SIGHUP end a run within two seconds and leave nothing half-done."""
+"""SIGINT, SIGTERM and SIGHUP end a run within two seconds, tidily; after SIGKILL it goes on."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,29 +12,19 @@ from pathlib import Path
 
 import av
 import pytest
+from forked_commands import ForkedCommand, ignore_hangups, run_abaw, run_killed, run_stuck
 from media_files import counting_picture, write_media
+from sample_clips import abaw
 from sample_tables import make_table
 
 from abawcli.formats.tables import write_table
 
 LIMIT_S = 2.0
+PATIENCE_S = 60.0  # of a busy machine
+IGNORED_BY_SHELLS = signal.SIGINT, signal.SIGHUP  # in the background; for nohup
+KILLED_BEFORE = 9  # the number of a change: while the table of b is written
 HOUR_S = 3600
 MANY = 20_000  # frames
-# As if a command were in one long call, in which Python cannot look for signals.
-STUCK = """
-import hashlib, pathlib
-from abawcli.cli import main
-from abawcli.formats import atomic, tables
-
-def write(table, path, provenance):
-    with atomic.write_whole(path) as temporary:
-        temporary.write_text("half")
-        pathlib.Path(f"out/{path.stem}.ready").touch()
-        hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000_000 * (path.stem == "b") + 1)
-
-tables.write_table = write
-main(prog_name="abaw")
-"""
 
 
 def write_inputs(folder: Path, suffix: str) -> None:
@@ -65,99 +56,108 @@ def repeat_frame(source: Path, path: Path, count: int) -> None:
             many.mux(packet)
 
 
-def start(folder: Path, command: str, program: tuple[str, ...]) -> subprocess.Popen[str]:
-    """Start a command on the two inputs of the folder."""
+class NewProcess:
+    """A command in a process of its own, as `ForkedCommand`."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._run = subprocess.Popen(
+            [sys.executable, "-m", "abawcli", *arguments],
+            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            preexec_fn=lambda: [signal.signal(k, signal.SIG_DFL) for k in IGNORED_BY_SHELLS],
+        )  # fmt: skip
+        self.pid, self.poll, self.kill = self._run.pid, self._run.poll, self._run.kill
+
+    def read(self, timeout_s: float) -> str:
+        with self._run:
+            return self._run.communicate(timeout=timeout_s)[0]
+
+
+def list_arguments(folder: Path, command: str) -> list[str]:
+    """Return the arguments of a command on the two inputs of the folder."""
     inputs = sorted(path.name for path in folder.glob("[ab].*") if path.suffix != ".json")
-    return subprocess.Popen(
-        [sys.executable, *program, *command.split(), *inputs, "-o", "out"],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-    )  # fmt: skip
+    return [*command.split(), *inputs, "-o", "out"]
 
 
 def stop(
-    run: subprocess.Popen[str], number: int, ready: Path, within_s: float = 60
+    run: ForkedCommand | NewProcess, number: int, ready: Path, within_s: float = PATIENCE_S
 ) -> tuple[str, float]:
-    """Send a signal when the first output is there; return what was said, and the seconds."""
+    """Send a signal when the first input is done; return what was said, and the seconds."""
     deadline = time.monotonic() + within_s
     while not ready.exists():
         if run.poll() is not None or time.monotonic() > deadline:
             run.kill()
-            pytest.fail(f"never ready: {run.communicate()}")
+            pytest.fail(f"never ready: {run.read(PATIENCE_S)}")
         time.sleep(0.02)
     time.sleep(0.3)  # to be in the second one
     begin = time.monotonic()
-    run.send_signal(number)
-    _, stderr = run.communicate(timeout=30)
-    return stderr, time.monotonic() - begin
+    os.kill(run.pid, number)
+    return run.read(PATIENCE_S), time.monotonic() - begin
 
 
-MODULE = ("-m", "abawcli")
 CROPS = {"a/faces.parquet", "a/tracks.parquet", "a.provenance.json", "strategy.csv"}
+TABLE = {"a.csv", "a.csv.provenance.json"}
+FEATURES = {"a.safetensors", "a.safetensors.provenance.json"}
 
 
 @pytest.mark.parametrize(
-    ("command", "suffix", "outputs", "number", "status", "said"),
+    ("command", "suffix", "outputs", "number", "said"),
     [
-        (
-            "predict --modality audio",
-            "wav",
-            {"a.csv", "a.csv.provenance.json"},
-            signal.SIGINT,
-            130,
-            "interrupted",
-        ),
-        ("crop", "mkv", CROPS, signal.SIGTERM, 143, "stopped by SIGTERM"),
-        # Its processes end, too: stderr is read until all that have it close it.
-        ("crop --jobs 2", "mkv", CROPS, signal.SIGHUP, 129, "stopped by SIGHUP"),
+        ("predict --modality audio", "wav", TABLE, signal.SIGINT, "interrupted"),
+        ("extract --modality audio", "wav", FEATURES, signal.SIGTERM, "stopped by SIGTERM"),
+        ("crop", "mkv", CROPS, signal.SIGTERM, "stopped by SIGTERM"),
+        # Its processes end, too: what is said is read until all that have it close it.
+        ("crop --jobs 2", "mkv", CROPS, signal.SIGHUP, "stopped by SIGHUP"),
     ],
 )
 def test_a_signal_ends_a_run_tidily(
-    command: str,
-    suffix: str,
-    outputs: set[str],
-    number: int,
-    status: int,
-    said: str,
-    tmp_path: Path,
+    command: str, suffix: str, outputs: set[str], number: int, said: str, tmp_path: Path
 ) -> None:
     write_inputs(tmp_path, suffix)
-    run = start(tmp_path, command, MODULE)
-    out = tmp_path / "out"
-    (record,) = (name for name in outputs if name.endswith(".provenance.json"))
-    stderr, seconds = stop(run, number, out / record)
-    assert run.returncode == status
+    arguments, out = list_arguments(tmp_path, command), tmp_path / "out"
+    if "--jobs" in arguments:
+        run: ForkedCommand | NewProcess = NewProcess(tmp_path, *arguments)
+    else:
+        run = ForkedCommand(tmp_path, run_abaw, *arguments)
+    text, seconds = stop(run, number, out / "manifest.jsonl")
+    assert run.poll() == 128 + number
     assert seconds < LIMIT_S
-    assert "Traceback" not in stderr and "Exception ignored" not in stderr
+    assert "Traceback" not in text and "Exception ignored" not in text
     last = (
         f"abaw: {said}; 1 of 2 inputs are done and kept, and the same command continues from there"
     )
-    assert stderr.splitlines()[-1] == last
+    assert text.splitlines()[-1] == last
     there = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert there == outputs | {"manifest.jsonl"}
 
 
 def test_a_run_that_is_stuck_in_one_call_ends_too(tmp_path: Path) -> None:
     write_inputs(tmp_path, "csv")
-    run = start(tmp_path, "smooth", ("-c", STUCK))
-    stderr, seconds = stop(run, signal.SIGTERM, tmp_path / "out" / "b.ready")
-    assert run.returncode == 143
+    run = ForkedCommand(tmp_path, run_stuck, *list_arguments(tmp_path, "smooth"))
+    text, seconds = stop(run, signal.SIGTERM, tmp_path / "out" / "b.ready")
+    assert run.poll() == 128 + signal.SIGTERM
     assert seconds < LIMIT_S
-    assert "abaw: stopped by SIGTERM; 1 of 2 inputs are done and kept" in stderr
+    assert "abaw: stopped by SIGTERM; 1 of 2 inputs are done and kept" in text
     names = {path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".ready"}
     assert names == {"a.csv"}
 
 
 def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
-    code = (
-        "import os, signal; from abawcli.cli.signals import stop_on_signals as stop\n"
-        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "with stop(): os.kill(os.getpid(), signal.SIGHUP)\n"
-        "print('alive', signal.getsignal(signal.SIGHUP) == signal.SIG_IGN,"
-        " signal.getsignal(signal.SIGINT) == signal.default_int_handler)\n"
-        "with stop():\n"
-        "    if not (pid := os.fork()): signal.raise_signal(signal.SIGTERM)\n"
-        "    print(os.waitpid(pid, 0)[1])\n"
+    run = ForkedCommand(tmp_path, ignore_hangups)
+    assert run.read(PATIENCE_S).split() == ["alive", "True", "True", str(int(signal.SIGTERM))]
+
+
+def test_a_process_that_is_killed_leaves_what_can_be_done_again(tmp_path: Path) -> None:
+    write_inputs(tmp_path, "csv")
+    arguments = [*list_arguments(tmp_path, "smooth"), "-q"]
+    killed = ForkedCommand(tmp_path, run_killed, KILLED_BEFORE, *arguments)
+    assert killed.read(PATIENCE_S) == "" and killed.poll() == -signal.SIGKILL
+    assert list((tmp_path / "out").glob(".abaw-*"))
+    with contextlib.chdir(tmp_path):
+        abaw(*arguments)
+        abaw(*arguments[:-2], "other", "-q")
+    made, other = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir() if path.suffix}
+        for name in ("out", "other")
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["alive", "True", "True", str(int(signal.SIGTERM))]
+    assert made == other and made.keys() >= TABLE
