@@ -1,13 +1,16 @@
-"""The sample videos: what was drawn is read, and who is who in a picture of two is kept."""
+"""The sample videos: what was drawn is read, who is who is kept, and the notebook shows it."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from loaded_networks import load_predictor
 from media_files import Sound, write_media
-from sample_clips import CLIPS, EVERY, SAMPLES, thin_clip
+from notebook_cells import run_cell
+from sample_clips import CLIPS, SAMPLES
 
 from abawcli.config import AUDIO_RATE_HZ
 from abawcli.formats.abaw import read_annotation
@@ -24,9 +27,8 @@ def predictor() -> Predictor:
 
 @pytest.mark.parametrize("clip", CLIPS)
 def test_most_frames_are_read_as_they_were_drawn(predictor: Predictor, clip: str) -> None:
-    thin = clip == "expressions"  # the longest, all of it with a face
-    table = predictor.predict_video(thin_clip(clip) if thin else SAMPLES / f"{clip}.mp4")
-    truth = np.asarray(read_annotation(SAMPLES / f"{clip}.txt"))[:: EVERY if thin else 1]
+    table = predictor.predict_video(SAMPLES / f"{clip}.mp4")
+    truth = np.asarray(read_annotation(SAMPLES / f"{clip}.txt"))
     assert len(table) == len(truth)
     known = truth != IGNORE
     assert table["found"][known].mean() > 0.95
@@ -77,3 +79,22 @@ def test_the_truth_of_two_people_is_of_every_frame() -> None:
         labels = read_annotation(Path(SAMPLES / f"two_people_{person}.txt"))
         assert rows["label"].tolist() == labels.tolist()
         assert (rows["label"][rows["seen"] < 0.5] == IGNORE).all()
+
+
+def list_kinds(cells: list[Any]) -> list[list[str]]:
+    """Return the kinds of outputs of each cell."""
+    return [[output["output_type"] for output in outputs] for outputs in cells]
+
+
+def test_the_notebook_runs_and_shows_what_is_checked_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """examples/study.ipynb, on two of these videos."""
+    notebook = SAMPLES.parent / "examples" / "study.ipynb"
+    cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
+    monkeypatch.chdir(notebook.parent)
+    names: dict[str, Any] = {}
+    shown = [run_cell("".join(cell["source"]), names) for cell in cells]
+    kept = [cell["outputs"] for cell in cells]
+    assert list_kinds(shown) == list_kinds(kept) and any(kept)
+    for now, before in zip(shown[1], kept[1], strict=True):  # of the cell that predicts
+        for form, lines in before.get("data", {"text": before.get("text")}).items():
+            assert now.get("data", now)[form] == "".join(lines)
