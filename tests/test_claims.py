@@ -133,8 +133,11 @@ def test_equal_expressions_have_equal_shares_at_any_frame_rate(
     shares = []
     for rate in (10, 24, 50):
         pictures = [neutral] * rate + [happy] * round(1.6 * rate)
-        write_media(tmp_path / f"{rate}.mp4", pictures, time_base=Fraction(1, rate))
-        table = predictor.predict_video(tmp_path / f"{rate}.mp4")
+        # Without loss: equal pictures stay equal, and what is found in them is remembered.
+        clip = write_media(
+            tmp_path / f"{rate}.mkv", pictures, time_base=Fraction(1, rate), codec="ffv1"
+        )
+        table = predictor.predict_video(clip)
         assert len(table) == len(pictures) and (table["label"] >= 0).all()
         shares.append(np.bincount(table["label"], minlength=8) / len(table))
     assert (np.sort(shares[0])[-2:] > 0.3).all()  # two labels, as there are two expressions
