@@ -204,7 +204,7 @@ def test_names_of_a_list_are_those_in_it(study: Path) -> None:
         ("crossval", "none", "--labels", "none"),
         ("extract", "a.mkv"), ("crop", "a.mkv"), ("predict", "a.mkv", "b.mkv"),
         ("smooth", "t.csv"), ("fuse", "t.csv", "u.csv"), ("submit", "t.csv", "--template", "s.txt"),
-        ("score", "t.csv", "t.txt"),
+        ("score", "t.csv", "t.txt"), ("manifest", "folders", "none"), ("report", "t.csv"),
     ],
 )  # fmt: skip
 def test_commands_refuse_a_place_that_is_none_before_their_inputs_are_read(

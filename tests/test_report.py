@@ -328,3 +328,5 @@ def test_a_place_that_cannot_be_written_is_an_error(study: Path) -> None:
     Path("file").write_text("")
     result = report("P1.csv", "-o", "file/report.html", code=1)
     assert "cannot write file/report.html" in result.stderr
+    result = report("none.csv", "-o", "file", code=1)  # before the tables are read
+    assert "cannot write file/index.html: file is not a folder" in result.stderr

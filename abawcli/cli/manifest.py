@@ -71,6 +71,7 @@ def command(
     Example: abaw manifest affectnet sets/AffectNet raf-db sets/RAF-DB -o faces.csv
     """
     from abawcli.datasets.image_sets import ReadOptions
+    from abawcli.formats.outputs import check_writable
     from abawcli.stages.manifest import TIE, make_manifest
 
     kinds, roots = sets[::2], sets[1::2]
@@ -79,6 +80,7 @@ def command(
     if len(kinds) != len(roots):
         raise UsageError(f"{kinds[-1]} has no folder; give a kind and a folder for each data set")
     _check_used(kinds, {"--label-map": label_map, "--labels": labels, "--every": every})
+    check_writable([output])
     work = make_manifest(
         list(zip(kinds, roots, strict=True)), output,
         options=ReadOptions(label_map, Path(labels) if labels else None, every or 1),

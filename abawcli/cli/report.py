@@ -62,14 +62,19 @@ def command(
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart, check_writable, is_folder_name
     from abawcli.formats.tables import TABLE_SUFFIXES
-    from abawcli.views.report.pages import PAGE_SUFFIXES, ReportSettings, report_files
+    from abawcli.views.report.pages import (
+        INDEX_NAME,
+        PAGE_SUFFIXES,
+        ReportSettings,
+        report_files,
+    )
 
     groups = choose_groups(participants, by)
-    is_folder_name(output, PAGE_SUFFIXES, 1)
+    is_folder = is_folder_name(output, PAGE_SUFFIXES, 1)
     tables = list(expand_inputs(inputs, TABLE_SUFFIXES))
     annotations = list(expand_inputs([labels], ANNOTATION_SUFFIXES)) if labels else []
     check_apart([output], [*tables, *annotations, *([groups.file] if groups else [])])
-    check_writable([output])
+    check_writable([output / INDEX_NAME if is_folder else output])
     summary = report_files(
         tables, output, annotations,
         videos=videos, groups=groups,
