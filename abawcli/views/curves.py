@@ -35,7 +35,7 @@ def read_metrics(path: str | Path) -> list[JsonObject]:
     """Return the metrics of each epoch of a run.
 
     Raises:
-        InputError: the file cannot be read, or has a line that is no metrics of an epoch.
+        InputError: the file cannot be read, or has a line that is not the metrics of an epoch.
     """
     path = Path(path)
     try:
@@ -74,7 +74,7 @@ def draw_curves(runs: Mapping[str, Sequence[JsonObject]]) -> "Figure":
 
 
 def plot_runs(paths: Sequence[str | Path], output: str | Path, *, overwrite: bool = False) -> None:
-    """Draw training curves into a file; a finished one is not drawn again.
+    """Draw training curves into a file; finished work is kept.
 
     Raises:
         InputError: as `read_metrics`.

@@ -1,4 +1,4 @@
-"""The rows of a prediction table that are about one video, by its frames."""
+"""The rows of one video in a prediction table, by frame."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -24,17 +24,17 @@ _LOOSE_S = 0.01  # by which times may differ at least
 
 @dataclass(frozen=True)
 class FrameLabels:
-    """What a prediction table says of one video: rows by frame, then subject."""
+    """The rows of one video in a prediction table, by frame, then subject."""
 
     table: pd.DataFrame
     timelines: list[Timeline]
 
     @classmethod
     def of(cls, table: pd.DataFrame, video: str | Path, path: str | Path) -> "FrameLabels":
-        """Choose the rows about a video from a table, which came from `path`.
+        """Select the rows of a video from a table, which was read from `path`.
 
         Raises:
-            InputError: it is about several others, has no times, or neither faces nor labels.
+            InputError: it has several other videos, no times, or neither faces nor labels.
         """
         names = table["video"].unique().tolist()
         own = names if len(names) == 1 else find_names(os.path.abspath(video), names)
@@ -68,7 +68,7 @@ class FrameLabels:
         return np.searchsorted(self.table["frame"].to_numpy(), np.append(self.frames, np.inf))
 
     def list_people(self, number: int) -> list[Person]:
-        """Return everybody who is in a frame; nobody where it has no rows."""
+        """Return the subjects in a frame; an empty list if it has no rows."""
         k = int(np.searchsorted(self.frames, number))
         if k == len(self.frames) or self.frames[k] != number:
             return []
@@ -79,10 +79,10 @@ class FrameLabels:
         return _Rows(self.table, several=len(self.timelines) > 1)
 
     def choose_rate(self) -> float:
-        """Return the frames a second, with two decimals, that show what there is to see.
+        """Return the frame rate, with two decimals, of a video that shows the frames.
 
-        That is the constant rate, if it is constant, or else one by which only bursts of frames
-        lose some.
+        It is the rate of the frames if that is constant, or else one that drops only frames in
+        bursts.
         """
         intervals = np.diff(self.time_s)
         if len(intervals) == 0:
@@ -93,12 +93,12 @@ class FrameLabels:
         return round(min(max(1 / max(mean, 1e-3), 1.0), Rendering.max_fps), 2)
 
     def check(self, frames: Iterable[Frame], names: tuple[str, str]) -> Iterator[Frame]:
-        """Pass frames on while they are those of the table.
+        """Yield frames, and check that they are those of the table.
 
         `names` are those of the video and of the table.
 
         Raises:
-            InputError: there are more or fewer of them, or one has another time.
+            InputError: there are more or fewer frames, or one has another time.
         """
         intervals = np.diff(self.time_s)
         loose_s = max(_LOOSE_S, float(np.median(intervals)) if len(intervals) else 0.0)

@@ -1,4 +1,4 @@
-"""What is drawn into a frame: of each person a box, the label and the eight probabilities."""
+"""The overlay of a frame: box, label and the eight probabilities of each person."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ class Person:
 
     @property
     def text(self) -> str:
-        """Return what is written beside the box."""
+        """Return the text beside the box."""
         if self.label == IGNORE:
             said = "no label"
         else:
@@ -84,7 +84,7 @@ class Style:
 
 
 def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """Return DejaVu Sans, which matplotlib has with it: no system needs to have fonts."""
+    """Return DejaVu Sans from matplotlib, so that the system needs no fonts."""
     import matplotlib
 
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
@@ -92,7 +92,7 @@ def load_font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def choose_ink(ground: Colour) -> Colour:
-    """Return black or white, whichever is easier to read on a ground."""
+    """Return black or white, whichever is easier to read on a background."""
     luminance = 0.299 * ground[0] + 0.587 * ground[1] + 0.114 * ground[2]
     return INK if luminance > 120 else PAPER
 
@@ -100,7 +100,7 @@ def choose_ink(ground: Colour) -> Colour:
 def draw_people(image: Image, people: Sequence[Person], style: Style) -> Image:
     """Return a picture (H, W, 3) with the people drawn in.
 
-    The labels of those who have no face in it stand in its top left corner.
+    The labels of people without a face in it are in its top left corner.
     """
     canvas = Pillow.fromarray(image)
     draw = ImageDraw.Draw(canvas)
@@ -122,7 +122,7 @@ def draw_people(image: Image, people: Sequence[Person], style: Style) -> Image:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the box, the bars and the label of a person go."""
+    """The positions of the box, the bars and the label of a person."""
 
     person: Person
     box: Corners
@@ -131,9 +131,9 @@ class Place:
 
 
 def lay_out(people: Sequence[Person], size: tuple[int, int], style: Style) -> list[Place]:
-    """Return the places of those who have a face in a picture of this width and height.
+    """Return the positions for people with a face in a picture of this width and height.
 
-    Bars and labels cover nobody's face, bars or label where there is room beside the box.
+    Bars and labels cover no other face, bars or label, if there is room beside the box.
     """
     boxes = [(person, _round_box(person.box, size)) for person in people if person.box]
     taken, places = [box for _, box in boxes], []
@@ -164,9 +164,9 @@ def _clamp(value: int, largest: int) -> int:
 def _choose_place(
     choices: Sequence[Corners], taken: Sequence[Corners], size: tuple[int, int]
 ) -> Corners:
-    """Return the first choice within the picture that covers nothing that is taken.
+    """Return the first choice within the picture that covers no taken area.
 
-    If all do, it is the first within the picture, and if none is within, the last.
+    If all of them do, it is the first within the picture; if none is within, the last.
     """
     inside = [
         c for c in choices if min(c[:2]) >= 0 and c[2] <= size[0] and c[3] <= size[1]
@@ -180,16 +180,16 @@ def _overlap(a: Corners, b: Corners) -> bool:
 
 
 def _list_tags(box: Corners, tag: tuple[int, int], size: tuple[int, int]) -> list[Corners]:
-    """Return places of a label: above the box and below it, from its left or its right; in it."""
+    """Return positions of a label: above and below the box, left- or right-aligned, and in it."""
     x0, y0, x1, y1 = box
     lefts = [_clamp(left, size[0] - tag[0]) for left in (x0, x1 - tag[0])]
     return [_span(left, top, tag) for top in (y0 - tag[1], y1, y0) for left in lefts]
 
 
 def _list_sides(box: Corners, style: Style, size: tuple[int, int]) -> list[Corners]:
-    """Return places of the bars: right and left of the box, and in it.
+    """Return positions of the bars: right and left of the box, and in it.
 
-    They are no higher than the box of a small face.
+    They are not higher than the box of a small face.
     """
     x0, y0, x1, y1 = box
     step = max(_FINEST, min(round(style.unit / 2.4), (y1 - y0) // len(CLASSES)))

@@ -1,7 +1,7 @@
-"""One colour for each class, the same in every picture.
+"""One colour for each class, the same in all pictures.
 
-Seven colours of Okabe and Ito (2008), which people with any common colour vision deficiency tell
-apart, and a grey for Neutral, the class that most frames have.
+Seven colours of Okabe and Ito (2008), which people with common colour vision deficiencies can
+distinguish, and a grey for Neutral, the most frequent class.
 """
 
 from abawcli.labels import CLASSES

@@ -86,7 +86,7 @@ def draw_confusion(score: Score) -> "Figure":
 
 
 def list_lines(sweep: Sweep) -> dict[tuple[str, str], dict[int, float]]:
-    """Return the macro-F1 by window in frames, for every method and space that was swept."""
+    """Return the macro-F1 by window in frames, for every method and space of a sweep."""
     lines: dict[tuple[str, str], dict[int, float]] = {}
     scored = zip(sweep.candidates, sweep.macro_f1.tolist(), strict=True)
     for smoothing, macro_f1 in list(scored)[AS_PREDICTED + 1 :]:
@@ -97,7 +97,7 @@ def list_lines(sweep: Sweep) -> dict[tuple[str, str], dict[int, float]]:
 
 
 def draw_sweep(sweep: Sweep) -> "Figure":
-    """Draw the macro-F1 against the window, a line a method: dashed where it is of logits."""
+    """Draw the macro-F1 against the window, one line per method, dashed for logits."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5), layout="constrained")  # inches

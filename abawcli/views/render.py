@@ -44,7 +44,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How a video is rendered."""
+    """The settings of a rendered video."""
 
     blur_faces: bool = False  # every face, whether the table is about it or not
     rotate: int | None = None  # degrees clockwise; None: as the table was made
@@ -54,7 +54,7 @@ class RenderSettings:
 
 @dataclass(frozen=True)
 class RenderSummary(Summary):
-    """What a rendered video shows."""
+    """The summary of a rendered video."""
 
     frames: int  # of the result
     fps: float
@@ -63,7 +63,7 @@ class RenderSummary(Summary):
 
 
 def find_rotation(provenance: Provenance) -> int:
-    """Return by how many degrees frames were turned for a table, or for what it was made from."""
+    """Return the degrees by which frames were rotated for a table, or for its inputs."""
     settings = provenance.get("settings")
     if isinstance(settings, dict) and settings.get("rotate"):
         return int(settings["rotate"])
@@ -87,7 +87,7 @@ def render_video(
     frames are done.
 
     Raises:
-        InputError: an input cannot be read, or the table is not about the video.
+        InputError: an input cannot be read, or the table belongs to another video.
         OutputError: the output exists and may not be replaced, cannot be written, or FFmpeg fails.
         UsageError: no video's suffix, no such rotation, or a span that ends before it begins.
     """
@@ -143,7 +143,7 @@ def _copy_audio(video: Path, path: Path, span_s: tuple[float, float]) -> bool:
 
 @dataclass(frozen=True)
 class Film:
-    """What is to be drawn, and when."""
+    """The frames of the result, with their times."""
 
     labels: FrameLabels
     names: tuple[str, str]  # of the video and of the table
@@ -161,7 +161,7 @@ def _plan_film(labels: FrameLabels, names: tuple[str, str], settings: RenderSett
     """Choose the times of the result.
 
     Raises:
-        InputError: no frame of the table lies in the span.
+        InputError: no frame of the table is in the span.
     """
     fps = labels.choose_rate()
     first_s, end_s = float(labels.time_s[0]), labels.end_s
@@ -182,7 +182,7 @@ def _plan_film(labels: FrameLabels, names: tuple[str, str], settings: RenderSett
 
 
 def _see_faces(film: Film, frames: Iterator[Frame], progress: Progress) -> Sightings:
-    """Look for the faces in all frames that are shown, and shortly before and after."""
+    """Detect the faces in all shown frames, and shortly before and after."""
     start_s, stop_s = film.span_s[0] - Rendering.hidden_s, film.span_s[1] + Rendering.hidden_s
     last = int(film.labels.frames[-1])
     until = takewhile(lambda frame: frame.time_s <= stop_s, frames)
@@ -211,7 +211,7 @@ def render_frames(film: Film, frames: Iterable[Frame], progress: Progress) -> It
 
 
 def _show_until(frames: Iterable[Frame]) -> Iterator[tuple[Frame, float]]:
-    """Yield frames with the time at which the next one comes; after the last one none does."""
+    """Yield frames with the time of the next one, which is infinite after the last one."""
     ends: Iterable[Frame | None] = chain(frames, [None])
     for frame, following in pairwise(ends):
         if frame is not None:
@@ -220,7 +220,7 @@ def _show_until(frames: Iterable[Frame]) -> Iterator[tuple[Frame, float]]:
 
 @dataclass(frozen=True)
 class Painter:
-    """Draws what is the same in every picture of the result in the same way."""
+    """Draws the pictures of the result, with layout and timeline prepared once."""
 
     film: Film
     size: tuple[int, int]  # of the video within the result
@@ -229,7 +229,7 @@ class Painter:
 
     @classmethod
     def for_size(cls, size: tuple[int, int], film: Film) -> "Painter":
-        """Begin for frames of this width and height; H.264 wants both even in the result."""
+        """Prepare for frames of this width and height; H.264 requires even ones in the result."""
         style = Style.for_size(*size)
         width = size[0] + size[0] % 2
         return cls(film, size, style, draw_strip(film.labels.timelines, width, film.span_s, style))
@@ -243,7 +243,7 @@ class Painter:
         return draw_people(picture, people, self.style)
 
     def _find_hidden(self, frame: Frame, people: list[Person]) -> NDArray[np.float64]:
-        """Return the boxes (N, 4) of all faces near a frame, whoever saw them."""
+        """Return the boxes (N, 4) of all faces near a frame, from detections and from the table."""
         assert self.film.sightings is not None
         own = np.array([p.box for p in people if p.box]).reshape(-1, 4)
         seen = self.film.sightings.find_around(frame.time_s, Rendering.hidden_s)

@@ -1,7 +1,7 @@
-"""Contact sheets: who is in a video when, a row a track, from which a person edits strategies.
+"""Contact sheets: the tracks of a video over time, one row each, for editing strategies.
 
-The pictures are cut out of the video that crops were made from; where it is gone, only what
-was cropped can be shown.
+The pictures are cut from the video that crops were made from. If it is missing, only the crops are
+shown.
 """
 
 import logging
@@ -29,7 +29,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SheetSummary(Summary):
-    """What a sheet shows."""
+    """The summary of a sheet."""
 
     frames: int
     tracks: int
@@ -44,7 +44,7 @@ def cut_pictures(
     progress: Progress = ignore_progress,
     rotate: int = 0,
 ) -> Pictures:
-    """Return the pictures of faces, cut out of their video, rotated as for its crops.
+    """Return the pictures of faces, cut from their video, rotated as for its crops.
 
     Raises:
         InputError: the video cannot be read.
@@ -67,7 +67,7 @@ def cut_pictures(
 
 
 def collect_crops(cells: pd.DataFrame, folder: str | Path, config: ContactSheet) -> Pictures:
-    """Return those of the pictures that were cropped, from the folder."""
+    """Return the pictures that are among the crops, from the folder."""
     folder = Path(folder)
     scales = find_scales(folder)
     pictures: Pictures = {}

@@ -1,4 +1,4 @@
-"""How a contact sheet looks: everything in pixels, y downwards."""
+"""The drawing of a contact sheet, in pixels, y downwards."""
 
 import warnings
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ CROPPED, THERE, LOW = "#1a8f3c", "#8a9bb5", "#d62728"
 
 @dataclass(frozen=True)
 class _Page:
-    """A figure with axes in pixels, and where things are on it."""
+    """A figure with axes in pixels, and the positions of its parts."""
 
     figure: Figure
     axes: Axes
@@ -45,7 +45,7 @@ class _Page:
         return _HEAD + row * (self.config.side + _CAPTION + _STRIP + _BETWEEN)
 
     def write(self, x: float, y: float, text: str, pixels: float, **style: Any) -> None:
-        """Write a line of text, its top at y; nothing in it is mathematics."""
+        """Write a line of text with its top at y, without mathematical notation."""
         style = {"color": INK, "va": "top"} | style
         size = pixels * 72 / DPI
         self.axes.text(x, y, text, fontsize=size, parse_math=False, **style)
@@ -145,7 +145,7 @@ def _draw_cells(page: _Page, row: int, cells: pd.DataFrame, pictures: Pictures) 
 
 
 def _draw_marks(page: _Page, left: float, top: float, face: Any) -> None:
-    """Draw what is known of one face: its frame, whether it was cropped, and a low score."""
+    """Draw the marks of one face: its frame number, whether it was cropped, and a low score."""
     side, low = page.config.side, face.score < page.config.low_score
     colour = LOW if low else CROPPED if face.cropped else None
     if colour:
@@ -158,7 +158,7 @@ def _draw_marks(page: _Page, left: float, top: float, face: Any) -> None:
 
 
 def _draw_strip(page: _Page, row: int, tracks: Tracks, faces: pd.DataFrame) -> None:
-    """Draw when a track is there, of all frames and not only those with a picture."""
+    """Draw the frames of a track: all of them, not only those with a picture."""
     top = page.top(row) + page.config.side + _CAPTION + 2
     low = faces["score"] < page.config.low_score
     page.box(_LEFT, top, page.width, _STRIP, fc=EMPTY, lw=0)
@@ -173,7 +173,7 @@ def _draw_strip(page: _Page, row: int, tracks: Tracks, faces: pd.DataFrame) -> N
 def find_runs(
     tracks: Tracks, frame: NDArray[np.int64], width: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the first pixels and the ends (K,) of frames (K,) on a strip; none is lost."""
+    """Return the first and end pixels (K,) of frames (K,) on a strip; each has at least one."""
     edges = tracks.place(np.append(tracks.times_s, tracks.end_s)) * width
     index = np.searchsorted(tracks.frames, frame)
     first = np.clip(edges[index].astype(int), 0, width - 1)

@@ -22,7 +22,7 @@ MAX_ROWS = 8  # people; the others have boxes, and no row
 
 @dataclass(frozen=True)
 class Strip:
-    """A picture of the whole time, and where the time is in it."""
+    """A picture of the whole time span, and the pixels of its times."""
 
     image: Image  # (H, W, 3)
     left: int  # pixel at which the time begins
@@ -50,7 +50,7 @@ class Strip:
 
 
 def choose_rows(timelines: Sequence[Timeline]) -> list[Timeline]:
-    """Return the timelines that get a row: those that have labels longest, in their own order."""
+    """Return the timelines that get a row: those with labels for longest, in their own order."""
     labelled = [int((timeline.label != IGNORE).sum()) for timeline in timelines]
     longest = sorted(range(len(timelines)), key=lambda k: -labelled[k])[:MAX_ROWS]
     return [timelines[k] for k in sorted(longest)]
@@ -90,9 +90,9 @@ def draw_strip(
 
 
 def _paint_row(timeline: Timeline, moments: NDArray[np.float64], height: int, line: int) -> Image:
-    """Return a row (height, C, 3) of what is on screen at each moment (C,).
+    """Return a row (height, C, 3): the labels and probabilities at each moment (C,).
 
-    Where nobody has a label, it is hatched with lines of a width.
+    Moments without a label are hatched with lines of a width.
     """
     row = np.searchsorted(timeline.start_s, moments, "right") - 1
     there = (row >= 0) & (moments < timeline.end_s[row])
@@ -116,7 +116,7 @@ Entry = tuple[int, str, Colour]  # where it begins, the class, its colour
 
 
 def _lay_key(width: int, style: Style) -> list[list[Entry]]:
-    """Return the names of the classes in as many rows as they need, in columns if several."""
+    """Return the layout of the class names, in several rows with columns if needed."""
     widths = [round(style.font.getlength(name)) + 2 * style.unit for name in CLASSES]
     for rows in (1, 2, 4, 8):
         columns = len(CLASSES) // rows

@@ -1,7 +1,7 @@
-"""Timelines: what a prediction table says over time, a panel for each subject of each video.
+"""Timelines: a prediction table over time, one panel for each subject of each video.
 
-From top to bottom a panel shows the eight probabilities, as stacked areas or as lines, the label,
-what the label rests on, and annotations where they are given. Frames without a label are hatched.
+From top to bottom, a panel shows the eight probabilities, as stacked areas or as lines, the label,
+its source, and the annotations if there are any. Frames without a label are hatched.
 """
 
 import logging
@@ -65,7 +65,7 @@ def split_timelines(
     `annotations` are the labels (T,) by frame, from frame 1, of each annotated video.
 
     Raises:
-        InputError: a video's frames have no times, or no row lies in the span.
+        InputError: a video's frames have no times, or no row is in the span.
     """
     timelines = []
     for (video, subject), group in table.groupby(["video", "subject"], sort=False):
@@ -110,7 +110,7 @@ def find_spans(values: NDArray[Any], start_s: Floats, end_s: Floats) -> list[tup
 
 
 def format_time(seconds: float, digits: int = 0) -> str:
-    """Return a time as m:ss, with as many decimals as are asked for."""
+    """Return a time as m:ss, with this many decimals."""
     sign = "-" if round(seconds, digits) < 0 else ""
     minutes, rest = divmod(round(abs(seconds), digits), 60)
     return f"{sign}{int(minutes)}:{rest:0{3 + digits if digits else 2}.{digits}f}"
@@ -210,14 +210,14 @@ def _draw_areas(axes: "Axes", timeline: Timeline) -> None:
 
 
 def _draw_lines(axes: "Axes", timeline: Timeline) -> None:
-    """Draw a line for each class, interrupted where nothing is known."""
+    """Draw a line for each class, interrupted in frames without a label."""
     for k, colour in enumerate(CLASS_COLOURS):
         axes.plot(timeline.start_s, timeline.probabilities[:, k], color=colour, linewidth=1.3)
 
 
 @dataclass(frozen=True)
 class PlotSettings:
-    """What a timeline shows beside the tables."""
+    """The settings of a timeline."""
 
     lines: bool = False  # of probabilities, instead of stacked areas
     from_s: float = -np.inf

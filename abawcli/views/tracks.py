@@ -1,4 +1,4 @@
-"""The tracks of a video, as its folder of crops tells, and which of their faces to show."""
+"""The tracks of a video, from its folder of crops, and the choice of faces to show."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class Tracks:
 
     @property
     def end_s(self) -> float:
-        """Return when the last frame ends, if it is shown as long as most."""
+        """Return the end of the last frame, which lasts the median interval."""
         steps = np.diff(self.times_s)
         return float(self.times_s[-1] + (np.median(steps) if len(steps) else 1.0))
 
@@ -65,7 +65,7 @@ def read_tracks(folder: str | Path) -> tuple[Tracks, CropsMetadata]:
 def choose_cells(tracks: Tracks, config: ContactSheet) -> pd.DataFrame:
     """Return the faces to show, with their `column`: of each track those nearest to its middle.
 
-    A column is an equal share of the time; a track that is not there then has no face in it.
+    A column is an equal share of the time. It has no face of a track that is absent then.
     """
     shown = tracks.faces[tracks.faces["subject"].isin(tracks.numbers[: config.rows])]
     place = tracks.place(shown["time_s"].to_numpy()) * config.columns

@@ -1,6 +1,6 @@
-"""The report: pages of HTML that open from disk, with nothing but their own text and videos.
+"""The report: HTML pages that open from the disk and load nothing but their videos.
 
-`study` gathers what is shown of each video, `recordings` finds videos and cuts pictures out of
-them, `methods` writes the sentences for a paper, `pages` lays it out by `report.html`, `style.css`,
-`timeline.js` and `script.js`.
+`study` gathers the data of each video, `recordings` finds videos and cuts pictures from them,
+`methods` writes the sentences for a paper, and `pages` fills the template `report.html` with
+`style.css`, `timeline.js` and `script.js`.
 """

@@ -1,4 +1,4 @@
-"""What pages show, as plain values for the template and for the script."""
+"""The content of pages, as plain values for the template and for the script."""
 
 import base64
 import json
@@ -85,7 +85,7 @@ def describe_video(
     config: Segmentation,
     errors: int,
 ) -> dict[str, Any]:
-    """Return what the section of a video shows; `link` is where its player finds the file.
+    """Return the content of a video's section; `link` is the file of its player.
 
     Of each subject, the worst `errors` wrong segments are listed.
     """
@@ -114,12 +114,12 @@ def describe_video(
 
 
 def _list_warnings(video: Video) -> list[str]:
-    """Return what the runs warned of that made a video's tables, each once."""
+    """Return the warnings of the runs that made a video's tables, each once."""
     return list(dict.fromkeys(w for made in video.made_by for w in made.get("warnings", [])))
 
 
 def describe_rate(timeline: Timeline) -> str:
-    """Say how many frames a second there are, and how uneven they are."""
+    """Return a description of the frame rate and its variation."""
     intervals = np.diff(timeline.start_s)
     if len(intervals) == 0 or np.median(intervals) <= 0:
         return "one frame"
@@ -158,7 +158,7 @@ def _describe_subject(subject: Subject, cut: Cut | None, errors: int) -> dict[st
 
 
 def describe_score(score: Score) -> dict[str, Any]:
-    """Return a score with the classes that occur on either side, and the mean over them."""
+    """Return a score with the classes that occur, annotated or predicted, and their mean."""
     occurs = (score.support > 0) | (score.confusion.sum(axis=0) > 0)  # (8,)
     rows = [
         {
@@ -182,7 +182,7 @@ def describe_score(score: Score) -> dict[str, Any]:
 
 
 def describe_confusion(score: Score) -> dict[str, Any]:
-    """Return how many frames of each annotated class were given each label, or none.
+    """Return the frames of each annotated class by predicted label, or without one.
 
     Only classes that occur have a row or a column.
     """
@@ -208,10 +208,10 @@ def describe_confusion(score: Score) -> dict[str, Any]:
 def describe_index(
     study: Study, links: Mapping[str, str], max_groups: int | None, errors: int
 ) -> dict[str, Any]:
-    """Return the table of all videos, a row a subject, and what readers may compare by.
+    """Return the table of all videos, one row per subject, and the groups to compare by.
 
-    `max_groups` is how many values a column may have for that; None: any number. Of all videos, the
-    worst `errors` wrong segments are listed.
+    A column with more than `max_groups` values is not one of the groups; None: no limit. The worst
+    `errors` wrong segments of all videos are listed.
     """
     rows = [
         _describe_row(video, subject, links) for video in study.videos for subject in video.subjects

@@ -1,8 +1,8 @@
 """Wrong segments of annotated predictions, for the error browser of a report.
 
 A wrong segment is consecutive frames with one label and one annotation that differ. The worst come
-first: by the sum of their frames' confidence in the wrong label, each times its seconds. So a long
-and sure error is before a short or unsure one, and frames without any label are last.
+first, by the sum over their frames of the confidence in the wrong label times the duration. So a
+long error of high confidence is before a short or unsure one, and frames without a label are last.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class WrongSegment:
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """The duration."""
         return self.end_s - self.start_s
 
 

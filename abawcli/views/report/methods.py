@@ -1,4 +1,4 @@
-"""The sentences for a paper: what was done, with which settings, and what to cite."""
+"""The sentences for a paper: methods, settings and citations."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ SUBJECT_TEXTS = {
 
 
 def write_methods(videos: Sequence[Video], config: Segmentation) -> str:
-    """Return the paragraph for a methods section, from what provenance says."""
+    """Return the paragraph for a methods section, from the provenance of tables."""
     origins = dict.fromkeys(_describe_origin(video.made_by) for video in videos)
     subjects = [subject for video in videos for subject in video.subjects]
     frames = sum(len(subject.rows) for subject in subjects)
@@ -55,7 +55,7 @@ def _weigh(subjects: Sequence[Subject], measure: str) -> float:
 
 
 def _describe_origin(made_by: Sequence[Provenance]) -> str:
-    """Say how labels were made, in a sentence or two."""
+    """Return one or two sentences on the origin of the labels."""
     steps = list(walk_origins(made_by))
     predicted = [step for step in steps if step.get("command") == "predict"]
     if not predicted:
@@ -82,7 +82,7 @@ def _list_tools(settings: Mapping[str, Any], tables: int) -> Iterator[str]:
 
 
 def _describe_smoothing(step: Provenance) -> str:
-    """Say how a step smoothed; nothing where it did not."""
+    """Return a description of a step's smoothing, empty without one."""
     settings = step.get("settings", {})
     smoothing = settings if step.get("command") == "smooth" else settings.get("smoothing")
     if not isinstance(smoothing, Mapping) or "method" not in smoothing:

@@ -1,4 +1,4 @@
-"""Lay a report out: one file with everything, or a folder with an index and a page a video."""
+"""The pages of a report: one file, or a folder with an index and a page per video."""
 
 import base64
 import hashlib
@@ -43,7 +43,7 @@ NAME_LENGTH = 80  # characters of a page's name
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """What a report holds beside the tables."""
+    """The settings of a report."""
 
     embed: bool = False  # videos within the pages, instead of links to them
     chosen: bool = False  # a user chose the columns to compare by
@@ -76,8 +76,8 @@ def report_files(
     """Write the report of prediction tables; return the provenance of its first page.
 
     `output` is one file, .html, or a folder of index.html and a page for each video. Recordings
-    are looked for in `videos`, or where the tables' provenance has them. The `summary` counts
-    videos and names in `failed` what could not be read. Finished pages are kept.
+    are looked for in `videos`, or at the paths in the tables' provenance. The `summary` counts
+    videos and names unreadable files in `failed`. Finished pages are kept.
 
     Raises:
         InputError: no table can be read, none has times, or the participants file is none.
@@ -135,9 +135,9 @@ def list_pages(study: Study, output: str | Path, tables: Sequence[str | Path]) -
 
 
 def name_page(video: str) -> str:
-    """Return the file name of a video's page: its name, if that is one; else what is left of it.
+    """Return the file name of a video's page: its name, without characters that files cannot have.
 
-    What is left gets a hash, so that `a/P01` and `b/P01`, or `P<1>` and `P>1<`, are told apart.
+    A changed name gets a hash, so that `a/P01` and `b/P01`, or `P<1>` and `P>1<`, differ.
     """
     name = re.sub(r"[^\w.-]+", "_", video).lstrip(".")[:NAME_LENGTH] or "_"
     if name != video:
@@ -151,7 +151,7 @@ def _describe_settings(
     recordings: Mapping[str, Recording],
     groups: Groups | None,
 ) -> dict[str, Any]:
-    """Return as JSON what a page depends on."""
+    """Return the settings of a page as JSON."""
     shown = {
         video.name: {"sha256": found.sha256, "link": link_file(found.path, page.path)}
         for video in page.videos
@@ -179,7 +179,7 @@ def embed_file(path: str | Path) -> str:
 def _cut(
     video: Video, recording: Recording | None, config: Report, failed: dict[str, str]
 ) -> Cut | None:
-    """Cut pictures; None, with the reason in `failed`, where the recording cannot be used."""
+    """Cut pictures; None, with the reason in `failed`, if the recording cannot be used."""
     try:
         return cut_pictures(video, recording, config) if recording else None
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The video of each table: where it is, whether it is the right one, and pictures out of it."""
+"""The video of each table: its path, the check that it is the right one, and pictures from it."""
 
 import base64
 import io
@@ -43,27 +43,27 @@ class Recording:
 
 @dataclass(frozen=True)
 class Cut:
-    """What was seen of a recording."""
+    """The pictures and values taken from a recording."""
 
     size: tuple[int, int]  # width and height in pixels, as displayed
     pictures: Pictures = field(default_factory=dict)
 
 
 def walk_origins(made_by: Sequence[Provenance]) -> Iterator[Provenance]:
-    """Yield provenance and that of what it was made from, the latest first."""
+    """Yield a provenance and those of its inputs, the latest first."""
     for made in made_by:
         yield made
         yield from walk_origins([each for each in made.get("made_from", []) if each])
 
 
 def find_recordings(videos: Sequence[Video], folder: str | Path | None) -> dict[str, Recording]:
-    """Return the recordings of videos by name; warn of those that are not found.
+    """Return the recordings of videos by name; warn of missing ones.
 
-    In `folder` a recording is called as its video; without, it is where the table's provenance
-    has it.
+    In `folder`, a recording has the name of its video. Without `folder`, it is at the path in the
+    table's provenance.
 
     Raises:
-        InputError: there is no such folder, or it holds no video.
+        InputError: the folder does not exist, or has no video.
     """
     if folder and not Path(folder).exists():
         raise InputError(f"no such folder: {folder}")
@@ -105,11 +105,10 @@ def _is_video(described: Provenance) -> bool:
 
 
 def cut_pictures(video: Video, recording: Recording, config: Report) -> Cut:
-    """Return a picture of each subject's longest segments and worst errors: their surest frame.
+    """Return a picture of each subject's longest segments and worst errors.
 
     Raises:
-        InputError: the recording cannot be read, or is not that of the table: it has another
-            number of frames.
+        InputError: the recording cannot be read, or has another number of frames than the table.
     """
     wanted = _choose_frames(video.subjects, config)
     last = max(int(subject.rows["frame"].iloc[-1]) for subject in video.subjects)
@@ -132,7 +131,7 @@ def cut_pictures(video: Video, recording: Recording, config: Report) -> Cut:
 def _choose_frames(
     subjects: Sequence[Subject], config: Report
 ) -> dict[int, list[tuple[PictureKey, Any]]]:
-    """Return by frame number whose picture of which box to cut; a box of NaN is the whole frame."""
+    """Return by frame number the pictures to cut, with their boxes; NaN is the whole frame."""
     wanted: dict[int, list[tuple[PictureKey, Any]]] = {}
     for subject in subjects:
         longest = subject.segments.nlargest(config.pictures, "duration_s")
@@ -153,7 +152,7 @@ def _read_box(row: Any) -> Any:
 
 
 def _find_surest(rows: pd.DataFrame, segment: Any) -> Any:
-    """Return the row of a segment whose label is surest, with a face if there is one."""
+    """Return the row of a segment with the highest confidence, with a face if there is one."""
     time_s = rows["time_s"]
     inside = (time_s >= segment["start_s"]) & (time_s < segment["end_s"])
     inside |= time_s == segment["start_s"]  # a lone frame may last no time

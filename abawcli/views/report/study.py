@@ -1,4 +1,4 @@
-"""What a report shows of each video: labels over time, measures, quality, score."""
+"""The data of a report: labels over time, measures, quality and score of each video."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Video:
-    """One video with everybody in it."""
+    """One video with its subjects."""
 
     name: str
     tables: list[Path]
@@ -65,7 +65,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything that a report is about."""
+    """All videos of a report."""
 
     videos: list[Video]
     columns: list[str]  # of the participants file
@@ -85,7 +85,7 @@ def read_study(
     failed: dict[str, str],
     config: Segmentation,
 ) -> Study:
-    """Read prediction tables, annotations and participants; what fails is named in `failed`.
+    """Read prediction tables, annotations and participants; failures are named in `failed`.
 
     Raises:
         InputError: no table can be read, none has times, or the participants file is none.
@@ -174,7 +174,7 @@ def _lay_by_frame(pair: Pair) -> Labels:
 
 
 def _score(pairs: Any) -> Score | None:
-    """Score annotations together; None where no frame is annotated."""
+    """Score annotations together; None if no frame is annotated."""
     pairs = list(pairs)
     truth = np.concatenate([[], *(pair.annotation for pair in pairs)]).astype(np.int64)
     predicted = np.concatenate([[], *(pair.track.labels[pair.rows] for pair in pairs)])
@@ -184,7 +184,7 @@ def _score(pairs: Any) -> Score | None:
 
 
 def _share_sources(timeline: Timeline) -> dict[str, float]:
-    """Return the share of the time of each source that occurs; of rows where they last no time."""
+    """Return each source's share of the time, or of the rows if they have no duration."""
     lasts = timeline.end_s - timeline.start_s  # (T,)
     weights = lasts if lasts.sum() > 0 else np.ones(len(lasts))
     shares = {
