@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
+import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,7 @@ from media_files import write_media
 from sample_tables import make_table
 
 from abawcli.cli import main
+from abawcli.formats.atomic import name_temporary
 from abawcli.formats.submission import HEADER
 from abawcli.formats.table_schemas import COLUMNS
 from abawcli.formats.tables import read_table, write_table
@@ -63,6 +67,32 @@ def test_a_bad_input_leaves_the_others(folder: Path) -> None:
     Path("p/c.csv").write_text("no,table\n1,2\n")
     result = run(folder, "smooth", "p", "-o", "-", status=1)
     assert set(read(result)["video"]) == {"a", "b"} and "p/c.csv" in result.stderr
+
+
+def test_an_interrupted_run_prints_what_it_finished_and_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_at_b(table: pd.DataFrame, path: Path, provenance: dict[str, Any]) -> None:
+        if path.stem == "b":
+            raise KeyboardInterrupt
+        write_table(table, path, provenance)
+
+    monkeypatch.setattr("abawcli.stages.smooth.write_table", stop_at_b)
+    result = run(folder, "smooth", "p", "-o", "-", status=130)
+    assert set(read(result)["video"]) == {"a"}
+    assert result.stderr.splitlines()[-1] == (
+        "abaw: interrupted; 1 of 2 inputs are done and printed, and the same command begins again"
+    )
+
+
+def test_the_folder_of_a_killed_run_is_swept(folder: Path) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    ours = name_temporary(Path(tempfile.gettempdir(), "stdout")).name
+    left = folder.parent / "temporary" / ours.replace(f"-{os.getpid():x}-", f"-{dead.pid:x}-")
+    left.mkdir()
+    CliRunner().invoke(main, ["smooth", "p/a.csv", "-o", "-"])
+    assert not left.exists()
 
 
 def test_tables_are_fused_to_stdout(folder: Path) -> None:

@@ -4,12 +4,14 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Any
 
 import click
 
 from abawcli.cli.console import writing
+from abawcli.cli.signals import note_stdout
+from abawcli.formats.atomic import make_work_folder, sweep_leftovers
 
 STDOUT = Path("-")
 _META = "abaw.stdout"
@@ -47,8 +49,10 @@ def text_output_option(name: str | None, required: bool, text: str) -> Callable[
             return output
         ctx.meta[_META] = True
         read_json_flag(ctx, parameter, bool(ctx.params.get("as_json")))
+        note_stdout()
+        sweep_leftovers(gettempdir())
         # The root context owns it, so it is removed even if an option after -o is wrong.
-        folder = Path(ctx.find_root().with_resource(TemporaryDirectory(prefix="abaw-")))
+        folder = ctx.find_root().with_resource(make_work_folder(Path(gettempdir(), "stdout")))
         ctx.call_on_close(lambda: _print_file(folder / name) if name else _print_tables(folder))
         return folder / name if name else folder
 

@@ -12,7 +12,9 @@ from types import FrameType
 from abawcli.cli.console import say
 from abawcli.formats.atomic import remove_temporaries
 
-FINISHED = "finished outputs are kept"
+DONE = "finished outputs are"
+KEPT = "kept, and the same command continues from there"
+PRINTED = "printed, and the same command begins again"  # to stdout, of which nothing is kept
 GRACE_S = 1.0  # for the main thread to end by itself; running a network may take longer
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -28,7 +30,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.kept = FINISHED
+        self.done, self.fate = DONE, KEPT
         self.told = False
         self.source, self.sink = os.pipe()
         os.set_blocking(self.sink, False)  # `set_wakeup_fd` wants it
@@ -57,7 +59,7 @@ class _Watch:
         if read:
             time.sleep(GRACE_S)
             if not self.told:  # `say` takes locks that the main thread may hold
-                os.write(2, f"{_describe_stop(read[0], self.kept)}\n".encode())
+                os.write(2, f"{_describe_stop(read[0], self.done, self.fate)}\n".encode())
             remove_temporaries()
             os._exit(128 + read[0])
 
@@ -85,9 +87,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_restore_in_worker)
 
 
-def _describe_stop(number: int, kept: str) -> str:
+def _describe_stop(number: int, done: str, fate: str) -> str:
     how = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
-    return f"abaw: {how}; {kept}, and the same command continues from there"
+    return f"abaw: {how}; {done} {fate}"
 
 
 def find_signal() -> int | None:
@@ -98,15 +100,21 @@ def find_signal() -> int | None:
 def note_kept(done: int, total: int) -> None:
     """Record the progress, for the message that a signal prints."""
     if _watches and total > 1:
-        _watches[-1].kept = f"{done} of {total} inputs are done and kept"
+        _watches[-1].done = f"{done} of {total} inputs are done and"
+
+
+def note_stdout() -> None:
+    """Record that outputs go to stdout, for the same message."""
+    if _watches:
+        _watches[-1].fate = PRINTED
 
 
 def tell_stop(number: int) -> None:
     """Report the signal, and which outputs are kept."""
-    kept = FINISHED
+    done, fate = DONE, KEPT
     if _watches:
-        kept, _watches[-1].told = _watches[-1].kept, True
-    say(_describe_stop(number, kept))
+        done, fate, _watches[-1].told = _watches[-1].done, _watches[-1].fate, True
+    say(_describe_stop(number, done, fate))
 
 
 @contextmanager
