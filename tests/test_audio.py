@@ -156,6 +156,24 @@ def test_silence_is_bounded(gaps_s, length):
             assert gap_s < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("wav", "pcm_s16le"), ("wav", "pcm_f32le"), ("mka", "aac")]
+)
+@pytest.mark.parametrize(
+    ("right", "warned"), [(-1.0, True), (-0.95, True), (0.0, False), (1.0, False)]
+)
+def test_channels_that_cancel_each_other_are_named(tmp_path, caplog, suffix, codec, right, warned):
+    left = np.random.default_rng(0).uniform(-0.5, 0.5, 8000).astype(np.float32)
+    stereo = Sound([(0.0, np.stack([left, right * left]))], 16_000, codec, "stereo", 128_000)
+    path = write_media(tmp_path / f"a.{suffix}", sound=stereo)
+    read_audio(path)
+    said = f"a.{suffix}: its two channels cancel each other" in caplog.text
+    assert said == warned
+    caplog.clear()
+    list(read_audio_blocks(path, 16_000, "stereo"))
+    assert not caplog.text
+
+
 @pytest.mark.parametrize(("suffix", "codec"), [("flac", "flac"), ("mkv", "aac")])
 def test_cut_sound_is_kept(tmp_path, caplog, suffix, codec):
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 3 * 48_000)).astype(np.float32)

@@ -43,6 +43,9 @@ class Media:
     audio_rates_hz: tuple[int, int] = (100, 3_072_000)
     # Larger sample values are damage: full scale is 1.0, or 2 ** 31 where floats were never scaled.
     loudest: float = 1e10
+    # Energy of the mean of two channels over the mean of their energies, below which they cancel
+    # each other: one is inverted. It is 1 of equal channels, 0.5 of unlike ones or of one alone.
+    cancelled: float = 0.01
     # Packets whose damage makes a file be decoded in a process of its own: the first frame, which
     # others build on, and some after it. They take 10 ms.
     first_packets: int = 5

@@ -137,10 +137,35 @@ def _average_channels(natives: Iterator[av.AudioFrame]) -> Iterator[av.AudioFram
         if count <= GUESSED_CHANNELS or not native.layout.name.endswith(" channels"):
             yield native
             continue
-        samples = native.to_ndarray()  # (C, N) planar, (1, N * C) packed
-        planar = samples if native.format.is_planar else samples.reshape(-1, count).T
-        mean = _to_full_scale(planar).mean(axis=0, keepdims=True)  # (1, N)
+        mean = _split_channels(native).mean(axis=0, keepdims=True)  # (1, N)
         yield _replace_samples(native, mean, "flt", "mono")
+
+
+def _report_cancelling(
+    media: OpenMedia, natives: Iterator[av.AudioFrame]
+) -> Iterator[av.AudioFrame]:
+    """Warn if the average of two channels is nearly silent, because one of them is inverted."""
+    apart = mixed = 0.0  # energy of the channels, and of their average
+    for native in natives:
+        if native.layout.nb_channels == 2:
+            left, right = _split_channels(native)
+            middle = (left + right) / 2
+            apart += float(left @ left + right @ right) / 2
+            mixed += float(middle @ middle)
+        yield native
+    if mixed < Media.cancelled * apart:
+        LOG.warning(
+            "%s: its two channels cancel each other, so that their average has hardly any speech; "
+            "keep one of them (ffmpeg -i IN -af 'pan=mono|c0=c0' OUT)", media.path,
+        )  # fmt: skip
+
+
+def _split_channels(native: av.AudioFrame) -> Samples:
+    """Return the samples of each channel, (C, N), full scale 1.0."""
+    samples = native.to_ndarray()  # (C, N) planar, (1, N * C) packed
+    if not native.format.is_planar:
+        samples = samples.reshape(-1, native.layout.nb_channels).T
+    return _to_full_scale(samples)
 
 
 def _to_full_scale(samples: NDArray[np.generic]) -> Samples:
@@ -196,6 +221,8 @@ def decode_blocks(
     """Yield the audio of a stream as `read_audio_blocks` does."""
     start_s, passed, overlap = None, 0, 0
     natives = _clean(media, _drop_impossible(media, decode_stream(media, stream)))
+    if layout == "mono":
+        natives = _report_cancelling(media, natives)
     natives = _average_channels(natives)
     for at_s, samples in _resample_runs(natives, rate_hz, layout):
         if at_s is not None:
