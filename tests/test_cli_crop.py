@@ -301,6 +301,18 @@ def test_a_list_of_names_makes_a_folder_for_each(work: Path) -> None:
     assert chosen == ["right", "left", "track 1"]
 
 
+def test_names_and_strategies_are_of_videos_in_subfolders(work: Path) -> None:
+    Path("v").rename("batch1")
+    Path("v").mkdir()
+    Path("batch1").rename("v/batch1")
+    Path("test.txt").write_text("two_left\ntwo_right\n")
+    Path("s.csv").write_text("video,strategy\ntwo_right,track 1\n")
+    for how in (["--names", "test.txt"], []):
+        result = crop("v", "-o", "crops", "--strategy", "s.csv", *how)
+        assert result.exit_code == 0, result.stderr
+    assert whom("batch1/two_left") == "left" and whom("batch1/two_right") == "track 1"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

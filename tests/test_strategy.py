@@ -15,7 +15,9 @@ from abawcli.formats.strategy import (
     choose_by_name,
     plan_folders,
     propose,
+    read_names,
     read_strategy,
+    suggest_names,
 )
 
 
@@ -135,6 +137,34 @@ def test_folders_of_each_video() -> None:
     assert plan_folders(["free_right"], {}, "largest") == {
         "free_right": {"free_right": (SubjectSegment("largest"),)}
     }
+
+
+def test_videos_in_folders_are_matched_by_their_names_alone(file: Path) -> None:
+    write(file, "102\r\n45_left\r\n45_right\r\ntwice\r\nbatch2/twice\r\n")
+    videos = ["batch1/102", "batch2/deep/45", "batch1/twice", "batch2/twice"]
+    assert {name: s.strategy for name, (s,) in read_names(file, videos).items()} == {
+        "batch1/102": "main",
+        "batch2/deep/45_left": "left",
+        "batch2/deep/45_right": "right",
+        "twice": "main",  # there are two
+        "batch2/twice": "main",
+    }
+    assert suggest_names("twice", videos) == "; is it batch1/twice or batch2/twice?"
+    assert suggest_names("twice_left", videos) == "; is it batch1/twice or batch2/twice?"
+
+
+def test_a_row_that_names_the_folder_goes_first(file: Path) -> None:
+    write(file, "video,strategy\nx,left\nbatch1/x,right\ny,top\n")
+    found = {name: s.strategy for name, (s,) in read_strategy(file, ["batch1/x", "b/y"]).items()}
+    assert found == {"x": "left", "batch1/x": "right", "b/y": "top"}
+
+
+def test_a_row_without_its_folder_is_not_proposed_again(file: Path) -> None:
+    write(file, "video,strategy\nx,left\n")
+    propose(
+        file, {"batch1/x": ((SubjectSegment("left"),), ""), "b/y": ((SubjectSegment("main"),), "")}
+    )
+    assert file.read_text().splitlines()[1:] == ["x,left,,,", "b/y,main,,,"]
 
 
 def test_a_proposal_can_be_read_back(file: Path) -> None:

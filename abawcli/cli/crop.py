@@ -76,8 +76,8 @@ COLUMNS = {
 @click.option(
     "--names", "names_file", type=click.Path(path_type=Path), metavar="FILE",
     help="List of names, one per line, such as those of a set of Aff-Wild2: only these are "
-    "cropped. x_left and x_right are the left and the right person in the video x; rows of "
-    "--strategy take precedence.",
+    "cropped. x_left and x_right are the left and the right person in the video x, which may be "
+    "in a subfolder; rows of --strategy take precedence.",
 )  # fmt: skip
 @click.option(
     "--detector", type=click.Choice(DETECTOR_NAMES), default="retinaface", show_default=True,

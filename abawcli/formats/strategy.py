@@ -14,7 +14,7 @@ Rows and columns may be in any order, and other columns are kept.
 import csv
 import io
 import os
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from itertools import zip_longest
@@ -73,7 +73,9 @@ def choose_by_name(name: str) -> str:
 def read_strategy(path: str | Path, videos: Collection[str] = ()) -> dict[str, SubjectSegments]:
     """Return the segments of each name in a file.
 
-    Names that match one of `videos` are spelled like it; others have no blanks around them.
+    Names that match one of `videos` are spelled like it; others have no blanks around them. A
+    video in a folder, such as `batch1/x`, is also matched by its name alone, unless another row
+    names it in full or other videos have the same name.
 
     Raises:
         InputError: the file cannot be read or has no column `video` or `strategy`; or a row has no
@@ -81,22 +83,21 @@ def read_strategy(path: str | Path, videos: Collection[str] = ()) -> dict[str, S
             the line.
     """
     path = Path(path)
-    known = {compose_name(decode_name(video)): video for video in videos}
     segments: dict[str, list[SubjectSegment]] = {}
-    for row in _read_rows(path).rows:
-        name, segment = _parse_row(row, known)
-        segments.setdefault(name, []).append(segment)
+    for name, row in _name_rows(_read_rows(path).rows, videos):
+        segments.setdefault(name, []).append(_parse_row(row, name))
     return {name: _order(name, found) for name, found in segments.items()}
 
 
 def read_names(path: str | Path, videos: Collection[str] = ()) -> dict[str, SubjectSegments]:
     """Return the segments of a list of names, one a line: each with the strategy of its name.
 
+    Names are matched with `videos` as in `read_strategy`.
+
     Raises:
         InputError: the file cannot be read or has no name.
     """
     path = Path(path)
-    known = {compose_name(decode_name(video)): video for video in videos}
     try:
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except OSError as error:
@@ -110,7 +111,7 @@ def read_names(path: str | Path, videos: Collection[str] = ()) -> dict[str, Subj
     ]
     if not rows:
         raise InputError(f"{path} has no names")
-    return {name: (segment,) for name, segment in (_parse_row(row, known) for row in rows)}
+    return {name: (_parse_row(row, name),) for name, row in _name_rows(rows, videos)}
 
 
 @dataclass(frozen=True)
@@ -156,23 +157,56 @@ def _read_rows(path: Path) -> _Sheet:
     return _Sheet(columns, rows)
 
 
-def _choose_name(cell: str, known: Mapping[str, str]) -> str:
-    """Return the known video of a cell, with its side if it has one; else the cell, stripped.
+class _Videos:
+    """The videos of a run, found by what people write for them."""
 
-    Blanks around a name may be part of it or typing errors.
-    """
-    for text in (cell, cell.strip()):
-        name = compose_name(text)
-        if name in known:
-            return known[name]
-        video, side = split_side(name)
-        if side and video in known:
-            return f"{known[video]}_{side}"
-    return cell.strip()
+    def __init__(self, videos: Iterable[str]) -> None:
+        self._whole = {compose_name(decode_name(video)): video for video in videos}
+        self._ends: dict[str, list[str]] = {}  # names without some or all of their folders
+        for name, video in self._whole.items():
+            while "/" in name:
+                name = name.partition("/")[2]
+                self._ends.setdefault(name, []).append(video)
+
+    def spell(self, cell: str) -> str | None:
+        """Return the name of a cell if it is that of a video, with or without a side, or None."""
+        return self._spell(cell, self._whole.get)
+
+    def spell_end(self, cell: str) -> str | None:
+        """Return the full name for a cell with the end of the name of one video only, or None."""
+        return self._spell(cell, self._find_only)
+
+    def _find_only(self, end: str) -> str | None:
+        found = self._ends.get(end, [])
+        return found[0] if len(found) == 1 else None
+
+    def _spell(self, cell: str, find: Callable[[str], str | None]) -> str | None:
+        for text in (cell, cell.strip()):  # blanks may be part of a name, or typing errors
+            name = compose_name(text)
+            if video := find(name):
+                return video
+            stem, side = split_side(name)
+            if side and (video := find(stem)):
+                return f"{video}_{side}"
+        return None
 
 
-def _parse_row(row: _Row, known: Mapping[str, str]) -> tuple[str, SubjectSegment]:
-    name = _choose_name(row.cells["video"], known)
+def _name_rows(rows: Iterable[_Row], videos: Iterable[str]) -> list[tuple[str, _Row]]:
+    """Return rows with their names, spelled as those of the videos that they match."""
+    known = _Videos(videos)
+    spelled = [(known.spell(row.cells["video"]), row) for row in rows]
+    taken = {name for name, _ in spelled}
+    named = []
+    for name, row in spelled:
+        if name is None:
+            cell = row.cells["video"]
+            end = known.spell_end(cell)
+            name = cell.strip() if end in taken or end is None else end
+        named.append((name, row))
+    return named
+
+
+def _parse_row(row: _Row, name: str) -> SubjectSegment:
     if not name:
         raise InputError(f"{row.source}: no video is named")
     strategy = " ".join(row.cells.get("strategy", "").lower().split()) or choose_by_name(name)
@@ -187,7 +221,7 @@ def _parse_row(row: _Row, known: Mapping[str, str]) -> tuple[str, SubjectSegment
         raise InputError(f"{row.source}: from frame {segment.first} to {last}; swap the two")
     if strategy == "all" and not segment.is_whole:
         raise InputError(f"{row.source}: 'all' is for a whole video; leave out from and to")
-    return name, segment
+    return segment
 
 
 def _parse_frame(row: _Row, column: str) -> int | None:
@@ -234,8 +268,14 @@ def plan_folders(
 
 
 def suggest_names(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: the similar ones, if any."""
-    alike = get_close_matches(name, list(known), n=3)
+    """Return the end of a message about an unknown name: the similar ones, if any.
+
+    Those are names in several folders, or else names that differ in few letters.
+    """
+    known = list(known)
+    ends = tuple(f"/{end}" for end in {name, split_side(name)[0]})
+    alike = [one for one in known if one.endswith(ends)][:3]
+    alike = alike or get_close_matches(name, known, n=3)
     return f"; is it {' or '.join(alike)}?" if alike else ""
 
 
@@ -264,8 +304,7 @@ def _find_new(
 ) -> tuple[_Sheet, list[dict[str, str]]]:
     """Return what a file holds, and the rows of names that have none."""
     there = _read_rows(path) if os.path.exists(path) else _Sheet([], [])
-    spelled = {compose_name(name): name for name in used}
-    known = {_choose_name(row.cells["video"], spelled) for row in there.rows}
+    known = {name for name, _ in _name_rows(there.rows, used)}
     new = [row for name in used if name not in known for row in _lay_rows(name, *used[name])]
     return there, new
 
