@@ -81,31 +81,31 @@ def find_class_agreement(coincidences: Matrix) -> Matrix:
 
 
 @dataclass(frozen=True)
-class Runs:
-    """Runs of one label: index of the first frame and of the frame after the last one."""
+class LabelSegments:
+    """S segments of one label each: index of the first frame and of the one after the last."""
 
-    label: Labels  # (R,)
-    start: Labels  # (R,)
-    end: Labels  # (R,)
+    label: Labels  # (S,)
+    start: Labels  # (S,)
+    end: Labels  # (S,)
 
 
-def find_label_runs(labels: Labels) -> Runs:
-    """Return the runs of equal labels (T,), without unlabelled frames."""
+def find_label_segments(labels: Labels) -> LabelSegments:
+    """Return the segments of equal labels (T,), without unlabelled frames."""
     if len(labels) == 0:
-        return Runs(labels, labels, labels)
+        return LabelSegments(labels, labels, labels)
     start = np.flatnonzero(np.append(True, labels[1:] != labels[:-1]))
     end = np.append(start[1:], len(labels))
     known = labels[start] != IGNORE
-    return Runs(labels[start][known], start[known], end[known])
+    return LabelSegments(labels[start][known], start[known], end[known])
 
 
-def count_matched_runs(one: Labels, other: Labels, min_iou: float = 0.5) -> tuple[int, int]:
-    """Return how many runs of `one` (T,) match a run of `other` (T,), and how many runs it has.
+def count_matched_segments(one: Labels, other: Labels, min_iou: float = 0.5) -> tuple[int, int]:
+    """Return how many segments of `one` (T,) match one of `other` (T,), and how many there are.
 
-    Two runs of one label match if their intersection over union is `min_iou` or more. From 0.5 on,
-    a run has at most one match.
+    Two segments of one label match if their intersection over union is `min_iou` or more. From 0.5
+    on, a segment has at most one match.
     """
-    a, b = find_label_runs(one), find_label_runs(other)
+    a, b = find_label_segments(one), find_label_segments(other)
     matched = 0
     for k in range(len(a.label)):
         low = np.searchsorted(b.end, a.start[k], side="right")

@@ -87,7 +87,7 @@ def smooth(table: Table, config: Smoothing | None = None) -> pd.DataFrame:
 
 
 def segment(table: Table, config: Segmentation | None = None) -> pd.DataFrame:
-    """Return the segments of a prediction table: a row for each run of one label.
+    """Return the segments of a prediction table: a row for each.
 
     Raises:
         InputError: the file is no prediction table, or its frames have no times.

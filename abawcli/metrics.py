@@ -130,20 +130,22 @@ def find_own_f1(counts: Counts) -> NDArray[np.float64]:
     return own_f1
 
 
-def draw_videos(statistics: NDArray[np.number[Any]], draws: int, seed: int) -> NDArray[np.float64]:
-    """Return the summed statistics of bootstrap samples of videos, (draws, ...).
+def resample_videos(
+    statistics: NDArray[np.number[Any]], samples: int, seed: int
+) -> NDArray[np.float64]:
+    """Return the summed statistics of bootstrap samples of videos, (samples, ...).
 
-    Each sample has V videos, drawn with replacement. Videos are drawn and not frames, because
-    frames of one video are dependent and would give intervals that are too narrow.
+    Each sample has V videos, chosen with replacement. Whole videos are resampled, because frames
+    of one video are dependent: single frames would give intervals that are too narrow.
 
     Args:
         statistics: (V, ...) counts or sums of each video.
-        draws: number of samples.
+        samples: number of samples.
         seed: the same seed gives the same samples, so that two predictions can be compared in
             pairs.
     """
     videos = len(statistics)
-    times = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), draws)
+    times = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), samples)
     # Floats, because BLAS multiplies no integers; counts are exact in them.
     return np.tensordot(times.astype(np.float64), statistics.astype(np.float64), axes=1)
 

@@ -17,7 +17,7 @@ from abawcli.labels import N_CLASSES
 from abawcli.metrics import find_macro_f1
 
 BINS = Scores().calibration_bins
-DRAWS_AT_ONCE = 50  # bootstrap samples; a sample has a number for each group
+SAMPLES_AT_ONCE = 50  # bootstrap samples; a sample has a number for each group
 _CELLS = N_CLASSES * (N_CLASSES + 1)
 
 
@@ -57,7 +57,7 @@ def measure_quality(
     """
     groups = np.unique(groups, return_inverse=True)[1]
     sums = _sum_by_group(logits, labels, groups)  # (G, 3 * BINS + 1 + 72)
-    drawn = np.concatenate(list(_draw_sums(sums)))
+    drawn = np.concatenate(list(_resample_sums(sums)))
     total = sums.sum(axis=0)
     low, high = np.percentile(_find_figures(drawn), [2.5, 97.5], axis=-1)
     figures = np.stack([_find_figures(total), low, high], axis=1)  # (4, 3)
@@ -102,11 +102,11 @@ def _sum_by_group(
     )
 
 
-def _draw_sums(sums: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+def _resample_sums(sums: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     """Yield the sums (d, K) over bootstrap samples of groups, given those of each group (G, K)."""
     rng, groups = np.random.default_rng(Scores().seed), len(sums)
-    for _ in range(0, Scores().bootstrap_draws, DRAWS_AT_ONCE):
-        times = rng.multinomial(groups, np.full(groups, 1 / groups), DRAWS_AT_ONCE)
+    for _ in range(0, Scores().bootstrap_samples, SAMPLES_AT_ONCE):
+        times = rng.multinomial(groups, np.full(groups, 1 / groups), SAMPLES_AT_ONCE)
         yield times.astype(np.float64) @ sums
 
 

@@ -1,10 +1,10 @@
 """Segments: from a prediction table, with one label per frame, to intervals of one label.
 
-A segment is a run of frames of one label of one video and subject. It lasts from the time of its
+A segment is consecutive frames of one label of one video and subject. It lasts from the time of its
 first frame to the time of the frame after its last one; the last frame of a video, and the last
 one before missing rows, lasts the median interval. Unlabelled frames are gaps between segments.
-First, runs of one label join over short gaps. Then segments that are too short become gaps. Then
-runs of one label join over these gaps as well.
+First, segments of one label are joined over short gaps. Then segments that are too short become
+gaps. Then segments of one label are joined over these gaps, too.
 """
 
 from collections.abc import Iterator
@@ -28,10 +28,10 @@ Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run of one label: from row `first` to row `last` of its video and subject, from 0.
+class LabelSegment:
+    """A segment of one label: from row `first` to row `last` of its video and subject, from 0.
 
-    Rows between joined runs lie within it and may have another label or none.
+    Rows between joined segments lie within it and may have another label or none.
     """
 
     label: int
@@ -58,8 +58,8 @@ def find_ends(frame: Labels, time_s: Floats) -> Floats:
     return np.where(consecutive, following, np.minimum(time_s + nominal, following))
 
 
-def find_runs(label: Labels, joined: NDArray[np.bool_]) -> list[Run]:
-    """Return the runs of one label in rows `label` (T,), without unlabelled rows.
+def find_segments(label: Labels, joined: NDArray[np.bool_]) -> list[LabelSegment]:
+    """Return the segments of one label in rows `label` (T,), without unlabelled rows.
 
     `joined` (T,) tells which rows follow the row before without missing frames.
     """
@@ -68,43 +68,45 @@ def find_runs(label: Labels, joined: NDArray[np.bool_]) -> list[Run]:
     starts = np.flatnonzero(np.append(True, (np.diff(label) != 0) | ~joined[1:]))
     ends = np.append(starts[1:], len(label)) - 1
     return [
-        Run(int(label[a]), int(a), int(b))
+        LabelSegment(int(label[a]), int(a), int(b))
         for a, b in zip(starts, ends, strict=True)
         if label[a] != IGNORE
     ]
 
 
-def join_runs(runs: list[Run], start_s: Floats, end_s: Floats, max_gap_s: float) -> list[Run]:
-    """Join neighbouring runs of one label with at most `max_gap_s` between them.
+def join_segments(
+    segments: list[LabelSegment], start_s: Floats, end_s: Floats, max_gap_s: float
+) -> list[LabelSegment]:
+    """Join neighbouring segments of one label with at most `max_gap_s` between them.
 
     `start_s` and `end_s` (T,) are the start and end of each row in seconds.
     """
-    out: list[Run] = []
-    for run in runs:
+    out: list[LabelSegment] = []
+    for segment in segments:
         before = out[-1] if out else None
         if (
             before is not None
-            and before.label == run.label
-            and start_s[run.first] - end_s[before.last] <= max_gap_s
+            and before.label == segment.label
+            and start_s[segment.first] - end_s[before.last] <= max_gap_s
         ):
-            out[-1] = Run(run.label, before.first, run.last)
+            out[-1] = LabelSegment(segment.label, before.first, segment.last)
         else:
-            out.append(run)
+            out.append(segment)
     return out
 
 
 def segment_rows(
     label: Labels, frame: Labels, time_s: Floats, config: Segmentation
-) -> tuple[list[Run], Floats]:
-    """Return the segments of one video and subject as runs, in order, and each frame's end (T,).
+) -> tuple[list[LabelSegment], Floats]:
+    """Return the segments of one video and subject, in order, and each frame's end (T,).
 
     `label`, `frame` and `time_s` (T,) are the columns of its rows, by frame.
     """
     end_s = find_ends(frame, time_s)
     joined = np.append(True, np.diff(frame) == 1)
-    runs = join_runs(find_runs(label, joined), time_s, end_s, config.max_gap_s)
-    long = [r for r in runs if end_s[r.last] - time_s[r.first] >= config.min_duration_s]
-    return join_runs(long, time_s, end_s, config.max_gap_s), end_s
+    found = join_segments(find_segments(label, joined), time_s, end_s, config.max_gap_s)
+    long = [s for s in found if end_s[s.last] - time_s[s.first] >= config.min_duration_s]
+    return join_segments(long, time_s, end_s, config.max_gap_s), end_s
 
 
 def segment_table(table: pd.DataFrame, config: Segmentation | None = None) -> pd.DataFrame:
@@ -139,10 +141,10 @@ def _segment_group(
         )
     confidence = group["confidence"].to_numpy(np.float64)  # (T,)
     found = group["found"].to_numpy(np.bool_)  # (T,)
-    runs, end_s = segment_rows(label, group["frame"].to_numpy(np.int64), time_s, config)
-    for run in runs:
-        own = np.arange(run.first, run.last + 1)
-        own = own[label[own] == run.label]
-        start, end = time_s[run.first], end_s[run.last]
-        values = (video, subject, CLASSES[run.label], start, end, end - start)
+    segments, end_s = segment_rows(label, group["frame"].to_numpy(np.int64), time_s, config)
+    for segment in segments:
+        own = np.arange(segment.first, segment.last + 1)
+        own = own[label[own] == segment.label]
+        start, end = time_s[segment.first], end_s[segment.last]
+        values = (video, subject, CLASSES[segment.label], start, end, end - start)
         yield dict(zip(COLUMNS, (*values, confidence[own].mean(), found[own].mean()), strict=True))

@@ -346,21 +346,21 @@ def smooth_rows(
     return out, named
 
 
-def count_removed_runs(
+def count_removed_segments(
     raw: NDArray[np.int64], smooth: NDArray[np.int64], known: Mask
 ) -> tuple[int, int]:
-    """Return how many runs of one label smoothing removed, and how many there were.
+    """Return how many segments of one label smoothing removed, and how many there were.
 
-    A run is removed if none of its rows keeps its label.
+    A segment is removed if none of its rows keeps its label.
 
     Args:
         raw: (T,) labels of one subject's rows before smoothing, in order.
         smooth: (T,) labels after smoothing.
-        known: (T,) the rows that count; runs are consecutive among them.
+        known: (T,) the rows that count; segments are consecutive among them.
     """
     raw, smooth = raw[known], smooth[known]
     if not len(raw):
         return 0, 0
     starts = np.flatnonzero(np.append(True, raw[1:] != raw[:-1]))
-    kept = np.add.reduceat((raw == smooth) & (raw != IGNORE), starts) > 0
-    return int((~kept).sum()), len(starts)
+    remains = np.add.reduceat((raw == smooth) & (raw != IGNORE), starts) > 0
+    return int((~remains).sum()), len(starts)

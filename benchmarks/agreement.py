@@ -53,8 +53,8 @@ def label_in(recipe: str, dtype: torch.dtype) -> Table:
     # The encoder's own backbone is packed, or in bfloat16 already.
     encoder.backbone = load_backbone(find_weights(COMPACT_FACE))[0].eval()
     if dtype != torch.float32:
-        encoder.backbone.lower_precision(dtype)
-        sound.backbone.lower_precision(dtype)
+        encoder.backbone.cast_to(dtype)
+        sound.backbone.cast_to(dtype)
     return label(predictor)
 
 

@@ -97,7 +97,7 @@ def list_ways(folder: Path, pixels: Tensor) -> Iterator[tuple[str, Run]]:
     yield "float32, torch, packed", pack_convolutions(load_folded()[0])
     yield "float32, torch", load_folded()[0]
     reduced = load_folded()[0]
-    reduced.lower_precision(torch.bfloat16)
+    reduced.cast_to(torch.bfloat16)
     yield "bfloat16, torch", reduced
     implicit = load_folded()[0]
 

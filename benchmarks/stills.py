@@ -82,7 +82,7 @@ def check_heads(heads: Mapping[str, Path], encoder: Encoder, valid: LabelledImag
     visual = encode_images(encoder, valid)
     print(f"| classifier | accuracy | macro-F1 | {' | '.join(CLASSES)} |")
     print("|---" * (3 + len(CLASSES)) + "|")
-    own = encoder.read(torch.from_numpy(visual.astype(np.float32)))
+    own = encoder.classify_features(torch.from_numpy(visual.astype(np.float32)))
     print(describe_score("encoder's classifier", score_labels(valid.labels, own.argmax(axis=1))))
     audio, there = np.zeros((len(visual), 0), np.float16), np.ones(len(visual), bool)
     for name, path in heads.items():

@@ -56,7 +56,7 @@ def check_formats(backbone: str) -> dict[str, float]:
     with torch.inference_mode():
         before = doubtful.run_probe(), audio.run_probe()
     for network in (doubtful, audio):
-        precision.reduce_precision(network, torch.device("cpu"))
+        precision.cast_if_accurate(network, torch.device("cpu"))
     with torch.inference_mode():
         after = doubtful.run_probe(), audio.run_probe()
     return {

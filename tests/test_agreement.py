@@ -11,12 +11,12 @@ from sklearn.metrics import cohen_kappa_score
 
 from abawcli.agreement import (
     count_coincidences,
-    count_matched_runs,
+    count_matched_segments,
     count_pairs,
     find_alpha,
     find_class_agreement,
     find_kappa,
-    find_label_runs,
+    find_label_segments,
 )
 
 # Krippendorff (2011), section C: four observers, twelve units, labels 1 to 5, "." for none.
@@ -67,15 +67,15 @@ def test_agreement_of_a_class_is_of_the_frames_that_were_given_it() -> None:
 @given(LABELS)
 def test_runs_match_where_they_overlap_by_half_of_their_union(labels: np.ndarray) -> None:
     one, other = labels[:2]
-    a, b = find_label_runs(one), find_label_runs(other)
+    a, b = find_label_segments(one), find_label_segments(other)
     rows = [list(zip(r.label, r.start, r.end, strict=True)) for r in (a, b)]
     expected = 0
     for label, start, end in rows[0]:
         frames = set(range(start, end))
         found = [set(range(s, e)) for k, s, e in rows[1] if k == label]
         expected += any(len(frames & f) >= 0.5 * len(frames | f) for f in found)
-    assert count_matched_runs(one, other) == (expected, len(rows[0]))
-    assert count_matched_runs(one, one) == (len(rows[0]), len(rows[0]))
+    assert count_matched_segments(one, other) == (expected, len(rows[0]))
+    assert count_matched_segments(one, one) == (len(rows[0]), len(rows[0]))
 
 
 def test_perfect_agreement_and_none_at_all() -> None:

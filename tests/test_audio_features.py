@@ -72,7 +72,7 @@ def test_lower_precision_changes_little(tmp_path: Path, kind: str) -> None:
     backbone = build_audio_backbone(folder).eval()
     with torch.inference_mode():
         exact = backbone(torch.from_numpy(samples)[None])[0].numpy()
-    backbone.lower_precision(torch.bfloat16)
+    backbone.cast_to(torch.bfloat16)
     with torch.inference_mode():
         rough = backbone(torch.from_numpy(samples)[None])[0].numpy()
     assert rough.dtype == np.float32

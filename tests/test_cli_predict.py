@@ -28,7 +28,7 @@ from abawcli.models.metadata import HeadMetadata
 from abawcli.models.recipes import RECIPES
 from abawcli.stages.extract import extract_features
 from abawcli.stages.predict_summary import summarise_predictions
-from abawcli.stages.smooth import count_runs, smooth_table
+from abawcli.stages.smooth import count_segments, smooth_table
 
 EMPTY = np.full((48, 64, 3), 90, np.uint8)
 
@@ -258,7 +258,7 @@ def test_the_summary_keeps_faces_apart_from_voices_and_filled_rows() -> None:
     raw.loc[12:, "source"] = ["none"] * 6 + ["audio"] * 6
     raw.loc[12:15, "label"] = -1
     smooth = smooth_table(raw, Smoothing("median", 7))
-    removed, runs = count_runs(raw, smooth)
+    removed, runs = count_segments(raw, smooth)
     summary = summarise_predictions(smooth, runs, removed)
     row = {heading: value(summary) for heading, value in COLUMNS.items()}
     assert row["labels of faces"] == "Happiness 100%"

@@ -74,12 +74,18 @@ def write_tables() -> None:
 @pytest.mark.parametrize(
     ("table", "output", "arguments", "code", "message"),
     [
-        ("short.csv", "out.mp4", [], 1, "clip.mp4 has 6 frames, and short.csv is about one with 4"),
-        ("long.csv", "out.mp4", [], 1, "clip.mp4 has 6 frames, and long.csv is about one with 9"),
+        (
+            "short.csv",
+            "out.mp4",
+            [],
+            1,
+            "clip.mp4 has 6 frames, and short.csv is of a video with 4",
+        ),
+        ("long.csv", "out.mp4", [], 1, "clip.mp4 has 6 frames, and long.csv is of a video with 9"),
         ("times.csv", "out.mp4", [], 1, "frame 3 is at 0.080 s, not at 0.240 s"),
         ("timeless.csv", "out.mp4", [], 1, "its frames have no times"),
         ("nobody.csv", "out.mp4", [], 1, "nobody.csv has neither a face nor a label of track 7"),
-        ("two.csv", "out.mp4", [], 1, "two.csv has no rows that are surely about clip.mp4, but of"),
+        ("two.csv", "out.mp4", [], 1, "none of which is clearly clip.mp4"),
         ("none.csv", "out.mp4", [], 1, "no such file: none.csv"),
         ("clip.mp4", "out.mp4", [], 1, "clip.mp4 is not a table file"),
         ("clip.csv", "out.avi", [], 2, "out.avi is no video name; it must end in .mp4, .mov, .mkv"),

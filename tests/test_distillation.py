@@ -41,10 +41,10 @@ def test_teachers_are_averaged_each_in_its_own_size(
     inputs = (crops, np.pad(seen, ((0, 0), (2, 2), (2, 2), (0, 0))))  # the centre of 32
     encoders = [load_encoder(path, CPU)[0] for path in paths]
     expected = [e.classify(x[:, None]) for e, x in zip(encoders, inputs, strict=True)]
-    p, features = Teachers(paths, CPU, "float32").read(unit, 1.0)
+    p, features = Teachers(paths, CPU, "float32").predict(unit, 1.0)
     np.testing.assert_allclose(p, np.mean(expected, axis=0), atol=2e-3)
     assert torch.allclose(features, encoders[0].encode(crops[:, None]), atol=1e-4)
-    soft, _ = Teachers(paths, CPU, "float32").read(unit, 50.0)
+    soft, _ = Teachers(paths, CPU, "float32").predict(unit, 50.0)
     assert (soft - 1 / 8).abs().max() < 0.02
 
 

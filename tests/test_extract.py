@@ -74,7 +74,7 @@ def test_features_are_what_predict_classifies(
     table = predictor.predict_video(video, smooth=False)
     encoder = predictor.extractor.encoder
     assert isinstance(encoder, Encoder)
-    p = encoder.read(torch.from_numpy(found.visual[:30].astype(np.float32)))
+    p = encoder.classify_features(torch.from_numpy(found.visual[:30].astype(np.float32)))
     np.testing.assert_allclose(p, table.filter(like="p_").to_numpy()[:30], atol=5e-3)
 
 

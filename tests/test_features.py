@@ -76,7 +76,7 @@ def test_one_modality_alone_is_of_width_0(tmp_path: Path) -> None:
         ("frame", np.array([1, 2, 2, 3, 4]), "in ascending order"),
         ("audio", np.zeros((5, 2)), "audio is float64 .*not float16"),
         ("audio", np.zeros(5, np.float16), "not float16 of 2 dimensions"),
-        ("audio", np.zeros((5, 7), np.float16), "audio is 7 wide, its metadata says 2"),
+        ("audio", np.zeros((5, 7), np.float16), "audio is 7 wide, in its metadata 2"),
         ("box", np.zeros((5, 3), np.float32), "box has 3 columns"),
         (
             "visual",

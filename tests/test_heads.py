@@ -335,7 +335,7 @@ def test_damaged_checkpoints(tmp_path: Path) -> None:
     ]
     for change in damaged:
         write_raw(path, tensors, metadata | change)
-        with pytest.raises(CheckpointError, match=r"head.safetensors: its metadata says "):
+        with pytest.raises(CheckpointError, match=r"head.safetensors: its metadata has "):
             load_head(path, CPU)
     for change in ({"heads": 3}, {"stride_frames": 65}):
         network = asdict(DualBranchHead()) | change

@@ -179,12 +179,12 @@ def test_other_keys_pass(key: str, value: int, inside: bool) -> None:
 @pytest.mark.parametrize(
     ("keys", "value", "said"),
     [
-        ("video", None, "says nothing of video, a text"),
+        ("video", None, "has no video, a text"),
         ("subject", 3, "says 3 of subject, which is not a text"),
         ("visual", [], r"says \[\] of visual, which is not an object"),
         ("visual.dim", "3", "says '3' of dim, which is not a whole number"),
         ("visual.dim", True, "says True of dim, which is not a whole number"),
-        ("visual.backbone", None, "says nothing of backbone"),
+        ("visual.backbone", None, "has no backbone"),
         ("visual.preprocess.mean", 0.5, "says 0.5 of mean, which is not a list"),
         ("visual.preprocess.std", ["x"], "says 'x' of std, which is not a number"),
         ("audio.encoder", 7, "says 7 of encoder, which is not a text"),
@@ -211,10 +211,10 @@ def test_what_is_used_is_checked(keys: str, value: Any, said: str | None, tmp_pa
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"network": None}, "says nothing of network, an object"),
+        ({"network": None}, "has no network, an object"),
         ({"smoothing": {"method": 3}}, "says 3 of method"),
-        ({"smoothing": {"method": "mean"}}, "says nothing of space"),
-        ({"audio": {"dim": 2}}, "says nothing of backbone"),
+        ({"smoothing": {"method": "mean"}}, "has no space"),
+        ({"audio": {"dim": 2}}, "has no backbone"),
         ({"result": {"epoch": "last"}}, "says 'last' of epoch"),
         ({"face_only": 3}, "says 3 of face_only"),
         ({"face_only": "voice"}, "says 'voice' of face_only, not head or encoder"),
@@ -250,7 +250,7 @@ def test_the_reliable_confidence_of_a_voice_encoder_is_kept(confidence: float | 
 
 def test_a_training_state_that_cannot_be() -> None:
     for history in (None, 3, [3], [{"epoch": 1}]):
-        with pytest.raises(InputError, match="run/last: its metadata says"):
+        with pytest.raises(InputError, match="run/last: its metadata has"):
             TrainingState.from_json({"history": history}, "run/last")
 
 
@@ -294,7 +294,7 @@ def test_what_crops_show_is_read_as_it_was_written(
     [
         ({"settings": {"subject": 3}}, "says 3 of subject"),
         ({"settings": {"rotate": "left"}}, "says 'left' of rotate"),
-        ({"settings": {"segments": [["left"]]}}, "says nothing of from"),
+        ({"settings": {"segments": [["left"]]}}, "has no from"),
         ({"settings": {"segments": [7]}}, "says 7 of segments"),
         ({"inputs": "v.mp4"}, "says 'v.mp4' of inputs"),
     ],

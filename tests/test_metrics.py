@@ -12,9 +12,9 @@ from sklearn.metrics import (
 from abawcli.errors import InputError
 from abawcli.metrics import (
     count_confusion,
-    draw_videos,
     find_macro_f1,
     find_own_f1,
+    resample_videos,
     score_labels,
 )
 
@@ -121,7 +121,7 @@ def test_redrawn_videos_vary_as_other_videos_do() -> None:
     expected = find_macro_f1(random_videos(0, 5000).sum(axis=0))
     inside = 0
     for seed in range(1, 101):
-        drawn = find_macro_f1(draw_videos(random_videos(seed, 40), 200, 0))
+        drawn = find_macro_f1(resample_videos(random_videos(seed, 40), 200, 0))
         low, high = np.percentile(drawn, (5, 95))
         inside += bool(low <= expected <= high)
     assert 80 <= inside <= 97
@@ -129,7 +129,7 @@ def test_redrawn_videos_vary_as_other_videos_do() -> None:
 
 def test_an_interval_of_more_videos_is_narrower() -> None:
     widths = [
-        np.ptp(find_macro_f1(draw_videos(random_videos(2, videos), 300, 0)))
+        np.ptp(find_macro_f1(resample_videos(random_videos(2, videos), 300, 0)))
         for videos in (5, 50, 500)
     ]
     assert widths == sorted(widths, reverse=True)

@@ -15,9 +15,9 @@ from abawcli.models.encoder import FeatureEncoder, find_encoder, load_encoder
 from abawcli.models.image_backbones import Backbone, load_hub_backbone
 from abawcli.models.precision import (
     InFloat32,
+    cast_if_accurate,
     choose_training_precision,
     measure_difference,
-    reduce_precision,
 )
 from abawcli.models.preprocessing import prepare_crops
 from abawcli.pipeline.audio_features import AudioEncoder
@@ -126,7 +126,7 @@ def test_grouped_convolutions_and_those_on_the_sound_stay_in_float32(
     kind: str, tmp_path: Path
 ) -> None:
     backbone = build_audio_backbone(str(save_audio_backbone(tmp_path, kind)))
-    backbone.lower_precision(torch.bfloat16)
+    backbone.cast_to(torch.bfloat16)
     grouped = [m for m in backbone.modules() if isinstance(m, torch.nn.Conv1d) and m.groups > 1]
     assert [conv.weight.dtype for conv in grouped] == [torch.float32]
     assert sum(isinstance(module, InFloat32) for module in backbone.modules()) == 1
@@ -158,7 +158,7 @@ def test_float32_is_neither_probed_nor_changed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(precision, "inference_dtype", lambda device, small=False: torch.float32)
     backbone = build_wrong()
     monkeypatch.setattr(backbone, "run_probe", None)
-    assert reduce_precision(backbone, CPU) == torch.float32
+    assert cast_if_accurate(backbone, CPU) == torch.float32
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("not implemented for 'BFloat16'")])

@@ -22,9 +22,9 @@ from abawcli.formats.table_schemas import PROBABILITIES
 from abawcli.formats.tables import write_table
 from abawcli.metrics import (
     count_confusion,
-    draw_videos,
     find_calibration_error,
     find_macro_f1,
+    resample_videos,
 )
 from abawcli.stages.score import Scoring, describe_scoring, score_files
 
@@ -166,12 +166,12 @@ def test_draws_are_resamplings_of_whole_videos(videos: int, seed: int) -> None:
     counts = np.stack(
         [count_confusion(rng.integers(-1, 8, 50), rng.integers(-1, 8, 50)) for _ in range(videos)]
     )
-    drawn = find_macro_f1(draw_videos(counts, 40, seed))
+    drawn = find_macro_f1(resample_videos(counts, 40, seed))
     assert drawn.shape == (40,) and (drawn >= 0).all() and (drawn <= 1).all()
-    np.testing.assert_array_equal(drawn, find_macro_f1(draw_videos(counts, 40, seed)))
+    np.testing.assert_array_equal(drawn, find_macro_f1(resample_videos(counts, 40, seed)))
     alike = np.repeat(counts[:1], videos, axis=0)
     np.testing.assert_allclose(
-        find_macro_f1(draw_videos(alike, 40, seed)), find_macro_f1(counts[0])
+        find_macro_f1(resample_videos(alike, 40, seed)), find_macro_f1(counts[0])
     )
 
 

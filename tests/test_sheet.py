@@ -23,7 +23,7 @@ from abawcli.formats.provenance import describe_input, read_provenance
 from abawcli.formats.strategy import SubjectSegment
 from abawcli.stages.crop import crop_folders, crop_video
 from abawcli.views.sheet import SheetSummary, make_sheet
-from abawcli.views.sheet_drawing import find_runs, format_time
+from abawcli.views.sheet_drawing import find_pixels, format_time
 from abawcli.views.tracks import Tracks, choose_cells, read_tracks
 
 CONFIG = ContactSheet()
@@ -166,12 +166,12 @@ def test_names_may_have_any_letters(crops: Path, tmp_path: Path) -> None:
 def test_the_head_says_whom_the_crops_show(clip: Path, tmp_path: Path) -> None:
     rows = (SubjectSegment("left", 3, 9), SubjectSegment("track 1", 12))
     crop_folders(clip, {tmp_path / "out": rows}, detector=BlobDetector())
-    assert read_tracks(tmp_path / "out")[0].whom == "left 3-9, track 1 12-"
+    assert read_tracks(tmp_path / "out")[0].cropped == "left 3-9, track 1 12-"
     many = tuple(SubjectSegment("skip", k, k) for k in range(1, 9))
     crop_folders(clip, {tmp_path / "many": many}, detector=BlobDetector())
-    assert read_tracks(tmp_path / "many")[0].whom.endswith(", skip 6-6, ...")
+    assert read_tracks(tmp_path / "many")[0].cropped.endswith(", skip 6-6, ...")
     crop_video(clip, tmp_path / "one", subject="top", detector=BlobDetector())
-    assert read_tracks(tmp_path / "one")[0].whom == "top"
+    assert read_tracks(tmp_path / "one")[0].cropped == "top"
 
 
 def test_what_is_no_folder_of_ours_is_refused(crops: Path, tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_strip_covers_each_frame_and_no_other_pixels(
 ) -> None:
     chosen = sorted(data.draw(st.sets(st.integers(1, len(times_s)))))
     tracks = make_tracks(times_s, [])
-    starts, ends = find_runs(tracks, np.array(chosen, int), width)
+    starts, ends = find_pixels(tracks, np.array(chosen, int), width)
     assert (starts < ends).all() and (starts[1:] > ends[:-1]).all()
     covered = {x for a, b in zip(starts, ends, strict=True) for x in range(a, b)}
     edges = (np.array([*times_s, tracks.end_s]) - times_s[0]) / (tracks.end_s - times_s[0]) * width

@@ -13,7 +13,7 @@ from abawcli.config import Smoothing
 from abawcli.formats.table_schemas import PROBABILITIES
 from abawcli.formats.tables import read_table, write_table
 from abawcli.smoothing import SMOOTHERS
-from abawcli.stages.smooth import count_runs, smooth_table
+from abawcli.stages.smooth import count_segments, smooth_table
 
 METHODS = pytest.mark.parametrize("method", list(SMOOTHERS))
 windows = st.integers(0, 20).map(lambda half: 2 * half + 1)
@@ -122,10 +122,10 @@ def test_what_is_smoothed_again_is_no_further_from_its_evidence(
 def test_runs_that_smoothing_removes_are_counted() -> None:
     raw = make_table([0] * 20 + [6] + [0] * 20 + [4] * 20 + [-1] * 2 + [4] * 3)
     smooth = smooth_table(raw, Smoothing("median", 9))
-    assert count_runs(raw, smooth) == (1, 4)
-    assert count_runs(raw, raw) == (0, 4)
+    assert count_segments(raw, smooth) == (1, 4)
+    assert count_segments(raw, raw) == (0, 4)
     nothing = make_table([-1] * 3)
-    assert count_runs(nothing, nothing) == (0, 0)
+    assert count_segments(nothing, nothing) == (0, 0)
 
 
 def test_a_flicker_goes_and_a_change_stays() -> None:

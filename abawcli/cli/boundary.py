@@ -12,7 +12,7 @@ import click
 
 from abawcli.cli.console import say, show
 from abawcli.cli.options import is_verbose
-from abawcli.cli.signals import find_signal, tell_stop
+from abawcli.cli.signals import find_signal, report_stop
 from abawcli.errors import AbawError, describe_error
 
 CLOSED = 128 + 13  # the exit status that a shell shows after SIGPIPE
@@ -35,7 +35,7 @@ def _drop_output() -> None:
 
 def _end_stopped(context: click.Context, number: int) -> NoReturn:
     """Report what is kept after a signal, and exit with its status."""
-    tell_stop(number)
+    report_stop(number)
     context.exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""`abaw calibrate`: probabilities that are frequencies."""
+"""`abaw calibrate`: calibrated probabilities of a head or a face encoder."""
 
 from __future__ import annotations
 
@@ -191,5 +191,5 @@ def _print_summary(summary: dict[str, Any], output: Path) -> None:
     if summary["left_out"]:
         say(
             f"abaw: {summary['left_out']:,} frames with a face and no speech are left out: the "
-            "encoder's classifier answers them"
+            "encoder's classifier labels them"
         )

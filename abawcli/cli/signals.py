@@ -30,8 +30,8 @@ class _Watch:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.done, self.fate = DONE, KEPT
-        self.told = False
+        self.done, self.outcome = DONE, KEPT
+        self.reported = False
         self.source, self.sink = os.pipe()
         os.set_blocking(self.sink, False)  # `set_wakeup_fd` wants it
         # An ignored signal (nohup, background jobs of a shell) stays ignored.
@@ -58,8 +58,8 @@ class _Watch:
         os.close(self.source)
         if read:
             time.sleep(GRACE_S)
-            if not self.told:  # `say` takes locks that the main thread may hold
-                os.write(2, f"{_describe_stop(read[0], self.done, self.fate)}\n".encode())
+            if not self.reported:  # `say` takes locks that the main thread may hold
+                os.write(2, f"{_describe_stop(read[0], self.done, self.outcome)}\n".encode())
             remove_temporaries()
             os._exit(128 + read[0])
 
@@ -87,9 +87,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_restore_in_worker)
 
 
-def _describe_stop(number: int, done: str, fate: str) -> str:
+def _describe_stop(number: int, done: str, outcome: str) -> str:
     how = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
-    return f"abaw: {how}; {done} {fate}"
+    return f"abaw: {how}; {done} {outcome}"
 
 
 def find_signal() -> int | None:
@@ -106,15 +106,15 @@ def note_kept(done: int, total: int) -> None:
 def note_stdout() -> None:
     """Record that outputs go to stdout, for the same message."""
     if _watches:
-        _watches[-1].fate = PRINTED
+        _watches[-1].outcome = PRINTED
 
 
-def tell_stop(number: int) -> None:
+def report_stop(number: int) -> None:
     """Report the signal, and which outputs are kept."""
-    done, fate = DONE, KEPT
+    done, outcome = DONE, KEPT
     if _watches:
-        done, fate, _watches[-1].told = _watches[-1].done, _watches[-1].fate, True
-    say(_describe_stop(number, done, fate))
+        done, outcome, _watches[-1].reported = _watches[-1].done, _watches[-1].outcome, True
+    say(_describe_stop(number, done, outcome))
 
 
 @contextmanager

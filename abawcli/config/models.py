@@ -28,12 +28,12 @@ class VoiceClips:
 
 @dataclass(frozen=True)
 class Classifiers:
-    """How classifiers of other people answer: `hf:` models and ONNX files."""
+    """The labels, logits and input of pretrained classifiers: `hf:` models and ONNX files."""
 
     # Our class, or "none", of a label that `labels.SYNONYMS` does not have, in lower case. The
     # labels of an ONNX file are numbers from 0.
     label_map: Mapping[str, str] = field(default_factory=dict)
-    # Of one recipe after the other: their logits are divided by it. Above 1: less certain.
+    # One for each recipe, whose logits are divided by it. Above 1: less confident.
     temperatures: tuple[float, ...] = ()
     onnx_input: str | None = None  # of ONNX_INPUTS, or `SIZE:MEAN,...:STD,...`; None: by the name
 

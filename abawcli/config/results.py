@@ -44,7 +44,7 @@ class Scores:
 
     # Bootstrap samples of whole videos for the 95 % interval. Between seeds, its ends then vary by
     # 1/40 of its width.
-    bootstrap_draws: int = 1000
+    bootstrap_samples: int = 1000
     seed: int = 0
     calibration_bins: int = 15  # the usual number
     # Frames by which predictions are shifted: official annotations differ by up to two from videos.

@@ -1,7 +1,7 @@
 """Bootstrap intervals and shifts of scores, by source video.
 
 Functions take statistics of videos that add up, (V, ...), and `measure`, which maps statistics
-(..., *) to scores (...). Subjects of one video (`x`, `x_left`, `x_right`) are drawn together,
+(..., *) to scores (...). Subjects of one video (`x`, `x_left`, `x_right`) are resampled together,
 because they share light and audio.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from abawcli.config import Scores
 from abawcli.formats.abaw import split_side
-from abawcli.metrics import draw_videos
+from abawcli.metrics import resample_videos
 
 LOG = logging.getLogger(__name__)
 Statistics = NDArray[np.number[Any]]
@@ -35,17 +35,17 @@ def find_interval(
     """Return the 95 % bootstrap interval of the score; None for a single source video."""
     if len(statistics) < 2:
         return None
-    drawn = measure(draw_videos(statistics, config.bootstrap_draws, config.seed))
-    low, high = np.percentile(drawn, (2.5, 97.5))
+    resampled = resample_videos(statistics, config.bootstrap_samples, config.seed)
+    low, high = np.percentile(measure(resampled), (2.5, 97.5))
     return float(low), float(high)
 
 
 def find_better_shift(
     statistics: Mapping[int, Statistics], measure: Measure, config: Scores
 ) -> int | None:
-    """Return, and warn of, the shift with the highest score if it is clearly better than none.
+    """Return the shift with the highest score, with a warning, if it is clearly better than none.
 
-    That is, by `clear_gain` at least, and in 97.5 % of the draws of videos it is better at all.
+    Clearly better: by `clear_gain` or more, and above 0 in 97.5 % of the bootstrap samples.
     """
     scores = {shift: float(measure(s.sum(axis=0))) for shift, s in statistics.items()}
     best = max(scores, key=lambda shift: scores[shift])
@@ -53,7 +53,8 @@ def find_better_shift(
     if gain < config.clear_gain or len(statistics[0]) < 2:
         return None
     moved, still = (
-        measure(draw_videos(statistics[s], config.bootstrap_draws, config.seed)) for s in (best, 0)
+        measure(resample_videos(statistics[s], config.bootstrap_samples, config.seed))
+        for s in (best, 0)
     )
     if np.percentile(moved - still, 2.5) <= 0:
         return None

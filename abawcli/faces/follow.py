@@ -2,7 +2,8 @@
 
 The first face is the largest one. In each later frame it is the face that is most similar to a
 running mean of the identities of the followed faces; if even that similarity is weak, it is the
-face that overlaps the last followed one most. Nobody is followed in a frame where no face does.
+face that overlaps the last followed one most. In a frame where neither is enough, no face is
+followed.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ PictureT = TypeVar("PictureT", bound=Picture)
 
 @dataclass
 class Followed:
-    """The person who is followed, as far as the frames were seen."""
+    """The person who is followed, up to the last frame that was given."""
 
     min_similarity: float  # of a face to the running mean; a lower one is weak
     config: Following = field(default_factory=Following)
@@ -38,7 +39,7 @@ class Followed:
         k = self._choose(faces, identities) if faces else None
         if k is not None:
             self.box = faces[k].box
-            self._learn(identities[k])
+            self._update_mean(identities[k])
         return k
 
     def _choose(self, faces: Sequence[TrackedFace], identities: Floats) -> int | None:
@@ -51,7 +52,7 @@ class Followed:
         overlap = [measure_overlap(self.box, face.box) for face in faces]
         return int(np.argmax(overlap)) if max(overlap) >= self.config.iou else None
 
-    def _learn(self, identity: Floats) -> None:
+    def _update_mean(self, identity: Floats) -> None:
         if np.isnan(identity).any():
             return
         old = identity if self.mean is None else self.mean
@@ -61,11 +62,11 @@ class Followed:
 def follow_largest(
     tracked: Iterable[tuple[PictureT, FrameFaces]], identity: Identity, starts: Sequence[int]
 ) -> Iterator[tuple[PictureT, FrameFaces]]:
-    """Yield frames whose faces tell from which of the frames `starts` on they are followed.
+    """Yield frames whose faces have `followed` set: for each frame of `starts`, a boolean.
 
-    From each of these on, one person is followed: the largest face of the first frame with a face.
-    Identities are computed in every frame, also where faces were interpolated and not detected.
-    Nothing is computed without `starts`.
+    From each of these frames on, one person is followed: the largest face of the first frame with
+    a face. Identities are computed in every frame, also where faces were interpolated and not
+    detected. Nothing is computed without `starts`.
     """
     people = [(start, Followed(identity.min_similarity)) for start in starts]
     for frame, found in tracked:

@@ -36,7 +36,7 @@ class AppearanceTemplate(Protocol):
         """Return the similarity to another template, at most 1."""
 
 
-def _is_kept(seen: int) -> bool:
+def _is_stored(seen: int) -> bool:
     """Tell which faces a template stores: the first, second, fourth, eighth, and so on."""
     return seen & (seen - 1) == 0
 
@@ -99,7 +99,7 @@ class _FaceTemplate:
 
     def update(self, image: Image, face: Face, whole: Callable[[], Image]) -> None:
         self.seen += 1
-        if _is_kept(self.seen):
+        if _is_stored(self.seen):
             self.appearances.append(describe_face(image, face))
         share = np.float32(1 / min(self.seen, 30))
         self.mean = self.mean + share * (_measure_colours(image, face) - self.mean)
@@ -178,7 +178,7 @@ class _EmbeddingTemplate:
 
     def update(self, image: Image, face: Face, whole: Callable[[], Image]) -> None:
         self.seen += 1
-        if _is_kept(self.seen):
+        if _is_stored(self.seen):
             frame = whole()
             factor = max(frame.shape[:2]) / max(image.shape[:2])
             self.waiting.append(align_face(frame, np.float32(factor) * face.landmarks))

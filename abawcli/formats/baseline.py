@@ -30,7 +30,7 @@ class NeutralFrames:
     name: str
     sha256: str
     rows: frozenset[tuple[str, int, str | None]] = frozenset()  # video, frame, subject or any
-    answer: tuple[float, ...] | None = None  # (8,) mean log-probabilities, of a prediction table
+    neutral: tuple[float, ...] | None = None  # (8,) mean log-probabilities, of a prediction table
     made_by: JsonObject = field(default_factory=dict, compare=False)  # settings of that table
 
     def describe(self) -> JsonObject:
@@ -81,5 +81,5 @@ def read_neutral_frames(path: str | Path) -> NeutralFrames:
     if made_by.get("baseline"):
         raise InputError(f"{path} was predicted with --baseline; predict it without")
     log_p = np.log(np.maximum(faces[PROBABILITIES].to_numpy(np.float64), LEAST))
-    answer = tuple(log_p.mean(axis=0).tolist())
-    return NeutralFrames(path.name, hash_file(path), answer=answer, made_by=made_by)
+    neutral = tuple(log_p.mean(axis=0).tolist())
+    return NeutralFrames(path.name, hash_file(path), neutral=neutral, made_by=made_by)

@@ -100,13 +100,15 @@ def join_metadata(parts: Sequence[FeaturesMetadata]) -> FeaturesMetadata:
     """Return the joint metadata of one track's features by several backbones."""
     if len(parts) == 1:
         return parts[0]
-    seen = [part.backbones.visual for part in parts if part.backbones.visual]
-    heard = {part.backbones.audio.identity: part.backbones.audio
-             for part in parts if part.backbones.audio}  # fmt: skip
-    sounds = list(heard.values())
-    visual = ImageBackboneMetadata.join(seen) if len(seen) > 1 else next(iter(seen), None)
-    audio = AudioBackboneMetadata.join(sounds) if len(sounds) > 1 else next(iter(sounds), None)
-    return replace(parts[0], backbones=Backbones(visual, audio))
+    visual = [part.backbones.visual for part in parts if part.backbones.visual]
+    audio_once = {part.backbones.audio.identity: part.backbones.audio
+                  for part in parts if part.backbones.audio}  # fmt: skip
+    audio = list(audio_once.values())
+    joined = Backbones(
+        ImageBackboneMetadata.join(visual) if len(visual) > 1 else next(iter(visual), None),
+        AudioBackboneMetadata.join(audio) if len(audio) > 1 else next(iter(audio), None),
+    )
+    return replace(parts[0], backbones=joined)
 
 
 def read_joined_metadata(paths: Sequence[str | Path]) -> tuple[FeaturesMetadata, int]:

@@ -26,7 +26,7 @@ from abawcli.formats.metadata import MODALITIES, FeaturesMetadata
 from abawcli.formats.provenance import Provenance, write_result
 from abawcli.formats.tensors import METADATA_KEY, open_tensors, read_header, saving_tensors
 
-FORMAT = 1  # raised when a reader of the older files would go wrong
+FORMAT = 1  # raised when older versions would misread new files
 KIND = "features"
 FEATURES_SUFFIX = ".safetensors"
 TYPES: dict[str, type[np.generic]] = {
@@ -163,7 +163,7 @@ def _check_modality(path: Path, features: Features, name: str) -> None:
     backbone = features.metadata.backbones.get(name)
     dim = backbone.dim if backbone else 0
     if values.shape[1] != dim:
-        raise InputError(f"{path}: {name} is {values.shape[1]} wide, its metadata says {dim}")
+        raise InputError(f"{path}: {name} is {values.shape[1]} wide, in its metadata {dim}")
     _check_finite(path, features, name, np.ones(len(values), bool))
 
 

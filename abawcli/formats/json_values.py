@@ -49,7 +49,7 @@ def read_optional(
         return None
     if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
         raise InputError(
-            f"{path}: its metadata says {reprlib.repr(value)} of {key}, which is not {_NAMES[kind]}"
+            f"{path}: its metadata has {reprlib.repr(value)} as {key}, which is not {_NAMES[kind]}"
         )
     return value  # type: ignore[return-value]
 
@@ -62,7 +62,7 @@ def read_value(values: JsonObject, key: str, kind: type[Value], path: str | Path
     """
     value = read_optional(values, key, kind, path)
     if value is None:
-        raise InputError(f"{path}: its metadata says nothing of {key}, {_NAMES[kind]}")
+        raise InputError(f"{path}: its metadata has no {key}, {_NAMES[kind]}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""A look at the beginning of a media file: whether its decoders are better run elsewhere."""
+"""Damage at the beginning of a media file, for which its decoders run in another process."""
 
 import os
 from itertools import islice
@@ -17,8 +17,8 @@ from abawcli.media.streams import OpenMedia, open_streams
 def begins_damaged(path: str | Path) -> bool:
     """Tell whether a media file can be opened, but not decoded from its first packets on.
 
-    A decoder may crash on such a file. Of a file that cannot be opened, no decoder gets anything.
-    Files of other kinds, such as pictures and features, are not looked at.
+    A decoder may crash on such a file. A file that cannot be opened never reaches a decoder. Files
+    of other kinds, such as pictures and features, are not checked.
     """
     if not os.path.isfile(path) or identify_picture(path):
         return False

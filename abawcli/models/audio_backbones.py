@@ -27,7 +27,7 @@ from abawcli.formats.hashing import hash_file
 from abawcli.formats.metadata import AudioBackboneMetadata
 from abawcli.models.checkpoint import find_path
 from abawcli.models.image_backbones import hash_pretrained, load_pretrained
-from abawcli.models.precision import cast_inputs, lower_weights
+from abawcli.models.precision import cast_inputs, cast_weights
 from abawcli.models.recipes import find_weights
 from abawcli.models.voice import VoiceEncoder, load_voice_encoder
 
@@ -75,9 +75,9 @@ class AudioBackbone(nn.Module):
         """Return in which of the features (S, dim) speech is detected, (S,)."""
         return torch.ones(len(features), dtype=torch.bool, device=features.device)
 
-    def lower_precision(self, dtype: torch.dtype) -> None:
+    def cast_to(self, dtype: torch.dtype) -> None:
         """Cast the network to `dtype`, except for the parts that need float32."""
-        lower_weights(self.network, dtype)
+        cast_weights(self.network, dtype)
 
     def run_probe(self) -> Tensor:
         """Return the features (S, dim) of half a second of fixed noise."""
@@ -103,9 +103,9 @@ class CompactVoiceBackbone(AudioBackbone):
         self.context_s = network.context_s + SPEECH_FRAMES * network.step_s
         self.grid_samples = network.grid_samples
 
-    def lower_precision(self, dtype: torch.dtype) -> None:
+    def cast_to(self, dtype: torch.dtype) -> None:
         """Cast all but the spectrum to `dtype`: torch computes spectra in float32."""
-        lower_weights(self.network, dtype)
+        cast_weights(self.network, dtype)
         self.network.front.float()
         self.network.first_convolution.register_forward_pre_hook(cast_inputs)
 
@@ -147,12 +147,12 @@ class TransformerBackbone(AudioBackbone):
         states = self.network(samples, output_hidden_states=True).hidden_states[1:]
         return torch.stack([states[k].float() for k in self.chosen]).mean(dim=0)  # (B, S, D)
 
-    def lower_precision(self, dtype: torch.dtype) -> None:
+    def cast_to(self, dtype: torch.dtype) -> None:
         """Cast all but the convolutions on the samples to `dtype`.
 
         In bfloat16, samples would have rounding noise 50 dB below the signal.
         """
-        lower_weights(self.network, dtype)
+        cast_weights(self.network, dtype)
         self.network.feature_extractor.float()
         self.network.feature_projection.register_forward_pre_hook(cast_inputs)
 

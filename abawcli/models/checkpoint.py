@@ -22,7 +22,7 @@ from abawcli.formats.json_values import JsonObject
 from abawcli.formats.tensors import METADATA_KEY, open_tensors, read_header, saving_tensors
 from abawcli.models.metadata import CheckpointMetadata
 
-FORMAT = 1  # raised when a reader of the older metadata would go wrong
+FORMAT = 1  # raised when older versions would misread new metadata
 Network = TypeVar("Network", bound=nn.Module)
 Metadata = TypeVar("Metadata", bound=CheckpointMetadata)
 Tensors = Mapping[str, torch.Tensor]

@@ -28,7 +28,7 @@ from abawcli.models.image_backbones import (
     rebuild_backbone,
 )
 from abawcli.models.metadata import FaceEncoderMetadata, HeadMetadata
-from abawcli.models.precision import reduce_precision
+from abawcli.models.precision import cast_if_accurate
 from abawcli.models.preprocessing import prepare_crops
 from abawcli.models.recipes import find_weights
 
@@ -49,7 +49,7 @@ class FeatureEncoder:
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dtype = torch.float32
         if not backbone.computes_float32:
-            self.dtype = reduce_precision(backbone, device, small=backbone.is_small)
+            self.dtype = cast_if_accurate(backbone, device, small=backbone.is_small)
         # In bfloat16, packing does not pay.
         own = backbone.name in BACKBONES and self.dtype == torch.float32
         if device.type == "cpu" and own:
@@ -88,7 +88,7 @@ class Encoder(FeatureEncoder):
         self.classifier = classifier.eval().to(device)
 
     @torch.inference_mode()
-    def read(self, features: Tensor) -> NDArray[np.float32]:
+    def classify_features(self, features: Tensor) -> NDArray[np.float32]:
         """Turn features (B, D) into probabilities (B, 8)."""
         probabilities: Tensor = self.classifier(features.to(self.device)).softmax(dim=1)  # (B, 8)
         return np.asarray(probabilities.cpu().numpy(), np.float32)
@@ -101,7 +101,7 @@ class Encoder(FeatureEncoder):
 
     def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn RGB crops (B, K, S, S, 3) into probabilities (B, 8)."""
-        return self.read(self.encode(crops))
+        return self.classify_features(self.encode(crops))
 
 
 def find_encoder(name: str | Path) -> Path:

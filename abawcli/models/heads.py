@@ -194,7 +194,7 @@ class TrainedHead:
     ) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
         """Turn one video's features (T, Dv), (T, Da) and masks (T,) into probabilities (T, 8).
 
-        Also says what each row rests on, (T,). A modality that is never there may be of any width.
+        Also returns the source of each row, (T,). A modality that no row has may be of any width.
         A modality that is not finite in a row is missing there.
         """
         outputs, source = self.find_outputs(visual, audio, has_visual, has_audio)

@@ -27,7 +27,7 @@ from abawcli.models.hub import (
     split_network,
 )
 from abawcli.models.image_backbones import explain_failure
-from abawcli.models.precision import cast_inputs, lower_weights
+from abawcli.models.precision import cast_inputs, cast_weights
 
 
 class ClipBackbone(AudioBackbone):
@@ -82,9 +82,9 @@ class ClipBackbone(AudioBackbone):
         logits: Tensor = self.network(**moved).logits
         return logits.float()
 
-    def lower_precision(self, dtype: torch.dtype) -> None:
+    def cast_to(self, dtype: torch.dtype) -> None:
         """Cast all but the convolutions on the samples to `dtype`."""
-        lower_weights(self.network, dtype)
+        cast_weights(self.network, dtype)
         for module in self.network.modules():
             if hasattr(module, "feature_extractor") and hasattr(module, "feature_projection"):
                 module.feature_extractor.float()

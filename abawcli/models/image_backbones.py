@@ -22,7 +22,7 @@ from abawcli.models.metadata import FaceEncoderMetadata
 from abawcli.models.mobilenet import PREPROCESS as MOBILENET_PREPROCESS
 from abawcli.models.mobilenet import SIDES as MOBILENET_SIDES
 from abawcli.models.mobilenet import MobileNet
-from abawcli.models.precision import lower_weights
+from abawcli.models.precision import cast_weights
 
 
 class Backbone(nn.Module):
@@ -65,9 +65,9 @@ class Backbone(nn.Module):
         features: Tensor = out.pooler_output if is_mean else out.last_hidden_state[:, 0]
         return features.float()  # (B, dim)
 
-    def lower_precision(self, dtype: torch.dtype) -> None:
+    def cast_to(self, dtype: torch.dtype) -> None:
         """Cast the network to `dtype`, except for the parts that need float32."""
-        lower_weights(self.network, dtype)
+        cast_weights(self.network, dtype)
         if isinstance(self.network, CompactFace):
             self.network.keep_gates()
 

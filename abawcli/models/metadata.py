@@ -240,7 +240,7 @@ def _read_single(values: JsonObject, key: str, path: str | Path) -> str:
     given = read_optional(values, key, str, path) or HEAD  # older files have none
     if given not in SINGLE_CHOICES:
         choices = " or ".join(SINGLE_CHOICES)
-        raise InputError(f"{path}: its metadata says {given!r} of {key}, not {choices}")
+        raise InputError(f"{path}: its metadata has {given!r} as {key}, not {choices}")
     return given
 
 

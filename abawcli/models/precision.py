@@ -25,7 +25,7 @@ class Probed(Protocol):
 
     name: str
 
-    def lower_precision(self, dtype: torch.dtype) -> None:
+    def cast_to(self, dtype: torch.dtype) -> None:
         """Cast the network to `dtype`, except for the parts that need float32."""
 
     def run_probe(self) -> Tensor:
@@ -57,7 +57,7 @@ def cast_inputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, 
     return tuple(value.to(dtype) for value in inputs)
 
 
-def lower_weights(network: nn.Module, dtype: torch.dtype) -> None:
+def cast_weights(network: nn.Module, dtype: torch.dtype) -> None:
     """Cast a network to `dtype`, in place, except for grouped convolutions, which stay in float32.
 
     Grouped convolutions, as for positions in Wav2Vec 2.0, are where AMX is wrong: with an even
@@ -80,13 +80,13 @@ def measure_difference(rough: Tensor, exact: Tensor) -> float:
 
 
 def compare_precision(network: Probed, dtype: torch.dtype) -> float:
-    """Lower a network's precision, and return the relative change of its output for the probe.
+    """Cast a network, and return the relative change of its output for the probe.
 
     It is infinity if the network cannot run in that format.
     """
     with torch.inference_mode():
         exact = network.run_probe()
-        network.lower_precision(dtype)
+        network.cast_to(dtype)
         return _compare_output(network.run_probe, exact)
 
 
@@ -127,7 +127,7 @@ def choose_training_precision(
     return "float32"
 
 
-def reduce_precision(network: Probed, device: torch.device, small: bool = False) -> torch.dtype:
+def cast_if_accurate(network: Probed, device: torch.device, small: bool = False) -> torch.dtype:
     """Cast a network to the reduced format of its device, if that changes its output little.
 
     `small` is as in `device.inference_dtype`.
@@ -138,11 +138,11 @@ def reduce_precision(network: Probed, device: torch.device, small: bool = False)
     dtype = inference_dtype(device, small)
     if dtype == torch.float32:
         return dtype
-    kept = [tensor.data for tensor in _list_tensors(network)]
+    in_float32 = [tensor.data for tensor in _list_tensors(network)]
     difference = compare_precision(network, dtype)
     if difference <= PRECISION_TOLERANCE:
         return dtype
-    for tensor, before in zip(_list_tensors(network), kept, strict=True):
+    for tensor, before in zip(_list_tensors(network), in_float32, strict=True):
         tensor.data = before
     LOG.warning(
         "%s is computed in float32: in %s its features differ by %.0f %%, more than %.0f %%",

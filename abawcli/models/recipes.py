@@ -168,7 +168,7 @@ def _find_smoothing(path: Path, metadata: HeadMetadata) -> Smoothing:
     if path.resolve().parent == WEIGHTS.resolve():
         return Smoothing()
     if metadata.smoothing is None:
-        raise CheckpointError(f"{path}: its metadata says nothing of smoothing; train it again")
+        raise CheckpointError(f"{path}: its metadata has no smoothing; train it again")
     return metadata.smoothing
 
 

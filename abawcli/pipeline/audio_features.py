@@ -19,7 +19,7 @@ from abawcli.formats.features import round_features
 from abawcli.formats.metadata import AudioBackboneMetadata
 from abawcli.media.audio import Audio, fill_gaps
 from abawcli.models.audio_backbones import AUDIO_BACKBONES, AudioBackbone
-from abawcli.models.precision import reduce_precision
+from abawcli.models.precision import cast_if_accurate
 
 Floats = NDArray[np.float32]
 LONGEST_STEP_S = 1.0  # from one audio frame to the next, of any backbone; a wider one is a gap
@@ -49,7 +49,7 @@ class AudioEncoder:
         self._lost = 0
         self.backbone = backbone.eval().to(device)
         own = backbone.name in AUDIO_BACKBONES
-        self.dtype = torch.float32 if own else reduce_precision(backbone, device)
+        self.dtype = torch.float32 if own else cast_if_accurate(backbone, device)
         grid = backbone.grid_samples  # chunks, and what is kept of them, begin and end on it
         self._context = -(-round(backbone.context_s * AUDIO_RATE_HZ) // grid) * grid
         self._hop = int(self.config.chunk_s * AUDIO_RATE_HZ - 2 * self._context) // grid * grid

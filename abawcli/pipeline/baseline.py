@@ -75,18 +75,18 @@ def remove_baseline(
     """
     logits = table[LOGITS].to_numpy(np.float64, copy=True)  # (N, 8)
     source = table["source"].to_numpy(str)
-    face, unheard = has_face(source), ~np.isin(source, (AUDIO, NONE))
+    face, not_audio = has_face(source), ~np.isin(source, (AUDIO, NONE))
     without = []
     for subject, rows in _split_subjects(table):
         own = rows[face[rows]]
-        answer = _find_answer(table.iloc[own], logits[own], baseline)
-        if answer is None:
+        own_neutral = _find_neutral(table.iloc[own], logits[own], baseline)
+        if own_neutral is None:
             without.append(subject)
             continue
-        offset = answer - np.asarray(neutral)
+        offset = own_neutral - np.asarray(neutral)
         if baseline == Baseline() and offset[NEUTRAL] >= 0:
             continue
-        logits[rows[unheard[rows]]] -= offset - offset.mean()
+        logits[rows[not_audio[rows]]] -= offset - offset.mean()
     if len(without) == table["subject"].nunique():
         raise InputError(
             f"{name}: no face in the neutral frames of --baseline; choose other frames"
@@ -101,13 +101,13 @@ def _split_subjects(table: pd.DataFrame) -> Iterator[tuple[str, Rows]]:
         yield str(subject), np.asarray(rows, np.int64)
 
 
-def _find_answer(faces: pd.DataFrame, logits: Logits, baseline: Baseline) -> Logits | None:
+def _find_neutral(faces: pd.DataFrame, logits: Logits, baseline: Baseline) -> Logits | None:
     """Return the mean log-probabilities (8,) of a subject's neutral frames; None if there are none.
 
     `faces` are the subject's rows with a face, `logits` (F, 8) their logits.
     """
-    if baseline.frames and baseline.frames.answer is not None:
-        return np.asarray(baseline.frames.answer)
+    if baseline.frames and baseline.frames.neutral is not None:
+        return np.asarray(baseline.frames.neutral)
     log_p = special.log_softmax(logits, axis=1)
     if baseline.frames:
         chosen = baseline.frames.find_rows(faces)

@@ -53,16 +53,16 @@ def run_ahead(items: Iterator[T], depth: int) -> Generator[T]:
 
     thread = threading.Thread(target=work, name="abaw-frames", daemon=True)
     try:
-        thread.start()  # a signal may interrupt it, so that nobody knows whether the thread runs
+        thread.start()  # a signal may interrupt it, before or after the thread runs
         while (entry := ready.get())[0]:
             yield entry[1]
         if entry[1] is not None:
             raise entry[1]
     finally:
         stopped.set()
-        with in_use:  # whoever closes what `items` reads from must not do it before
+        with in_use:  # the caller may close what `items` reads from only after this
             pass
-        if thread.is_alive():  # it has nothing more to do
+        if thread.is_alive():  # its work is done
             thread.join()
 
 

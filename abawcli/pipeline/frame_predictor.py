@@ -115,9 +115,9 @@ class FramePredictor:
         visual, audio = (
             self.recipe.find_backbone(key) if self.uses(key) else "" for key in MODALITIES
         )
-        seen, heard = self.recipe.backbones.visual, self.recipe.backbones.audio
-        layers = (heard and heard.layers) or AudioFeatures.layers
-        trained_on = seen.preprocess if seen else None  # how crops were prepared
+        trained = self.recipe.backbones  # those that the heads were trained with
+        layers = (trained.audio and trained.audio.layers) or AudioFeatures.layers
+        preprocess = trained.visual.preprocess if trained.visual else None
         extractor = Extractor(
             visual,
             audio,
@@ -126,8 +126,8 @@ class FramePredictor:
             device=self._device,
             config=self._config,
             rotate=self.rotate,
-            onnx_input=self.classifiers.onnx_input if self.recipe.classifiers else trained_on,
-            flip=bool(trained_on and trained_on.flip),
+            onnx_input=self.classifiers.onnx_input if self.recipe.classifiers else preprocess,
+            flip=bool(preprocess and preprocess.flip),
             loaded=self._loaded,
         )
         for name, metadata in self.metadata.items():
@@ -144,28 +144,28 @@ class FramePredictor:
             UsageError: a checkpoint records none.
             CheckpointError: the encoder is missing.
         """
-        answers = []
+        outputs = []
         for name, metadata in self.metadata.items():
-            answer = metadata.neutral
-            if answer is None and metadata.face_only == ENCODER:
+            output = metadata.neutral
+            if output is None and metadata.face_only == ENCODER:
                 path = find_encoder(self.recipe.find_backbone("visual"))
-                answer = read_metadata(path, FaceEncoderMetadata).neutral
-            if answer is None:
+                output = read_metadata(path, FaceEncoderMetadata).neutral
+            if output is None:
                 raise UsageError(
-                    f"the recipe {name} does not know its average answer for neutral faces, which "
+                    f"the recipe {name} does not record its mean output for neutral faces, which "
                     "--baseline needs; `abaw calibrate` adds it to a head or an encoder"
                 )
-            answers.append(answer)
-        return tuple(np.mean(answers, axis=0).tolist())
+            outputs.append(output)
+        return tuple(np.mean(outputs, axis=0).tolist())
 
     @cached_property
     def reliability(self) -> VoiceReliability | None:
         """The reliability of labels from audio alone; None: all of them are used."""
-        heard = self.recipe.backbones.audio
-        if self.label_all or self.modality != "av" or heard is None:
+        audio = self.recipe.backbones.audio
+        if self.label_all or self.modality != "av" or audio is None:
             return None
         try:
-            return load_reliability(self.recipe.find_backbone("audio"), heard.sha256)
+            return load_reliability(self.recipe.find_backbone("audio"), audio.sha256)
         except CheckpointError as error:  # features are predicted without it
             LOG.warning("all frames with speech are labelled, reliable or not: %s", error)
             return None
@@ -201,7 +201,7 @@ class FramePredictor:
             raise UsageError(
                 f"--baseline is for expressions; {self.recipe.name} is of --task {self.recipe.task}"
             )
-        _ = self.neutral  # raises, if a head does not say
+        _ = self.neutral  # raises an error if a head does not record it
         baseline.check_recipe(self.recipe.describe())
 
     def describe(

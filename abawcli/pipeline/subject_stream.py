@@ -28,7 +28,7 @@ class FacePrediction(TrackedFace):
     """A subject in one frame and the prediction, before smoothing."""
 
     outputs: Outputs = field(kw_only=True)  # (M,) of the face, and the audio if any: `output_forms`
-    source: str = field(kw_only=True)  # what they rest on, of `sources`
+    source: str = field(kw_only=True)  # one of `sources.SOURCES`
 
     @property
     def probabilities(self) -> Outputs:
@@ -46,7 +46,7 @@ class FramePrediction:
     # (M,) of subjects who are not in it, but in the window of frames that the head reads
     absent: dict[int, Outputs]
     audio_only: Outputs | None  # (M,) of the audio by itself; None: unknown
-    has_audio: bool  # False: `absent` and `audio_only` rest on the frames around it
+    has_audio: bool  # False: `absent` and `audio_only` come from the frames around it
     reliable: bool = True  # the audio alone may label the frame
 
 

@@ -28,7 +28,7 @@ Outputs = NDArray[np.float32]
 
 
 def is_track(subject: str) -> bool:
-    """Tell whether features are of one of everybody in a video, by the number of the track."""
+    """Tell whether a subject is the number of a track, as in features of `--subject all`."""
     return subject.isdecimal()
 
 
@@ -98,7 +98,7 @@ class TablePredictor(FramePredictor):
         audio_from: Path | None,
     ) -> pd.DataFrame:
         if not (subject is None or isinstance(subject, str)):
-            raise UsageError(f"{folder} shows whom it was cropped for; leave out the strategy")
+            raise UsageError(f"the subject of {folder} is already chosen; leave out the strategy")
         audio_file = find_audio(folder, audio_from, video or folder.name)
         made = extract_crops(
             self.extractor, folder, subject, audio_file, progress=progress, video=video
@@ -138,7 +138,7 @@ class TablePredictor(FramePredictor):
 
         Args:
             outputs: (T, M).
-            source: (T,) what they rest on.
+            source: (T,) their sources.
             has_visual: (T,) frames with the face.
         """
         frames = np.arange(len(has_visual))

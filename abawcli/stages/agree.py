@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from abawcli.agreement import (
     Matrix,
     count_coincidences,
-    count_matched_runs,
+    count_matched_segments,
     count_pairs,
     find_alpha,
     find_class_agreement,
@@ -31,7 +31,7 @@ from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.names import find_names
 from abawcli.formats.tables import TABLE_SUFFIXES, load_columns
 from abawcli.labels import CLASSES, IGNORE
-from abawcli.metrics import draw_videos
+from abawcli.metrics import resample_videos
 
 Interval = tuple[float, float] | None  # 95 % by video; None: there is one source video only
 
@@ -61,7 +61,7 @@ class Agreement:
     alpha_interval: Interval
     classes: dict[str, float]  # specific agreement of each class; NaN: nobody gave it
     pairs: list[PairAgreement]
-    failed: dict[str, str]  # file or video -> why it takes no part
+    failed: dict[str, str]  # file or video -> why it is left out
 
 
 def agree_files(coders: Mapping[str, Sequence[Path]], config: Scores | None = None) -> Agreement:
@@ -187,11 +187,11 @@ def _compare(
     counts = {name: count_pairs(*each) for name, each in videos.items()}
     confusion = _add_up(counts)
     frames = confusion.sum()
-    runs = np.zeros(2)  # matched, all
+    segments = np.zeros(2)  # matched, all
     for one, other in videos.values():
         both = (one != IGNORE) & (other != IGNORE)
         one, other = np.where(both, one, IGNORE), np.where(both, other, IGNORE)
-        runs += np.add(count_matched_runs(one, other), count_matched_runs(other, one))
+        segments += np.add(count_matched_segments(one, other), count_matched_segments(other, one))
     return PairAgreement(
         coders=coders,
         videos=sum(bool(matrix.any()) for matrix in counts.values()),
@@ -199,7 +199,7 @@ def _compare(
         agreement=float(np.trace(confusion) / frames) if frames else float("nan"),
         kappa=find_kappa(confusion),
         kappa_interval=_find_interval(counts, find_kappa, config),
-        segments=float(runs[0] / runs[1]) if runs[1] else float("nan"),
+        segments=float(segments[0] / segments[1]) if segments[1] else float("nan"),
         confusion=confusion.astype(np.int64),
     )
 
@@ -214,8 +214,8 @@ def _find_interval(matrices: Mapping[str, Matrix], find: Any, config: Scores) ->
     if len(sources) < 2:
         return None
     counts = np.stack(list(sources.values()))
-    drawn = draw_videos(counts, config.bootstrap_draws, config.seed)  # (draws, 8, 8)
-    values = np.array([find(matrix) for matrix in drawn])
+    resampled = resample_videos(counts, config.bootstrap_samples, config.seed)  # (samples, 8, 8)
+    values = np.array([find(matrix) for matrix in resampled])
     low, high = np.nanpercentile(values, [2.5, 97.5]).tolist()
     return low, high
 

@@ -49,7 +49,7 @@ class CalibrateSummary(Summary):
 
     examples: int  # that the calibration was fitted on
     groups: int  # source videos, or images
-    left_out: int  # frames that an encoder's classifier beside the head answers
+    left_out: int  # frames that an encoder's classifier in the head's file labels
     temperature: float
     bias: list[float]
     before: JsonObject

@@ -1,7 +1,7 @@
 """Stage crossval: cross-validation of heads on the same folds of annotated videos.
 
 Each fold's head is trained on the other folds for the configured number of epochs. The held-out
-fold has no influence, not even on which epoch is kept, so its score is that of unseen videos.
+fold has no influence, not even on the choice of the epoch: its score is that of unseen videos.
 Scores pool the frames of a fold, once as predicted and once smoothed.
 
 Published figures of five folds are often those of each fold's best epoch, chosen on the scored
@@ -239,7 +239,7 @@ def _smooth(
 ) -> NDArray[np.float64]:
     """Smooth the outputs (T, M) of one video, whose rows are frames 1 to T, to (T, K).
 
-    As `abaw smooth` does it, by what rows rest on, (T,).
+    As `abaw smooth` does it, by the sources (T,) of the rows.
     """
     form = TABLE_FORMS[task]
     values = outputs[:, : len(form.outputs)].astype(np.float64)

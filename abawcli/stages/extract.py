@@ -163,7 +163,7 @@ def _name_subject(people: People, folder: Path) -> str | None:
         UsageError: segments of a strategy file were given.
     """
     if isinstance(people, Mapping):
-        raise UsageError(f"{folder} shows whom it was cropped for; leave out the strategy")
+        raise UsageError(f"the subject of {folder} is already chosen; leave out the strategy")
     return people
 
 

@@ -34,7 +34,7 @@ from abawcli.progress import Progress, ignore_progress
 from abawcli.smoothing import check_value_smoothing
 from abawcli.stages.predict_summary import PredictSummary, summarise_predictions
 from abawcli.stages.settings import PredictSettings
-from abawcli.stages.smooth import count_runs, smooth_table
+from abawcli.stages.smooth import count_segments, smooth_table
 
 
 class Predictor(TablePredictor):
@@ -128,8 +128,8 @@ def predict_files(
             for name, raw in made.items():
                 table = smooth_table(raw, smoothing) if smoothing else raw
                 table = table if works[name]["settings"].get("logits") else drop_logits(table)
-                removed, runs = count_runs(raw, table)
-                note_summary(works[name], summarise_predictions(table, runs, removed))
+                removed, segments = count_segments(raw, table)
+                note_summary(works[name], summarise_predictions(table, segments, removed))
                 write_table(table, outputs[name], works[name])
     return {
         name: read_summary(finished[name] or work, PredictSummary, made=name in todo)

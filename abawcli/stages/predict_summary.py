@@ -20,9 +20,9 @@ class PredictSummary(VideoSummary):
 
     faces: int  # rows with a face
     labelled: float  # share of the rows
-    rows: dict[str, int]  # that rest on a face, on audio alone, or are filled
+    rows: dict[str, int]  # by source: a face, audio alone, or filled
     labels: dict[str, dict[str, float]]  # of these, the share of each class, the largest first
-    runs: int  # of one label, before smoothing
+    runs: int  # segments before smoothing; the name is a key of --json
     removed_runs: int  # of these, those of which nothing is left
     # Of a task with values: the mean of each, which of an action unit is the share of active rows.
     means: dict[str, float] = field(default_factory=dict)
@@ -36,8 +36,8 @@ class PredictSummary(VideoSummary):
         return self.labelled
 
 
-def summarise_predictions(table: pd.DataFrame, runs: int, removed_runs: int) -> PredictSummary:
-    """Summarise a prediction table."""
+def summarise_predictions(table: pd.DataFrame, segments: int, removed: int) -> PredictSummary:
+    """Summarise a prediction table; smoothing removed some of so many segments."""
     source = table["source"].to_numpy().astype(str)
     parts = {FACE: table[has_face(source)]}
     parts |= {kind: table[source == kind] for kind in FACELESS_SOURCES}
@@ -47,8 +47,8 @@ def summarise_predictions(table: pd.DataFrame, runs: int, removed_runs: int) -> 
         labelled=float((source != NONE).mean()),
         rows={kind: len(part) for kind, part in parts.items()},
         labels={kind: _share_labels(part) for kind, part in parts.items()},
-        runs=runs,
-        removed_runs=removed_runs,
+        runs=segments,
+        removed_runs=removed,
         means=_find_means(table[source != NONE]),
     )
 

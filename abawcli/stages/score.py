@@ -57,7 +57,7 @@ class Scoring:
     """The result of `score_files`."""
 
     overall: Score
-    interval: tuple[float, float] | None  # 95 % of the macro-F1 of redrawn source videos; None:
+    interval: tuple[float, float] | None  # 95 % bootstrap interval over source videos; None:
     # there is only one
     with_face: Score | None  # frames with a face only; None where the predictions do not say
     calibration_error: float | None  # of labelled frames; None where there are no probabilities
@@ -174,11 +174,11 @@ def _measure_calibration(
     pairs: Iterable[Pair], y: Labels, p: Labels, config: Scores
 ) -> float | None:
     probabilities = _join(pairs, lambda track: track.probabilities)  # (N, 8)
-    answered = (y != IGNORE) & (p != IGNORE)
-    if probabilities is None or not answered.any():
+    predicted = (y != IGNORE) & (p != IGNORE)
+    if probabilities is None or not predicted.any():
         return None
-    confidence = probabilities[answered, p[answered]]
-    right = y[answered] == p[answered]
+    confidence = probabilities[predicted, p[predicted]]
+    right = y[predicted] == p[predicted]
     return find_calibration_error(confidence, right, config.calibration_bins)
 
 

@@ -20,7 +20,7 @@ from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_s
 from abawcli.formats.table_forms import find_form
 from abawcli.formats.table_schemas import LOGITS
 from abawcli.formats.tables import has_logits, read_table, write_table
-from abawcli.smoothing import count_removed_runs, smooth_rows
+from abawcli.smoothing import count_removed_segments, smooth_rows
 from abawcli.sources import FILLED, NONE
 
 LOG = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ class SmoothSummary(Summary):
 
     rows: int
     labelled: int  # of the rows
-    filled: int  # of these, those that rest on the rows around them
-    runs: int  # of one label, before
+    filled: int  # of these, those with the source `filled`
+    runs: int  # segments before smoothing; the name is a key of --json
     removed_runs: int  # of these, those of which nothing is left
 
 
@@ -104,17 +104,17 @@ def _warn_unlabelled(video: str, subject: str, p: NDArray[np.float64], config: S
         )  # fmt: skip
 
 
-def count_runs(raw: pd.DataFrame, smooth: pd.DataFrame) -> tuple[int, int]:
-    """Return how many runs of one label smoothing removed from a table, and how many there were.
+def count_segments(raw: pd.DataFrame, smooth: pd.DataFrame) -> tuple[int, int]:
+    """Return how many segments smoothing removed from a table, and how many there were.
 
-    Runs consist of rows with a source of their own, and not of filled or unlabelled rows.
+    Only rows with a source of their own count, not filled or unlabelled rows.
     """
-    if "label" not in raw:  # values have no runs
+    if "label" not in raw:  # values have no segments
         return 0, 0
     before, after = raw["label"].to_numpy(), smooth["label"].to_numpy()
     known = ((raw["label"] >= 0) & (raw["source"] == smooth["source"])).to_numpy()
     counts = [
-        count_removed_runs(before[rows], after[rows], known[rows])
+        count_removed_segments(before[rows], after[rows], known[rows])
         for _, rows in _split_subjects(raw)
     ]
     return sum(removed for removed, _ in counts), sum(total for _, total in counts)
@@ -156,6 +156,7 @@ def smooth_file(
 
 
 def _summarise(raw: pd.DataFrame, table: pd.DataFrame) -> SmoothSummary:
-    removed, runs = count_runs(raw, table)
+    removed, segments = count_segments(raw, table)
     filled = int((table["source"] == FILLED).sum())
-    return SmoothSummary(len(table), int((table["source"] != NONE).sum()), filled, runs, removed)
+    labelled = int((table["source"] != NONE).sum())
+    return SmoothSummary(len(table), labelled, filled, segments, removed)

@@ -69,7 +69,7 @@ class Sweep:
     folds: list[FoldChoice]
     videos: list[str]
     frames: int  # annotated
-    failed: dict[str, str]  # file or annotation -> why it took no part
+    failed: dict[str, str]  # file or annotation -> why it is left out
     bias: tuple[float, ...]  # of each class, found on all videos after the best smoothing
     biased_macro_f1: float  # of all videos with it
     biased_cross_validated: float  # each with the smoothing and the bias of the other folds

@@ -51,7 +51,7 @@ class Teachers:
             )
 
     @torch.no_grad()
-    def read(self, images: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    def predict(self, images: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         """Return the mean probabilities (B, 8) at a temperature, and the first teacher's features.
 
         Images are (B, C, S, S) in 0..1; each teacher gets them in its own size and normalisation.

@@ -200,7 +200,7 @@ class FaceTask:
         """Return the loss of the labels mixed with that of the teachers' outputs."""
         assert self.teachers is not None
         how = self.config.distillation
-        p, known = self.teachers.read(unit, how.temperature)  # (B, 8), (B, D)
+        p, known = self.teachers.predict(unit, how.temperature)  # (B, 8), (B, D)
         taught = torch.stack([distillation_loss(each, p, how.temperature) for each in logits])
         loss = (1 - how.weight) * loss + how.weight * taught.sum()
         if how.feature_weight:

@@ -271,7 +271,7 @@ def classify_videos(head: TrainedHead, videos: VideoSet) -> list[NDArray[np.floa
 def predict_videos(
     head: TrainedHead, videos: VideoSet
 ) -> list[tuple[NDArray[np.float32], NDArray[np.str_]]]:
-    """Return the outputs (T, M) of each video of a set, and what each row rests on, (T,)."""
+    """Return the outputs (T, M) and sources (T,) of each video of a set."""
     data = videos.data
     return [
         head.find_outputs(data.visual[r], data.audio[r], data.has_visual[r], data.has_audio[r])

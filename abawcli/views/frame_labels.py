@@ -40,7 +40,7 @@ class FrameLabels:
         own = names if len(names) == 1 else find_names(os.path.abspath(video), names)
         if len(own) != 1:
             shown = ", ".join(map(str, own or names))
-            raise InputError(f"{path} has no rows that are surely about {video}, but of {shown}")
+            raise InputError(f"{path} has rows of {shown}, none of which is clearly {video}")
         rows = table[table["video"] == own[0]]
         if not rows["found"].any() and (rows["label"] == IGNORE).all():
             who = ", ".join(rows["subject"].unique().tolist())
@@ -113,8 +113,8 @@ class FrameLabels:
                 yield frame
         if wrong or number != last:
             video, table = names
-            told = f"{video} has {number} frames, and {table} is about one with {last}"
-            raise InputError(f"{told}{wrong and '; ' + wrong}; give the table of this video")
+            reason = f"{video} has {number} frames, and {table} is of a video with {last}"
+            raise InputError(f"{reason}{wrong and '; ' + wrong}; give the table of this video")
 
 
 class _Rows:

@@ -29,7 +29,7 @@ INK, PAPER, UNLABELLED = (20, 20, 20), (240, 240, 240), (255, 255, 255)
 _SMALLEST = 10  # pixels of text that can be read
 _FINEST = 3  # pixels from one bar to the next
 _VEIL = 190  # of 255, how much the ground of the bars darkens the picture
-# What a label rests on, where it is not the face in the box.
+# The source of a label, where it is not the face in the box.
 _SOURCES = {"audio": " (voice)", "filled": " (from neighbouring frames)"}
 
 

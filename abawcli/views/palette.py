@@ -17,7 +17,7 @@ COLOURS = {
     "Other": "#e69f00",
 }
 CLASS_COLOURS = tuple(COLOURS[name] for name in CLASSES)
-# What a label rests on: a face (with or without audio), audio alone, neighbouring frames, nothing.
+# By source: a face (with or without audio), audio alone, neighbouring frames, nothing.
 SOURCE_COLOURS = {
     "av": "#1a1a1a",
     "visual": "#5e5e5e",

@@ -102,7 +102,7 @@ def _draw_head(page: _Page, tracks: Tracks) -> None:
     start_s, span_s = float(tracks.times_s[0]), tracks.end_s - float(tracks.times_s[0])
     page.write(8, 10, tracks.name, 20, weight="bold")
     facts = [f"{len(tracks.frames)} frames", format_time(span_s), _count(len(tracks.numbers))]
-    page.write(8, 38, ", ".join(facts) + f"; crops: {tracks.whom}", 14, color=PALE)
+    page.write(8, 38, ", ".join(facts) + f"; crops: {tracks.cropped}", 14, color=PALE)
     for column in range(page.config.columns):
         time_s = start_s + (column + 0.5) / page.config.columns * span_s
         middle = page.left(column) + page.config.side / 2
@@ -165,12 +165,12 @@ def _draw_strip(page: _Page, row: int, tracks: Tracks, faces: pd.DataFrame) -> N
     for rows, colour, height in (
         (faces, THERE, _STRIP), (faces[faces["cropped"]], CROPPED, _STRIP), (faces[low], LOW, 4),
     ):  # fmt: skip
-        starts, ends = find_runs(tracks, rows["frame"].to_numpy(), page.width)
+        starts, ends = find_pixels(tracks, rows["frame"].to_numpy(), page.width)
         for start, end in zip(starts, ends, strict=True):
             page.box(_LEFT + start, top, end - start, height, fc=colour, lw=0)
 
 
-def find_runs(
+def find_pixels(
     tracks: Tracks, frame: NDArray[np.int64], width: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the first and end pixels (K,) of frames (K,) on a strip; each has at least one."""

@@ -102,7 +102,7 @@ def _look_up(labels: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.
 
 
 def find_spans(values: NDArray[Any], start_s: Floats, end_s: Floats) -> list[tuple[Any, Any, Any]]:
-    """Return (value, start, end) of each run of equal values (T,) whose frames touch."""
+    """Return (value, start, end) of each segment of equal values (T,) without missing frames."""
     touches = np.isclose(start_s[1:], end_s[:-1], rtol=0, atol=1e-6)
     starts = np.flatnonzero(np.append(True, (values[1:] != values[:-1]) | ~touches))
     ends = np.append(starts[1:], len(values)) - 1
@@ -174,7 +174,7 @@ def _draw_panel(axes: "Axes", timeline: Timeline, lines: bool) -> None:
 def _draw_span(
     axes: "Axes", band: str, value: Any, span: tuple[float, float], bottom: float
 ) -> None:
-    """Draw a run of one value in a band; unlabelled frames are hatched."""
+    """Draw a segment of one value in a band; unlabelled frames are hatched."""
     empty = value == (IGNORE if band != "source" else "none")
     colours = SOURCE_COLOURS if band == "source" else dict(enumerate(CLASS_COLOURS))
     axes.broken_barh(

@@ -21,7 +21,7 @@ class Tracks:
     """All faces of a video. In tables, `cropped` says whether the crops show the face."""
 
     name: str
-    whom: str  # the crops show
+    cropped: str  # subject that the crops show
     frames: NDArray[np.int64]  # (F,)
     times_s: NDArray[np.float64]  # (F,)
     faces: pd.DataFrame  # frame, time_s, subject, score, box, cropped: a row a face

@@ -56,9 +56,9 @@ def find_errors(
     confidence = np.nan_to_num(sure)  # (T,)
     changes = np.flatnonzero((np.diff(label) != 0) | (np.diff(truth) != 0) | (np.diff(frame) != 1))
     errors = [
-        _describe_run(timeline, frame, found, confidence, run)
-        for run in np.split(rows, changes + 1)
-        if wrong[run[0]]
+        _describe_segment(timeline, frame, found, confidence, part)
+        for part in np.split(rows, changes + 1)
+        if wrong[part[0]]
     ]
     return rank_errors(errors)
 
@@ -68,20 +68,20 @@ def rank_errors(errors: Sequence[WrongSegment]) -> list[WrongSegment]:
     return sorted(errors, key=lambda each: (-each.cost, -each.seconds, each.start_s))
 
 
-def _describe_run(
+def _describe_segment(
     timeline: Timeline,
     frame: NDArray[np.int64],
     found: NDArray[np.bool_],
     confidence: NDArray[np.float64],
-    run: NDArray[np.intp],
+    rows: NDArray[np.intp],
 ) -> WrongSegment:
     """Describe the error of consecutive rows (R,) with one label and one annotation."""
     assert timeline.annotation is not None
-    first, last = run[0], run[-1]
-    faces = run[found[run]]
-    candidates = faces if len(faces) else run
+    first, last = rows[0], rows[-1]
+    faces = rows[found[rows]]
+    candidates = faces if len(faces) else rows
     label = int(timeline.label[first])
-    lasts = timeline.end_s[run] - timeline.start_s[run]
+    lasts = timeline.end_s[rows] - timeline.start_s[rows]
     return WrongSegment(
         start_s=float(timeline.start_s[first]),
         end_s=float(timeline.end_s[last]),
@@ -90,6 +90,6 @@ def _describe_run(
         shown=int(frame[candidates[confidence[candidates].argmax()]]),
         annotation=CLASSES[timeline.annotation[first]],
         label=NO_LABEL if label == IGNORE else CLASSES[label],
-        mean_confidence=None if label == IGNORE else float(confidence[run].mean()),
-        cost=float((confidence[run] * lasts).sum()),
+        mean_confidence=None if label == IGNORE else float(confidence[rows].mean()),
+        cost=float((confidence[rows] * lasts).sum()),
     )

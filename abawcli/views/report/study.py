@@ -46,7 +46,7 @@ class Subject:
     rows: pd.DataFrame  # of the table, in the order of frames
     segments: pd.DataFrame
     measures: dict[str, Any]  # of `summary.summarize_table`
-    sources: dict[str, float]  # share of the time whose label rests on each
+    sources: dict[str, float]  # share of the time by source of the label
     gaps: Gaps
     score: Score | None  # None: not annotated
     errors: list[WrongSegment]  # the worst first
@@ -99,7 +99,7 @@ def read_study(
     segments = segment_table(frame, config)
     summary: list[Any] = summarize_table(frame, segments=segments).to_dict("records")
     measures = {(row["video"], row["subject"]): row for row in summary}
-    runs = {key: part.reset_index(drop=True) for key, part in segments.groupby(KEYS)}
+    own = {key: part.reset_index(drop=True) for key, part in segments.groupby(KEYS)}
     sources: dict[str, list[Path]] = {}
     for path, table in read.items():
         for name in table["video"].unique().tolist():
@@ -110,7 +110,7 @@ def read_study(
         made_by = [made for path in sources[name] if (made := read_provenance(path))]
         subjects = [
             _describe_subject(
-                part, runs.get((name, subject), segments[:0]), measures[name, subject], pairs
+                part, own.get((name, subject), segments[:0]), measures[name, subject], pairs
             )
             for subject, part in rows.groupby("subject", sort=False)
         ]
