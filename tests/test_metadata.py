@@ -180,17 +180,17 @@ def test_other_keys_pass(key: str, value: int, inside: bool) -> None:
     ("keys", "value", "said"),
     [
         ("video", None, "has no video, a text"),
-        ("subject", 3, "says 3 of subject, which is not a text"),
-        ("visual", [], r"says \[\] of visual, which is not an object"),
-        ("visual.dim", "3", "says '3' of dim, which is not a whole number"),
-        ("visual.dim", True, "says True of dim, which is not a whole number"),
+        ("subject", 3, "has 3 as subject, which is not a text"),
+        ("visual", [], r"has \[\] as visual, which is not an object"),
+        ("visual.dim", "3", "has '3' as dim, which is not a whole number"),
+        ("visual.dim", True, "has True as dim, which is not a whole number"),
         ("visual.backbone", None, "has no backbone"),
-        ("visual.preprocess.mean", 0.5, "says 0.5 of mean, which is not a list"),
-        ("visual.preprocess.std", ["x"], "says 'x' of std, which is not a number"),
-        ("audio.encoder", 7, "says 7 of encoder, which is not a text"),
+        ("visual.preprocess.mean", 0.5, "has 0.5 as mean, which is not a list"),
+        ("visual.preprocess.std", ["x"], "has 'x' as std, which is not a number"),
+        ("audio.encoder", 7, "has 7 as encoder, which is not a text"),
         ("audio.layers", "x" * 99, None),
-        ("audio.window_s", "long", "says 'long' of window_s, which is not a number"),
-        ("source.name", {}, r"says \{\} of name"),
+        ("audio.window_s", "long", "has 'long' as window_s, which is not a number"),
+        ("source.name", {}, r"has \{\} as name"),
     ],
 )
 def test_what_is_used_is_checked(keys: str, value: Any, said: str | None, tmp_path: Path) -> None:
@@ -212,12 +212,12 @@ def test_what_is_used_is_checked(keys: str, value: Any, said: str | None, tmp_pa
     ("change", "said"),
     [
         ({"network": None}, "has no network, an object"),
-        ({"smoothing": {"method": 3}}, "says 3 of method"),
+        ({"smoothing": {"method": 3}}, "has 3 as method"),
         ({"smoothing": {"method": "mean"}}, "has no space"),
         ({"audio": {"dim": 2}}, "has no backbone"),
-        ({"result": {"epoch": "last"}}, "says 'last' of epoch"),
-        ({"face_only": 3}, "says 3 of face_only"),
-        ({"face_only": "voice"}, "says 'voice' of face_only, not head or encoder"),
+        ({"result": {"epoch": "last"}}, "has 'last' as epoch"),
+        ({"face_only": 3}, "has 3 as face_only"),
+        ({"face_only": "voice"}, "has 'voice' as face_only, not head or encoder"),
     ],
 )
 def test_a_damaged_head_is_named(change: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -292,11 +292,11 @@ def test_what_crops_show_is_read_as_it_was_written(
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"settings": {"subject": 3}}, "says 3 of subject"),
-        ({"settings": {"rotate": "left"}}, "says 'left' of rotate"),
+        ({"settings": {"subject": 3}}, "has 3 as subject"),
+        ({"settings": {"rotate": "left"}}, "has 'left' as rotate"),
         ({"settings": {"segments": [["left"]]}}, "has no from"),
-        ({"settings": {"segments": [7]}}, "says 7 of segments"),
-        ({"inputs": "v.mp4"}, "says 'v.mp4' of inputs"),
+        ({"settings": {"segments": [7]}}, "has 7 as segments"),
+        ({"inputs": "v.mp4"}, "has 'v.mp4' as inputs"),
     ],
 )
 def test_damaged_provenance_of_crops_is_named(values: dict[str, Any], said: str) -> None:

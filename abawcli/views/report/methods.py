@@ -41,7 +41,8 @@ def write_methods(videos: Sequence[Video], config: Segmentation) -> str:
             f"The labels cover {frames:,} frames ({seconds / 60:,.1f} minutes) of {count}; "
             f"a face was found in {faces:.1%} of that time.",
             "Shares are of the labelled time with a face.",
-            f"Segments are consecutive frames of one label, joined over gaps of up to {config.max_gap_s:g} s; "
+            "Segments are consecutive frames of one label, joined over gaps of up to "
+            f"{config.max_gap_s:g} s; "
             f"those shorter than {config.min_duration_s:g} s were left out.",
         ]
     )
