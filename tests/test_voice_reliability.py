@@ -101,6 +101,27 @@ def test_encoder_that_is_gone_or_another_one_judges_nothing(
     assert (predict("t2.parquet")["source"] == every["source"]).all()
 
 
+@pytest.mark.parametrize(
+    "heard",
+    [
+        AudioBackboneMetadata("wav2vec2", DIM, "0" * 64, "/gone/wav2vec2", layers="last4"),
+        AudioBackboneMetadata("hf:voices", DIM, "0" * 64, "hf:/gone/voices"),
+        AudioBackboneMetadata.join([AudioBackboneMetadata(name, DIM // 2) for name in "ab"]),
+    ],
+)
+def test_a_backbone_that_knows_no_reliability_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: AudioBackboneMetadata
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    backbones = Backbones(VISUAL, heard)
+    head = build_head("gated", backbones, SMALL_GATED)
+    about = HeadMetadata("gated", asdict(SMALL_GATED), backbones, Smoothing())
+    save_head("head.safetensors", head, about)
+    write_features(make_features(np.arange(9) % 8, "p", backbones=backbones), "p.safetensors", {})
+    predict("t.csv")
+    assert read_provenance("t.csv").get("warnings", []) == []
+
+
 def run_and_read_warnings() -> str:
     call = ["predict", "p.safetensors", "-o", "t.csv", "--recipe", "head.safetensors"]
     return CliRunner().invoke(main, [*call, "--device", "cpu"]).stderr

@@ -177,6 +177,14 @@ class AudioBackboneMetadata(BackboneMetadata):
         """Return the values that must be equal: also the layers."""
         return *super().identity, self.layers
 
+    @property
+    def may_classify(self) -> bool:
+        """Tell whether it can be an encoder of `abaw train voice`, which has a classifier.
+
+        It is none if it is a transformer, a classifier of the hub, or several backbones.
+        """
+        return not (self.parts or self.layers or self.name.startswith(HUB_PREFIX))
+
     def __str__(self) -> str:
         """Return it for a message."""
         if self.parts:

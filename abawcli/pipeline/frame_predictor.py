@@ -162,7 +162,7 @@ class FramePredictor:
     def reliability(self) -> VoiceReliability | None:
         """The reliability of labels from audio alone; None: all of them are used."""
         audio = self.recipe.backbones.audio
-        if self.label_all or self.modality != "av" or audio is None:
+        if self.label_all or self.modality != "av" or audio is None or not audio.may_classify:
             return None
         try:
             return load_reliability(self.recipe.find_backbone("audio"), audio.sha256)
