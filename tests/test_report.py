@@ -243,6 +243,18 @@ def test_of_two_files_of_one_name_the_one_that_the_table_was_made_from_is_taken(
     assert "no player for P2" in result.stderr  # nothing tells which
 
 
+def test_both_people_in_a_video_are_shown_in_it(study: Path) -> None:
+    Path("videos/batch1").mkdir()
+    for name, path in (("P1_left", "P1"), ("P3_right", "batch1/P3"), ("P4_left", "P4_left")):
+        write_video(Path(f"videos/{path}.mp4"))
+        write_table(make_table(LABELS, name), Path(f"{name}.csv"), {})
+    write_video(Path("videos/P4.mp4"))
+    report("P1_left.csv", "P3_right.csv", "P4_left.csv", "--videos", "videos", "-o", "out")
+    for name, path in (("P1_left", "P1"), ("P3_right", "batch1/P3"), ("P4_left", "P4_left")):
+        page = Reader(Path(f"out/videos/{name}.html"))
+        assert f"../../videos/{path}.mp4" in page.places, name
+
+
 def test_names_that_are_no_text_lead_to_the_video(study: Path) -> None:
     odd = Path(os.fsdecode(b"videos/caf\xe9 #1.mp4"))
     work = describe_work("predict", [write_video(odd)], {"recipe": "compact"})

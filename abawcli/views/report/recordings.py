@@ -16,6 +16,7 @@ from PIL import Image
 from abawcli.config import Report
 from abawcli.errors import InputError
 from abawcli.faces.crop import crop_frame, resize_square
+from abawcli.formats.abaw import split_side
 from abawcli.formats.hashing import hash_ends
 from abawcli.formats.inputs import NAMED, VIDEO_SUFFIXES, expand_inputs
 from abawcli.formats.names import find_names
@@ -59,8 +60,8 @@ def walk_origins(made_by: Sequence[Provenance]) -> Iterator[Provenance]:
 def find_recordings(videos: Sequence[Video], folder: str | Path | None) -> dict[str, Recording]:
     """Return the recordings of videos by name; warn of missing ones.
 
-    In `folder`, a recording has the name of its video. Without `folder`, it is at the path in the
-    table's provenance.
+    In `folder`, a recording has the name of its video, with or without `_left` or `_right`. Without
+    `folder`, it is at the path in the table's provenance.
 
     Raises:
         InputError: the folder does not exist, or has no video.
@@ -90,7 +91,8 @@ def _find_recording(video: Video, named: Mapping[str, Path] | None) -> Recording
     if named is None:
         paths = [path for each in inputs if (path := find_input(each, video.tables[0]))]
     else:
-        paths = [named[name] for name in find_names(video.name, named)]
+        names = find_names(video.name, named) or find_names(split_side(video.name)[0], named)
+        paths = [named[name] for name in names]
     recorded = {each.get("sha256") for each in inputs}
     digests = {path: hash_ends(path) for path in paths}
     known = [path for path in paths if digests[path] in recorded]
