@@ -51,6 +51,16 @@ def test_plot_takes_run_folders(runs: Path, tmp_path: Path) -> None:
     assert output.stat().st_mtime_ns == before
 
 
+def test_tables_and_folders_without_a_run_are_not_passed_over(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for others in (["labels.csv"], [str(tmp_path / "empty"), "labels.csv"]):
+        call = ["plot", str(runs), *others, "-o", str(tmp_path / "x.png")]
+        result = CliRunner().invoke(main, call)
+        assert result.exit_code == 2 and f"{others[0]} " in result.stderr
+        assert "has no training run" in result.stderr and "apart" in result.stderr
+    assert not (tmp_path / "x.png").exists()
+
+
 def test_metrics_that_cannot_be_drawn(tmp_path: Path) -> None:
     path = tmp_path / "run" / "metrics.jsonl"
     path.parent.mkdir()

@@ -26,9 +26,23 @@ PANELS = (
 
 
 def find_runs(inputs: Sequence[str | Path]) -> list[Path]:
-    """Return the metrics of the run folders among `inputs`, or below them, in order."""
-    folders = [Path(each) for each in inputs if os.path.isdir(each)]
-    return [path for folder in folders for path in sorted(folder.rglob(METRICS_NAME))]
+    """Return the metrics of the run folders that `inputs` are, or have below them, in order.
+
+    None: no input is or has one.
+
+    Raises:
+        UsageError: some inputs have training runs and others have none.
+    """
+    found = {each: sorted(Path(each).rglob(METRICS_NAME)) for each in inputs if os.path.isdir(each)}
+    runs = [path for paths in found.values() for path in paths]
+    others = [str(each) for each in inputs if not found.get(each)]
+    if runs and others:
+        more = f" (and {len(others) - 1} others)" if len(others) > 1 else ""
+        raise UsageError(
+            f"{others[0]}{more} has no training run, and {runs[0].parent} is one; plot tables and "
+            "training runs apart"
+        )
+    return runs
 
 
 def read_metrics(path: str | Path) -> list[JsonObject]:
