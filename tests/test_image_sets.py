@@ -347,6 +347,26 @@ def test_lists_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert "fer2013new.csv: it is a folder" in refuse(tmp_path, "ferplus", f"{tmp_path}/fer")
 
 
+def test_files_of_equal_names_are_refused_and_both_named(tmp_path: Path) -> None:
+    root = tmp_path / "an"
+    for folder in ("a", "b"):
+        draw(root / folder / "1/x.jpg")
+        draw(root / folder / "1/unused.jpg")
+    draw(root / "a/1/y.jpg")
+    write(root / "a/training.csv", AFFECTNET, "1/y.jpg,4,2,2,2,0;0,6", "1/x.jpg,4,2,2,2,0;0,6")
+    assert "/a/1/x.jpg and " in (said := refuse(tmp_path, "affectnet", str(root)))
+    assert "/b/1/x.jpg could both be 1/x.jpg; give the folder of one data set" in said
+    write(root / "b/training.csv", AFFECTNET, "1/x.jpg,4,2,2,2,0;0,6")
+    assert "could both be training.csv" in refuse(tmp_path, "affectnet", str(root))
+    for folder in ("a", "b"):
+        (tmp_path / f"npy/{folder}/train_set/annotations").mkdir(parents=True)
+    said = refuse(tmp_path, "affectnet", f"{tmp_path}/npy")
+    assert "could both be train_set/annotations" in said
+    (root / "b/training.csv").unlink()
+    write(root / "a/training.csv", AFFECTNET, "1/y.jpg,4,2,2,2,0;0,6")
+    assert len(make(tmp_path, "affectnet", str(root))[0]) == 1  # nothing asks for x.jpg
+
+
 def test_kinds_are_those_of_the_readers_and_each_needs_a_folder(tmp_path: Path) -> None:
     assert tuple(READERS) == IMAGE_SETS
     said = refuse(tmp_path, "celeba", str(tmp_path))

@@ -114,12 +114,29 @@ class ReadOptions:
 
 
 def find_file(root: str | Path, *names: str) -> Path | None:
-    """Return the first file below `root`, by path, that has one of the names."""
+    """Return the file below `root` with the first of the names that there is.
+
+    Raises:
+        InputError: there are several with that name.
+    """
     root = Path(root)
     for name in names:
         if found := sorted(root.rglob(name)):
-            return found[0]
+            return choose_only(found, name)
     return None
+
+
+def choose_only(found: Sequence[Path], name: str) -> Path:
+    """Return the only path that was found by a name.
+
+    Raises:
+        InputError: there are several.
+    """
+    if len(found) > 1:
+        raise InputError(
+            f"{found[0]} and {found[1]} could both be {name}; give the folder of one data set"
+        )
+    return found[0]
 
 
 def list_pictures(root: str | Path) -> Iterator[Path]:
@@ -132,10 +149,22 @@ def list_pictures(root: str | Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def index_pictures(root: str | Path, parts: int) -> dict[tuple[str, ...], Path]:
-    """Return the image files below a folder by the last parts of their paths."""
-    root = Path(root)
-    return {path.parts[-parts:]: path for path in list_pictures(root)}
+class PictureIndex:
+    """The image files below a folder, by the last parts of their paths."""
+
+    def __init__(self, root: str | Path, parts: int) -> None:
+        self._found: dict[tuple[str, ...], list[Path]] = {}
+        for path in list_pictures(root):
+            self._found.setdefault(path.parts[-parts:], []).append(path)
+
+    def find(self, *name: str) -> Path | None:
+        """Return the file of a name, None if there is none.
+
+        Raises:
+            InputError: there are several.
+        """
+        found = self._found.get(name)
+        return choose_only(found, "/".join(name)) if found else None
 
 
 def read_rows(path: str | Path, what: str) -> Iterator[tuple[str, list[str]]]:
@@ -181,7 +210,7 @@ def read_affectnet(root: str | Path, options: ReadOptions) -> ImageSet:
              for split, name in ((TRAIN, "training"), (VALID, "validation"))}  # fmt: skip
     if any(lists.values()):
         return _read_affectnet_lists(root, lists)
-    folders = {split: next(iter(sorted(root.rglob(f"{name}/annotations"))), None)
+    folders = {split: find_file(root, f"{name}/annotations")
                for split, name in ((TRAIN, "train_set"), (VALID, "val_set"))}  # fmt: skip
     if not any(folders.values()):
         raise InputError(
@@ -227,7 +256,7 @@ def _read_box(x: float, y: float, w: float, h: float) -> Box:
 
 
 def _read_affectnet_lists(root: Path, lists: Mapping[str, Path | None]) -> ImageSet:
-    found, pictures = ImageSet(), index_pictures(root, 2)
+    found, pictures = ImageSet(), PictureIndex(root, 2)
     columns = ("subDirectory_filePath", "expression", "face_x", "face_y", "face_width",
                "face_height")  # fmt: skip
     for split, path in lists.items():
@@ -241,7 +270,7 @@ def _read_affectnet_lists(root: Path, lists: Mapping[str, Path | None]) -> Image
             except (ValueError, IndexError):
                 found.leave_out(BAD_ROW, f"{path}, line {line}")
                 continue
-            file = pictures.get(PurePath(name).parts[-2:])
+            file = pictures.find(*PurePath(name).parts[-2:])
             found.add(file, name, label, split=split, box=box)
     return found
 
@@ -257,7 +286,7 @@ def read_raf_db(root: str | Path, options: ReadOptions) -> ImageSet:
     path = find_file(root, "list_patition_label.txt", "list_partition_label.txt")
     if path is None:
         raise InputError(f"{root} has no list_patition_label.txt, as RAF-DB has")
-    found, pictures = ImageSet(), index_pictures(root, 1)
+    found, pictures = ImageSet(), PictureIndex(root, 1)
     for line, words in read_rows(path, "list of RAF-DB"):
         try:
             name, code = words
@@ -269,7 +298,7 @@ def read_raf_db(root: str | Path, options: ReadOptions) -> ImageSet:
             found.leave_out(BAD_ROW, line)
             continue
         aligned = f"{PurePath(name).stem}_aligned{PurePath(name).suffix}"
-        found.add(pictures.get((aligned,)), aligned, label, split=split)
+        found.add(pictures.find(aligned), aligned, label, split=split)
     return found
 
 
@@ -285,7 +314,7 @@ def read_ferplus(root: str | Path, options: ReadOptions) -> ImageSet:
     path = find_file(root, "fer2013new.csv")
     if path is None:
         raise InputError(f"{root} has no fer2013new.csv, as FER+ has")
-    found, pictures = ImageSet(), index_pictures(root, 1)
+    found, pictures = ImageSet(), PictureIndex(root, 1)
     rows = read_columns(path, ("Usage", "Image name", *FERPLUS_VOTES)).itertuples(index=False)
     for line, (usage, name, *counts) in enumerate(rows, 2):
         try:
@@ -298,11 +327,11 @@ def read_ferplus(root: str | Path, options: ReadOptions) -> ImageSet:
             found.leave_out("rows have no image", f"{path}, line {line}")
         elif set(best) & {FERPLUS_VOTES.index("unknown"), FERPLUS_VOTES.index("NF")}:
             found.leave_out("faces have most votes for unknown or no face", name)
-        elif (name,) not in pictures:
+        elif (file := pictures.find(name)) is None:
             found.leave_out(MISSING, name)
         else:
             label = CLASSES[index_of(FERPLUS_VOTES[best[0]])] if len(best) == 1 else NO_LABEL
-            found.images.append(LabelledImage(pictures[name,], label, split, votes=votes))
+            found.images.append(LabelledImage(file, label, split, votes=votes))
     return found
 
 
@@ -318,7 +347,7 @@ def read_expw(root: str | Path, options: ReadOptions) -> ImageSet:
     path = find_file(root, "label.lst")
     if path is None:
         raise InputError(f"{root} has no label.lst, as ExpW has")
-    found, pictures = ImageSet(), index_pictures(root, 1)
+    found, pictures = ImageSet(), PictureIndex(root, 1)
     for line, words in read_rows(path, "list of ExpW"):
         try:
             name, _, *sides, _, code = words
@@ -328,7 +357,7 @@ def read_expw(root: str | Path, options: ReadOptions) -> ImageSet:
         except (ValueError, IndexError):
             found.leave_out(BAD_ROW, line)
             continue
-        found.add(pictures.get((name,)), name, label, box=box, group=name)
+        found.add(pictures.find(name), name, label, box=box, group=name)
     return found
 
 
