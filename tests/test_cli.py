@@ -18,6 +18,7 @@ from abawcli.cli import COMMANDS, LazyGroup, main
 from abawcli.cli.batch import run_each
 from abawcli.cli.console import print_json, print_table, progress_bar
 from abawcli.cli.options import verbosity_options
+from abawcli.config import SHOWN_FAILURES
 from abawcli.errors import AbawError, CheckpointError, InputError, UsageError
 from abawcli.formats.submission import HEADER
 from abawcli.formats.tables import write_table
@@ -113,6 +114,15 @@ def test_a_failure_is_said_and_the_others_go_on() -> None:
         "abaw: error: c is broken",
         "abaw: 2 of 3 inputs failed: a, c",
     ]
+
+
+def test_of_many_failures_the_first_are_named_and_the_others_counted() -> None:
+    names = [f"{k:02}" for k in range(30)]
+    _, _, stderr = invoke(working(set(names[1:]), names))
+    *each, end = stderr.splitlines()
+    assert len(each) == 29
+    named = ", ".join(names[1 : 1 + SHOWN_FAILURES])
+    assert end == f"abaw: 29 of 30 inputs failed: {named} and {29 - SHOWN_FAILURES} others"
 
 
 def test_the_only_input_fails_in_one_line() -> None:

@@ -18,6 +18,7 @@ from sample_clips import thin_clip
 
 from abawcli.cli import main
 from abawcli.cli.scale import Scale, _read_slurm
+from abawcli.config import SHOWN_FAILURES
 from abawcli.cores import count_cores
 from abawcli.engines import Failure, Job, Outcome, Where, run
 from abawcli.errors import CheckpointError, InputError
@@ -54,6 +55,16 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     whole = write_media(Path("in/sub/c.mkv"), [EMPTY] * 60).read_bytes()
     Path("in/sub/c.mkv").write_bytes(whole[:-700])
     return tmp_path
+
+
+def test_of_many_failures_the_manifest_names_all(study: Path) -> None:
+    Path("many").mkdir()
+    for k in range(SHOWN_FAILURES + 3):
+        Path(f"many/{k:02}.mp4").write_text("no video")
+    lines = predict("many", "-o", "out", status=1).stderr.splitlines()
+    assert lines[-1] == "abaw:   and 3 others; out/manifest.jsonl has all inputs"
+    assert lines[-2].startswith(f"abaw:   {SHOWN_FAILURES - 1:02}: ")
+    assert len(read_manifest("out/manifest.jsonl")) == SHOWN_FAILURES + 3
 
 
 def test_a_run_its_manifest_and_a_rerun(study: Path) -> None:

@@ -8,13 +8,17 @@ import click
 from abawcli.cli.boundary import CLICKS_OWN, report_error
 from abawcli.cli.console import count_files, say
 from abawcli.cli.signals import find_signal, note_kept
+from abawcli.config import SHOWN_FAILURES
 from abawcli.formats.inputs import check_input
 
 
 def exit_if_failed(failed: Sequence[str], total: int) -> None:
     """Name the failed inputs on stderr and exit with 1, if there are any."""
     if failed:
-        say(f"abaw: {len(failed)} of {total} inputs failed: {', '.join(failed)}")
+        more = len(failed) - SHOWN_FAILURES
+        rest = f" and {more} others" if more > 0 else ""
+        names = ", ".join(failed[:SHOWN_FAILURES])
+        say(f"abaw: {len(failed)} of {total} inputs failed: {names}{rest}")
         click.get_current_context().exit(1)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -24,6 +25,7 @@ from abawcli.cli.outputs import is_to_stdout
 from abawcli.cli.scale import Scale
 from abawcli.cli.signals import find_signal, note_kept
 from abawcli.cli.summaries import Summaries
+from abawcli.config import SHOWN_FAILURES
 from abawcli.engines import Failure, Job, Outcome, Watch, Work, run
 from abawcli.errors import OutputError, describe_error
 from abawcli.formats.inputs import check_input
@@ -203,8 +205,14 @@ def _report_end(current: Run, quiet: bool) -> None:
         _report_rate(current)
     if failures and current.total > 1:
         say(f"abaw: {len(failures)} of {current.total} inputs failed:")
-        for name, reason in failures.items():
+        for name, reason in islice(failures.items(), SHOWN_FAILURES):
             say(f"abaw:   {name}: {reason}")
+        if (more := len(failures) - SHOWN_FAILURES) > 0:
+            where = current.output / MANIFEST_NAME
+            say(
+                f"abaw:   and {more} others"
+                + (f"; {where} has all inputs" if os.path.exists(where) else "")
+            )
     if failures:
         codes = [o.failure.exit_code for o in outcomes if o.failure]
         click.get_current_context().exit(codes[0] if current.total == len(codes) == 1 else 1)

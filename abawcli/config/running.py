@@ -24,6 +24,7 @@ PROGRESS_S = 0.2  # between two messages of a process about its progress
 RAY_CORES = 2  # of an actor without a GPU: one decodes, one runs the networks
 RAY_ATTEMPTS = 3  # on an input whose actor is lost; then it probably ends its actors itself
 RAY_WAIT_S = 300.0  # for the first actor: a cluster that scales itself starts nodes in minutes
+SHOWN_FAILURES = 10  # named at the end of a run; each was reported when it failed, too
 SHOWN_OUTPUTS = 50  # of a run, in the table of its summary; the manifest has all
 
 
