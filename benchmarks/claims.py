@@ -182,7 +182,8 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     options = parser.parse_args()
     work, seeds = read_work(options), options.seeds
-    make_features(work, options.workers)
+    if {"heads", "scales"} & {*options.parts}:
+        make_features(work, options.workers)
     tests = {
         "heads": lambda: compare_heads(Material(work.out), seeds),
         "scales": lambda: compare_scales(work, options.workers, seeds),
