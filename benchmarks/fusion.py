@@ -34,12 +34,11 @@ from numpy.typing import NDArray
 from abawcli.config import HeadTraining
 from abawcli.datasets.annotated import AnnotatedFeatures, read_annotated
 from abawcli.labels import IGNORE
-from abawcli.metrics import Counts, count_confusion, find_macro_f1, score_labels
+from abawcli.metrics import Counts, choose_labels, count_confusion, find_macro_f1, score_labels
 from abawcli.models.heads import TrainedHead, load_head
 from abawcli.smoothing import smooth_probabilities
 from abawcli.stages.train_head import train_fusion_head
 from abawcli.training.head_task import classify_videos
-from abawcli.training.objectives import predict_labels
 
 # For backbones and data sets as small as these: the published settings would be 500 steps of 1e-4.
 # The train videos show images and let speak voices that the encoders have learned from: a head that
@@ -104,11 +103,11 @@ def predict(head: TrainedHead, data: AnnotatedFeatures, config: HeadTraining) ->
     videos = data.everything()
     how = config.smoothing
     for rows, p in zip(videos.slices(), classify_videos(head, videos), strict=True):
-        raw.append(predict_labels(p))
+        raw.append(choose_labels(p))
         known, frame = ~np.isnan(p[:, 0]), np.arange(1, len(p) + 1)
         time_s = data.time_s[rows]
         smooth = smooth_probabilities(p.astype(np.float64), known, frame, time_s, config=how)
-        smoothed.append(predict_labels(smooth))
+        smoothed.append(choose_labels(smooth))
     return {False: np.concatenate(raw), True: np.concatenate(smoothed)}
 
 

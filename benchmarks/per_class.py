@@ -30,14 +30,13 @@ from abawcli.config import COMPACT_FACE, COMPACT_VOICE
 from abawcli.datasets.annotated import read_annotated
 from abawcli.formats.manifest import LabelledRecordings, read_audio_manifest, read_manifest
 from abawcli.labels import CLASSES
-from abawcli.metrics import Counts
+from abawcli.metrics import Counts, choose_labels
 from abawcli.models.encoder import load_encoder
 from abawcli.models.heads import load_head
 from abawcli.models.recipes import find_weights
 from abawcli.models.voice import load_voice_encoder
 from abawcli.reliability import measure_quality
 from abawcli.training.head_task import classify_videos
-from abawcli.training.objectives import predict_labels
 from abawcli.views.reliability import draw_reliability
 
 # By name: logits (N, 8), labels (N,), and the image or clip of each (N,).
@@ -79,7 +78,7 @@ def tabulate_heads(heads: list[Path], features: Path, labels: Path) -> None:
     print(f"{len(pairs)} people\n\n{HEADER}")
     for path in heads:
         found = classify_videos(load_head(path, CPU)[0], data.everything())
-        predicted = np.concatenate([predict_labels(p) for p in found])
+        predicted = np.concatenate([choose_labels(p) for p in found])
         print(describe_classes(path.stem, count_videos(data.labels, predicted, people)), flush=True)
 
 
