@@ -70,7 +70,7 @@ class Windows:
             yield some, index.clip(max=len(self.evidence_at) - 1), inside
 
 
-def place_windows(at: Array, valid: Mask, reach: float, width: float) -> Windows:
+def find_windows(at: Array, valid: Mask, reach: float, width: float) -> Windows:
     """Return the windows of rows at ascending positions `at` (T,); `valid` (T,) is the evidence.
 
     `reach` is half a window, with its tolerance, and `width` a whole one, in the positions' unit.
@@ -283,7 +283,7 @@ def _smooth_evidence(
     """Return what `smooth` makes of rows of evidence (E,) and windows; NaN in empty windows."""
     at, reach, width = find_positions(frame, time_s, config)
     order = np.lexsort((frame, at))
-    windows = place_windows(at[order], valid[order], reach, width)
+    windows = find_windows(at[order], valid[order], reach, width)
     reached = windows.size > 0
     out = np.full(values.shape, np.nan)
     if reached.any():

@@ -30,7 +30,7 @@ from abawcli.formats.imports import IMPORTERS
 from abawcli.formats.manifest import read_audio_manifest, read_manifest
 from abawcli.formats.participants import Groups, read_groups
 from abawcli.formats.provenance import Plan, read_provenance
-from abawcli.formats.run_manifest import read_manifest as read_run_manifest
+from abawcli.formats.run_manifest import read_run_manifest
 from abawcli.formats.strategy import read_strategy
 from abawcli.formats.submission import read_submission
 from abawcli.formats.summary import Result

@@ -19,7 +19,7 @@ from abawcli.models import recipes
 from abawcli.pipeline import reproducibility
 from abawcli.stages import doctor
 
-CHECK_NUMBERS = doctor.check_numbers
+CHECK_NUMBERS = doctor.check_precision
 
 
 @pytest.fixture(autouse=True)

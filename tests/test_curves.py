@@ -11,7 +11,7 @@ from abawcli.cli import main
 from abawcli.config import HeadTraining
 from abawcli.errors import InputError, UsageError
 from abawcli.stages.train_head import train_fusion_head
-from abawcli.views.curves import draw_curves, find_runs, plot_runs, read_metrics
+from abawcli.views.curves import draw_curves, find_training_runs, plot_runs, read_metrics
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_curves_are_the_metrics(runs: Path) -> None:
-    paths = find_runs([runs])
+    paths = find_training_runs([runs])
     assert [path.parent.name for path in paths] == ["a", "b"]
     rows = {path.parent.name: read_metrics(path) for path in paths}
     loss, score, rate = draw_curves(rows).axes

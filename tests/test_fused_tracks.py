@@ -9,7 +9,7 @@ from sample_tables import make_table
 
 from abawcli.cli import main
 from abawcli.config import Weighting
-from abawcli.datasets.fused_tracks import FusedTrack, choose_weights, find_weights
+from abawcli.datasets.fused_tracks import FusedTrack, choose_weights, tune_weights
 from abawcli.errors import InputError
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.provenance import read_provenance
@@ -68,10 +68,10 @@ def test_a_held_out_video_has_no_part_in_its_weights() -> None:
 
     def count_rows(track: FusedTrack, config: Weighting) -> np.ndarray:
         seen.append(len(track.labels))
-        return find_weights(track, config)
+        return tune_weights(track, config)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("abawcli.datasets.fused_tracks.find_weights", count_rows)
+        patch.setattr("abawcli.datasets.fused_tracks.tune_weights", count_rows)
         choose_weights(tracks)
     assert sorted(seen) == [480, 480, 480, 480, 640]  # the last time on all
 
@@ -79,7 +79,7 @@ def test_a_held_out_video_has_no_part_in_its_weights() -> None:
 def test_rows_that_one_member_does_not_predict_rest_on_the_others() -> None:
     track = draw_track(0)
     track.members[0, :80] = np.nan
-    weights = find_weights(track, Weighting())
+    weights = tune_weights(track, Weighting())
     assert weights[0] > weights[1]
 
 

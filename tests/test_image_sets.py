@@ -18,7 +18,7 @@ from abawcli.errors import InputError
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.manifest import LabelledImages, read_manifest
 from abawcli.formats.metadata import Preprocess
-from abawcli.stages.manifest import READERS, hold_out
+from abawcli.stages.manifest import SET_READERS, assign_splits
 from abawcli.stages.train_face import train_face_encoder
 from abawcli.training import image_data
 from abawcli.training.image_data import ImageDataset
@@ -368,7 +368,7 @@ def test_files_of_equal_names_are_refused_and_both_named(tmp_path: Path) -> None
 
 
 def test_kinds_are_those_of_the_readers_and_each_needs_a_folder(tmp_path: Path) -> None:
-    assert tuple(READERS) == IMAGE_SETS
+    assert tuple(SET_READERS) == IMAGE_SETS
     said = refuse(tmp_path, "celeba", str(tmp_path))
     assert "'celeba' is no kind of data set; use affectnet, raf-db" in said
     assert "expw has no folder; give a kind and a folder" in refuse(tmp_path, "expw")
@@ -397,7 +397,7 @@ def test_a_manifest_to_stdout(tmp_path: Path) -> None:
 def test_a_few_groups_are_held_out_wherever_the_folder_is(tmp_path: Path) -> None:
     def split(root: Path) -> list[str]:
         images = [LabelledImage(root / f"{k}.jpg", "Fear", group=f"v{k // 2}") for k in range(40)]
-        return [each.split for each in hold_out(images, root)]
+        return [each.split for each in assign_splits(images, root)]
 
     assert split(tmp_path) == split(tmp_path / "moved")
     assert split(tmp_path)[::2] == split(tmp_path)[1::2] and split(tmp_path).count("valid") == 4

@@ -18,7 +18,7 @@ from abawcli.errors import CheckpointError
 from abawcli.media.audio import Audio
 from abawcli.models.audio_backbones import load_voice_backbone
 from abawcli.models.pretrained_voice import PretrainedVoice, build_pretrained_voice
-from abawcli.models.whisper import WhisperLayers, cut_windows, mel_filters
+from abawcli.models.whisper import WhisperLayers, cut_windows, slaney_filters
 from abawcli.pipeline.audio_features import AudioEncoder
 from abawcli.stages.train_voice import train_voice_encoder
 
@@ -47,11 +47,11 @@ def run(whisper: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_filters_are_those_of_whisper() -> None:
     theirs = transformers.WhisperFeatureExtractor(feature_size=80).mel_filters.T
-    np.testing.assert_allclose(mel_filters(80).numpy(), theirs, atol=1e-6)
+    np.testing.assert_allclose(slaney_filters(80).numpy(), theirs, atol=1e-6)
 
 
 def test_warped_filters_take_in_a_voice_at_higher_frequencies() -> None:
-    plain, higher = mel_filters(80), mel_filters(80, torch.tensor([1.0, 1.2]))
+    plain, higher = slaney_filters(80), slaney_filters(80, torch.tensor([1.0, 1.2]))
     torch.testing.assert_close(higher[0], plain)
     assert (higher[1, 40].argmax() / plain[40].argmax()).item() == pytest.approx(1.2, abs=0.05)
 

@@ -32,7 +32,7 @@ from abawcli.stages.predict import Predictor
 from abawcli.views.frame_labels import FrameLabels
 from abawcli.views.overlay import COLOURS, Style, draw_people, lay_out
 from abawcli.views.render import RenderSettings, find_rotation, fit_picture, render_video
-from abawcli.views.strip import MAX_ROWS, choose_rows, draw_strip
+from abawcli.views.strip import MAX_ROWS, choose_timelines, draw_strip
 from abawcli.views.timeline import split_timelines
 
 WIDTH, HEIGHT = 192, 144
@@ -277,5 +277,5 @@ def test_labels_and_bars_hide_no_other_face() -> None:
 
 def test_the_timeline_has_rows_for_those_who_have_labels_longest() -> None:
     tables = [make_table([4] * (k + 1), subject=str(k)) for k in range(MAX_ROWS + 3)]
-    rows = choose_rows(split_timelines(pd.concat(tables)))
+    rows = choose_timelines(split_timelines(pd.concat(tables)))
     assert [track.subject for track in rows] == [str(k) for k in range(3, MAX_ROWS + 3)]

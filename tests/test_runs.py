@@ -22,7 +22,7 @@ from abawcli.config import SHOWN_FAILURES
 from abawcli.cores import count_cores
 from abawcli.engines import Failure, Job, Outcome, Where, run
 from abawcli.errors import CheckpointError, InputError
-from abawcli.formats.run_manifest import read_manifest
+from abawcli.formats.run_manifest import read_run_manifest
 from abawcli.formats.summary import Result as Output
 from abawcli.media.video import read_frames
 from abawcli.progress import Progress
@@ -74,7 +74,7 @@ def test_a_run_its_manifest_and_a_rerun(study: Path) -> None:
     ]  # fmt: skip
     assert not Path("out").exists()
     first = predict("in", "-o", "out", status=1)
-    lines = read_manifest("out/manifest.jsonl")
+    lines = read_run_manifest("out/manifest.jsonl")
     assert list(lines) == ["a.mkv", "b.mp4", "sub/c.mkv"]
     assert [line["state"] for line in lines.values()] == ["done", "failed", "done"]
     a, b, c = lines.values()
@@ -91,7 +91,7 @@ def test_a_run_its_manifest_and_a_rerun(study: Path) -> None:
     assert [line for line in again.stderr.splitlines() if "│" in line or "warning" in line] == [
         line for line in first.stderr.splitlines() if "│" in line or "warning" in line
     ]
-    kept = read_manifest("out/manifest.jsonl")
+    kept = read_run_manifest("out/manifest.jsonl")
     assert [line["state"] for line in kept.values()] == ["kept", "failed", "kept"]
     same = ("input", "size", "sha256", "outputs", "frames", "faces", "labelled", "warnings")
     assert all(kept[name][key] == lines[name][key] for name in lines for key in same)
@@ -105,7 +105,7 @@ def test_a_run_its_manifest_and_a_rerun(study: Path) -> None:
 def test_the_first_failure_may_end_a_run(study: Path) -> None:
     stopped = predict("in", "-o", "out", "--fail-fast", status=1)
     assert "abaw: 3 inputs: 1 done, 0 kept, 1 failed, 1 not begun" in stopped.stderr.splitlines()
-    assert list(read_manifest("out/manifest.jsonl")) == ["a.mkv", "b.mp4"]
+    assert list(read_run_manifest("out/manifest.jsonl")) == ["a.mkv", "b.mp4"]
     assert predict("in/a.mkv", "-o", "a.csv") and not Path("manifest.jsonl").exists()
 
 
@@ -117,7 +117,7 @@ def test_an_output_that_is_removed_meanwhile_fails_its_input(
     reason = "out/a.csv was removed while the run went on; run it again"
     assert f"abaw: error: {reason}" in removed.stderr.splitlines()
     assert "abaw: 2 inputs: 0 done, 0 kept, 2 failed" in removed.stderr.splitlines()
-    assert read_manifest("out/manifest.jsonl")["a.mkv"]["error"] == reason
+    assert read_run_manifest("out/manifest.jsonl")["a.mkv"]["error"] == reason
 
 
 @pytest.mark.parametrize(
@@ -284,4 +284,4 @@ def test_results_do_not_depend_on_jobs_and_threads(
         monkeypatch.setenv("ABAW_CORES", cores)
         predict("in", "-o", f"out{jobs}", "--jobs", jobs)
     assert read_outputs(Path("out1")) == read_outputs(Path("out2"))
-    assert read_manifest("out2/manifest.jsonl").keys() == {"a.mp4", "b.mp4"}
+    assert read_run_manifest("out2/manifest.jsonl").keys() == {"a.mp4", "b.mp4"}

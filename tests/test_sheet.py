@@ -23,7 +23,7 @@ from abawcli.formats.provenance import describe_input, read_provenance
 from abawcli.formats.strategy import SubjectSegment
 from abawcli.stages.crop import crop_folders, crop_video
 from abawcli.views.sheet import SheetSummary, make_sheet
-from abawcli.views.sheet_drawing import find_pixels, format_time
+from abawcli.views.sheet_drawing import find_pixels, format_seconds
 from abawcli.views.tracks import Tracks, choose_cells, read_tracks
 
 CONFIG = ContactSheet()
@@ -256,6 +256,6 @@ def test_a_strip_covers_each_frame_and_no_other_pixels(
 
 def test_times_are_minutes_and_seconds() -> None:
     times = (0, 3.26, 59.94, 59.96, 60, 754.31, -0.04)
-    assert [format_time(t) for t in times] == [
+    assert [format_seconds(t) for t in times] == [
         "0.0 s", "3.3 s", "59.9 s", "1:00.0", "1:00.0", "12:34.3", "-0.0 s",
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from sample_tables import make_table
 
 from abawcli.balance import apply_bias, find_bias
 from abawcli.config import SMOOTHING_METHODS, Smoothing, Sweeping
-from abawcli.datasets.pairing import read_tracks
+from abawcli.datasets.pairing import read_predictions
 from abawcli.datasets.smoothed_tracks import smooth_labels
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import read_annotation, write_annotation
@@ -104,7 +104,7 @@ def test_labels_are_those_that_smooth_gives(
     table = table[rng.random(40) < 0.9].sample(frac=1, random_state=seed)
     path = tmp_path_factory.mktemp("a") / "a.parquet"
     write_table(table, path, {})
-    track = read_tracks(path)["a", "main"]
+    track = read_predictions(path)["a", "main"]
     labels = smooth_labels(track, smoothing)
     expected = smooth_table(table, smoothing)
     np.testing.assert_array_equal(labels[expected["frame"] - 1], expected["label"])

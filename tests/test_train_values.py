@@ -24,7 +24,7 @@ from abawcli.stages.train_head import train_fusion_head
 from abawcli.tasks import TASKS, Task
 from abawcli.training.head_task import HeadTask
 from abawcli.training.losses import ccc_loss, unit_loss, unit_weights
-from abawcli.training.objectives import score_values
+from abawcli.training.objectives import validate_values
 
 VA, AU = TASKS["va"], TASKS["au"]
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ def test_validation_scores_what_is_not_predicted_as_zero() -> None:
     truth, outputs = np.zeros((2, 12)), np.full((2, 12), np.nan)
     truth[:, 0] = 1
     outputs[0] = 0.7
-    score = score_values("au", outputs, truth)
+    score = validate_values("au", outputs, truth)
     assert score.columns["AU1"] == pytest.approx(2 / 3) and score.columns["AU2"] == 0
     assert score.mean == pytest.approx(2 / 3 / 12)
 

@@ -51,10 +51,10 @@ def command(
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart, check_writable
     from abawcli.formats.tables import TABLE_SUFFIXES
-    from abawcli.views.curves import find_runs
+    from abawcli.views.curves import find_training_runs
     from abawcli.views.timeline import PlotSettings, plot_files
 
-    if runs := find_runs(inputs):
+    if runs := find_training_runs(inputs):
         _plot_curves(runs, output, overwrite=overwrite, quiet=quiet)
         return
     tables = list(expand_inputs(inputs, TABLE_SUFFIXES))

@@ -26,7 +26,7 @@ from abawcli.cli.options import (
 from abawcli.cli.train_labels import (
     ANNOTATIONS,
     ExtraLabels,
-    Validation,
+    ValidationFiles,
     extra_label_options,
     validation_options,
 )
@@ -234,7 +234,7 @@ def command(
     output: Path,
     task: str,
     head: str,
-    validation: Validation,
+    validation: ValidationFiles,
     extra: ExtraLabels,
     window: Window | None,
     patience: int | None,

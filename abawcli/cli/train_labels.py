@@ -22,7 +22,7 @@ ANNOTATIONS = frozenset([".txt", ".csv", ".parquet", ".eaf", ".textgrid", ".tsv"
 
 
 @dataclass(frozen=True)
-class Validation:
+class ValidationFiles:
     """Which videos choose the best epoch; without both, some that are held out."""
 
     valid_features: tuple[str, ...]
@@ -84,7 +84,7 @@ class ExtraLabels:
         return read_pseudo_labels(paths, self.min_confidence or PSEUDO_CONFIDENCE)
 
 
-validation_options = bundle_options("validation", Validation, [
+validation_options = bundle_options("validation", ValidationFiles, [
     click.option(
         "--valid-features", multiple=True, metavar="FEATURES",
         help="Features of the videos that choose the best epoch; of several backbones, one "

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from abawcli.config.models import COMPACT_FACE, MOBILENET
 
-# Public data sets of labelled face images: `stages.manifest.READERS`.
+# Public data sets of labelled face images: `stages.manifest.SET_READERS`.
 IMAGE_SETS = ("affectnet", "raf-db", "ferplus", "expw", "folders", "aff-wild2")
 VALID_SHARE = 0.1  # of images, or of videos, of a data set without splits
 # Side of the crop around a face's box of a manifest, over the longer side of the box: the middle

@@ -116,7 +116,7 @@ def choose_weights(
         axis=0,
     )
     count = len(whole.members)
-    tuned, equal = find_weights(whole, config), _score(whole, np.ones(count))
+    tuned, equal = tune_weights(whole, config), _score(whole, np.ones(count))
     honest = float(find_macro_f1(pooled))
     return ChosenWeights(
         weights=tuple(tuned.tolist()) if honest > equal else (1.0,) * count,
@@ -132,7 +132,7 @@ def choose_weights(
     )  # fmt: skip
 
 
-def find_weights(track: FusedTrack, config: Weighting) -> Array:
+def tune_weights(track: FusedTrack, config: Weighting) -> Array:
     """Return the weights (K,) with the best macro-F1; of equally good ones, the most even."""
     p = np.nan_to_num(track.members)  # (K, N, 8); a member without a prediction adds nothing
     known = ~np.isnan(track.members[..., 0]).all(axis=0)  # (N,)
@@ -162,7 +162,7 @@ def _count_fold(
         _concatenate([track for name, track in tracks.items() if (fold_of[name] == fold) == mine])
         for mine in (True, False)
     )
-    return _count(held, find_weights(others, config))
+    return _count(held, tune_weights(others, config))
 
 
 def _concatenate(tracks: Sequence[FusedTrack]) -> FusedTrack:

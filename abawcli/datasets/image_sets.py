@@ -2,7 +2,7 @@
 
 Each reader lists the images below a folder with their class, split and, if the data set has
 them, face boxes and votes. Rows that cannot be used are left out and counted by reason. A new
-reader goes into `stages.manifest.READERS`.
+reader goes into `stages.manifest.SET_READERS`.
 """
 
 import os
@@ -22,7 +22,7 @@ from abawcli.formats.table_checks import check_width
 from abawcli.label_maps import map_label
 from abawcli.labels import CLASSES, IGNORE, index_of
 
-Box = tuple[float, float, float, float]  # x, y, w, h in pixels
+FaceBox = tuple[float, float, float, float]  # x, y, w, h in pixels
 TRAIN, VALID, TEST = "train", "valid", "test"
 NO_LABEL = ""  # of images whose votes have no majority
 BAD_ROW = "rows cannot be read"
@@ -54,7 +54,7 @@ class LabelledImage:
     file: Path
     label: str  # one of CLASSES, or NO_LABEL
     split: str = ""  # train, valid or test; empty: the data set has no splits
-    box: Box | None = None  # of the face; None: the image is the face
+    box: FaceBox | None = None  # of the face; None: the image is the face
     votes: tuple[int, ...] | None = None  # of FERPLUS_VOTES
     group: str = ""  # images that must not be split, such as those of one video; empty: none
 
@@ -77,7 +77,7 @@ class ImageSet:
         label: str,
         *,
         split: str = "",
-        box: Box | None = None,
+        box: FaceBox | None = None,
         group: str = "",
     ) -> None:
         """Add an image by the name of its label, if the file exists and has an expression."""
@@ -93,7 +93,7 @@ class ImageSet:
             self.images.append(LabelledImage(file, CLASSES[number], split, box, group=group))
 
 
-def is_outside(box: Box, file: str | Path) -> bool:
+def is_outside(box: FaceBox, file: str | Path) -> bool:
     """Tell whether a box has no pixel of the image; false if the image cannot be read."""
     try:
         with Image.open(file) as image:
@@ -248,7 +248,7 @@ def _read_code(text: str) -> int:
     return int(text)
 
 
-def _read_box(x: float, y: float, w: float, h: float) -> Box:
+def _read_box(x: float, y: float, w: float, h: float) -> FaceBox:
     """Return the box of a face, which has finite sides above 0."""
     if not np.isfinite((x, y, w, h)).all() or min(w, h) <= 0:
         raise ValueError(f"{x}, {y}, {w}, {h} is no box")

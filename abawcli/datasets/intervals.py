@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels
-from abawcli.formats.imports import IMPORTERS, choose_tier, read_names
+from abawcli.formats.imports import IMPORTERS, choose_tier, read_classes
 from abawcli.formats.label_tables import INTERVAL_ROUNDING_S
 from abawcli.formats.names import compose_name
 from abawcli.labels import CLASSES, IGNORE
@@ -90,7 +90,7 @@ def read_program_file(path: str | Path, kind: str) -> Intervals:
     path = Path(path)
     found = IMPORTERS[kind](path)
     try:
-        labelled = read_names(choose_tier(found, None, path), {}, path)
+        labelled = read_classes(choose_tier(found, None, path), {}, path)
     except InputError as error:
         raise InputError(f"{error} (options of `abaw import --format {kind}`)") from error
     rows: list[tuple[float, float, int]] = []

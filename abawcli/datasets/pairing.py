@@ -93,7 +93,7 @@ def _split_videos(
         yield key, {n: _by_frame(v[rows], frames[rows], missing[n]) for n, v in columns.items()}
 
 
-def read_tracks(path: str | Path, relative: str | Path | None = None) -> PredictedTracks:
+def read_predictions(path: str | Path, relative: str | Path | None = None) -> PredictedTracks:
     """Read predictions: a table, a submission, or the text file of one video.
 
     `relative` is the path that names the video of a text file; None: the file's name.
@@ -133,7 +133,7 @@ def read_truth(path: str | Path, relative: str | Path | None = None) -> dict[str
     """Read annotations by name: a table, a submission, or the file of one video.
 
     The file of one video is ABAW text, or comes from a program of `formats.imports`. `relative` is
-    as for `read_tracks`.
+    as for `read_predictions`.
 
     Raises:
         InputError: the file cannot be read.
@@ -185,7 +185,7 @@ def gather_files(
 
 def gather_tracks(files: Iterable[str | Path], failed: dict[str, str]) -> PredictedTracks:
     """Read all predictions; errors and duplicates are added to `failed`."""
-    return gather_files(files, read_tracks, failed)
+    return gather_files(files, read_predictions, failed)
 
 
 def gather_truth(files: Iterable[str | Path], failed: dict[str, str]) -> dict[str, Annotation]:

@@ -21,7 +21,7 @@ Statistics = NDArray[np.number[Any]]
 Measure = Callable[[Any], NDArray[np.float64]]
 
 
-def join_sources(names: Sequence[str], statistics: Statistics) -> Statistics:
+def sum_sources(names: Sequence[str], statistics: Statistics) -> Statistics:
     """Return the statistics of each source video that has any, in the order of their names."""
     sources, index = np.unique([split_side(name)[0] for name in names], return_inverse=True)
     joined = np.zeros((len(sources), *statistics.shape[1:]), statistics.dtype)

@@ -207,7 +207,7 @@ def _list_names(tiers: Mapping[str, Any]) -> str:
     return ", ".join(repr(name) for name in tiers) or "none"
 
 
-def read_names(
+def read_classes(
     intervals: list[Interval], names: Mapping[str, str], path: str | Path
 ) -> list[tuple[Interval, int]]:
     """Return intervals with their class numbers; `names` maps other names to class names.

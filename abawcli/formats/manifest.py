@@ -23,7 +23,7 @@ from abawcli.formats.names import compose_name
 from abawcli.formats.table_checks import check_width
 from abawcli.labels import IGNORE, N_CLASSES, index_of, known_names
 
-BOX = ("x", "y", "w", "h")  # columns
+FACE_BOX = ("x", "y", "w", "h")  # columns
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ def _read_boxes(table: pd.DataFrame, manifest: Path) -> NDArray[np.float64] | No
     Raises:
         InputError: a column is missing, or a box is not four numbers with w and h above 0.
     """
-    there = [name for name in BOX if name in table]
+    there = [name for name in FACE_BOX if name in table]
     if not there:
         return None
-    if missing := [name for name in BOX if name not in table]:
+    if missing := [name for name in FACE_BOX if name not in table]:
         raise InputError(f"{manifest} has the column {there[0]}, but not {', '.join(missing)}")
-    texts = table[list(BOX)]
+    texts = table[list(FACE_BOX)]
     whole = (texts == "").all(axis=1).to_numpy()
-    numbers = [pd.to_numeric(texts[name], errors="coerce") for name in BOX]
+    numbers = [pd.to_numeric(texts[name], errors="coerce") for name in FACE_BOX]
     boxes = np.stack(numbers, axis=1).astype(np.float64)
     bad = ~whole & ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1))
     if bad.any():

@@ -55,7 +55,7 @@ def _is_whole(descriptor: int) -> bool:
     return os.read(descriptor, 1) == b"\n"
 
 
-def read_manifest(path: str | Path) -> dict[str, JsonObject]:
+def read_run_manifest(path: str | Path) -> dict[str, JsonObject]:
     """Return the last line of each input, by the input, in the order of first lines.
 
     Raises:

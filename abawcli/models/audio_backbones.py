@@ -25,7 +25,7 @@ from abawcli.config import (
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.metadata import AudioBackboneMetadata
-from abawcli.models.checkpoint import find_path
+from abawcli.models.checkpoint import find_location
 from abawcli.models.image_backbones import hash_pretrained, load_pretrained
 from abawcli.models.precision import cast_inputs, cast_weights
 from abawcli.models.recipes import find_weights
@@ -185,7 +185,7 @@ def load_voice_backbone(path: str | Path) -> AudioBackbone:
     path = Path(path)
     encoder, _ = load_voice_encoder(path, CPU)
     backbone = CompactVoiceBackbone(encoder)
-    backbone.sha256, backbone.path = hash_file(path), find_path(str(path))
+    backbone.sha256, backbone.path = hash_file(path), find_location(str(path))
     return backbone
 
 
@@ -217,5 +217,5 @@ def build_audio_backbone(name: str, layers: str = AudioFeatures.layers) -> Audio
         kind = network.config.model_type
         raise CheckpointError(f"{name!r} is no known audio backbone but {kind!r}")
     backbone = TransformerBackbone(name, network, bool(processor.get("do_normalize", True)), layers)
-    backbone.sha256, backbone.path = hash_pretrained(name), find_path(name)
+    backbone.sha256, backbone.path = hash_pretrained(name), find_location(name)
     return backbone

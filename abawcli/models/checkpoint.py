@@ -198,6 +198,6 @@ def _find_largest(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
-def find_path(name: str) -> str:
+def find_location(name: str) -> str:
     """Return a name that finds the weights from any working folder: a path becomes absolute."""
     return os.path.abspath(name) if os.path.exists(name) else name

@@ -16,7 +16,13 @@ from abawcli.label_maps import check_label_map, map_labels
 from abawcli.models.audio_backbones import AudioBackbone, build_audio_backbone
 from abawcli.models.classifier import AveragedClassifiers, MappedClassifier
 from abawcli.models.heads import TrainedHead
-from abawcli.models.hub import LabelledLayer, find_path, hash_classifier, is_hub_classifier, is_onnx
+from abawcli.models.hub import (
+    LabelledLayer,
+    find_classifier,
+    hash_classifier,
+    is_hub_classifier,
+    is_onnx,
+)
 from abawcli.models.hub_faces import load_hub_face
 from abawcli.models.hub_voices import load_hub_voice
 from abawcli.models.image_backbones import Backbone
@@ -54,7 +60,7 @@ def load_face_classifier(
     else:
         backbone, layer = load_hub_face(name)
     metadata = ImageBackboneMetadata(
-        name, backbone.dim, hash_classifier(name), find_path(name), backbone.preprocess
+        name, backbone.dim, hash_classifier(name), find_classifier(name), backbone.preprocess
     )
     return backbone, layer, metadata
 

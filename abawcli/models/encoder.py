@@ -14,7 +14,7 @@ from abawcli.formats.hashing import hash_file
 from abawcli.formats.metadata import Backbones, ImageBackboneMetadata, Preprocess
 from abawcli.labels import N_CLASSES
 from abawcli.models.calibration import calibrate_linear
-from abawcli.models.checkpoint import find_path, load_checkpoint, load_network
+from abawcli.models.checkpoint import find_location, load_checkpoint, load_network
 from abawcli.models.classifier import EncoderClassifier
 from abawcli.models.classifiers import load_face_classifier
 from abawcli.models.compact import fold_batch_norm, pack_convolutions
@@ -173,7 +173,7 @@ def load_feature_encoder(
         encoder, sha256 = FeatureEncoder(load_hub_backbone(name), device), hash_pretrained(name)
         backbone = name
     return encoder, ImageBackboneMetadata(
-        backbone, encoder.dim, sha256, find_path(name), encoder.preprocess
+        backbone, encoder.dim, sha256, find_location(name), encoder.preprocess
     )
 
 
@@ -185,7 +185,11 @@ def load_classifier(path: str | Path, device: torch.device) -> tuple[TrainedHead
     """
     backbone, linear, metadata = load_backbone(path)
     features = ImageBackboneMetadata(
-        metadata.backbone, backbone.dim, hash_file(path), find_path(str(path)), backbone.preprocess
+        metadata.backbone,
+        backbone.dim,
+        hash_file(path),
+        find_location(str(path)),
+        backbone.preprocess,
     )
     head = TrainedHead(EncoderClassifier(linear), device)
     backbones = Backbones(features, None)

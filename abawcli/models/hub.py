@@ -46,7 +46,7 @@ def is_classifier(name: str) -> bool:
     return is_hub_classifier(name) or is_onnx(name)
 
 
-def find_input(name: str) -> str:
+def find_input_modality(name: str) -> str:
     """Return the modality of a classifier's input.
 
     Raises:
@@ -60,10 +60,10 @@ def is_hub_classifier(name: str) -> bool:
     return name.startswith(HUB_PREFIX)
 
 
-def find_path(name: str) -> str:
+def find_classifier(name: str) -> str:
     """Return a name that finds a classifier from any working folder."""
     prefix = HUB_PREFIX if is_hub_classifier(name) else ""
-    return prefix + checkpoint.find_path(name.removeprefix(HUB_PREFIX))
+    return prefix + checkpoint.find_location(name.removeprefix(HUB_PREFIX))
 
 
 def hash_classifier(name: str) -> str | None:
@@ -101,7 +101,7 @@ def _read_config(name: str) -> Any:
         raise CheckpointError(explain_failure(place, error)) from error
 
 
-def load_network(name: str, modality: str) -> tuple[Any, list[str]]:
+def load_hub_network(name: str, modality: str) -> tuple[Any, list[str]]:
     """Load a whole classifier of the hub, with its labels in the order of its logits.
 
     Raises:

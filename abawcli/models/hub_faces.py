@@ -12,7 +12,7 @@ from abawcli.config import RESAMPLINGS
 from abawcli.errors import CheckpointError
 from abawcli.faces.crop import resize_square
 from abawcli.formats.metadata import HUB_PREFIX, Preprocess
-from abawcli.models.hub import FAILURES, LabelledLayer, load_network, split_network
+from abawcli.models.hub import FAILURES, LabelledLayer, load_hub_network, split_network
 from abawcli.models.image_backbones import Backbone, explain_failure
 from abawcli.models.preprocessing import prepare_crops
 
@@ -40,7 +40,7 @@ def load_hub_face(name: str) -> tuple[Backbone, LabelledLayer]:
         CheckpointError: it is not an image classifier, cannot be loaded or run, or its
             preprocessing is not supported.
     """
-    network, labels = load_network(name, "visual")
+    network, labels = load_hub_network(name, "visual")
     how = read_preprocess(name, network.config)
     backbone = Backbone(name, Logits(network), 1, how)
     layer = split_network(network, labels, backbone.run_probe, name)

@@ -21,9 +21,9 @@ from abawcli.models.audio_backbones import (
 from abawcli.models.hub import (
     FAILURES,
     LabelledLayer,
-    find_path,
+    find_classifier,
     hash_classifier,
-    load_network,
+    load_hub_network,
     split_network,
 )
 from abawcli.models.image_backbones import explain_failure
@@ -108,12 +108,12 @@ def load_hub_voice(name: str) -> tuple[ClipBackbone, LabelledLayer]:
         CheckpointError: it is not an audio classifier, cannot be loaded or run, or takes audio of
             another sampling rate than 16 kHz.
     """
-    network, labels = load_network(name, "audio")
+    network, labels = load_hub_network(name, "audio")
     backbone = ClipBackbone(name, network, _load_extractor(name)).eval()
     layer = split_network(network, labels, backbone.run_probe, name)
     backbone.dim = layer.linear.in_features
     backbone.sha256 = hash_classifier(name)
-    backbone.path = find_path(name)
+    backbone.path = find_classifier(name)
     return backbone, layer
 
 

@@ -15,7 +15,7 @@ from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import HUB_PREFIX, MODALITIES, Backbones
 from abawcli.models.checkpoint import read_kind, read_metadata
 from abawcli.models.heads import find_head
-from abawcli.models.hub import find_input, is_classifier
+from abawcli.models.hub import find_input_modality, is_classifier
 from abawcli.models.image_backbones import hash_pretrained
 from abawcli.models.metadata import FaceEncoderMetadata, HeadMetadata
 
@@ -138,7 +138,7 @@ def find_recipe(name: str) -> Recipe:
         CheckpointError: the file is not an encoder or head of abaw.
     """
     if is_classifier(name):
-        return Recipe(name, classifiers={find_input(name): name})
+        return Recipe(name, classifiers={find_input_modality(name): name})
     path = RECIPES.get(name, Path(name))
     if name not in RECIPES and not os.path.exists(path):
         raise UsageError(_explain_missing(name))

@@ -29,7 +29,7 @@ SPEECH_LEVEL = -0.5
 RANGE = 3.5  # decades below the level of speech
 
 
-def mel_filters(bands: int, warp: Tensor | None = None) -> Tensor:
+def slaney_filters(bands: int, warp: Tensor | None = None) -> Tensor:
     """Return Slaney's triangular filters (bands, FFT / 2 + 1) of unit area, as Whisper has.
 
     With `warp` (B,), (B, bands, FFT / 2 + 1): filters at frequencies that are `warp` times higher.
@@ -57,13 +57,13 @@ class WhisperMel(nn.Module):
         self.window: Tensor
         self.filters: Tensor
         with torch.device("cpu"):  # as in `LogMel`
-            window, filters = torch.hann_window(FFT), mel_filters(bands)
+            window, filters = torch.hann_window(FFT), slaney_filters(bands)
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("filters", filters, persistent=False)
 
     def warp_filters(self, warp: Tensor) -> Tensor:
         """Return filters (B, bands, F) of voices `warp` (B,) times lower."""
-        return mel_filters(self.bands, warp)
+        return slaney_filters(self.bands, warp)
 
     def power(self, samples: Tensor) -> Tensor:
         """Return the power (B, F, T) of samples (B, N), N whole frames."""

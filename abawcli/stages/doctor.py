@@ -71,7 +71,7 @@ def check_weights() -> list[Check]:
     ]
 
 
-def check_numbers() -> list[Check]:
+def check_precision() -> list[Check]:
     """Return checks of the embedded networks' outputs, against float64 and in bfloat16."""
     backbones, recipes = (COMPACT_FACE, COMPACT_VOICE), ("compact", "compact-dual-branch")
     return [
@@ -92,7 +92,7 @@ def inspect_installation() -> list[Check]:
         ("Hugging Face cache", _find_hub_cache, "pip install --force-reinstall huggingface-hub"),
     )
     found = [_attempt(*part) for part in parts]
-    return [*check_versions(), *found, *check_weights(), *check_numbers()]
+    return [*check_versions(), *found, *check_weights(), *check_precision()]
 
 
 def _attempt(name: str, look: Callable[[], str], fix: str) -> Check:

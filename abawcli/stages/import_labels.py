@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import format_annotation
-from abawcli.formats.imports import IMPORTERS, choose_tier, lay_on_frames, read_names
+from abawcli.formats.imports import IMPORTERS, choose_tier, lay_on_frames, read_classes
 from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
 from abawcli.formats.tables import TABLE_SUFFIXES, read_table
 from abawcli.labels import IGNORE
@@ -99,7 +99,7 @@ def _label_frames(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the numbers and labels (T,) of the frames, by the arguments of `import_file`."""
     found = IMPORTERS[kind](path)
-    labelled = read_names(choose_tier(found, tier, path), names, path)
+    labelled = read_classes(choose_tier(found, tier, path), names, path)
     if video is None:
         if not found.in_frames:
             raise UsageError(f"{path} has seconds; give the video, whose frames have times")

@@ -28,7 +28,7 @@ from abawcli.datasets.image_sets import (
 )
 from abawcli.datasets.sampled_frames import read_aff_wild2
 from abawcli.errors import InputError, UsageError
-from abawcli.formats.manifest import BOX
+from abawcli.formats.manifest import FACE_BOX
 from abawcli.formats.outputs import check_outside
 from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
 from abawcli.formats.summary import keep_warnings
@@ -36,7 +36,7 @@ from abawcli.labels import CLASSES
 
 LOG = logging.getLogger(__name__)
 TIE = "no majority"  # of votes
-READERS: dict[str, Reader] = {
+SET_READERS: dict[str, Reader] = {
     "affectnet": read_affectnet,
     "raf-db": read_raf_db,
     "ferplus": read_ferplus,
@@ -54,11 +54,11 @@ def read_image_set(kind: str, root: str | Path, options: ReadOptions) -> ImageSe
         InputError: the folder is missing or has another form, or no image is left.
     """
     root = Path(root)
-    if kind not in READERS:
-        raise UsageError(f"unknown data set {kind!r}; known are {', '.join(READERS)}")
+    if kind not in SET_READERS:
+        raise UsageError(f"unknown data set {kind!r}; known are {', '.join(SET_READERS)}")
     if not os.path.isdir(root):
         raise InputError(f"no such folder: {root}")
-    found = READERS[kind](root, options)
+    found = SET_READERS[kind](root, options)
     for reason, names in found.left_out.items():
         LOG.warning("%s: %d %s, such as %s", root, len(names), reason, names[0])
     if not found.images:
@@ -66,7 +66,7 @@ def read_image_set(kind: str, root: str | Path, options: ReadOptions) -> ImageSe
     return found
 
 
-def hold_out(images: Sequence[LabelledImage], root: str | Path) -> list[LabelledImage]:
+def assign_splits(images: Sequence[LabelledImage], root: str | Path) -> list[LabelledImage]:
     """Return images with a split; images without one get it by groups, in the order of a hash.
 
     A share of `VALID_SHARE` of the groups is `valid`, at least one; a group is one image where the
@@ -91,7 +91,7 @@ def make_valid(images: list[LabelledImage], root: str | Path) -> list[LabelledIm
         "no validation images: %.0f %% of the training images are held out", 100 * VALID_SHARE
     )
     opened = [replace(each, split="") if each.split == TRAIN else each for each in images]
-    return hold_out(opened, root)
+    return assign_splits(opened, root)
 
 
 def limit_classes(images: Sequence[LabelledImage], most: int, seed: int) -> list[LabelledImage]:
@@ -118,7 +118,7 @@ def make_table(images: Sequence[LabelledImage], folder: str | Path) -> pd.DataFr
         }
     )
     if any(each.box for each in images):
-        for k, name in enumerate(BOX):
+        for k, name in enumerate(FACE_BOX):
             table[name] = [f"{each.box[k]:g}" if each.box else "" for each in images]
     if any(each.votes for each in images):
         for k, name in enumerate(FERPLUS_VOTES):
@@ -145,7 +145,7 @@ def make_manifest(
     images of each split and label (`counts`). Finished work is kept.
 
     Args:
-        sets: kind (one of READERS) and folder of each data set.
+        sets: kind (one of SET_READERS) and folder of each data set.
         output: csv file; its `file` is relative to the folder, or to the parent of all folders.
         options: options of the readers.
         max_per_class: largest number of training images of a class over all sets, drawn at random.
@@ -177,7 +177,7 @@ def make_manifest(
     images: list[LabelledImage] = []
     with keep_warnings(work):
         for kind, root in sets:
-            images += hold_out(read_image_set(kind, root, options).images, Path(root))
+            images += assign_splits(read_image_set(kind, root, options).images, Path(root))
         images = make_valid(images, folder)
     if max_per_class is not None:
         images = limit_classes(images, max_per_class, seed)

@@ -8,7 +8,7 @@ from abawcli.errors import UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.metadata import HUB_PREFIX
 from abawcli.models.hub import (
-    find_input,
+    find_input_modality,
     find_licence,
     find_weights_of,
     is_classifier,
@@ -35,7 +35,7 @@ def list_models(names: Sequence[str] = ()) -> list[dict[str, str]]:
 
     Raises:
         UsageError: a model is unknown.
-        CheckpointError: as `find_input`.
+        CheckpointError: as `find_input_modality`.
     """
     return [_list_model(name, *kind) for name, kind in _choose_models(names)]
 
@@ -53,7 +53,9 @@ def _choose_models(names: Sequence[str]) -> Iterator[tuple[str, tuple[str, str, 
         yield from known
     for name in names:
         if is_classifier(name):
-            kind = {"visual": "face classifier", "audio": "voice classifier"}[find_input(name)]
+            kind = {"visual": "face classifier", "audio": "voice classifier"}[
+                find_input_modality(name)
+            ]
             yield name, (kind, find_licence(name), find_weights_of(name))
             continue
         found = [row for row in known if row[0] == name]

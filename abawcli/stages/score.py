@@ -24,7 +24,7 @@ from abawcli.datasets.pairing import (
     pair_tracks,
     summarise_failures,
 )
-from abawcli.datasets.source_videos import find_better_shift, find_interval, join_sources
+from abawcli.datasets.source_videos import find_better_shift, find_interval, sum_sources
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels
 from abawcli.formats.inputs import expand_inputs, locate_inputs
@@ -99,7 +99,7 @@ def score_files(
     faces = seen is not None and bool((y[seen] != IGNORE).any())
     overall = score_labels(y, p)
     counts = {shift: _count_videos(pairs.values(), shift) for shift in config.shifts}
-    sources = {shift: join_sources(list(pairs), c) for shift, c in counts.items()}
+    sources = {shift: sum_sources(list(pairs), c) for shift, c in counts.items()}
     return Scoring(
         overall=overall,
         interval=find_interval(sources[0], find_macro_f1, config),

@@ -10,7 +10,7 @@ import numpy as np
 
 from abawcli.config import Scores
 from abawcli.datasets.pairing import summarise_failures
-from abawcli.datasets.source_videos import find_better_shift, find_interval, join_sources
+from abawcli.datasets.source_videos import find_better_shift, find_interval, sum_sources
 from abawcli.datasets.task_pairing import (
     VALUE_SUFFIXES,
     ValuePair,
@@ -73,7 +73,7 @@ def score_values(
         shift: np.stack([task.summarise(*_align(pair, shift)) for pair in pairs.values()])
         for shift in config.shifts
     }  # (V, K, S)
-    sources = {shift: join_sources(list(pairs), each) for shift, each in sums.items()}
+    sources = {shift: sum_sources(list(pairs), each) for shift, each in sums.items()}
     means = task.find_mean_score(sums[0])
     return TaskScoring(
         task=task.name,

@@ -18,7 +18,7 @@ from abawcli.formats.metadata import Preprocess
 from abawcli.training.loop import Batches
 
 CACHE_BYTES = 2 * 2**30  # limit up to which all decoded images are held in the device's memory
-READERS = 8  # threads and processes that read images
+READ_WORKERS = 8  # threads and processes that read images
 Batch = tuple[Tensor, Tensor]  # images (B, S, S, 3) uint8, targets (B, 8)
 
 
@@ -70,7 +70,7 @@ class ImageDataset(Dataset[Batch]):
         """
         if not self.cached or self.held:
             return
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(READ_WORKERS) as pool:
             images = np.stack(list(pool.map(self._read, range(len(self)))))  # (N, S, S, 3)
         arrays = (images, self.images.targets)
         pixels, targets = (torch.from_numpy(array).to(self.device) for array in arrays)
@@ -84,7 +84,7 @@ class ImageDataset(Dataset[Batch]):
         """
         if self.held:
             return HeldBatches(self.held, batches)
-        workers = 0 if self.cached else min(READERS, share_cores())
+        workers = 0 if self.cached else min(READ_WORKERS, share_cores())
         return DataLoader(self, batch_sampler=batches, num_workers=workers)
 
 

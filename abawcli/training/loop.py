@@ -1,7 +1,7 @@
 """The training loop: epochs, steps, learning rate, EMA, validation, resume and the metrics log.
 
-It trains a `Task`: a face encoder, a voice encoder or a head. A run that is interrupted and resumed
-ends with the same weights as one that is not, because every epoch has its own random seed.
+It trains a `TrainingTask`: a face encoder, a voice encoder or a head. A run that is interrupted and
+resumed ends with the same weights as one that is not, because every epoch has its own random seed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +44,7 @@ class Batches(Protocol[BatchOut]):
         """Yield the batches in order."""
 
 
-class Task(Protocol[Network, Batch]):
+class TrainingTask(Protocol[Network, Batch]):
     """A network with its data, loss and validation, which the loop trains."""
 
     result_name: str  # of the checkpoint in the run's folder
@@ -112,7 +112,7 @@ class TrainingLoop(Generic[Network, Batch]):
 
     def __init__(
         self,
-        task: Task[Network, Batch],
+        task: TrainingTask[Network, Batch],
         out: str | Path,
         schedule: Schedule,
         accelerator: Accelerator,

@@ -80,7 +80,7 @@ def _warn_of_absent(names: tuple[str, ...], counts: Tensor) -> None:
         )
 
 
-def score_values(name: str, outputs: Outputs, truth: Outputs) -> ValueValidation:
+def validate_values(name: str, outputs: Outputs, truth: Outputs) -> ValueValidation:
     """Return the scores of outputs (N, K) of a task against values (N, K).
 
     Values without a prediction count as predicted 0, as in `abaw score`.
@@ -96,7 +96,7 @@ def score_outputs(task: str, outputs: Outputs, videos: VideoSet) -> Score | Valu
     """Return the scores of probabilities (N, 8), or values (N, K), of all rows of videos."""
     if task == EXPR:
         return score_labels(videos.labels(), choose_labels(outputs))
-    return score_values(task, outputs, videos.values(task))
+    return validate_values(task, outputs, videos.values(task))
 
 
 class ValenceObjective:
@@ -113,7 +113,7 @@ class ValenceObjective:
         """Return the scores of outputs (N, 2)."""
         truth = videos.values("va")
         loss = ccc_loss(torch.from_numpy(outputs), torch.from_numpy(truth))
-        return replace(score_values("va", outputs, truth), loss=loss.item())
+        return replace(validate_values("va", outputs, truth), loss=loss.item())
 
 
 class UnitObjective:
@@ -135,7 +135,7 @@ class UnitObjective:
         truth = videos.values("au")
         logits = torch.logit(torch.from_numpy(outputs), eps=NEAR)
         loss = unit_loss(logits, torch.from_numpy(truth), self.weight.cpu())
-        return replace(score_values("au", outputs, truth), loss=loss.item())
+        return replace(validate_values("au", outputs, truth), loss=loss.item())
 
 
 OBJECTIVES: dict[str, Callable[[HeadTraining, WindowSamples, torch.device], Objective]]

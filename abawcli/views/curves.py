@@ -25,7 +25,7 @@ PANELS = (
 )
 
 
-def find_runs(inputs: Sequence[str | Path]) -> list[Path]:
+def find_training_runs(inputs: Sequence[str | Path]) -> list[Path]:
     """Return the metrics of the run folders that `inputs` are, or have below them, in order.
 
     None: no input is or has one.

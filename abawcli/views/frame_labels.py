@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from abawcli.config import Media, Rendering
 from abawcli.errors import InputError
+from abawcli.formats.faces import BOX
 from abawcli.formats.names import find_names
 from abawcli.labels import IGNORE, PROBABILITY_COLUMNS
 from abawcli.media.frame import Frame
 from abawcli.views.overlay import Person
 from abawcli.views.timeline import Timeline, split_timelines
 
-BOX = ["x", "y", "w", "h"]
 _LOOSE_S = 0.01  # by which times may differ at least
 
 
@@ -123,7 +123,7 @@ class _Rows:
     def __init__(self, table: pd.DataFrame, several: bool) -> None:
         self.name = table["subject"].to_numpy(np.str_)
         self.several = several
-        self.box = table[BOX].to_numpy(np.float64)
+        self.box = table[list(BOX)].to_numpy(np.float64)
         self.found = table["found"].to_numpy(np.bool_) & np.isfinite(self.box).all(axis=1)
         self.label = table["label"].to_numpy(np.int64)
         self.confidence = table["confidence"].to_numpy(np.float64)

@@ -36,7 +36,7 @@ class SheetSummary(Summary):
     shown: int  # of the tracks
 
 
-def cut_pictures(
+def cut_faces(
     cells: pd.DataFrame,
     video: str | Path,
     config: ContactSheet,
@@ -110,7 +110,7 @@ def make_sheet(
     with keep_warnings(work):
         cells = choose_cells(tracks, config)
         if video:
-            pictures = cut_pictures(cells, video, config, progress=progress, rotate=metadata.rotate)
+            pictures = cut_faces(cells, video, config, progress=progress, rotate=metadata.rotate)
         else:
             LOG.warning(
                 "%s: its video is gone or has changed; the sheet shows only its crops", folder

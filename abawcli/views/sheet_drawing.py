@@ -90,7 +90,7 @@ def _open_page(config: ContactSheet, rows: int) -> _Page:
     return page
 
 
-def format_time(time_s: float) -> str:
+def format_seconds(time_s: float) -> str:
     """Return minutes and seconds, or seconds alone below a minute."""
     if abs(time_s) < 59.95:
         return f"{time_s:.1f} s"
@@ -101,12 +101,12 @@ def format_time(time_s: float) -> str:
 def _draw_head(page: _Page, tracks: Tracks) -> None:
     start_s, span_s = float(tracks.times_s[0]), tracks.end_s - float(tracks.times_s[0])
     page.write(8, 10, tracks.name, 20, weight="bold")
-    facts = [f"{len(tracks.frames)} frames", format_time(span_s), _count(len(tracks.numbers))]
+    facts = [f"{len(tracks.frames)} frames", format_seconds(span_s), _count(len(tracks.numbers))]
     page.write(8, 38, ", ".join(facts) + f"; crops: {tracks.cropped}", 14, color=PALE)
     for column in range(page.config.columns):
         time_s = start_s + (column + 0.5) / page.config.columns * span_s
         middle = page.left(column) + page.config.side / 2
-        page.write(middle, _HEAD - 16, format_time(time_s), 12, color=PALE, ha="center")
+        page.write(middle, _HEAD - 16, format_seconds(time_s), 12, color=PALE, ha="center")
 
 
 def _count(tracks: int) -> str:

@@ -49,7 +49,7 @@ class Strip:
         return np.asarray(canvas)
 
 
-def choose_rows(timelines: Sequence[Timeline]) -> list[Timeline]:
+def choose_timelines(timelines: Sequence[Timeline]) -> list[Timeline]:
     """Return the timelines that get a row: those with labels for longest, in their own order."""
     labelled = [int((timeline.label != IGNORE).sum()) for timeline in timelines]
     longest = sorted(range(len(timelines)), key=lambda k: -labelled[k])[:MAX_ROWS]
@@ -60,7 +60,7 @@ def draw_strip(
     timelines: Sequence[Timeline], width: int, span_s: tuple[float, float], style: Style
 ) -> Strip:
     """Draw a row for each timeline, at most eight: probabilities, labels, a key of colours."""
-    shown, unit = choose_rows(timelines), style.unit
+    shown, unit = choose_timelines(timelines), style.unit
     pad, head = unit // 2, round(1.5 * unit)
     names = [timeline.subject if len(timelines) > 1 else "" for timeline in shown]
     left = pad + max(round(style.font.getlength(name)) + (pad if name else 0) for name in names)

@@ -16,7 +16,7 @@ from abawcli.metrics import Score
 from abawcli.sources import SOURCES
 from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS, SOURCE_TEXTS
 from abawcli.views.report.errors import NO_LABEL, rank_errors
-from abawcli.views.report.recordings import ERROR, SEGMENT, Cut, Recording
+from abawcli.views.report.recordings import ERROR, SEGMENT, Cut, SourceVideo
 from abawcli.views.report.study import Study, Subject, Video
 from abawcli.views.timeline import Timeline
 
@@ -78,7 +78,7 @@ def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe_video(
     video: Video,
-    recording: Recording | None,
+    recording: SourceVideo | None,
     cut: Cut | None,
     link: str,
     *,

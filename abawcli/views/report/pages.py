@@ -31,7 +31,7 @@ from abawcli.labels import CLASSES
 from abawcli.views.palette import COLOURS, SOURCE_COLOURS, SOURCE_TEXTS
 from abawcli.views.report.content import LOOK, describe_index, describe_video
 from abawcli.views.report.methods import CITATION, write_methods
-from abawcli.views.report.recordings import Cut, Recording, cut_pictures, find_recordings
+from abawcli.views.report.recordings import Cut, SourceVideo, cut_pictures, find_recordings
 from abawcli.views.report.study import Study, Video, read_study
 from abawcli.views.timeline import format_time
 
@@ -102,7 +102,7 @@ def report_files(
 def _write_page(
     page: Page,
     study: Study,
-    recordings: Mapping[str, Recording],
+    recordings: Mapping[str, SourceVideo],
     settings: ReportSettings,
     work: Provenance,
 ) -> None:
@@ -148,7 +148,7 @@ def name_page(video: str) -> str:
 def _describe_settings(
     page: Page,
     settings: ReportSettings,
-    recordings: Mapping[str, Recording],
+    recordings: Mapping[str, SourceVideo],
     groups: Groups | None,
 ) -> dict[str, Any]:
     """Return the settings of a page as JSON."""
@@ -177,7 +177,7 @@ def embed_file(path: str | Path) -> str:
 
 
 def _cut(
-    video: Video, recording: Recording | None, config: Report, failed: dict[str, str]
+    video: Video, recording: SourceVideo | None, config: Report, failed: dict[str, str]
 ) -> Cut | None:
     """Cut pictures; None, with the reason in `failed`, if the recording cannot be used."""
     try:
@@ -198,7 +198,7 @@ def _list_neighbours(video: str, links: Mapping[str, str]) -> dict[str, str]:
 def _render_page(
     page: Page,
     study: Study,
-    recordings: Mapping[str, Recording],
+    recordings: Mapping[str, SourceVideo],
     settings: ReportSettings,
     failed: dict[str, str],
 ) -> str:

@@ -33,7 +33,7 @@ Pictures = dict[PictureKey, str]  # data URIs
 
 
 @dataclass(frozen=True)
-class Recording:
+class SourceVideo:
     """The file that a video's table was made from."""
 
     path: Path
@@ -57,7 +57,7 @@ def walk_origins(made_by: Sequence[Provenance]) -> Iterator[Provenance]:
         yield from walk_origins([each for each in made.get("made_from", []) if each])
 
 
-def find_recordings(videos: Sequence[Video], folder: str | Path | None) -> dict[str, Recording]:
+def find_recordings(videos: Sequence[Video], folder: str | Path | None) -> dict[str, SourceVideo]:
     """Return the recordings of videos by name; warn of missing ones.
 
     In `folder`, a recording has the name of its video, with or without `_left` or `_right`. Without
@@ -83,7 +83,7 @@ def find_recordings(videos: Sequence[Video], folder: str | Path | None) -> dict[
     return found
 
 
-def _find_recording(video: Video, named: Mapping[str, Path] | None) -> Recording | None:
+def _find_recording(video: Video, named: Mapping[str, Path] | None) -> SourceVideo | None:
     inputs, rotate = [], 0
     for made in walk_origins(video.made_by):
         inputs += [each for each in made.get("inputs", []) if _is_video(each)]
@@ -99,14 +99,14 @@ def _find_recording(video: Video, named: Mapping[str, Path] | None) -> Recording
     chosen = known or paths
     if not chosen or (len(chosen) > 1 and not known):  # none, or nothing tells which
         return None
-    return Recording(chosen[0], digests[chosen[0]], bool(known), rotate)
+    return SourceVideo(chosen[0], digests[chosen[0]], bool(known), rotate)
 
 
 def _is_video(described: Provenance) -> bool:
     return Path(str(described.get("name"))).suffix.lower() in VIDEO_SUFFIXES
 
 
-def cut_pictures(video: Video, recording: Recording, config: Report) -> Cut:
+def cut_pictures(video: Video, recording: SourceVideo, config: Report) -> Cut:
     """Return a picture of each subject's longest segments and worst errors.
 
     Raises:
