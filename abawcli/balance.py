@@ -44,7 +44,7 @@ def find_bias(p: Array, labels: NDArray[np.int64], config: Balancing | None = No
     for _ in range(config.rounds):
         before = bias.copy()
         for c in range(N_CLASSES):
-            bias[c] = grid[_score_grid(z, truth, bias, c, grid, missed).argmax()]
+            bias[c] = grid[_score_grid(z, truth, bias, c, grid=grid, missed=missed).argmax()]
         if (bias == before).all():
             break
     return bias
@@ -55,6 +55,7 @@ def _score_grid(
     truth: NDArray[np.int64],
     bias: Array,
     c: int,
+    *,
     grid: Array,
     missed: NDArray[np.int64],
 ) -> Array:

@@ -1,4 +1,4 @@
-"""How long work reports its progress; the caller decides how to show it."""
+"""The type of functions that are called with the progress of work; the caller shows it."""
 
 from collections.abc import Callable
 

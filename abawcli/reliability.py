@@ -1,4 +1,4 @@
-"""How far probabilities can be trusted: their error, and accuracy by confidence, with intervals.
+"""The reliability of probabilities: their error, and accuracy by confidence, with intervals.
 
 Intervals are of bootstrap samples of whole groups, such as the frames of a video, as frames of one
 video are dependent.
@@ -32,7 +32,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Quality:
-    """What probabilities are worth."""
+    """The calibration error and the scores of probabilities."""
 
     calibration_error: Estimate
     log_loss: Estimate

@@ -229,7 +229,7 @@ def smooth_probabilities(
             return shares
         return _smooth_shares(p[known], windows, config)
 
-    out = _smooth_evidence(p, valid, frame, time_s, config, smooth)
+    out = _smooth_evidence(p, valid, frame, time_s, config=config, smooth=smooth)
     return out if config.bias is None else apply_bias(out, np.array(config.bias))
 
 
@@ -269,7 +269,7 @@ def smooth_values(
         # Differences of sums may be beyond by 1e-17.
         return SMOOTHERS[config.method](values[known], windows).clip(low, high)
 
-    return _smooth_evidence(values, valid, frame, time_s, config, smooth)
+    return _smooth_evidence(values, valid, frame, time_s, config=config, smooth=smooth)
 
 
 def _smooth_evidence(
@@ -277,6 +277,7 @@ def _smooth_evidence(
     valid: Mask,
     frame: NDArray[np.int64],
     time_s: Array,
+    *,
     config: Smoothing,
     smooth: Callable[[Index, Windows], Array],
 ) -> Array:

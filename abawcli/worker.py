@@ -1,4 +1,4 @@
-"""What other processes do for a run: those of the local engine, and the actors of a Ray cluster."""
+"""The processes that do the jobs of a run: those of the local engine, and the actors of Ray."""
 
 import logging
 import os

@@ -151,7 +151,9 @@ def main() -> None:
         )
     if options.write:
         choice = CalibrationChoice("no", round(rows[-1].temperature, 2))
-        calibrate_encoder(options.encoder, options.images, options.manifest, options.write, choice)
+        calibrate_encoder(
+            options.encoder, options.images, options.manifest, options.write, choice=choice
+        )
 
 
 if __name__ == "__main__":

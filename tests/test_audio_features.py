@@ -29,7 +29,7 @@ class Loudness(AudioBackbone):
     """The loudest sample of every 20 ms."""
 
     def __init__(self) -> None:
-        super().__init__("compact-voice", torch.nn.Identity(), 1, 320, 320)
+        super().__init__("compact-voice", torch.nn.Identity(), 1, 320, field_samples=320)
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         return samples.unfold(1, 320, 320).abs().amax(dim=2, keepdim=True)

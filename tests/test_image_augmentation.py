@@ -165,7 +165,9 @@ def test_crops_have_the_published_area_and_lie_within_the_image(
     seed: int, height: int, width: int
 ) -> None:
     config = ImageAugmentation()
-    for crop in map(Crop._make, draw_crops(20, height, width, config, generator(seed)).tolist()):
+    for crop in map(
+        Crop._make, draw_crops(20, height, width, config, generator=generator(seed)).tolist()
+    ):
         assert 0 <= crop.top <= height - crop.height and 0 <= crop.left <= width - crop.width
         rounding = 0.5 * (crop.height + crop.width) + 0.25
         area = crop.height * crop.width
@@ -177,7 +179,7 @@ def test_crops_have_the_published_area_and_lie_within_the_image(
 
 
 def test_crops_are_drawn_anew_where_they_do_not_fit_and_uniformly_placed() -> None:
-    crops = draw_crops(4000, 40, 40, ImageAugmentation(), generator(1))
+    crops = draw_crops(4000, 40, 40, ImageAugmentation(), generator=generator(1))
     assert len(crops.unique(dim=0)) > 300
     top, left, height, width = crops.double().T
     for start, size in ((top, height), (left, width)):
@@ -190,7 +192,9 @@ def test_crops_are_drawn_anew_where_they_do_not_fit_and_uniformly_placed() -> No
 def test_a_crop_that_never_fits_is_the_largest_at_the_centre() -> None:
     config = replace(NO_IMAGE_AUGMENTATION, crop_ratio=(3 / 4, 4 / 3))
     for height, width, expected in ((10, 40, [0, 13, 10, 13]), (40, 10, [13, 0, 13, 10])):
-        assert draw_crops(3, height, width, config, generator()).tolist() == [expected] * 3
+        assert (
+            draw_crops(3, height, width, config, generator=generator()).tolist() == [expected] * 3
+        )
 
 
 def test_crops_are_resized_with_antialiasing() -> None:

@@ -103,7 +103,7 @@ def load_extractor(kind: str) -> Extractor:
 
 def predict(k: int) -> None:
     outputs, people = {"clip": Path("clip.csv")}, ("main", "largest")[k]
-    predict_files(load_predictor(), Path("clip.mkv"), outputs, people, Smoothing())
+    predict_files(load_predictor(), Path("clip.mkv"), outputs, people, smoothing=Smoothing())
 
 
 @cache

@@ -140,7 +140,7 @@ def test_pretrained_weights_learn_slower(whisper: Path, run: Path) -> None:
         return (after[f"backbone.{name}"].float() - before[name]).abs().max().item()
 
     assert 0 < move("trunk.conv1.weight") < 1e-3
-    assert set(WhisperLayers(20, 16, 2, 32, 2).state_dict()) == {
+    assert set(WhisperLayers(20, 16, 2, 32, layers=2).state_dict()) == {
         name.removeprefix("trunk.") for name in before if name.startswith("trunk.")
     }
 

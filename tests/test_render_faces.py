@@ -11,7 +11,7 @@ from sample_clips import SAMPLES
 from sample_tables import make_table
 
 from abawcli.faces.detect import load_detector
-from abawcli.faces.hide import Sightings, hide_faces, join_boxes
+from abawcli.faces.hide import Detections, hide_faces, join_boxes
 from abawcli.formats.tables import write_table
 from abawcli.media.video import read_frames
 from abawcli.views.render import RenderSettings, render_video
@@ -58,7 +58,7 @@ def test_joined_boxes_cover_all_and_do_not_overlap(given_boxes: list[tuple[int, 
 
 
 def test_a_face_is_hidden_shortly_before_and_after_it_is_seen() -> None:
-    seen = Sightings(np.array([1.0, 1.1, 3.0]), np.arange(12.0).reshape(3, 4))
+    seen = Detections(np.array([1.0, 1.1, 3.0]), np.arange(12.0).reshape(3, 4))
     assert seen.find_around(0.9, 0.25)[:, 0].tolist() == [0, 4]
     assert seen.find_around(2.0, 0.25).shape == (0, 4)
     assert seen.find_around(3.25, 0.25)[:, 0].tolist() == [8]

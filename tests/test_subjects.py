@@ -68,7 +68,7 @@ CHOICES = (*SUBJECTS, "skip", "track 0", "track 3", "track 99")
 @given(faces_strategy, st.sampled_from(CHOICES))
 def test_choice_is_the_plain_one(faces: Faces, strategy: str) -> None:
     followed = np.array(mark_followed(faces), bool)
-    assert choose_rows(*columns(faces), strategy, followed).tolist() == choose_plainly(
+    assert choose_rows(*columns(faces), strategy, followed=followed).tolist() == choose_plainly(
         faces, strategy
     )
 
@@ -83,7 +83,10 @@ def test_every_frame_has_a_row_for_each_subject(faces: Faces, strategy: str, n: 
     people = max(1, len(set(subject.tolist()))) if strategy == "all" else 1
     assert frames.tolist() == [f for f in range(1, n + 1) for _ in range(people)]
     found = index >= 0
-    assert index[found].tolist() == choose_rows(frame, subject, boxes, strategy, followed).tolist()
+    assert (
+        index[found].tolist()
+        == choose_rows(frame, subject, boxes, strategy, followed=followed).tolist()
+    )
     assert (frame[index[found]] == frames[found]).all()
     assert (subject[index[found]] == who[found]).all()
     if strategy == "main":

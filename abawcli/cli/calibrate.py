@@ -110,7 +110,9 @@ def command(
         if images or manifest or not (labels and (features or more_features)):
             raise UsageError(f"{path} is a head: give FEATURES and --labels")
         sets = list_sets(features, more_features, "FEATURES...")
-        done = _calibrate_head(path, sets, labels, output, choice, device, overwrite)
+        done = _calibrate_head(
+            path, sets, labels, output, choice=choice, device=device, overwrite=overwrite
+        )
     else:
         if features or more_features or labels or not (images and manifest):
             raise UsageError(f"{path} is a face encoder: give --images and --manifest")
@@ -118,7 +120,7 @@ def command(
 
         with progress_bar("calibrate", "image", quiet) as update:
             done = calibrate_encoder(
-                path, images, manifest, output, choice,
+                path, images, manifest, output, choice=choice,
                 split=split, device=device, overwrite=overwrite, progress=update,
             )  # fmt: skip
     if plot:
@@ -146,6 +148,7 @@ def _calibrate_head(
     sets: list[tuple[str, ...]],
     labels: str,
     output: Path,
+    *,
     choice: Any,
     device: str,
     overwrite: bool,
@@ -157,7 +160,7 @@ def _calibrate_head(
 
     files = find_feature_files(sets), list(expand_inputs([labels], ANNOTATIONS))
     check_apart([output], [*itertools.chain(*files[0]), *files[1]])
-    return calibrate_head(path, *files, output, choice, device=device, overwrite=overwrite)
+    return calibrate_head(path, *files, output, choice=choice, device=device, overwrite=overwrite)
 
 
 def _draw(done: Provenance, plot: Path, overwrite: bool) -> None:

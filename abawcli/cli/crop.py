@@ -135,7 +135,9 @@ def command(
     paths = expand_inputs(inputs, VIDEO_SUFFIXES)
     names = name_videos(paths, keep_suffix)
     name_outputs(paths, output, "", keep_suffix=keep_suffix)
-    plan, missing = _plan_folders(list(names.values()), output, strategy, subject, names_file)
+    plan, missing = _plan_folders(
+        list(names.values()), output, strategy, subject, names_file=names_file
+    )
     check_writable(output / name for folders in plan.values() for name in folders)
     settings = CropSettings(
         detector, replace(TRACKING, stride=stride),
@@ -182,6 +184,7 @@ def _plan_folders(
     output: Path,
     strategy: Path | None,
     subject: str | None,
+    *,
     names_file: Path | None = None,
 ) -> tuple[dict[str, dict[str, SubjectSegments]], dict[str, str]]:
     """Return the folders of each video with their subjects, and the faults of other rows."""
@@ -204,7 +207,7 @@ def _plan_folders(
 
 
 def _keep_named(videos: list[str], rows: Mapping[str, SubjectSegments]) -> list[str]:
-    """Return the videos that names are about; warn of the others."""
+    """Return the videos that rows of names refer to; warn of the other videos."""
     from abawcli.formats.inputs import warn_left_out
     from abawcli.formats.strategy import find_video_of
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def plan_people(
     names: Mapping[Path, str], strategy: Path | None, subject: str | None
 ) -> dict[str, dict[str, SubjectSegments]]:
-    """Return the outputs of each video: their names, and the subjects that each one is about.
+    """Return the outputs of each video: their names, and the subjects of each.
 
     Raises:
         UsageError: a strategy is given for crops or features, which have their subjects.
@@ -74,7 +74,7 @@ def describe_jobs(
     targets: Mapping[tuple[Path, str], Path],
     subject: str | None,
 ) -> list[Job]:
-    """Return the job of each input: its outputs, and the people that they are about."""
+    """Return the job of each input: its outputs, and the subjects of each."""
     from abawcli.engines import Job
     from abawcli.formats.names import decode_name
 

@@ -38,7 +38,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass
 class Run:
-    """What a run is about, and its outcomes so far."""
+    """The jobs and the output of a run, and its outcomes so far."""
 
     jobs: Sequence[Job]
     relative: Mapping[Path, Path]  # of inputs, for the manifest

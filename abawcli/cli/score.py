@@ -102,7 +102,7 @@ class _Result:
 
 
 def _score(
-    predictions: str, annotations: str, output: Path | None, plot: Path | None, overwrite: bool
+    predictions: str, annotations: str, output: Path | None, plot: Path | None, *, overwrite: bool
 ) -> _Result:
     from abawcli.stages.score import describe_scoring, score_paths, write_score
 
@@ -124,6 +124,7 @@ def _sweep(
     annotations: str,
     output: Path | None,
     plot: Path | None,
+    *,
     overwrite: bool,
     quiet: bool,
 ) -> _Result:
@@ -148,7 +149,7 @@ def _sweep(
 
 
 def _score_task(
-    predictions: str, annotations: str, task: str, output: Path | None, overwrite: bool
+    predictions: str, annotations: str, task: str, output: Path | None, *, overwrite: bool
 ) -> _Result:
     from abawcli.cli.score_task import print_values
     from abawcli.stages.score_task import describe_values, score_value_paths
@@ -233,11 +234,11 @@ def command(
         raise click.UsageError(f"--sweep and --plot are only for --task {EXPR}")
     _check_names(output, plot)
     if task != EXPR:
-        result = _score_task(predictions, annotations, task, output, overwrite)
+        result = _score_task(predictions, annotations, task, output, overwrite=overwrite)
     elif sweep:
-        result = _sweep(predictions, annotations, output, plot, overwrite, quiet)
+        result = _sweep(predictions, annotations, output, plot, overwrite=overwrite, quiet=quiet)
     else:
-        result = _score(predictions, annotations, output, plot, overwrite)
+        result = _score(predictions, annotations, output, plot, overwrite=overwrite)
     if as_json:
         print_json(result.described)
     elif not is_to_stdout():

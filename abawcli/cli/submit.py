@@ -58,7 +58,7 @@ def command(
     elif not predictions or not output:
         raise click.UsageError("give PREDICTIONS and -o, or --check FILE")
     else:
-        _write(predictions, template, output, task, overwrite, quiet)
+        _write(predictions, template, output, task, overwrite=overwrite, quiet=quiet)
 
 
 def _check(submission: Path, sample: Path, task: str) -> None:
@@ -81,6 +81,7 @@ def _write(
     sample: Path,
     output: Path,
     task: str,
+    *,
     overwrite: bool,
     quiet: bool,
 ) -> None:

@@ -51,14 +51,14 @@ TEACHING = Distillation()
 
 
 def _tunable(
-    flag: str, field: str, kind: Any, text: str, old: str | None = None
+    flag: str, field: str, kind: Any, text: str, *, old: str | None = None
 ) -> Callable[[Command], Command]:
     """Make an option that sets a field of `EncoderTraining` or of its `augmentation`."""
     defaults = {
         name: getattr(config.augmentation if field in AUGMENTATIONS else config, field)
         for name, config in DEFAULTS.items()
     }
-    return tunable(flag, field, kind, text, defaults, old)
+    return tunable(flag, field, kind, text, defaults=defaults, old=old)
 
 
 def _read_config(
@@ -118,18 +118,19 @@ def _read_config(
     help="encoder.safetensors of `abaw train face` whose outputs are learned beside the labels "
     "(knowledge distillation). May be repeated: the probabilities are averaged.",
 )  # fmt: skip
-@tunable("--temperature", "temperature", click.FloatRange(0, min_open=True), "Temperature of the "
-         "teachers' and the network's probabilities.", {"": TEACHING.temperature})  # fmt: skip
+@tunable("--temperature", "temperature", click.FloatRange(0, min_open=True),
+         "Temperature of the teachers' and the network's probabilities.",
+         defaults={"": TEACHING.temperature})  # fmt: skip
 @tunable("--teacher-weight", "teacher_weight", SHARE, "Share of the teachers in the loss; the "
-         "labels have the rest.", {"": TEACHING.weight})  # fmt: skip
+         "labels have the rest.", defaults={"": TEACHING.weight})  # fmt: skip
 @tunable("--feature-weight", "feature_weight", RATE, "Weight of the difference of features from "
-         "those of a single teacher; 0: none.", {"": TEACHING.feature_weight})  # fmt: skip
+         "those of a single teacher; 0: none.", defaults={"": TEACHING.feature_weight})  # fmt: skip
 @tunable("--stem", "stem", click.IntRange(min=1), "Channels of the first convolution of "
-         "compact-face.", {"": SHAPE.stem})  # fmt: skip
+         "compact-face.", defaults={"": SHAPE.stem})  # fmt: skip
 @tunable("--widths", "widths", NumberList(8), "Channels of each stage of compact-face.",
-         {"": SHAPE.widths})  # fmt: skip
+         defaults={"": SHAPE.widths})  # fmt: skip
 @tunable("--blocks", "blocks", NumberList(1), "Residual blocks of each stage of compact-face.",
-         {"": SHAPE.blocks})  # fmt: skip
+         defaults={"": SHAPE.blocks})  # fmt: skip
 @click.option(
     "--augment/--no-augment", default=True, show_default=True,
     help="Augment images as the options below say, or not at all.",
@@ -191,7 +192,7 @@ def _read_config(
 @_tunable("--crop-shift", "crop_shift", SHARE, "Largest shift of a random crop beyond the image's "
           "edge, as a share of its side.")  # fmt: skip
 @_tunable("--max-rotation", "rotate_degrees", click.FloatRange(0, 180), "Largest angle of random "
-          "rotation, in degrees.", "--rotate")  # fmt: skip
+          "rotation, in degrees.", old="--rotate")  # fmt: skip
 @_tunable("--flip", "flip_p", SHARE, "Share of images that are mirrored.")
 @_tunable("--jitter", "jitter_p", SHARE, "Share of images whose colours are jittered.")
 @_tunable("--gamma", "gamma", click.FloatRange(1, 10), "Largest gamma, and inverse of the "

@@ -69,11 +69,11 @@ features_argument = click.argument(
 
 
 def _tunable(
-    flag: str, field: str, kind: Any, text: str, old: str | None = None
+    flag: str, field: str, kind: Any, text: str, *, old: str | None = None
 ) -> Callable[[Command], Command]:
     """Make an option that sets a field of `HeadTraining`; the default depends on the head."""
     defaults = {"": getattr(PUBLISHED, field), TEMPORAL_NAMES: getattr(DUAL_BRANCH, field)}
-    return tunable(flag, field, kind, text, defaults, old)
+    return tunable(flag, field, kind, text, defaults=defaults, old=old)
 
 
 def _list_defaults(field: str) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def _temporal_options() -> list[Callable[[Command], Command]]:
     return [
         tunable(
             flag, TEMPORAL_SHAPE[flag], kind, f"{what}; only for {TEMPORAL_NAMES}.",
-            _list_defaults(TEMPORAL_SHAPE[flag]),
-            "--stride" if flag == "--attention-stride" else None,
+            defaults=_list_defaults(TEMPORAL_SHAPE[flag]),
+            old="--stride" if flag == "--attention-stride" else None,
         )
         for flag, (kind, what) in kinds.items()
     ]  # fmt: skip
@@ -131,7 +131,7 @@ def training_options(command: Command) -> Command:
         _tunable(
             "--audio-swap", "audio_swap", SHARE,
             "Share of samples that get the audio of another sample, so that the head relies less "
-            "on it.", "--sound-swap",
+            "on it.", old="--sound-swap",
         ),
         _tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA "
                  "of the weights; 0: no EMA."),

@@ -71,6 +71,7 @@ def tunable(
     field: str,
     kind: Any,
     text: str,
+    *,
     defaults: dict[str, Any],
     old: str | None = None,
 ) -> Callable[[Command], Command]:

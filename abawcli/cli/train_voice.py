@@ -33,7 +33,7 @@ RANDOM, PRETRAINED = default_voice_training(False), default_voice_training(True)
 def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command], Command]:
     """Make an option that sets a field of `VoiceTraining`."""
     defaults = {"": getattr(RANDOM, field), "--init": getattr(PRETRAINED, field)}
-    return tunable(flag, field, kind, text, defaults)
+    return tunable(flag, field, kind, text, defaults=defaults)
 
 
 @click.command(name="voice")

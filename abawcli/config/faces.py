@@ -73,15 +73,16 @@ class Tracking:
 class Following:
     """Following of the largest face, as in arXiv 2603.12221.
 
-    What a weak similarity is, is not published: below that of one person's faces in `Tracking`.
-    Nor is the least overlap; with none, somebody near takes the place of a person who leaves.
+    The limit of a weak similarity is not published: here it is that of one person's faces in
+    `Tracking`. The least overlap is not published either; without one, a person nearby is followed
+    in place of one who leaves.
     """
 
-    keep: float = 0.90  # share of the running mean of identities that a further frame leaves
+    keep: float = 0.90  # share of the running mean of identities that remains after a further frame
     iou: float = 0.3  # least overlap with the last followed face; usual in tracking (SORT)
 
 
-QUALITY = ("sharpness", "yaw", "roll", "face_quality")  # columns about a face; `faces.quality`
+QUALITY = ("sharpness", "yaw", "roll", "face_quality")  # columns of face quality; `faces.quality`
 
 
 @dataclass(frozen=True)

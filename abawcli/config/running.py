@@ -20,7 +20,7 @@ LEFTOVER_AGE_S = 86_400
 # frames a second at three scales; the command itself takes up to 800 (`benchmarks/extract.py`).
 CROP_WORKERS = 8
 JOB_MEGABYTES = 1000  # of one job: networks, frames and tables of an hour of video
-PROGRESS_S = 0.2  # between two messages of a process about its progress
+PROGRESS_S = 0.2  # between two progress messages of a process
 RAY_CORES = 2  # of an actor without a GPU: one decodes, one runs the networks
 RAY_ATTEMPTS = 3  # on an input whose actor is lost; then it probably ends its actors itself
 RAY_WAIT_S = 300.0  # for the first actor: a cluster that scales itself starts nodes in minutes

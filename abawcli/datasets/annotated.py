@@ -155,6 +155,7 @@ def read_annotated(
     annotations: Iterable[str | Path],
     task: str = EXPR,
     auxiliary: Mapping[str, Iterable[str | Path]] | None = None,
+    *,
     pseudo: PseudoLabels | None = None,
 ) -> AnnotatedFeatures:
     """Read feature files and their annotations into memory.

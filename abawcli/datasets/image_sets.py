@@ -204,6 +204,9 @@ def read_affectnet(root: str | Path, options: ReadOptions) -> ImageSet:
 
     Expressions are 0 neutral, 1 happy, 2 sad, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt,
     8 none, 9 uncertain, 10 no face.
+
+    Raises:
+        InputError: the folder has neither form, or a table cannot be read.
     """
     root = Path(root)
     lists = {split: find_file(root, f"{name}.csv", f"Manually_{name}.csv")
@@ -280,7 +283,10 @@ def read_raf_db(root: str | Path, options: ReadOptions) -> ImageSet:
 
     `list_patition_label.txt` (as it is spelt) has lines such as `train_00001.jpg 5`; the images are
     `train_00001_aligned.jpg` in any folder. 1 surprise, 2 fear, 3 disgust, 4 happy, 5 sad, 6 anger,
-    7 neutral. There is no validation split: that of RAF-DB's test images is `valid`.
+    7 neutral. There is no validation split, so the test images are `valid`.
+
+    Raises:
+        InputError: the folder has no such list, or it cannot be read.
     """
     root = Path(root)
     path = find_file(root, "list_patition_label.txt", "list_partition_label.txt")
@@ -309,6 +315,9 @@ def read_ferplus(root: str | Path, options: ReadOptions) -> ImageSet:
     as fer0000000.png; empty: removed) and the votes of ten annotators; the images, which are made
     from fer2013.csv, are in any folder. The label is the expression with most votes, and empty on a
     tie. PublicTest is `valid`, PrivateTest is `test`, which training does not read.
+
+    Raises:
+        InputError: the folder has no such table, or it cannot be read.
     """
     root = Path(root)
     path = find_file(root, "fer2013new.csv")
@@ -341,7 +350,10 @@ def read_expw(root: str | Path, options: ReadOptions) -> ImageSet:
     `label.lst` has lines of image_name, face_id_in_image, face_box_top, face_box_left,
     face_box_right, face_box_bottom, face_box_confidence and expression_label; the images, which may
     have several faces, are in any folder. 0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise,
-    6 neutral. It has no splits; faces of one image are not split.
+    6 neutral. It has no splits; faces of one image are in the same split.
+
+    Raises:
+        InputError: the folder has no such list, or it cannot be read.
     """
     root = Path(root)
     path = find_file(root, "label.lst")

@@ -27,12 +27,12 @@ class PseudoLabels:
     labels: Mapping[TrackKey, Labels]  # (T,) each
 
     def leave_out(self, videos: Collection[str]) -> "PseudoLabels":
-        """Return those of other source videos than these, such as those for validation."""
-        kept = {k: v for k, v in self.labels.items() if split_side(k[0])[0] not in videos}
-        return replace(self, labels=kept)
+        """Return the labels without those of these source videos, such as those for validation."""
+        labels = {k: v for k, v in self.labels.items() if split_side(k[0])[0] not in videos}
+        return replace(self, labels=labels)
 
     def find(self, name: str, track: TrackKey) -> Labels | None:
-        """Return the labels for an annotation's name and its track of features, or None.
+        """Return the labels (T,) for an annotation's name and its track of features, or None.
 
         They are those of the same video and subject, of a video with the annotation's name, or the
         only ones of the video.

@@ -22,7 +22,12 @@ Measure = Callable[[Any], NDArray[np.float64]]
 
 
 def sum_sources(names: Sequence[str], statistics: Statistics) -> Statistics:
-    """Return the statistics of each source video that has any, in the order of their names."""
+    """Return the summed statistics (S, ...) of each source video that has any, ordered by name.
+
+    Args:
+        names: V names of videos, such as `x_left`.
+        statistics: (V, ...) of each.
+    """
     sources, index = np.unique([split_side(name)[0] for name in names], return_inverse=True)
     joined = np.zeros((len(sources), *statistics.shape[1:]), statistics.dtype)
     np.add.at(joined, index, statistics)
@@ -32,7 +37,10 @@ def sum_sources(names: Sequence[str], statistics: Statistics) -> Statistics:
 def find_interval(
     statistics: Statistics, measure: Measure, config: Scores
 ) -> tuple[float, float] | None:
-    """Return the 95 % bootstrap interval of the score; None for a single source video."""
+    """Return the 95 % bootstrap interval of a score, given statistics of source videos (V, ...).
+
+    None: there is a single source video.
+    """
     if len(statistics) < 2:
         return None
     resampled = resample_videos(statistics, config.bootstrap_samples, config.seed)
@@ -45,6 +53,7 @@ def find_better_shift(
 ) -> int | None:
     """Return the shift with the highest score, with a warning, if it is clearly better than none.
 
+    `statistics` are those of source videos (V, ...) by shift.
     Clearly better: by `clear_gain` or more, and above 0 in 97.5 % of the bootstrap samples.
     """
     scores = {shift: float(measure(s.sum(axis=0))) for shift, s in statistics.items()}

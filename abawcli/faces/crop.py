@@ -102,10 +102,10 @@ def crop_square(
         return _copy(image, column - origin[0], row - origin[1], side)
     left, top = left - origin[0], top - origin[1]
     if resample != AREA:
-        return _resample(image, left, top, extent, side, resample)
+        return _resample(image, left, top, extent, side=side, resample=resample)
     if extent > side:
-        return _shrink(image, left, top, extent, side)
-    return _enlarge(image, left, top, extent, side)
+        return _shrink(image, left, top, extent, side=side)
+    return _enlarge(image, left, top, extent, side=side)
 
 
 def crop_scales(
@@ -206,7 +206,7 @@ def _copy(image: Image, left: int, top: int, side: int) -> Image:
     return out
 
 
-def _shrink(image: Image, left: float, top: float, extent: float, side: int) -> Image:
+def _shrink(image: Image, left: float, top: float, extent: float, *, side: int) -> Image:
     """Return the exact averages of the image over the areas of the new pixels, (side, side, 3).
 
     The summed-area table is bilinear within a pixel, so that its interpolation at the edges of the
@@ -242,6 +242,7 @@ def _resample(
     left: float,
     top: float,
     extent: float,
+    *,
     side: int,
     resample: str,
 ) -> Image:
@@ -260,7 +261,7 @@ def _neighbours(at: Doubles, size: int) -> tuple[NDArray[np.intp], Doubles]:
     return np.stack([below, below + 1]), np.stack([1 - share, share])
 
 
-def _enlarge(image: Image, left: float, top: float, extent: float, side: int) -> Image:
+def _enlarge(image: Image, left: float, top: float, extent: float, *, side: int) -> Image:
     step = extent / side
     move = np.array([[step, 0, left + (step - 1) / 2], [0, step, top + (step - 1) / 2]])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP

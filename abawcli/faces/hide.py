@@ -17,8 +17,8 @@ Boxes = NDArray[np.float64]  # (N, 4): x, y, w, h in pixels
 
 
 @dataclass(frozen=True)
-class Sightings:
-    """The time and box of each face detection in a video."""
+class Detections:
+    """The time and box of each face that was detected in a video."""
 
     time_s: NDArray[np.float64]  # (N,), ascending
     boxes: Boxes
@@ -38,10 +38,10 @@ def load_sensitive_detector() -> Detector:
     return load_detector("retinaface", config)
 
 
-def find_sightings(
+def detect_everywhere(
     frames: Iterable[Picture], detector: Detector, count: int, progress: Progress
-) -> Sightings:
-    """Look for faces in every frame of a video that has `count`."""
+) -> Detections:
+    """Detect faces in every frame of a video of `count` frames."""
     seen = array("d")
     for frame in frames:
         image = frame.rgb(detector.config.long_side)
@@ -51,7 +51,7 @@ def find_sightings(
             seen.extend((frame.time_s, *face.box))
         progress(frame.frame, count, "faces")
     rows = np.frombuffer(seen).reshape(-1, 5)
-    return Sightings(rows[:, 0], rows[:, 1:])
+    return Detections(rows[:, 0], rows[:, 1:])
 
 
 def join_boxes(boxes: Boxes) -> list[Box]:

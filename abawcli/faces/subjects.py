@@ -76,6 +76,7 @@ def choose_rows(
     subject: Ints,
     boxes: Floats,
     strategy: str,
+    *,
     followed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.intp]:
     """Return the indices (M,) of the faces that a strategy chooses, by frame, then subject.
@@ -136,7 +137,7 @@ def lay_rows(
         subjects. In rows without a face, the index is -1 and the subject is the absent one, or
         NOBODY if the strategy is about no particular subject or there is none.
     """
-    chosen = choose_rows(frame, subject, boxes, strategy, followed)
+    chosen = choose_rows(frame, subject, boxes, strategy, followed=followed)
     by_frame = strategy in (*_FIRST_BY, FOLLOW_LARGEST)
     everyone = np.array([]) if by_frame else np.unique(subject[chosen])
     if len(everyone) == 0:

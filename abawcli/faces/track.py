@@ -163,7 +163,7 @@ def track_faces(
 def _release(
     waiting: deque[tuple[FrameT, list[_Sighting]]],
 ) -> Iterator[tuple[FrameT, FrameFaces]]:
-    """Yield the frames whose tracks are all decided: each is a subject or a flicker."""
+    """Yield the frames whose tracks are all decided: each is a subject, or too short for one."""
     while waiting and all(t.subject is not None or t.flicker for t, _, _ in waiting[0][1]):
         frame, sightings = waiting.popleft()
         faces = [
@@ -231,9 +231,9 @@ class _Tracker:
         free = list(range(len(detection.faces)))
         if not cut:
             recent = [t for t in self.lost if scene.time_s - t.time_s <= config.gap_s]
-            kept = _assign(self.active, detection, free, limit, config)
+            kept = _assign(self.active, detection, free, limit, config=config)
             free = [k for k in free if k not in {k for _, k in kept}]
-            returned = _assign(recent, detection, free, limit, config)
+            returned = _assign(recent, detection, free, limit, config=config)
             free = [k for k in free if k not in {k for _, k in returned}]
         new = [k for k in free if detection.faces[k].score >= config.sure_score]
         sure = len(kept) == len(self.active) and all(
@@ -321,6 +321,7 @@ def _assign(
     detection: _Detection,
     free: Sequence[int],
     min_similarity: float,
+    *,
     config: Tracking,
 ) -> list[tuple[_Track, int]]:
     """Assign the faces with the indices `free` to tracks, with the lowest total cost.

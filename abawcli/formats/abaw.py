@@ -2,7 +2,7 @@
 
 Line k after the header is frame k; -1 is a frame without annotation. Older editions have seven
 classes, in the same order and without `Other`. A file has the name of its video, with `_left` or
-`_right` at the end if it is about one of two people.
+`_right` at the end if it annotates one of two people.
 """
 
 import logging
@@ -78,7 +78,7 @@ def format_annotation(labels: Labels) -> str:
 
 
 def explain_missing(name: str, what: str) -> str:
-    """Return the message about an annotation of a video without tracks, `what` they may be."""
+    """Return the message for an annotation that matches no track; `what` names the tracks."""
     return f"{name}: no {what} of this video"
 
 

@@ -51,7 +51,7 @@ def name_temporary(path: str | Path, prefix: str = PREFIX) -> Path:
 
 
 def remove_temporaries() -> None:
-    """Remove the temporary files of this process, for when it is about to be ended."""
+    """Remove the temporary files of this process, before it is ended."""
     for temporary in tuple(_unfinished):
         shutil.rmtree(temporary, ignore_errors=True)
         with suppress(OSError):  # it was a folder, or has been renamed

@@ -218,11 +218,11 @@ def write_abaw(labels: VideoLabels) -> str:
     """Return an ABAW annotation: a header and a class number for each frame from 1 on.
 
     Raises:
-        InputError: there are several subjects; a file is about one.
+        InputError: there are several subjects; a file has the labels of one.
     """
     if len(labels.subjects) > 1:
         raise InputError(
-            f"{labels.video} has {len(labels.subjects)} subjects; an ABAW file is about one. "
+            f"{labels.video} has {len(labels.subjects)} subjects; an ABAW file has one. "
             "Predict with --subject main, left or right"
         )
     frame = labels.rows["frame"].to_numpy()

@@ -155,13 +155,15 @@ def name_videos(inputs: Iterable[str | Path], keep_suffix: bool = False) -> dict
         other = taken.setdefault(compose_name(name), path)
         if other != path:
             raise UsageError(
-                _explain_clash(other, path, decode_name(name), relative_paths, keep_suffix)
+                _explain_clash(
+                    other, path, decode_name(name), relative_paths, keep_suffix=keep_suffix
+                )
             )
     return names
 
 
 def _explain_clash(
-    one: Path, other: Path, name: str, relative_paths: Mapping[Path, Path], keep_suffix: bool
+    one: Path, other: Path, name: str, relative_paths: Mapping[Path, Path], *, keep_suffix: bool
 ) -> str:
     """Return the message that two inputs have one name, and how to distinguish them."""
     kept = not keep_suffix and compose_name(str(relative_paths[one])) != compose_name(

@@ -42,7 +42,7 @@ def describe_work(
     companions: Sequence[str | Path] = (),
     made_from: Sequence[Provenance] = (),
 ) -> Provenance:
-    """Return the provenance of work that is about to be done, as JSON values.
+    """Return the provenance of work before it is done, as JSON values.
 
     Files and folders that do not exist have the size and hash None.
 

@@ -79,7 +79,7 @@ def write_video(
     rest = iter(images)
     first = next(rest)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        writer = _start_writer(path, (first.shape[1], first.shape[0]), fps, audio, log)
+        writer = _start_writer(path, (first.shape[1], first.shape[0]), fps, audio, log=log)
         process = writer.proc
         try:
             fed = all(_feed(writer, image) for image in chain([first], rest))
@@ -93,7 +93,7 @@ def write_video(
 
 
 def _start_writer(
-    path: Path, size: tuple[int, int], fps: float, audio: str | Path | None, log: IO[str]
+    path: Path, size: tuple[int, int], fps: float, audio: str | Path | None, *, log: IO[str]
 ) -> Any:
     """Start FFmpeg; its messages go to the file `log`, because a pipe could fill up."""
     codecs = CODECS[path.suffix.lower()]

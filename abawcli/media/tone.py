@@ -44,7 +44,7 @@ _C1, _C2, _C3 = 3424 / 4096, 2413 / 128, 2392 / 128
 
 
 def decode_pq(signal: Floats) -> Floats:
-    """Return the light in cd/m2 of PQ signals in 0..1, elementwise (SMPTE ST 2084)."""
+    """Return the light (...) in cd/m2 of PQ signals (...) in 0..1 (SMPTE ST 2084)."""
     power = signal ** (1 / _M2)
     return np.asarray(1e4 * (np.maximum(power - _C1, 0) / (_C2 - _C3 * power)) ** (1 / _M1))
 
@@ -56,7 +56,7 @@ def encode_pq(nits: Floats) -> Floats:
 
 
 def decode_hlg(signal: Floats) -> Floats:
-    """Return the scene light, 0..1, of HLG signals in 0..1, elementwise (ARIB STD-B67)."""
+    """Return the scene light (...), 0..1, of HLG signals (...) in 0..1 (ARIB STD-B67)."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     return np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
 
@@ -67,7 +67,7 @@ def encode_srgb(light: Floats) -> Floats:
 
 
 def compress_light(nits: Floats) -> Floats:
-    """Map light from 0..PEAK_NITS to 0..WHITE_NITS cd/m2, elementwise (BT.2390, black at 0)."""
+    """Map light (...) from 0..PEAK_NITS to 0..WHITE_NITS cd/m2 (BT.2390, black at 0)."""
     peak = encode_pq(np.array(PEAK_NITS))
     signal = encode_pq(nits) / peak
     top = encode_pq(np.array(WHITE_NITS)) / peak

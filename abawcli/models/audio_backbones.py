@@ -47,7 +47,7 @@ class AudioBackbone(nn.Module):
     """
 
     def __init__(
-        self, name: str, network: nn.Module, dim: int, step_samples: int, field_samples: int
+        self, name: str, network: nn.Module, dim: int, step_samples: int, *, field_samples: int
     ) -> None:
         super().__init__()
         self.name = name
@@ -97,7 +97,7 @@ class CompactVoiceBackbone(AudioBackbone):
     def __init__(self, encoder: VoiceEncoder) -> None:
         network = encoder.backbone
         step = network.step_samples
-        super().__init__(COMPACT_VOICE, network, network.dim, step, step)
+        super().__init__(COMPACT_VOICE, network, network.dim, step, field_samples=step)
         self.classifier = encoder.classifier
         # All that an audio frame depends on, with the audio frames of `detect_speech`.
         self.context_s = network.context_s + SPEECH_FRAMES * network.step_s
@@ -134,7 +134,7 @@ class TransformerBackbone(AudioBackbone):
         for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
             field += (kernel - 1) * step
             step *= stride
-        super().__init__(name, network, int(config.hidden_size), step, field)
+        super().__init__(name, network, int(config.hidden_size), step, field_samples=field)
         self.normalise = normalise
         self.layers = layers
         self.chosen = choose_layers(layers, int(config.num_hidden_layers))

@@ -29,7 +29,7 @@ class JointVoting:
         """Join streams whose outputs (m, M) have the same form."""
         self.streams, self.form = list(streams), form
         self.window = max(stream.window for stream in streams)
-        # (n, M) of each stream: what it has given out and another one has not
+        # (n, M) of each stream: outputs of frames that another stream has not returned yet
         self.waiting = [np.zeros((0, form.outputs), np.float32) for _ in streams]
 
     @property
@@ -78,7 +78,10 @@ class Ensemble:
         return JointVoting([head.open_stream() for head in self.heads], self.form)
 
     def find_outputs(self, *arrays: NDArray[Any]) -> tuple[Outputs, NDArray[np.str_]]:
-        """Turn one video's features into outputs; see `TrainedHead.find_outputs`."""
+        """Turn one video's features into outputs (T, M) and sources (T,).
+
+        The arguments are those of `TrainedHead.find_outputs`.
+        """
         members = [head.find_outputs(*arrays)[0] for head in self.heads]
         outputs = self.form.average(members).astype(np.float32)
         there = find_finite(arrays[0], arrays[2]), find_finite(arrays[1], arrays[3])

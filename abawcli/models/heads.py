@@ -335,11 +335,11 @@ def _check_order(head: HeadMetadata, features: Backbones, modality: str, name: s
     if not wanted:
         return
     given = (made := features.get(modality)) and (made.parts or (made,)) or ()
-    for place, backbone in enumerate(wanted):
-        if place >= len(given) or given[place].identity != backbone.identity:
+    for k, backbone in enumerate(wanted):
+        if k >= len(given) or given[k].identity != backbone.identity:
             raise CheckpointError(
                 f"{name}: the head was trained on {modality} features of {len(wanted)} backbones, "
-                f"{trained}; number {place + 1} is to be of {backbone}, and "
-                f"{f'is of {given[place]}' if place < len(given) else 'is missing'}. Give the "
+                f"{trained}; number {k + 1} is to be of {backbone}, and "
+                f"{f'is of {given[k]}' if k < len(given) else 'is missing'}. Give the "
                 "features of each by a --features of its own, in this order"
             )

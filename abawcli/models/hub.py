@@ -92,13 +92,13 @@ def find_modality(name: str) -> str:
 def _read_config(name: str) -> Any:
     from transformers import AutoConfig
 
-    place = name.removeprefix(HUB_PREFIX)
-    if not place:
+    location = name.removeprefix(HUB_PREFIX)
+    if not location:
         raise CheckpointError(f"{name!r} names no model; give hf:OWNER/NAME or hf:FOLDER")
     try:
-        return AutoConfig.from_pretrained(place)
+        return AutoConfig.from_pretrained(location)
     except FAILURES as error:
-        raise CheckpointError(explain_failure(place, error)) from error
+        raise CheckpointError(explain_failure(location, error)) from error
 
 
 def load_hub_network(name: str, modality: str) -> tuple[Any, list[str]]:

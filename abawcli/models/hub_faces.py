@@ -56,11 +56,11 @@ def read_preprocess(name: str, config: Any) -> Preprocess:
     """
     from transformers import AutoImageProcessor
 
-    place = name.removeprefix(HUB_PREFIX)
+    location = name.removeprefix(HUB_PREFIX)
     try:
-        processor = AutoImageProcessor.from_pretrained(place)
+        processor = AutoImageProcessor.from_pretrained(location)
     except FAILURES as error:
-        raise CheckpointError(explain_failure(place, error)) from error
+        raise CheckpointError(explain_failure(location, error)) from error
     try:
         how = _convert(processor.to_dict(), config)
     except (LookupError, TypeError, ValueError) as error:

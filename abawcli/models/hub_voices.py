@@ -38,7 +38,7 @@ class ClipBackbone(AudioBackbone):
         speech = AUDIO_BACKBONES[COMPACT_VOICE]()
         config = VoiceClips()
         step = round(config.step_s / speech.step_s) * speech.step_samples
-        super().__init__(name, network, 1, step, step)
+        super().__init__(name, network, 1, step, field_samples=step)
         self.clip_samples = round(config.clip_s * AUDIO_RATE_HZ)
         self.batch_size = config.batch_size
         self.extractor = extractor
@@ -121,12 +121,12 @@ def _load_extractor(name: str) -> Any:
     """Return transformers' feature extractor of an audio classifier."""
     from transformers import AutoFeatureExtractor
 
-    place = name.removeprefix(HUB_PREFIX)
+    location = name.removeprefix(HUB_PREFIX)
     try:
         with warnings.catch_warnings(action="ignore"):  # of bands without a frequency in them
-            extractor = AutoFeatureExtractor.from_pretrained(place)
+            extractor = AutoFeatureExtractor.from_pretrained(location)
     except FAILURES as error:
-        raise CheckpointError(explain_failure(place, error)) from error
+        raise CheckpointError(explain_failure(location, error)) from error
     rate = getattr(extractor, "sampling_rate", None)
     if rate != AUDIO_RATE_HZ:
         raise CheckpointError(f"{name} wants audio at {rate} Hz; here it has {AUDIO_RATE_HZ} Hz")

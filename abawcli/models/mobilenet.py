@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from abawcli.errors import CheckpointError, explain_os_error
 from abawcli.formats.metadata import Preprocess
+from abawcli.models.checkpoint import load_into
 
 # Blocks: channels, stride. Depthwise and 1x1 convolution each.
 BLOCKS = (
@@ -105,13 +106,13 @@ def load_published_weights(network: MobileNet, path: str | Path) -> None:
     try:
         arrays = _read_arrays(path)
         weights = {key: torch.from_numpy(array) for key, array in _convert(arrays).items()}
-        network.load_state_dict(weights)
     except OSError as error:
         raise CheckpointError(explain_os_error(Path(error.filename or path), error)) from error
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} does not hold the published weights (faceres.json with faceres.bin): {error}"
         ) from error
+    load_into(network, weights, path)
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[np.float32]]:

@@ -77,12 +77,16 @@ class OnnxNetwork(nn.Module):
         self.single = self.input.shape[:1] == [1]  # it takes no batches
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Map prepared input (B, 3, S, S) to logits (B, L)."""
+        """Map prepared input (B, 3, S, S) to logits (B, L).
+
+        Raises:
+            CheckpointError: the file cannot be run on such input.
+        """
         batch = pixels.cpu().numpy().astype(np.float32)
         parts = np.split(batch, len(batch)) if self.single else [batch]
         try:
             out = [self.session.run(None, {self.input.name: part})[0] for part in parts]
-        except Exception as error:  # likewise
+        except Exception as error:  # as above
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{self.path} cannot be run: {reason}") from error
         return torch.from_numpy(np.concatenate(out)).to(pixels.device)

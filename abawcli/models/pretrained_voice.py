@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from abawcli.config import AUDIO_RATE_HZ
 from abawcli.errors import CheckpointError
 from abawcli.formats.json_values import JsonObject
+from abawcli.models.checkpoint import load_into
 from abawcli.models.log_mel import LEVEL_FRAMES, STEP_FRAMES, STEP_SAMPLES
 from abawcli.models.whisper import HOP, WINDOW_TOKENS, WhisperLayers
 
@@ -84,7 +85,7 @@ def build_pretrained_voice(folder: str | Path, layers: int) -> PretrainedVoice:
     missing = sorted(wanted.keys() - found.keys())
     if missing:
         raise CheckpointError(f"the weights in {folder} lack {missing[0]}")
-    voice.trunk.load_state_dict({name: value.float() for name, value in found.items()})
+    load_into(voice.trunk, {name: value.float() for name, value in found.items()}, folder)
     return voice
 
 

@@ -98,9 +98,9 @@ class Recipe:
 
 def _drop_folder(name: str) -> str:
     """Return the name of a recipe without its folder."""
-    place = name.removeprefix(HUB_PREFIX)
-    hub = name.startswith(HUB_PREFIX) and not os.path.exists(place)
-    return name if hub else Path(place).name
+    location = name.removeprefix(HUB_PREFIX)
+    hub = name.startswith(HUB_PREFIX) and not os.path.exists(location)
+    return name if hub else Path(location).name
 
 
 def _hash_weights(path: Path) -> str | None:

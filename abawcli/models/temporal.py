@@ -108,8 +108,8 @@ class Recurrence(nn.Module):
 
 def _take(states: Tensor, index: Tensor, exists: Tensor) -> Tensor:
     """Return the states (B, T, H) at an index (B, T), 0 where none `exists` (B, T)."""
-    place = index.clamp(0, states.shape[1] - 1).unsqueeze(-1).expand_as(states)
-    return states.gather(1, place).masked_fill(~exists.unsqueeze(-1), 0)
+    at = index.clamp(0, states.shape[1] - 1).unsqueeze(-1).expand_as(states)
+    return states.gather(1, at).masked_fill(~exists.unsqueeze(-1), 0)
 
 
 class TemporalHead(NormalisedHead):
@@ -124,6 +124,7 @@ class TemporalHead(NormalisedHead):
         audio_dim: int,
         config: SequenceHead,
         logits: int,
+        *,
         mixer: nn.Module,
     ) -> None:
         super().__init__()
@@ -152,7 +153,7 @@ class Tcn(TemporalHead):
     def __init__(
         self, visual_dim: int, audio_dim: int, config: SequenceHead, logits: int = N_CLASSES
     ) -> None:
-        super().__init__(visual_dim, audio_dim, config, logits, Convolutions(config))
+        super().__init__(visual_dim, audio_dim, config, logits, mixer=Convolutions(config))
 
 
 class Gru(TemporalHead):
@@ -161,4 +162,4 @@ class Gru(TemporalHead):
     def __init__(
         self, visual_dim: int, audio_dim: int, config: SequenceHead, logits: int = N_CLASSES
     ) -> None:
-        super().__init__(visual_dim, audio_dim, config, logits, Recurrence(config))
+        super().__init__(visual_dim, audio_dim, config, logits, mixer=Recurrence(config))

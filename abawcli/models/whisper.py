@@ -153,7 +153,9 @@ class WhisperLayers(nn.Module):
     # Tokens to both sides of the middle of a window that its states depend on, besides the level.
     field_tokens = WINDOW_EDGE + 2
 
-    def __init__(self, bands: int, width: int, heads: int, feed_forward: int, layers: int) -> None:
+    def __init__(
+        self, bands: int, width: int, heads: int, feed_forward: int, *, layers: int
+    ) -> None:
         super().__init__()
         self.width = width
         self.front = WhisperMel(bands)

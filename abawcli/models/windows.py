@@ -44,7 +44,7 @@ class SoftVoting:
     `classify` takes arrays (W, window, ...) of the pushed frames and returns outputs
     (W, window, M), NaN for frames without a prediction, for which that window does not count. A
     frame's average is returned as soon as no later window can contain it, at most a window's
-    length later. Older frames are not kept.
+    length later. Older frames are dropped.
     """
 
     def __init__(

@@ -107,7 +107,12 @@ def _take_all(columns: VideoColumns[FrameFaces]) -> Selection:
 
 
 def _find_files(
-    folder: Path, subject: str, rows: Selection, scales: Sequence[float], by_subject: bool = False
+    folder: Path,
+    subject: str,
+    rows: Selection,
+    scales: Sequence[float],
+    *,
+    by_subject: bool = False,
 ) -> CropRows:
     files: list[list[Path]] = []
     for frame, who, found in zip(rows.frame, rows.subject, rows.found, strict=True):

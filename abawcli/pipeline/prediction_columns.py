@@ -96,6 +96,7 @@ def tabulate_features(
     found: NDArray[np.bool_],
     outputs: Outputs,
     source: NDArray[np.str_],
+    *,
     task: str = EXPR,
 ) -> pd.DataFrame:
     """Return the table of one subject's features, given outputs (T, M) and sources (T,) of rows.

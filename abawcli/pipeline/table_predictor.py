@@ -51,7 +51,7 @@ class TablePredictor(FramePredictor):
         path = Path(path)
         audio_from = None if audio_from is None else Path(audio_from)
         if os.path.isdir(path):
-            return self._predict_crops(path, subject, progress, video, audio_from)
+            return self._predict_crops(path, subject, progress, video, audio_from=audio_from)
         if path.suffix == FEATURES_SUFFIX:
             return self._predict_file(path)
         name, people = video or path.stem, subject or SUBJECTS[0]
@@ -95,6 +95,7 @@ class TablePredictor(FramePredictor):
         subject: str | SubjectSegments | None,
         progress: Progress,
         video: str | None,
+        *,
         audio_from: Path | None,
     ) -> pd.DataFrame:
         if not (subject is None or isinstance(subject, str)):
@@ -123,7 +124,7 @@ class TablePredictor(FramePredictor):
                 unsure = (source == AUDIO) & ~self.reliability.judge(features.audio)
                 outputs[unsure], source[unsure] = np.nan, NONE
             tables.append(
-                tabulate_features(features, has_visual, outputs, source, self.recipe.task)
+                tabulate_features(features, has_visual, outputs, source, task=self.recipe.task)
             )
         table = pd.concat(tables).sort_values("frame", kind="stable", ignore_index=True)
         warn_of_poor(table, name)

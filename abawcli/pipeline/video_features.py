@@ -128,7 +128,9 @@ def extract_crops(
     times_s = people[0].rows.of_frames("time_s")
     audio = _encode_audio(extractor, times_s, audio_file)  # the same for everybody
     return [
-        _encode_crops(extractor, crops, replace(metadata, subject=crops.subject), audio, progress)
+        _encode_crops(
+            extractor, crops, replace(metadata, subject=crops.subject), audio, progress=progress
+        )
         for crops in people
     ]
 
@@ -152,6 +154,7 @@ def _encode_crops(
     crops: CropRows,
     metadata: FeaturesMetadata,
     audio: AudioRows,
+    *,
     progress: Progress,
 ) -> Features:
     """Return the features of one subject's crops; those of several scales are averaged."""

@@ -93,8 +93,8 @@ def calibrate_head(
     features: Sequence[str | Path | FeaturePaths],
     annotations: Sequence[str | Path],
     output: str | Path,
-    choice: CalibrationChoice | None = None,
     *,
+    choice: CalibrationChoice | None = None,
     device: str = "auto",
     overwrite: bool = False,
 ) -> Provenance:
@@ -110,13 +110,13 @@ def calibrate_head(
     """
     path, _ = find_checkpoint(checkpoint)
     choice, output = choice or CalibrationChoice(), Path(output)
-    work = _describe(path, _list_files(features, annotations), output, choice, {})
+    work = _describe(path, _list_files(features, annotations), output, choice, settings={})
     if finished := find_finished(output, work, overwrite):
         return finished
     with keep_warnings(work):
         metadata = read_metadata(path, HeadMetadata)
         found = read_labelled_frames(path, features, annotations, device)
-        return _calibrate(path, metadata, found, choice, output, work)
+        return _calibrate(path, metadata, found, choice, output=output, work=work)
 
 
 def _list_files(
@@ -130,8 +130,8 @@ def calibrate_encoder(
     images: str | Path,
     manifest: str | Path,
     output: str | Path,
-    choice: CalibrationChoice | None = None,
     *,
+    choice: CalibrationChoice | None = None,
     split: str = "valid",
     device: str = "auto",
     overwrite: bool = False,
@@ -148,13 +148,13 @@ def calibrate_encoder(
     """
     path, _ = find_checkpoint(checkpoint)
     choice, output = choice or CalibrationChoice(), Path(output)
-    work = _describe(path, [manifest], output, choice, {"split": split})
+    work = _describe(path, [manifest], output, choice, settings={"split": split})
     if finished := find_finished(output, work, overwrite):
         return finished
     with keep_warnings(work):
         metadata = read_metadata(path, FaceEncoderMetadata)
-        found = read_labelled_faces(path, images, manifest, split, device, progress)
-        return _calibrate(path, metadata, found, choice, output, work)
+        found = read_labelled_faces(path, images, manifest, split, device=device, progress=progress)
+        return _calibrate(path, metadata, found, choice, output=output, work=work)
 
 
 def _describe(
@@ -162,6 +162,7 @@ def _describe(
     files: Sequence[str | Path],
     output: Path,
     choice: CalibrationChoice,
+    *,
     settings: JsonObject,
 ) -> Provenance:
     """Return the provenance of a calibration that is about to be made."""
@@ -175,6 +176,7 @@ def _calibrate(
     metadata: HeadMetadata | FaceEncoderMetadata,
     found: LabelledLogits,
     choice: CalibrationChoice,
+    *,
     output: Path,
     work: Provenance,
 ) -> Provenance:
@@ -256,7 +258,7 @@ def _choose(plain: Fitted, biased: Fitted) -> Fitted:
 
 
 def find_neutral(found: LabelledLogits, calibration: Calibration) -> tuple[float, ...] | None:
-    """Return the mean calibrated log-probabilities of faces labelled Neutral; None without any."""
+    """Return the mean calibrated log-probabilities (8,) of Neutral faces; None without any."""
     neutral = found.faces & (found.labels == NEUTRAL)
     if not neutral.any():
         return None

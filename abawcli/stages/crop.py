@@ -1,7 +1,7 @@
 """Stage crop: square face crops of a video as files, and the table of all its faces.
 
 The video is read twice, for any number of folders: the subject who is on screen longest is known
-only at its end, and images are not kept in memory. The crops themselves are cut by `faces.crop`.
+only at its end, and images are not held in memory. The crops themselves are cut by `faces.crop`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -167,7 +167,7 @@ def crop_folders(
     detector = detector or load_detector("retinaface")
     tracking, cropping = tracking or Tracking(), cropping or Cropping()
     identity = identity or load_identity(tracking)
-    settings = _describe_settings(detector, identity, tracking, cropping, rotate)
+    settings = _describe_settings(detector, identity, tracking, cropping, rotate=rotate)
     works = _describe_works(path, folders, settings)
     finished = {
         output: find_finished_folder(output, work, overwrite) for output, work in works.items()
@@ -183,7 +183,9 @@ def crop_folders(
                 output: tabulate_faces(columns.select(folders[output], path)) for output in todo
             }
             frames = read_frames(path, rotate)
-            _write_folders(frames, columns, tables, todo, folders, cropping, progress)
+            _write_folders(
+                frames, columns, tables, todo, folders=folders, cropping=cropping, progress=progress
+            )
     return {
         output: read_summary(finished[output] or work, CropSummary, made=output in todo)
         for output, work in works.items()
@@ -191,7 +193,7 @@ def crop_folders(
 
 
 def _describe_settings(
-    detector: Detector, identity: Identity, tracking: Tracking, cropping: Cropping, rotate: int
+    detector: Detector, identity: Identity, tracking: Tracking, cropping: Cropping, *, rotate: int
 ) -> JsonObject:
     found_by = {"name": detector.name, "sha256": detector.sha256, **asdict(detector.config)}
     settings = {"detector": found_by, "tracking": asdict(tracking), **asdict(cropping)}
@@ -202,7 +204,7 @@ def _describe_settings(
 def _describe_works(
     path: Path, folders: Mapping[Path, SubjectSegments], settings: JsonObject
 ) -> dict[Path, Provenance]:
-    """Return the provenance of each folder that is about to be made."""
+    """Return the provenance of each folder before it is made."""
     return {
         output: describe_work("crop", [path], settings | describe_choice(segments))
         for output, segments in folders.items()
@@ -237,7 +239,11 @@ class CropWorker:
         """Return the plan for each folder."""
         settings = self.settings
         described = _describe_settings(
-            self.detector, self.identity, settings.tracking, settings.cropping, settings.rotate
+            self.detector,
+            self.identity,
+            settings.tracking,
+            settings.cropping,
+            rotate=settings.rotate,
         )
         works = _describe_works(Path(path), dict(task.values()), described)
         return [
@@ -279,6 +285,7 @@ def _write_folders(
     columns: VideoColumns[FrameFaces],
     tables: Mapping[Path, pd.DataFrame],
     works: Mapping[Path, Provenance],
+    *,
     folders: Mapping[Path, SubjectSegments],
     cropping: Cropping,
     progress: Progress,

@@ -186,7 +186,7 @@ class _FoldRun:
         ):
             raw.append(outputs[:, :width])
             times = self.held.data.time_s[rows]
-            smoothed.append(_smooth(task, outputs, source, times, self.config.smoothing))
+            smoothed.append(_smooth(task, outputs, source, times, config=self.config.smoothing))
         first, second = (
             score_outputs(task, np.concatenate(parts), self.held) for parts in (raw, smoothed)
         )
@@ -207,7 +207,7 @@ class _FoldRun:
             found = read_joined_features(paths)
             arrays = found.visual, found.audio, found.has_visual, found.has_audio
             outputs, source = head.find_outputs(*arrays)
-            table = tabulate_features(found, found.has_visual, outputs, source, metadata.task)
+            table = tabulate_features(found, found.has_visual, outputs, source, task=metadata.task)
             write_table(table, output, work)
 
 
@@ -235,6 +235,7 @@ def _smooth(
     outputs: NDArray[np.float32],
     source: NDArray[np.str_],
     time_s: NDArray[np.float64],
+    *,
     config: Smoothing,
 ) -> NDArray[np.float64]:
     """Smooth the outputs (T, M) of one video, whose rows are frames 1 to T, to (T, K).

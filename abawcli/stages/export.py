@@ -75,19 +75,19 @@ def export_table(
         )
         settings = {"format": kind, "video": video, "segmentation": asdict(config)}
         work = describe_work("export", [path], settings, made_from=[made])
-        _write(exporter, labels, target, work, overwrite)
+        _write(exporter, labels, target, work, overwrite=overwrite)
     return list(outputs.values())
 
 
 def _write(
-    exporter: Exporter, labels: VideoLabels, target: Path, work: Provenance, overwrite: bool
+    exporter: Exporter, labels: VideoLabels, target: Path, work: Provenance, *, overwrite: bool
 ) -> None:
     texts = {target: exporter.write(labels)}
     if exporter.sidecar:
         texts[target.with_suffix(".json")] = exporter.sidecar(labels)
-    for place, text in texts.items():
-        if not find_finished(place, work, overwrite):
-            with write_result(place, work) as temporary:
+    for file, text in texts.items():
+        if not find_finished(file, work, overwrite):
+            with write_result(file, work) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
 
@@ -100,9 +100,9 @@ def _find_media(made: Mapping[str, Any], video: str, table: Path, target: Path) 
     for described in _list_inputs(made):
         name = PurePath(str(described.get("name")))
         if name.stem == PurePath(video).name or PurePath(video).name == name.name:
-            place = find_input(described, table)
-            if place:
-                return Path(os.path.relpath(place, target.parent)).as_posix()
+            file = find_input(described, table)
+            if file:
+                return Path(os.path.relpath(file, target.parent)).as_posix()
             return name.name
     return PurePath(video).name
 

@@ -105,7 +105,10 @@ def extract_files(
     """
     path = Path(path)
     audio_from = None if audio_from is None else Path(audio_from)
-    works = {name: _describe_input(path, name, extractor, people, audio_from) for name in outputs}
+    works = {
+        name: _describe_input(path, name, extractor, people, audio_from=audio_from)
+        for name in outputs
+    }
     targets = {name: _find_target(outputs[name], work) for name, work in works.items()}
     finished = {
         name: find(target, works[name], overwrite) for name, (target, find) in targets.items()
@@ -113,7 +116,9 @@ def extract_files(
     todo = {name: work for name, work in works.items() if not finished[name]}
     if todo:
         with keep_warnings(*todo.values()):
-            made = _extract(path, list(todo), extractor, people, audio_from, progress)
+            made = _extract(
+                path, list(todo), extractor, people, audio_from=audio_from, progress=progress
+            )
             for name, features in made.items():
                 note_summary(todo[name], _summarise(features))
                 _write(features, targets[name][0], todo[name])
@@ -128,6 +133,7 @@ def _extract(
     names: Sequence[str],
     extractor: Extractor,
     people: People,
+    *,
     audio_from: Path | None,
     progress: Progress,
 ) -> dict[str, list[Features]]:
@@ -221,7 +227,7 @@ class ExtractWorker:
         (outputs, people), plans = task, list[Plan]()
         audio_from = self.settings.audio_from
         for name, output in outputs.items():
-            work = _describe_input(Path(path), name, self.extractor, people, audio_from)
+            work = _describe_input(Path(path), name, self.extractor, people, audio_from=audio_from)
             target, find = _find_target(output, work)
             plans.append(plan_output(target, work, self.settings.overwrite, find))
         return plans
@@ -237,7 +243,7 @@ def _summarise(made: Sequence[Features]) -> ExtractSummary:
 
 
 def _describe_input(
-    path: Path, name: str, extractor: Extractor, people: People, audio_from: Path | None
+    path: Path, name: str, extractor: Extractor, people: People, *, audio_from: Path | None
 ) -> Provenance:
     """Return the provenance of features before they are extracted."""
     if not os.path.isdir(path):

@@ -1,4 +1,4 @@
-"""What `abaw extract` says about each input."""
+"""The summary of `abaw extract` for each input."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from abawcli.formats.summary import VideoSummary
 class ExtractSummary(VideoSummary):
     """The summary of one input."""
 
-    visual: int  # frames with visual features, of anybody who was asked for
+    visual: int  # frames with visual features of a requested subject
     audio: int  # frames with features of audio
     subjects: int
 

@@ -125,7 +125,7 @@ def fuse_tables(
     else:
         members = [table[form.outputs].to_numpy() for table in aligned]  # (N, 8) or (N, K) each
     sources = [table["source"].to_numpy(str) for table in aligned]
-    outputs, source = _fuse_rows(form, members, sources, weights, confident)
+    outputs, source = _fuse_rows(form, members, sources, weights, confident=confident)
     change = form.lay if with_logits else form.set
     return change(_choose_copied(aligned), outputs, source)
 
@@ -152,13 +152,14 @@ def _fuse_rows(
     members: Sequence[NDArray[np.float64]],
     sources: Sequence[NDArray[np.str_]],
     weights: Sequence[float],
+    *,
     confident: float | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
     """Return the fused outputs (N, C) and sources (N,) of the rows of K tables."""
     if confident is None:
         outputs = form.average(members, weights)
         return outputs, join_sources(sources, ~np.isnan(outputs[:, 0]))
-    others, source = _fuse_rows(form, members[1:], sources[1:], weights[1:], None)
+    others, source = _fuse_rows(form, members[1:], sources[1:], weights[1:], confident=None)
     first = prefer_confident(members[0], others, confident)
     return np.where(first[:, None], members[0], others), np.where(first, sources[0], source)
 
@@ -186,15 +187,15 @@ def _match_rows(
         return np.arange(len(first))
     found = there.get_indexer(wanted)
     if (found < 0).any():
-        raise InputError(_explain_row(first_name, first, int(found.argmin()), name, table))
+        raise InputError(_explain_row(first_name, first, int(found.argmin()), name, other=table))
     if len(table) > len(first):
         row = int(wanted.get_indexer(there).argmin())
-        raise InputError(_explain_row(name, table, row, first_name, first))
+        raise InputError(_explain_row(name, table, row, first_name, other=first))
     return found
 
 
 def _explain_row(
-    name: str, table: pd.DataFrame, row: int, other_name: str, other: pd.DataFrame
+    name: str, table: pd.DataFrame, row: int, other_name: str, *, other: pd.DataFrame
 ) -> str:
     """Return a message that names a row of one table that another one lacks."""
     video, subject, frame = table[KEYS].iloc[row]

@@ -28,7 +28,7 @@ HUB_BACKBONES = {
 
 
 def list_models(names: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Return a row for each model: name, kind, licence, size, place and sha256 of its weights.
+    """Return a row for each model: name, kind, licence, size, path and sha256 of its weights.
 
     The names may be recipes, backbones and pretrained classifiers. Without names, the rows are the
     recipes and the backbones that the published systems use.

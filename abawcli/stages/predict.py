@@ -89,8 +89,8 @@ def predict_files(
     path: str | Path,
     outputs: Mapping[str, Path],
     people: str | Mapping[str, SubjectSegments] | None = None,
-    smoothing: Smoothing | None = None,
     *,
+    smoothing: Smoothing | None = None,
     audio_from: str | Path | None = None,
     logits: bool = False,
     overwrite: bool = False,
@@ -117,14 +117,18 @@ def predict_files(
     path = Path(path)
     audio_from = None if audio_from is None else Path(audio_from)
     works = {
-        name: _describe_work(predictor, path, name, people, smoothing, audio_from, logits)
+        name: _describe_work(
+            predictor, path, name, people, smoothing=smoothing, audio_from=audio_from, logits=logits
+        )
         for name in outputs
     }
     finished = {name: find_finished(outputs[name], work, overwrite) for name, work in works.items()}
     todo = {name: work for name, work in works.items() if not finished[name]}
     if todo:
         with keep_warnings(*todo.values()):
-            made = _predict_raw(predictor, path, list(todo), people, audio_from, progress)
+            made = _predict_raw(
+                predictor, path, list(todo), people, audio_from=audio_from, progress=progress
+            )
             for name, raw in made.items():
                 table = smooth_table(raw, smoothing) if smoothing else raw
                 table = table if works[name]["settings"].get("logits") else drop_logits(table)
@@ -167,7 +171,7 @@ class PredictWorker:
         """Write the tables of one input."""
         path, (outputs, people) = Path(path), task
         done = predict_files(
-            self.predictor, path, outputs, people, self.smoothing,
+            self.predictor, path, outputs, people, smoothing=self.smoothing,
             audio_from=self.settings.audio_from, logits=self.settings.logits,
             overwrite=self.settings.overwrite, progress=progress,
         )  # fmt: skip
@@ -179,8 +183,8 @@ class PredictWorker:
         settings, plans = self.settings, []
         for name, output in outputs.items():
             work = _describe_work(
-                self.predictor, path, name, people, self.smoothing,
-                settings.audio_from, settings.logits,
+                self.predictor, path, name, people, smoothing=self.smoothing,
+                audio_from=settings.audio_from, logits=settings.logits,
             )  # fmt: skip
             plans.append(plan_output(output, work, settings.overwrite))
         return plans
@@ -212,6 +216,7 @@ def _describe_work(
     path: Path,
     name: str,
     people: str | Mapping[str, SubjectSegments] | None,
+    *,
     smoothing: Smoothing | None,
     audio_from: Path | None,
     logits: bool,
@@ -236,6 +241,7 @@ def _predict_raw(
     path: Path,
     names: Sequence[str],
     people: str | Mapping[str, SubjectSegments] | None,
+    *,
     audio_from: Path | None,
     progress: Progress,
 ) -> dict[str, pd.DataFrame]:

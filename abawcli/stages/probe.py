@@ -85,6 +85,7 @@ def _report_frames(
     codec: str,
     header_frames: int = 0,
     nominal_fps: float | None = None,
+    *,
     tick_s: float = 0.0,
 ) -> VideoReport:
     """Return the report of the frames, at least one, with the values of their header."""

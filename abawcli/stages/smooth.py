@@ -63,7 +63,6 @@ def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
 
     Raises:
         UsageError: the method is unknown, or the window is invalid.
-        UsageError: the method is unknown, or the window is invalid.
     """
     form = find_form(table)
     p = table[form.outputs].to_numpy(np.float64)  # (N, 8), or (N, K) values

@@ -106,7 +106,7 @@ def fill_sample(
         nearest = find_nearest(frame, _find_known(track))
         values[group.index] = track[nearest - 1]
         own = int((nearest == frame).sum())
-        _warn_of_gaps(name, frame, own, len(track), config or Submission())
+        _warn_of_gaps(name, frame, own, len(track), config=config or Submission())
         borrowed += len(frame) - own
     used = {video for video, _ in chosen.values()}
     spare = sorted({video for video, _ in tracks} - used)
@@ -155,7 +155,7 @@ def find_nearest(frame: NDArray[np.int64], known: NDArray[np.bool_]) -> NDArray[
 
 
 def _warn_of_gaps(
-    name: str, frame: NDArray[np.int64], own: int, frames: int, config: Submission
+    name: str, frame: NDArray[np.int64], own: int, frames: int, *, config: Submission
 ) -> None:
     if abs(frame.max() - frames) > ROW_TOLERANCE:
         LOG.warning(

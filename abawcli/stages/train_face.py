@@ -80,7 +80,7 @@ def _describe_start(backbone: str, init: str | Path | None) -> JsonObject:
 
 
 def _describe_run(
-    out: Path, images: Path, manifest: Path, backbone: str, init: str | Path | None
+    out: Path, images: Path, manifest: Path, backbone: str, *, init: str | Path | None
 ) -> tuple[JsonObject, JsonObject]:
     """Return the settings of a run, and the data of its encoder."""
     start = _describe_start(backbone, init)
@@ -136,7 +136,7 @@ def train_face_encoder(
         config.precision, network, network.run_probe, accelerator.device
     )
     config = replace(config, precision=precision)
-    settings, data = _describe_run(out, images, manifest, backbone, init)
+    settings, data = _describe_run(out, images, manifest, backbone, init=init)
     task = FaceTask(
         network, splits, config, accelerator.device, settings=settings, data=data,
         classifier=classifier, teachers=[Path(teacher) for teacher in teachers],

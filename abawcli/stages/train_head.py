@@ -36,9 +36,9 @@ def hold_out(data: AnnotatedFeatures, folds: int) -> tuple[VideoSet, VideoSet]:
             f"one annotated source video ({', '.join(sources)}) cannot be split; "
             "give others with --valid-features and --valid-labels"
         )
-    place = make_folds(data.names, labels, min(folds, len(sources)))
-    held = frozenset(n for n, fold in place.items() if fold == 1 and split_side(n)[0] in sources)
-    return VideoSet(data, frozenset(place) - held), VideoSet(data, held)
+    fold_of = make_folds(data.names, labels, min(folds, len(sources)))
+    held = frozenset(n for n, fold in fold_of.items() if fold == 1 and split_side(n)[0] in sources)
+    return VideoSet(data, frozenset(fold_of) - held), VideoSet(data, held)
 
 
 def train_fusion_head(
@@ -77,13 +77,13 @@ def train_fusion_head(
     if pseudo and config.task != EXPR:
         raise UsageError(f"pseudo-labels are expressions; leave them out of task {config.task}")
     if valid_files is None:
-        data = read_annotated(*files, config.task, auxiliary, pseudo)
+        data = read_annotated(*files, config.task, auxiliary, pseudo=pseudo)
         train, valid = hold_out(data, config.folds)
     else:
         valid = read_annotated(*valid_files, config.task).everything()
         if pseudo:
             pseudo = pseudo.leave_out({split_side(name)[0] for name in valid.names})
-        data = read_annotated(*files, config.task, auxiliary, pseudo)
+        data = read_annotated(*files, config.task, auxiliary, pseudo=pseudo)
         train = data.everything()
         check_alike(train.data.backbones, valid.data.backbones, "the features to validate on")
         both = sorted(train.names & valid.names)

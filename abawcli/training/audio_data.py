@@ -62,7 +62,7 @@ class AudioDataset:
 
 
 def make_non_speech_bank(count: int, seed: int) -> Tensor:
-    """Return non-speech audio (NON_SPEECH_SAMPLES, count), with each kind equally often."""
+    """Return non-speech audio (B, count), B = NON_SPEECH_SAMPLES, each kind equally often."""
     rng = np.random.default_rng(seed)
     kinds = list(NON_SPEECH) * (NON_SPEECH_SAMPLES // len(NON_SPEECH))
     return torch.from_numpy(np.stack([make_non_speech(kind, count, rng) for kind in kinds]))

@@ -55,7 +55,7 @@ def _chosen(p: float, size: int, generator: Generator) -> Tensor:
 
 
 def draw_crops(
-    n: int, height: int, width: int, config: ImageAugmentation, generator: Generator
+    n: int, height: int, width: int, config: ImageAugmentation, *, generator: Generator
 ) -> Tensor:
     """Return n random crops (n, 4) as top, left, height and width in pixels.
 
@@ -85,7 +85,7 @@ def random_resized_crop(
 ) -> Tensor:
     """Crop images (B, C, H, W), resize them with antialiasing, (B, C, size, size), flip some."""
     n, _, height, width = images.shape
-    crops = draw_crops(n, height, width, config, generator).tolist()
+    crops = draw_crops(n, height, width, config, generator=generator).tolist()
     cropped = [images[k : k + 1, :, y : y + h, x : x + w] for k, (y, x, h, w) in enumerate(crops)]
     resized = [F.interpolate(one, (size, size), mode="bicubic", antialias=True) for one in cropped]
     flip = _chosen(config.flip_p, n, generator).view(n, 1, 1, 1).to(images.device)
@@ -171,9 +171,9 @@ def jitter_colour(images: Tensor, config: ImageAugmentation, generator: Generato
     changes = [(_change_brightness, 1 + brightness), (_change_contrast, 1 + contrast)]
     if images.shape[1] == 3:
         changes += [(_change_saturation, 1 + saturation), (_turn_hue, hue)]
-    for place in order.T:  # (B,)
+    for position in order.T:  # (B,)
         for k, (change, amount) in enumerate(changes):
-            rows = ((place == k) & on).nonzero()[:, 0].to(images.device)
+            rows = ((position == k) & on).nonzero()[:, 0].to(images.device)
             images = images.index_copy(0, rows, change(images[rows], amount[rows]))
     return images
 
@@ -285,9 +285,9 @@ def pad_augment(images: Tensor, generator: Generator) -> Tensor:
         # The bar covers what the shift leaves empty.
         widths = torch.where(pair > 0, (pair * side).round().int().maximum(shift), 0)
         moved = shift * (widths > 0) * torch.tensor([1, -1])  # (n, 2)
-        place = torch.arange(side)
-        source = (place - moved.sum(dim=1, keepdim=True)) % side  # (n, side)
-        black = (place < widths[:, :1]) | (place >= side - widths[:, 1:])  # (n, side)
+        pixel = torch.arange(side)
+        source = (pixel - moved.sum(dim=1, keepdim=True)) % side  # (n, side)
+        black = (pixel < widths[:, :1]) | (pixel >= side - widths[:, 1:])  # (n, side)
         shape = [n, 1, 1, 1]
         shape[dim] = side
         source, black = (x.view(shape).to(images.device) for x in (source, black))
@@ -305,8 +305,8 @@ def erase(images: Tensor, fill: Tensor, config: ImageAugmentation, generator: Ge
         side = images.shape[dim]
         length = length.round().clamp(1, side)  # (B,)
         start = (torch.rand(n, generator=generator) * (side - length + 1)).floor()
-        place = torch.arange(side)
-        covered = (place >= start[:, None]) & (place < (start + length)[:, None])  # (B, side)
+        pixel = torch.arange(side)
+        covered = (pixel >= start[:, None]) & (pixel < (start + length)[:, None])  # (B, side)
         shape = [n, 1, 1, 1]
         shape[dim] = side
         inside = inside & covered.view(shape).to(images.device)

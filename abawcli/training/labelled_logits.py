@@ -106,6 +106,7 @@ def read_labelled_faces(
     images: str | Path,
     manifest: str | Path,
     split: str = "valid",
+    *,
     device: str = "auto",
     progress: Progress = ignore_progress,
 ) -> LabelledLogits:

@@ -28,7 +28,9 @@ from abawcli.training.run_folder import (
 from abawcli.training.schedule import Schedule
 from abawcli.training.tensorboard import open_tensorboard
 
-LOSS_STEPS = 16  # between two readings of the loss on a GPU, which has to finish its work first
+LOSS_STEPS = (
+    16  # steps from one copy of the loss from a GPU to the next: the copy waits for all its work
+)
 Network = TypeVar("Network", bound=nn.Module)
 Batch = TypeVar("Batch")
 BatchOut = TypeVar("BatchOut", covariant=True)
@@ -91,7 +93,7 @@ def cast(device: torch.device, precision: str) -> AbstractContextManager[object]
 
 
 def split_decay(parameters: Sequence[Tensor], lr: float, decay: float) -> list[dict[str, Any]]:
-    """Return groups of parameters for AdamW, without weight decay on biases and norms."""
+    """Return groups of parameters (...) for AdamW, without weight decay on biases and norms."""
     groups = (
         {"params": [p for p in parameters if p.ndim > 1], "lr": lr, "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim <= 1], "lr": lr, "weight_decay": 0.0},

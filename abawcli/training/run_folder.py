@@ -39,7 +39,7 @@ History = list[EpochResult]
 def open_run(out: str | Path, settings: JsonObject, result: str, overwrite: bool) -> None:
     """Create or reopen the folder of a run; `result` is the name of its result file.
 
-    With `overwrite` the run starts again; the old result is kept until there is a new one. A run
+    With `overwrite` the run starts again; the old result remains until there is a new one. A run
     that has finished epochs keeps the numbers of the definitions that it began with.
 
     Raises:

@@ -104,15 +104,15 @@ def draw_people(image: Image, people: Sequence[Person], style: Style) -> Image:
     """
     canvas = Pillow.fromarray(image)
     draw = ImageDraw.Draw(canvas)
-    places = lay_out(people, canvas.size, style)
-    for place in places:
-        if place.person.label != IGNORE:
-            _draw_bars(canvas, place.person, place.bars)
-    for place in places:
-        x0, y0, x1, y1 = place.box
-        draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=place.person.colour, width=style.line)
-    for place in places:
-        _draw_tag(draw, place.person, place.tag, style)
+    layouts = lay_out(people, canvas.size, style)
+    for layout in layouts:
+        if layout.person.label != IGNORE:
+            _draw_bars(canvas, layout.person, layout.bars)
+    for layout in layouts:
+        x0, y0, x1, y1 = layout.box
+        draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=layout.person.colour, width=style.line)
+    for layout in layouts:
+        _draw_tag(draw, layout.person, layout.tag, style)
     absent = [p for p in people if p.box is None and p.label != IGNORE]
     for row, person in enumerate(absent):
         x, y = style.unit // 2, style.unit // 2 + round(1.7 * style.unit) * row
@@ -121,7 +121,7 @@ def draw_people(image: Image, people: Sequence[Person], style: Style) -> Image:
 
 
 @dataclass(frozen=True)
-class Place:
+class PersonLayout:
     """The positions of the box, the bars and the label of a person."""
 
     person: Person
@@ -130,20 +130,20 @@ class Place:
     tag: Corners
 
 
-def lay_out(people: Sequence[Person], size: tuple[int, int], style: Style) -> list[Place]:
+def lay_out(people: Sequence[Person], size: tuple[int, int], style: Style) -> list[PersonLayout]:
     """Return the positions for people with a face in a picture of this width and height.
 
     Bars and labels cover no other face, bars or label, if there is room beside the box.
     """
     boxes = [(person, _round_box(person.box, size)) for person in people if person.box]
-    taken, places = [box for _, box in boxes], []
+    taken, layouts = [box for _, box in boxes], []
     for person, box in boxes:
-        tag = _choose_place(_list_tags(box, style.measure(person.text), size), taken, size)
+        tag = _choose_free(_list_tags(box, style.measure(person.text), size), taken, size)
         taken.append(tag)
-        bars = _choose_place(_list_sides(box, style, size), taken, size)
+        bars = _choose_free(_list_sides(box, style, size), taken, size)
         taken.append(bars)
-        places.append(Place(person, box, bars, tag))
-    return places
+        layouts.append(PersonLayout(person, box, bars, tag))
+    return layouts
 
 
 def _span(x: int, y: int, size: tuple[int, int]) -> Corners:
@@ -161,7 +161,7 @@ def _clamp(value: int, largest: int) -> int:
     return max(0, min(value, largest))
 
 
-def _choose_place(
+def _choose_free(
     choices: Sequence[Corners], taken: Sequence[Corners], size: tuple[int, int]
 ) -> Corners:
     """Return the first choice within the picture that covers no taken area.
@@ -199,17 +199,17 @@ def _list_sides(box: Corners, style: Style, size: tuple[int, int]) -> list[Corne
     return [_span(left, top, bars) for left in lefts]
 
 
-def _draw_tag(draw: ImageDraw.ImageDraw, person: Person, place: Corners, style: Style) -> None:
-    x0, y0, x1, y1 = place
+def _draw_tag(draw: ImageDraw.ImageDraw, person: Person, area: Corners, style: Style) -> None:
+    x0, y0, x1, y1 = area
     draw.rectangle((x0, y0, x1 - 1, y1 - 1), fill=person.colour)
     ink, middle = choose_ink(person.colour), (x0 + style.unit // 2, (y0 + y1) / 2)
     draw.text(middle, person.text, ink, style.font, anchor="lm")
 
 
-def _draw_bars(canvas: Pillow.Image, person: Person, place: Corners) -> None:
+def _draw_bars(canvas: Pillow.Image, person: Person, area: Corners) -> None:
     """Draw a bar for each class, from the first above to the last below."""
-    x0, y0, x1, y1 = place
-    canvas.paste(INK, place, Pillow.new("L", (x1 - x0, y1 - y0), _VEIL))
+    x0, y0, x1, y1 = area
+    canvas.paste(INK, area, Pillow.new("L", (x1 - x0, y1 - y0), _VEIL))
     draw, step = ImageDraw.Draw(canvas), (y1 - y0) // len(CLASSES)
     thick, left, whole = step - step // 3, x0 + step // 3, x1 - x0 - 2 * (step // 3)
     for k, colour in enumerate(COLOURS):

@@ -1,7 +1,7 @@
 """Review videos: the frames with boxes, labels and probabilities, and a timeline below.
 
 At each time of the result, the frame that is on screen at that time is shown with its own label,
-whatever the rate of the video. Frames are drawn as they are decoded, and none is kept.
+whatever the rate of the video. Frames are drawn as they are decoded, and none is held in memory.
 """
 
 import logging
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from abawcli.config import Rendering
 from abawcli.errors import InputError, OutputError, UsageError
-from abawcli.faces.hide import Sightings, find_sightings, hide_faces, load_sensitive_detector
+from abawcli.faces.hide import Detections, detect_everywhere, hide_faces, load_sensitive_detector
 from abawcli.formats.inputs import check_input
 from abawcli.formats.provenance import (
     Provenance,
@@ -46,7 +46,7 @@ LOG = logging.getLogger(__name__)
 class RenderSettings:
     """The settings of a rendered video."""
 
-    blur_faces: bool = False  # every face, whether the table is about it or not
+    blur_faces: bool = False  # every face, also those without a row in the table
     rotate: int | None = None  # degrees clockwise; None: as the table was made
     from_s: float = -math.inf
     to_s: float = math.inf
@@ -105,7 +105,9 @@ def render_video(
         audio = Path(folder) / "audio.mka"
         has_audio = _copy_audio(video, audio, film.span_s)
         if settings.blur_faces:
-            film = replace(film, sightings=_see_faces(film, read_frames(video, rotate), progress))
+            film = replace(
+                film, detections=_detect_faces(film, read_frames(video, rotate), progress)
+            )
         summary = RenderSummary(film.count, film.fps, len(labels.timelines), has_audio)
         note_summary(work, summary)
         with write_result(output, work) as temporary:
@@ -150,7 +152,7 @@ class Film:
     span_s: tuple[float, float]  # of the video's time
     fps: float  # of the result
     count: int  # likewise its frames
-    sightings: Sightings | None = None  # of faces to be hidden
+    detections: Detections | None = None  # of faces to be hidden
 
     def time_s(self, k: int) -> float:
         """Return the video's time that frame `k` of the result shows, from 0."""
@@ -181,13 +183,13 @@ def _plan_film(labels: FrameLabels, names: tuple[str, str], settings: RenderSett
     return Film(labels, names, (start_s, stop_s), fps, count)
 
 
-def _see_faces(film: Film, frames: Iterator[Frame], progress: Progress) -> Sightings:
+def _detect_faces(film: Film, frames: Iterator[Frame], progress: Progress) -> Detections:
     """Detect the faces in all shown frames, and shortly before and after."""
     start_s, stop_s = film.span_s[0] - Rendering.hidden_s, film.span_s[1] + Rendering.hidden_s
     last = int(film.labels.frames[-1])
     until = takewhile(lambda frame: frame.time_s <= stop_s, frames)
     near = (frame for frame, next_s in _show_until(until) if next_s > start_s)
-    return find_sightings(near, load_sensitive_detector(), last, progress)
+    return detect_everywhere(near, load_sensitive_detector(), last, progress)
 
 
 def render_frames(film: Film, frames: Iterable[Frame], progress: Progress) -> Iterator[Image]:
@@ -237,16 +239,16 @@ class Painter:
     def draw_frame(self, frame: Frame) -> Image:
         """Return a frame (H, W, 3) with its people drawn in."""
         picture, people = frame.rgb(), self.film.labels.list_people(frame.frame)
-        if self.film.sightings is not None:
+        if self.film.detections is not None:
             picture = hide_faces(picture, self._find_hidden(frame, people))
         picture, people = fit_picture(picture, people, self.size)
         return draw_people(picture, people, self.style)
 
     def _find_hidden(self, frame: Frame, people: list[Person]) -> NDArray[np.float64]:
         """Return the boxes (N, 4) of all faces near a frame, from detections and from the table."""
-        assert self.film.sightings is not None
+        assert self.film.detections is not None
         own = np.array([p.box for p in people if p.box]).reshape(-1, 4)
-        seen = self.film.sightings.find_around(frame.time_s, Rendering.hidden_s)
+        seen = self.film.detections.find_around(frame.time_s, Rendering.hidden_s)
         return np.concatenate([own, seen])
 
     def add_strip(self, picture: Image, time_s: float) -> Image:

@@ -73,8 +73,8 @@ def collect_crops(cells: pd.DataFrame, folder: str | Path, config: ContactSheet)
     pictures: Pictures = {}
     for subject, frame in cells.loc[cells["cropped"], ["subject", "frame"]].to_numpy().tolist():
         name = Path(str(min(scales, key=lambda s: abs(s - config.scale)))) / f"{frame:05d}.jpg"
-        places = [place / name for place in (folder, folder / f"subject{subject}")]
-        for path in filter(os.path.isfile, places):
+        candidates = [parent / name for parent in (folder, folder / f"subject{subject}")]
+        for path in filter(os.path.isfile, candidates):
             picture = read_square(path, config.side)
             if picture is not None:
                 pictures[subject, frame] = picture

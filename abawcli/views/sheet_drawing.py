@@ -69,7 +69,7 @@ def draw_sheet(
     _draw_head(page, tracks)
     for row, number in enumerate(shown):
         faces = tracks.faces[tracks.faces["subject"] == number]
-        _draw_name(page, row, number, faces, len(tracks.frames))
+        _draw_name(page, row, number, faces, frames=len(tracks.frames))
         _draw_cells(page, row, cells[cells["subject"] == number], pictures)
         _draw_strip(page, row, tracks, faces)
     _draw_foot(page, tracks, page.top(max(1, len(shown))))
@@ -113,7 +113,7 @@ def _count(tracks: int) -> str:
     return f"{tracks or 'no'} {'track' if tracks == 1 else 'tracks'}"
 
 
-def _draw_name(page: _Page, row: int, number: int, faces: pd.DataFrame, frames: int) -> None:
+def _draw_name(page: _Page, row: int, number: int, faces: pd.DataFrame, *, frames: int) -> None:
     top, cropped = page.top(row), int(faces["cropped"].sum())
     low = int((faces["score"] < page.config.low_score).sum())
     page.write(8, top + 2, f"track {number}", 17, weight="bold")
@@ -174,7 +174,7 @@ def find_pixels(
     tracks: Tracks, frame: NDArray[np.int64], width: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the first and end pixels (K,) of frames (K,) on a strip; each has at least one."""
-    edges = tracks.place(np.append(tracks.times_s, tracks.end_s)) * width
+    edges = tracks.locate(np.append(tracks.times_s, tracks.end_s)) * width
     index = np.searchsorted(tracks.frames, frame)
     first = np.clip(edges[index].astype(int), 0, width - 1)
     last = np.clip(np.ceil(edges[index + 1]).astype(int), first + 1, width)

@@ -153,7 +153,7 @@ def _draw_panel(axes: "Axes", timeline: Timeline, lines: bool) -> None:
     for k, (name, values) in enumerate(bands):
         bottom = -(k + 1) * (BAND + GAP)
         for value, start, end in find_spans(values, timeline.start_s, timeline.end_s):
-            _draw_span(axes, name, value, (start, end), bottom)
+            _draw_span(axes, name, value, (start, end), bottom=bottom)
         ticks.append(bottom + BAND / 2)
     axes.set_yticks(ticks, ["probability", *(name for name, _ in bands)])
     axes.tick_params(axis="y", length=0)
@@ -172,7 +172,7 @@ def _draw_panel(axes: "Axes", timeline: Timeline, lines: bool) -> None:
 
 
 def _draw_span(
-    axes: "Axes", band: str, value: Any, span: tuple[float, float], bottom: float
+    axes: "Axes", band: str, value: Any, span: tuple[float, float], *, bottom: float
 ) -> None:
     """Draw a segment of one value in a band; unlabelled frames are hatched."""
     empty = value == (IGNORE if band != "source" else "none")

@@ -33,7 +33,7 @@ class Tracks:
         steps = np.diff(self.times_s)
         return float(self.times_s[-1] + (np.median(steps) if len(steps) else 1.0))
 
-    def place(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    def locate(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the positions (...) of times (...) in the video, 0 to 1."""
         return np.asarray((times_s - self.times_s[0]) / (self.end_s - self.times_s[0]))
 
@@ -68,8 +68,8 @@ def choose_cells(tracks: Tracks, config: ContactSheet) -> pd.DataFrame:
     A column is an equal share of the time. It has no face of a track that is absent then.
     """
     shown = tracks.faces[tracks.faces["subject"].isin(tracks.numbers[: config.rows])]
-    place = tracks.place(shown["time_s"].to_numpy()) * config.columns
-    column = np.minimum(place.astype(int), config.columns - 1)
-    cells = shown.assign(column=column, off=np.abs(place - column - 0.5))
+    position = tracks.locate(shown["time_s"].to_numpy()) * config.columns
+    column = np.minimum(position.astype(int), config.columns - 1)
+    cells = shown.assign(column=column, off=np.abs(position - column - 0.5))
     cells = cells.sort_values(["subject", "column", "off", "frame"])
     return cells.drop_duplicates(["subject", "column"]).drop(columns="off")

@@ -56,7 +56,7 @@ def find_errors(
     confidence = np.nan_to_num(sure)  # (T,)
     changes = np.flatnonzero((np.diff(label) != 0) | (np.diff(truth) != 0) | (np.diff(frame) != 1))
     errors = [
-        _describe_segment(timeline, frame, found, confidence, part)
+        _describe_segment(timeline, frame, found, confidence, rows=part)
         for part in np.split(rows, changes + 1)
         if wrong[part[0]]
     ]
@@ -73,6 +73,7 @@ def _describe_segment(
     frame: NDArray[np.int64],
     found: NDArray[np.bool_],
     confidence: NDArray[np.float64],
+    *,
     rows: NDArray[np.intp],
 ) -> WrongSegment:
     """Describe the error of consecutive rows (R,) with one label and one annotation."""

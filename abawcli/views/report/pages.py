@@ -94,7 +94,7 @@ def report_files(
         work = describe_work("report", page.inputs, described, companions=companions)
         done = find_finished(page.path, work, overwrite)
         if done is None:
-            _write_page(page, study, recordings, settings, work)
+            _write_page(page, study, recordings, settings, work=work)
         failed |= (done or work)["summary"]["failed"]
     return work | {"summary": {"videos": len(study.videos), "failed": failed}}
 
@@ -104,12 +104,13 @@ def _write_page(
     study: Study,
     recordings: Mapping[str, SourceVideo],
     settings: ReportSettings,
+    *,
     work: Provenance,
 ) -> None:
     """Write a page with its provenance, in which recordings that could not be used are named."""
     failed: dict[str, str] = {}
     with keep_warnings(work):
-        text = _render_page(page, study, recordings, settings, failed)
+        text = _render_page(page, study, recordings, settings, failed=failed)
         work["summary"] = {"videos": len(page.videos), "failed": failed}
         with write_result(page.path, work) as temporary:
             # Bytes of a name that are no text become question marks.
@@ -200,6 +201,7 @@ def _render_page(
     study: Study,
     recordings: Mapping[str, SourceVideo],
     settings: ReportSettings,
+    *,
     failed: dict[str, str],
 ) -> str:
     """Return the HTML of a page."""
@@ -209,8 +211,8 @@ def _render_page(
         cut = _cut(video, recording, settings.pictures, failed)
         link = ""
         if recording and cut:
-            place = recording.path
-            link = embed_file(place) if settings.embed else link_file(place, page.path)
+            path = recording.path
+            link = embed_file(path) if settings.embed else link_file(path, page.path)
         described = describe_video(
             video, recording, cut, link, config=settings.segmentation, errors=most
         )

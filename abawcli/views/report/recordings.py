@@ -68,8 +68,8 @@ def find_recordings(videos: Sequence[Video], folder: str | Path | None) -> dict[
     """
     if folder and not Path(folder).exists():
         raise InputError(f"no such folder: {folder}")
-    places = expand_inputs([str(folder)], VIDEO_SUFFIXES) if folder else {}
-    named = {place.as_posix(): path for path, place in places.items()}
+    by_path = expand_inputs([str(folder)], VIDEO_SUFFIXES) if folder else {}
+    named = {relative.as_posix(): path for path, relative in by_path.items()}
     found, missing = {}, list[str]()
     for video in videos:
         recording = _find_recording(video, named if folder else None)
