@@ -1,4 +1,6 @@
-"""What a label is based on, and how sources combine: the vocabulary of the column `source`.
+"""Decides the source of a frame: what its label comes from, and how sources combine.
+
+The names are those of the column `source`:
 
 av, visual   a face in this frame, with or without speech
 audio        speech without a face

@@ -11,28 +11,18 @@ import pytest
 import abawcli
 
 ROOT = Path(abawcli.__file__).parent
+# The rows of the table in CONTRIBUTING.md.
 LAYERS = (
-    {"__version__", "errors", "config", "labels", "label_maps", "logits", "sources"}
-    | {
-        "balance",
-        "progress",
-        "cores",
-        "interrupts",
-        "metrics",
-        "reliability",
-        "agreement",
-        "fusion",
-        "smoothing",
-        "segments",
-        "summary",
-        "task_metrics",
-        "tasks",
-    },
+    {"__version__", "errors", "config", "labels", "label_maps", "sources", "progress", "cores"}
+    | {"interrupts"},
+    {"metrics", "task_metrics", "tasks", "reliability", "agreement", "logits", "balance"}
+    | {"smoothing", "fusion", "segments", "summary"},
     {"device", "formats", "media", "faces"},
     {"models", "datasets"},
     {"training", "pipeline"},
     {"stages"},
-    {"views", "engines", "processes", "worker", "cluster"},
+    {"views"},
+    {"engines", "processes", "worker", "cluster"},
     {"api", "__init__"},
     {"cli", "__main__"},
 )
@@ -56,6 +46,8 @@ FORBIDDEN_CALLS = {"torch.save", "torch.load"}
 TAKES_A_PATH = {"imread", "imreadmulti", "imreadanimation", "imcount", "haveImageReader"}
 TAKES_A_PATH |= {"imwrite", "imwritemulti", "imwriteanimation", "haveImageWriter"}
 TAKES_A_PATH |= {"VideoCapture", "VideoWriter", "FileStorage"}
+MODULE_LINES, FUNCTION_LINES = 400, 60  # of a function: without the text of its docstring
+POSITIONAL = 4  # arguments; further ones are given by name
 
 
 def imported_names(module: str, tree: ast.AST) -> Iterator[str]:
@@ -126,10 +118,27 @@ def judge_names(module: str, tree: ast.AST) -> Iterator[str]:
             yield "allow_pickle reads or writes pickles"
 
 
+def judge_sizes(tree: ast.AST, source: str) -> Iterator[str]:
+    """Say which parts of a module are too long, or take too many arguments by position."""
+    if source.count("\n") > MODULE_LINES:
+        yield "the module is too long"
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        assert node.end_lineno is not None
+        text = (ast.get_docstring(node) or "").count("\n")
+        if node.end_lineno - node.lineno - text >= FUNCTION_LINES:
+            yield f"{node.name} is too long"
+        names = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args)]
+        is_command = any("option" in ast.unparse(each) for each in node.decorator_list)
+        if len(names) - (names[:1] in (["self"], ["cls"])) > POSITIONAL and not is_command:
+            yield f"{node.name} takes too many arguments by position"
+
+
 def find_faults(module: str, source: str) -> list[str]:
     """Return every breach of the rules in a module, given by dotted name and source."""
     tree = ast.parse(source)
-    faults = list(judge_names(module, tree))
+    faults = [*judge_names(module, tree), *judge_sizes(tree, source)]
     for name in imported_names(module, tree):
         judge = judge_own_import if name.startswith("abawcli.") else judge_foreign_import
         fault = judge(module, name)
@@ -181,6 +190,10 @@ def test_no_script_gives_opencv_a_path(folder: str) -> None:
         ("abawcli.models.moe", "from torch import load", "pickles"),
         ("abawcli.models.moe", "import torch\ntorch.save({}, 'x')", "pickles"),
         ("abawcli.faces.crop", "np.load('x', allow_pickle=True)", "pickles"),
+        ("abawcli.labels", "from abawcli.metrics import score_labels", "higher layer"),
+        ("abawcli.faces.crop", "\n" * 401, "module is too long"),
+        ("abawcli.faces.crop", "def f():\n" + "    g()\n" * 60, "f is too long"),
+        ("abawcli.faces.crop", "def f(a, b, c, d, e): ...", "by position"),
         ("abawcli.stages.crop", "def crop(): ...", "named like its module"),
         ("abawcli.faces.crop", "import cv2\ncv2.imread('x')", "given a path"),
         ("abawcli.stages.train", "import cv2 as cv\ncv.imwrite('x', y)", "given a path"),
@@ -198,6 +211,9 @@ def test_each_rule_can_fail(module: str, source: str, fault: str) -> None:
         ("abawcli.faces.track", "from abawcli.faces.detect import DETECTORS"),
         ("abawcli.formats.atomic", "from abawcli import __version__"),
         ("abawcli.stages.predict", "from abawcli.stages.smooth import smooth_table"),
+        ("abawcli.faces.crop", "def f():\n" + "    g()\n" * 59),
+        ("abawcli.faces.crop", 'def f():\n    """F.\n' + "\n" * 60 + '    """'),
+        ("abawcli.faces.crop", "def f(self, a, b, c, d, *, e): ..."),
         ("abawcli.models.checkpoint", "import torch"),
         ("abawcli.cli.console", "from rich.table import Table"),
     ],

@@ -249,7 +249,7 @@ def test_a_label_without_a_face_stands_in_the_corner() -> None:
     heard = replace(PERSON, box=None, source="audio", label=4)
     ground, style = np.zeros((144, 192, 3), np.uint8), Style.for_size(192, 144)
     assert (draw_people(ground, [heard], style)[5, 6] == COLOURS[4]).all()
-    assert heard.text == "Happiness 0.65 (voice)"
+    assert heard.text == "Happiness 0.65 (audio)"
     nobody = replace(heard, label=-1)
     assert not draw_people(ground, [nobody], style).any()
 

@@ -61,7 +61,7 @@ class FrameHead(NormalisedHead):
 
 
 class GatedFusion(FrameHead):
-    """z = g * Wv v + (1 - g) * Wa a, with an element-wise gate g computed from both.
+    """z = g * Wv v + (1 - g) * Wa a; the gate g is computed from both, element by element.
 
     If one modality is missing, the gate is forced to the other one, and the result depends on the
     other path alone.

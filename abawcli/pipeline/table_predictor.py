@@ -22,7 +22,7 @@ from abawcli.pipeline.prediction_columns import PredictionColumns, tabulate_feat
 from abawcli.pipeline.subject_stream import find_near
 from abawcli.pipeline.video_features import extract_crops
 from abawcli.progress import Progress, ignore_progress
-from abawcli.sources import AUDIO, FILLED, NONE
+from abawcli.sources import AUDIO, NONE, name_sources
 
 Outputs = NDArray[np.float32]
 
@@ -145,7 +145,8 @@ class TablePredictor(FramePredictor):
         frames = np.arange(len(has_visual))
         outputs[~find_near(np.flatnonzero(has_visual), frames, self.head.window)] = np.nan
         known = ~np.isnan(outputs[:, 0])
-        source[~has_visual] = np.where(known, FILLED, NONE)[~has_visual]
+        without = name_sources(has_visual, np.zeros_like(has_visual), known)
+        source[~has_visual] = without[~has_visual]
 
     def _finish(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
         """Return the table of a whole input with the baselines of its subjects removed."""

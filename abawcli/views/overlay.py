@@ -12,6 +12,7 @@ from PIL import ImageDraw, ImageFont
 from abawcli.faces.detect import Box
 from abawcli.labels import CLASSES, IGNORE
 from abawcli.media.pixels import Image
+from abawcli.sources import AUDIO, FILLED
 from abawcli.views.palette import CLASS_COLOURS
 
 Colour = tuple[int, int, int]
@@ -30,7 +31,7 @@ _SMALLEST = 10  # pixels of text that can be read
 _FINEST = 3  # pixels from one bar to the next
 _VEIL = 190  # of 255, how much the ground of the bars darkens the picture
 # The source of a label, where it is not the face in the box.
-_SOURCES = {"audio": " (voice)", "filled": " (from neighbouring frames)"}
+_SOURCE_NOTES = {AUDIO: " (audio)", FILLED: " (from neighbouring frames)"}
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ class Person:
     def text(self) -> str:
         """Return the text beside the box."""
         if self.label == IGNORE:
-            said = "no label"
+            label = "no label"
         else:
-            said = f"{CLASSES[self.label]} {self.confidence:.2f}"
+            label = f"{CLASSES[self.label]} {self.confidence:.2f}"
         name = f"{self.name}: " if self.name else ""
-        return name + said + (_SOURCES.get(self.source, "") if self.box is None else "")
+        return name + label + (_SOURCE_NOTES.get(self.source, "") if self.box is None else "")
 
 
 @dataclass(frozen=True)

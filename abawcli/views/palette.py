@@ -5,6 +5,7 @@ distinguish, and a grey for Neutral, the most frequent class.
 """
 
 from abawcli.labels import CLASSES
+from abawcli.sources import AUDIO, AV, FILLED, NONE, VISUAL
 
 COLOURS = {
     "Neutral": "#b3b3b3",
@@ -19,16 +20,16 @@ COLOURS = {
 CLASS_COLOURS = tuple(COLOURS[name] for name in CLASSES)
 # By source: a face (with or without audio), audio alone, neighbouring frames, nothing.
 SOURCE_COLOURS = {
-    "av": "#1a1a1a",
-    "visual": "#5e5e5e",
-    "audio": "#9970ab",
-    "filled": "#d9d9d9",
-    "none": "#ffffff",
+    AV: "#1a1a1a",
+    VISUAL: "#5e5e5e",
+    AUDIO: "#9970ab",
+    FILLED: "#d9d9d9",
+    NONE: "#ffffff",
 }
 SOURCE_TEXTS = {
-    "av": "face and audio",
-    "visual": "face",
-    "audio": "audio",
-    "filled": "filled from neighbours",
-    "none": "no label",
+    AV: "face and audio",
+    VISUAL: "face",
+    AUDIO: "audio",
+    FILLED: "filled from neighbours",
+    NONE: "no label",
 }

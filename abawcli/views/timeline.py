@@ -24,6 +24,7 @@ from abawcli.formats.summary import keep_warnings
 from abawcli.formats.tables import read_tables
 from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
 from abawcli.segments import find_ends
+from abawcli.sources import NONE
 from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS, SOURCE_TEXTS
 from abawcli.views.plot import DPI, check_plot_name
 
@@ -141,7 +142,7 @@ def draw_timeline(timelines: Sequence[Timeline], lines: bool = False) -> "Figure
 
 def _list_sources(timelines: Sequence[Timeline]) -> Iterator[tuple[str, str]]:
     used = {source for timeline in timelines for source in timeline.source.tolist()}
-    return ((name, text) for name, text in SOURCE_TEXTS.items() if name in used and name != "none")
+    return ((name, text) for name, text in SOURCE_TEXTS.items() if name in used and name != NONE)
 
 
 def _draw_panel(axes: "Axes", timeline: Timeline, lines: bool) -> None:
@@ -175,7 +176,7 @@ def _draw_span(
     axes: "Axes", band: str, value: Any, span: tuple[float, float], *, bottom: float
 ) -> None:
     """Draw a segment of one value in a band; unlabelled frames are hatched."""
-    empty = value == (IGNORE if band != "source" else "none")
+    empty = value == (IGNORE if band != "source" else NONE)
     colours = SOURCE_COLOURS if band == "source" else dict(enumerate(CLASS_COLOURS))
     axes.broken_barh(
         [(span[0], span[1] - span[0])],

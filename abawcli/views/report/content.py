@@ -13,7 +13,7 @@ from abawcli.config import Segmentation
 from abawcli.formats.names import decode_name
 from abawcli.labels import CLASSES
 from abawcli.metrics import Score
-from abawcli.sources import SOURCES
+from abawcli.sources import NONE, SOURCES
 from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS, SOURCE_TEXTS
 from abawcli.views.report.errors import NO_LABEL, rank_errors
 from abawcli.views.report.recordings import ERROR, SEGMENT, Cut, SourceVideo
@@ -29,7 +29,7 @@ LOOK = {
     "classes": CLASSES,
     "colours": CLASS_COLOURS,
     "sources": [
-        {"text": SOURCE_TEXTS[name], "colour": None if name == "none" else SOURCE_COLOURS[name]}
+        {"text": SOURCE_TEXTS[name], "colour": None if name == NONE else SOURCE_COLOURS[name]}
         for name in SOURCES
     ],
     "units": UNITS_PER_S,
