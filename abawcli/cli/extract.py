@@ -115,7 +115,7 @@ def command(
     (cropped_aligned/<name>/00001.jpg). OUTPUT/<name>.safetensors has a row for every frame. With
     --subject all, the files are OUTPUT/<name>/subject0.safetensors and so on. With --strategy, the
     rows <video>_left and <video>_right make two files of one video; crops are not written. An
-    audio file has 25 rows per second; folders are searched for these only with --modality audio.
+    audio file has 25 rows per second; audio files in folders are inputs only with --modality audio.
 
     Example: abaw extract crops/ -o features/ --audio-from interviews/
     """

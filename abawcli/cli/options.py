@@ -280,8 +280,8 @@ from_option = click.option(
     "from_s",
     type=Seconds(),
     metavar="TIME",
-    help="First time to include: seconds, or m:ss.",
+    help="Start: seconds, or m:ss.",
 )
 to_option = click.option(
-    "--to", "to_s", type=Seconds(), metavar="TIME", help="Time to end before: seconds, or m:ss."
+    "--to", "to_s", type=Seconds(), metavar="TIME", help="End, not included: seconds, or m:ss."
 )

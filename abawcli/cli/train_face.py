@@ -93,9 +93,10 @@ def _read_config(
 )  # fmt: skip
 @click.option(
     "--init", type=click.Path(path_type=Path),
-    help="Fine-tune an encoder, with its backbone and classifier: compact-face (the embedded one), "
-    "or encoder.safetensors of `abaw train face`. Needs lower learning rates than the defaults. "
-    "Or faceres.json, weights trained on faces for a mobilenet backbone (docs/experiments.md).",
+    help="Weights to start from. To fine-tune an encoder, its backbone and its classifier: "
+    "compact-face (the embedded one) or encoder.safetensors of `abaw train face`; this needs "
+    "lower learning rates than the defaults. For a mobilenet backbone: faceres.json, weights "
+    "trained on faces (docs/experiments.md).",
 )  # fmt: skip
 @click.option(
     "--targets", type=click.Choice(["soft", "hard"]), default="soft", show_default=True,
