@@ -1,4 +1,4 @@
-"""Class biases: logit adjustment at decision time, for a macro-F1 that rare classes share in.
+"""Class biases: logit adjustment at decision time, for a higher F1 of rare classes.
 
 A bias b of each class is added to the logarithms of its probabilities, and the label is the class
 with the highest sum. Networks that were trained on unbalanced classes name rare ones too seldom for

@@ -217,7 +217,7 @@ def test_two_classifiers_are_one_recipe(tmp_path: Path) -> None:
     assert metadata.backbones.visual and metadata.backbones.audio
     for several, problem in [
         ([face, f"hf:{save_face_classifier(tmp_path / 'other')}"], "are both visual; predict"),
-        ([face, "compact"], "compact is no classifier of its own kind"),
+        ([face, "compact"], "compact is no hf: or .onnx classifier"),
     ]:
         with pytest.raises(UsageError, match=problem):
             join_recipes(several)

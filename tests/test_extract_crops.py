@@ -95,7 +95,7 @@ def test_crops_of_everybody_and_of_somebody(
     summary = extract_features(tmp_path / "all", tmp_path / "f" / "all.safetensors", extractor)
     assert summary.subjects == 2
     assert len(list((tmp_path / "f" / "all").glob("subject?.safetensors"))) == 2
-    with pytest.raises(InputError, match="without who is followed; crop again with --subject"):
+    with pytest.raises(InputError, match="not record who is followed; crop again with --subject"):
         extract(tmp_path / "all", extractor, tmp_path / "r.st", subject="follow-largest")
     right = extract(tmp_path / "all", extractor, tmp_path / "r.safetensors", subject="right")
     assert right.has_visual.sum() == 40 and (right.box[:40, 0] > 64).all()

@@ -117,9 +117,7 @@ def test_heads_that_smooth_differently(folds: Path, caplog: pytest.LogCaptureFix
     predictor = load_folds(folds, "gated", "dual", "again")
     assert predictor.recipe.smoothing == Smoothing()
     gated, dual = (folds / f"{name}.safetensors" for name in ("gated", "dual"))
-    message = (
-        f"{dual} is to be smoothed otherwise than {gated}; their mean is smoothed as the latter"
-    )
+    message = f"{dual} has another smoothing than {gated}; their mean is smoothed as the latter"
     assert caplog.messages == [message]
     caplog.clear()
     load_folds(folds, "gated", "again")

@@ -124,7 +124,9 @@ def command(
                 split=split, device=device, overwrite=overwrite, progress=update,
             )  # fmt: skip
     if plot:
-        _draw(done, plot, overwrite)
+        from abawcli.views.reliability import plot_calibration
+
+        plot_calibration(done, plot, overwrite=overwrite)
     if as_json:
         print_json(done["summary"])
     else:
@@ -161,19 +163,6 @@ def _calibrate_head(
     files = find_feature_files(sets), list(expand_inputs([labels], ANNOTATIONS))
     check_apart([output], [*itertools.chain(*files[0]), *files[1]])
     return calibrate_head(path, *files, output, choice=choice, device=device, overwrite=overwrite)
-
-
-def _draw(done: Provenance, plot: Path, overwrite: bool) -> None:
-    from abawcli.formats.provenance import find_finished
-    from abawcli.views.plot import write_figure
-    from abawcli.views.reliability import draw_reliability
-
-    if find_finished(plot, done, overwrite):
-        return
-    summary = done["summary"]
-    qualities = {"before": summary["before"], "after": summary["after"]}
-    title = f"{summary['examples']:,} examples, calibrated out of fold"
-    write_figure(draw_reliability(qualities, title), plot, done)
 
 
 def _print_summary(summary: dict[str, Any], output: Path) -> None:

@@ -17,7 +17,7 @@ class AudioFeatures:
 
 @dataclass(frozen=True)
 class VoiceClips:
-    """How an audio classifier, which labels clips, labels moments. Defaults: own."""
+    """The clips in which an audio classifier labels a recording. Defaults: own."""
 
     clip_s: float = 3.0  # as long as a usual clip of the corpora that they are trained on: 2 to 5 s
     # From one clip to the next: six audio frames of compact-voice, which detects the speech. A

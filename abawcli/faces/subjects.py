@@ -135,7 +135,7 @@ def lay_rows(
     Returns:
         frame, subject and index of the face, each (R,); R is F, or for `all` F times the number of
         subjects. In rows without a face, the index is -1 and the subject is the absent one, or
-        NOBODY if the strategy is about no particular subject or there is none.
+        NOBODY if the strategy names no particular subject, or there is none.
     """
     chosen = choose_rows(frame, subject, boxes, strategy, followed=followed)
     by_frame = strategy in (*_FIRST_BY, FOLLOW_LARGEST)

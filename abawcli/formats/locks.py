@@ -25,7 +25,7 @@ def lock_file(descriptor: int) -> None:
 
 @contextmanager
 def lock_replaced(path: str | Path) -> Iterator[None]:
-    """Keep others out of a block that reads the file `path` and then replaces it.
+    """Lock a block that reads the file `path` and then replaces it.
 
     The lock is a file beside it, which is removed at the end: a file that is replaced cannot be
     locked itself, and network file systems lock only what is open for writing, not folders.

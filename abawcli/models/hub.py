@@ -158,7 +158,7 @@ def split_network(
 
 @torch.inference_mode()
 def _is_last(linear: nn.Linear, run: Callable[[], Tensor], logits: Tensor) -> bool:
-    """Tell whether a layer maps the output without it to the logits (1, L)."""
+    """Tell whether a layer maps the output of the network without it to the logits (1, L)."""
     try:
         again = linear(run().float())
     except RuntimeError:  # sizes that do not fit

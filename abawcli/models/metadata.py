@@ -137,8 +137,8 @@ class VoiceEncoderMetadata:
 
     network: JsonObject  # its shape
     training: TrainingMetadata | None = None
-    # The highest probability from which on the label of a voice of an unknown corpus is right as
-    # often as not, or more often; None: not measured.
+    # Lowest confidence from which on at least half of the labels of unknown corpora are right;
+    # None: not measured.
     reliable_confidence: float | None = None
     kind: ClassVar[str] = "voice-encoder"
 

@@ -193,7 +193,7 @@ def join_recipes(names: Sequence[str]) -> Recipe:
     unlike = [recipe.name for recipe in others if recipe.smoothing != first.smoothing]
     if unlike:
         LOG.warning(
-            "%s is to be smoothed otherwise than %s; their mean is smoothed as the latter",
+            "%s has another smoothing than %s; their mean is smoothed as the latter",
             unlike[0], first.name,
         )  # fmt: skip
     if not others:
@@ -213,7 +213,7 @@ def _join_classifiers(recipes: Sequence[Recipe]) -> Recipe:
     joined: dict[str, str] = {}
     for recipe in recipes:
         if not recipe.classifiers:
-            raise UsageError(f"{recipe.name} is no classifier of its own kind; {way_out}")
+            raise UsageError(f"{recipe.name} is no hf: or .onnx classifier; {way_out}")
         ((modality, name),) = recipe.classifiers.items()
         if modality in joined:
             raise UsageError(f"{joined[modality]} and {name} are both {modality}; {way_out}")

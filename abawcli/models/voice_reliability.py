@@ -1,8 +1,8 @@
 """Whether audio alone is reliable enough to label a frame without a face.
 
 Labels from voices of unknown people are worse than those from faces. A voice encoder may record the
-confidence of its own classifier from which on a label is right as often as not. The confidence of a
-head is no measure of that: heads are trained on voices of the encoder's corpora.
+lowest confidence of its own classifier from which on at least half of the labels are right. The
+confidence of a head is no measure of that: heads are trained on voices of the encoder's corpora.
 """
 
 import numpy as np

@@ -101,14 +101,14 @@ class SelfAttention(nn.Module):
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, there: Tensor) -> Tensor:
-        """Map (B, W, D) to (B, W, D); only tokens that are `there` (B, W) are seen."""
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Map (B, W, D) to (B, W, D); only `valid` tokens (B, W) are attended to."""
         count, tokens, width = x.shape
         query, key, value = (
             layer(x).view(count, tokens, self.heads, -1).transpose(1, 2)  # (B, H, W, D / H)
             for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
-        y = F.scaled_dot_product_attention(query, key, value, attn_mask=there[:, None, None])
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=valid[:, None, None])
         out: Tensor = self.out_proj(y.transpose(1, 2).reshape(count, tokens, width))
         return out
 
@@ -124,9 +124,9 @@ class WhisperBlock(nn.Module):
         self.fc2 = nn.Linear(feed_forward, width)
         self.final_layer_norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, there: Tensor) -> Tensor:
-        """Map (B, W, D) to (B, W, D); only tokens that are `there` (B, W) are seen."""
-        x = x + self.self_attn(self.self_attn_layer_norm(x), there)
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Map (B, W, D) to (B, W, D); only `valid` tokens (B, W) are attended to."""
+        x = x + self.self_attn(self.self_attn_layer_norm(x), valid)
         x = x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
         return x
 
@@ -172,11 +172,11 @@ class WhisperLayers(nn.Module):
         """Map bands (B, M, 2 T) to states (B, T, D)."""
         x = F.gelu(self.conv2(F.gelu(self.conv1(bands)))).transpose(1, 2)  # (B, T, D)
         count, tokens, width = x.shape
-        windows, there = cut_windows(x)  # (B, K, W, D), (K, W)
+        windows, valid = cut_windows(x)  # (B, K, W, D), (K, W)
         y = (windows + self.embed_positions.weight).flatten(0, 1)  # (B K, W, D)
-        there = there.repeat(count, 1)  # (B K, W)
+        valid = valid.repeat(count, 1)  # (B K, W)
         for layer in self.layers:
-            y = layer(y, there)
+            y = layer(y, valid)
         middle = y[:, WINDOW_EDGE : WINDOW_EDGE + WINDOW_HOP]  # (B K, W / 2, D)
         return middle.reshape(count, -1, width)[:, :tokens]
 

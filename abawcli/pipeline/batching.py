@@ -47,7 +47,7 @@ def run_ahead(items: Iterator[T], depth: int) -> Generator[T]:
                     put(True, item)
                     if stopped.is_set():
                         break
-            except BaseException as caught:  # goes to the caller, whatever it is
+            except BaseException as caught:  # of any kind: it is raised in the caller
                 error = caught
         put(False, error)
 

@@ -72,7 +72,7 @@ def read_own_rows(
     meant = subject or "all"
     if meant == FOLLOW_LARGEST:
         raise InputError(
-            f"{folder} has crops of everybody, without who is followed; "
+            f"{folder} has crops of all subjects and does not record who is followed; "
             f"crop again with --subject {meant}"
         )
     rows = columns.select((SubjectSegment(meant),), folder)

@@ -1,11 +1,14 @@
 """Reliability diagrams: accuracy against confidence, as png, pdf or svg."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from abawcli.formats.json_values import JsonObject
+from abawcli.formats.provenance import Provenance, find_finished
+from abawcli.views.plot import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,3 +42,20 @@ def draw_reliability(qualities: Mapping[str, JsonObject], title: str) -> "Figure
     upper.legend(loc="upper left", frameon=False)
     lower.set(xlabel="confidence", ylabel="share of examples")
     return figure
+
+
+def plot_calibration(
+    calibration: Provenance, output: str | Path, *, overwrite: bool = False
+) -> None:
+    """Draw the diagram of a calibration, given by its provenance; finished work is kept.
+
+    Raises:
+        OutputError: the output exists and may not be replaced, or cannot be written.
+        UsageError: the suffix of the output belongs to no format.
+    """
+    if find_finished(output, calibration, overwrite):
+        return
+    summary = calibration["summary"]
+    qualities = {"before": summary["before"], "after": summary["after"]}
+    title = f"{summary['examples']:,} examples, calibrated out of fold"
+    write_figure(draw_reliability(qualities, title), output, calibration)
