@@ -1,8 +1,8 @@
 """Class biases: logit adjustment at decision time, for a higher F1 of rare classes.
 
 A bias b of each class is added to the logarithms of its probabilities, and the label is the class
-with the highest sum. Networks that were trained on unbalanced classes name rare ones too seldom for
-the best macro-F1 (arXiv 2007.07314).
+with the highest sum. Networks that were trained on unbalanced classes predict rare ones too rarely
+for the best macro-F1 (arXiv 2007.07314).
 """
 
 from typing import Any
