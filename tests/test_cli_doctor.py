@@ -19,7 +19,7 @@ from abawcli.models import recipes
 from abawcli.pipeline import reproducibility
 from abawcli.stages import doctor
 
-CHECK_NUMBERS = doctor.check_precision
+CHECK_PRECISION = doctor.check_precision
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_raw(path, {"w": torch.zeros(250)}, {"kind": "encoder"})
     monkeypatch.setattr(recipes, "WEIGHTS", path.parent)
     monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path / "packs"))
-    monkeypatch.setattr(doctor, "check_numbers", list)  # of the shipped weights
+    monkeypatch.setattr(doctor, "check_precision", list)  # of the shipped weights
     return path
 
 
@@ -68,7 +68,7 @@ def test_the_cpu_and_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_numbers_that_are_wrong_here(
     difference: float, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "check_numbers", CHECK_NUMBERS)
+    monkeypatch.setattr(doctor, "check_precision", CHECK_PRECISION)
     monkeypatch.setattr(reproducibility, "measure_agreement", lambda *_: difference)
     monkeypatch.setattr(reproducibility, "measure_precision", lambda *_: 0.012)
     found, checks, said = run_doctor()
