@@ -64,7 +64,7 @@ def test_of_many_failures_the_manifest_names_all(study: Path) -> None:
     lines = predict("many", "-o", "out", status=1).stderr.splitlines()
     assert lines[-1] == "abaw:   and 3 others; out/manifest.jsonl has all inputs"
     assert lines[-2].startswith(f"abaw:   {SHOWN_FAILURES - 1:02}: ")
-    assert len(read_manifest("out/manifest.jsonl")) == SHOWN_FAILURES + 3
+    assert len(read_run_manifest("out/manifest.jsonl")) == SHOWN_FAILURES + 3
 
 
 def test_a_run_its_manifest_and_a_rerun(study: Path) -> None:
