@@ -25,6 +25,7 @@ from abawcli.errors import UsageError
 from abawcli.labels import CLASSES
 
 if TYPE_CHECKING:
+    from abawcli.formats.json_values import JsonObject
     from abawcli.formats.provenance import Provenance
 
 FILE = click.Path(path_type=Path)
@@ -165,7 +166,7 @@ def _calibrate_head(
     return calibrate_head(path, *files, output, choice=choice, device=device, overwrite=overwrite)
 
 
-def _print_summary(summary: dict[str, Any], output: Path) -> None:
+def _print_summary(summary: JsonObject, output: Path) -> None:
     def show(figure: dict[str, float]) -> str:
         return f"{figure['value']:.4f} ({figure['low']:.3f}-{figure['high']:.3f})"
 

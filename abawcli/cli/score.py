@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -26,6 +26,8 @@ from abawcli.errors import UsageError
 from abawcli.labels import CLASSES
 
 if TYPE_CHECKING:
+    from abawcli.formats.json_values import JsonObject
+    from abawcli.formats.provenance import Provenance
     from abawcli.stages.score import Scoring
     from abawcli.stages.sweep import Sweep
 
@@ -95,7 +97,7 @@ def _print_videos(scoring: Scoring) -> None:
 class _Result:
     """The result of a score or a sweep."""
 
-    described: dict[str, Any]  # as JSON
+    described: JsonObject  # as JSON
     show: Callable[[], None]
     videos: list[str]
     failed: dict[str, str]
@@ -106,7 +108,7 @@ def _score(
 ) -> _Result:
     from abawcli.stages.score import describe_scoring, score_paths, write_score
 
-    def draw(scoring: Scoring, path: Path, work: dict[str, Any]) -> None:
+    def draw(scoring: Scoring, path: Path, work: Provenance) -> None:
         from abawcli.views.plot import draw_confusion, write_figure
 
         write_figure(draw_confusion(scoring.overall), path, work)
@@ -131,10 +133,10 @@ def _sweep(
     from abawcli.cli.score_sweep import print_sweep
     from abawcli.stages.sweep import describe_sweep, sweep_paths, write_sweep
 
-    def write(sweep: Sweep, path: Path, work: dict[str, Any]) -> None:
+    def write(sweep: Sweep, path: Path, work: Provenance) -> None:
         write_sweep(sweep, predictions, path, work)
 
-    def draw(sweep: Sweep, path: Path, work: dict[str, Any]) -> None:
+    def draw(sweep: Sweep, path: Path, work: Provenance) -> None:
         from abawcli.views.plot import draw_sweep, write_figure
 
         write_figure(draw_sweep(sweep), path, work)

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +39,7 @@ from abawcli.formats.feature_sets import (
 from abawcli.formats.features import Features
 from abawcli.formats.imports import detect_format
 from abawcli.formats.inputs import check_input, locate_inputs, warn_left_out
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import MODALITIES, Backbones, FeaturesMetadata
 from abawcli.formats.names import compose_name, name_input
 from abawcli.formats.tables import TABLE_SUFFIXES
@@ -118,7 +118,7 @@ class VideoSet:
         taken = (pseudo != IGNORE) & (self.labels()[: len(pseudo)] != IGNORE)
         return np.bincount(pseudo[taken], minlength=N_CLASSES)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """Return the numbers of videos and frames, and a hash of names, labels and masks."""
         digest = hashlib.sha256("\n".join(sorted(self.names)).encode())
         for rows in self.slices():
@@ -126,7 +126,7 @@ class VideoSet:
             for array in (*arrays, *self.data.values.values()):
                 digest.update(array[rows].tobytes())
         labels, pseudo = self.labels(), self._count_pseudo_labels()
-        described: dict[str, Any] = {
+        described: JsonObject = {
             "videos": len(self.names),
             "frames": len(labels),
             "annotated": int((labels != IGNORE).sum() - pseudo.sum()),

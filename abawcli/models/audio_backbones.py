@@ -35,7 +35,6 @@ Floats = NDArray[np.float32]
 CPU = torch.device("cpu")
 # Audio frames to both sides that `detect_speech` depends on.
 SPEECH_FRAMES = SPEECH_REACH_FRAMES + SPEECH_SEGMENT_FRAMES // 2
-LONGEST_STEP_S = 1.0  # from one step to the next, of any backbone; a wider one is a gap
 LOG = logging.getLogger(__name__)
 
 

@@ -148,7 +148,6 @@ def cut_windows(x: Tensor) -> tuple[Tensor, Tensor]:
 class WhisperLayers(nn.Module):
     """From 16 kHz samples to a state every 20 ms: Whisper's convolutions and first blocks."""
 
-    token_samples = TOKEN_SAMPLES
     grid_samples = WINDOW_HOP * TOKEN_SAMPLES  # from one window to the next
     # Tokens to both sides of the middle of a window that its states depend on, besides the level.
     field_tokens = WINDOW_EDGE + 2

@@ -28,6 +28,7 @@ from abawcli.datasets.intervals import Annotation, Intervals, Times, find_times,
 from abawcli.datasets.pairing import gather_truth
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import Labels, split_side
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import find_names
 from abawcli.formats.tables import TABLE_SUFFIXES, load_columns
 from abawcli.labels import CLASSES, IGNORE
@@ -220,7 +221,7 @@ def _find_interval(matrices: Mapping[str, Matrix], find: Any, config: Scores) ->
     return low, high
 
 
-def describe_agreement(found: Agreement) -> dict[str, Any]:
+def describe_agreement(found: Agreement) -> JsonObject:
     """Return the agreement as JSON; undefined figures are null."""
 
     def clean(value: Any) -> Any:
@@ -232,5 +233,5 @@ def describe_agreement(found: Agreement) -> dict[str, Any]:
             return value.tolist()
         return None if isinstance(value, float) and np.isnan(value) else value
 
-    described: dict[str, Any] = clean(asdict(found))
+    described: JsonObject = clean(asdict(found))
     return described

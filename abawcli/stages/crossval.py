@@ -13,7 +13,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -261,7 +260,7 @@ def _write_results(path: Path, results: Results, folds: Path, overwrite: bool) -
             temporary.write_text(json.dumps(described, indent=1) + "\n")
 
 
-def describe_results(results: Results) -> dict[str, Any]:
+def describe_results(results: Results) -> JsonObject:
     """Return results as JSON: every fold's figures, and their mean and deviations.
 
     `deviation` is that of a sample (n - 1), `population_deviation` divides by n, as published
@@ -270,9 +269,9 @@ def describe_results(results: Results) -> dict[str, Any]:
     return {head: _summarise_head(folds) for head, folds in results.items()}
 
 
-def _summarise_head(folds: Sequence[FoldScore]) -> dict[str, Any]:
+def _summarise_head(folds: Sequence[FoldScore]) -> JsonObject:
     kinds = [kind for kind in KINDS if all(getattr(f, kind) for f in folds)]
-    summary: dict[str, Any] = {
+    summary: JsonObject = {
         "folds": [
             {"fold": f.fold, "videos": f.videos, "frames": f.frames}
             | ({"best_epoch": f.best_epoch} if f.best_epoch else {})

@@ -28,6 +28,7 @@ from abawcli.datasets.source_videos import find_better_shift, find_interval, sum
 from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels
 from abawcli.formats.inputs import expand_inputs, locate_inputs
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.outputs import check_results
 from abawcli.formats.provenance import Provenance, describe_work, write_result
 from abawcli.labels import CLASSES, IGNORE
@@ -188,7 +189,7 @@ def _score_video(name: str, counts: Counts) -> VideoScore:
     return VideoScore(name, frames, float(find_own_f1(counts)), right / max(frames, 1))
 
 
-def describe_scoring(scoring: Scoring) -> dict[str, Any]:
+def describe_scoring(scoring: Scoring) -> JsonObject:
     """Return a score as JSON: overall figures, per class, and the confusion matrix by rows."""
     overall, with_face = scoring.overall, scoring.with_face
     return {
@@ -223,5 +224,5 @@ def describe_scoring(scoring: Scoring) -> dict[str, Any]:
     }
 
 
-def _describe_video(video: VideoScore) -> dict[str, Any]:
+def _describe_video(video: VideoScore) -> JsonObject:
     return {key: value for key, value in asdict(video).items() if key != "name"}

@@ -103,7 +103,7 @@ def _count_unpredicted(pair: ValuePair) -> int:
     return int((~np.isnan(pair.annotation) & np.isnan(pair.predicted[pair.rows])).sum())
 
 
-def _name(task: Task, values: list[Any]) -> dict[str, Any]:
+def _name(task: Task, values: list[Any]) -> JsonObject:
     return dict(zip(task.columns, values, strict=True))
 
 

@@ -12,7 +12,6 @@ import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +31,7 @@ from abawcli.datasets.smoothed_tracks import count_biased, smooth_labels, tune_b
 from abawcli.errors import InputError
 from abawcli.formats.abaw import split_side
 from abawcli.formats.inputs import expand_inputs
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.outputs import check_results
 from abawcli.formats.provenance import (
     Provenance,
@@ -294,10 +294,10 @@ def write_command(
     )
 
 
-def describe_sweep(sweep: Sweep, predictions: str) -> dict[str, Any]:
+def describe_sweep(sweep: Sweep, predictions: str) -> JsonObject:
     """Return a sweep as JSON; `command` is None if no smoothing is better than none."""
 
-    def describe(index: int) -> dict[str, Any]:
+    def describe(index: int) -> JsonObject:
         one = sweep.candidates[index]
         return {"method": one.method, "window_frames": one.window_frames, "space": one.space}
 

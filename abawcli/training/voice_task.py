@@ -66,7 +66,7 @@ class VoiceTask:
         device: torch.device,
         *,
         backbone: VoiceBackbone | None = None,
-        settings: dict[str, Any],
+        settings: JsonObject,
         data: dict[str, str],
     ) -> None:
         """Build the network, from a new compact-voice or the given backbone.

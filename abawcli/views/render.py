@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise, takewhile
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +20,7 @@ from abawcli.config import Rendering
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.faces.hide import Detections, detect_everywhere, hide_faces, load_sensitive_detector
 from abawcli.formats.inputs import check_input
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.provenance import (
     Provenance,
     describe_work,
@@ -128,7 +128,7 @@ def _check_call(video: Path, table: Path, output: Path, settings: RenderSettings
         check_input(path)
 
 
-def _describe(settings: RenderSettings, rotate: int) -> dict[str, Any]:
+def _describe(settings: RenderSettings, rotate: int) -> JsonObject:
     """Return the settings as JSON, which has no infinite numbers."""
     span = [None if math.isinf(edge) else edge for edge in (settings.from_s, settings.to_s)]
     return {"blur_faces": settings.blur_faces, "rotate": rotate, "span_s": span}

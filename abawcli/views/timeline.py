@@ -18,6 +18,7 @@ from abawcli.datasets.intervals import find_times, label_frames
 from abawcli.datasets.pairing import gather_truth
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.inputs import warn_left_out
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import compose_name, find_names
 from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
 from abawcli.formats.summary import keep_warnings
@@ -296,7 +297,7 @@ def _read_annotations(
     return annotations
 
 
-def _describe(settings: PlotSettings) -> dict[str, Any]:
+def _describe(settings: PlotSettings) -> JsonObject:
     """Return the settings as JSON, which has no infinite numbers."""
     span = [None if np.isinf(edge) else edge for edge in (settings.from_s, settings.to_s)]
     return {"lines": settings.lines, "span_s": span}

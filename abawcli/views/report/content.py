@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.config import Segmentation
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import decode_name
 from abawcli.labels import CLASSES
 from abawcli.metrics import Score
@@ -38,7 +39,7 @@ LOOK = {
 }  # what the script needs beside the data of videos
 
 
-def encode_timeline(timeline: Timeline, frame: NDArray[np.int64]) -> dict[str, Any]:
+def encode_timeline(timeline: Timeline, frame: NDArray[np.int64]) -> JsonObject:
     """Return the rows (T,) of a subject for the script: arrays as base64, little-endian.
 
     Times are in units of 0.1 ms from `zero_s`; `ends` are those of frames that do not last until
@@ -67,7 +68,7 @@ def _encode(values: NDArray[Any], kind: str) -> str:
     return base64.b64encode(values.astype(kind).tobytes()).decode()
 
 
-def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
+def _clean(values: Mapping[str, Any]) -> JsonObject:
     """Return numbers as JSON has them: rounded, and None for those that are not finite."""
     numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
     return dict(values) | {
@@ -84,7 +85,7 @@ def describe_video(
     *,
     config: Segmentation,
     errors: int,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return the content of a video's section; `link` is the file of its player.
 
     Of each subject, the worst `errors` wrong segments are listed.
@@ -130,7 +131,7 @@ def describe_rate(timeline: Timeline) -> str:
     return f"{rate:.2f} frames a second"
 
 
-def _describe_subject(subject: Subject, cut: Cut | None, errors: int) -> dict[str, Any]:
+def _describe_subject(subject: Subject, cut: Cut | None, errors: int) -> JsonObject:
     pictures = cut.pictures if cut else {}
     listed = [
         vars(error) | {"seconds": error.seconds, "picture": pictures.get((ERROR, subject.name, k))}
@@ -157,7 +158,7 @@ def _describe_subject(subject: Subject, cut: Cut | None, errors: int) -> dict[st
     }
 
 
-def describe_score(score: Score) -> dict[str, Any]:
+def describe_score(score: Score) -> JsonObject:
     """Return a score with the classes that occur, annotated or predicted, and their mean."""
     occurs = (score.support > 0) | (score.confusion.sum(axis=0) > 0)  # (8,)
     rows = [
@@ -181,7 +182,7 @@ def describe_score(score: Score) -> dict[str, Any]:
     }
 
 
-def describe_confusion(score: Score) -> dict[str, Any]:
+def describe_confusion(score: Score) -> JsonObject:
     """Return the frames of each annotated class by predicted label, or without one.
 
     Only classes that occur have a row or a column.
@@ -207,7 +208,7 @@ def describe_confusion(score: Score) -> dict[str, Any]:
 
 def describe_index(
     study: Study, links: Mapping[str, str], max_groups: int | None, errors: int
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return the table of all videos, one row per subject, and the groups to compare by.
 
     A column with more than `max_groups` values is not one of the groups; None: no limit. The worst
@@ -242,7 +243,7 @@ def describe_index(
     }
 
 
-def _list_errors(study: Study, links: Mapping[str, str], most: int) -> list[dict[str, Any]]:
+def _list_errors(study: Study, links: Mapping[str, str], most: int) -> list[JsonObject]:
     """Return the worst wrong segments of all videos, each with a link to its time."""
     owners = {
         id(error): video.name
@@ -264,7 +265,7 @@ def link_time(link: str, time_s: float) -> str:
     return f"{link if '#' in link else f'{link}#video-1'}@{time_s:.4f}"
 
 
-def _describe_row(video: Video, subject: Subject, links: Mapping[str, str]) -> dict[str, Any]:
+def _describe_row(video: Video, subject: Subject, links: Mapping[str, str]) -> JsonObject:
     measures = _clean(subject.measures)
     return {
         "video": video.name,

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,6 +17,7 @@ from markupsafe import Markup
 from abawcli import __version__
 from abawcli.config import Report, Segmentation
 from abawcli.errors import InputError
+from abawcli.formats.json_values import JsonObject
 from abawcli.formats.outputs import is_folder_name
 from abawcli.formats.participants import Groups
 from abawcli.formats.provenance import (
@@ -151,7 +151,7 @@ def _describe_settings(
     settings: ReportSettings,
     recordings: Mapping[str, SourceVideo],
     groups: Groups | None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return the settings of a page as JSON."""
     shown = {
         video.name: {"sha256": found.sha256, "link": link_file(found.path, page.path)}
