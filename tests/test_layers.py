@@ -157,29 +157,6 @@ def test_every_module_keeps_the_rules(module: str) -> None:
     assert find_faults(module, MODULES[module].read_text(encoding="utf-8")) == []
 
 
-def list_names(tree: ast.Module) -> set[str]:
-    """Return the names that a module has for others: defined, assigned or imported."""
-    names = set[str]()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {alias.asname or alias.name for alias in node.names}
-    return names
-
-
-@pytest.mark.parametrize("folder", ["benchmarks", "docs", "examples", "sample_videos"])
-def test_what_scripts_import_is_there(folder: str) -> None:
-    """No tool checks the types of scripts, and few of them are run by tests."""
-    for path in (ROOT.parent / folder).glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module in MODULES:
-                there = list_names(ast.parse(MODULES[node.module].read_text(encoding="utf-8")))
-                assert {alias.name for alias in node.names} <= there, (path, node.module)
-
-
 @pytest.mark.parametrize("folder", ["benchmarks", "docs", "examples", "sample_videos"])
 def test_no_script_gives_opencv_a_path(folder: str) -> None:
     for path in (ROOT.parent / folder).glob("*.py"):
