@@ -38,6 +38,13 @@ def test_hub_backbone_from_a_folder(tmp_path: Path, kind: str) -> None:
     assert torch.equal(features, own)
 
 
+def test_weights_in_half_precision_are_loaded_in_float32(tmp_path: Path) -> None:
+    path = save_vision_backbone(tmp_path)
+    AutoModel.from_pretrained(path).half().save_pretrained(path)
+    assert load_file(path / "model.safetensors")["layernorm.weight"].dtype == torch.float16
+    assert {weight.dtype for weight in build_backbone(str(path)).parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize("mean", [True, False])
 def test_beit_is_pooled_as_it_was_trained(tmp_path: Path, mean: bool) -> None:
     path = save_vision_backbone(tmp_path, "beit")

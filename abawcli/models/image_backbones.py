@@ -194,7 +194,7 @@ def load_pretrained(name: str) -> tuple[Any, JsonObject]:
 
 
 def load_weights(kind: Any, name: str, spare: Sequence[str]) -> Any:
-    """Load a network of an AutoModel class of transformers by hub name or folder.
+    """Load a network of an AutoModel class of transformers by hub name or folder, in float32.
 
     Weights whose names contain a word of `spare` may be missing.
 
@@ -212,7 +212,8 @@ def load_weights(kind: Any, name: str, spare: Sequence[str]) -> Any:
     transformers_logging.set_verbosity_error()
     failures = (OSError, ValueError, RuntimeError, ImportError, LookupError, SafetensorError)
     try:
-        network, loading = kind.from_pretrained(name, output_loading_info=True)
+        # transformers would keep the format of the file, in which training loses small steps.
+        network, loading = kind.from_pretrained(name, output_loading_info=True, dtype=torch.float32)
     except failures as error:
         raise CheckpointError(explain_failure(name, error)) from error
     missing = [key for key in sorted(loading["missing_keys"]) if not any(k in key for k in spare)]
