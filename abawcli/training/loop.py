@@ -143,9 +143,10 @@ class TrainingLoop(Generic[Network, Batch]):
         self.network = task.network.to(self.accelerator.device)
         groups = [group | {"initial_lr": group["lr"]} for group in task.parameter_groups()]
         fused = self.accelerator.device.type in ("cuda", "cpu")  # one kernel for all weights
-        optimizer = torch.optim.AdamW(groups, fused=fused)
+        # Not prepared by accelerate, whose wrapper looks for another package in each step.
+        self.optimizer = torch.optim.AdamW(groups, fused=fused)
         self.ema = Ema(self.network, ema_decay) if ema_decay else None
-        self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
+        self.model = self.accelerator.prepare(self.network)
         self.history: History = []
 
     @property
