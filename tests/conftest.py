@@ -86,12 +86,13 @@ def no_model_pack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def one_bank() -> Iterator[None]:
-    """Make the non-speech audio that voices are trained beside once for all runs of a module."""
-    from abawcli.training import audio_data, voice_task
+    """Make the non-speech audio that voices are trained beside once for all runs, two of a kind."""
+    from abawcli.training import audio_data, non_speech, voice_task
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audio_data, "NON_SPEECH_SAMPLES", 2 * len(non_speech.NON_SPEECH))
         patch.setattr(voice_task, "make_non_speech_bank", cache(audio_data.make_non_speech_bank))
         yield
 

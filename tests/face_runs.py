@@ -1,7 +1,10 @@
 """Short runs of `train face` on made images, with and without teachers."""
 
+import shutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tiny_models import save_image_set, save_vision_backbone
@@ -16,6 +19,7 @@ from abawcli.config import (
 from abawcli.models.training_metadata import EpochResult
 from abawcli.stages.train_face import train_face_encoder
 
+TEMPORARY = TemporaryDirectory(prefix="abaw-images-")  # removed when the process ends
 SMALL_MOE = MoEHead(experts=2, router_hidden=16, blocks=1)
 FAST = replace(EncoderTraining(), epochs=3, batch_size=8, frozen_blocks=1, moe=SMALL_MOE)
 SMALL = CompactFaceShape(4, (8, 8), (1, 1))  # features still have 256 entries
@@ -27,6 +31,12 @@ STUDENT = replace(
 
 def save_images(folder: Path) -> Path:
     """Write an image set, and a tiny transformer in its `vit`."""
+    return Path(shutil.copytree(_make_images(), folder))
+
+
+@cache
+def _make_images() -> Path:
+    folder = Path(TEMPORARY.name)
     save_image_set(folder)
     save_vision_backbone(folder / "vit", "vit")
     return folder

@@ -1,6 +1,9 @@
 """Feature files and annotations for tests: classes that either modality tells, with noise."""
 
+import shutil
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ VISUAL = ImageBackboneMetadata("tiny-face", 10, "f" * 64)
 AUDIO = AudioBackboneMetadata("tiny-voice", 6, "a" * 64)
 BACKBONES = Backbones(VISUAL, AUDIO)
 
+TEMPORARY = TemporaryDirectory(prefix="abaw-features-")  # removed when the process ends
 SMALL_GATED = GatedHead(hidden=16)
 SMALL_DUAL = DualBranchHead(16, 1, 2, 2, 0.1, window_frames=12, stride_frames=5)
 SMALL_SEQUENCE = SequenceHead(16, 2, 0.1, window_frames=12, stride_frames=5)
@@ -68,6 +72,15 @@ def save_videos(
     folder: Path, names: list[str], frames: int = 80, classes: int = 8, **options: Any
 ) -> tuple[Path, Path]:
     """Write features and annotations of videos; return the two folders."""
+    made = _make_videos(tuple(names), frames, classes, **options)
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    return folder / "features", folder / "labels"
+
+
+@cache
+def _make_videos(names: tuple[str, ...], frames: int, classes: int, **options: Any) -> Path:
+    """Return a folder with features and annotations of videos, for this process."""
+    folder = Path(TEMPORARY.name) / str(_make_videos.cache_info().misses)
     for k, name in enumerate(names):
         rng = np.random.default_rng(k)
         labels = np.repeat(rng.permutation(classes), -(-frames // classes))[:frames]
@@ -75,7 +88,7 @@ def save_videos(
         write_features(features, folder / "features" / f"{name}.safetensors", {})
         annotation = np.where(rng.random(frames) < 0.1, -1, labels)
         write_annotation(annotation, folder / "labels" / f"{name}.txt")
-    return folder / "features", folder / "labels"
+    return folder
 
 
 NAMES = ["a", "b", "c", "d_left", "d_right", "e", "f"]

@@ -88,15 +88,15 @@ def test_a_clip_gets_the_logits_of_transformers(
 
 def test_clips_are_the_same_whatever_the_chunks(tmp_path: Path, speech_everywhere: None) -> None:
     folder = save_voice_classifier(tmp_path / "model", "hubert")
-    samples = (np.random.default_rng(0).normal(size=16000 * 25) / 10).astype(np.float32)
+    samples = (np.random.default_rng(0).normal(size=16000 * 15) / 10).astype(np.float32)
     made = []
-    for chunk_s in (9.0, 20.0, 60.0):
+    for chunk_s in (9.0, 12.0, 60.0):
         backbone, _ = load_hub_voice(f"hf:{folder}")
         encoder = AudioEncoder(backbone, CPU, AudioFeatures(chunk_s=chunk_s))
         encoder.backbone.float()
         chunks = encoder.encode_blocks([Audio(samples, 0.0)])
         made.append(np.concatenate([chunk.features for chunk in chunks]))
-    assert made[0].shape == (52, made[0].shape[1])
+    assert made[0].shape == (31, made[0].shape[1])
     np.testing.assert_allclose(made[0], made[2], atol=1e-5)
     np.testing.assert_allclose(made[1], made[2], atol=1e-5)
 

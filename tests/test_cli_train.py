@@ -12,10 +12,12 @@ from abawcli.cli import main
 from abawcli.config import VoiceTraining, default_voice_training
 
 pytestmark = pytest.mark.usefixtures("one_bank")
+FEW = {"train": 8, "valid": 2}
+SMALL = ["--stem", "4", "--widths", "8", "--blocks", "1"]
 
 
 def test_train_a_face_encoder(tmp_path: Path) -> None:
-    manifest = save_image_set(tmp_path / "images")
+    manifest = save_image_set(tmp_path / "images", **FEW)
     arguments = ["train", "face", "--images", str(tmp_path / "images"), "--manifest"]
     arguments += [str(manifest), "-o", str(tmp_path / "run"), "--epochs", "1", "--no-moe"]
     arguments += ["--batch-size", "8", "--padaug", "0.5", "--targets", "hard", "--device", "cpu"]
@@ -38,10 +40,10 @@ def test_missing_manifest_is_one_line(tmp_path: Path) -> None:
 
 
 def test_parts_of_the_augmentation(tmp_path: Path) -> None:
-    manifest = save_image_set(tmp_path / "images")
+    manifest = save_image_set(tmp_path / "images", **FEW)
     arguments = ["train", "face", "--images", str(tmp_path / "images"), "--manifest"]
     arguments += [str(manifest), "-o", str(tmp_path / "run"), "--epochs", "1", "--batch-size", "8"]
-    parts = ["--flip", "0", "--crop-area", "0.7", "0.9", "--rotate", "3", "--ema", "0.5"]
+    parts = [*SMALL, "--flip", "0", "--crop-area", "0.7", "0.9", "--rotate", "3", "--ema", "0.5"]
     result = CliRunner().invoke(main, [*arguments, *parts, "--device", "cpu"])
     assert result.exit_code == 0, result.output
     training = json.loads((tmp_path / "run/config.json").read_text())["training"]
@@ -53,7 +55,7 @@ def test_parts_of_the_augmentation(tmp_path: Path) -> None:
 
 
 def test_a_teacher_and_a_student_of_another_shape(tmp_path: Path) -> None:
-    manifest = save_image_set(tmp_path / "images")
+    manifest = save_image_set(tmp_path / "images", **FEW)
     arguments = ["train", "face", "--images", str(tmp_path / "images"), "--manifest"]
     arguments += [str(manifest), "--epochs", "1", "--batch-size", "8", "--device", "cpu"]
     arguments += ["--no-moe", "-o", str(tmp_path / "run")]
@@ -62,7 +64,7 @@ def test_a_teacher_and_a_student_of_another_shape(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     teacher = str(tmp_path / "teacher/encoder.safetensors")
     taught = ["--teacher", teacher, "--temperature", "3", "--teacher-weight", "0.5"]
-    student = ["--stem", "4", "--widths", "8", "--blocks", "1", "--feature-weight", "1"]
+    student = [*SMALL, "--feature-weight", "1"]
     result = CliRunner().invoke(main, [*arguments, *taught, *student])
     assert result.exit_code == 0, result.output
     training = json.loads((tmp_path / "run/config.json").read_text())["training"]
@@ -89,7 +91,7 @@ def test_fine_tuning_takes_the_backbone_of_its_encoder(tmp_path: Path) -> None:
 
 
 def test_train_a_voice_encoder(tmp_path: Path) -> None:
-    manifest = save_audio_set(tmp_path / "sounds")
+    manifest = save_audio_set(tmp_path / "sounds", train=8)
     arguments = ["train", "voice", "--recordings", str(tmp_path / "sounds"), "--manifest"]
     arguments += [str(manifest), "-o", str(tmp_path / "run"), "--device", "cpu"]
     small = ["--epochs", "1", "--epoch-batches", "1", "--batch-size", "4", "--no-augment"]
@@ -104,7 +106,7 @@ def test_train_a_voice_encoder(tmp_path: Path) -> None:
 
 
 def test_train_a_voice_encoder_from_a_whisper(tmp_path: Path) -> None:
-    manifest = save_audio_set(tmp_path / "sounds")
+    manifest = save_audio_set(tmp_path / "sounds", train=8)
     arguments = ["train", "voice", "--recordings", str(tmp_path / "sounds"), "--manifest"]
     arguments += [str(manifest), "-o", str(tmp_path / "run"), "--device", "cpu", "--layers", "1"]
     alone = CliRunner().invoke(main, arguments)
@@ -122,12 +124,13 @@ def test_train_a_voice_encoder_from_a_whisper(tmp_path: Path) -> None:
 
 def test_the_old_name_of_both_still_works(tmp_path: Path) -> None:
     """`train encoder --images` is `train face`, `train encoder --audio` is `train voice`."""
-    images, recordings = save_image_set(tmp_path / "a"), save_audio_set(tmp_path / "b")
+    images = save_image_set(tmp_path / "a", **FEW)
+    recordings = save_audio_set(tmp_path / "b", train=8)
     face = ["--images", str(tmp_path / "a"), "--manifest", str(images), "--labels", "hard"]
     voice = ["--audio", str(tmp_path / "b"), "--manifest", str(recordings)]
     small = ["--epochs", "1", "--batch-size", "4", "--device", "cpu"]
     for given, name, key in ((face, "face", "images"), (voice, "voice", "audio")):
-        more = ["--epoch-batches", "1"] if name == "voice" else []
+        more = ["--epoch-batches", "1"] if name == "voice" else SMALL
         out = tmp_path / name
         arguments = ["train", "encoder", *given, *small, *more, "-o", str(out)]
         result = CliRunner().invoke(main, arguments)

@@ -44,11 +44,12 @@ def test_train_head() -> None:
     assert Path("run/head.safetensors").exists()
 
 
-def test_defaults_are_the_heads_own() -> None:
+def test_defaults_are_the_heads_own(tmp_path: Path) -> None:
+    save_videos(tmp_path / "few", ["a", "b"], frames=8)
     result = CliRunner().invoke(
         main,
-        ["crossval", "features", "--labels", "labels", "-o", "both", "--head", "gated", "--head",
-         "dual-branch", "--folds", "2", "--epochs", "1", "--device", "cpu"],
+        ["crossval", "few/features", "--labels", "few/labels", "-o", "both", "--head", "gated",
+         "--head", "dual-branch", "--folds", "2", "--epochs", "1", "--device", "cpu"],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     for head in ("gated", "dual-branch"):

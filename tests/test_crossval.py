@@ -1,6 +1,7 @@
 """Cross-validation: folds, figures, resuming."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,16 @@ def run(
     return cross_validate(*files, out, heads, folds=folds, configs=configs, device="cpu", **options)
 
 
-def test_every_head_gets_the_same_folds(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    results = run(folders, tmp_path / "run", ("gated", "dual-branch"))
-    folds = read_folds(tmp_path / "run/folds.csv")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
+    """Return a folder with the run of two heads in `run` and its data, and the run's results."""
+    work = tmp_path_factory.mktemp("crossval")
+    return work, run(save_videos(work, NAMES), work / "run", ("gated", "dual-branch"))
+
+
+def test_every_head_gets_the_same_folds(finished: tuple[Path, Results]) -> None:
+    work, results = finished
+    folds = read_folds(work / "run/folds.csv")
     assert set(folds) == set(NAMES) and folds["d_left"] == folds["d_right"]
     assert list(results) == ["gated", "dual-branch"]
     for scores in results.values():
@@ -55,22 +63,21 @@ def test_every_head_gets_the_same_folds(folders: tuple[Path, Path], tmp_path: Pa
     same = [[s.raw.support.tolist() for s in scores] for scores in results.values()]
     assert same[0] == same[1]
     for k in (1, 2, 3):
-        assert (tmp_path / f"run/dual-branch/fold{k}/head.safetensors").exists()
+        assert (work / f"run/dual-branch/fold{k}/head.safetensors").exists()
 
 
-def test_a_fold_is_scored_by_the_head_that_never_saw_it(
-    folders: tuple[Path, Path], tmp_path: Path
-) -> None:
-    result = run(folders, tmp_path / "run")["gated"][1]
-    folds = read_folds(tmp_path / "run/folds.csv")
+def test_a_fold_is_scored_by_the_head_that_never_saw_it(finished: tuple[Path, Results]) -> None:
+    work, results = finished
+    result = results["gated"][1]
+    folds = read_folds(work / "run/folds.csv")
     held = [name for name, fold in folds.items() if fold == 2]
-    head, metadata = load_head(tmp_path / "run/gated/fold2/head.safetensors", torch.device("cpu"))
+    head, metadata = load_head(work / "run/gated/fold2/head.safetensors", torch.device("cpu"))
     assert metadata.training and metadata.training.data and metadata.training.result
     assert metadata.training.data["train"]["videos"] == len(NAMES) - len(held)
     assert metadata.training.data["valid"] is None and metadata.training.result.epoch == 2
     data = read_annotated(
-        [folders[0] / f"{name}.safetensors" for name in held],
-        [folders[1] / f"{name}.txt" for name in held],
+        [work / f"features/{name}.safetensors" for name in held],
+        [work / f"labels/{name}.txt" for name in held],
     )
     p, _ = head.classify(data.visual, data.audio, data.has_visual, data.has_audio)
     score = score_labels(data.labels, choose_labels(p))
@@ -81,16 +88,14 @@ def test_a_fold_is_scored_by_the_head_that_never_saw_it(
 def test_smoothing_fills_and_helps(folders: tuple[Path, Path], tmp_path: Path) -> None:
     for space in ("probabilities", "logits"):
         config = replace(FAST, epochs=4, smoothing=Smoothing("median", 7, None, space))
-        for score in run(folders, tmp_path / space, config=config)["gated"]:
+        for score in run(folders, tmp_path / space, config=config, folds=2)["gated"]:
             assert score.smoothed.accuracy > score.raw.accuracy
             assert score.raw.confusion.sum() < score.raw.frames  # frames without either modality
             assert score.smoothed.confusion.sum() == score.smoothed.frames
 
 
-def test_described_results_have_mean_and_deviation(
-    folders: tuple[Path, Path], tmp_path: Path
-) -> None:
-    described = describe_results(run(folders, tmp_path / "run"))["gated"]
+def test_described_results_have_mean_and_deviation(finished: tuple[Path, Results]) -> None:
+    described = describe_results(finished[1])["gated"]
     values = [fold["smoothed"]["macro_f1"] for fold in described["folds"]]
     assert described["smoothed"]["macro_f1"]["mean"] == pytest.approx(np.mean(values))
     assert described["smoothed"]["macro_f1"]["deviation"] == pytest.approx(np.std(values, ddof=1))
@@ -119,14 +124,13 @@ def test_the_best_epoch_stands_beside_the_last(folders: tuple[Path, Path], tmp_p
 
 
 def test_out_of_fold_predictions_are_those_that_are_scored(
-    folders: tuple[Path, Path], tmp_path: Path
+    finished: tuple[Path, Results], tmp_path: Path
 ) -> None:
-    scores = run(folders, tmp_path / "run")["gated"]
-    folds = read_folds(tmp_path / "run/folds.csv")
-    tables = {
-        name: read_table(tmp_path / f"run/gated/predictions/{name}.parquet") for name in folds
-    }
-    for score in scores:
+    work = Path(shutil.copytree(finished[0], tmp_path / "work"))
+    folders = work / "features", work / "labels"
+    folds = read_folds(work / "run/folds.csv")
+    tables = {name: read_table(work / f"run/gated/predictions/{name}.parquet") for name in folds}
+    for score in finished[1]["gated"]:
         held = [name for name, fold in folds.items() if fold == score.fold]
         labels = [read_annotation(folders[1] / f"{name}.txt") for name in held]
         predicted = [tables[name]["label"].to_numpy() for name in held]
@@ -136,17 +140,19 @@ def test_out_of_fold_predictions_are_those_that_are_scored(
         found = score_labels(np.concatenate(labels), np.concatenate(smooth))
         np.testing.assert_array_equal(found.confusion, score.smoothed.confusion)
         assert all(has_logits(tables[name]) for name in held)
-    path = tmp_path / "run/gated/predictions/a.parquet"
+    path = work / "run/gated/predictions/a.parquet"
     before = path.stat().st_mtime_ns
-    run(folders, tmp_path / "run")
+    run(folders, work / "run")
     assert path.stat().st_mtime_ns == before  # finished work is kept
-    (tmp_path / "run/results.json").write_text("mine")
+    (work / "run/results.json").write_text("mine")
     with pytest.raises(OutputError, match="results.json was changed after it was made"):
-        run(folders, tmp_path / "run")
+        run(folders, work / "run")
 
 
-def test_finished_folds_are_not_trained_again(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    whole = describe_results(run(folders, tmp_path / "whole"))
+def test_finished_folds_are_not_trained_again(
+    finished: tuple[Path, Results], folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    whole = describe_results({"gated": finished[1]["gated"]})
 
     def stop(done: int, total: int | None, what: str) -> None:
         if what.startswith("gated, fold 2/3, epoch 2"):
@@ -165,21 +171,24 @@ def test_finished_folds_are_not_trained_again(folders: tuple[Path, Path], tmp_pa
 def test_folds_that_are_there_are_used(folders: tuple[Path, Path], tmp_path: Path) -> None:
     folds = {"a": 1, "b": 2, "c": 2, "d_left": 1, "d_right": 1, "e": 2, "f": 2}
     write_folds(folds, tmp_path / "run/folds.csv")
-    assert [s.videos for s in run(folders, tmp_path / "run", folds=2)["gated"]] == [3, 4]
+    once = replace(FAST, epochs=1)
+    found = run(folders, tmp_path / "run", folds=2, config=once)["gated"]
+    assert [s.videos for s in found] == [3, 4]
     with pytest.raises(OutputError, match="has 2 folds of 7 annotations, not 3 of these 7"):
         run(folders, tmp_path / "run")
     (folders[1] / "a.txt").unlink()
     with pytest.raises(OutputError, match="2 folds of 7 annotations, not 2 of these 6"):
         run(folders, tmp_path / "run", folds=2)
-    run(folders, tmp_path / "run", folds=2, overwrite=True)
+    run(folders, tmp_path / "run", folds=2, config=once, overwrite=True)
     assert len(read_folds(tmp_path / "run/folds.csv")) == 6
 
 
-def test_bad_input(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_bad_input(
+    finished: tuple[Path, Results], folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="unknown head 'giant'"):
         run(folders, tmp_path / "run", ("giant",))
     with pytest.raises(UsageError, match="6 annotated source videos cannot be split into 7"):
         run(folders, tmp_path / "run", folds=7)
-    run(folders, tmp_path / "run")
     with pytest.raises(OutputError, match="other settings"):
-        run(folders, tmp_path / "run", config=replace(FAST, epochs=1))
+        run(folders, finished[0] / "run", config=replace(FAST, epochs=1))

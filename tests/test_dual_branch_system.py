@@ -18,7 +18,7 @@ from abawcli.formats.tables import read_table
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tune BEiT, extract and train on the sample clips; return the folder with everything."""
     work = tmp_path_factory.mktemp("dual-branch")
-    images = save_image_set(work / "images")
+    images = save_image_set(work / "images", train=8)
     save_vision_backbone(work / "beit", "beit")
     save_audio_backbone(work / "wavlm", "wavlm")
     copy_labels(work / "labels")
@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     videos = [thin_clip(clip) for clip in CLIPS]
     abaw("extract", *videos, "-o", work / "features", *backbones, "--device", "cpu")
     abaw("train", "head", work / "features", "--labels", work / "labels", "-o", work / "run",
-         "--head", "dual-branch", "--hidden", "16", "--layers", "2", "--epochs", "2",
+         "--head", "dual-branch", "--hidden", "16", "--layers", "2", "--epochs", "1",
          "--device", "cpu")  # fmt: skip
     return work
 
@@ -69,8 +69,10 @@ def test_a_face_that_leaves_is_read_from_what_is_there(run: Path) -> None:
 def test_cross_validation_of_both_systems(run: Path) -> None:
     out = abaw("crossval", run / "features", "--labels", run / "labels", "-o", run / "cv",
                "--folds", "3", "--head", "gated", "--head", "dual-branch", "--epochs", "1",
-               "--hidden", "16", "--json", "--device", "cpu")  # fmt: skip
+               "--hidden", "16", "--layers", "1", "--gated-width", "16", "--json",
+               "--device", "cpu")  # fmt: skip
     report = json.loads(out)
     assert list(report) == ["gated", "dual-branch"]
     for head in report.values():
+        assert len(head["folds"]) == 3
         assert np.isfinite(head["smoothed"]["macro_f1"]["mean"])

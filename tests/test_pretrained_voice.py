@@ -114,7 +114,7 @@ def test_chunks_do_not_matter(run: Path) -> None:
     encoder = AudioEncoder(load_voice_backbone(run / "encoder.safetensors"), CPU)
     whole = encoder.backbone(torch.from_numpy(sound)[None])[0]
     assert whole.shape == (588, encoder.dim)
-    for count in (3_000, 70_000, 400_000):
+    for count in (3_000, 400_000):
         blocks = [
             Audio(sound[at : at + count], at / AUDIO_RATE_HZ) for at in range(0, len(sound), count)
         ]

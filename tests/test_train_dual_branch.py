@@ -26,6 +26,8 @@ from abawcli.training.window_samples import WindowSamples, drop_modalities
 CPU = torch.device("cpu")
 DUAL = replace(default_head_training("dual-branch"), epochs=4, batch_frames=60, lr=5e-3)
 
+LEARNING = replace(DUAL, epochs=8, batch_frames=120, lr=1e-2)
+
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
@@ -40,7 +42,7 @@ def classify(path: Path, **options: Any) -> Any:
 
 
 def test_the_dual_branch_learns_with_either_modality(files: Files, tmp_path: Path) -> None:
-    history = run(files, tmp_path / "run", "dual-branch", config=replace(DUAL, epochs=10))
+    history = run(files, tmp_path / "run", "dual-branch", config=LEARNING)
     assert history[-1].loss < history[0].loss / 2
     truth = np.repeat(np.arange(8), 10)
     for options in ({}, {"missing": 0.6}, {"backbones": Backbones(VISUAL)}):
@@ -53,7 +55,7 @@ def test_the_dual_branch_learns_with_either_modality(files: Files, tmp_path: Pat
 
 
 def test_interrupted_dual_branch_ends_with_the_same_weights(files: Files, tmp_path: Path) -> None:
-    config = replace(DUAL, epochs=2)
+    config = replace(DUAL, epochs=2, batch_frames=200)
     run(files, tmp_path / "whole", "dual-branch", config=config)
 
     def stop(done: int, total: int | None, what: str) -> None:
@@ -90,7 +92,7 @@ def test_dual_branch_training_is_what_the_settings_say(
     monkeypatch.setattr(objectives, "focal_loss", note_loss)
     monkeypatch.setattr(head_task, "drop_modalities", note_drop)
     monkeypatch.setattr(torch.optim.AdamW, "step", note_rate)
-    run(files, tmp_path / "run", "dual-branch", config=replace(DUAL, epochs=3, lr=1e-4))
+    run(files, tmp_path / "run", "dual-branch", config=replace(DUAL, epochs=2, lr=1e-4))
     warm = round(0.1 * len(rates))
     assert warm > 2
     ascent = [1e-4 * (k + 1) / (warm + 1) for k in range(warm)]
@@ -107,8 +109,9 @@ def test_dual_branch_training_is_what_the_settings_say(
 
 
 def test_the_running_mean_is_what_is_kept(files: Files, tmp_path: Path) -> None:
-    run(files, tmp_path / "mean", "dual-branch", config=replace(DUAL, epochs=1))
-    run(files, tmp_path / "last", "dual-branch", config=replace(DUAL, epochs=1, ema_decay=0.0))
+    once = replace(DUAL, epochs=1, batch_frames=200)
+    run(files, tmp_path / "mean", "dual-branch", config=once)
+    run(files, tmp_path / "last", "dual-branch", config=replace(once, ema_decay=0.0))
     mean, last = (
         load_head(tmp_path / name / "head.safetensors", CPU)[0].head.state_dict()
         for name in ("mean", "last")

@@ -101,9 +101,11 @@ def test_the_classifier_of_a_backbone_that_has_none(files: Files, tmp_path: Path
         run(files, tmp_path / "run", config=replace(FAST, face_only="encoder"))
 
 
-@pytest.mark.parametrize("head", list(HEADS))
+@pytest.mark.parametrize("head", [name for name in HEADS if name != "dual-branch"])
 def test_every_head_learns(head: str, files: Files, tmp_path: Path) -> None:
-    run(files, tmp_path / "run", head, config=replace(FAST, epochs=10))
+    """The dual branch does in `test_train_dual_branch`."""
+    epochs = 4 if head in ("tcn", "gru") else 10  # they see each frame in several windows
+    run(files, tmp_path / "run", head, config=replace(FAST, epochs=epochs))
     trained, _ = load_head(tmp_path / "run/head.safetensors", CPU)
     truth = np.arange(80) % 8
     features = make_features(truth, seed=100, noise=0.3, missing=0.0)
@@ -117,7 +119,7 @@ def test_every_head_learns(head: str, files: Files, tmp_path: Path) -> None:
 def test_a_head_learns_in_bfloat16(head: str, files: Files, tmp_path: Path) -> None:
     losses = {}
     for precision in ("bfloat16", "float32"):
-        config = replace(FAST, epochs=2, precision=precision)
+        config = replace(FAST, epochs=1, precision=precision)
         losses[precision] = run(files, tmp_path / precision, head, config=config)[-1].loss
         _, about = read_raw(tmp_path / precision / "head.safetensors")
         assert about["training"]["precision"] == precision
@@ -126,10 +128,10 @@ def test_a_head_learns_in_bfloat16(head: str, files: Files, tmp_path: Path) -> N
 
 
 def test_training_ends_early_without_a_better_epoch(files: Files, tmp_path: Path) -> None:
-    config = replace(FAST, epochs=30, patience=2)
+    config = replace(FAST, epochs=30, patience=1)
     history = run(files, tmp_path / "run", config=config)
     scores = [result.criterion or 0.0 for result in history]
-    assert len(history) < 30 and scores.index(max(scores)) == len(history) - 3
+    assert len(history) < 30 and scores.index(max(scores)) == len(history) - 2
     assert run(files, tmp_path / "run", config=config) == history  # and is finished
     whole = run(files, tmp_path / "whole", config=replace(FAST, epochs=len(history)))
     assert all(result.validation and result.validation.loss for result in whole)

@@ -1,6 +1,7 @@
 """Windows and soft voting: a stream gives what looking at the whole video gives."""
 
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 from abawcli.errors import UsageError
 from abawcli.models.windows import SoftVoting, place_windows
 
-checked = settings(max_examples=150, deadline=None)
+checked = settings(max_examples=50, deadline=None)
 shapes = st.integers(1, 12).flatmap(lambda w: st.tuples(st.just(w), st.integers(1, w)))
-lengths = st.integers(0, 60)
+lengths = st.integers(0, 40)
 
 
 def classify(arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
@@ -51,12 +52,12 @@ def make_video(frames: int, share: float) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 @checked
-@given(lengths, shapes, st.sampled_from([0.1, 1.0]), st.randoms(use_true_random=False))
+@given(lengths, shapes, st.sampled_from([0.1, 1.0]), st.integers(0, 999))
 def test_a_stream_gives_the_offline_average(
-    frames: int, shape: tuple[int, int], share: float, random: Any
+    frames: int, shape: tuple[int, int], share: float, seed: int
 ) -> None:
     values, has = make_video(frames, share)
-    stream = SoftVoting(*shape, classify)
+    random, stream = Random(seed), SoftVoting(*shape, classify)
     final, start = [], 0
     while start < frames:
         end = start + random.randint(0, 15)
