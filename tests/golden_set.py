@@ -10,14 +10,13 @@ are compared within tolerances, as another CPU rounds otherwise.
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sample_clips import SAMPLES, abaw, copy_labels, thin_clip
+from sample_clips import abaw, copy_labels, thin_clip
 
 from abawcli.formats.features import read_features
 from abawcli.formats.tables import read_table
@@ -32,9 +31,9 @@ def run_commands(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     copy_labels(out / "labels")
     clip = Path(shutil.copy(thin_clip(CLIP), out)).name
-    whole = os.path.relpath(SAMPLES / "rotated_phone.mp4", out)
+    turned = Path(shutil.copy(thin_clip("rotated_phone"), out)).name
     with contextlib.chdir(out):
-        abaw("predict", clip, whole, "-o", "compact", "-q")
+        abaw("predict", clip, turned, "-o", "compact", "-q")
         abaw("predict", clip, "-o", "dual.csv", "--recipe", "compact-dual-branch", "-q")
         abaw("predict", clip, "-o", "all.csv", "--subject", "all", "-q")
         abaw("predict", clip, "-o", "raw.csv", "--no-smooth", "-q")

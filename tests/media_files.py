@@ -13,6 +13,17 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Samples = NDArray[np.float32]
 BITS = 8  # of the number in a counting picture
+ONE = 1 << 16
+TURNS = {  # counterclockwise degrees, mirrored: FFmpeg's display matrix
+    (0, False): (ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30),
+    (90, False): (0, -ONE, 0, ONE, 0, 0, 0, 0, 1 << 30),
+    (180, False): (-ONE, 0, 0, 0, -ONE, 0, 0, 0, 1 << 30),
+    (270, False): (0, ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30),
+    (0, True): (-ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30),
+    (90, True): (0, -ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30),
+    (180, True): (ONE, 0, 0, 0, -ONE, 0, 0, 0, 1 << 30),
+    (270, True): (0, ONE, 0, ONE, 0, 0, 0, 0, 1 << 30),
+}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The sample clips with their labels, and commands on files: what whole systems are tested with."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -7,11 +8,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from click.testing import CliRunner
-from media_files import Sound, write_media
+from media_files import TURNS, Sound, write_media
 
 from abawcli.cli import main
 from abawcli.formats.abaw import read_annotation, write_annotation
 from abawcli.media.audio import read_audio
+from abawcli.media.frame import Frame
 from abawcli.media.video import read_frames
 
 SAMPLES = Path(__file__).parents[1] / "sample_videos"
@@ -33,20 +35,26 @@ def thin_clip(name: str) -> Path:
     """Return a sample clip with one of EVERY frames, each at its own time, and all its audio.
 
     The whole story in fewer frames: what a face and an encoder cost is a cost of each frame.
-    The display matrix of a phone is applied.
+    What a phone filmed upright is stored on its side, with a display matrix, as in the sample.
     """
     source = SAMPLES / f"{name}.mp4"
-    frames = list(read_frames(source))[::EVERY]
-    audio = read_audio(source)
+    return write_thinned(list(read_frames(source)), source, Path(FOLDER.name) / source.name)
+
+
+def write_thinned(frames: Sequence[Frame], source: Path, output: Path) -> Path:
+    """Write one of EVERY frames, each at its own time, and all audio of their source."""
+    frames, audio = frames[::EVERY], read_audio(source)
     assert audio is not None
+    degrees = frames[0].orientation.degrees
     return write_media(
-        Path(FOLDER.name) / source.name,
-        [frame.rgb() for frame in frames],
+        output,
+        [np.rot90(frame.rgb(), -degrees // 90) for frame in frames],
         times=[round(frame.time_s * TICKS_HZ) for frame in frames],
         time_base=Fraction(1, TICKS_HZ),
         options={"preset": "ultrafast"},
+        matrix=TURNS[degrees, False] if degrees else None,
         sound=Sound([(audio.start_s, audio.samples[None])], audio.rate_hz, "pcm_s16le"),
-        container="matroska",  # which takes audio that is not compressed
+        container="mov",  # which takes audio that is not compressed
     )
 
 

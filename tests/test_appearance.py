@@ -185,12 +185,12 @@ def test_a_loop_of_two_people_has_two(shared_data: Path) -> None:
 
 @pytest.mark.shared_data
 def test_a_person_who_leaves_a_recording_and_returns_is_one(shared_data: Path) -> None:
-    names = "face_then_none_vfr.mov", "none_then_face_vfr.mov"
     detector = load_detector("retinaface", threads=1)
-    clips = [islice(read_frames(shared_data / "videos" / name), 0, None, 3) for name in names]
-    images = [frame.rgb(384) for frame in chain(*clips)]
-    found = track_faces([Picture(k, image) for k, image in enumerate(images, 1)], detector)
-    people = [[face.subject for face in item.faces] for _, item in found]
-    first = people.index([])  # he is away for 2.6 s of this film
-    assert [0] in people[:first] and [0] in people[first + 60 :]
-    assert people.count([0]) + people.count([]) == len(people)
+    first, second = (
+        [frame.rgb() for frame in islice(read_frames(shared_data / "videos" / name), 9)]
+        for name in ("talk_again.mkv", "talk_help.mkv")
+    )
+    away = np.full_like(first[0], 200)
+    parts = [*((1, image) for image in first), (65, away), *((1, image) for image in second)]
+    people = follow(detector, *parts)  # away for 2.6 s
+    assert people == [[0]] * 9 + [[]] + [[0]] * 9

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from media_files import Sound, make_clicks, write_media
+from sample_clips import thin_clip
 from tiny_models import save_vision_backbone, save_voice_encoder
 
 from abawcli.cli import main
 from abawcli.formats.features import read_features
-
-SAMPLE = Path(__file__).parents[1] / "sample_videos" / "rotated_phone.mp4"
 
 
 def extract(*arguments: object) -> Result:
@@ -39,12 +38,13 @@ def make_official(folder: Path, *frames: int) -> Path:
 
 def test_features_of_a_video(tmp_path: Path) -> None:
     out = tmp_path / "features"
-    result = extract(SAMPLE, "-o", out, "--modality", "visual", "--batch-size", 32)
+    clip = thin_clip("rotated_phone")
+    result = extract(clip, "-o", out, "--modality", "visual", "--batch-size", 32)
     assert result.exit_code == 0, result.output
     found = read_features(out / "rotated_phone.safetensors")
-    assert len(found.frame) == 120 and found.has_visual.mean() > 0.9
-    assert result.stdout == "" and "120" in result.stderr and "with a face" in result.stderr
-    again = extract(SAMPLE, "-o", out, "--modality", "visual")  # batches of another size
+    assert len(found.frame) == 24 and found.has_visual.mean() > 0.9
+    assert result.stdout == "" and "24" in result.stderr and "with a face" in result.stderr
+    again = extract(clip, "-o", out, "--modality", "visual")  # batches of another size
     assert again.exit_code == 0 and "is already made with these settings" in again.stderr
 
 

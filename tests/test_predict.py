@@ -18,12 +18,11 @@ from blob_faces import BlobDetector, picture
 from loaded_networks import load_predictor
 from media_files import Sound, write_media
 from raw_checkpoints import read_raw, write_raw
-from sample_clips import EVERY, SAMPLES, thin_clip
+from sample_clips import SAMPLES, thin_clip
 from sample_features import SMALL_DUAL
 
 from abawcli.config import PROBABILITY_TOLERANCE, QUALITY, Prediction, Smoothing
 from abawcli.errors import CheckpointError, InputError, UsageError
-from abawcli.formats.abaw import read_annotation
 from abawcli.formats.features import read_features, write_features
 from abawcli.formats.table_schemas import PROBABILITIES
 from abawcli.media.audio import read_audio
@@ -34,7 +33,7 @@ from abawcli.models.heads import build_head, save_head
 from abawcli.models.metadata import HeadMetadata
 from abawcli.pipeline import feature_stream
 from abawcli.stages.extract import extract_features
-from abawcli.stages.predict import Predictor, predict_frames, predict_video
+from abawcli.stages.predict import Predictor, predict_video
 from abawcli.stages.smooth import smooth_table
 
 LEAVES = "leaves_and_returns_vfr"
@@ -94,7 +93,7 @@ def test_subjects(predictor: Predictor, video: Path) -> None:
 
 
 def test_results_do_not_depend_on_batch_or_queue(predictor: Predictor, tmp_path: Path) -> None:
-    pictures = [picture(32 * (k < 12), 24 * (k < 16)) for k in range(20)]
+    pictures = [picture(32 * (k < 5), 24 * (k < 7)) for k in range(9)]
     video = write_media(tmp_path / "v.mp4", pictures)
     whole = predictor.predict_video(video, "all")
     # In bfloat16, in which the face network computes on CPUs with AMX, sums depend on the batch.
@@ -339,16 +338,6 @@ def test_a_file_without_frames_is_an_error(predictor: Predictor, tmp_path: Path)
     (tmp_path / "t.mp4").write_text("just text")
     with pytest.raises(InputError, match=r"t\.mp4"):
         predictor.predict_video(tmp_path / "t.mp4")
-
-
-def test_sample_video_is_labelled_in_its_order() -> None:
-    clip = thin_clip("rotated_phone")
-    table = predict_video(clip)
-    truth = np.asarray(read_annotation(SAMPLES / "rotated_phone.txt"))[::EVERY]
-    known = truth >= 0
-    assert table["found"].all()
-    assert (table["label"].to_numpy() == truth)[known].mean() > 0.8
-    assert next(predict_frames(clip)).frame == 1
 
 
 def test_the_compact_recipe_imports_neither_transformers_nor_the_compiler() -> None:
