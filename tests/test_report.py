@@ -89,7 +89,7 @@ def test_a_page_tells_shares_quality_warnings_methods_and_provenance(study: Path
         "Warning of the run: the sound is <missing>",
         "Happiness 50.0 % 1", "Neutral 50.0 % 1", "Anger 0.0 % 0",
         "Face found 80.0 % of the time", "Mean score of the detector 0.900",
-        "Labels rest on face 80.0 % , no label 20.0 %",
+        "Sources of labels face 80.0 % , no label 20.0 %",
         "Gaps without a label 1, together 0.2 s; the longest: 0:00.8 to 0:01.0",
         "0:00.40 0:00.80 0.40 Neutral 0.65 100 %",
         "The facial expression of the person on screen longest and largest was annotated frame by "
@@ -146,7 +146,7 @@ def test_errors_are_ranked_by_confidence_times_seconds(study: Path) -> None:
     worst, second, last = subject.errors
     assert worst.cost == pytest.approx(10 * 0.04 * 0.65)
     assert second.cost == pytest.approx(0.04 * (3 * 0.95 + 3 * 0.65))
-    assert second.shown == 4  # the surest frame has no face
+    assert second.shown == 4  # the frame of the highest confidence has no face
     assert last.cost == 0 and last.mean_confidence is None
     assert subject.score is not None
     right = int(subject.score.confusion.trace())

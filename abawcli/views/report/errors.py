@@ -2,7 +2,8 @@
 
 A wrong segment is consecutive frames with one label and one annotation that differ. The worst come
 first, by the sum over their frames of the confidence in the wrong label times the duration. So a
-long error of high confidence is before a short or unsure one, and frames without a label are last.
+long error of high confidence comes before a short one or one of low confidence, and frames without
+a label come last.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ class WrongSegment:
     end_s: float
     first: int  # frame number
     last: int
-    shown: int  # frame number of the surest of its frames, one with a face if there is any
+    shown: int  # number of its frame of the highest confidence, one with a face if there is any
     annotation: str
     label: str  # NO_LABEL: none was predicted
     mean_confidence: float | None  # None: no label
@@ -52,8 +53,8 @@ def find_errors(
     label, truth = timeline.label, timeline.annotation
     wrong = (truth != IGNORE) & (label != truth)
     rows = np.arange(len(label))
-    sure = np.where(label == IGNORE, 0, timeline.probabilities[rows, np.maximum(label, 0)])
-    confidence = np.nan_to_num(sure)  # (T,)
+    own = np.where(label == IGNORE, 0, timeline.probabilities[rows, np.maximum(label, 0)])
+    confidence = np.nan_to_num(own)  # (T,)
     changes = np.flatnonzero((np.diff(label) != 0) | (np.diff(truth) != 0) | (np.diff(frame) != 1))
     errors = [
         _describe_segment(timeline, frame, found, confidence, rows=part)

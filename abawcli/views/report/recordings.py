@@ -138,7 +138,7 @@ def _choose_frames(
     for subject in subjects:
         longest = subject.segments.nlargest(config.pictures, "duration_s")
         for k, segment in longest.iterrows():
-            row = _find_surest(subject.rows, segment)
+            row = _find_most_confident(subject.rows, segment)
             key = SEGMENT, subject.name, int(str(k))
             wanted.setdefault(int(row["frame"]), []).append((key, _read_box(row)))
         by_frame = subject.rows.set_index("frame")
@@ -153,7 +153,7 @@ def _read_box(row: Any) -> Any:
     return row[["x", "y", "w", "h"]].to_numpy(np.float64)
 
 
-def _find_surest(rows: pd.DataFrame, segment: Any) -> Any:
+def _find_most_confident(rows: pd.DataFrame, segment: Any) -> Any:
     """Return the row of a segment with the highest confidence, with a face if there is one."""
     time_s = rows["time_s"]
     inside = (time_s >= segment["start_s"]) & (time_s < segment["end_s"])
