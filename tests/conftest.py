@@ -60,6 +60,13 @@ def pytest_runtest_teardown() -> None:
         log.setLevel(logging.NOTSET)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Keep a fork of this process, for tests that ask for it, from before anything is computed."""
+    if early_forks := sys.modules.get("early_forks"):
+        early_forks.make_early_fork()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Compute in one thread: several wait for each other longer than tiny networks compute."""

@@ -1,68 +1,25 @@
-"""Commands in forks of one process that has imported what they need: for signals to them.
-
-A process of its own for each command would import torch each time.
-"""
+"""Commands for forks of this process, which has imported what they need: for signals to them."""
 
 import hashlib
-import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from file_changes import watch_changes
 
+# Commands and stages, which import each other when they run, are imported before there are forks.
+import abawcli.cli.crop
+import abawcli.cli.extract
+import abawcli.cli.predict
+import abawcli.cli.smooth
+import abawcli.stages.crop
+import abawcli.stages.extract
+import abawcli.stages.predict  # noqa: F401
 from abawcli.cli import main
 from abawcli.cli.signals import stop_on_signals
 from abawcli.formats import atomic
 from abawcli.stages import smooth
-
-SAID = "said"  # the name of a FIFO, for stdout and stderr
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    [__name__, *(f"abawcli.cli.{command}" for command in ("predict", "extract", "crop", "smooth")),
-     "abawcli.stages.predict", "abawcli.stages.extract"]
-)  # fmt: skip
-
-
-class ForkedCommand:
-    """A command that runs in a folder; what it says can be read when it has ended."""
-
-    def __init__(self, folder: Path, run: Callable[..., object], *arguments: object) -> None:
-        os.mkfifo(folder / SAID)
-        self._said = os.open(folder / SAID, os.O_RDONLY | os.O_NONBLOCK)
-        self._process = FORKS.Process(target=_start, args=(folder, run, arguments))
-        self._process.start()
-        self.pid = self._process.pid or 0
-
-    def poll(self) -> int | None:
-        """Return the exit status, or minus the signal, once it has ended."""
-        return self._process.exitcode
-
-    def read(self, timeout_s: float) -> str:
-        """Wait for the end; return what it and its children have said until all have ended."""
-        self._process.join(timeout_s)
-        assert self._process.exitcode is not None
-        os.set_blocking(self._said, True)
-        with open(self._said) as said:
-            return said.read()
-
-    def kill(self) -> None:
-        self._process.kill()
-
-
-def _start(folder: Path, run: Callable[..., object], arguments: tuple[object, ...]) -> None:
-    """Be in the fork what a new process is."""
-    os.chdir(folder)
-    said = os.open(SAID, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(said, stream)
-    os.close(said)
-    # Also where whoever runs the tests ignores them.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    run(*arguments)
 
 
 def run_abaw(*arguments: str) -> None:

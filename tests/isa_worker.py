@@ -1,22 +1,19 @@
-"""Runs test_reproducibility.py's computations under limits of oneDNN's instruction sets.
+"""What test_reproducibility.py computes under a limit of oneDNN's instruction sets.
 
-python isa_worker.py FOLDER CLIP BACKBONE LIMIT...: FOLDER/LIMIT.npz has the probabilities of a clip
-by batch size and threads, the differences of networks in a reduced number format, and the
-instruction set that oneDNN reports. Imports are the same for all limits; oneDNN reads its limit
-when it is first used, which is in a fork for each limit.
+oneDNN reads the limit when it is first used: in an early fork for each limit. What is found is
+written into its folder: the probabilities of a clip by batch size and threads, the differences of
+networks in a reduced number format, and the instruction set that oneDNN reports.
 """
 
 import os
 import re
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import Wav2Vec2Model  # noqa: F401  once here, and not in each fork
+from transformers import Wav2Vec2Model  # noqa: F401  before there are forks
 
 from abawcli.config import Prediction
 from abawcli.formats.metadata import Preprocess
@@ -28,15 +25,17 @@ from abawcli.pipeline.reproducibility import measure_agreement, measure_precisio
 from abawcli.stages.predict import Predictor
 
 SETTINGS = ((1, 1), (64, 2))  # batch size, threads
+EXACT = "exact.npy"  # beside the clip
+FOUND, LOG = Path("found.npz"), Path("onednn.log")
 
 
-def predict(clip: str) -> dict[str, np.ndarray]:
+def predict(clip: Path) -> dict[str, np.ndarray]:
     """Return the probabilities (T, 8) of a clip by settings."""
     predictor, tables = Predictor(device="cpu"), {}
     for batch, threads in SETTINGS:
         torch.set_num_threads(threads)
         predictor.extractor.config = Prediction(batch)
-        table = predictor.predict_video(Path(clip))
+        table = predictor.predict_video(clip)
         tables[f"{batch},{threads}"] = table.filter(regex="^p_").to_numpy()
     torch.set_num_threads(1)
     return tables
@@ -67,33 +66,15 @@ def check_formats(backbone: str) -> dict[str, float]:
     }
 
 
-def compute(folder: Path, clip: str, backbone: str, limit: str) -> None:
-    """Write FOLDER/LIMIT.npz; stdout goes to FOLDER/LIMIT.log, where oneDNN says what it uses."""
+def compute(clip: Path, backbone: Path, limit: str) -> None:
+    """Write FOUND; oneDNN, which is used for the first time, says in LOG what it uses."""
     os.environ |= {"ONEDNN_MAX_CPU_ISA": limit, "ONEDNN_VERBOSE": "1"}
-    log = folder / f"{limit}.log"
-    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), sys.stdout.fileno())
+    os.dup2(os.open(LOG, os.O_WRONLY | os.O_CREAT), sys.stdout.fileno())
+    # In float64, which knows no limit: computed once, by whoever starts this.
+    exact = torch.from_numpy(np.load(clip.with_name(EXACT)))
+    reproducibility.compute_exact = lambda recipe: exact  # type: ignore[assignment]
     found: dict[str, Any] = predict(clip)
     found["numbers"] = measure_agreement("compact", (16,), (1,))
-    found |= check_formats(backbone)  # from here on, in bfloat16 everywhere
-    isa = re.search("cpu,isa:(.*)", log.read_text())
-    np.savez(folder / f"{limit}.npz", isa=isa[1] if isa else "", **found)
-
-
-def run_in_fork(work: Callable[[], object], name: str) -> None:
-    """Run in a process of its own what sets oneDNN's limit for good."""
-    if (child := os.fork()) == 0:
-        work()
-        sys.stdout.flush()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if status:
-        sys.exit(f"{name}: status {status}")
-
-
-if __name__ == "__main__":
-    where, video, saved, *limits = sys.argv[1:]
-    # In float64, which knows no limit: computed once, by whoever starts this.
-    exact = torch.from_numpy(np.load(Path(where) / "exact.npy"))
-    reproducibility.compute_exact = lambda recipe: exact  # type: ignore[assignment]
-    for limit in limits:
-        run_in_fork(partial(compute, Path(where), video, saved, limit), limit)
+    found |= check_formats(str(backbone))  # from here on, in bfloat16 everywhere
+    isa = re.search("cpu,isa:(.*)", LOG.read_text())
+    np.savez(FOUND, isa=isa[1] if isa else "", **found)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import av
 import pytest
-from forked_commands import ForkedCommand, ignore_hangups, run_abaw, run_killed, run_stuck
+from early_forks import EarlyFork
+from forked_commands import ignore_hangups, run_abaw, run_killed, run_stuck
 from media_files import counting_picture, write_media
 from sample_clips import abaw
 from sample_tables import make_table
@@ -57,7 +58,7 @@ def repeat_frame(source: Path, path: Path, count: int) -> None:
 
 
 class NewProcess:
-    """A command in a process of its own, as `ForkedCommand`."""
+    """A command in a process of its own, as `EarlyFork`."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self._run = subprocess.Popen(
@@ -80,7 +81,7 @@ def list_arguments(folder: Path, command: str) -> list[str]:
 
 
 def stop(
-    run: ForkedCommand | NewProcess, number: int, ready: Path, within_s: float = PATIENCE_S
+    run: EarlyFork | NewProcess, number: int, ready: Path, within_s: float = PATIENCE_S
 ) -> tuple[str, float]:
     """Send a signal when the first input is done; return what was said, and the seconds."""
     deadline = time.monotonic() + within_s
@@ -116,9 +117,9 @@ def test_a_signal_ends_a_run_tidily(
     write_inputs(tmp_path, suffix)
     arguments, out = list_arguments(tmp_path, command), tmp_path / "out"
     if "--jobs" in arguments:
-        run: ForkedCommand | NewProcess = NewProcess(tmp_path, *arguments)
+        run: EarlyFork | NewProcess = NewProcess(tmp_path, *arguments)
     else:
-        run = ForkedCommand(tmp_path, run_abaw, *arguments)
+        run = EarlyFork(tmp_path, run_abaw, *arguments)
     text, seconds = stop(run, number, out / "manifest.jsonl")
     assert run.poll() == 128 + number
     assert seconds < LIMIT_S
@@ -133,7 +134,7 @@ def test_a_signal_ends_a_run_tidily(
 
 def test_a_run_that_is_stuck_in_one_call_ends_too(tmp_path: Path) -> None:
     write_inputs(tmp_path, "csv")
-    run = ForkedCommand(tmp_path, run_stuck, *list_arguments(tmp_path, "smooth"))
+    run = EarlyFork(tmp_path, run_stuck, *list_arguments(tmp_path, "smooth"))
     text, seconds = stop(run, signal.SIGTERM, tmp_path / "out" / "b.ready")
     assert run.poll() == 128 + signal.SIGTERM
     assert seconds < LIMIT_S
@@ -143,14 +144,14 @@ def test_a_run_that_is_stuck_in_one_call_ends_too(tmp_path: Path) -> None:
 
 
 def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
-    run = ForkedCommand(tmp_path, ignore_hangups)
+    run = EarlyFork(tmp_path, ignore_hangups)
     assert run.read(PATIENCE_S).split() == ["alive", "True", "True", str(int(signal.SIGTERM))]
 
 
 def test_a_process_that_is_killed_leaves_what_can_be_done_again(tmp_path: Path) -> None:
     write_inputs(tmp_path, "csv")
     arguments = [*list_arguments(tmp_path, "smooth"), "-q"]
-    killed = ForkedCommand(tmp_path, run_killed, KILLED_BEFORE, *arguments)
+    killed = EarlyFork(tmp_path, run_killed, KILLED_BEFORE, *arguments)
     assert killed.read(PATIENCE_S) == "" and killed.poll() == -signal.SIGKILL
     assert list((tmp_path / "out").glob(".abaw-*"))
     with contextlib.chdir(tmp_path):
