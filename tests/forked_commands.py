@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +21,25 @@ from abawcli.cli import main
 from abawcli.cli.signals import stop_on_signals
 from abawcli.formats import atomic
 from abawcli.stages import smooth
+
+IGNORED_BY_SHELLS = signal.SIGINT, signal.SIGHUP  # in the background; for nohup
+
+
+class NewProcess:
+    """A command in a process of its own, as `EarlyFork`."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._run = subprocess.Popen(
+            [sys.executable, "-m", "abawcli", *arguments],
+            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            preexec_fn=lambda: [signal.signal(k, signal.SIG_DFL) for k in IGNORED_BY_SHELLS],
+        )  # fmt: skip
+        self.pid, self.poll, self.kill = self._run.pid, self._run.poll, self._run.kill
+
+    def read(self, timeout_s: float) -> str:
+        with self._run:
+            return self._run.communicate(timeout=timeout_s)[0]
 
 
 def run_abaw(*arguments: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from media_files import TURNS, Sound, write_media
 
 from abawcli.cli import main
+from abawcli.config import AUDIO_RATE_HZ
 from abawcli.formats.abaw import read_annotation, write_annotation
 from abawcli.media.audio import read_audio
 from abawcli.media.frame import Frame
@@ -56,6 +58,17 @@ def write_thinned(frames: Sequence[Frame], source: Path, output: Path) -> Path:
         sound=Sound([(audio.start_s, audio.samples[None])], audio.rate_hz, "pcm_s16le"),
         container="mov",  # which takes audio that is not compressed
     )
+
+
+def cut_clip(path: Path, count: int = 12) -> Path:
+    """Write some frames of a sample clip in which somebody speaks, with their audio."""
+    source, first = SAMPLES / "expressions.mp4", 200
+    frames = islice(read_frames(source), first, first + count)
+    audio = read_audio(source)
+    assert audio is not None
+    begin, end = (frame * AUDIO_RATE_HZ // 25 for frame in (first, first + count))
+    part = Sound([(0.0, audio.samples[None, begin:end])], AUDIO_RATE_HZ, "pcm_s16le")
+    return write_media(path, [frame.rgb() for frame in frames], sound=part)
 
 
 def copy_labels(folder: Path) -> None:

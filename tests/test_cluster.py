@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from chores import LoadedChores
 from click.testing import CliRunner
+from forked_commands import NewProcess
 from sample_clips import thin_clip
-from test_signals import LIMIT_S, NewProcess, list_arguments, stop, write_inputs
+from test_signals import LIMIT_S, list_arguments, stop, write_inputs
 
 from abawcli.cli import main
 from abawcli.engines import Job, Outcome, Where, run

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 import torch
 from early_forks import EarlyFork
-from media_files import Sound, write_media
+from sample_clips import cut_clip
 from tiny_models import save_audio_backbone
 
-from abawcli.config import AUDIO_RATE_HZ, PRECISION_TOLERANCE, PROBABILITY_TOLERANCE
-from abawcli.media.audio import read_audio
-from abawcli.media.video import read_frames
+from abawcli.config import PRECISION_TOLERANCE, PROBABILITY_TOLERANCE
 from abawcli.models.encoder import FeatureEncoder
 from abawcli.pipeline.reproducibility import compute_exact, make_probe, measure_agreement
 
@@ -23,18 +21,7 @@ UNLIMITED = "DEFAULT"  # all that the CPU has
 LOWEST = "Intel AVX2"  # what oneDNN reports under the first limit, and on a CPU that has no more
 PATIENCE_S = 300.0  # of a busy machine
 Found = dict[str, np.ndarray]
-CLIP = Path(__file__).parents[1] / "sample_videos" / "expressions.mp4"
-FIRST, FRAMES = 200, 12  # somebody speaks
-
-
-def cut_clip(path: Path) -> Path:
-    """Write a part of a sample clip, with its sound."""
-    frames = itertools.islice(read_frames(CLIP), FIRST, FIRST + FRAMES)
-    sound = read_audio(CLIP)
-    assert sound is not None
-    first, count = FIRST * AUDIO_RATE_HZ // 25, FRAMES * AUDIO_RATE_HZ // 25
-    part = Sound([(0.0, sound.samples[None, first : first + count])], AUDIO_RATE_HZ, "pcm_s16le")
-    return write_media(path, [frame.rgb() for frame in frames], sound=part)
+FRAMES = 12
 
 
 def compute_under(folder: Path, clip: Path, backbone: Path, limit: str) -> Found:
@@ -50,7 +37,7 @@ def compute_under(folder: Path, clip: Path, backbone: Path, limit: str) -> Found
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
     """What is computed of a part of a sample clip under each limit that is one on this CPU."""
     folder = tmp_path_factory.mktemp("isa")
-    clip = cut_clip(folder / "clip.mkv")
+    clip = cut_clip(folder / "clip.mkv", FRAMES)
     backbone = save_audio_backbone(folder / "w2v")
     np.save(folder / isa_worker.EXACT, compute_exact("compact").numpy())
     found = {UNLIMITED: compute_under(folder, clip, backbone, UNLIMITED)}

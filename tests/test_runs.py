@@ -3,29 +3,23 @@
 import json
 import os
 import shutil
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from chores import LoadedChores
+from chores import Chores
 from click.testing import CliRunner, Result
 from media_files import write_media
-from sample_clips import thin_clip
+from sample_clips import cut_clip
 
 from abawcli.cli import main
 from abawcli.cli.scale import Scale, _read_slurm
 from abawcli.config import SHOWN_FAILURES
-from abawcli.cores import count_cores
 from abawcli.engines import Failure, Job, Outcome, Where, run
-from abawcli.errors import CheckpointError, InputError
+from abawcli.errors import CheckpointError
 from abawcli.formats.run_manifest import read_run_manifest
-from abawcli.formats.summary import Result as Output
-from abawcli.media.video import read_frames
-from abawcli.progress import Progress
 
 EMPTY = np.full((48, 64, 3), 90, np.uint8)
 
@@ -166,35 +160,6 @@ def test_jobs_fit_the_cores_the_memory_and_the_inputs(monkeypatch: pytest.Monkey
     assert count(0, 10) == 1
 
 
-class Chores(LoadedChores):
-    """Work that needs no network: a task is what happens to the input."""
-
-    def do(self, path: Path, task: str, progress: Progress) -> list[Output]:
-        progress(3, 5, "things")
-        if task == "die":
-            path.with_name(f".abaw-{find_prefix()}-0123456789ab.half").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        if task == "hang":
-            time.sleep(60)
-        if task == "exit":
-            os._exit(3)
-        if task == "crash":
-            for _ in read_frames(path):
-                os.kill(os.getpid(), signal.SIGSEGV)
-        if task == "fail":
-            raise InputError(f"{path} is broken")
-        path.with_suffix(".process").write_text(str(os.getpid()))
-        threads = [os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")]
-        path.with_suffix(".done").write_text(f"{count_cores()} {threads}")
-        return []
-
-
-def find_prefix() -> str:
-    from abawcli.formats.atomic import name_temporary
-
-    return "-".join(name_temporary("x").name.split(".")[1].split("-")[1:3])
-
-
 def make_jobs(folder: Path, tasks: dict[str, str]) -> Iterator[Job]:
     for name, task in tasks.items():
         (folder / name).touch()
@@ -278,10 +243,10 @@ def test_results_do_not_depend_on_jobs_and_threads(
 ) -> None:
     Path(tmp_path, "in").mkdir()
     for name in "ab":
-        shutil.copy(thin_clip("rotated_phone"), tmp_path / "in" / f"{name}.mp4")
+        cut_clip(tmp_path / "in" / f"{name}.mkv")
     monkeypatch.chdir(tmp_path)
     for cores, jobs in (("1", "1"), ("2", "2")):
         monkeypatch.setenv("ABAW_CORES", cores)
         predict("in", "-o", f"out{jobs}", "--jobs", jobs)
     assert read_outputs(Path("out1")) == read_outputs(Path("out2"))
-    assert read_run_manifest("out2/manifest.jsonl").keys() == {"a.mp4", "b.mp4"}
+    assert read_run_manifest("out2/manifest.jsonl").keys() == {"a.mkv", "b.mkv"}

@@ -3,8 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 import wave
 from fractions import Fraction
@@ -13,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 from early_forks import EarlyFork
-from forked_commands import ignore_hangups, run_abaw, run_killed, run_stuck
+from forked_commands import NewProcess, ignore_hangups, run_abaw, run_killed, run_stuck
 from media_files import counting_picture, write_media
 from sample_clips import abaw
 from sample_tables import make_table
@@ -22,7 +20,6 @@ from abawcli.formats.tables import write_table
 
 LIMIT_S = 2.0
 PATIENCE_S = 60.0  # of a busy machine
-IGNORED_BY_SHELLS = signal.SIGINT, signal.SIGHUP  # in the background; for nohup
 KILLED_BEFORE = 9  # the number of a change: while the table of b is written
 HOUR_S = 3600
 MANY = 20_000  # frames
@@ -55,23 +52,6 @@ def repeat_frame(source: Path, path: Path, count: int) -> None:
             packet.stream, packet.time_base = stream, Fraction(1, 25)
             packet.pts = packet.dts = k
             many.mux(packet)
-
-
-class NewProcess:
-    """A command in a process of its own, as `EarlyFork`."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self._run = subprocess.Popen(
-            [sys.executable, "-m", "abawcli", *arguments],
-            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-            preexec_fn=lambda: [signal.signal(k, signal.SIG_DFL) for k in IGNORED_BY_SHELLS],
-        )  # fmt: skip
-        self.pid, self.poll, self.kill = self._run.pid, self._run.poll, self._run.kill
-
-    def read(self, timeout_s: float) -> str:
-        with self._run:
-            return self._run.communicate(timeout=timeout_s)[0]
 
 
 def list_arguments(folder: Path, command: str) -> list[str]:
@@ -116,10 +96,7 @@ def test_a_signal_ends_a_run_tidily(
 ) -> None:
     write_inputs(tmp_path, suffix)
     arguments, out = list_arguments(tmp_path, command), tmp_path / "out"
-    if "--jobs" in arguments:
-        run: EarlyFork | NewProcess = NewProcess(tmp_path, *arguments)
-    else:
-        run = EarlyFork(tmp_path, run_abaw, *arguments)
+    run = EarlyFork(tmp_path, run_abaw, *arguments)
     text, seconds = stop(run, number, out / "manifest.jsonl")
     assert run.poll() == 128 + number
     assert seconds < LIMIT_S
