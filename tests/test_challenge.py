@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from media_files import Image, Sound, counting_picture, write_media
+from numpy.typing import NDArray
 from tiny_models import save_audio_backbone, save_vision_backbone
 
 from abawcli.cli import main
@@ -31,34 +33,39 @@ PROJECT = Path(__file__).parents[1]
 SAMPLES = PROJECT / "sample_videos"
 FPS = 25
 SPEECH_S = 2.7  # where somebody speaks in expressions.mp4
-LENGTH = 18  # frames of most clips
+STARTS = 9, 69, 181  # indices of frames of expressions.mp4: neutral, happy, angry
+LENGTH = 10  # frames of most clips
+HALF = LENGTH // 2
 FRAMES = {
     "10-60-1280x720": LENGTH,
     "10-60-1280x720_right": LENGTH,
-    "nobody": 20,
-    "77": 26,
-    "mute": 12,
+    "nobody": LENGTH,
+    "77": 18,
+    "mute": 4,
 }
-GAP = slice(8, 14)  # indices of the frames of 77 in which nobody is to be seen
+GAP = slice(5, 11)  # indices of the frames of 77 in which nobody is to be seen
+SEEN = FRAMES["77"] - (GAP.stop - GAP.start)
 
 
-def cut_pictures(start: int, count: int) -> list[Image]:
-    """Return frames of expressions.mp4, from number `start`, at half their size."""
-    pictures = [
-        np.ascontiguousarray(frame.rgb()[::2, ::2])
-        for frame in islice(read_frames(SAMPLES / "expressions.mp4"), start - 1, start - 1 + count)
-    ]
-    assert len(pictures) == count
-    return pictures
+@cache
+def read_pictures() -> list[Image]:
+    """Return the first frames of expressions.mp4 at half their size."""
+    frames = islice(read_frames(SAMPLES / "expressions.mp4"), max(STARTS) + LENGTH)
+    return [np.ascontiguousarray(frame.rgb()[::2, ::2]) for frame in frames]
+
+
+@cache
+def read_speech() -> NDArray[np.float32]:
+    """Return samples (1, N) of expressions.mp4 from where somebody speaks."""
+    audio = read_audio(SAMPLES / "expressions.mp4")
+    assert audio is not None
+    return audio.samples[None, round((SPEECH_S - audio.start_s) * AUDIO_RATE_HZ) :]
 
 
 def write_clip(path: Path, pictures: list[Image], codec: str = "libx264") -> None:
     """Write pictures with as much speech."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    audio = read_audio(SAMPLES / "expressions.mp4")
-    assert audio is not None
-    first = round((SPEECH_S - audio.start_s) * AUDIO_RATE_HZ)
-    speech = audio.samples[None, first : first + len(pictures) * AUDIO_RATE_HZ // FPS]
+    speech = read_speech()[:, : len(pictures) * AUDIO_RATE_HZ // FPS]
     write_media(path, pictures, codec=codec, sound=Sound([(0.0, speech)], AUDIO_RATE_HZ))
 
 
@@ -66,19 +73,24 @@ def join(left: list[Image], right: list[Image]) -> list[Image]:
     return [np.hstack(pair) for pair in zip(left, right, strict=True)]
 
 
+def make_nobody(name: str) -> list[Image]:
+    return [counting_picture(k) for k in range(FRAMES[name])]
+
+
 def write_videos(folder: Path) -> None:
     """Write videos in two folders, mp4 and avi; two of them show two people."""
-    neutral, happy, angry = (cut_pictures(start, LENGTH) for start in (10, 70, 182))
+    neutral, happy, angry = (read_pictures()[start : start + LENGTH] for start in STARTS)
     write_clip(folder / "batch1" / "102.avi", neutral, "mpeg4")
     write_clip(folder / "batch1" / "video86_2.mp4", happy)
     write_clip(folder / "batch1" / "video45_5.mp4", join(angry, happy))
-    write_clip(folder / "batch2" / "8-30.mp4", neutral[:9] + happy[:9])
+    write_clip(folder / "batch2" / "8-30.mp4", neutral[:HALF] + happy[:HALF])
     write_clip(folder / "batch2" / "9-15.mp4", angry)
     write_clip(folder / "batch2" / "10-60-1280x720.mp4", join(happy, neutral))
-    write_clip(folder / "batch2" / "nobody.mp4", [counting_picture(k) for k in range(20)])
-    write_media(folder / "batch2" / "mute.mp4", [counting_picture(k) for k in range(12)])
+    write_clip(folder / "batch2" / "nobody.mp4", make_nobody("nobody"))
+    write_media(folder / "batch2" / "mute.mp4", make_nobody("mute"))
     gap = [np.full_like(happy[0], 90)] * (GAP.stop - GAP.start)
-    write_clip(folder / "batch2" / "77.avi", happy[: GAP.start] + gap + happy[:12], "mpeg4")
+    after = happy[: FRAMES["77"] - GAP.stop]
+    write_clip(folder / "batch2" / "77.avi", happy[: GAP.start] + gap + after, "mpeg4")
 
 
 def write_labels(folder: Path) -> None:
@@ -86,10 +98,10 @@ def write_labels(folder: Path) -> None:
     train, valid = folder / "Train_Set", folder / "Validation_Set"
     write_annotation(np.array([4] * (LENGTH + 1)), train / "video86_2.txt")
     write_annotation(np.array([1] * (LENGTH - 1)), train / "video45_5_left.txt")
-    write_annotation(np.array([-1] * 5 + [4] * (LENGTH - 5)), train / "video45_5_right.txt")
+    write_annotation(np.array([-1] * 2 + [4] * (LENGTH - 2)), train / "video45_5_right.txt")
     seven = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise"
     (train / "102.txt").write_text("\n".join([seven, *["0"] * LENGTH]))
-    write_annotation(np.array([0] * 9 + [4] * 9), valid / "8-30.txt")
+    write_annotation(np.array([0] * HALF + [4] * HALF), valid / "8-30.txt")
     write_annotation(np.array([1] * (LENGTH + 1)), valid / "9-15.txt")
 
 
@@ -205,7 +217,7 @@ def test_frames_without_a_face_rest_on_the_sound(out: Path) -> None:
     nobody = read_features(out / "features" / "nobody.safetensors")
     assert not nobody.has_visual.any() and nobody.has_audio.any()
     gap = read_features(out / "features" / "77.safetensors")
-    assert not gap.has_visual[GAP].any() and gap.has_visual.sum() == 20
+    assert not gap.has_visual[GAP].any() and gap.has_visual.sum() == SEEN
 
 
 def test_all_annotations_were_learned_from(out: Path) -> None:
@@ -237,7 +249,8 @@ def test_official_crops_are_taken_where_there_are_some(with_official: Path) -> N
     assert kinds.pop("nobody") == kinds.pop("mute") == "crops"
     assert set(kinds.values()) == {"official crops"}
     gap = features["77"]
-    assert len(gap.frame) == 26 and not gap.has_visual[GAP].any() and gap.has_visual.sum() == 20
+    assert len(gap.frame) == FRAMES["77"]
+    assert not gap.has_visual[GAP].any() and gap.has_visual.sum() == SEEN
     assert features["video45_5_left"].has_audio.any()
     rows = read_submission(with_official / "predictions.txt")
     assert len(rows) == sum(FRAMES.values()) + len(FRAMES)
