@@ -18,6 +18,7 @@ FLAGS = (
     "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
     "disable-background-networking", "disable-component-update", "disable-sync",
     "autoplay-policy=no-user-gesture-required", "window-size=1000,900",
+    "disable-features=PreloadTopChromeWebUI",  # a process for what no test looks at
 )  # fmt: skip
 
 

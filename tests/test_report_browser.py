@@ -92,7 +92,8 @@ def browser(chromium: Chrome) -> Iterator[Chrome]:
 
 
 def open_page(browser: Chrome, path: Path) -> None:
-    browser.get("about:blank")  # a page that differs by its #hash would not load again
+    if browser.current_url.partition("#")[0] == path.as_uri():
+        browser.get("about:blank")  # a page that differs by its #hash would not load again
     browser.get(path.as_uri())
 
 
@@ -110,6 +111,7 @@ def wait_for(browser: Chrome, script: str) -> None:
 
 def wait_for_count(video: WebElement, frame: int) -> None:
     """Wait until the player shows the picture with this number: it may be drawn a little later."""
+    wait_for(video.parent, "return ![...document.querySelectorAll('video')].some(v => v.seeking)")
     WebDriverWait(video, PATIENCE_S, 0.02).until(lambda v: read_shown_count(v) == frame)
 
 
@@ -128,24 +130,22 @@ def read_readout(browser: Chrome) -> str:
     return browser.find_element(By.CLASS_NAME, "readout").text
 
 
-@pytest.mark.parametrize("share", [0.3, 0.62, 0.95])
-def test_a_click_moves_the_video_to_the_frame_under_it(
-    browser: Chrome, reports: Path, share: float
-) -> None:
+def test_a_click_moves_the_video_to_the_frame_under_it(browser: Chrome, reports: Path) -> None:
     video, slider = open_clip(browser, reports)
-    click_at(browser, slider, share)
-    wanted = find_frame(0.5 + share * (END_S - 0.5))
-    shown = int(read_readout(browser).split("frame ")[1].split()[0])
-    assert abs(shown - wanted) <= 1
-    wait_for_count(video, shown)
-    cursor = browser.find_element(By.CLASS_NAME, "cursor").rect
-    place = (cursor["x"] + 1 - slider.rect["x"]) / slider.rect["width"]
-    assert place == pytest.approx(share, abs=0.015)
+    for share in (0.3, 0.62, 0.95):
+        click_at(browser, slider, share)
+        wanted = find_frame(0.5 + share * (END_S - 0.5))
+        shown = int(read_readout(browser).split("frame ")[1].split()[0])
+        assert abs(shown - wanted) <= 1
+        wait_for_count(video, shown)
+        cursor = browser.find_element(By.CLASS_NAME, "cursor").rect
+        place = (cursor["x"] + 1 - slider.rect["x"]) / slider.rect["width"]
+        assert place == pytest.approx(share, abs=0.015)
 
 
 def test_every_frame_is_shown_with_its_own_label(browser: Chrome, reports: Path) -> None:
     video, slider = open_clip(browser, reports)
-    for frame in (1, 2, 40, 41, 60, 61, 71, 99, 100):
+    for frame in (1, 40, 41, 60, 61, 71, 100):
         browser.execute_script(f"timelines.values().next().value.seek({frame - 1})")
         wait_for_count(video, frame)
         label = LABELS[frame - 1]
@@ -316,45 +316,50 @@ def test_pages_of_a_folder_lead_to_each_other(browser: Chrome, reports: Path) ->
         assert len(read_names(browser)) == 6
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("page", ["clip.html", "study.html", "errors.html"])
-def test_all_text_has_contrast(browser: Chrome, reports: Path, page: str, scheme: str) -> None:
-    set_scheme(browser, scheme)
-    open_page(browser, reports / page)
-    checked, pale = browser.execute_script(FIND_PALE_TEXT)
-    assert checked > 50 and pale == []
-
-
 CONTROLS = {"button", "combobox", "image", "link", "region", "searchbox", "slider", "Video"}
 
 
-def test_controls_have_names_and_ids_are_unique(browser: Chrome, reports: Path) -> None:
+def check_contrast(browser: Chrome) -> None:
+    """Check that all text of the page is easy to read."""
+    for scheme in ("dark", "light"):
+        set_scheme(browser, scheme)
+        checked, pale = browser.execute_script(FIND_PALE_TEXT)
+        assert checked > 50 and pale == [], scheme
+
+
+def check_names(browser: Chrome) -> set[str]:
+    """Check that controls have names, and that ids are unique; return the roles of controls."""
+    nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    seen = [
+        (node["role"]["value"], node.get("name", {}).get("value"))
+        for node in nodes
+        if not node["ignored"]
+    ]
+    controls = [each for each in seen if each[0] in CONTROLS]
+    assert [each for each in controls if not each[1]] == []
+    ids = browser.execute_script("return [...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    return {role for role, _ in controls}
+
+
+def test_all_text_has_contrast_and_controls_have_names(browser: Chrome, reports: Path) -> None:
     roles = set()
-    for page in ("clip.html", "study.html"):
+    for page in ("clip.html", "study.html", "errors.html"):
         open_page(browser, reports / page)
-        nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-        seen = [
-            (node["role"]["value"], node.get("name", {}).get("value"), page)
-            for node in nodes
-            if not node["ignored"]
-        ]
-        controls = [each for each in seen if each[0] in CONTROLS]
-        roles |= {role for role, _, _ in controls}
-        assert [each for each in controls if not each[1]] == []
-        ids = browser.execute_script("return [...document.querySelectorAll('[id]')].map(e => e.id)")
-        assert len(ids) == len(set(ids))
+        check_contrast(browser)
+        roles |= check_names(browser)
     assert roles == CONTROLS
 
 
 def test_many_videos_open(browser: Chrome, tmp_path: Path) -> None:
     labels = [0] * 5 + [4] * 5
-    tables = [make_table(labels, f"P{k:03d}") for k in range(60)]
+    tables = [make_table(labels, f"P{k:03d}") for k in range(30)]
     write_table(pd.concat(tables), tmp_path / "all.csv", {})
     run_report(tmp_path / "all.csv", "-o", tmp_path / "all.html")
     open_page(browser, tmp_path / "all.html")
-    assert browser.find_element(By.ID, "filter-count").text == "60 of 60 rows"
-    browser.find_element(By.LINK_TEXT, "P043").click()
-    wait_for(browser, "return document.title === 'P043'")
+    assert browser.find_element(By.ID, "filter-count").text == "30 of 30 rows"
+    browser.find_element(By.LINK_TEXT, "P023").click()
+    wait_for(browser, "return document.title === 'P023'")
     (readout,) = browser.find_elements(By.CSS_SELECTOR, "section:not([hidden]) .readout")
     assert readout.text.startswith("0:00.00, frame 1 of 10")
 
