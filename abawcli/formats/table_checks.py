@@ -68,9 +68,13 @@ def check_frames(path: str | Path, table: pd.DataFrame) -> None:
     frame = table["frame"].to_numpy()
     refuse_rows(path, frame < 1, "frame must be 1 or more", table["frame"])
     refuse_rows(path, frame > MAX_FRAME, f"frame must be {MAX_FRAME} or less", table["frame"])
-    for name in table.select_dtypes("float"):
-        beyond = (table[name].abs() >= MAX_NUMBER).to_numpy()
-        refuse_rows(path, beyond, f"{name} must be a number below {MAX_NUMBER:.0e}", table[name])
+    numbers = table.select_dtypes("float")
+    with np.errstate(invalid="ignore"):
+        beyond = np.abs(numbers.to_numpy()) >= MAX_NUMBER  # (N, K), all columns at once
+    for k in np.flatnonzero(beyond.any(axis=0)):
+        name = numbers.columns[k]
+        wrong = f"{name} must be a number below {MAX_NUMBER:.0e}"
+        refuse_rows(path, beyond[:, k], wrong, table[name])
     keys = table.columns.intersection(["video", "subject", "frame"]).to_list()
     twice = table.duplicated(keys).to_numpy()
     refuse_rows(path, twice, f"an earlier row has the same {', '.join(keys)}", None)
