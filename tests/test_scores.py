@@ -130,7 +130,7 @@ def write_forms(folder: Path, labels: dict[str, np.ndarray]) -> dict[str, list[P
     return whole | {"texts": texts, "tables": tables, "mixed": mixed}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.integers(0, 1000), st.randoms(use_true_random=False))
 def test_neither_form_nor_order_matters(seed: int, random: Random) -> None:
     rng = np.random.default_rng(seed)
