@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from abawcli.cli import main
 from abawcli.config import COMPACT_FACE, IMAGE_SETS, CompactFaceShape, default_training
-from abawcli.datasets.image_sets import LabelledImage
+from abawcli.datasets.labelled_images import LabelledImage
 from abawcli.errors import InputError
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.manifest import LabelledImages, read_manifest

@@ -70,7 +70,7 @@ def command(
 
     Example: abaw manifest affectnet sets/AffectNet raf-db sets/RAF-DB -o faces.csv
     """
-    from abawcli.datasets.image_sets import ReadOptions
+    from abawcli.datasets.labelled_images import ReadOptions
     from abawcli.formats.outputs import check_writable
     from abawcli.stages.manifest import TIE, make_manifest
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abawcli.datasets.image_sets import SPLIT_FOLDERS, ImageSet, LabelledImage, ReadOptions
+from abawcli.datasets.labelled_images import SPLIT_FOLDERS, ImageSet, LabelledImage, ReadOptions
 from abawcli.errors import InputError
 from abawcli.formats.abaw import match_tracks, read_annotation, split_side
 from abawcli.formats.crops import find_scales, is_crops, is_own_crops, list_images, read_subject

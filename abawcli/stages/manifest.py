@@ -14,17 +14,19 @@ import pandas as pd
 from abawcli.config import VALID_SHARE
 from abawcli.datasets.image_sets import (
     FERPLUS_VOTES,
+    read_affectnet,
+    read_expw,
+    read_ferplus,
+    read_folders,
+    read_raf_db,
+)
+from abawcli.datasets.labelled_images import (
     TRAIN,
     VALID,
     ImageSet,
     LabelledImage,
     Reader,
     ReadOptions,
-    read_affectnet,
-    read_expw,
-    read_ferplus,
-    read_folders,
-    read_raf_db,
 )
 from abawcli.datasets.sampled_frames import read_aff_wild2
 from abawcli.errors import InputError, UsageError
