@@ -145,6 +145,21 @@ def test_submissions_are_read_by_video_and_frame(tmp_path: Path) -> None:
     np.testing.assert_array_equal(videos["b"], [[np.nan, np.nan]])
 
 
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
+def test_a_sample_without_values_is_as_it_should_be(
+    tmp_path: Path, task: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "sample.txt"
+    for end in (",", "," * len(task.columns)):
+        path.write_text(f"image_location,{task.header}\na/00001.jpg{end}\na/00002.jpg{end}\n")
+        rows = read_task_submission(path, task)
+        assert rows["frame"].tolist() == [1, 2] and rows[list(task.columns)].isna().all(axis=None)
+    assert caplog.messages == []
+    path.write_text(f"image_location,{task.header}\na/00001.jpg{',1' * len(task.columns)},\n")
+    assert (read_task_submission(path, task)[list(task.columns)] == 1).all(axis=None)
+    assert "commas or blanks at line ends (line 2)" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -17,6 +17,7 @@ from abawcli.formats.task_annotations import parse_rows
 from abawcli.tasks import IMAGE_COLUMN, Task
 
 _LOCATION = re.compile(LOCATION)
+_WITHOUT_VALUES = re.compile(r"(?P<location>[^,]*),[, \t]*")
 DIGITS = 6  # as in tables
 
 
@@ -37,7 +38,10 @@ def read_task_submission(path: str | Path, task: Task) -> pd.DataFrame:
     """
     path = Path(path)
     _, body, quirks = read_body(path, "submission", [compose_header(task)])
-    lines, trailing = strip_ends(body.split("\n"), 2)
+    # A row without values may end in commas: organisers' samples have one, or one for each value.
+    found = [_WITHOUT_VALUES.fullmatch(line) or line for line in body.split("\n")]
+    bare = [line if isinstance(line, str) else line["location"] for line in found]
+    lines, trailing = strip_ends(bare, 2)
     locations = _split_locations(path, lines)
     without = [str(task.ignore)] * len(task.columns)
     cells = [line.split(",")[1:] or without for line in lines]
