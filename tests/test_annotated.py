@@ -115,7 +115,8 @@ def test_what_has_no_partner_is_left_out_with_a_warning(
 def test_nothing_left(tmp_path: Path) -> None:
     save(tmp_path, "a", 2)
     annotate(tmp_path, "b", [0, 1])
-    with pytest.raises(InputError, match="none of 1 annotations matches one of 1 feature"):
+    message = r"none of 1 annotations \(such as b\) matches one of 1 feature files \(such as a\)"
+    with pytest.raises(InputError, match=message):
         read(tmp_path)
     annotate(tmp_path, "a", [-1, -1])
     with pytest.raises(InputError, match="no frame is annotated"):

@@ -147,6 +147,35 @@ def test_composed_and_decomposed_accents_match(
     assert len(list((tmp_path / "o").glob("*.csv"))) == 1
 
 
+def test_folders_of_the_challenges_sets_do_not_count_where_nothing_else_matches() -> None:
+    known = ["batch1/102", "batch1/45_left", "batch2/102_2", "Train_Set/7"]
+    for name, matches in {
+        "Train_Set/102": ["batch1/102"],
+        "EXPR_Recognition_Challenge/Validation_Set/45_left": ["batch1/45_left"],
+        "train_set/7": ["Train_Set/7"],
+        "control/102": [],
+        "Train_Set": [],
+    }.items():
+        assert find_names(name, known) == matches, name
+    assert find_names("Train_Set/a", ["x/a", "y/Train_Set/a"]) == ["y/Train_Set/a"]
+    tracks = [(video, "main") for video in known]
+    annotations = ["Train_Set/102", "Validation_Set/102", "Train_Set/45_left", "Train_Set/45_right"]
+    found, failed = match_tracks(annotations, tracks, "features")
+    assert found == {"Train_Set/45_left": ("batch1/45_left", "main")}
+    assert set(failed) == {"Train_Set/102", "Validation_Set/102", "Train_Set/45_right"}
+
+
+def test_a_head_learns_from_the_challenges_folders(tmp_path: Path) -> None:
+    for name in ("102", "7_left"):
+        path = tmp_path / "f/batch1" / f"{name}.safetensors"
+        write_features(make_features(np.zeros(3, np.int64), f"batch1/{name}"), path, {})
+        write_annotation(np.full(3, 4), tmp_path / "l/Train_Set" / f"{name}.txt")
+    inputs, labels = (
+        expand_inputs([str(tmp_path / each)], frozenset([".safetensors", ".txt"])) for each in "fl"
+    )
+    assert read_annotated(inputs, labels).names == ["Train_Set/102", "Train_Set/7_left"]
+
+
 @given(st.lists(NAME, min_size=1, max_size=5, unique=True), st.data())
 def test_matching_is_exact_first_and_never_gives_one_to_two(
     known: list[str], data: st.DataObject

@@ -166,7 +166,7 @@ def test_auxiliary_losses_reach_the_trunk(tmp_path: Path) -> None:
         (["--labels", "va", "--task", "va", "--focal", "2"], "--focal is not for --task va"),
         (["--labels", "va", "--task", "va", "--face-only", "encoder"], "only for --task expr"),
         (["--labels", "va", "--task", "va", "--aux-va", "va"], "--aux-va is the task itself"),
-        (["--labels", "expr/labels", "--aux-va", "other"], "no annotation of valence and arousal"),
+        (["--labels", "expr/labels", "--aux-va", "other"], r"arousal \(such as z\) is of .*as a\)"),
     ],
 )
 def test_bad_input_is_refused(

@@ -218,8 +218,9 @@ def _choose_tracks(
     chosen = _match(tracks, annotations)
     if not chosen:
         raise InputError(
-            f"none of {len(annotations)} annotations matches one of {len(tracks)} feature "
-            "files; both must have the names of their videos"
+            f"none of {len(annotations)} annotations (such as {min(annotations)}) matches one of "
+            f"{len(tracks)} feature files (such as {min(tracks)[0]}); both must have the names of "
+            "their videos"
         )
     if pseudo:
         chosen |= _find_unannotated(tracks, chosen, pseudo)
@@ -260,7 +261,10 @@ def _match_auxiliary(
     found = {track: named[name] for name, track in _match(chosen.values(), named).items()}
     own = {name: found[track] for name, track in chosen.items() if track in found}
     if not own:
-        raise InputError(f"no annotation of {task.title} is of a video with other annotations")
+        raise InputError(
+            f"no annotation of {task.title} (such as {min(named)}) is of a video with other "
+            f"annotations (such as {min(chosen)})"
+        )
     LOG.info("%d of %d annotated videos also have %s", len(own), len(chosen), task.title)
     return own
 

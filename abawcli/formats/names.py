@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from abawcli.formats.inputs import VIDEO_SUFFIXES
 
+_SETS = frozenset({"train_set", "validation_set", "test_set"})  # folders of annotations
+
 
 def compose_name(name: str) -> str:
     """Return a name in the normal form for comparisons, with composed accents."""
@@ -32,7 +34,8 @@ def find_names(name: str, known: Collection[str]) -> list[str]:
     """Return the names among `known` that match `name`; several match equally well.
 
     A match is the name itself; or else the name without a video's suffix; or else a name that is
-    the end of the other one, by whole folders, such as `P01` of `control/P01`.
+    the end of the other one, by whole folders, such as `P01` of `control/P01`. Where there is none,
+    the folders of the challenge's sets do not count: `Train_Set/102` matches `batch1/102`.
     """
     wanted = compose_name(name)
     if wanted in known:  # the usual case
@@ -44,7 +47,17 @@ def find_names(name: str, known: Collection[str]) -> list[str]:
     if same := [one for one in known if bare[one] == wanted]:
         return same
     parts = PurePosixPath(wanted).parts
-    return [one for one in known if _is_tail(PurePosixPath(bare[one]).parts, parts)]
+    paths = {one: PurePosixPath(bare[one]).parts for one in known}
+    if ends := [one for one in known if _is_tail(paths[one], parts)]:
+        return ends
+    parts = _drop_set(parts)
+    return [one for one in known if _is_tail(_drop_set(paths[one]), parts)]
+
+
+def _drop_set(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parts of a path below the folder of one of the challenge's sets, if any."""
+    places = [k for k, part in enumerate(parts[:-1], 1) if part.lower() in _SETS]
+    return parts[places[-1] :] if places else parts
 
 
 def _strip_suffix(name: str) -> str:
