@@ -49,7 +49,7 @@ def test_a_folder_against_a_folder(folders: Path) -> None:
         "4",
     ]
     assert find_row(stdout, "accuracy")[3:] == ["0.6000", "5"]
-    assert "1 annotated frames have no prediction" in stdout
+    assert "1 annotated frames have no prediction (a); they count as wrong" in stdout
 
 
 def test_the_confusion_matrix_fits_a_narrow_terminal(folders: Path) -> None:

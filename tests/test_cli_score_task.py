@@ -63,12 +63,22 @@ def test_predictions_that_are_late_are_reported(tmp_path: Path) -> None:
     assert "predictions that are 1 frame later score" in text
 
 
+def test_annotations_with_a_row_more_are_counted_and_one_is_named(tmp_path: Path) -> None:
+    for name, rows in (("a", 3), ("b", 4)):
+        write_values(tmp_path / "t" / f"{name}.txt", TASKS["va"], np.full((rows, 2), 0.5))
+        write_values(tmp_path / "p" / f"{name}.txt", TASKS["va"], np.full((3, 2), 0.5))
+    text = run("score", tmp_path / "p", tmp_path / "t", "--task", "va")
+    assert "1 of 2 annotations have one or two rows more" in text and "as b: 4 and 3)" in text
+
+
 def test_a_submission_is_scored_and_what_it_lacks_counts_as_zero(tmp_path: Path) -> None:
     write_values(tmp_path / "t" / "x_left.txt", TASKS["va"], np.array([[0.5, 0.1], [1, -1]]))
     pred = tmp_path / "p.txt"
     pred.write_text("image_location,valence,arousal\nx_left/00002.jpg,1,-1\n")
     score = json.loads(run("score", pred, tmp_path / "t", "--task", "va", "--json"))
     assert score["unpredicted"] == 2
+    text = run("score", pred, tmp_path / "t", "--task", "va")
+    assert "2 annotated values have no prediction (x_left); they count as predicted 0" in text
     x, y = np.array([0.5, 1.0]), np.array([0.0, 1.0])
     assert score["columns"]["valence"] == pytest.approx(find_direct_ccc(x, y))
 

@@ -32,7 +32,7 @@ def test_text_against_text(tmp_path: Path) -> None:
     assert scoring.overall.accuracy == pytest.approx(2 / 3)
     assert scoring.overall.macro_f1 == pytest.approx((1 + 2 / 3) / 8)
     assert scoring.with_face is None
-    assert scoring.unlabelled == 0
+    assert scoring.unlabelled == {}
     assert [v.name for v in scoring.videos] == ["a"]
     assert scoring.failed == {}
 
@@ -47,7 +47,7 @@ def test_a_table_also_scores_the_frames_with_a_face(tmp_path: Path, suffix: str)
     assert scoring.with_face is not None
     assert scoring.with_face.frames == 3
     assert scoring.with_face.accuracy == pytest.approx(2 / 3)
-    assert scoring.unlabelled == 1
+    assert scoring.unlabelled == {"a": 1}
 
 
 def test_a_submission_scores_as_its_videos_do(tmp_path: Path) -> None:
@@ -113,6 +113,7 @@ def test_a_row_or_two_off_is_said_and_takes_the_nearest_frame(
     assert scoring.overall.frames == rows
     assert scoring.overall.accuracy == 1
     assert "1 of 1 annotations have one or two rows more or less" in caplog.text
+    assert f"such as a: {rows} and 5" in caplog.text
 
 
 @pytest.mark.parametrize("rows", [1, 8])

@@ -21,6 +21,7 @@ from abawcli.cli.options import (
     verbosity_options,
 )
 from abawcli.cli.outputs import is_to_stdout, text_output_option
+from abawcli.cli.score_task import describe_lacking
 from abawcli.config import EXPR, Scores
 from abawcli.errors import UsageError
 from abawcli.labels import CLASSES
@@ -64,9 +65,7 @@ def _print_scoring(scoring: Scoring) -> None:
     _print_shifts(scoring)
     _print_videos(scoring)
     if scoring.unlabelled:
-        write_line(
-            f"{scoring.unlabelled:,} annotated frames have no prediction; they count as wrong"
-        )
+        write_line(f"{describe_lacking(scoring.unlabelled, 'frames')}; they count as wrong")
 
 
 def _print_shifts(scoring: Scoring) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from abawcli.cli.console import print_table, write_line
@@ -30,10 +31,14 @@ def print_values(scoring: TaskScoring) -> None:
     print_table(f"mean {measure} when predictions are shifted by k frames", columns, [cells])
     _print_videos(scoring)
     if scoring.unpredicted:
-        write_line(
-            f"{scoring.unpredicted:,} annotated values have no prediction; they count as "
-            "predicted 0"
-        )
+        write_line(f"{describe_lacking(scoring.unpredicted, 'values')}; they count as predicted 0")
+
+
+def describe_lacking(counts: Mapping[str, int], what: str) -> str:
+    """Return how many annotated frames or values have no prediction, and where most of them are."""
+    most = max(counts, key=lambda name: counts[name])
+    where = most if len(counts) == 1 else f"most of them in {most}"
+    return f"{sum(counts.values()):,} annotated {what} have no prediction ({where})"
 
 
 def _print_videos(scoring: TaskScoring) -> None:

@@ -241,10 +241,18 @@ def pair_tracks(
             pairs[name] = Pair(labels, track, align_rows(labels, len(track.labels), name))
         except InputError as error:
             failed[name] = str(error)
-    uneven = sum(len(pair.annotation) != len(pair.track.labels) for pair in pairs.values())
+    warn_of_uneven(
+        {name: (len(pair.annotation), len(pair.track.labels)) for name, pair in pairs.items()}
+    )
+    return pairs
+
+
+def warn_of_uneven(counts: Mapping[str, tuple[int, int]]) -> None:
+    """Warn if annotations have other numbers of rows than their videos have frames."""
+    uneven = [name for name, (rows, frames) in counts.items() if rows != frames]
     if uneven:
         LOG.warning(
-            "%d of %d annotations have one or two rows more or less than the video has frames; "
-            "rows after the last frame are scored with its prediction", uneven, len(pairs),
+            "%d of %d annotations have one or two rows more or less than the video has frames "
+            "(such as %s: %d and %d); rows after the last frame are scored with its prediction",
+            len(uneven), len(counts), uneven[0], *counts[uneven[0]],
         )  # fmt: skip
-    return pairs

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.datasets.pairing import gather_files, match_predictions
+from abawcli.datasets.pairing import gather_files, match_predictions, warn_of_uneven
 from abawcli.errors import InputError
 from abawcli.formats.abaw import align_rows
 from abawcli.formats.names import compose_name, name_input
@@ -87,4 +87,7 @@ def pair_values(
             pairs[name] = ValuePair(values, track, align_rows(values, len(track), name))
         except InputError as error:
             failed[name] = str(error)
+    warn_of_uneven(
+        {name: (len(pair.annotation), len(pair.predicted)) for name, pair in pairs.items()}
+    )
     return pairs

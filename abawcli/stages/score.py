@@ -64,7 +64,7 @@ class Scoring:
     calibration_error: float | None  # of labelled frames; None where there are no probabilities
     shifts: dict[int, float]  # macro-F1 if annotated frame k is predicted in frame k + shift
     better_shift: int | None  # one that is clearly better than 0
-    unlabelled: int  # annotated frames with prediction -1
+    unlabelled: dict[str, int]  # annotated frames with prediction -1, of annotations with some
     videos: list[VideoScore]  # annotations that were scored, in their order
     failed: dict[str, str]  # file or annotation -> why it could not be scored
 
@@ -108,10 +108,18 @@ def score_files(
         calibration_error=_measure_calibration(pairs.values(), y, p, config),
         shifts={shift: float(find_macro_f1(c.sum(axis=0))) for shift, c in counts.items()},
         better_shift=find_better_shift(sources, find_macro_f1, config),
-        unlabelled=int(((y != IGNORE) & (p == IGNORE)).sum()),
+        unlabelled=_count_unlabelled(pairs),
         videos=[_score_video(*item) for item in zip(pairs, counts[0], strict=True)],
         failed=failed,
     )
+
+
+def _count_unlabelled(pairs: Mapping[str, Pair]) -> dict[str, int]:
+    lacking = {
+        name: (pair.annotation != IGNORE) & (pair.track.labels[pair.rows] == IGNORE)
+        for name, pair in pairs.items()
+    }
+    return {name: int(rows.sum()) for name, rows in lacking.items() if rows.any()}
 
 
 def score_paths(
@@ -202,7 +210,7 @@ def describe_scoring(scoring: Scoring) -> JsonObject:
         "calibration_error": scoring.calibration_error,
         "shifts": {str(shift): score for shift, score in scoring.shifts.items()},
         "better_shift": scoring.better_shift,
-        "unlabelled_frames": scoring.unlabelled,
+        "unlabelled_frames": sum(scoring.unlabelled.values()),
         "with_face": with_face
         and {
             "macro_f1": with_face.macro_f1,

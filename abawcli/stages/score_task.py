@@ -36,7 +36,8 @@ class TaskScoring:
     interval: tuple[float, float] | None  # 95 % bootstrap interval of the mean over source videos
     columns: dict[str, float]
     frames: dict[str, int]  # annotated, by column
-    unpredicted: int  # annotated values without a prediction, which count as 0
+    # Annotated values without a prediction, which count as 0, of annotations that have some.
+    unpredicted: dict[str, int]
     shifts: dict[int, float]  # mean if annotated frame k is predicted in frame k + shift
     better_shift: int | None  # one that is clearly better than 0
     videos: dict[str, float | None]  # mean of each annotation; None: nothing in it is annotated
@@ -82,7 +83,9 @@ def score_values(
         interval=find_interval(sources[0], task.find_mean_score, config),
         columns=_name(task, task.find_score(sums[0].sum(axis=0)).tolist()),
         frames=_name(task, np.asarray(frames).tolist()),
-        unpredicted=sum(_count_unpredicted(pair) for pair in pairs.values()),
+        unpredicted={
+            name: count for name, pair in pairs.items() if (count := _count_unpredicted(pair))
+        },
         shifts={k: float(task.find_mean_score(each.sum(axis=0))) for k, each in sums.items()},
         better_shift=find_better_shift(sources, task.find_mean_score, config),
         videos={
@@ -138,7 +141,7 @@ def score_value_paths(
 
 def describe_values(scoring: TaskScoring) -> JsonObject:
     """Return a score as JSON."""
-    described = asdict(scoring)
+    described = asdict(scoring) | {"unpredicted": sum(scoring.unpredicted.values())}
     described["shifts"] = {str(shift): score for shift, score in scoring.shifts.items()}
     described["interval"] = scoring.interval and list(scoring.interval)
     return described

@@ -132,8 +132,8 @@ class HeadTask:
         )
         if len(samples) == 0:
             raise InputError(
-                f"no annotated frame of {len(self.train.names)} videos has features that the "
-                f"head {self.name!r} uses"
+                f"no annotated frame of {len(self.train.names)} videos (such as "
+                f"{min(self.train.names)}) has features that the head {self.name!r} uses"
             )
         return samples
 
