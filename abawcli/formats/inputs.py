@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from abawcli.errors import InputError
+from abawcli.formats.lines import check_encoding
 from abawcli.formats.scan import Test, find_root, match_pattern, scan_folder
 
 VIDEO_SUFFIXES = frozenset(
@@ -137,6 +138,7 @@ def _read_list(argument: str) -> list[str]:
         data = sys.stdin.buffer.read() if argument == STDIN_LIST else Path(path).read_bytes()
         lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
+        check_encoding(path)
         raise InputError(f"cannot read the list {path}: {error}") from error
     if any("\0" in line for line in lines):
         raise InputError(f"the list {path} is no plain text; save it as UTF-8")

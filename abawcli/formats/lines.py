@@ -28,9 +28,12 @@ def read_text(path: str | Path, what: str) -> tuple[str, list[str]]:
     path = Path(path)
     try:
         text = path.read_bytes().decode("utf-8")
+        if "\0" in text:
+            check_encoding(path)
     except OSError as error:
         raise InputError(explain_os_error(path, error)) from error
     except ValueError as error:  # no UTF-8, or a NUL in the path
+        check_encoding(path)
         raise InputError(f"cannot read the {what} {path}: {error}") from error
     quirks = []
     if text.startswith(BYTE_ORDER_MARK):
@@ -46,6 +49,28 @@ def read_text(path: str | Path, what: str) -> tuple[str, list[str]]:
     return whole, quirks
 
 
+def check_encoding(path: str | Path) -> None:
+    """Check by the beginning of a text file that it is not in UTF-16, as some programs save it.
+
+    Files that cannot be read are not reported here, but by their reader.
+
+    Raises:
+        InputError: it is in UTF-16.
+    """
+    head = _read_head(path)
+    zeros = head[::2].count(0), head[1::2].count(0)  # half of the bytes of Latin letters are 0
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or max(zeros) > len(head) // 4 > min(zeros):
+        raise InputError(f"{path} is in UTF-16; save it as UTF-8 (in Excel: `CSV UTF-8`)")
+
+
+def _read_head(path: str | Path) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(4096)
+    except (OSError, ValueError):
+        return b""
+
+
 def check_commas(path: str | Path) -> None:
     """Check by the beginning of a csv that it is not in UTF-16 and is separated by commas.
 
@@ -54,14 +79,8 @@ def check_commas(path: str | Path) -> None:
     Raises:
         InputError: it is in UTF-16, or separated by semicolons or tabs.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-    except (OSError, ValueError):
-        return
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) > len(head) // 4:
-        raise InputError(f"{path} is in UTF-16; save it as UTF-8 (in Excel: `CSV UTF-8`)")
+    check_encoding(path)
+    head = _read_head(path)
     first = head.splitlines()[0] if head else b""
     for separator, name in ((b";", "semicolons"), (b"\t", "tabs")):
         if separator in first and b"," not in first:

@@ -25,7 +25,7 @@ from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.abaw import split_side
 from abawcli.formats.atomic import write_whole
 from abawcli.formats.json_values import JsonObject
-from abawcli.formats.lines import check_commas
+from abawcli.formats.lines import check_commas, check_encoding
 from abawcli.formats.locks import lock_replaced
 from abawcli.formats.names import compose_name, decode_name
 
@@ -103,6 +103,7 @@ def read_names(path: str | Path, videos: Collection[str] = ()) -> dict[str, Subj
     except OSError as error:
         raise InputError(explain_os_error(path, error)) from error
     except UnicodeDecodeError as error:
+        check_encoding(path)
         raise InputError(f"cannot read the names {path}: {error}") from error
     rows = [
         _Row(f"{path}, line {number}", {"video": line})
