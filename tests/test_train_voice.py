@@ -31,7 +31,7 @@ FAST = VoiceTraining(epochs=3, epoch_batches=2, batch_size=4, crop_s=0.64, preci
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sounds")
-    save_audio_set(folder)
+    save_audio_set(folder, train=8)
     return folder
 
 
@@ -96,8 +96,8 @@ def test_finished_run_is_not_trained_again_and_another_needs_overwrite(
 
 def test_it_learns_classes_and_speech_detection(sounds: Path, tmp_path: Path) -> None:
     config = replace(
-        FAST, epochs=1, epoch_batches=60, batch_size=8, dropout=0.0, non_speech=0.5,
-        speech_weight=1.0,
+        FAST, epochs=1, epoch_batches=24, warmup_steps=5, backbone_lr=4e-3, head_lr=4e-3,
+        dropout=0.0, non_speech=0.5, speech_weight=1.0,
         augmentation=replace(NO_AUDIO_AUGMENTATION, gain_db=(-10.0, 0.0)),
     )  # fmt: skip
     history = run(sounds, tmp_path / "run", config)

@@ -79,10 +79,10 @@ def test_the_heads_of_folds_label_a_video_together(run: Path, tmp_path: Path) ->
                "--device", "cpu")  # fmt: skip
     assert [len(head["folds"]) for head in json.loads(out).values()] == [2]
     heads = [run / "cv" / "gated" / f"fold{k}" / "head.safetensors" for k in (1, 2)]
-    clip = thin_clip("rotated_phone")
+    video = run / "features" / "rotated_phone.safetensors"
     for name, chosen in (("both", heads), ("one", heads[:1]), ("two", heads[1:])):
         recipes = [part for head in chosen for part in ("--recipe", head)]
-        abaw("predict", clip, "-o", tmp_path / f"{name}.csv", *recipes, "--no-smooth",
+        abaw("predict", video, "-o", tmp_path / f"{name}.csv", *recipes, "--no-smooth",
              "--device", "cpu")  # fmt: skip
     abaw("fuse", tmp_path / "one.csv", tmp_path / "two.csv", "-o", tmp_path / "fused.csv")
     both, fused = (read_table(tmp_path / f"{name}.csv") for name in ("both", "fused"))
