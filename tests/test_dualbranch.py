@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from abawcli.config import DualBranchHead, GatedHead
 from abawcli.errors import UsageError
-from abawcli.models.dualbranch import Branch, DualBranch, SafeCrossAttention
+from abawcli.models.dualbranch import (
+    Branch,
+    DualBranch,
+    SafeCrossAttention,
+    WindowGroups,
+    group_windows,
+)
 from abawcli.models.heads import build_head
 from abawcli.models.normalise import Moments
 
@@ -187,6 +193,27 @@ def test_samples_of_a_batch_are_judged_one_by_one() -> None:
     for k in range(4):
         one = head(v[k : k + 1], a[k : k + 1], has_v[k : k + 1], has_a[k : k + 1])
         torch.testing.assert_close(logits[k : k + 1], one, equal_nan=True)
+
+
+def test_branches_compute_only_windows_with_their_modality(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head, rows = make_head(), []
+    v, a, has_v, has_a = make_inputs(8, batch=6)
+    has_v[:2], has_a[1:4] = False, False  # with visual: 2 to 5, with audio: 0, 4 and 5
+    for name in ("visual.layers.0.self_norm", "audio.layers.0.cross_attention.out"):
+        part = head.get_submodule(name)
+        part.register_forward_hook(lambda module, inputs, out: rows.append(len(out)))
+    found = []
+    all_both = WindowGroups(torch.arange(6), 0, 6)  # as on a GPU
+    for group in (group_windows, lambda *masks: all_both):
+        monkeypatch.setattr("abawcli.models.dualbranch.group_windows", group)
+        logits = head(v, a, has_v, has_a)
+        loss = logits[~logits.isnan()].square().sum()
+        found.append((logits.nan_to_num(99), *torch.autograd.grad(loss, list(head.parameters()))))
+    assert rows == [4, 2, 6, 6]
+    for sorted_, whole in zip(*found, strict=True):
+        torch.testing.assert_close(sorted_, whole)
 
 
 def test_a_frame_without_a_face_listens_to_the_faces_of_its_window() -> None:

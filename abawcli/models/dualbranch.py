@@ -14,6 +14,8 @@ and only to valid frames. A gate mixes the two branches, frame by frame:
 Padding is frames with neither modality; their result is ignored.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -79,7 +81,8 @@ class SafeCrossAttention(nn.Module):
 
     def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """Map (B, S, parts * H) to parts x (B, h, S, H/h)."""
-        split = x.view(*x.shape[:2], parts, self.heads, -1).permute(2, 0, 3, 1, 4)
+        width = x.shape[-1] // (parts * self.heads)  # not -1: there may be no window
+        split = x.view(*x.shape[:2], parts, self.heads, width).permute(2, 0, 3, 1, 4)
         return tuple(split.contiguous().unbind())  # one copy for all parts
 
 
@@ -176,27 +179,79 @@ class DualBranch(NormalisedHead):
 
         T is at most the window.
         """
-        v, a = self._encode(visual, audio, has_visual, has_audio)  # 2 x (B, T, H)
-        g = self._weigh(v, a, has_visual, has_audio)  # (B, T, 1)
-        known = (has_visual | has_audio).any(dim=1, keepdim=True).expand_as(has_visual)  # (B, T)
-        logits: Tensor = self.classifier(g * v + (1 - g) * a, known)
-        return logits
+        groups = group_windows(has_visual, has_audio)
+        in_v, in_a = has_visual[groups.with_visual], has_audio[groups.with_audio]
+        v = self.visual.embed(visual.index_select(0, groups.with_visual), in_v)  # (Bv, T, H)
+        a = self.audio.embed(audio.index_select(0, groups.with_audio), in_a)  # (Ba, T, H)
+        v, a = self._encode(v, a, in_v, in_a, groups)
+        fused = self._mix(v, a, in_v, in_a, groups)  # (N, T, H)
+        known = (has_visual | has_audio)[groups.known].any(dim=1, keepdim=True)  # (N, 1)
+        logits: Tensor = self.classifier(fused, known.expand(fused.shape[:2]))  # (N, T, K)
+        none = logits.new_full((len(visual), *logits.shape[1:]), torch.nan)  # (B, T, K)
+        return none.index_copy(0, groups.known, logits)
 
     def _encode(
-        self, visual: Tensor, audio: Tensor, has_visual: Tensor, has_audio: Tensor
+        self, v: Tensor, a: Tensor, in_v: Tensor, in_a: Tensor, groups: "WindowGroups"
     ) -> tuple[Tensor, Tensor]:
-        """Return the output of both branches for the window, 2 x (B, T, H)."""
-        v = self.visual.embed(visual, has_visual)  # (B, T, H)
-        a = self.audio.embed(audio, has_audio)  # (B, T, H)
+        """Return the output of both branches for the window, (Bv, T, H) and (Ba, T, H)."""
+        has_v, has_a = groups.split(in_v, in_a)[1:3]  # 2 x (both, T)
         for of_v, of_a in zip(self.visual.layers, self.audio.layers, strict=True):
             assert isinstance(of_v, BranchLayer) and isinstance(of_a, BranchLayer)
-            v, a = of_v.attend_self(v, has_visual), of_a.attend_self(a, has_audio)
-            v, a = of_v.attend_across(v, a, has_audio), of_a.attend_across(a, v, has_visual)
+            v, a = of_v.attend_self(v, in_v), of_a.attend_self(a, in_a)
+            only_v, x, y, only_a = groups.split(v, a)
+            v = torch.cat([only_v, of_v.attend_across(x, y, has_a)])
+            a = torch.cat([of_a.attend_across(y, x, has_v), only_a])
             v, a = of_v.feed_forward(v), of_a.feed_forward(a)
         return self.visual.out_norm(v), self.audio.out_norm(a)
 
-    def _weigh(self, v: Tensor, a: Tensor, has_visual: Tensor, has_audio: Tensor) -> Tensor:
-        """Return the gate: the visual branch's share in every frame, (B, T, 1)."""
-        g: Tensor = self.gate(torch.cat([v, a], dim=-1))  # (B, T, 1)
-        no_audio, no_visual = (~m.any(dim=1)[:, None, None] for m in (has_audio, has_visual))
-        return g.masked_fill(no_audio, 1).masked_fill(no_visual, 0)
+    def _mix(
+        self, v: Tensor, a: Tensor, in_v: Tensor, in_a: Tensor, groups: "WindowGroups"
+    ) -> Tensor:
+        """Return both branches as the gate mixes them, (N, T, H)."""
+        only_v, x, y, only_a = groups.split(v, a)
+        has_v, has_a = groups.split(in_v, in_a)[1:3]  # 2 x (both, T)
+        g: Tensor = self.gate(torch.cat([x, y], dim=-1))  # (both, T, 1): the visual branch's share
+        no_visual, no_audio = (~m.any(dim=1)[:, None, None] for m in (has_v, has_a))
+        g = g.masked_fill(no_audio, 1).masked_fill(no_visual, 0)
+        return torch.cat([only_v, g * x + (1 - g) * y, only_a])
+
+
+@dataclass(frozen=True)
+class WindowGroups:
+    """The windows (N,) of a batch, sorted by modality: visual alone, both, and audio alone.
+
+    A branch has no effect on windows without its modality, so it is not computed for them.
+    """
+
+    known: Tensor  # (N,) numbers of the windows that are not without both
+    visual: int  # windows with visual features alone
+    both: int
+
+    @property
+    def with_visual(self) -> Tensor:
+        """Return the windows (Bv,) with visual features."""
+        return self.known[: self.visual + self.both]
+
+    @property
+    def with_audio(self) -> Tensor:
+        """Return the windows (Ba,) with audio features."""
+        return self.known[self.visual :]
+
+    def split(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Split (Bv, ...) into visual alone and both, and (Ba, ...) into both and audio alone."""
+        only_v, x = v.split([self.visual, self.both])
+        y, only_a = a.split([self.both, len(a) - self.both])
+        return only_v, x, y, only_a
+
+
+def group_windows(has_visual: Tensor, has_audio: Tensor) -> WindowGroups:
+    """Sort windows by their masks (B, T).
+
+    On a GPU all of them count as having both, for sizes that depend on data would wait for it.
+    """
+    count, device = len(has_visual), has_visual.device
+    if device.type != "cpu":
+        return WindowGroups(torch.arange(count, device=device), 0, count)
+    v, a = has_visual.any(dim=1), has_audio.any(dim=1)  # (B,)
+    parts = [where.nonzero()[:, 0] for where in (v & ~a, v & a, a & ~v)]
+    return WindowGroups(torch.cat(parts), len(parts[0]), len(parts[1]))
