@@ -343,8 +343,42 @@ def test_lists_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert "training.csv has no column face_x" in refuse(tmp_path, "affectnet", f"{tmp_path}/an")
     write(tmp_path / "an/training.csv", 'a,"b')
     assert "cannot read" in refuse(tmp_path, "affectnet", f"{tmp_path}/an")
+    write(tmp_path / "an/training.csv", AFFECTNET.replace(",", ";"))
+    assert "is separated by semicolons" in refuse(tmp_path, "affectnet", f"{tmp_path}/an")
     (tmp_path / "fer/fer2013new.csv").mkdir(parents=True)
     assert "fer2013new.csv: it is a folder" in refuse(tmp_path, "ferplus", f"{tmp_path}/fer")
+
+
+def test_images_that_nobody_can_read_are_counted(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    draw(root / "train/happy/1.jpg")
+    (root / "train/happy/dead.jpg").symlink_to("gone.jpg")
+    (root / "train/happy/empty.jpg").touch()
+    (root / "train/happy/folder.jpg").mkdir()
+    draw(root / "val/happy/1.jpg")
+    table, said = make(tmp_path, "folders", str(root))
+    assert set(table["file"]) == {"train/happy/1.jpg", "val/happy/1.jpg"}
+    assert "1 images are missing, such as" in said and "dead.jpg" in said
+    assert "1 images are empty or may not be read, such as" in said and "empty.jpg" in said
+
+
+def test_an_image_is_in_one_data_set_only(tmp_path: Path) -> None:
+    for name in ("train/happy/1.jpg", "train/happy/2.jpg"):
+        draw(tmp_path / "in" / name)
+    for other in ("in", "in/train"):
+        said = refuse(tmp_path, "folders", str(tmp_path / "in"), "folders", str(tmp_path / other))
+        assert "1.jpg is an image of " in said and said.strip().endswith("; give it once")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_lists_in_utf_16_are_named_as_such(tmp_path: Path, encoding: str) -> None:
+    for path, kind, text in (
+        ("an/training.csv", "affectnet", AFFECTNET), ("ex/label.lst", "expw", "1.jpg 0 0 0 9 9 1 1")
+    ):  # fmt: skip
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_text(text + "\n", encoding=encoding)
+        said = refuse(tmp_path, kind, str(tmp_path / path.split("/")[0]))
+        assert f"{path} is in UTF-16; save it as UTF-8" in said
 
 
 def test_files_of_equal_names_are_refused_and_both_named(tmp_path: Path) -> None:

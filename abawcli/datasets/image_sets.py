@@ -191,7 +191,7 @@ def read_ferplus(root: str | Path, options: ReadOptions) -> ImageSet:
             found.leave_out(MISSING, name)
         else:
             label = CLASSES[index_of(FERPLUS_VOTES[best[0]])] if len(best) == 1 else NO_LABEL
-            found.images.append(LabelledImage(file, label, split, votes=votes))
+            found.add_image(LabelledImage(file, label, split, votes=votes), name)
     return found
 
 
@@ -248,7 +248,7 @@ def read_folders(root: str | Path, options: ReadOptions) -> ImageSet:
         elif number == IGNORE:
             found.leave_out(f"images are in folders {classes[0]!r}", path)
         else:
-            found.images.append(LabelledImage(path, CLASSES[number], split))
+            found.add_image(LabelledImage(path, CLASSES[number], split), path)
     if unknown:
         raise InputError(
             f"{root} has folders that are no class: {', '.join(unknown)}; give each a class, as by "

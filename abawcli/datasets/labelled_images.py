@@ -13,7 +13,7 @@ from PIL import Image
 
 from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.inputs import IMAGE_SUFFIXES
-from abawcli.formats.lines import read_text
+from abawcli.formats.lines import check_commas, read_text
 from abawcli.formats.table_checks import check_width
 from abawcli.label_maps import map_label
 from abawcli.labels import CLASSES, IGNORE
@@ -23,6 +23,7 @@ TRAIN, VALID, TEST = "train", "valid", "test"
 NO_LABEL = ""  # of images whose votes have no majority
 BAD_ROW = "rows cannot be read"
 MISSING = "images are missing"
+UNREADABLE = "images are empty or may not be read"
 OUTSIDE = "boxes are outside of their images"
 # Names of the folders of splits, in lower case.
 SPLIT_FOLDERS = {TRAIN: TRAIN, "training": TRAIN, "train_set": TRAIN, TEST: TEST, "test_set": TEST}
@@ -69,12 +70,21 @@ class ImageSet:
         number = map_label(label, {})
         if number is None or number == IGNORE:
             self.leave_out(f"faces are labelled {label!r}", name)
-        elif file is None or not os.path.isfile(file):
+        elif file is None:
             self.leave_out(MISSING, name)
-        elif box and is_outside(box, file):
+        else:
+            self.add_image(LabelledImage(file, CLASSES[number], split, box, group=group), name)
+
+    def add_image(self, image: LabelledImage, name: str | Path) -> None:
+        """Add an image if its file can be read and has a pixel of its box."""
+        if not os.path.isfile(image.file):
+            self.leave_out(MISSING, name)
+        elif not os.path.getsize(image.file) or not os.access(image.file, os.R_OK):
+            self.leave_out(UNREADABLE, name)
+        elif image.box and is_outside(image.box, image.file):
             self.leave_out(OUTSIDE, name)
         else:
-            self.images.append(LabelledImage(file, CLASSES[number], split, box, group=group))
+            self.images.append(image)
 
 
 def is_outside(box: FaceBox, file: str | Path) -> bool:
@@ -172,8 +182,10 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
     except OSError as error:
         raise InputError(explain_os_error(path, error)) from error
     except ValueError as error:
+        check_commas(path)
         raise InputError(f"cannot read {path}: {error}") from error
     if missing := [name for name in columns if name not in table]:
+        check_commas(path)
         raise InputError(f"{path} has no column {', '.join(missing)}")
     return table[list(columns)]
 

@@ -99,4 +99,5 @@ def _sample(found: ImageSet, path: Path, frames: dict[int, Path], every: int) ->
         found.leave_out("videos have annotated frames without a crop", f"{path.stem}: {missing}")
     split, group = SPLIT_FOLDERS.get(path.parent.name.lower(), ""), split_side(path.stem)[0]
     for k in there[::every]:
-        found.images.append(LabelledImage(frames[k + 1], CLASSES[labels[k]], split, group=group))
+        image = LabelledImage(frames[k + 1], CLASSES[labels[k]], split, group=group)
+        found.add_image(image, image.file)

@@ -178,8 +178,11 @@ def make_manifest(
         return finished | {"summary": finished["summary"] | where}
     images: list[LabelledImage] = []
     with keep_warnings(work):
+        taken: dict[Path, str | Path] = {}  # images, and the folder whose set has them
         for kind, root in sets:
-            images += assign_splits(read_image_set(kind, root, options).images, Path(root))
+            own = read_image_set(kind, root, options).images
+            _refuse_shared(own, root, taken)
+            images += assign_splits(own, Path(root))
         images = make_valid(images, folder)
     if max_per_class is not None:
         images = limit_classes(images, max_per_class, seed)
@@ -187,6 +190,20 @@ def make_manifest(
     with write_result(output, work) as temporary:
         make_table(images, folder).to_csv(temporary, index=False)
     return work
+
+
+def _refuse_shared(
+    images: Sequence[LabelledImage], root: str | Path, taken: dict[Path, str | Path]
+) -> None:
+    """Check that no image is in a data set before, and add those of this one.
+
+    Raises:
+        InputError: one is, so that it could be a training and a validation image.
+    """
+    files = {Path(os.path.realpath(each.file)) for each in images}
+    for file in sorted(files & taken.keys()):
+        raise InputError(f"{file} is an image of {taken[file]} and of {root}; give it once")
+    taken |= dict.fromkeys(files, root)
 
 
 def count_labels(images: Sequence[LabelledImage]) -> dict[str, dict[str, int]]:
