@@ -60,6 +60,7 @@ say() { printf '\n== %s\n' "$*" >&2; }
 # --- Names. A name is that of a video, or of a person in it: x_left and x_right are two people in x.mp4.
 # Annotations have the names of their files. Windows line ends of the list are removed.
 mkdir -p "$OUT/videos" "$OUT/crops"
+OUT=$(cd "$OUT" && pwd) # outputs of files in a list are named by the paths there, if these are relative
 name_files() { for file in "$1"/*.txt; do basename "$file" .txt; done; }
 name_files "$LABELS/Train_Set" > "$OUT/train.names"
 name_files "$LABELS/Validation_Set" > "$OUT/valid.names"

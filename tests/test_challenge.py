@@ -140,7 +140,10 @@ def answer(channel: socket.socket) -> None:
 
 
 def run_script(root: Path, out: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run it, with environment variables, and with an `abaw` that works in this process."""
+    """Run it, with environment variables, and with an `abaw` that works in this process.
+
+    The path of `out` is relative to the working folder, as the script's default is.
+    """
     folder = out.parent / f"{out.name} bin"
     folder.mkdir()
     client = folder / "abaw"
@@ -154,10 +157,15 @@ def run_script(root: Path, out: Path, **settings: str) -> subprocess.CompletedPr
         **settings,
     }
     script_file = PROJECT / "examples" / "challenge.sh"
-    command = ["bash", str(script_file), str(root), str(out)]
+    command = ["bash", str(script_file), str(root), out.name]
     with (folder / "out").open("w+") as stdout, (folder / "err").open("w+") as stderr:
         script = subprocess.Popen(
-            command, env=environment, stdout=stdout, stderr=stderr, pass_fds=[theirs.fileno()]
+            command,
+            env=environment,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=out.parent,
+            pass_fds=[theirs.fileno()],
         )
         theirs.close()
         with ours:
