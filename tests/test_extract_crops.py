@@ -78,13 +78,13 @@ def test_scales_of_crops_are_averaged(
         with caplog.at_level(logging.WARNING, "abawcli"):
             rows = extract(tmp_path / f"{scale}", extractor, tmp_path / f"{scale}.safetensors")
         assert (
-            f"has crops of {scale}; the backbone needs those of `abaw crop --scale 0.9"
+            f"has crops of scale {scale}; the backbone needs those of `abaw crop --scale 0.9"
             in caplog.text
         )
         alone.append(rows.visual[:30].astype(float))
     np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=0.02 * np.abs(together).max())
     crop_video(video, tmp_path / "1.0", detector=BlobDetector())
-    with pytest.raises(InputError, match="has crops of 1; the backbone needs those of `abaw crop"):
+    with pytest.raises(InputError, match="has crops of scale 1; the backbone needs those of"):
         extract_features(tmp_path / "1.0", tmp_path / "g.safetensors", extractor)
 
 

@@ -41,8 +41,8 @@ def choose_scales(folder: str | Path, wanted: Sequence[float]) -> list[float]:
     used = [scale for scale in wanted if scale in there]
     if len(used) < len(wanted):
         call = "abaw crop " + " ".join(f"--scale {scale:g}" for scale in wanted)
-        have = ", ".join(f"{scale:g}" for scale in there) or "no scale"
-        problem = f"{folder} has crops of {have}; the backbone needs those of `{call}`"
+        have = " and ".join(f"{scale:g}" for scale in there)
+        problem = f"{folder} has crops of scale {have}; the backbone needs those of `{call}`"
         if there and not used:
             raise InputError(problem)
         if there:
