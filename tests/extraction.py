@@ -9,7 +9,7 @@ from typing import Any
 
 from blob_faces import BlobDetector, picture
 from media_files import Sound, make_clicks, write_media
-from tiny_models import save_voice_encoder
+from tiny_models import save_face_encoder, save_voice_encoder
 
 from abawcli.formats.features import Features, read_features
 from abawcli.pipeline.feature_stream import Extractor
@@ -20,10 +20,11 @@ CLICK_S = 1.3
 
 @cache
 def load_extractor(modality: str) -> Extractor:
-    """Load the embedded face encoder and a tiny voice encoder."""
+    """Load tiny encoders of faces and voices."""
     with TemporaryDirectory() as folder:
+        face = save_face_encoder(Path(folder) / "face.safetensors")
         voice = save_voice_encoder(Path(folder) / "voice.safetensors")
-        return Extractor(audio=str(voice), modality=modality, device="cpu")
+        return Extractor(str(face), str(voice), modality=modality, device="cpu")
 
 
 def make_extractor(modality: str = "av", **settings: Any) -> Extractor:

@@ -24,9 +24,12 @@ from abawcli.models import audio_backbones, encoder
 from abawcli.models.audio_backbones import AudioBackbone
 from abawcli.models.encoder import FeatureEncoder
 from abawcli.models.recipes import find_weights
+from abawcli.models.voice_reliability import VoiceReliability
+from abawcli.pipeline import frame_predictor
 
 KEPT = "kept_by_tests"  # the attribute of a network that is kept
 _answers: dict[Any, Any] = {}
+Judge = Callable[[str, str | None], VoiceReliability | None]
 
 
 def keep_networks(patch: pytest.MonkeyPatch) -> None:
@@ -39,6 +42,8 @@ def keep_networks(patch: pytest.MonkeyPatch) -> None:
     voices = audio_backbones.AUDIO_BACKBONES
     patch.setitem(voices, COMPACT_VOICE, _keep_voice(voices[COMPACT_VOICE]))
     patch.setattr(AudioBackbone, "encode", _remember_audio_features(AudioBackbone.encode))
+    judge = _keep_reliability(frame_predictor.load_reliability)
+    patch.setattr(frame_predictor, "load_reliability", judge)
 
 
 def _ask(key: Any, compute: Callable[[], Any]) -> Any:
@@ -110,3 +115,12 @@ def _remember_audio_features(real: Callable[..., Any]) -> Callable[..., Any]:
         return _ask(key, lambda: real(self, samples))
 
     return encode
+
+
+def _keep_reliability(real: Judge) -> Judge:
+    keep = cache(real)
+
+    def load(backbone: str, sha256: str | None) -> VoiceReliability | None:
+        return (keep if backbone == COMPACT_VOICE else real)(backbone, sha256)
+
+    return load

@@ -65,9 +65,9 @@ def test_every_frame_has_a_row_with_its_time_face_and_sound(
     assert source.kind == "recording" and source.name == os.path.relpath(video)
 
 
-def test_features_are_what_predict_classifies(
-    extractor: Extractor, video: Path, tmp_path: Path
-) -> None:
+def test_features_are_what_predict_classifies(video: Path, tmp_path: Path) -> None:
+    extractor = Extractor(modality="visual", device="cpu")
+    extractor.detector = BlobDetector()
     found = extract(video, extractor, tmp_path / "f.safetensors")
     predictor = Predictor(str(find_weights("compact-face")), device="cpu")
     predictor.extractor.detector = BlobDetector()

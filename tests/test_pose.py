@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loaded_networks import load_predictor
 from media_files import write_media
 from sample_faces import read_face
 
-from abawcli.config import UPRIGHT_DEGREES, Cropping, Detection
+from abawcli.config import UPRIGHT_DEGREES, ContactSheet, Cropping, Detection
 from abawcli.faces.detect import Face, load_detector, scale_faces
 from abawcli.faces.pose import count_quarters, find_roll, find_yaw
 from abawcli.formats.features import read_features
@@ -113,7 +114,7 @@ def turned(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 
 def look_at(quarters: int) -> Predictor:
-    predictor = Predictor("compact-face", device="cpu")
+    predictor = load_predictor("compact-face")
     predictor.extractor.detector = TurnedFace(quarters)
     return predictor
 
@@ -133,7 +134,7 @@ def test_crops_and_features_are_upright_too(turned: dict[int, Path], tmp_path: P
         folder, detector = tmp_path / str(k), TurnedFace(k)
         crop_video(turned[k], folder, detector=detector, cropping=Cropping(side=96))
         crops.append(cv2.imread(str(folder / "1.0" / "00001.jpg")).astype(int))
-        make_sheet(folder, tmp_path / f"{k}.png")
+        make_sheet(folder, tmp_path / f"{k}.png", config=ContactSheet(columns=2))
         sheets.append(cv2.imread(str(tmp_path / f"{k}.png"))[70:].astype(int))
         for name, source in (("video", turned[k]), ("crops", folder)):
             out = tmp_path / f"{name}{k}.safetensors"

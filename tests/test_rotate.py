@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from media_files import write_media
 
 from abawcli.cli import main
-from abawcli.config import ROTATIONS
+from abawcli.config import ROTATIONS, ContactSheet
 from abawcli.errors import UsageError
 from abawcli.formats.faces import FACES_NAME, read_faces
 from abawcli.formats.provenance import read_provenance
@@ -66,7 +66,7 @@ def test_crops_and_their_sheet_are_those_of_the_upright_video(
         crop_video(clips[degrees], folder, detector=BlobDetector(), rotate=degrees)
         tables.append(read_faces(folder / FACES_NAME)[0])
         crops.append((folder / "1.0" / "00001.jpg").read_bytes())
-        make_sheet(folder, tmp_path / f"{degrees}.png")
+        make_sheet(folder, tmp_path / f"{degrees}.png", config=ContactSheet(columns=2))
         sheets.append(cv2.imread(str(tmp_path / f"{degrees}.png")))
         assert read_provenance(folder)["settings"]["rotate"] == degrees
     for table, crop, sheet in zip(tables[1:], crops[1:], sheets[1:], strict=True):

@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 import transformers
+from torch import nn
 
-from abawcli.labels import CLASSES
+from abawcli.config import CompactFaceShape
+from abawcli.labels import CLASSES, N_CLASSES
 from abawcli.models.checkpoint import save_checkpoint
+from abawcli.models.image_backbones import build_compact_face
 from abawcli.models.metadata import VoiceEncoderMetadata
 from abawcli.models.voice import CompactVoice, VoiceNetwork
 
@@ -92,6 +95,15 @@ def save_whisper(folder: Path) -> Path:
     torch.manual_seed(0)
     transformers.WhisperForConditionalGeneration(config).save_pretrained(folder)
     return folder
+
+
+def save_face_encoder(path: Path) -> Path:
+    """Save our own face encoder with random weights; it is quick."""
+    torch.manual_seed(0)
+    backbone = build_compact_face(CompactFaceShape(4, (8, 8), (1, 1)))
+    parts = nn.ModuleDict({"backbone": backbone, "classifier": nn.Linear(backbone.dim, N_CLASSES)})
+    save_checkpoint(path, parts.state_dict(), backbone.describe())
+    return path
 
 
 def save_voice_encoder(path: Path) -> Path:
