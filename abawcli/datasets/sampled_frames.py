@@ -12,7 +12,7 @@ from abawcli.formats.abaw import match_tracks, read_annotation, split_side
 from abawcli.formats.crops import find_scales, is_crops, is_own_crops, list_images, read_subject
 from abawcli.labels import CLASSES, IGNORE
 
-Tracks = dict[tuple[str, str], Path]  # (video, subject) -> folder of crops
+CropFolders = dict[tuple[str, str], Path]  # (video, subject) -> folder of crops
 
 
 def list_crops(root: str | Path) -> Iterator[Path]:
@@ -70,7 +70,7 @@ def read_aff_wild2(root: str | Path, options: ReadOptions) -> ImageSet:
         InputError: there are no annotations, or two of one name, or one is of another task.
     """
     root = Path(root)
-    found, tracks = ImageSet(), Tracks()
+    found, tracks = ImageSet(), CropFolders()
     for folder in list_crops(root):
         tracks[folder.relative_to(root).as_posix(), read_subject(folder)] = folder
     annotations = dict[str, Path]()

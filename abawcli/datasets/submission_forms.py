@@ -31,7 +31,9 @@ from abawcli.formats.task_submission import (
 from abawcli.labels import N_CLASSES
 from abawcli.tasks import TASKS, Task
 
-Tracks = Mapping[tuple[str, str], NDArray[np.float64]]  # video and subject -> (T, C), or NaN
+PredictedValues = Mapping[
+    tuple[str, str], NDArray[np.float64]
+]  # video and subject -> (T, C), or NaN
 _ROW = rf"^{LOCATION},[0-{N_CLASSES - 1}]$"
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 
@@ -44,13 +46,13 @@ class SubmissionForm:
     columns: tuple[str, ...]
     type: type[np.generic]  # of the columns
     suffixes: frozenset[str]  # of predictions
-    gather: Callable[[Iterable[str | Path], dict[str, str]], Tracks]  # adds failures
+    gather: Callable[[Iterable[str | Path], dict[str, str]], PredictedValues]  # adds failures
     read: Callable[[Path], pd.DataFrame]  # a sample
     write: Callable[[pd.DataFrame, Path, Provenance], None]
     find_malformed: Callable[[Sequence[str]], Iterator[str]]  # lines from the second one on
 
 
-def _gather_labels(files: Iterable[str | Path], failed: dict[str, str]) -> Tracks:
+def _gather_labels(files: Iterable[str | Path], failed: dict[str, str]) -> PredictedValues:
     found = gather_tracks(files, failed)
     return {
         key: np.where(track.labels < 0, np.nan, track.labels)[:, None]

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from abawcli.errors import InputError
 
-Interval = tuple[float, float, str]  # start and end in seconds, text
+TimedText = tuple[float, float, str]  # start and end in seconds, text
 MIME_TYPES = {
     ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".mpg": "video/mpeg",
     ".mpeg": "video/mpeg", ".wav": "audio/x-wav", ".mkv": "video/x-matroska", ".webm": "video/webm",
@@ -13,7 +13,7 @@ MIME_TYPES = {
 DATE = "1970-01-01T00:00:00+00:00"  # constant, so that a table always gives the same file
 
 
-def format_elan(tiers: Mapping[str, Sequence[Interval]], media: str) -> str:
+def format_elan(tiers: Mapping[str, Sequence[TimedText]], media: str) -> str:
     """Return a document with one tier per entry, linked to the relative path of a media file."""
     from pympi import Elan
 
@@ -34,7 +34,7 @@ def format_elan(tiers: Mapping[str, Sequence[Interval]], media: str) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
 
 
-def read_elan(path: str | Path) -> dict[str, list[Interval]]:
+def read_elan(path: str | Path) -> dict[str, list[TimedText]]:
     """Return the intervals of each tier of a document, ordered by start.
 
     Raises:

@@ -32,7 +32,7 @@ from abawcli.formats.provenance import (
 
 LOG = logging.getLogger(__name__)
 _NAMED = 3  # files that an error names
-Files = dict[str, str]  # relative name -> sha256
+FileHashes = dict[str, str]  # relative name -> sha256
 
 
 def find_finished_folder(
@@ -52,7 +52,7 @@ def find_finished_folder(
     return finished
 
 
-def check_folder(output: str | Path, command: str) -> Files:
+def check_folder(output: str | Path, command: str) -> FileHashes:
     """Return the files of a folder that may be replaced; empty if the folder does not exist.
 
     Raises:
@@ -80,9 +80,9 @@ def check_folder(output: str | Path, command: str) -> Files:
     return there
 
 
-def _find_foreign(there: Files, provenance: Provenance, command: str) -> list[str]:
+def _find_foreign(there: FileHashes, provenance: Provenance, command: str) -> list[str]:
     made = [provenance.get(key) for key in ("output", "replaces")]
-    listed: list[Files] = [files for files in made if isinstance(files, dict)]
+    listed: list[FileHashes] = [files for files in made if isinstance(files, dict)]
     if provenance.get("command") != command:
         listed = []
     ours = [dict.fromkeys(_list_parents(files), EMPTY) | files for files in listed]
@@ -134,7 +134,7 @@ def _swap(temporary: Path, path: Path, work: Provenance) -> None:
     _remove(old, before)
 
 
-def _remove(folder: Path, files: Files) -> None:
+def _remove(folder: Path, files: FileHashes) -> None:
     """Remove the listed files of a folder, and folders that are empty then."""
     try:
         for name, digest in files.items():

@@ -71,7 +71,7 @@ def check_frames(path: str | Path, table: pd.DataFrame) -> None:
     numbers = table.select_dtypes("float")
     with np.errstate(invalid="ignore"):
         beyond = np.abs(numbers.to_numpy()) >= MAX_NUMBER  # (N, K), all columns at once
-    for k in np.flatnonzero(beyond.any(axis=0)):
+    for k in np.flatnonzero(beyond.any(axis=0)).tolist():
         name = numbers.columns[k]
         wrong = f"{name} must be a number below {MAX_NUMBER:.0e}"
         refuse_rows(path, beyond[:, k], wrong, table[name])

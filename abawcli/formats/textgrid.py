@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from abawcli.errors import InputError
-from abawcli.formats.elan import Interval
+from abawcli.formats.elan import TimedText
 
 
-def format_textgrid(tiers: Mapping[str, Sequence[Interval]], end_s: float) -> str:
+def format_textgrid(tiers: Mapping[str, Sequence[TimedText]], end_s: float) -> str:
     """Return a TextGrid from 0 to `end_s` with one interval tier per entry."""
     from pympi import Praat
 
@@ -24,7 +24,7 @@ def format_textgrid(tiers: Mapping[str, Sequence[Interval]], end_s: float) -> st
         return path.read_text(encoding="utf-8")
 
 
-def read_textgrid(path: str | Path) -> dict[str, list[Interval]]:
+def read_textgrid(path: str | Path) -> dict[str, list[TimedText]]:
     """Return the intervals of each interval tier that have a text, ordered by start.
 
     Raises:

@@ -17,7 +17,7 @@ from abawcli.formats.strategy import SubjectSegments, describe_choice
 from abawcli.formats.table_forms import TABLE_FORMS
 from abawcli.models.output_forms import OUTPUT_FORMS
 from abawcli.pipeline.subject_stream import FramePrediction
-from abawcli.pipeline.video_columns import GrowingTable, Selection, Table, VideoColumns
+from abawcli.pipeline.video_columns import GrowingTable, RowArray, Selection, VideoColumns
 from abawcli.sources import name_sources
 
 LOG = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class PredictionColumns(VideoColumns[FramePrediction]):
             self._absent.append(record.frame, subject, outputs)
 
     @property
-    def absent(self) -> Table:
+    def absent(self) -> RowArray:
         """Return the rows of subjects who are not in a frame, but in frames near it."""
         return self._absent.rows
 

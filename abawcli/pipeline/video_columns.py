@@ -19,7 +19,7 @@ from abawcli.faces.track import TrackedFace
 from abawcli.formats.strategy import SubjectSegments
 from abawcli.progress import Progress, ignore_progress
 
-Table = NDArray[np.void]  # a structured array: a row an entry, columns by name
+RowArray = NDArray[np.void]  # a structured array: a row an entry, columns by name
 Ints = NDArray[np.int64]
 Column = tuple[str, str] | tuple[str, str, tuple[int, ...]]  # name, type, and shape of an entry
 FRAME: tuple[Column, ...] = (("frame", "i8"), ("time_s", "f8"))
@@ -56,7 +56,7 @@ class GrowingTable:
         self._data = bytearray()
 
     @classmethod
-    def of(cls, rows: Table) -> Self:
+    def of(cls, rows: RowArray) -> Self:
         """Return a table that begins with these rows."""
         table = cls(())
         table.dtype, table._data = rows.dtype, bytearray(rows.tobytes())
@@ -67,7 +67,7 @@ class GrowingTable:
         self._data += np.array(values, self.dtype).tobytes()
 
     @property
-    def rows(self) -> Table:
+    def rows(self) -> RowArray:
         """Return all rows, without a copy; none can be appended while they are in use."""
         return np.frombuffer(self._data, self.dtype)
 
@@ -91,7 +91,7 @@ class VideoColumns(Generic[RecordT]):
         self._faces = GrowingTable((*FACE, *face_columns, *([followed] if starts else ())))
 
     @classmethod
-    def of(cls, frames: Table, faces: Table) -> Self:
+    def of(cls, frames: RowArray, faces: RowArray) -> Self:
         """Return the columns of these tables."""
         columns = cls()
         columns._frames, columns._faces = GrowingTable.of(frames), GrowingTable.of(faces)
@@ -114,12 +114,12 @@ class VideoColumns(Generic[RecordT]):
         return self
 
     @property
-    def frames(self) -> Table:
+    def frames(self) -> RowArray:
         """Return the rows of frames (F,)."""
         return self._frames.rows
 
     @property
-    def faces(self) -> Table:
+    def faces(self) -> RowArray:
         """Return the rows of faces (N,), by frame."""
         return self._faces.rows
 
@@ -143,8 +143,8 @@ class VideoColumns(Generic[RecordT]):
 class Selection:
     """The rows (R,) that a strategy selects, frame by frame."""
 
-    frames: Table  # (F,) of the video
-    faces: Table  # (N,)
+    frames: RowArray  # (F,) of the video
+    faces: RowArray  # (N,)
     frame: Ints  # (R,)
     subject: Ints  # (R,) the track; NOBODY where there is none in particular
     index: Ints  # (R,) of the row's face, -1 where there is none
@@ -182,7 +182,7 @@ class Selection:
 
 
 def _lay_segments(
-    frames: Ints, faces: Table, segments: SubjectSegments, starts: Sequence[int]
+    frames: Ints, faces: RowArray, segments: SubjectSegments, starts: Sequence[int]
 ) -> tuple[Ints, Ints, Ints]:
     """Return frame, subject and face of the rows, in each segment as `faces.subjects.lay_rows`."""
     laid = []

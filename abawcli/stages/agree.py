@@ -34,7 +34,7 @@ from abawcli.formats.tables import TABLE_SUFFIXES, load_columns
 from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import resample_videos
 
-Interval = tuple[float, float] | None  # 95 % by video; None: there is one source video only
+Bounds = tuple[float, float] | None  # 95 % by video; None: there is one source video only
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PairAgreement:
     frames: int  # labelled by both
     agreement: float  # share of the same label
     kappa: float  # Cohen's
-    kappa_interval: Interval
+    kappa_interval: Bounds
     segments: float  # share of the segments of both that the other has too, at an IoU of 0.5
     confusion: NDArray[np.int64]  # (8, 8): row = first coder, column = second coder
 
@@ -59,7 +59,7 @@ class Agreement:
     videos: int  # that two coders or more labelled
     frames: int  # likewise
     alpha: float  # Krippendorff's, nominal
-    alpha_interval: Interval
+    alpha_interval: Bounds
     classes: dict[str, float]  # specific agreement of each class; NaN: nobody gave it
     pairs: list[PairAgreement]
     failed: dict[str, str]  # file or video -> why it is left out
@@ -205,7 +205,7 @@ def _compare(
     )
 
 
-def _find_interval(matrices: Mapping[str, Matrix], find: Any, config: Scores) -> Interval:
+def _find_interval(matrices: Mapping[str, Matrix], find: Any, config: Scores) -> Bounds:
     """Return the 95 % bootstrap interval of a figure over source videos."""
     sources: dict[str, Matrix] = {}
     for name, matrix in matrices.items():

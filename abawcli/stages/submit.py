@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from abawcli.config import EXPR, Submission
 from abawcli.datasets.pairing import summarise_failures
-from abawcli.datasets.submission_forms import SUBMISSION_FORMS, Tracks
+from abawcli.datasets.submission_forms import SUBMISSION_FORMS, PredictedValues
 from abawcli.errors import InputError
 from abawcli.formats.abaw import ROW_TOLERANCE, match_tracks
 from abawcli.formats.inputs import locate_inputs, warn_left_out
@@ -120,7 +120,9 @@ def _find_known(track: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(track).any(axis=1))
 
 
-def _choose_tracks(videos: pd.Series, tracks: Tracks, sample: Path) -> dict[str, tuple[str, str]]:
+def _choose_tracks(
+    videos: pd.Series, tracks: PredictedValues, sample: Path
+) -> dict[str, tuple[str, str]]:
     """Return the track of every video in the sample's rows (N,), or name all without one."""
     names = videos.drop_duplicates()
     chosen, failed = match_tracks(names, tracks, "predictions")
