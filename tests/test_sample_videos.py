@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -73,7 +73,7 @@ def find_owner(people: dict[str, Box], box: Box) -> str:
 def test_two_people_stay_who_they_are_over_a_cut_and_a_crossing() -> None:
     truth: dict[int, dict[str, Box]] = defaultdict(dict)
     for row in pd.read_csv(SAMPLES / "two_people.csv").itertuples():
-        truth[row.frame][row.person] = (row.x, row.y, row.w, row.h)
+        truth[row.frame][row.person] = cast(Box, (row.x, row.y, row.w, row.h))
     detector = load_detector("retinaface", threads=1)
     found = [
         (face.subject, find_owner(truth[item.frame], face.box))

@@ -79,7 +79,7 @@ def compute_exact(recipe: str) -> Tensor:
     faces = load_backbone(find_weights(COMPACT_FACE))[0].eval().double()
     with torch.inference_mode():
         pixels = prepare_crops(crops[:, 0], faces.preprocess)
-        visual = torch.cat([faces(part) for part in pixels.split(EXACT_BATCH)])
+        visual = torch.cat([faces(part) for part in torch.split(pixels, EXACT_BATCH)])
         audio = build_audio_backbone(COMPACT_VOICE).eval().double()(torch.from_numpy(samples)[None])
         return _read(head.double(), visual.double(), audio[0].double())
 
