@@ -49,7 +49,7 @@ def test_a_bias_is_a_factor_of_the_odds() -> None:
     np.testing.assert_allclose(apply_bias(p, np.zeros(8)), p)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.integers(0, 1000))
 def test_the_bias_that_is_found_is_never_worse_and_is_the_best_of_each_class(seed: int) -> None:
     p, labels = make_rows(seed)

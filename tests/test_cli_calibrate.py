@@ -129,9 +129,9 @@ FACES += ["-o", "new.safetensors"]
 
 
 def test_encoder_is_calibrated_on_images() -> None:
-    save_faces(160)
+    save_faces(104)
     result = run(*FACES, "--biases", "yes")
-    assert "160 examples" in result.stdout and "log loss" in result.stdout
+    assert "104 examples" in result.stdout and "log loss" in result.stdout
     metadata = read_metadata("new.safetensors", FaceEncoderMetadata)
     assert metadata.calibration and metadata.neutral
     encoder, _ = load_encoder("new.safetensors", CPU)
@@ -141,16 +141,16 @@ def test_encoder_is_calibrated_on_images() -> None:
 
 
 def test_only_one_split_is_calibrated_on() -> None:
-    save_faces(160)
+    save_faces(112)
     table = pd.read_csv("faces.csv")
-    table["split"] = np.where(table.index < 120, "valid", "test")
+    table["split"] = np.where(table.index < 104, "valid", "test")
     table.to_csv("faces.csv", index=False)
-    assert "120 examples" in run(*FACES).stdout
+    assert "104 examples" in run(*FACES).stdout
     assert "no labelled image in split 'held'" in run(*FACES, "--split", "held", status=1).stderr
 
 
 def test_class_without_an_example_gets_no_bias() -> None:
-    save_faces(140, classes=7)
+    save_faces(105, classes=7)
     assert "no example of Other: the temperature alone" in run(*FACES).stderr
     metadata = read_metadata("new.safetensors", FaceEncoderMetadata)
     assert metadata.calibration and metadata.calibration.bias == (0.0,) * 8

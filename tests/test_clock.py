@@ -35,7 +35,7 @@ def move(stamp: Stamp, by_s: float) -> Stamp:
     return Stamp(stamp.stream, stamp.order_s + by_s, stamp.shown_s + by_s, stamp.length_s)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     gaps_s=st.lists(
         st.one_of(st.floats(0.001, 0.1), st.floats(0.1, 3000.0)), min_size=1, max_size=150
@@ -53,7 +53,7 @@ def test_times_that_ascend_are_not_changed(gaps_s, streams, start_s):
     assert (clock.joins, clock.strays) == ([], {})
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     starts_s=st.lists(
         st.one_of(st.floats(0, 2e9), st.floats(0, 60.0), st.just(1.4)), min_size=2, max_size=4
@@ -89,7 +89,7 @@ def test_parts_are_joined_with_one_offset_for_both_streams(starts_s, seconds, la
         assert max(steps_s) < 0.8  # what the other stream is longer and begins sooner
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     first=st.integers(0, 150),
     run=st.integers(1, 8),
@@ -142,7 +142,7 @@ def test_a_packet_without_times_keeps_the_offset():
 ITEMS = st.lists(st.one_of(st.none(), TIMES), max_size=60)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(times=ITEMS, length_s=st.floats(0.001, 10))
 def test_times_ascend_and_nothing_is_lost(times, length_s):
     timed = [(time_s, length_s, k) for k, time_s in enumerate(times)]
@@ -151,7 +151,7 @@ def test_times_ascend_and_nothing_is_lost(times, length_s):
     assert all(before[0] < after[0] for before, after in pairwise(got))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(times=st.lists(TIMES, unique=True, max_size=60).map(sorted))
 def test_fine_times_stay(times):
     timed = [(time_s, 0.04, None) for time_s in times]

@@ -48,7 +48,7 @@ def test_an_ensemble_of_one_is_that_head(name: str) -> None:
 members = st.lists(st.sampled_from(list(HEADS)), min_size=1, max_size=4, unique=True)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(members, st.integers(0, 60), st.integers(1, 30), st.sampled_from([0.2, 0.9]))
 def test_a_stream_gives_the_mean_of_all_who_know(
     names: list[str], frames: int, chunk: int, missing: float

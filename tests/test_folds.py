@@ -12,7 +12,7 @@ from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10_000), st.integers(6, 20), st.integers(2, 5))
 def test_sides_stay_together_and_no_fold_is_empty(seed: int, videos: int, count: int) -> None:
     rng = np.random.default_rng(seed)

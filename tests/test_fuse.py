@@ -19,7 +19,7 @@ def set_sources(table: pd.DataFrame, *sources: str) -> pd.DataFrame:
     return table.assign(source=list(sources))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=12)
 @given(labels, st.floats(1e-6, 1e6))
 def test_a_table_with_itself_is_the_table(wanted: list[int], weight: float) -> None:
     table = make_table(wanted)

@@ -5,7 +5,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abawcli.errors import InputError, OutputError
@@ -213,6 +213,7 @@ names = st.text(
 choices = st.sampled_from(["main", "left", "skip", "track 12"])
 
 
+@settings(max_examples=12)
 @given(st.dictionaries(names, st.lists(st.tuples(choices, st.integers(1, 99)), min_size=1)))
 def test_any_rows_survive_a_round(
     tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, list[tuple[str, int]]]

@@ -189,7 +189,7 @@ def test_every_difference_is_found_with_its_line(
     assert check(sample, changed.encode()) == differences
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=12)
 @given(st.data())
 def test_what_fills_a_sample_is_accepted(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -235,7 +235,7 @@ def test_boxes_are_scaled_to_the_frame() -> None:
     assert boxes == [pytest.approx((400, 200, 160, 160))] * 5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(parts=st.lists(st.integers(1, 14), min_size=2, max_size=5))
 def test_another_picture_size_is_a_cut_in_the_exact_frame(parts: list[int]) -> None:
     lying, upright = (128, 72), (72, 128)
