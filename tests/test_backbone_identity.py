@@ -64,7 +64,9 @@ def test_every_spelling_of_a_folder_is_the_same_backbone(study: Path) -> None:
     places = [place.format(study=study) for place in PLACES]
     files = [extract(places[0], "a"), extract(places[2], "b")]
     head = train(files, "run")  # joined
-    for place in places:  # as features, as a recipe, as finished work, and as a run to go on with
+    for place in places[
+        1:
+    ]:  # as features, as a recipe, as finished work, and as a run to go on with
         out = "again" + str(places.index(place))
         extract(place, "b", out)
         table = listen(head).predict_video(extract(place, "a", out))

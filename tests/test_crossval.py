@@ -85,7 +85,8 @@ def test_a_fold_is_scored_by_the_head_that_never_saw_it(finished: tuple[Path, Re
     np.testing.assert_array_equal(result.raw.confusion, score.confusion)
 
 
-def test_smoothing_fills_and_helps(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_smoothing_fills_and_helps(tmp_path: Path) -> None:
+    folders = save_videos(tmp_path, NAMES[:4])
     for space in ("probabilities", "logits"):
         config = replace(FAST, epochs=4, smoothing=Smoothing("median", 7, None, space))
         for score in run(folders, tmp_path / space, config=config, folds=2)["gated"]:

@@ -1,6 +1,8 @@
 """Head checkpoints and what a trained head says of a video."""
 
+from copy import deepcopy
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,9 @@ CPU = torch.device("cpu")
 names = pytest.mark.parametrize("name", list(HEADS))
 
 
+@cache
 def make_head(name: str) -> TrainedHead:
+    """Return a random head, which no test changes."""
     torch.manual_seed(0)
     return TrainedHead(build_head(name, BACKBONES, small_network(name)), CPU)
 
@@ -52,7 +56,7 @@ def test_names_are_those_of_the_settings() -> None:
 
 @names
 def test_a_saved_head_says_the_same(name: str, tmp_path: Path) -> None:
-    head, features = make_head(name), make_features(np.arange(30) % 8)
+    head, features = deepcopy(make_head(name)), make_features(np.arange(30) % 8)
     path = tmp_path / "head.safetensors"
     metadata = HeadMetadata(name, asdict(small_network(name)), BACKBONES, Smoothing("mean"))
     assert not isinstance(head.head, EncoderClassifier | AveragedClassifiers)
@@ -66,6 +70,7 @@ def test_a_saved_head_says_the_same(name: str, tmp_path: Path) -> None:
     assert replace(found, training=None) == metadata
 
 
+@cache
 def make_face_only(name: str) -> TrainedHead:
     torch.manual_seed(1)
     classifier = EncoderClassifier(torch.nn.Linear(VISUAL.dim, 8))
@@ -106,6 +111,7 @@ def test_embedded_recipes_without_speech_are_the_encoder(recipe: str) -> None:
         np.testing.assert_array_equal(p[rows], own)
 
 
+@cache
 def make_with_both(name: str) -> heads.WithEncoders:
     torch.manual_seed(1)
     speech = SpeechClassifier(VoiceClassifier(AUDIO.dim))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from face_runs import FAST, SMALL, STUDENT, run, save_images, teach
 from raw_checkpoints import read_raw, write_raw
+from tiny_models import save_image_set, save_vision_backbone
 
 from abawcli.config import COMPACT_FACE, CompactFaceShape, EncoderTraining, default_training
 from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
@@ -154,11 +155,13 @@ def test_other_settings_need_overwrite(images: Path, tmp_path: Path) -> None:
     assert len(again) == 1 and again != history
 
 
-def test_it_learns(images: Path, tmp_path: Path) -> None:
-    config = replace(FAST, epochs=40, backbone_lr=3e-3, head_lr=1e-2, mixup_alpha=0.0, moe=None)
+def test_it_learns(tmp_path: Path) -> None:
+    images = save_vision_backbone(tmp_path / "images" / "vit", "vit").parent
+    save_image_set(images, 18, 6, classes=(0, 3, 7))
+    config = replace(FAST, epochs=12, backbone_lr=3e-3, head_lr=1e-2, mixup_alpha=0.0, moe=None)
     quiet = replace(config.augmentation, jitter_p=0, padaug_p=0, erase_p=0)
     history = run(images, tmp_path / "run", replace(config, frozen_blocks=0, augmentation=quiet))
-    assert max(row.validation.accuracy for row in history if row.validation) >= 0.75
+    assert history[-1].validation and history[-1].validation.accuracy == 1.0
     encoder, _ = load_encoder(tmp_path / "run/encoder.safetensors", CPU)
     dark, bright = (np.full((1, 3, 32, 32, 3), level, np.uint8) for level in (20, 230))
     assert encoder.classify(dark).argmax() < encoder.classify(bright).argmax()

@@ -1,6 +1,10 @@
 """Tiny random models and image sets, saved to folders."""
 
+import shutil
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -16,6 +20,7 @@ from abawcli.models.image_backbones import build_compact_face
 from abawcli.models.metadata import VoiceEncoderMetadata
 from abawcli.models.voice import CompactVoice, VoiceNetwork
 
+TEMPORARY = TemporaryDirectory(prefix="abaw-backbones-")  # removed when the process ends
 KINDS = {
     "dinov2": (transformers.Dinov2Config, transformers.Dinov2Model),
     "beit": (transformers.BeitConfig, transformers.BeitModel),
@@ -31,6 +36,14 @@ AUDIO_KINDS = {
 
 def save_vision_backbone(folder: Path, kind: str = "dinov2", image_size: int = 28) -> Path:
     """Save a random three-block vision transformer of width 16 with preprocessor settings."""
+    torch.manual_seed(0)
+    made = _make_vision_backbone(kind, image_size)
+    return Path(shutil.copytree(made, folder, dirs_exist_ok=True))
+
+
+@cache
+def _make_vision_backbone(kind: str, image_size: int) -> Path:
+    folder = Path(TEMPORARY.name, f"{kind}{image_size}")
     config_class, model_class = KINDS[kind]
     config = config_class(
         hidden_size=16,
@@ -54,6 +67,14 @@ def save_audio_backbone(folder: Path, kind: str = "wav2vec2", normalise: bool = 
 
     HuBERT is made in the way of the base models, the others in that of the large ones.
     """
+    torch.manual_seed(0)
+    made = _make_audio_backbone(kind, normalise)
+    return Path(shutil.copytree(made, folder, dirs_exist_ok=True))
+
+
+@cache
+def _make_audio_backbone(kind: str, normalise: bool) -> Path:
+    folder = Path(TEMPORARY.name, f"{kind}{normalise}")
     config_class, model_class = AUDIO_KINDS[kind]
     config = config_class(
         hidden_size=16,
@@ -115,13 +136,15 @@ def save_voice_encoder(path: Path) -> Path:
     return path
 
 
-def save_image_set(folder: Path, train: int = 24, valid: int = 8, side: int = 48) -> Path:
+def save_image_set(
+    folder: Path, train: int = 24, valid: int = 8, side: int = 48, classes: Sequence[int] = range(8)
+) -> Path:
     """Write grey images whose brightness tells the class, and their manifest with votes."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for k in range(train + valid):
-        label = k % 8
+        label = classes[k % len(classes)]
         image = np.full((side, side), 16 + 30 * label, np.uint8)
         image += rng.integers(0, 10, image.shape, dtype=np.uint8)
         cv2.imwrite(str(folder / f"{k}.png"), image)
