@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from abawcli.config import COMPACT_FACE, COMPACT_VOICE
+from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Detection
 from abawcli.device import inference_dtype
 from abawcli.faces import detect
 from abawcli.models import audio_backbones, encoder
@@ -35,7 +35,7 @@ Judge = Callable[[str, str | None], VoiceReliability | None]
 def keep_networks(patch: pytest.MonkeyPatch) -> None:
     """Let loaders return networks that are kept, and these answer from memory."""
     faces = detect.RetinaFace
-    patch.setitem(detect.DETECTORS, "retinaface", cache(faces))
+    patch.setitem(detect.DETECTORS, "retinaface", _keep_detector(faces))
     patch.setattr(faces, "detect", _remember_faces(faces.detect))
     patch.setattr(encoder, "load_encoder", _keep_encoder(encoder.load_encoder))
     patch.setattr(FeatureEncoder, "encode", _remember_face_features(FeatureEncoder.encode))
@@ -62,6 +62,12 @@ def _describe(network: nn.Module) -> tuple[Any, ...]:
     tensors = [*network.parameters(), *network.buffers()]
     versions = tuple(0 if t.is_inference() else t._version for t in tensors)
     return tuple(t.dtype for t in tensors), network.training, torch.get_num_threads(), versions
+
+
+def _keep_detector(real: Callable[[Detection, int], Any]) -> Callable[[Detection, int], Any]:
+    """Return detectors of one thread: those of several wait for each other in a loop."""
+    keep = cache(real)
+    return lambda config, threads: keep(config, 1)
 
 
 def _remember_faces(real: Callable[..., Any]) -> Callable[..., Any]:

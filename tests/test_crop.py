@@ -14,7 +14,7 @@ import pytest
 from media_files import write_media
 
 import abawcli.stages.crop as stage
-from abawcli.config import Cropping, Detection, Tracking
+from abawcli.config import Cropping, Detection
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.faces.detect import Face
 from abawcli.formats.faces import SCHEMA, read_faces, write_faces
@@ -23,7 +23,6 @@ from abawcli.formats.strategy import SubjectSegment
 from abawcli.media.video import read_frames
 from abawcli.stages.crop import CropSummary, crop_folders, crop_video, describe_tracks
 
-ROOT = Path(__file__).parents[1]
 TABLES = ["faces.parquet", "tracks.parquet"]
 
 
@@ -356,15 +355,3 @@ def test_faces_files_keep_types_and_provenance(tmp_path: Path) -> None:
     table, about = read_faces(tmp_path / "faces.parquet")
     assert about == {"command": "crop"} and list(table.columns) == SCHEMA.names
     assert table.iloc[0].to_dict() == {name: values[0] for name, values in row.items()}
-
-
-def test_face_of_a_sample_video_is_found_when_it_is_there(tmp_path: Path) -> None:
-    path = ROOT / "sample_videos" / "leaves_and_returns_vfr.mp4"
-    summary = crop_video(path, tmp_path / "out", tracking=Tracking())
-    table, _ = read_faces(tmp_path / "out" / "faces.parquet")
-    there = pd.read_csv(path.with_suffix(".csv"))["seen"].to_numpy() >= 0.5
-    found = table["found"].to_numpy()
-    assert len(found) == len(there)
-    assert (found != there).sum() <= 8  # half a face is a matter of taste
-    assert table.loc[table["found"], "subject"].unique().tolist() == [0]
-    assert summary.detected < 0.6 * summary.found

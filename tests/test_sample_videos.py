@@ -60,6 +60,19 @@ def test_a_sample_that_is_no_number_costs_no_label(
     assert (spoilt["label"] == whole["label"]).all()
 
 
+def test_a_face_is_found_when_it_is_there() -> None:
+    clip = SAMPLES / "leaves_and_returns_vfr.mp4"
+    detector = load_detector("retinaface", threads=1)
+    followed = [item.faces for _, item in track_faces(read_frames(clip), detector)]
+    there = pd.read_csv(clip.with_suffix(".csv"))["seen"].to_numpy() >= 0.5
+    found = np.array([len(faces) > 0 for faces in followed])
+    assert len(found) == len(there)
+    assert (found != there).sum() <= 8  # half a face is a matter of taste
+    everything = [face for faces in followed for face in faces]
+    assert {face.subject for face in everything} == {0}
+    assert sum(face.detected for face in everything) < 0.6 * found.sum()
+
+
 def find_owner(people: dict[str, Box], box: Box) -> str:
     """Return the person whose face is nearest to a box."""
 
