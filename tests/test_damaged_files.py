@@ -59,7 +59,7 @@ def list_files(folder: Path) -> set[str]:
 
 
 def test_a_full_disk_stops_one_input_and_not_the_batch(tmp_path: Path) -> None:
-    for name, seconds in (("a", 100), ("b", 1)):
+    for name, seconds in (("a", 10), ("b", 1)):
         with wave.open(str(tmp_path / f"{name}.wav"), "wb") as file:
             file.setparams((1, 2, 8000, 0, "NONE", ""))
             file.writeframes(bytes(16000 * seconds))
@@ -212,14 +212,14 @@ def test_broken_pages_are_read_or_refused(tmp_path: Path) -> None:
         provenance_path(path).unlink(missing_ok=True)
         write()
         whole = path.read_bytes()
-        for place in range(4, len(whole), len(whole) // 120):
+        for place in range(4, len(whole), len(whole) // 60):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
             try:
                 read(path)
             except InputError as error:
                 assert "\n" not in str(error)
                 refused += 1
-    assert refused > 50
+    assert refused > 25
 
 
 def test_descriptions_that_are_nested_deeply(tmp_path: Path) -> None:
