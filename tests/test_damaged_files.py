@@ -3,6 +3,7 @@
 import errno
 import json
 import resource
+import sys
 import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,13 +46,18 @@ def run(*arguments: object) -> Result:
 
 @contextmanager
 def full_after(size: int) -> Iterator[None]:
-    """Let the system refuse to write files beyond a size in bytes, as a full disk does."""
+    """Let the system refuse to write files beyond a size in bytes, as a full disk does.
+
+    Python would keep what it compiles up to that size, which no later run can read.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def list_files(folder: Path) -> set[str]:
