@@ -65,6 +65,12 @@ def answer(path: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     return load_head(path, CPU)[0].classify(*arrays)[0], found.has_visual & ~found.has_audio
 
 
+def test_annotations_of_one_name_in_two_folders() -> None:
+    make_head()
+    save_videos(Path(), ["x/a", "y/a", "y/b"])
+    assert json.loads(run(*CALIBRATE_HEAD, "--json").stdout)["groups"] == 3
+
+
 @pytest.mark.parametrize(("kind", "face_only"), [("gated", True), ("dual-branch", False)])
 def test_head_is_calibrated_and_its_own_file_kept(kind: str, face_only: bool) -> None:
     make_head(kind, face_only)

@@ -114,6 +114,27 @@ def test_a_short_name_is_not_of_two_videos(tmp_path: Path) -> None:
     assert [video.name for video in score_files([table], one).videos] == ["control/P01"]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "plot out --labels truth -o plot.png",
+        "report out --labels truth -o report",
+        "agree out truth",
+        "score out truth",
+    ],
+)
+def test_annotations_of_one_name_in_two_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, label in (("control/P01", 1), ("treatment/P01", 2)):
+        write_table(make_table([label] * 3, name), Path(f"out/{name}.csv"), {})
+        write_annotation(np.full(3, label), Path(f"truth/{name}.txt"))
+    result = abaw(*command.split())
+    assert result.exit_code == 0, result.stderr
+    assert "left out" not in result.stderr
+
+
 def test_heads_learn_from_nested_folders(tmp_path: Path) -> None:
     for name, rows in (("control/P01", 3), ("treatment/P01", 2)):
         features = make_features(np.zeros(rows, np.int64), name)

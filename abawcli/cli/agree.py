@@ -42,7 +42,7 @@ def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     twice = [name for name in coders if coders.count(name) > 1]
     if twice:
         raise UsageError(f"{twice[0]} is given twice; name each coder once")
-    files = {name: list(expand_inputs([name], ANNOTATION_SUFFIXES)) for name in coders}
+    files = {name: expand_inputs([name], ANNOTATION_SUFFIXES) for name in coders}
     found = agree_files(files)
     if as_json:
         print_json(describe_agreement(found))

@@ -161,7 +161,7 @@ def _calibrate_head(
     from abawcli.formats.outputs import check_apart
     from abawcli.stages.calibrate import calibrate_head
 
-    files = find_feature_files(sets), list(expand_inputs([labels], ANNOTATIONS))
+    files = find_feature_files(sets), expand_inputs([labels], ANNOTATIONS)
     check_apart([output], [*itertools.chain(*files[0]), *files[1]])
     return calibrate_head(path, *files, output, choice=choice, device=device, overwrite=overwrite)
 

@@ -58,7 +58,7 @@ def command(
         _plot_curves(runs, output, overwrite=overwrite, quiet=quiet)
         return
     tables = list(expand_inputs(inputs, TABLE_SUFFIXES))
-    annotations = list(expand_inputs([labels], ANNOTATION_SUFFIXES)) if labels else []
+    annotations = expand_inputs([labels], ANNOTATION_SUFFIXES) if labels else {}
     check_apart([output], [*tables, *annotations])
     check_writable([output])
     start, end = (from_s or -math.inf), (math.inf if to_s is None else to_s)

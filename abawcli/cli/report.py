@@ -72,7 +72,7 @@ def command(
     groups = choose_groups(participants, by)
     is_folder = is_folder_name(output, PAGE_SUFFIXES, 1)
     tables = list(expand_inputs(inputs, TABLE_SUFFIXES))
-    annotations = list(expand_inputs([labels], ANNOTATION_SUFFIXES)) if labels else []
+    annotations = expand_inputs([labels], ANNOTATION_SUFFIXES) if labels else {}
     check_apart([output], [*tables, *annotations, *([groups.file] if groups else [])])
     check_writable([output / INDEX_NAME if is_folder else output])
     summary = report_files(

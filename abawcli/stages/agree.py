@@ -4,7 +4,7 @@ A coder is a file or a folder of labels in any form that `datasets.pairing` read
 Videos are matched by name, frames by number. Frames with fewer than two labels are left out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -65,7 +65,7 @@ class Agreement:
     failed: dict[str, str]  # file or video -> why it is left out
 
 
-def agree_files(coders: Mapping[str, Sequence[Path]], config: Scores | None = None) -> Agreement:
+def agree_files(coders: Mapping[str, Iterable[Path]], config: Scores | None = None) -> Agreement:
     """Compare coders, each with a name and its files.
 
     Files that cannot be read and videos that only one coder labelled are named in `failed`.
@@ -102,7 +102,7 @@ def agree_files(coders: Mapping[str, Sequence[Path]], config: Scores | None = No
     )
 
 
-def _gather_times(coders: Mapping[str, Sequence[Path]]) -> dict[str, Times]:
+def _gather_times(coders: Mapping[str, Iterable[Path]]) -> dict[str, Times]:
     """Return the times of the frames of each video, from the tables that have them."""
     columns = ["video", "frame", "time_s"]
     times: dict[str, Times] = {}

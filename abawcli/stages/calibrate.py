@@ -6,7 +6,7 @@ all frames of one source video are in one fold. The written calibration is fitte
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def find_checkpoint(name: str | Path) -> tuple[Path, str]:
 def calibrate_head(
     checkpoint: str | Path,
     features: Sequence[str | Path | FeaturePaths],
-    annotations: Sequence[str | Path],
+    annotations: Iterable[str | Path],
     output: str | Path,
     *,
     choice: CalibrationChoice | None = None,
@@ -120,7 +120,7 @@ def calibrate_head(
 
 
 def _list_files(
-    features: Sequence[str | Path | FeaturePaths], annotations: Sequence[str | Path]
+    features: Sequence[str | Path | FeaturePaths], annotations: Iterable[str | Path]
 ) -> list[str | Path]:
     return [*itertools.chain.from_iterable(map(list_feature_paths, features)), *annotations]
 

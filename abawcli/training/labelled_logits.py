@@ -1,6 +1,6 @@
 """Logits of a head or a face encoder on labelled examples, the data of a calibration."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class LabelledLogits:
 def read_labelled_frames(
     checkpoint: str | Path,
     features: Sequence[str | Path | FeaturePaths],
-    annotations: Sequence[str | Path],
+    annotations: Iterable[str | Path],
     device: str = "auto",
 ) -> LabelledLogits:
     """Return the logits of a head on the annotated frames of feature files.

@@ -5,7 +5,7 @@ its source, and the annotations if there are any. Frames without a label are hat
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from abawcli.datasets.intervals import find_times, label_frames
 from abawcli.datasets.pairing import gather_truth
 from abawcli.errors import InputError, UsageError
-from abawcli.formats.inputs import warn_left_out
+from abawcli.formats.inputs import locate_inputs, warn_left_out
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import compose_name, find_names
 from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
@@ -229,7 +229,7 @@ class PlotSettings:
 def plot_files(
     tables: Sequence[str | Path],
     output: str | Path,
-    labels: Sequence[str | Path] = (),
+    labels: Iterable[str | Path] = (),
     settings: PlotSettings | None = None,
     *,
     overwrite: bool = False,
@@ -246,7 +246,7 @@ def plot_files(
     """
     tables = list(map(Path, tables))
     output = Path(output)
-    labels = list(map(Path, labels))
+    labels = locate_inputs(labels)
     settings = settings or PlotSettings()
     check_plot_name(output)
     if not settings.from_s < settings.to_s:
@@ -272,7 +272,7 @@ def plot_files(
 
 
 def _read_annotations(
-    table: pd.DataFrame, labels: Sequence[str | Path], failed: dict[str, str]
+    table: pd.DataFrame, labels: Iterable[str | Path], failed: dict[str, str]
 ) -> dict[str, NDArray[np.int64]]:
     """Return the labels by frame of each annotated video of a table; name failures in `failed`.
 

@@ -5,7 +5,7 @@ import hashlib
 import mimetypes
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,7 @@ from markupsafe import Markup
 from abawcli import __version__
 from abawcli.config import Report, Segmentation
 from abawcli.errors import InputError
+from abawcli.formats.inputs import locate_inputs
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.outputs import is_folder_name
 from abawcli.formats.participants import Groups
@@ -66,7 +67,7 @@ class Page:
 def report_files(
     tables: Sequence[str | Path],
     output: str | Path,
-    labels: Sequence[str | Path] = (),
+    labels: Iterable[str | Path] = (),
     *,
     videos: str | Path | None = None,
     groups: Groups | None = None,
@@ -83,7 +84,7 @@ def report_files(
         InputError: no table can be read, none has times, or the participants file is none.
         OutputError: an output exists and may not be replaced, or cannot be written.
     """
-    paths, annotations, output = [*map(Path, tables)], [*map(Path, labels)], Path(output)
+    paths, annotations, output = [*map(Path, tables)], locate_inputs(labels), Path(output)
     settings = settings or ReportSettings()
     failed: dict[str, str] = {}
     study = read_study(paths, annotations, groups, failed=failed, config=settings.segmentation)

@@ -1,6 +1,6 @@
 """The data of a report: labels over time, measures, quality and score of each video."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class Study:
 
 def read_study(
     tables: Sequence[str | Path],
-    labels: Sequence[str | Path],
+    labels: Iterable[str | Path],
     groups: Groups | None,
     *,
     failed: dict[str, str],
@@ -92,7 +92,7 @@ def read_study(
     """
     read = read_each_table(tables, failed)
     frame = _keep_timed(pd.concat(read.values(), ignore_index=True), failed)
-    pairs = _pair_labels(list(read), list(map(Path, labels)), failed) if labels else {}
+    pairs = _pair_labels(list(read), labels, failed) if labels else {}
     people = pd.DataFrame()
     if groups:
         people = read_groups(groups, frame["video"].unique().tolist(), failed)
@@ -131,7 +131,7 @@ def _keep_timed(table: pd.DataFrame, failed: dict[str, str]) -> pd.DataFrame:
 
 
 def _pair_labels(
-    tables: Sequence[Path], labels: Sequence[Path], failed: dict[str, str]
+    tables: Sequence[Path], labels: Iterable[str | Path], failed: dict[str, str]
 ) -> dict[Person, Pair]:
     """Return the annotation of each person who has one."""
     truth = gather_truth(labels, failed)
