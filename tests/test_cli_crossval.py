@@ -14,11 +14,11 @@ from abawcli.cli import main
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Features and annotations in the working directory."""
     monkeypatch.chdir(tmp_path)
-    save_videos(tmp_path, NAMES)
+    save_videos(tmp_path, NAMES[:3])
 
 
 def crossval(*arguments: str) -> Result:
-    fast = ["--epochs", "1", "--batch-size", "300", "--device", "cpu", "--folds", "2"]
+    fast = ["--epochs", "1", "--gated-width", "16", "--device", "cpu", "--folds", "2"]
     return CliRunner().invoke(
         main, ["crossval", "features", "--labels", "labels", "-o", "run", *arguments, *fast]
     )
