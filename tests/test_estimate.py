@@ -10,6 +10,10 @@ import pytest
 from media_files import write_media
 
 from abawcli.cli.console import count_files, progress_bar
+from abawcli.cli.runs import Run, _show_progress
+from abawcli.cli.summaries import Summaries
+from abawcli.engines import Job
+from abawcli.media import estimate
 from abawcli.media.estimate import estimate_frames
 
 EMPTY = np.full((48, 64, 3), 90, np.uint8)
@@ -33,6 +37,20 @@ def test_what_does_not_say(tmp_path: Path) -> None:
     assert estimate_frames(tmp_path / "text.mp4") is None
     assert estimate_frames(tmp_path / "gone.mp4") is None
     assert estimate_frames(tmp_path) is None
+
+
+def test_a_file_is_not_opened_for_a_bar_that_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    opened: list[Path] = []
+    monkeypatch.setattr(estimate, "estimate_frames", opened.append)
+    current = Run([Job(tmp_path, "a", None, ())], {}, tmp_path, Summaries("video", {}))
+    for terminal, quiet, expected in (
+        (io.StringIO(), False, []), (Terminal(), True, []), (Terminal(), False, [tmp_path]),
+    ):  # fmt: skip
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with _show_progress(current, quiet):
+            assert opened == expected
 
 
 class Terminal(io.StringIO):

@@ -101,6 +101,11 @@ def count_files(number: int, total: int) -> Iterator[None]:
 _BAR = "{l_bar}{bar}| {n_fmt}/~{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 
 
+def shows_bars(quiet: bool = False) -> bool:
+    """Tell whether progress bars are shown: on a terminal, unless `quiet`."""
+    return not quiet and sys.stderr.isatty()
+
+
 @contextmanager
 def progress_bar(
     label: str, unit: str, quiet: bool = False, expected: int | None = None
@@ -111,10 +116,9 @@ def progress_bar(
     """
     from tqdm import tqdm
 
-    off = True if quiet else None
     with tqdm(
-        desc=_FILES.get() + show(label), unit=f" {unit}", total=expected, disable=off, leave=False,
-        bar_format=_BAR if expected else None,
+        desc=_FILES.get() + show(label), unit=f" {unit}", total=expected, leave=False,
+        disable=not shows_bars(quiet), bar_format=_BAR if expected else None,
     ) as bar:  # fmt: skip
 
         def update(done: int, total: int | None, what: str) -> None:

@@ -19,6 +19,7 @@ from abawcli.cli.console import (
     print_table,
     progress_bar,
     say,
+    shows_bars,
 )
 from abawcli.cli.options import is_verbose
 from abawcli.cli.outputs import is_to_stdout
@@ -122,7 +123,8 @@ def _show_progress(current: Run, quiet: bool) -> Iterator[tuple[Watch, Callable[
     from abawcli.media.estimate import estimate_frames
 
     for job in current.jobs:
-        with progress_bar(job.path.name, "frames", quiet, estimate_frames(job.path)) as update:
+        expected = estimate_frames(job.path) if shows_bars(quiet) else None
+        with progress_bar(job.path.name, "frames", quiet, expected) as update:
             yield lambda _, *now: update(*now), lambda _: None
 
 
