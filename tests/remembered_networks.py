@@ -24,7 +24,7 @@ from abawcli.models import audio_backbones, encoder
 from abawcli.models.audio_backbones import AudioBackbone
 from abawcli.models.encoder import FeatureEncoder
 from abawcli.models.recipes import find_weights
-from abawcli.models.voice_reliability import VoiceReliability
+from abawcli.models.voice_reliability import VoiceReliability, load_reliability
 from abawcli.pipeline import frame_predictor
 
 KEPT = "kept_by_tests"  # the attribute of a network that is kept
@@ -42,7 +42,7 @@ def keep_networks(patch: pytest.MonkeyPatch) -> None:
     voices = audio_backbones.AUDIO_BACKBONES
     patch.setitem(voices, COMPACT_VOICE, _keep_voice(voices[COMPACT_VOICE]))
     patch.setattr(AudioBackbone, "encode", _remember_audio_features(AudioBackbone.encode))
-    judge = _keep_reliability(frame_predictor.load_reliability)
+    judge = _keep_reliability(load_reliability)
     patch.setattr(frame_predictor, "load_reliability", judge)
 
 

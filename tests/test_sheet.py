@@ -99,8 +99,9 @@ def test_finished_sheets_are_kept_until_the_crops_change(
 ) -> None:
     sheet = tmp_path / "s.jpg"
 
-    def make(columns: int = 3, **how: bool) -> bool:
-        return make_sheet(crops, sheet, config=replace(CONFIG, columns=columns), **how).made
+    def make(columns: int = 3, overwrite: bool = False) -> bool:
+        config = replace(CONFIG, columns=columns)
+        return make_sheet(crops, sheet, config=config, overwrite=overwrite).made
 
     assert make() and not make()
     assert make(overwrite=True)

@@ -183,15 +183,15 @@ class DualBranch(NormalisedHead):
         in_v, in_a = has_visual[groups.with_visual], has_audio[groups.with_audio]
         v = self.visual.embed(visual.index_select(0, groups.with_visual), in_v)  # (Bv, T, H)
         a = self.audio.embed(audio.index_select(0, groups.with_audio), in_a)  # (Ba, T, H)
-        v, a = self._encode(v, a, in_v, in_a, groups)
-        fused = self._mix(v, a, in_v, in_a, groups)  # (N, T, H)
+        v, a = self._encode(v, a, in_v, in_a, groups=groups)
+        fused = self._mix(v, a, in_v, in_a, groups=groups)  # (N, T, H)
         known = (has_visual | has_audio)[groups.known].any(dim=1, keepdim=True)  # (N, 1)
         logits: Tensor = self.classifier(fused, known.expand(fused.shape[:2]))  # (N, T, K)
         none = logits.new_full((len(visual), *logits.shape[1:]), torch.nan)  # (B, T, K)
         return none.index_copy(0, groups.known, logits)
 
     def _encode(
-        self, v: Tensor, a: Tensor, in_v: Tensor, in_a: Tensor, groups: "WindowGroups"
+        self, v: Tensor, a: Tensor, in_v: Tensor, in_a: Tensor, *, groups: "WindowGroups"
     ) -> tuple[Tensor, Tensor]:
         """Return the output of both branches for the window, (Bv, T, H) and (Ba, T, H)."""
         has_v, has_a = groups.split(in_v, in_a)[1:3]  # 2 x (both, T)
@@ -205,7 +205,7 @@ class DualBranch(NormalisedHead):
         return self.visual.out_norm(v), self.audio.out_norm(a)
 
     def _mix(
-        self, v: Tensor, a: Tensor, in_v: Tensor, in_a: Tensor, groups: "WindowGroups"
+        self, v: Tensor, a: Tensor, in_v: Tensor, in_a: Tensor, *, groups: "WindowGroups"
     ) -> Tensor:
         """Return both branches as the gate mixes them, (N, T, H)."""
         only_v, x, y, only_a = groups.split(v, a)
@@ -239,15 +239,15 @@ class WindowGroups:
 
     def split(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Split (Bv, ...) into visual alone and both, and (Ba, ...) into both and audio alone."""
-        only_v, x = v.split([self.visual, self.both])
-        y, only_a = a.split([self.both, len(a) - self.both])
+        only_v, x = torch.split(v, [self.visual, self.both])
+        y, only_a = torch.split(a, [self.both, len(a) - self.both])
         return only_v, x, y, only_a
 
 
 def group_windows(has_visual: Tensor, has_audio: Tensor) -> WindowGroups:
     """Sort windows by their masks (B, T).
 
-    On a GPU all of them count as having both, for sizes that depend on data would wait for it.
+    On a GPU, all windows count as having both modalities: to read their numbers would wait for it.
     """
     count, device = len(has_visual), has_visual.device
     if device.type != "cpu":
