@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from abawcli.errors import InputError, UsageError, explain_os_error
 from abawcli.formats.abaw import Labels, split_side
@@ -35,6 +34,8 @@ def make_folds(names: Sequence[str], labels: Sequence[Labels], count: int) -> Fo
         UsageError: there are fewer than 2 folds, or more than annotated source videos or than
             frames of each class.
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import; few runs need it
+
     sources = [split_side(name)[0] for name in names]
     known = [part[part != IGNORE] for part in labels]
     labelled = {s for s, part in zip(sources, known, strict=True) if len(part)}
