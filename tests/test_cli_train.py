@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from audio_files import save_audio_set
@@ -12,7 +13,7 @@ from abawcli.cli import main
 from abawcli.config import VoiceTraining, default_voice_training
 
 pytestmark = pytest.mark.usefixtures("one_bank")
-FEW = {"train": 8, "valid": 2}
+FEW: dict[str, Any] = {"train": 8, "valid": 2}
 SMALL = ["--stem", "4", "--widths", "8", "--blocks", "1"]
 
 
