@@ -18,7 +18,7 @@ from abawcli.cli import COMMANDS, LazyGroup, main
 from abawcli.cli.batch import run_each
 from abawcli.cli.console import print_json, print_table, progress_bar
 from abawcli.cli.options import verbosity_options
-from abawcli.config import SHOWN_FAILURES
+from abawcli.config import SHOWN_FAILURES, SHOWN_WARNINGS
 from abawcli.errors import AbawError, CheckpointError, InputError, UsageError
 from abawcli.formats.submission import HEADER
 from abawcli.formats.tables import write_table
@@ -57,6 +57,25 @@ def working(fails: set[str], paths: list[str]) -> click.Command:
         run_each(map(Path, paths), work)
 
     return command
+
+
+def test_of_many_warnings_of_one_kind_the_first_are_shown() -> None:
+    @click.command()
+    @verbosity_options
+    def command(quiet: bool) -> None:
+        for k in range(30):
+            logging.getLogger("abawcli.formats").warning("%d.txt is odd", k)
+        logging.getLogger("abawcli.media").warning("another one")
+
+    lines = invoke(command)[2].splitlines()
+    assert lines[:SHOWN_WARNINGS] == [
+        f"abaw: warning: {k}.txt is odd" for k in range(SHOWN_WARNINGS)
+    ]
+    assert lines[SHOWN_WARNINGS:] == [
+        "abaw: more warnings of this kind are not shown; -v shows them",
+        "abaw: warning: another one",
+    ]
+    assert len(invoke(command, "-v")[2].splitlines()) == 31
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])

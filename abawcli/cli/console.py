@@ -1,9 +1,11 @@
 """Terminal output: tables, log messages, progress bars. Only this module uses rich and tqdm."""
 
 import logging
+import math
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,6 +13,7 @@ from typing import Literal, NoReturn
 
 import click
 
+from abawcli.config import SHOWN_WARNINGS
 from abawcli.errors import OutputError
 from abawcli.progress import Progress
 
@@ -72,15 +75,25 @@ def write_line(text: str) -> None:
 
 
 class _StderrHandler(logging.Handler):
-    """Prints the library's log messages, one line each."""
+    """Prints the library's log messages, one line each, the first `most` of one kind."""
+
+    def __init__(self, level: int, most: float) -> None:
+        super().__init__(level)
+        self._most = most
+        self._counts: Counter[str] = Counter()  # by the message without its values
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(f"abaw: {record.levelname.lower()}: {record.getMessage()}")
+        self._counts[record.msg] += 1
+        if self._counts[record.msg] <= self._most:
+            say(f"abaw: {record.levelname.lower()}: {record.getMessage()}")
+        elif self._counts[record.msg] == self._most + 1:
+            say("abaw: more warnings of this kind are not shown; -v shows them")
 
 
 def set_verbosity(verbose: bool, quiet: bool) -> None:
     """Send the library's messages to stderr: warnings, with -v all, with -q errors only."""
-    handler = _StderrHandler(logging.ERROR if quiet else logging.NOTSET)
+    most = math.inf if verbose else SHOWN_WARNINGS
+    handler = _StderrHandler(logging.ERROR if quiet else logging.NOTSET, most)
     LOG.handlers, LOG.propagate = [handler], False
     LOG.setLevel(logging.DEBUG if verbose else logging.WARNING)  # recorded in provenance
 

@@ -24,6 +24,9 @@ PROGRESS_S = 0.2  # between two progress messages of a process
 RAY_CORES = 2  # of an actor without a GPU: one decodes, one runs the networks
 RAY_ATTEMPTS = 3  # on an input whose actor is lost; then it probably ends its actors itself
 RAY_WAIT_S = 300.0  # for the first actor: a cluster that scales itself starts nodes in minutes
+# Warnings of one kind on the terminal: those of 247 annotations would hide all others. The
+# provenance of each output has its own.
+SHOWN_WARNINGS = 20
 SHOWN_FAILURES = 10  # named at the end of a run; each was reported when it failed, too
 SHOWN_OUTPUTS = 50  # of a run, in the table of its summary; the manifest has all
 
