@@ -117,13 +117,10 @@ def command(
     else:
         if features or more_features or labels or not (images and manifest):
             raise UsageError(f"{path} is a face encoder: give --images and --manifest")
-        from abawcli.stages.calibrate import calibrate_encoder
-
-        with progress_bar("calibrate", "image", quiet) as update:
-            done = calibrate_encoder(
-                path, images, manifest, output, choice=choice,
-                split=split, device=device, overwrite=overwrite, progress=update,
-            )  # fmt: skip
+        done = _calibrate_encoder(
+            path, images, manifest, output, choice=choice, split=split, device=device,
+            overwrite=overwrite, quiet=quiet,
+        )  # fmt: skip
     if plot:
         from abawcli.views.reliability import plot_calibration
 
@@ -164,6 +161,27 @@ def _calibrate_head(
     files = find_feature_files(sets), expand_inputs([labels], ANNOTATIONS)
     check_apart([output], [*itertools.chain(*files[0]), *files[1]])
     return calibrate_head(path, *files, output, choice=choice, device=device, overwrite=overwrite)
+
+
+def _calibrate_encoder(
+    path: Path,
+    images: Path,
+    manifest: Path,
+    output: Path,
+    *,
+    choice: Any,
+    split: str,
+    device: str,
+    overwrite: bool,
+    quiet: bool,
+) -> Provenance:
+    from abawcli.stages.calibrate import calibrate_encoder
+
+    with progress_bar("calibrate", "image", quiet) as update:
+        return calibrate_encoder(
+            path, images, manifest, output, choice=choice, split=split, device=device,
+            overwrite=overwrite, progress=update,
+        )  # fmt: skip
 
 
 def _print_summary(summary: JsonObject, output: Path) -> None:

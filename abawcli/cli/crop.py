@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
@@ -126,10 +126,7 @@ def command(
     Example: abaw crop interviews/ -o crops/ --size 112
     """
     from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_inputs
-    from abawcli.formats.names import decode_name
     from abawcli.formats.outputs import check_writable, name_outputs, name_videos
-    from abawcli.formats.scan import STRATEGY_NAME
-    from abawcli.formats.strategy import propose
     from abawcli.stages.settings import CropSettings
 
     paths = expand_inputs(inputs, VIDEO_SUFFIXES)
@@ -155,8 +152,19 @@ def command(
             note=lambda outcome: used.update(_describe_crops(outcome.job)),
         )  # fmt: skip
     finally:
-        order = [decode_name(name) for job in jobs for name in job.task]
-        propose(output / STRATEGY_NAME, {name: used[name] for name in order if name in used})
+        _propose(output, jobs, used)
+
+
+def _propose(
+    output: Path, jobs: Sequence[Job], used: Mapping[str, tuple[SubjectSegments, str]]
+) -> None:
+    """Add the crops that were made to the strategy file, in the order of the jobs."""
+    from abawcli.formats.names import decode_name
+    from abawcli.formats.scan import STRATEGY_NAME
+    from abawcli.formats.strategy import propose
+
+    order = [decode_name(name) for job in jobs for name in job.task]
+    propose(output / STRATEGY_NAME, {name: used[name] for name in order if name in used})
 
 
 def _describe_job(path: Path, name: str, folders: Mapping[str, SubjectSegments], out: Path) -> Job:
