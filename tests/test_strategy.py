@@ -150,6 +150,9 @@ def test_videos_in_folders_are_matched_by_their_names_alone(file: Path) -> None:
         "batch2/twice": "main",
     }
     assert suggest_names("twice", videos) == "; is it batch1/twice or batch2/twice?"
+    assert suggest_names("Twic", videos[:3]) == "; is it batch1/twice?"
+    assert suggest_names("Video86_2", ["batch1/video86_2"]) == "; is it batch1/video86_2?"
+    assert suggest_names("zzz", videos) == ""
     assert suggest_names("twice_left", videos) == "; is it batch1/twice or batch2/twice?"
 
 

@@ -271,12 +271,16 @@ def plan_folders(
 def suggest_names(name: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: the similar ones, if any.
 
-    Those are names in several folders, or else names that differ in few letters.
+    Those are names in several folders, or else names that differ in few letters, whatever their
+    folders and capitals.
     """
     known = list(known)
     ends = tuple(f"/{end}" for end in {name, split_side(name)[0]})
     alike = [one for one in known if one.endswith(ends)][:3]
-    alike = alike or get_close_matches(name, known, n=3)
+    if not alike:
+        spelled = {text.lower(): one for one in known for text in (one.rpartition("/")[2], one)}
+        close = get_close_matches(name.lower(), spelled, n=3)
+        alike = list(dict.fromkeys(spelled[text] for text in close))
     return f"; is it {' or '.join(alike)}?" if alike else ""
 
 
