@@ -316,7 +316,8 @@ def test_names_and_strategies_are_of_videos_in_subfolders(work: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"two\ntow_left\n", "names.txt, line 2: no input video is called tow_left"),
+        (b"two\ntow_left\n", "line 2: no input video is called tow_left"),
+        (b"alone_right\nTwo.mkv\n", "line 2: no input video is called Two.mkv; is it two?"),
         (b"\n", "names.txt has no names"),
         (b"\xff", "cannot read the names names.txt"),
         (b"\xff\xfea\0", "names.txt is in UTF-16; save it as UTF-8"),

@@ -199,14 +199,14 @@ def _plan_folders(
     from abawcli.formats.scan import STRATEGY_NAME
     from abawcli.formats.strategy import plan_folders, read_names, read_strategy
 
-    edited = read_strategy(strategy, videos) if strategy else {}
+    every, edited = videos, read_strategy(strategy, videos) if strategy else {}
     proposal = output / STRATEGY_NAME
     if names_file:
         named = read_names(names_file, videos)
         edited = named | {name: edited[name] for name in named if name in edited}
         videos = _keep_named(videos, edited)
     plan = plan_folders(videos, edited, subject)
-    missing = _report_unknown(edited, plan, output)
+    missing = _report_unknown(edited, every, output)
     if os.path.isfile(proposal):  # its errors are reported before hours of work
         proposed = plan_folders(plan, read_strategy(proposal, videos), subject)
         if not strategy or os.path.realpath(strategy) != os.path.realpath(proposal):
