@@ -21,7 +21,7 @@ from abawcli.interrupts import hold_interrupts
 from abawcli.worker import serve_jobs
 
 LOG = logging.getLogger("abawcli")
-STOP_S = 0.5  # for a process to remove its temporary files
+STOP_S = 0.5  # for a process, or all at the end, to remove temporary files
 CONTEXT = get_context("spawn")
 # Probable causes of the end of a process, by its signal.
 _CAUSES = dict.fromkeys(
@@ -49,8 +49,9 @@ def run_in_processes(
     finally:
         for worker in workers:
             worker.process.terminate()
+        deadline = time.monotonic() + STOP_S
         for worker in workers:
-            worker.end(STOP_S)
+            worker.end(max(0.0, deadline - time.monotonic()))
 
 
 def _wait(workers: Sequence["_Process"]) -> None:

@@ -92,14 +92,14 @@ def run_jobs(
             finish(outcome.job)
             current.begun = min(current.begun, time.perf_counter() - outcome.seconds)
             current.outcomes.append(outcome)
+            if not outcome.failure:
+                note(outcome)  # before the manifest, whose lines stay if a signal comes
             _write_line(current, outcome)
             note_kept(len(current.outcomes) - len(current.failures), current.total)
             for result in outcome.results:
                 position = positions[outcome.job.path]
                 current.summaries.add(result.name, result.output, result.summary, position)
-            if not outcome.failure:
-                note(outcome)
-            else:
+            if outcome.failure:
                 _report(outcome.failure)
                 if scale.fail_fast or current.total == 1:
                     break
