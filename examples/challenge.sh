@@ -11,7 +11,8 @@
 #     abaw train face --images IMAGES --manifest MANIFEST --backbone facebook/dinov2-large -o stage1
 #
 # Then VISUAL=stage1/encoder.safetensors is that encoder. Without it, the pretrained backbone is used as
-# it is. AUDIO is the audio backbone, and SCALES the sizes of the crops.
+# it is. AUDIO is the audio backbone. SCALES are the sizes of the crops, those of VISUAL: 1.0 for
+# compact-face and encoders that begin from it, "0.9 1.2 1.5" for the other ones.
 #
 # ROOT is the data as the organisers distribute it:
 #
