@@ -135,7 +135,7 @@ def test_an_onnx_file_is_fused_with_our_own(run: Path) -> None:
         (["--recipe", "hf:{run}/face", "--label-map", "sad"], 2, "'sad' is no label and class"),
         (["--recipe", "hf:{run}/face", "--temperatures", "x"], 2, "is not a list of numbers"),
         (["--recipe", "hf:{run}/face", "--temperatures", "-1"], 2, "give a positive number"),
-        (["--recipe", "hf:{run}/face", "--recipe", "compact"], 2, "is no classifier of its own"),
+        (["--recipe", "hf:{run}/face", "--recipe", "compact"], 2, "is no hf: or .onnx classifier"),
         (["--temperatures", "2"], 2, "--label-map, --temperatures and --onnx-input are for hf:"),
         (["--recipe", "{run}/none.onnx"], 2, "does not say what its input is"),
         (["--recipe", "{run}/enet_b0.onnx"], 1, "no such file"),

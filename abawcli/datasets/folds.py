@@ -14,9 +14,9 @@ import pandas as pd
 from abawcli.errors import InputError, UsageError, explain_os_error
 from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.atomic import write_whole
-from abawcli.formats.lines import check_commas
 from abawcli.formats.names import compose_name
 from abawcli.formats.table_checks import check_width
+from abawcli.formats.text_form import check_commas
 from abawcli.labels import IGNORE
 
 Folds = dict[str, int]  # name of an annotation -> fold, from 1

@@ -13,8 +13,9 @@ from PIL import Image
 
 from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.inputs import IMAGE_SUFFIXES
-from abawcli.formats.lines import check_commas, read_text
+from abawcli.formats.lines import read_text
 from abawcli.formats.table_checks import check_width
+from abawcli.formats.text_form import check_commas
 from abawcli.label_maps import map_label
 from abawcli.labels import CLASSES, IGNORE
 
@@ -116,11 +117,11 @@ def find_file(root: str | Path, *names: str) -> Path | None:
     root = Path(root)
     for name in names:
         if found := sorted(root.rglob(name)):
-            return choose_only(found, name)
+            return _choose_only(found, name)
     return None
 
 
-def choose_only(found: Sequence[Path], name: str) -> Path:
+def _choose_only(found: Sequence[Path], name: str) -> Path:
     """Return the only path that was found by a name.
 
     Raises:
@@ -158,7 +159,7 @@ class PictureIndex:
             InputError: there are several.
         """
         found = self._found.get(name)
-        return choose_only(found, "/".join(name)) if found else None
+        return _choose_only(found, "/".join(name)) if found else None
 
 
 def read_rows(path: str | Path, what: str) -> Iterator[tuple[str, list[str]]]:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from abawcli.errors import InputError
-from abawcli.formats.lines import check_encoding
 from abawcli.formats.scan import Test, find_root, match_pattern, scan_folder
+from abawcli.formats.text_form import check_encoding
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mpe", ".m2v"}

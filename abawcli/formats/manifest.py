@@ -18,9 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.errors import InputError, explain_os_error
-from abawcli.formats.lines import check_commas
 from abawcli.formats.names import compose_name
 from abawcli.formats.table_checks import check_width
+from abawcli.formats.text_form import check_commas
 from abawcli.labels import IGNORE, N_CLASSES, index_of, known_names
 
 FACE_BOX = ("x", "y", "w", "h")  # columns

@@ -25,9 +25,9 @@ from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.abaw import split_side
 from abawcli.formats.atomic import write_whole
 from abawcli.formats.json_values import JsonObject
-from abawcli.formats.lines import check_commas, check_encoding
 from abawcli.formats.locks import lock_replaced
 from abawcli.formats.names import compose_name, decode_name
+from abawcli.formats.text_form import check_commas, check_encoding
 
 COLUMNS = ("video", "strategy", "from", "to", "note")
 

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from abawcli.config import EXPR, QUALITY
 from abawcli.errors import InputError, UsageError, explain_os_error
 from abawcli.formats.inputs import check_input
-from abawcli.formats.lines import check_commas
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, write_result
 from abawcli.formats.table_checks import (
@@ -45,6 +44,7 @@ from abawcli.formats.table_schemas import (
     TYPES,
     find_table_task,
 )
+from abawcli.formats.text_form import check_commas
 from abawcli.labels import (
     CLASSES,
     IGNORE,
