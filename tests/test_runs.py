@@ -219,16 +219,17 @@ def test_only_damaged_files_are_decoded_in_a_second_process(tmp_path: Path) -> N
     paths += [write_media(tmp_path / "c.mkv", [EMPTY] * 2), tmp_path / "d.srt"]
     paths[3].write_text("1\n00:00:00,000 --> 00:00:01,000\nneither video nor audio\n")
     tasks = dict(zip(paths, ("crash", "fine", "fine", "fine"), strict=True))
+    tasks[Path(shutil.copy(paths[1], tmp_path / "e.safetensors"))] = "fine"  # as features are named
     jobs = [Job(path, path.stem, task, (path.with_suffix(".csv"),)) for path, task in tasks.items()]
     outcomes = {outcome.job.name: outcome.failure for outcome in run(jobs, Chores(), Where())}
-    assert list(outcomes) == ["c", "d", "a", "b"]
+    assert list(outcomes) == ["c", "d", "e", "a", "b"]
     assert outcomes.pop("a") == Failure(
         f"{paths[0]}: the process that worked on it was ended by SIGSEGV: "
         "a library crashed on this input"
     )
     assert not any(outcomes.values())
     here = {path.stem: int(path.read_text()) == os.getpid() for path in tmp_path.glob("*.process")}
-    assert here == {"b": False, "c": True, "d": True}
+    assert here == {"b": False, "c": True, "d": True, "e": True}
 
 
 def test_networks_that_cannot_be_loaded_end_the_run(tmp_path: Path) -> None:

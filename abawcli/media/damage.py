@@ -9,6 +9,7 @@ import av
 
 from abawcli.config import Media
 from abawcli.errors import InputError
+from abawcli.formats.features import FEATURES_SUFFIX
 from abawcli.media.limits import count_allowed
 from abawcli.media.pictures import identify_picture
 from abawcli.media.streams import OpenMedia, open_streams
@@ -20,8 +21,8 @@ def begins_damaged(path: str | Path) -> bool:
     A decoder may crash on such a file. A file that cannot be opened never reaches a decoder. Files
     of other kinds, such as pictures and features, are not checked.
     """
-    if not os.path.isfile(path) or identify_picture(path):
-        return False
+    if not os.path.isfile(path) or Path(path).suffix == FEATURES_SUFFIX or identify_picture(path):
+        return False  # features may begin as a raw stream of H.263 does
     try:
         with open_streams(path) as media:
             return _fails_at_once(media)
