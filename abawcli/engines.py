@@ -156,12 +156,14 @@ def _run_here(jobs: Sequence[Job], work: Work, where: Where, watch: Watch) -> Ge
 
     Files with a damaged beginning come last, in a second process: their decoder may crash.
     """
+    from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.media.damage import begins_damaged
 
     worker: Worker | None = None
     damaged = []
     for job in jobs:
-        if begins_damaged(job.path):
+        is_media = job.path.suffix != FEATURES_SUFFIX  # which may begin as raw H.263 does
+        if is_media and begins_damaged(job.path):
             damaged.append(job)
             continue
         worker = worker or work.load()

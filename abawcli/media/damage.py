@@ -9,7 +9,6 @@ import av
 
 from abawcli.config import Media
 from abawcli.errors import InputError
-from abawcli.formats.features import FEATURES_SUFFIX
 from abawcli.media.limits import count_allowed
 from abawcli.media.pictures import identify_picture
 from abawcli.media.streams import OpenMedia, open_streams
@@ -18,11 +17,11 @@ from abawcli.media.streams import OpenMedia, open_streams
 def begins_damaged(path: str | Path) -> bool:
     """Tell whether a media file can be opened, but not decoded from its first packets on.
 
-    A decoder may crash on such a file. A file that cannot be opened never reaches a decoder. Files
-    of other kinds, such as pictures and features, are not checked.
+    A decoder may crash on such a file. A file that cannot be opened never reaches a decoder.
+    Pictures are not checked.
     """
-    if not os.path.isfile(path) or Path(path).suffix == FEATURES_SUFFIX or identify_picture(path):
-        return False  # features may begin as a raw stream of H.263 does
+    if not os.path.isfile(path) or identify_picture(path):
+        return False
     try:
         with open_streams(path) as media:
             return _fails_at_once(media)
