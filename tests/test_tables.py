@@ -59,7 +59,7 @@ rows = st.lists(
     min_size=1,
     max_size=8,
 )
-names = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=8)
+names = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=8)
 
 
 @settings(
