@@ -7,10 +7,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from audio_files import make_bursts
 from loaded_networks import load_predictor
 from media_files import write_media
-from sample_clips import SAMPLES, write_thinned
+from sample_clips import SAMPLES, thin_clip, write_thinned
 
 from abawcli.config import AUDIO_RATE_HZ
 from abawcli.device import choose_device
@@ -18,7 +19,7 @@ from abawcli.formats.abaw import read_annotation
 from abawcli.formats.features import TYPES, read_features, write_features
 from abawcli.media.audio import read_audio
 from abawcli.media.video import read_frames
-from abawcli.models.audio_backbones import build_audio_backbone
+from abawcli.models.audio_backbones import CompactVoiceBackbone, build_audio_backbone
 from abawcli.pipeline.audio_features import AudioEncoder
 from abawcli.stages.extract import extract_features
 from abawcli.stages.predict import Predictor
@@ -47,11 +48,19 @@ def copy_start(source: Path, output: Path, end_s: float) -> Path:
     return output
 
 
+@torch.inference_mode()
 @pytest.mark.parametrize("kind", NON_SPEECH)
-def test_nothing_is_heard_in_what_is_no_voice(voice: AudioEncoder, kind: str) -> None:
-    for seed in range(3):
+def test_nothing_is_heard_in_what_is_no_voice_and_no_emotion_is_sure(
+    voice: AudioEncoder, kind: str
+) -> None:
+    assert isinstance(voice.backbone, CompactVoiceBackbone)
+    confidence = []
+    for seed in range(3):  # other sounds than training made
         sound = make_non_speech(kind, 2 * AUDIO_RATE_HZ, np.random.default_rng(seed))
-        assert not voice.encode(sound)[1].any()
+        features, heard = voice.encode(sound)
+        assert not heard.any()
+        confidence.append(voice.backbone.classifier(torch.from_numpy(features)).amax(dim=1))
+    assert torch.cat(confidence).quantile(0.9) < 0.4
 
 
 @pytest.mark.parametrize("pitch_hz", [120, 200, 800])
@@ -70,7 +79,7 @@ def test_rows_without_a_face_claim_no_face_of_their_own(
     predictor: Predictor, tmp_path: Path
 ) -> None:
     """He leaves while he speaks: for half a second rows are filled, beyond there is nothing."""
-    clip = copy_start(SAMPLES / "leaves_and_returns_vfr.mp4", tmp_path / "clip.mp4", 7)
+    clip = copy_start(thin_clip("leaves_and_returns_vfr"), tmp_path / "clip.mov", 7)
     raw = predictor.predict_video(clip, smooth=False)
     table = smooth_table(raw, predictor.recipe.smoothing)
     faces = raw["found"]
@@ -79,7 +88,7 @@ def test_rows_without_a_face_claim_no_face_of_their_own(
     near = away_s.min(axis=1) <= 0.5
     assert (table["source"][~faces & near] == "filled").all()
     assert (table["source"][~near] == "none").all()  # none of his words is sure enough
-    assert near.sum() > faces.sum() and (~near).sum() > 40
+    assert near.sum() > faces.sum() and (~near).sum() > 8
 
 
 @pytest.mark.shared_data

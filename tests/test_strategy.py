@@ -210,9 +210,7 @@ def test_an_unwritable_place(tmp_path: Path) -> None:
         propose(tmp_path / "file" / "s.csv", {"a": ((SubjectSegment("main"),), "")})
 
 
-names = st.text(
-    st.characters(exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"]), min_size=1
-)
+names = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"]), min_size=1)
 choices = st.sampled_from(["main", "left", "skip", "track 12"])
 
 

@@ -22,7 +22,6 @@ from abawcli.models.voice import (
     average_around,
     load_voice_encoder,
 )
-from abawcli.training.non_speech import NON_SPEECH, make_non_speech
 
 CPU = torch.device("cpu")
 EMBEDDED = WEIGHTS / f"{COMPACT_VOICE}.safetensors"
@@ -132,16 +131,6 @@ def test_embedded_weights_are_small_and_described() -> None:
     validation = metadata.training.result.validation
     assert validation and validation.macro_f1 > 0.45 and validation.temperature
     assert 0.1 < validation.temperature < 10
-
-
-@pytest.mark.parametrize("kind", NON_SPEECH)
-def test_non_speech_is_no_confident_emotion(embedded: VoiceEncoder, kind: str) -> None:
-    rng = np.random.default_rng(12345)  # other sounds than training made
-    features = [embedded.encode(make_non_speech(kind, 32_000, rng)) for _ in range(3)]
-    voice = np.concatenate([embedded.speech_probability(part) for part in features])
-    confidence = np.concatenate([embedded.classify(part).max(axis=1) for part in features])
-    assert (voice >= 0.5).mean() < 0.1
-    assert np.quantile(confidence, 0.9) < 0.4
 
 
 def test_voices_are_voices(embedded: VoiceEncoder, shared_data: Path) -> None:
