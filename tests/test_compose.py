@@ -27,7 +27,8 @@ motion: Any = importlib.import_module("motion")
 GREY = {"train": 5, "valid": 250}  # of every face image of a split
 TONE_HZ = {"train": 500, "valid": 1500}  # of every voice
 RATE_HZ = 16_000
-VIDEOS = {"train": 4, "valid": 2}  # the fourth one shows two people
+VIDEOS = {"train": 4, "valid": 1}  # the fourth one shows two people
+SEED, SECONDS = 42, (2, 2.5)  # of short videos with whole faces, some over the border, and none
 
 
 def write_faces(folder: Path) -> Path:
@@ -75,7 +76,7 @@ def composed(
     return {
         split: (
             out[split],
-            list(compose.compose(*sources, out[split], split, VIDEOS[split], 1, (3, 4))),
+            list(compose.compose(*sources, out[split], split, VIDEOS[split], SEED, SECONDS)),
         )
         for split in out
     }
@@ -180,7 +181,7 @@ def _measure_tones(samples: np.ndarray) -> dict[str, float]:
 
 
 def test_the_same_seed_makes_the_same_files(sources, composed, tmp_path) -> None:
-    (again,) = compose.compose(*sources, tmp_path, "train", 1, 1, (3, 4))
+    (again,) = compose.compose(*sources, tmp_path, "train", 1, SEED, SECONDS)
     out, (first, *_) = composed["train"]
     for part in (f"videos/{again.name}.mp4", f"plan/{first.name}.csv"):
         assert (tmp_path / part).read_bytes() == (out / part).read_bytes()
