@@ -2,14 +2,15 @@
 
 The same few clips go through the same networks in hundreds of tests. What is remembered is the
 answer of a network to the same bytes, with the same weights, settings and number of threads; all
-around it, and each input that is new, is computed. Other weights than the embedded ones are neither
-kept nor remembered.
+around it, and each input that is new, is computed. Of other weights than the embedded ones no
+answer is remembered; networks of transformers from folders of the same files are copies of one.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
 from copy import copy, deepcopy
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Detection
 from abawcli.device import inference_dtype
 from abawcli.faces import detect
-from abawcli.models import audio_backbones, encoder
+from abawcli.formats.hashing import hash_file
+from abawcli.models import audio_backbones, encoder, hub, image_backbones
 from abawcli.models.audio_backbones import AudioBackbone
 from abawcli.models.encoder import FeatureEncoder
 from abawcli.models.recipes import find_weights
@@ -42,6 +44,9 @@ def keep_networks(patch: pytest.MonkeyPatch) -> None:
     voices = audio_backbones.AUDIO_BACKBONES
     patch.setitem(voices, COMPACT_VOICE, _keep_voice(voices[COMPACT_VOICE]))
     patch.setattr(AudioBackbone, "encode", _remember_audio_features(AudioBackbone.encode))
+    load = _keep_pretrained(image_backbones.load_weights)
+    patch.setattr(image_backbones, "load_weights", load)
+    patch.setattr(hub, "load_weights", load)
     judge = _keep_reliability(load_reliability)
     patch.setattr(frame_predictor, "load_reliability", judge)
 
@@ -121,6 +126,19 @@ def _remember_audio_features(real: Callable[..., Any]) -> Callable[..., Any]:
         return _ask(key, lambda: real(self, samples))
 
     return encode
+
+
+def _keep_pretrained(real: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def load(kind: Any, name: str, spare: Sequence[str]) -> nn.Module:
+        """Load a network; of a folder only once, whatever its name."""
+        if not Path(name).is_dir():
+            return real(kind, name, spare)
+        files = sorted(path for path in Path(name).iterdir() if path.is_file())
+        content = tuple((path.name, hash_file(path)) for path in files)
+        with torch.random.fork_rng(devices=[]):  # the first time leaves what the others leave
+            return _ask(("network", kind, *spare, content), lambda: real(kind, name, spare))
+
+    return load
 
 
 def _keep_reliability(real: Judge) -> Judge:
