@@ -114,11 +114,11 @@ def test_a_title_card_beside_a_face_is_filled_for_half_a_second(
     source = shared_data / "videos" / name
     frames = list(read_frames(source))
     assert len(frames) == 169
-    table = predictor.predict_video(write_thinned(frames, source, tmp_path / "v.mkv"))
+    table = predictor.predict_video(write_thinned(frames[::2], source, tmp_path / "v.mkv"))
     faces = table["found"].to_numpy()
-    assert len(faces) == 34
+    assert len(faces) == 17
     if first:  # the face is found from its first frame to its last: 1 to 72 of the recording
-        assert faces.tolist() == [True] * 15 + [False] * 19
+        assert faces.tolist() == [True] * 8 + [False] * 9
     times_s = table["time_s"].to_numpy()
     near = np.abs(times_s[:, None] - times_s[faces]).min(axis=1) <= 0.5
     assert table["source"][~near].eq("none").all() and near.sum() > faces.sum()

@@ -31,22 +31,36 @@ FEW = replace(CONFIG, columns=3)  # drawn more quickly
 GREEN, RED, BLUE = (26, 143, 60), (214, 39, 40), (138, 155, 181)
 
 
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    """28 frames, two a column: a face on the left in 1-18, one on the right in 9-28."""
+def write_clip(path: Path) -> Path:
+    """Write 28 frames, two a column: a face on the left in 1-18, one on the right in 9-28."""
     pictures = [picture(40 * (k <= 18), 20 * (k >= 9)) for k in range(1, 29)]
-    return write_media(tmp_path / "clip.mkv", pictures, options={"crf": "5"})
+    return write_media(path, pictures, options={"crf": "5"})
 
 
-@pytest.fixture
-def crops(clip: Path, tmp_path: Path) -> Path:
-    """Its crops, of track 0; track 1 has a low score in 21-24."""
-    folder = tmp_path / "crops" / "clip"
+def write_crops(clip: Path, folder: Path) -> Path:
+    """Write the crops of track 0 of the clip; track 1 has a low score in 21-24."""
     crop_video(clip, folder, subject="track 0", detector=BlobDetector())
     tracks, about = read_faces(folder / TRACKS_NAME)
     tracks.loc[(tracks["subject"] == 1) & tracks["frame"].between(21, 24), "score"] = 0.7
     write_faces(tracks, folder / TRACKS_NAME, about)
     return folder
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.mkv")
+
+
+@pytest.fixture
+def crops(clip: Path, tmp_path: Path) -> Path:
+    return write_crops(clip, tmp_path / "crops" / "clip")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same crops for tests that change nothing of them."""
+    folder = tmp_path_factory.mktemp("kept")
+    return write_crops(write_clip(folder / "clip.mkv"), folder / "crops" / "clip")
 
 
 def draw(folder: Path, output: Path, **settings: object) -> np.ndarray:
@@ -70,8 +84,8 @@ def strip(image: np.ndarray, row: int) -> list[tuple[int, ...]]:
     return [tuple(image[y, 150 + round(1340 * (k + 0.5) / 28)].tolist()) for k in range(28)]
 
 
-def test_a_row_for_each_track_with_its_gaps_and_marks(crops: Path, tmp_path: Path) -> None:
-    image = draw(crops, tmp_path / "sheet.png")
+def test_a_row_for_each_track_with_its_gaps_and_marks(kept: Path, tmp_path: Path) -> None:
+    image = draw(kept, tmp_path / "sheet.png")
     assert image.shape == (76 + 2 * 130 + 40, 150 + 14 * 96 + 4, 3)
     for column in range(14):
         first, second = cell(image, 0, column), cell(image, 1, column)
@@ -84,11 +98,11 @@ def test_a_row_for_each_track_with_its_gaps_and_marks(crops: Path, tmp_path: Pat
     assert strip(image, 1)[8:] == [BLUE] * 20 and BLUE not in strip(image, 1)[:8]
 
 
-def test_summary_and_provenance(crops: Path, clip: Path, tmp_path: Path) -> None:
+def test_summary_and_provenance(kept: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheets" / "clip.jpg"
-    assert make_sheet(crops, sheet) == SheetSummary(28, 2, 2)
+    assert make_sheet(kept, sheet) == SheetSummary(28, 2, 2)
     about = read_provenance(sheet)
-    assert about["command"] == "sheet" and about["inputs"] == [describe_input(crops)]
+    assert about["command"] == "sheet" and about["inputs"] == [describe_input(kept)]
     assert about["settings"]["pictures_from"] == "video" and about["settings"]["low_score"] == 0.9
     assert sheet.read_bytes()[:3] == b"\xff\xd8\xff"
     assert cv2.imread(str(sheet)).shape[1] == 1498
@@ -99,16 +113,16 @@ def test_finished_sheets_are_kept_until_the_crops_change(
 ) -> None:
     sheet = tmp_path / "s.jpg"
 
-    def make(columns: int = 3, overwrite: bool = False) -> bool:
+    def make(columns: int = 2, overwrite: bool = False) -> bool:
         config = replace(CONFIG, columns=columns)
         return make_sheet(crops, sheet, config=config, overwrite=overwrite).made
 
     assert make() and not make()
     assert make(overwrite=True)
-    assert make(2)
+    assert make(1)
     shutil.rmtree(crops)  # this fixture's are not as they were made
     crop_video(clip, crops, subject="right", detector=BlobDetector())
-    assert make(2) and not make(2)
+    assert make(1) and not make(1)
     (tmp_path / "mine.jpg").write_text("mine")
     with pytest.raises(OutputError, match="mine.jpg exists and was not made from this input"):
         make_sheet(crops, tmp_path / "mine.jpg")
@@ -192,10 +206,10 @@ def test_what_is_no_folder_of_ours_is_refused(crops: Path, tmp_path: Path) -> No
     assert not (tmp_path / "s.jpg").exists()
 
 
-def test_an_unwritable_place(crops: Path, tmp_path: Path) -> None:
+def test_an_unwritable_place(kept: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write .*: .*file is not a folder"):
-        make_sheet(crops, tmp_path / "file" / "s.jpg")
+        make_sheet(kept, tmp_path / "file" / "s.jpg", config=FEW)
 
 
 def test_only_the_longest_tracks_are_shown(crops: Path, tmp_path: Path) -> None:

@@ -50,16 +50,17 @@ def cut_faces(
         InputError: the video cannot be read.
     """
     video = Path(video)
-    wanted = dict(iter(cells.groupby("frame")))
+    wanted = dict(cells.groupby("frame").indices)
+    subjects, boxes = cells["subject"].to_numpy(), cells[list(BOX)].to_numpy()  # (N,), (N, 4)
+    landmarks = cells[list(LANDMARKS)].to_numpy(np.float32).reshape(-1, 5, 2)
     pictures: Pictures = {}
     for frame in read_frames(video, rotate) if wanted else ():
-        rows = wanted.pop(frame.frame, cells[:0])
-        landmarks = rows[list(LANDMARKS)].to_numpy(np.float32).reshape(-1, 5, 2)
-        boxes = rows[list(BOX)].to_numpy()
-        for subject, box, points in zip(rows["subject"], boxes, landmarks, strict=True):
-            quarters = count_quarters(points)
-            (picture,) = crop_frame(frame, box, [config.scale], config.side, quarters=quarters)
-            pictures[int(subject), frame.frame] = picture
+        for row in wanted.pop(frame.frame, ()):
+            quarters = count_quarters(landmarks[row])
+            (picture,) = crop_frame(
+                frame, boxes[row], [config.scale], config.side, quarters=quarters
+            )
+            pictures[int(subjects[row]), frame.frame] = picture
         progress(frame.frame, None, "pictures")
         if not wanted:
             break
