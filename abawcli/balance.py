@@ -64,7 +64,13 @@ def _score_grid(
     others[:, c] = -np.inf
     rival = others.argmax(axis=1)  # (M,)
     needed = others[np.arange(len(z)), rival] - z[:, c]  # (M,) bias above which `c` is the label
-    counts = np.stack(
-        [count_confusion(truth, np.where(value > needed, c, rival)) + missed for value in grid]
-    )
+    order = np.argsort(grid)
+    first = np.searchsorted(grid[order], needed, side="right")  # (M,) in ascending order; G: none
+    cells = np.ravel_multi_index((first, truth, rival), (len(grid) + 1, N_CLASSES, N_CLASSES))
+    changing = np.bincount(cells, minlength=(len(grid) + 1) * N_CLASSES**2)
+    changing = changing.reshape(-1, N_CLASSES, N_CLASSES)  # rows whose label becomes `c` there
+    changed = changing.cumsum(axis=0)[:-1]  # (G, 8, 8)
+    counts = np.repeat(missed[None], len(grid), axis=0)  # (G, 8, 9)
+    counts[order, :, :N_CLASSES] += changing.sum(axis=0) - changed
+    counts[order, :, c] += changed.sum(axis=2)
     return find_macro_f1(counts)

@@ -94,8 +94,8 @@ def count_confusion(truth: ArrayLike, predicted: ArrayLike) -> Counts:
     if y.shape != p.shape:
         raise InputError(f"{len(y)} annotations cannot be scored with {len(p)} predictions")
     for labels in (y, p):
-        outside = labels[(labels < IGNORE) | (labels >= N_CLASSES)]
-        if len(outside):
+        if len(labels) and (labels.min() < IGNORE or labels.max() >= N_CLASSES):
+            outside = labels[(labels < IGNORE) | (labels >= N_CLASSES)]
             raise InputError(f"labels must be {IGNORE} to {N_CLASSES - 1}, not {outside[0]}")
     column = np.where(p == IGNORE, N_CLASSES, p)
     cells = (y * (N_CLASSES + 1) + column)[y != IGNORE]
