@@ -89,7 +89,7 @@ def test_default_windows_are_what_smooth_takes() -> None:
     assert all(window % 2 == 1 and window > 1 for window in windows)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(0, 10_000), st.sampled_from(list_candidates((3, 9, 25))[1:]))
 def test_labels_are_those_that_smooth_gives(
     tmp_path_factory: pytest.TempPathFactory, seed: int, smoothing: Smoothing

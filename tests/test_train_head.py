@@ -104,8 +104,9 @@ def test_the_classifier_of_a_backbone_that_has_none(files: Files, tmp_path: Path
 @pytest.mark.parametrize("head", [name for name in HEADS if name != "dual-branch"])
 def test_every_head_learns(head: str, files: Files, tmp_path: Path) -> None:
     """The dual branch does in `test_train_dual_branch`."""
-    epochs = 4 if head in ("tcn", "gru") else 10  # they see each frame in several windows
-    run(files, tmp_path / "run", head, config=replace(FAST, epochs=epochs))
+    epochs = 2 if head in ("tcn", "gru") else 5  # they see each frame in several windows
+    config = replace(FAST, epochs=epochs, batch_frames=FAST.batch_frames // 2)
+    run(files, tmp_path / "run", head, config=config)
     trained, _ = load_head(tmp_path / "run/head.safetensors", CPU)
     truth = np.arange(80) % 8
     features = make_features(truth, seed=100, noise=0.3, missing=0.0)
