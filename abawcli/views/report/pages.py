@@ -7,11 +7,12 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from abawcli import __version__
@@ -197,6 +198,17 @@ def _list_neighbours(video: str, links: Mapping[str, str]) -> dict[str, str]:
     return before | {f"Next: {name}": links[name] for name in names[k + 1 : k + 2]}
 
 
+@cache
+def _load_template() -> Template:
+    """Compile the template once: for many pages, that would take longer than all else."""
+    environment = Environment(
+        loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=lambda value: "" if value is None else value,
+    )  # fmt: skip
+    environment.filters |= {"mss": format_time}
+    return environment.get_template("report.html")
+
+
 def _render_page(
     page: Page,
     study: Study,
@@ -223,12 +235,7 @@ def _render_page(
     script = "\n".join(part.read_text(encoding="utf-8") for part in parts)
     shown = page.videos or study.videos
     max_groups = None if settings.chosen else settings.pictures.max_groups
-    environment = Environment(
-        loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=lambda value: "" if value is None else value,
-    )  # fmt: skip
-    environment.filters |= {"mss": format_time}
-    return environment.get_template("report.html").render(
+    return _load_template().render(
         title=shown[0].name if len(shown) == 1 and page.videos else "Expressions in videos",
         style=Markup(package.joinpath("style.css").read_text(encoding="utf-8")),
         script=Markup(script),
