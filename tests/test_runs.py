@@ -240,14 +240,21 @@ def test_networks_that_cannot_be_loaded_end_the_run(tmp_path: Path) -> None:
 
 
 def test_results_do_not_depend_on_the_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With a limit of time, a process of its own does all, as each of several with --jobs."""
+    """With a limit of time, a process of its own does all, as each of several with --jobs.
+
+    For the compact recipe, it imports neither transformers nor the compiler.
+    """
     Path(tmp_path, "in").mkdir()
     shutil.copy(cut_clip(tmp_path / "in" / "a.mkv"), tmp_path / "in" / "b.mkv")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ABAW_CORES", "1")
     predict("in", "-o", "here")
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # to its stderr
     predict("in", "-o", "there", "--timeout", "600")
+    imported = {line.split()[-1] for line in capfd.readouterr().err.splitlines() if "|" in line}
+    assert "torch" in imported  # an import by name shows only as the imports in its modules
+    assert not [n for n in imported if n.startswith(("transformers", "torch._dynamo", "sympy"))]
     assert read_outputs(Path("here")) == read_outputs(Path("there"))
     assert read_run_manifest("there/manifest.jsonl").keys() == {"a.mkv", "b.mkv"}
