@@ -170,7 +170,7 @@ def _find_pack() -> str:
     try:
         return str(find_pack())
     except AbawError:
-        return "none; the detector insightface needs it; without it, subjects are re-identified by appearance"
+        return "none: no detector insightface, and re-identification by appearance"
 
 
 def _find_hub_cache() -> str:
