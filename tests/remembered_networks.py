@@ -115,16 +115,7 @@ def _keep_voice(real: Callable[[], AudioBackbone]) -> Callable[[], AudioBackbone
         setattr(backbone, KEPT, True)
         return backbone
 
-    def share() -> AudioBackbone:
-        """Return a copy whose number format may be changed, but not its weights in place."""
-        kept = load()
-        memo: dict[int, Any] = {
-            id(p): nn.Parameter(p.data, p.requires_grad) for p in kept.parameters()
-        }
-        memo |= {id(buffer): buffer for buffer in kept.buffers()}
-        return deepcopy(kept, memo)  # a copy of the weights would take a tenth of a second
-
-    return share
+    return lambda: deepcopy(load())  # whoever changes its number format changes a copy
 
 
 def _remember_audio_features(real: Callable[..., Any]) -> Callable[..., Any]:
