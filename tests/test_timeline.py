@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
@@ -17,7 +19,13 @@ from abawcli.formats.table_schemas import PROBABILITIES
 from abawcli.formats.tables import write_table
 from abawcli.labels import CLASSES
 from abawcli.views.palette import COLOURS
-from abawcli.views.timeline import draw_timeline, find_spans, format_time, split_timelines
+from abawcli.views.timeline import (
+    draw_timeline,
+    find_spans,
+    find_tick_step,
+    format_time,
+    split_timelines,
+)
 
 LABELS = [0, 0, 4, 4, -1, -1, 3, 3]
 
@@ -106,6 +114,27 @@ def test_runs_end_where_rows_were_left_out() -> None:
 def test_times_are_minutes_and_seconds() -> None:
     assert [format_time(t) for t in (0, 59.6, 61, 3600)] == ["0:00", "1:00", "1:01", "60:00"]
     assert format_time(59.96, 1) == "1:00.0" and format_time(-0.25, 1) == "-0:00.2"
+
+
+@given(st.floats(0.001, 1e6))
+def test_ticks_are_few_and_named_exactly(span_s: float) -> None:
+    step_s = find_tick_step(span_s)
+    assert span_s <= 9 * step_s * (1 + 1e-9)
+    digits = 0 if step_s >= 1 else 2
+    minutes, seconds = format_time(3 * step_s, digits).split(":")
+    assert int(minutes) * 60 + float(seconds) == pytest.approx(3 * step_s)
+
+
+@pytest.mark.parametrize(
+    ("stretch", "expected"),
+    [(1, ["0:00.0", "0:00.5", "0:01.0"]), (5, ["0:00", "0:05", "0:10"]), (400, ["0:00", "5:00"])],
+)
+def test_the_time_axis_names_the_times_of_its_ticks(stretch: int, expected: list[str]) -> None:
+    table = make_table()
+    (timeline,) = split_timelines(table.assign(time_s=table["time_s"] * stretch))
+    axes = draw_timeline([timeline]).axes[0]
+    name = axes.xaxis.get_major_formatter()
+    assert [name(t) for t in axes.get_xticks() if t >= 0][: len(expected)] == expected
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])

@@ -5,6 +5,7 @@ its source, and the annotations if there are any. Frames without a label are hat
 """
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ PANEL_HEIGHT = 2.6  # inches of a panel
 BAND = 0.14  # height of a band; the probabilities have 1
 GAP = 0.05  # between bands
 HATCH = "////"
+TICK_STEPS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800)
 MAX_PANELS = 60  # a picture of 160 inches; a page for each video is the report's
 
 
@@ -161,8 +163,7 @@ def _draw_panel(axes: "Axes", timeline: Timeline, lines: bool) -> None:
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-len(bands) * (BAND + GAP) - GAP / 2, 1.02)
     axes.set_xlim(timeline.start_s[0], max(timeline.end_s[-1], timeline.start_s[0] + 1e-3))
-    span = axes.get_xlim()[1] - axes.get_xlim()[0]
-    axes.xaxis.set_major_formatter(lambda value, _: format_time(value, 0 if span > 8 else 1))
+    _mark_times(axes)
     title = (
         timeline.video
         if timeline.subject == "main"
@@ -171,6 +172,23 @@ def _draw_panel(axes: "Axes", timeline: Timeline, lines: bool) -> None:
     axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=10)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
+
+
+def _mark_times(axes: "Axes") -> None:
+    """Set ticks at times that m:ss names exactly, or decimals of a second below one second."""
+    from matplotlib.ticker import MultipleLocator
+
+    start_s, end_s = axes.get_xlim()
+    step_s = find_tick_step(end_s - start_s)
+    digits = 0 if step_s >= 1 else 1 if step_s >= 0.1 else 2
+    axes.xaxis.set_major_locator(MultipleLocator(step_s))
+    axes.xaxis.set_major_formatter(lambda value, _: format_time(value, digits))
+
+
+def find_tick_step(span_s: float) -> float:
+    """Return the seconds between ticks, a time that people count in, for at most ten ticks."""
+    hours = 3600.0 * math.ceil(span_s / (9 * 3600))
+    return next((step for step in TICK_STEPS_S if span_s <= 9 * step), hours)
 
 
 def _draw_span(
