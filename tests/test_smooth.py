@@ -1,4 +1,4 @@
-"""Smoothing of tables: what changes, what stays, and what a row then rests on."""
+"""Smoothing of tables: what changes, what stays, and the source of each row."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def test_frames_without_times_are_taken_as_25_a_second(caplog: pytest.LogCapture
     assert caplog.messages == ["frames have no times; a window of 1 s counts 25 frames a second"]
 
 
-# What a row rests on
+# The source of a row
 
 
 def table_of(sources: str, labels: list[int] | None = None) -> pd.DataFrame:

@@ -194,7 +194,7 @@ def _list_neighbours(video: str, links: Mapping[str, str]) -> dict[str, str]:
     """Return the links from one video to the one before and the one after."""
     names = list(links)
     k = names.index(video)
-    before = {f"Before: {name}": links[name] for name in names[max(k - 1, 0) : k]}
+    before = {f"Previous: {name}": links[name] for name in names[max(k - 1, 0) : k]}
     return before | {f"Next: {name}": links[name] for name in names[k + 1 : k + 2]}
 
 

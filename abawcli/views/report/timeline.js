@@ -195,7 +195,7 @@ class Timeline {
       add(PLOT, { name: "probability", track });
       add(BAND, { name: "label", track, values: track.label, colours: COLOURS });
       if (track.annotation) add(BAND, { name: "annotation", track, values: track.annotation, colours: COLOURS });
-      add(THIN, { name: "rests on", track, values: track.source, colours: SOURCES.map((each) => each.colour) });
+      add(THIN, { name: "source", track, values: track.source, colours: SOURCES.map((each) => each.colour) });
     }
     return [lanes, top];
   }
