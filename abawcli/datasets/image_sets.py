@@ -25,10 +25,10 @@ from abawcli.datasets.labelled_images import (
     ReadOptions,
     find_file,
     list_pictures,
-    read_columns,
     read_rows,
 )
 from abawcli.errors import InputError
+from abawcli.formats.text_columns import read_text_columns
 from abawcli.label_maps import map_label
 from abawcli.labels import CLASSES, IGNORE, index_of
 
@@ -111,12 +111,12 @@ def _read_box(x: float, y: float, w: float, h: float) -> FaceBox:
 
 def _read_affectnet_lists(root: Path, lists: Mapping[str, Path | None]) -> ImageSet:
     found, pictures = ImageSet(), PictureIndex(root, 2)
-    columns = ("subDirectory_filePath", "expression", "face_x", "face_y", "face_width",
-               "face_height")  # fmt: skip
+    columns = ["subDirectory_filePath", "expression", "face_x", "face_y", "face_width",
+               "face_height"]  # fmt: skip
     for split, path in lists.items():
         if path is None:
             continue
-        rows = read_columns(path, columns).itertuples(index=False)
+        rows = read_text_columns(path, columns)[columns].itertuples(index=False)
         for line, (name, code, *corners) in enumerate(rows, 2):
             try:
                 label = AFFECTNET_CODES[_read_code(code)]
@@ -175,7 +175,8 @@ def read_ferplus(root: str | Path, options: ReadOptions) -> ImageSet:
     if path is None:
         raise InputError(f"{root} has no fer2013new.csv, as FER+ has")
     found, pictures = ImageSet(), PictureIndex(root, 1)
-    rows = read_columns(path, ("Usage", "Image name", *FERPLUS_VOTES)).itertuples(index=False)
+    columns = ["Usage", "Image name", *FERPLUS_VOTES]
+    rows = read_text_columns(path, columns)[columns].itertuples(index=False)
     for line, (usage, name, *counts) in enumerate(rows, 2):
         try:
             votes, split = tuple(map(_read_code, counts)), FERPLUS_SPLITS[usage]

@@ -8,14 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-import pandas as pd
 from PIL import Image
 
-from abawcli.errors import InputError, explain_os_error
+from abawcli.errors import InputError
 from abawcli.formats.inputs import IMAGE_SUFFIXES
 from abawcli.formats.lines import read_text
-from abawcli.formats.table_checks import check_width
-from abawcli.formats.text_form import check_commas
 from abawcli.label_maps import map_label
 from abawcli.labels import CLASSES, IGNORE
 
@@ -168,27 +165,6 @@ def read_rows(path: str | Path, what: str) -> Iterator[tuple[str, list[str]]]:
     for number, line in enumerate(read_text(path, what)[0].split("\n"), 1):
         if line.strip():
             yield f"{path}, line {number}", line.split()
-
-
-def read_columns(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Return the columns of a csv as text.
-
-    Raises:
-        InputError: it cannot be read, or lacks a column.
-    """
-    path = Path(path)
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        check_width(table)
-    except OSError as error:
-        raise InputError(explain_os_error(path, error)) from error
-    except ValueError as error:
-        check_commas(path)
-        raise InputError(f"cannot read {path}: {error}") from error
-    if missing := [name for name in columns if name not in table]:
-        check_commas(path)
-        raise InputError(f"{path} has no column {', '.join(missing)}")
-    return table[list(columns)]
 
 
 Reader = Callable[[Path, ReadOptions], ImageSet]

@@ -17,10 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.errors import InputError, explain_os_error
+from abawcli.errors import InputError
 from abawcli.formats.names import compose_name
-from abawcli.formats.table_checks import check_width
-from abawcli.formats.text_form import check_commas
+from abawcli.formats.text_columns import read_text_columns
 from abawcli.labels import IGNORE, N_CLASSES, index_of, known_names
 
 FACE_BOX = ("x", "y", "w", "h")  # columns
@@ -88,17 +87,7 @@ def _read_table(manifest: Path, split: bool = True) -> tuple[pd.DataFrame, NDArr
     Raises:
         InputError: the file cannot be read, or a column or label is missing or unknown.
     """
-    check_commas(manifest)
-    try:
-        table = pd.read_csv(manifest, dtype=str, keep_default_na=False)
-        check_width(table)
-    except OSError as error:
-        raise InputError(explain_os_error(manifest, error)) from error
-    except ValueError as error:
-        raise InputError(f"cannot read the manifest {manifest}: {error}") from error
-    missing = {"file", "label", *(["split"] if split else [])} - set(table.columns)
-    if missing:
-        raise InputError(f"{manifest} has no column {', '.join(sorted(missing))}")
+    table = read_text_columns(manifest, ["file", "label", *(["split"] if split else [])])
     if "dup_of_train" in table:
         table = table[table["dup_of_train"] != "1"].reset_index(drop=True)
     if "split" in table:
