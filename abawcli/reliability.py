@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from abawcli.config import Scores
 from abawcli.labels import N_CLASSES
+from abawcli.logits import log_softmax
 from abawcli.metrics import find_macro_f1
 
 BINS = Scores().calibration_bins
@@ -80,7 +80,7 @@ def _sum_by_group(
     logits: NDArray[np.floating[Any]], labels: NDArray[np.int64], groups: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return sums over each group: confidence, right ones and number by bin, loss, confusion."""
-    log_p = special.log_softmax(logits.astype(np.float64), axis=1)
+    log_p = log_softmax(logits.astype(np.float64))
     chosen = log_p.argmax(axis=1)
     confidence = np.exp(log_p.max(axis=1))
     bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special
 
 from abawcli.balance import apply_bias
 from abawcli.config import SMOOTHING_SPACES, Media, Smoothing
 from abawcli.errors import UsageError
 from abawcli.labels import IGNORE, N_CLASSES
+from abawcli.logits import softmax
 from abawcli.sources import FACELESS_SOURCES, NONE, Names, has_face, name_smoothed
 
 Array = NDArray[np.float64]
@@ -120,8 +120,10 @@ def smooth_median(p: Array, windows: Windows) -> Array:
     usual = int(counts.argmax())
     alike = (windows.size == usual) & (counts[usual] > 0)
     middle = windows.first[alike] + usual // 2
-    for c in range(p.shape[1]):
-        if alike.any():
+    if alike.any():
+        from scipy import ndimage  # slow to import; no other method needs it
+
+        for c in range(p.shape[1]):
             out[alike, c] = ndimage.median_filter(p[:, c], usual)[middle]
     by_class = np.ascontiguousarray(p.T)  # (8, E)
     for rows, index, inside in windows.gather(np.flatnonzero(~alike)):
@@ -225,7 +227,7 @@ def smooth_probabilities(
     def smooth(known: Index, windows: Windows) -> Array:
         if config.space == "logits" and config.method != "vote":
             z = to_logits(p[known]) if logits is None else logits[known]  # (E, 8)
-            shares: Array = special.softmax(SMOOTHERS[config.method](z, windows), axis=1)
+            shares: Array = softmax(SMOOTHERS[config.method](z, windows))
             return shares
         return _smooth_shares(p[known], windows, config)
 

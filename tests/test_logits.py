@@ -20,7 +20,7 @@ from abawcli.formats.features import write_features
 from abawcli.formats.table_schemas import COLUMNS, LOGITS, PROBABILITIES
 from abawcli.formats.tables import read_table
 from abawcli.fusion import average_outputs
-from abawcli.logits import make_outputs, restore_logits
+from abawcli.logits import log_softmax, make_outputs, restore_logits, softmax
 from abawcli.models.ensemble import Ensemble
 from abawcli.models.heads import TrainedHead, build_head, save_head
 from abawcli.models.metadata import HeadMetadata
@@ -64,6 +64,20 @@ def test_outputs_restore_the_logits() -> None:
     p = special.softmax(restore_logits(mean), axis=1)
     np.testing.assert_allclose(p, mean[:, :8], atol=1e-6)
     np.testing.assert_allclose(restore_logits(average_outputs([outputs] * 3)), z, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [0.01, 3, 300])
+def test_our_softmax_is_that_of_scipy(size: float) -> None:
+    """Of logits that are alike, far apart or missing, and of no rows at all."""
+    z = size * make_logits(40)
+    z[:5, 2:] = z[:5].max(axis=1, keepdims=True)
+    z[5] = np.nan
+    for rows in (z, z.astype(np.float32), z[:0]):
+        p, log_p = special.softmax(rows, axis=1), special.log_softmax(rows, axis=1)
+        np.testing.assert_allclose(softmax(rows), p, rtol=1e-6, strict=True)
+        np.testing.assert_allclose(log_softmax(rows), log_p, rtol=1e-6, atol=1e-7, strict=True)
+    scale = special.logsumexp(z, axis=1)
+    np.testing.assert_allclose(make_outputs(z)[:, 8], scale, rtol=1e-14)
 
 
 @pytest.mark.parametrize("name", ["gated", "dual-branch"])

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special
 
 from abawcli.errors import InputError
 from abawcli.labels import IGNORE, LOGIT_COLUMNS, N_CLASSES, PROBABILITY_COLUMNS
+from abawcli.logits import softmax
 from abawcli.sources import NONE, SOURCES
 from abawcli.tasks import Task
 
@@ -157,7 +157,7 @@ def check_logits(path: str | Path, table: pd.DataFrame) -> None:
     none = (table["source"] == NONE).to_numpy()
     partly = np.isnan(z).any(axis=1) != none
     refuse_rows(path, partly, "logits must be empty where source is none, and only there", None)
-    apart = np.abs(special.softmax(z[~none], axis=1) - p[~none]).max(axis=1, initial=0)
+    apart = np.abs(softmax(z[~none]) - p[~none]).max(axis=1, initial=0)
     wrong = np.zeros(len(z), bool)
     wrong[~none] = apart > SUM_TOLERANCE
     refuse_rows(path, wrong, "the softmax of the logits z_* must be the probabilities p_*", None)

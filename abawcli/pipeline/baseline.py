@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special
 
 from abawcli.config import BASELINE_FRAMES, BASELINE_SHARE
 from abawcli.errors import InputError
@@ -22,6 +21,7 @@ from abawcli.formats.json_values import JsonObject
 from abawcli.formats.table_schemas import LOGITS
 from abawcli.formats.tables import set_probabilities
 from abawcli.labels import NEUTRAL
+from abawcli.logits import log_softmax, softmax
 from abawcli.sources import AUDIO, NONE, has_face
 
 LOG = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def remove_baseline(
         )
     for subject in without:
         LOG.warning("%s, subject %s: no face in neutral frames; it has no baseline", name, subject)
-    return set_probabilities(table, special.softmax(logits, axis=1), source, logits)
+    return set_probabilities(table, softmax(logits), source, logits)
 
 
 def _split_subjects(table: pd.DataFrame) -> Iterator[tuple[str, Rows]]:
@@ -108,7 +108,7 @@ def _find_neutral(faces: pd.DataFrame, logits: Logits, baseline: Baseline) -> Lo
     """
     if baseline.frames and baseline.frames.neutral is not None:
         return np.asarray(baseline.frames.neutral)
-    log_p = special.log_softmax(logits, axis=1)
+    log_p = log_softmax(logits)
     if baseline.frames:
         chosen = baseline.frames.find_rows(faces)
     elif baseline.span_s:

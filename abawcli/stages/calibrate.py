@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from abawcli.config import BIAS_CHOICES, CALIBRATION
 from abawcli.errors import InputError, UsageError
@@ -21,6 +20,7 @@ from abawcli.formats.json_values import JsonObject
 from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
 from abawcli.formats.summary import Summary, keep_warnings, note_summary
 from abawcli.labels import CLASSES, N_CLASSES, NEUTRAL
+from abawcli.logits import log_softmax
 from abawcli.models.calibration import calibrate_logits, calibrate_out_of_fold, fit_calibration
 from abawcli.models.checkpoint import (
     load_checkpoint,
@@ -264,4 +264,4 @@ def find_neutral(found: LabelledLogits, calibration: Calibration) -> tuple[float
         return None
     calibrated = calibrate_logits(found.logits, calibration)
     logits = np.where(found.own[:, None], calibrated, found.logits)[neutral]
-    return tuple(special.log_softmax(logits, axis=1).mean(axis=0).tolist())
+    return tuple(log_softmax(logits).mean(axis=0).tolist())
