@@ -7,7 +7,7 @@ First, segments of one label are joined over short gaps. Then segments that are 
 gaps. Then segments of one label are joined over these gaps, too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ COLUMNS = [
 ]  # fmt: skip
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
+Rows = NDArray[np.intp]  # index in a table
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,23 @@ class LabelSegment:
     label: int
     first: int
     last: int
+
+
+def split_people(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], Rows]]:
+    """Yield each video and subject of a table of frames, in the table's order, with its rows.
+
+    The rows are in the order of their frames. Arrays are split much faster than by `groupby`.
+    """
+    if table.empty:
+        return
+    (video, videos), (subject, subjects) = (
+        pd.factorize(table[name]) for name in ("video", "subject")
+    )
+    person = pd.factorize(video * len(subjects) + subject)[0]  # (N,)
+    ordered = np.lexsort((table["frame"].to_numpy(), person))
+    starts = np.flatnonzero(np.diff(person[ordered]))
+    for rows in np.split(ordered, starts + 1):
+        yield (str(videos[video[rows[0]]]), str(subjects[subject[rows[0]]])), rows
 
 
 def find_ends(frame: Labels, time_s: Floats) -> Floats:
@@ -124,27 +142,30 @@ def segment_table(table: pd.DataFrame, config: Segmentation | None = None) -> pd
         if not 0 <= value < np.inf:
             raise UsageError(f"a {name} of {value} s cannot be; give 0 or more seconds")
     rows: list[dict[str, Any]] = []
-    for (video, subject), group in table.groupby(["video", "subject"], sort=False):
-        rows += _segment_group(str(video), str(subject), group.sort_values("frame"), config)
+    names = ("label", "frame", "time_s", "confidence", "found")
+    columns = {name: table[name].to_numpy() for name in names}
+    for person, own in split_people(table):
+        rows += _segment_group(person, {name: columns[name][own] for name in names}, config)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _segment_group(
-    video: str, subject: str, group: pd.DataFrame, config: Segmentation
+    person: tuple[str, str], columns: Mapping[str, NDArray[Any]], config: Segmentation
 ) -> Iterator[dict[str, Any]]:
-    label = group["label"].to_numpy(np.int64)  # (T,)
-    time_s = group["time_s"].to_numpy(np.float64)  # (T,)
+    """Yield the segments of a video and subject, given the columns (T,) of their rows by frame."""
+    label = columns["label"].astype(np.int64)
+    time_s = columns["time_s"].astype(np.float64)
     if np.isnan(time_s).any():
         raise InputError(
-            f"{video}: its frames have no times; predict from the video, or extract the crops "
+            f"{person[0]}: its frames have no times; predict from the video, or extract the crops "
             "with --audio-from"
         )
-    confidence = group["confidence"].to_numpy(np.float64)  # (T,)
-    found = group["found"].to_numpy(np.bool_)  # (T,)
-    segments, end_s = segment_rows(label, group["frame"].to_numpy(np.int64), time_s, config)
+    confidence = columns["confidence"].astype(np.float64)
+    found = columns["found"].astype(np.bool_)
+    segments, end_s = segment_rows(label, columns["frame"].astype(np.int64), time_s, config)
     for segment in segments:
         own = np.arange(segment.first, segment.last + 1)
         own = own[label[own] == segment.label]
         start, end = time_s[segment.first], end_s[segment.last]
-        values = (video, subject, CLASSES[segment.label], start, end, end - start)
+        values = (*person, CLASSES[segment.label], start, end, end - start)
         yield dict(zip(COLUMNS, (*values, confidence[own].mean(), found[own].mean()), strict=True))

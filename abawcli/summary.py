@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from abawcli.config import Segmentation
 from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
-from abawcli.segments import find_ends, segment_table
+from abawcli.segments import find_ends, segment_table, split_people
 
 Floats = NDArray[np.float64]
 KEYS = ["video", "subject"]
@@ -64,10 +64,10 @@ def summarize_table(
     if segments is None:
         segments = segment_table(table, settings.segmentation)
     rows = []
-    for (video, subject), group in table.groupby(KEYS, sort=False):
+    for (video, subject), people in split_people(table):
         own = segments[(segments["video"] == video) & (segments["subject"] == subject)]
         row = {"video": video, "subject": subject}
-        row |= dict(_measure_subject(group.sort_values("frame"), own, settings.all_frames))
+        row |= dict(_measure_subject(table.iloc[people], own, settings.all_frames))
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -29,6 +29,7 @@ from abawcli.formats.submission import is_submission, read_submission
 from abawcli.formats.table_schemas import LOGITS, PROBABILITIES
 from abawcli.formats.tables import TABLE_SUFFIXES, has_logits, read_table
 from abawcli.labels import IGNORE
+from abawcli.segments import split_people
 from abawcli.sources import SOURCES
 
 LOG = logging.getLogger(__name__)
@@ -83,13 +84,12 @@ def _split_videos(
     table: pd.DataFrame, missing: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[str, str], dict[str, NDArray[Any]]]]:
     """Yield each subject's columns by frame number; `missing` has their names and defaults."""
-    subjects = table["subject"] if "subject" in table else pd.Series("", table.index)
     columns: dict[str, NDArray[Any]]
     columns = {name: table[BLOCKS.get(name, name)].to_numpy() for name in missing}
     frames = table["frame"].to_numpy()
-    tracks: Any = table.groupby([table["video"], subjects]).indices  # (video, subject) -> rows
-    for (video, subject), rows in tracks.items():
-        key = compose_name(str(video)), str(subject)
+    people = dict(split_people(table if "subject" in table else table.assign(subject="")))
+    for (video, subject), rows in sorted(people.items()):
+        key = compose_name(video), subject
         yield key, {n: _by_frame(v[rows], frames[rows], missing[n]) for n, v in columns.items()}
 
 
@@ -104,21 +104,7 @@ def read_predictions(path: str | Path, relative: str | Path | None = None) -> Pr
     path = Path(path)
     relative = None if relative is None else Path(relative)
     if path.suffix.lower() in TABLE_SUFFIXES:
-        table = read_table(path)
-        table["source"] = pd.Categorical(table["source"], SOURCES).codes
-        missing = {"label": IGNORE, "found": False, "time_s": np.nan, "source": -1}
-        missing |= dict.fromkeys(BLOCKS if has_logits(table) else ["probabilities"], np.nan)
-        return {
-            key: PredictedTrack(
-                labels=part["label"],
-                found=part["found"],
-                probabilities=part["probabilities"],
-                times_s=part["time_s"],
-                logits=part.get("logits"),
-                source=part["source"],
-            )
-            for key, part in _split_videos(table, missing)
-        }
+        return lay_tracks(read_table(path))
     if is_submission(path):
         parts = _split_videos(read_submission(path), {"label": IGNORE})
         return {key: PredictedTrack(part["label"]) for key, part in parts}
@@ -126,6 +112,24 @@ def read_predictions(path: str | Path, relative: str | Path | None = None) -> Pr
         (compose_name(name_input(relative or Path(path.name))), ""): PredictedTrack(
             read_annotation(path)
         )
+    }
+
+
+def lay_tracks(table: pd.DataFrame) -> PredictedTracks:
+    """Return the predictions of each subject of a prediction table."""
+    table = table.assign(source=pd.Categorical(table["source"], SOURCES).codes)
+    missing = {"label": IGNORE, "found": False, "time_s": np.nan, "source": -1}
+    missing |= dict.fromkeys(BLOCKS if has_logits(table) else ["probabilities"], np.nan)
+    return {
+        key: PredictedTrack(
+            labels=part["label"],
+            found=part["found"],
+            probabilities=part["probabilities"],
+            times_s=part["time_s"],
+            logits=part.get("logits"),
+            source=part["source"],
+        )
+        for key, part in _split_videos(table, missing)
     }
 
 

@@ -57,7 +57,7 @@ def write_faces(table: pd.DataFrame, path: str | Path, provenance: Mapping[str, 
     """
     path = Path(path)
     schema = SCHEMA.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
-    rows = pa.Table.from_pandas(table[SCHEMA.names], schema=schema, preserve_index=False)
+    rows = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
     # Files that Python opens: pyarrow takes no names that are no Unicode.
     with write_whole(path) as temporary, temporary.open("wb") as file:
         pa.parquet.write_table(rows, file, compression="zstd")
@@ -102,8 +102,9 @@ def _check_values(path: Path, table: pd.DataFrame) -> None:
 
     A table of tracks may be empty, if no face was tracked.
     """
-    if (table["frame"] < 1).any():
+    if (table["frame"].to_numpy() < 1).any():
         raise InputError(f"{path}: frames must be numbers from 1")
-    values = table.loc[table["found"], ["score", *BOX]].to_numpy(np.float64)
-    if not (np.isfinite(table["time_s"]).all() and np.isfinite(values).all()):
+    values = np.stack([table[name].to_numpy() for name in ("score", *BOX)])  # (5, N)
+    known = np.isfinite(values).all(axis=0) | ~table["found"].to_numpy()
+    if not (known & np.isfinite(table["time_s"].to_numpy())).all():
         raise InputError(f"{path}: a time, or the score or box of a face, is no finite number")

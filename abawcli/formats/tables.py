@@ -56,6 +56,7 @@ from abawcli.sources import NONE
 from abawcli.tasks import TASKS, Task
 
 HEADER_BYTES = 4096  # of a csv; those of our own have 300
+UNICODE = pd.StringDtype("pyarrow", na_value=np.nan)  # of columns that hold nothing else
 
 # Readers and writers open the file themselves: pyarrow refuses names that are not UTF-8.
 
@@ -154,7 +155,7 @@ def write_table(table: pd.DataFrame, path: str | Path, provenance: Provenance) -
     task = find_table_task(table) or EXPR
     schema = pa.schema([*SCHEMAS[task], *(LOGIT_FIELDS if has_logits(table) else [])])
     schema = schema.with_metadata({b"abaw": json.dumps(dict(provenance)).encode()})
-    known = _complete(table)[schema.names].assign(video=table["video"].map(decode_name))
+    known = _decode_names(_complete(table))
     rows = pa.Table.from_pandas(known, schema=schema, preserve_index=False)
     with write_result(path, provenance) as temporary:
         WRITERS[path.suffix.lower()](rows, temporary)
@@ -162,7 +163,15 @@ def write_table(table: pd.DataFrame, path: str | Path, provenance: Provenance) -
 
 def _complete(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table with empty columns for those that tables of older versions lack."""
-    return table.assign(**{name: np.nan for name in QUALITY if name not in table})
+    missing = [name for name in QUALITY if name not in table]
+    return table.assign(**dict.fromkeys(missing, np.nan)) if missing else table
+
+
+def _decode_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose names of videos are Unicode."""
+    if table["video"].dtype == UNICODE:
+        return table
+    return table.assign(video=table["video"].map(decode_name))
 
 
 def has_logits(table: pd.DataFrame) -> bool:
@@ -197,7 +206,8 @@ def set_probabilities(
     columns = dict(zip(PROBABILITIES, p.T, strict=True))
     if logits is not None:
         columns |= dict(zip(LOGITS, logits.T, strict=True))
-    return drop_logits(table).assign(**changed, **columns)
+    kept = {name: column for name, column in table.items() if name not in LOGITS}
+    return pd.DataFrame(kept | changed | columns, index=table.index)
 
 
 def set_values(
@@ -210,7 +220,8 @@ def set_values(
     exact = outputs.astype(np.float64)
     columns = dict(zip(task.columns, task.decide(exact).T, strict=True))
     columns |= dict(zip(task.outputs, exact.T, strict=True))
-    return table.assign(source=source, **columns)
+    columns = {"source": source} | columns
+    return pd.DataFrame(dict(table.items()) | columns, index=table.index)
 
 
 def _hint(missing: Sequence[str], present: Sequence[str]) -> str:
@@ -329,7 +340,9 @@ def read_table(path: str | Path, task: str | None = EXPR) -> pd.DataFrame:
 
     table = _complete(_load(path, choose))
     found = find_table_task(table) or EXPR
-    table = table[[*SCHEMAS[found].names, *(name for name in LOGITS if name in table)]]
+    names = [*SCHEMAS[found].names, *(name for name in LOGITS if name in table)]
+    if list(table) != names:  # it lacked columns
+        table = table[names]
     if found in TASKS:
         check_values(path, table, TASKS[found])
         return table

@@ -122,8 +122,9 @@ def tabulate_features(
 
 def warn_of_poor(table: pd.DataFrame, name: str) -> None:
     """Warn if most faces of a table have a lower quality than those in the training data."""
-    faces = table[table["found"]]
-    problem = explain_poor(faces[["w", "h"]].max(axis=1), faces["sharpness"])
+    found = table["found"].to_numpy()
+    w, h, sharpness = (table[each].to_numpy()[found] for each in ("w", "h", "sharpness"))
+    problem = explain_poor(np.fmax(w, h), sharpness)
     if problem:
         LOG.warning("%s: %s", name, problem)
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from abawcli.config import EXPR
 from abawcli.formats.summary import VideoSummary
@@ -39,14 +41,13 @@ class PredictSummary(VideoSummary):
 def summarise_predictions(table: pd.DataFrame, segments: int, removed: int) -> PredictSummary:
     """Summarise a prediction table; smoothing removed some of so many segments."""
     source = table["source"].to_numpy().astype(str)
-    parts = {FACE: table[has_face(source)]}
-    parts |= {kind: table[source == kind] for kind in FACELESS_SOURCES}
+    parts = {FACE: has_face(source)} | {kind: source == kind for kind in FACELESS_SOURCES}
     return PredictSummary(
         frames=table["frame"].nunique(),
         faces=int(table["found"].sum()),
         labelled=float((source != NONE).mean()),
-        rows={kind: len(part) for kind, part in parts.items()},
-        labels={kind: _share_labels(part) for kind, part in parts.items()},
+        rows={kind: int(part.sum()) for kind, part in parts.items()},
+        labels={kind: _share_labels(table, part) for kind, part in parts.items()},
         runs=segments,
         removed_runs=removed,
         means=_find_means(table[source != NONE]),
@@ -60,9 +61,10 @@ def _find_means(rows: pd.DataFrame) -> dict[str, float]:
     return {str(name): float(mean) for name, mean in rows[list(task.columns)].mean().items()}
 
 
-def _share_labels(rows: pd.DataFrame) -> dict[str, float]:
-    if "label" not in rows:
+def _share_labels(table: pd.DataFrame, part: NDArray[np.bool_]) -> dict[str, float]:
+    if "label" not in table:
         return {}
-    shares = rows.loc[rows["label"] >= 0, "label"].value_counts(normalize=True)
-    ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    return {CLASSES[int(str(k))]: float(share) for k, share in ordered}
+    label = table["label"].to_numpy()
+    counts = np.bincount(label[part & (label >= 0)])
+    ordered = sorted(np.flatnonzero(counts).tolist(), key=lambda k: (-counts[k], k))
+    return {CLASSES[k]: float(counts[k] / counts.sum()) for k in ordered}

@@ -5,7 +5,7 @@ and after it. `smoothing.smooth_rows` chooses these rows, and the source of the 
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_s
 from abawcli.formats.table_forms import find_form
 from abawcli.formats.table_schemas import LOGITS
 from abawcli.formats.tables import has_logits, read_table, write_table
+from abawcli.segments import split_people
 from abawcli.smoothing import count_removed_segments, smooth_rows
 from abawcli.sources import FILLED, NONE
 
@@ -35,9 +36,6 @@ class SmoothSummary(Summary):
     filled: int  # of these, those with the source `filled`
     runs: int  # segments before smoothing; the name is a key of --json
     removed_runs: int  # of these, those of which nothing is left
-
-
-RowIndex = NDArray[np.intp]
 
 
 def name_window(config: Smoothing) -> str:
@@ -75,21 +73,13 @@ def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
             "frames have no times; a window of %s counts %d frames a second",
             name_window(config), Media.fallback_fps,
         )  # fmt: skip
-    for who, rows in _split_subjects(table):
+    for who, rows in split_people(table):
         out[rows], named[rows] = smooth_rows(
             p[rows], source[rows], frame[rows], time_s[rows], config=config,
             logits=None if logits is None else logits[rows], smooth=form.smooth,
         )  # fmt: skip
         _warn_unlabelled(*who, out[rows], config)
     return form.set(table, out, named)
-
-
-def _split_subjects(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], RowIndex]]:
-    """Yield each video and subject with its rows, in the order of their frames."""
-    keys = table[["video", "subject", "frame"]].reset_index(drop=True)
-    for (video, subject), group in keys.groupby(["video", "subject"], sort=False):
-        order = np.argsort(group["frame"].to_numpy(), kind="stable")
-        yield (str(video), str(subject)), group.index.to_numpy()[order]
 
 
 def _warn_unlabelled(video: str, subject: str, p: NDArray[np.float64], config: Smoothing) -> None:
@@ -114,7 +104,7 @@ def count_segments(raw: pd.DataFrame, smooth: pd.DataFrame) -> tuple[int, int]:
     known = ((raw["label"] >= 0) & (raw["source"] == smooth["source"])).to_numpy()
     counts = [
         count_removed_segments(before[rows], after[rows], known[rows])
-        for _, rows in _split_subjects(raw)
+        for _, rows in split_people(raw)
     ]
     return sum(removed for removed, _ in counts), sum(total for _, total in counts)
 

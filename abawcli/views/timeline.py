@@ -25,7 +25,7 @@ from abawcli.formats.provenance import Provenance, describe_work, find_finished,
 from abawcli.formats.summary import keep_warnings
 from abawcli.formats.tables import read_tables
 from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
-from abawcli.segments import find_ends
+from abawcli.segments import find_ends, split_people
 from abawcli.sources import NONE
 from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS, SOURCE_TEXTS
 from abawcli.views.plot import DPI, check_plot_name
@@ -72,8 +72,8 @@ def split_timelines(
         InputError: a video's frames have no times, or no row is in the span.
     """
     timelines = []
-    for (video, subject), group in table.groupby(["video", "subject"], sort=False):
-        group = group.sort_values("frame")
+    for (video, subject), rows in split_people(table):
+        group = table.iloc[rows]
         frame = group["frame"].to_numpy(np.int64)
         start_s = group["time_s"].to_numpy(np.float64)
         if np.isnan(start_s).any():

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.config import Segmentation
-from abawcli.datasets.pairing import Pair, gather_tracks, gather_truth, pair_tracks
+from abawcli.datasets.pairing import Pair, gather_files, gather_truth, lay_tracks, pair_tracks
 from abawcli.errors import InputError
 from abawcli.formats.names import compose_name
 from abawcli.formats.participants import Groups, read_groups
@@ -92,7 +92,7 @@ def read_study(
     """
     read = read_each_table(tables, failed)
     frame = _keep_timed(pd.concat(read.values(), ignore_index=True), failed)
-    pairs = _pair_labels(list(read), labels, failed) if labels else {}
+    pairs = _pair_labels(read, labels, failed) if labels else {}
     people = pd.DataFrame()
     if groups:
         people = read_groups(groups, frame["video"].unique().tolist(), failed)
@@ -131,11 +131,11 @@ def _keep_timed(table: pd.DataFrame, failed: dict[str, str]) -> pd.DataFrame:
 
 
 def _pair_labels(
-    tables: Sequence[Path], labels: Iterable[str | Path], failed: dict[str, str]
+    tables: Mapping[Path, pd.DataFrame], labels: Iterable[str | Path], failed: dict[str, str]
 ) -> dict[Person, Pair]:
     """Return the annotation of each person who has one."""
     truth = gather_truth(labels, failed)
-    tracks = gather_tracks(tables, failed)
+    tracks = gather_files(list(tables), lambda path, _: lay_tracks(tables[path]), failed)
     owners = {id(track): person for person, track in tracks.items()}
     pairs = pair_tracks(truth, tracks, failed)  # by names of annotations, of the same tracks
     return {owners[id(pair.track)]: pair for pair in pairs.values()}
