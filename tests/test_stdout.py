@@ -43,6 +43,7 @@ def run(folder: Path, *arguments: str, status: int = 0) -> Result:
     result = CliRunner().invoke(main, list(arguments))
     assert result.exit_code == status, result.output
     assert set(folder.parent.rglob("*")) == before
+    assert tempfile.gettempdir() not in result.stderr
     return result
 
 
@@ -110,8 +111,18 @@ def test_videos_are_labelled_to_stdout(folder: Path) -> None:
 
 def test_a_submission_goes_to_stdout(folder: Path) -> None:
     Path("sample.txt").write_text(f"{HEADER}\na/00001.jpg,0\na/00002.jpg,0\n")
-    result = run(folder, "submit", "p/a.csv", "--template", "sample.txt", "-o", "-", "-q")
+    result = run(folder, "submit", "p/a.csv", "--template", "sample.txt", "-o", "-")
     assert result.stdout == f"{HEADER}\na/00001.jpg,0\na/00002.jpg,3\n"
+    assert "abaw: stdout: 2 rows" in result.stderr
+
+
+def test_segments_go_to_stdout(folder: Path) -> None:
+    result = run(folder, "segment", "p", "-o", "-", "--min-duration", "0")
+    table = pd.read_csv(io.StringIO(result.stdout))
+    assert table[["video", "label"]].to_numpy().tolist() == [
+        ["a", "Neutral"], ["a", "Fear"], ["b", "Anger"],
+    ]  # fmt: skip
+    assert "abaw: stdout: 3 segments of 2 videos" in result.stderr
 
 
 def test_a_score_goes_to_stdout_as_json(folder: Path) -> None:
@@ -132,6 +143,7 @@ def test_two_things_do_not_both_go_to_stdout(
         ["crop", "v.mp4"],
         ["extract", "v.mp4"],
         ["sheet", "crops"],
+        ["summarize", "p"],
         ["crossval", "f", "--labels", "l"],
         ["train", "head", "f", "--labels", "l"],
         ["train", "face", "--images", "i", "--manifest", "m.csv"],
@@ -139,6 +151,4 @@ def test_two_things_do_not_both_go_to_stdout(
     ],
 )
 def test_what_is_no_text_needs_a_name(call: list[str], folder: Path) -> None:
-    assert (
-        "writes no text that could go to stdout" in run(folder, *call, "-o", "-", status=2).stderr
-    )
+    assert "does not write to stdout" in run(folder, *call, "-o", "-", status=2).stderr

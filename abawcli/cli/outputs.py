@@ -22,13 +22,18 @@ def refuse_stdout(
 ) -> Path | None:
     """Refuse `-` for outputs that are folders or binary files."""
     if output == STDOUT:
-        raise click.BadParameter("this command writes no text that could go to stdout; give a name")
+        raise click.BadParameter("this command does not write to stdout; give a name")
     return output
 
 
 def is_to_stdout() -> bool:
     """Tell whether the running command was given `-o -`."""
     return bool(click.get_current_context().meta.get(_META))
+
+
+def show_name(output: Path) -> str:
+    """Return what messages call an output: its path, or `stdout`."""
+    return "stdout" if is_to_stdout() else str(output)
 
 
 def read_json_flag(ctx: click.Context, parameter: click.Parameter, as_json: bool) -> bool:

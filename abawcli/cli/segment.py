@@ -7,12 +7,8 @@ import click
 from abawcli.cli.batch import report_failures
 from abawcli.cli.bundles import Command
 from abawcli.cli.console import say
-from abawcli.cli.options import (
-    inputs_argument,
-    output_option,
-    overwrite_option,
-    verbosity_options,
-)
+from abawcli.cli.options import inputs_argument, overwrite_option, verbosity_options
+from abawcli.cli.outputs import show_name, text_output_option
 from abawcli.config import Segmentation
 from abawcli.errors import UsageError
 
@@ -34,7 +30,7 @@ def segment_options(command: Command) -> Command:
 
 @click.command(name="segment")
 @inputs_argument
-@output_option("Output file: .csv.")
+@text_output_option("segments.csv", True, "Output file: .csv")
 @segment_options
 @overwrite_option
 @verbosity_options
@@ -67,5 +63,5 @@ def command(
     summary = segment_files(tables, output, config, overwrite=overwrite)["summary"]
     if not quiet:
         videos = f"{summary['videos']} video{'' if summary['videos'] == 1 else 's'}"
-        say(f"abaw: {output}: {summary['segments']} segments of {videos}")
+        say(f"abaw: {show_name(output)}: {summary['segments']} segments of {videos}")
     report_failures(summary["failed"], len(tables) - len(summary["failed"]))

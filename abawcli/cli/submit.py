@@ -12,7 +12,7 @@ from abawcli.cli.options import (
     task_option,
     verbosity_options,
 )
-from abawcli.cli.outputs import text_output_option
+from abawcli.cli.outputs import show_name, text_output_option
 from abawcli.config import Submission
 
 FILE = click.Path(path_type=Path)
@@ -95,9 +95,9 @@ def _write(
     check_writable([output])
     done = submit_files(paths, sample, output, task, overwrite=overwrite)
     if not done.made:
-        say(f"abaw: {output} is already made from these predictions; skipped")
+        say(f"abaw: {show_name(output)} is already made from these predictions; skipped")
     if not quiet:
         say(
-            f"abaw: {output}: {done.rows:,} rows of {done.videos} videos; "
+            f"abaw: {show_name(output)}: {done.rows:,} rows of {done.videos} videos; "
             f"{done.borrowed:,} rows have the prediction of the nearest frame"
         )
