@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
-from abawcli.formats.faces import FACES_NAME, read_faces
+from abawcli.formats.faces import FACES_NAME, read_faces_provenance
 from abawcli.formats.inputs import VIDEO_SUFFIXES
 from abawcli.formats.json_values import JsonObject, read_optional, read_value
 from abawcli.formats.names import compose_name
@@ -73,10 +73,10 @@ def read_crops_metadata(folder: str | Path) -> CropsMetadata:
     """Return the subject and video of crops that `abaw crop` wrote.
 
     Raises:
-        InputError: their table cannot be read.
+        InputError: their table has no provenance that can be read.
     """
     path = Path(folder) / FACES_NAME
-    return CropsMetadata.from_json(read_faces(path)[1], path)
+    return CropsMetadata.from_json(read_faces_provenance(path), path)
 
 
 def is_own_crops(folder: str | Path) -> bool:

@@ -17,7 +17,8 @@ The provenance is in the schema metadata under `abaw`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,30 +72,54 @@ def read_faces(path: str | Path) -> tuple[pd.DataFrame, Provenance]:
             or a value is invalid.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            rows = pa.parquet.ParquetFile(file).read()
+    with _open(path) as file:
+        rows = file.read()
+        provenance = _read_provenance(path, rows.schema)
+        there = set(rows.column_names)
         for name in QUALITY:  # older files have none
-            if name not in rows.column_names:
+            if name not in there:
                 rows = rows.append_column(name, pa.nulls(len(rows), pa.float32()))
         rows.validate(full=True)
-        missing = [name for name in SCHEMA.names if name not in rows.column_names]
+        missing = [name for name in SCHEMA.names if name not in there | set(QUALITY)]
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}")
-        provenance = parse_object((rows.schema.metadata or {}).get(b"abaw", b"{}"))
         rows = rows.select(SCHEMA.names).cast(SCHEMA)
         empty = [name for name in ALWAYS_PRESENT if rows[name].null_count]
         table: pd.DataFrame = rows.to_pandas()
+    if empty:
+        raise InputError(f"{path}: {empty[0]} is empty in a row")
+    _check_values(path, table)
+    return table, provenance
+
+
+def read_faces_provenance(path: str | Path) -> Provenance:
+    """Return the provenance of a table alone, without reading its rows.
+
+    Raises:
+        InputError: the file is missing or not parquet, or has no such provenance.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        return _read_provenance(path, file.schema_arrow)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[pa.parquet.ParquetFile]:
+    """Open a table; say in one line what is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            yield pa.parquet.ParquetFile(file)
     except (FileNotFoundError, PermissionError) as error:
         raise InputError(explain_os_error(path, error)) from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"cannot read the faces {path}: {error}") from error
-    if empty:
-        raise InputError(f"{path}: {empty[0]} is empty in a row")
+
+
+def _read_provenance(path: Path, schema: pa.Schema) -> Provenance:
+    provenance = parse_object((schema.metadata or {}).get(b"abaw", b"{}"))
     if not isinstance(provenance.get("settings", {}), dict):
         raise InputError(f"{path}: its provenance has no settings; crop again")
-    _check_values(path, table)
-    return table, provenance
+    return provenance
 
 
 def _check_values(path: Path, table: pd.DataFrame) -> None:
