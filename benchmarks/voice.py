@@ -4,7 +4,8 @@ python benchmarks/voice.py --audio DIR --manifest FILE [--encoder FILE] [--sound
 
 A clip's label is predicted from the mean of its frames' probabilities. A frame is an audio frame of
 80 ms; its prediction is from the mean of the audio frames with speech within half a second. The
-temperature was fitted on the same speakers, so that the calibration error is optimistic.
+temperature was fitted on the same speakers, so that the calibration error is optimistic. Corpora
+that an encoder did not learn from: benchmarks/voice_left_out.py.
 """
 
 import argparse

@@ -11,16 +11,18 @@ import torch
 from audio_files import make_bursts, save_audio_set
 from media_files import counting_picture, write_media
 from raw_checkpoints import read_raw
+from sklearn.linear_model import LogisticRegression
 
 from abawcli.config import NO_AUDIO_AUGMENTATION, VoiceTraining
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.formats.manifest import LabelledRecordings, read_audio_manifest
 from abawcli.models import precision
-from abawcli.models.voice import load_voice_encoder
+from abawcli.models.voice import average_speech, load_voice_encoder
 from abawcli.stages.train_voice import train_voice_encoder
 from abawcli.training import voice_task
 from abawcli.training.audio_augmentation import mask_bands
 from abawcli.training.audio_data import AudioDataset
+from abawcli.training.voice_classifier import MOMENTS, Moments, draw_moments, fit_linear
 from abawcli.training.voice_task import VoiceTask, fit_temperature
 
 pytestmark = pytest.mark.usefixtures("one_bank")
@@ -146,6 +148,54 @@ def test_temperature_fits_the_certainty() -> None:
     assert p == pytest.approx(0.7, abs=0.01)
 
 
+def test_last_step_refits_the_classifier_to_the_final_features(
+    sounds: Path, tmp_path: Path
+) -> None:
+    run(sounds, tmp_path / "plain", replace(FAST, epochs=1))
+    run(sounds, tmp_path / "refit", replace(FAST, epochs=1, refit=100.0))
+    before, _ = read_raw(tmp_path / "plain/encoder.safetensors")
+    after, about = read_raw(tmp_path / "refit/encoder.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    names = ("expression.weight", "expression.bias", "temperature")
+    assert changed == {f"classifier.{name}" for name in names}
+    assert about["training"]["refit"] == 100.0
+    encoder, _ = load_voice_encoder(tmp_path / "refit/encoder.safetensors", CPU)
+    train = AudioDataset(read_audio_manifest(sounds / "manifest.csv", sounds)["train"], quiet)
+    for k, label in enumerate(train.recordings.labels):
+        features = encoder.encode(train[k].numpy())
+        with torch.inference_mode():
+            logits = encoder.classifier.expression(average_speech(features, encoder.classifier))
+        assert logits.mean(dim=0).argmax() == label
+
+
+def test_classifier_is_a_logistic_regression_with_small_answers_for_classes_never_seen() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=600)
+    x = 5 + 2 * np.eye(3)[labels] + rng.normal(size=(600, 3))
+    moments = Moments(x, labels, np.ones(600, np.float32))
+    linear = fit_linear(moments, 1e4, unseen=0.01)
+    theirs = LogisticRegression(C=np.inf, max_iter=1000).fit(x, labels)
+    p = linear(torch.from_numpy(x).float()).softmax(dim=1).detach().numpy()
+    known = p[:, :3] / p[:, :3].sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(known, theirs.predict_proba(x), atol=0.01)
+    middle = linear(torch.from_numpy(x.mean(axis=0)).float()).softmax(dim=0)
+    torch.testing.assert_close(middle[3:], torch.full((5,), 0.01), atol=1e-4, rtol=0)
+    rare = replace(moments, weights=np.where(labels == 0, 0.01, 1).astype(np.float32))
+    fewer = fit_linear(rare, 1e4, unseen=0.01)(torch.from_numpy(x).float()).argmax(dim=1)
+    assert (fewer == 0).float().mean() < (p.argmax(axis=1) == 0).mean() / 2
+
+
+def test_moments_of_recordings_count_by_corpus_and_class(sounds: Path) -> None:
+    splits = read_audio_manifest(sounds / "manifest.csv", sounds)
+    data = AudioDataset(splits["train"], quiet)
+    moments = draw_moments(data, lambda sound: sound[:40].view(20, 2), seed=0)
+    assert moments.features.shape == (8 * MOMENTS, 2)
+    assert moments.labels.tolist() == splits["train"].labels.repeat(MOMENTS).tolist()
+    assert moments.weights.sum() == pytest.approx(2 * MOMENTS)  # of two corpora
+    again = draw_moments(data, lambda sound: sound[:40].view(20, 2), seed=0)
+    assert (again.features == moments.features).all()
+
+
 def test_bad_input(sounds: Path, tmp_path: Path) -> None:
     def train_on(**changes: str) -> None:
         lines = (sounds / "manifest.csv").read_text().splitlines()
@@ -163,6 +213,10 @@ def test_bad_input(sounds: Path, tmp_path: Path) -> None:
         train_on(file="mute.mp4")
     with pytest.raises(InputError, match="unknown expression"):
         train_on(label="bored")
+    (tmp_path / "one").mkdir()
+    save_audio_set(tmp_path / "one", classes=1)
+    with pytest.raises(InputError, match="all of split 'train' is Neutral; two classes"):
+        run(tmp_path / "one", tmp_path / "run")
     with pytest.raises(UsageError, match="at least 1 epoch"):
         run(sounds, tmp_path / "run", replace(FAST, epochs=0))
     with pytest.raises(UsageError, match="tpu"):

@@ -68,6 +68,8 @@ def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command],
 @_tunable("--mixup", "mixup_alpha", RATE, "Parameter of mixup's Beta distribution; 0: no mixup.")
 @_tunable("--contrast", "contrast", RATE, "Weight of a contrastive loss that makes the features of "
           "a class alike in all corpora; 0: none.")  # fmt: skip
+@_tunable("--refit", "refit", RATE, "Inverse strength of the penalty of a logistic regression on "
+          "the trained encoder's features that replaces its classifier; 0: none.")  # fmt: skip
 @_tunable(
     "--label-smoothing",
     "label_smoothing",

@@ -60,6 +60,9 @@ class VoiceTraining:
     label_smoothing: float = 0.1
     mixup_alpha: float = 0.0
     contrast: float = 0.0  # weight of the contrastive loss between corpora
+    # Inverse strength of the penalty of a logistic regression on the trained encoder's features,
+    # which replaces the linear classifier; 0: the classifier stays as it was trained.
+    refit: float = 0.0
     precision: str = "auto"  # one of PRECISIONS
     augmentation: AudioAugmentation = AudioAugmentation()
     seed: int = 0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from abawcli.config import AUDIO_RATE_HZ
+from abawcli.config import AUDIO_RATE_HZ, SPEECH_PRESENT, AudioFeatures
 from abawcli.formats.json_values import JsonObject
 from abawcli.labels import N_CLASSES
 from abawcli.models.checkpoint import load_checkpoint, load_network
@@ -164,6 +164,17 @@ def average_around(features: Tensor, voiced: Tensor, reach: int) -> tuple[Tensor
     count = F.avg_pool1d(weight, 2 * reach + 1, 1, reach)[0]  # (S,)
     total = F.avg_pool1d(features.T * weight, 2 * reach + 1, 1, reach)  # (D, S)
     return (total / count.clamp_min(1e-6)).T, count > 0
+
+
+def average_speech(features: Tensor, classifier: VoiceClassifier) -> Tensor:
+    """Return the averages (S', D) around the audio frames near speech, or around all frames.
+
+    Features (S, D) are of one recording; the averages are what `predict` classifies.
+    """
+    speech = classifier.speech_probability(features) >= SPEECH_PRESENT
+    reach = int(AudioFeatures.window_s / CompactVoice.step_s)
+    mean, valid = average_around(features, speech if speech.any() else ~speech, reach)
+    return mean[valid]
 
 
 class VoiceEncoder:

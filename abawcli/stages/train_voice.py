@@ -6,10 +6,11 @@ import torch
 
 from abawcli.config import COMPACT_VOICE, VOICE_LAYERS, VoiceTraining, default_voice_training
 from abawcli.device import choose_device
-from abawcli.errors import UsageError
+from abawcli.errors import InputError, UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.manifest import read_audio_manifest
+from abawcli.labels import CLASSES
 from abawcli.models.image_backbones import hash_pretrained
 from abawcli.models.pretrained_voice import build_pretrained_voice
 from abawcli.progress import Progress, ignore_progress
@@ -76,6 +77,9 @@ def train_voice_encoder(
     if accelerator.num_processes > 1:
         raise UsageError("a voice encoder trains in one process; start it without a launcher")
     splits = read_audio_manifest(manifest, audio)
+    if len(set(splits["train"].labels.tolist())) < 2:
+        name = CLASSES[splits["train"].labels[0]]
+        raise InputError(f"{manifest}: all of split 'train' is {name}; two classes are needed")
     start = _describe_init(init)
     settings = start | {"backbone": COMPACT_VOICE, "audio": locate_from(out, audio)}
     settings["manifest"] = locate_from(out, manifest)

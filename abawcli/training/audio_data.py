@@ -1,5 +1,7 @@
 """Training data of voice encoders, in memory: labelled recordings, and non-speech audio."""
 
+from collections import Counter
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +15,17 @@ from abawcli.progress import Progress
 from abawcli.training.non_speech import NON_SPEECH, make_non_speech
 
 NON_SPEECH_SAMPLES = 140  # made once per run; batches draw from them and augment them
+
+
+def balance(labels: NDArray[np.int64], corpora: NDArray[np.str_]) -> NDArray[np.float32]:
+    """Return weights of recordings (R,).
+
+    All corpora have the same total weight, and so have the classes of one corpus.
+    """
+    groups = list(zip(corpora.tolist(), labels.tolist(), strict=True))
+    sizes = Counter(groups)
+    classes = Counter(corpus for corpus, _ in sizes)
+    return np.array([1 / (classes[group[0]] * sizes[group]) for group in groups], np.float32)
 
 
 class AudioDataset:
@@ -41,15 +54,8 @@ class AudioDataset:
         return torch.from_numpy(self.samples[index].astype(np.float32) / 32767)
 
     def balance(self) -> Tensor:
-        """Return the sampling weight of each recording, (R,).
-
-        All corpora have the same total weight, and so have the classes of one corpus.
-        """
-        recordings = self.recordings
-        groups = list(zip(recordings.corpora.tolist(), recordings.labels.tolist(), strict=True))
-        sizes = {group: groups.count(group) for group in set(groups)}
-        classes = {c: sum(corpus == c for corpus, _ in sizes) for c, _ in groups}
-        return torch.tensor([1 / (classes[group[0]] * sizes[group]) for group in groups])
+        """Return the sampling weight of each recording, (R,)."""
+        return torch.from_numpy(balance(self.recordings.labels, self.recordings.corpora))
 
     def crop(self, index: int, count: int, generator: Generator) -> Tensor:
         """Return a random crop (count,) of a recording; a shorter one is padded with silence."""

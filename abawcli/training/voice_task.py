@@ -6,8 +6,10 @@ predicted for each audio frame: loud frames of a recording are speech; pauses, s
 music are not. Added noise does not change the targets.
 """
 
+import copy
 import math
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from abawcli import __version__
-from abawcli.config import SPEECH_PRESENT, AudioFeatures, VoiceTraining
+from abawcli.config import AudioFeatures, VoiceTraining
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.manifest import LabelledRecordings
 from abawcli.labels import CLASSES, N_CLASSES
@@ -31,8 +33,9 @@ from abawcli.models.training_metadata import EpochResult, TrainingMetadata, Vali
 from abawcli.models.voice import (
     CompactVoice,
     VoiceBackbone,
+    VoiceClassifier,
     VoiceNetwork,
-    average_around,
+    average_speech,
 )
 from abawcli.progress import Progress
 from abawcli.training.audio_augmentation import (
@@ -47,6 +50,7 @@ from abawcli.training.audio_data import AudioDataset, make_non_speech_bank
 from abawcli.training.distributed import Part
 from abawcli.training.loop import Batches, cast, split_decay
 from abawcli.training.losses import contrast_corpora, mix_up
+from abawcli.training.voice_classifier import draw_moments, fit_linear
 
 ENCODER_NAME = "encoder.safetensors"
 # Level below the loudest frame: up to the first it is speech, from the second on a pause.
@@ -193,15 +197,17 @@ class VoiceTask:
 
     @torch.inference_mode()
     def validate(self, network: VoiceNetwork) -> Validation:
-        """Fit the temperature of a network and return its metrics on the validation split."""
+        """Finish the classifier of a network and return its metrics on the validation split."""
         network.eval()
         data = self.valid
-        frames = [self._classify_frames(network, data[k]) for k in range(len(data))]  # (S, 8) each
+        self.final = final = self._refit(network)
+        means = [self._average(network, data[k]) for k in range(len(data))]
+        frames = [final.expression(mean).cpu() for mean in means]  # (S, 8) each
         labels = data.recordings.labels
         logits = torch.cat(frames)
         truth = torch.from_numpy(np.repeat(labels, [len(part) for part in frames]))
         temperature = fit_temperature(logits, truth)
-        network.classifier.temperature.fill_(temperature)
+        final.temperature.fill_(temperature)
         clips = np.array(
             [(part / temperature).softmax(dim=1).mean(dim=0).argmax().item() for part in frames]
         )
@@ -219,14 +225,23 @@ class VoiceTask:
             temperature=temperature,
         )
 
-    def _classify_frames(self, network: VoiceNetwork, samples: Tensor) -> Tensor:
-        """Return the logits (S', 8) of means around audio frames near speech, or around all."""
+    def _average(self, network: VoiceNetwork, samples: Tensor) -> Tensor:
+        """Return the means (S', D) around audio frames near speech of a recording."""
         features = network.backbone(samples[None].to(self.device))[0]  # (S, D)
-        speech = network.classifier.speech_probability(features) >= SPEECH_PRESENT
-        reach = int(AudioFeatures.window_s / CompactVoice.step_s)
-        mean, valid = average_around(features, speech if speech.any() else ~speech, reach)
-        logits: Tensor = network.classifier.expression(mean[valid])
-        return logits.cpu()
+        return average_speech(features, network.classifier)
+
+    def _refit(self, network: VoiceNetwork) -> VoiceClassifier:
+        """Return a copy of the classifier for the features that the network has now.
+
+        The network keeps its own, whose gradient trains the features.
+        """
+        final = copy.deepcopy(network.classifier)
+        config = self.config
+        if config.refit:
+            moments = draw_moments(self.train, partial(self._average, network), config.seed)
+            unseen = config.label_smoothing / N_CLASSES
+            final.expression = fit_linear(moments, config.refit, unseen).to(self.device)
+        return final
 
     def save(self, network: VoiceNetwork, out: str | Path, result: EpochResult) -> None:
         """Write the weights in float16, whose rounding does not change the metrics visibly."""
@@ -234,9 +249,11 @@ class VoiceTask:
         config = asdict(self.config)
         training = TrainingMetadata("train voice", self.data, config, result, __version__)
         metadata = VoiceEncoderMetadata(network.backbone.shape, training)
+        state = network.state_dict()
+        state |= {f"classifier.{name}": value for name, value in self.final.state_dict().items()}
         tensors = {
             name: value.half() if value.is_floating_point() else value
-            for name, value in network.state_dict().items()
+            for name, value in state.items()
         }
         save_checkpoint(out / ENCODER_NAME, tensors, metadata)
 
