@@ -54,7 +54,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install -c constraints.txt --group dev
 	@command -v chromedriver > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
-	  --no-install-recommends chromium chromium-driver > /dev/null; } || \
+	  --no-install-recommends chromium chromium-driver > /dev/null && \
+	  { apt-get -qq install -y chromium-headless-shell > /dev/null || true; }; } || \
 	  echo 'no chromium and chromedriver here: tests of reports in a browser are skipped'
 	@touch $@
 

@@ -83,7 +83,6 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 @pytest.fixture
 def browser(chromium: Chrome) -> Iterator[Chrome]:
     """The browser; at the end nothing was complained about, and nothing came from a network."""
-    set_scheme(chromium, "light")
     chromium.get_log("browser")
     yield chromium
     assert chromium.get_log("browser") == []
@@ -98,11 +97,28 @@ def open_page(browser: Chrome, path: Path) -> None:
 
 
 def open_clip(browser: Chrome, reports: Path) -> tuple[WebElement, WebElement]:
-    """Open the page of the clip; return its player, ready, and its timeline."""
-    open_page(browser, reports / "clip.html")
+    """Open the page of the clip, or go back to its beginning; return its player and timeline."""
+    path = reports / "clip.html"
+    there = browser.current_url == path.as_uri()
+    if not there:
+        browser.get(path.as_uri())
     video = browser.find_element(By.TAG_NAME, "video")
+    slider = browser.find_element(By.CSS_SELECTOR, "[role=slider]")
     wait_for(browser, "return document.querySelector('video').readyState >= 2")
-    return video, browser.find_element(By.CSS_SELECTOR, "[role=slider]")
+    if there:
+        slider.send_keys(Keys.HOME)
+        wait_for(browser, "return !document.querySelector('video').seeking")
+    return video, slider
+
+
+def read_texts(browser: Chrome, selector: str) -> list[str]:
+    """Return the texts of the elements that are shown, in one call: each call takes long."""
+    return browser.execute_script(
+        """return [...document.querySelectorAll(arguments[0])]
+        .filter((element) => element.checkVisibility())
+        .map((element) => element.innerText.trim());""",
+        selector,
+    )
 
 
 def wait_for(browser: Chrome, script: str) -> None:
@@ -127,7 +143,8 @@ def find_frame(time_s: float) -> int:
 
 
 def read_readout(browser: Chrome) -> str:
-    return browser.find_element(By.CLASS_NAME, "readout").text
+    (text,) = read_texts(browser, ".readout")
+    return text
 
 
 def test_a_click_moves_the_video_to_the_frame_under_it(browser: Chrome, reports: Path) -> None:
@@ -172,7 +189,7 @@ def test_keys_move_the_video_and_zoom(browser: Chrome, reports: Path) -> None:
     assert not browser.find_element(By.CLASS_NAME, "pan").is_displayed()
     slider.send_keys(Keys.HOME)
     assert "frame 1 of" in read_readout(browser)
-    open_clip(browser, reports)  # nothing is chosen yet
+    open_page(browser, reports / "clip.html")  # nothing is chosen yet
     browser.find_element(By.TAG_NAME, "body").send_keys(Keys.ARROW_RIGHT)
     assert "frame 2 of" in read_readout(browser)
 
@@ -183,10 +200,10 @@ def test_the_playing_video_moves_the_cursor(browser: Chrome, reports: Path) -> N
     wait_for(browser, "return document.querySelector('video').currentTime > 0.9")
     slider.send_keys(" ")
     wait_for(browser, "return document.querySelector('video').paused")
+    wait_for(browser, "return document.querySelector('[data-do=play]').innerText === 'Play'")
     time_s = browser.execute_script("return document.querySelector('video').currentTime")
     shown = float(slider.get_attribute("aria-valuenow") or "nan")
     assert 0.8 < shown <= time_s + 1e-3 and time_s - shown < 0.15
-    assert browser.find_element(By.CSS_SELECTOR, "[data-do=play]").text == "Play"
 
 
 def test_buttons_jump_to_labels_segments_and_gaps(browser: Chrome, reports: Path) -> None:
@@ -198,9 +215,8 @@ def test_buttons_jump_to_labels_segments_and_gaps(browser: Chrome, reports: Path
     assert "frame 41 of" in read_readout(browser)
     browser.find_element(By.CSS_SELECTOR, "dd .jump").click()  # the gap
     assert "frame 61 of" in read_readout(browser)
-    films = browser.find_elements(By.CSS_SELECTOR, ".film .jump")
-    assert [film.text.split() for film in films][2] == ["Surprise", "0:03.3"]
-    films[2].click()
+    assert read_texts(browser, ".film .jump")[2].split() == ["Surprise", "0:03.3"]
+    browser.find_elements(By.CSS_SELECTOR, ".film .jump")[2].click()
     assert "frame 71 of" in read_readout(browser)
     browser.find_element(By.CSS_SELECTOR, "td .jump").click()
     assert "frame 1 of" in read_readout(browser)
@@ -209,19 +225,18 @@ def test_buttons_jump_to_labels_segments_and_gaps(browser: Chrome, reports: Path
 @pytest.mark.parametrize("page", ["errors.html", "errors/index.html"])
 def test_errors_lead_to_their_frames(browser: Chrome, reports: Path, page: str) -> None:
     open_page(browser, reports / page)
-    rows = browser.find_elements(By.CSS_SELECTOR, "#errors tbody tr")
-    frames = [row.find_elements(By.TAG_NAME, "td")[2].text for row in rows]
+    frames = read_texts(browser, "#errors tbody td:nth-of-type(3)")
     assert frames == ["31–40", "91–100", "41–45", "61–70"]  # by confidence times seconds
-    assert "Anger → Neutral" in " ".join(rows[0].text.split())
-    rows[0].find_element(By.LINK_TEXT, "clip").click()
+    assert "Anger → Neutral" in " ".join(read_texts(browser, "#errors tbody tr")[0].split())
+    browser.find_element(By.CSS_SELECTOR, "#errors tbody a").click()
     wait_for(browser, "return document.querySelector('section.video:not([hidden]) canvas')")
     wait_for(browser, "return document.title === 'clip'")
+    assert "frame 31 of" in read_readout(browser)
     section = browser.find_element(By.CSS_SELECTOR, "section.video:not([hidden])")
-    assert "frame 31 of" in section.find_element(By.CLASS_NAME, "readout").text
-    errors = section.find_elements(By.CSS_SELECTOR, ".errors .jump")
-    assert [bool(each.find_elements(By.TAG_NAME, "img")) for each in errors] == [True] * 3
+    errors = section.find_elements(By.CSS_SELECTOR, ".errors .jump:has(img)")
+    assert len(section.find_elements(By.CSS_SELECTOR, ".errors .jump")) == len(errors) == 3
     errors[2].click()
-    assert "frame 61 of" in section.find_element(By.CLASS_NAME, "readout").text
+    assert "frame 61 of" in read_readout(browser)
     video = section.find_element(By.TAG_NAME, "video")
     wait_for_count(video, 61)
 
@@ -247,19 +262,18 @@ def test_a_video_that_cannot_be_played_is_said(chromium: Chrome, reports: Path) 
     page.write_bytes((reports / "clip.html").read_bytes())  # its link leads nowhere from here
     open_page(chromium, page)
     wait_for(chromium, "return !document.querySelector('.broken').hidden")
-    assert "cannot play clip.mp4" in chromium.find_element(By.CLASS_NAME, "broken").text
+    assert "cannot play clip.mp4" in read_texts(chromium, ".broken")[0]
     chromium.find_element(By.CSS_SELECTOR, "[role=slider]").send_keys(Keys.END)
     assert "frame 100 of" in read_readout(chromium)
 
 
 def read_names(browser: Chrome) -> list[str]:
-    rows = browser.find_elements(By.CSS_SELECTOR, "#videos tbody th")
-    return [row.text for row in rows if row.is_displayed()]
+    return read_texts(browser, "#videos tbody th")
 
 
 def find_head(browser: Chrome, name: str) -> WebElement:
-    heads = browser.find_elements(By.CSS_SELECTOR, "#videos thead th")
-    return next(head for head in heads if head.text.strip(" ▲▼") == name)
+    names = [text.strip(" ▲▼") for text in read_texts(browser, "#videos thead th")]
+    return browser.find_elements(By.CSS_SELECTOR, "#videos thead th")[names.index(name)]
 
 
 def test_columns_sort_by_mouse_and_by_keyboard(browser: Chrome, reports: Path) -> None:
@@ -278,30 +292,27 @@ def test_columns_sort_by_mouse_and_by_keyboard(browser: Chrome, reports: Path) -
 
 def test_filters_and_groups_follow_the_participants(browser: Chrome, reports: Path) -> None:
     open_page(browser, reports / "study.html")
-    rows = browser.find_elements(By.CSS_SELECTOR, "#group-table tbody tr")
-    cells = {row.text.split()[0]: row for row in rows}
-    values = [cell.text for cell in cells["b"].find_elements(By.TAG_NAME, "td")]
-    assert values[:2] == ["2", "35.0 ± 21.2 %"]  # n, Neutral: of 20 % and 50 %
-    assert [cell.text for cell in cells["a"].find_elements(By.TAG_NAME, "td")][1] == "80.0 %"
+    rows = [row.split("\t") for row in read_texts(browser, "#group-table tbody tr")]
+    cells = {name: values for name, *values in rows}
+    assert cells["b"][:2] == ["2", "35.0 ± 21.2 %"]  # n, Neutral: of 20 % and 50 %
+    assert cells["a"][1] == "80.0 %"
     assert len(browser.find_elements(By.CSS_SELECTOR, "#group-plots svg[role=img]")) == 8
     browser.find_element(By.ID, "filter-name").send_keys("p1")
     assert read_names(browser) == ["P1", "P10"]
-    assert browser.find_element(By.ID, "filter-count").text == "2 of 6 rows"
-    rows = browser.find_elements(By.CSS_SELECTOR, "#group-table tbody tr")
-    assert [row.text.split()[:2] for row in rows] == [["a", "1"], ["b", "1"]]
+    assert read_texts(browser, "#filter-count") == ["2 of 6 rows"]
+    rows = [row.split("\t") for row in read_texts(browser, "#group-table tbody tr")]
+    assert [row[:2] for row in rows] == [["a", "1"], ["b", "1"]]
 
 
 def test_hostile_names_are_inert_and_shown_as_they_are(browser: Chrome, reports: Path) -> None:
     open_page(browser, reports / "study.html")
     assert browser.title == "Expressions in 6 videos"
     assert sorted(read_names(browser)) == sorted(["P1", "P2", "P10", *HOSTILE])
-    groups = browser.find_elements(By.CSS_SELECTOR, "#group-table tbody th")
-    assert sorted(group.text for group in groups) == sorted(["a", "b", *HOSTILE])
+    assert sorted(read_texts(browser, "#group-table tbody th")) == sorted(["a", "b", *HOSTILE])
     for name in HOSTILE:
         browser.find_element(By.LINK_TEXT, name).click()
         wait_for(browser, "return document.getElementById('index').hidden")
-        shown = [h for h in browser.find_elements(By.TAG_NAME, "h1") if h.is_displayed()]
-        assert [h.text for h in shown] == [name] and browser.title == name
+        assert read_texts(browser, "h1") == [name] and browser.title == name
         assert browser.find_elements(By.CSS_SELECTOR, "[onload], main b") == []
         browser.back()
         wait_for(browser, "return !document.getElementById('index').hidden")
@@ -311,7 +322,7 @@ def test_pages_of_a_folder_lead_to_each_other(browser: Chrome, reports: Path) ->
     open_page(browser, reports / "pages" / "index.html")
     for name in ("P10", HOSTILE[2]):
         browser.find_element(By.LINK_TEXT, name).click()
-        assert browser.find_element(By.TAG_NAME, "h1").text == name
+        assert read_texts(browser, "h1") == [name]
         browser.find_element(By.LINK_TEXT, "All videos").click()
         assert len(read_names(browser)) == 6
 
@@ -321,7 +332,7 @@ CONTROLS = {"button", "combobox", "image", "link", "region", "searchbox", "slide
 
 def check_contrast(browser: Chrome) -> None:
     """Check that all text of the page is easy to read."""
-    for scheme in ("dark", "light"):
+    for scheme in ("dark", "light"):  # light is that of the other tests
         set_scheme(browser, scheme)
         checked, pale = browser.execute_script(FIND_PALE_TEXT)
         assert checked > 50 and pale == [], scheme
@@ -357,11 +368,10 @@ def test_many_videos_open(browser: Chrome, tmp_path: Path) -> None:
     write_table(pd.concat(tables), tmp_path / "all.csv", {})
     run_report(tmp_path / "all.csv", "-o", tmp_path / "all.html")
     open_page(browser, tmp_path / "all.html")
-    assert browser.find_element(By.ID, "filter-count").text == "30 of 30 rows"
+    assert read_texts(browser, "#filter-count") == ["30 of 30 rows"]
     browser.find_element(By.LINK_TEXT, "P023").click()
     wait_for(browser, "return document.title === 'P023'")
-    (readout,) = browser.find_elements(By.CSS_SELECTOR, "section:not([hidden]) .readout")
-    assert readout.text.startswith("0:00.00, frame 1 of 10")
+    assert read_readout(browser).startswith("0:00.00, frame 1 of 10")
 
 
 def test_the_data_of_a_page_is_json(reports: Path) -> None:
