@@ -3,6 +3,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,22 @@ sys.dont_write_bytecode = False
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):  # not on Windows
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+MEMORY = "/dev/shm"  # a file system in memory, on Linux
+FREE = 1 << 30  # bytes, far more than lies there at one time
+
+
+def write_into_memory() -> None:
+    """Let tests write into memory if there is enough: a disk takes milliseconds for a folder."""
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK | os.X_OK):
+        return
+    about = os.statvfs(MEMORY)
+    if about.f_bavail * about.f_frsize >= FREE and not about.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = MEMORY
+        tempfile.tempdir = None  # what pytest has found before
+
+
+write_into_memory()
 
 # The same examples every time, and none judged by how busy the machine is.
 settings.register_profile("abaw", deadline=None, derandomize=True, max_examples=25)
