@@ -17,6 +17,7 @@ import torch
 from click.testing import CliRunner
 from media_files import Image, Sound, counting_picture, write_media
 from numpy.typing import NDArray
+from PIL import Image as Pictures
 from tiny_models import save_audio_backbone, save_vision_backbone
 
 from abawcli.cli import main
@@ -105,8 +106,21 @@ def write_labels(folder: Path) -> None:
     write_annotation(np.array([1] * (LENGTH + 1)), valid / "9-15.txt")
 
 
+def write_official(folder: Path) -> None:
+    """Write official crops of two names, of 77 where a face is to be seen."""
+    neutral, happy = (read_pictures()[start : start + LENGTH] for start in STARTS[:2])
+    seen = [k for k in range(FRAMES["77"]) if k not in range(GAP.start, GAP.stop)]
+    frames = {"102": range(LENGTH), "77": seen}
+    for (name, numbers), pictures in zip(frames.items(), (neutral, happy + happy), strict=True):
+        (folder / name).mkdir(parents=True)
+        for k in numbers:
+            face = Pictures.fromarray(pictures[k]).resize((112, 112))
+            face.save(folder / name / f"{k + 1:05d}.jpg")
+
+
 def write_root(root: Path) -> Path:
     write_videos(root / "videos")
+    write_official(root / "cropped_aligned")
     write_labels(root / "EXPR_Recognition_Challenge")
     test_list = root / "Expression_Recognition_Challenge_test_set_release.txt"
     test_list.write_bytes("\r\n".join(FRAMES).encode())
@@ -178,7 +192,7 @@ def run_script(root: Path, out: Path, **settings: str) -> subprocess.CompletedPr
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run the script from the videos alone; return the folder with all that it makes."""
+    """Run the script on videos and a few official crops; return the folder that it makes."""
     work = tmp_path_factory.mktemp("challenge")
     run = run_script(write_root(work / "Aff Wild2"), work / "out")
     assert run.returncode == 0, run.stderr
@@ -234,34 +248,16 @@ def test_all_annotations_were_learned_from(out: Path) -> None:
     assert (out / "run" / "head.safetensors").is_file()
 
 
-@pytest.fixture(scope="module")
-def with_official(out: Path) -> Path:
-    """Run the script where there are official crops of all names but one; return its folder."""
-    root, again = out.parent / "Aff Wild2", out.parent / "with official"
-    for crops in (out / "crops").glob("*/1.0"):
-        name = crops.parent.name
-        if name not in ("nobody", "mute"):
-            shutil.copytree(crops, root / "cropped_aligned" / name)
-    run = run_script(root, again)
-    assert run.returncode == 0, run.stderr
-    return again
-
-
-def test_official_crops_are_taken_where_there_are_some(with_official: Path) -> None:
-    features = {
-        path.stem: read_features(path)
-        for path in (with_official / "features").glob("*.safetensors")
-    }
+def test_official_crops_are_taken_where_there_are_some(out: Path) -> None:
+    files = (out / "features").glob("*.safetensors")
+    features = {path.stem: read_features(path) for path in files}
     assert len(features) == 11
     kinds = {name: found.metadata.source.kind for name, found in features.items()}
-    assert kinds.pop("nobody") == kinds.pop("mute") == "crops"
-    assert set(kinds.values()) == {"official crops"}
-    gap = features["77"]
-    assert len(gap.frame) == FRAMES["77"]
-    assert not gap.has_visual[GAP].any() and gap.has_visual.sum() == SEEN
-    assert features["video45_5_left"].has_audio.any()
-    rows = read_submission(with_official / "predictions.txt")
-    assert len(rows) == sum(FRAMES.values()) + len(FRAMES)
+    assert {name for name, kind in kinds.items() if kind == "official crops"} == {"102", "77"}
+    assert set(kinds.values()) == {"official crops", "crops"}
+    assert features["102"].has_visual.all() and features["102"].has_audio.any()
+    rows = (out / "strategy.csv").read_text().splitlines()
+    assert len(rows) == 10 and not {"102,", "77,"} & set(rows)
 
 
 @pytest.mark.parametrize(
@@ -284,6 +280,8 @@ def test_the_published_systems_run_with_other_backbones(
     assert run.returncode == 0, run.stderr
     assert "has every row of" in run.stdout
     assert "mute has neither face nor speech: all its frames get the label 4" in run.stderr
+    gap = read_features(tmp_path / "out" / "features" / "77.safetensors")
+    assert not gap.has_visual[GAP].any() and gap.has_visual.sum() == SEEN
     rows = read_submission(tmp_path / "out" / "predictions.txt").set_index("video")["label"]
     assert len(rows) == sum(FRAMES.values()) + len(FRAMES) and (rows["mute"] == 4).all()
     _, metadata = load_head(tmp_path / "out" / "run" / "head.safetensors", torch.device("cpu"))
