@@ -55,7 +55,7 @@ def test_nothing_is_heard_in_what_is_no_voice_and_no_emotion_is_sure(
 ) -> None:
     assert isinstance(voice.backbone, CompactVoiceBackbone)
     confidence = []
-    for seed in range(3):  # other sounds than training made
+    for seed in range(2):  # other sounds than training made
         sound = make_non_speech(kind, 2 * AUDIO_RATE_HZ, np.random.default_rng(seed))
         features, heard = voice.encode(sound)
         assert not heard.any()
@@ -93,35 +93,31 @@ def test_rows_without_a_face_claim_no_face_of_their_own(
 
 @pytest.mark.shared_data
 @pytest.mark.parametrize(
-    ("name", "frames"), [("noface_cartoon.mp4", 95), ("noface_car_with_sound.mp4", 125)]
+    ("name", "frames"), [("noface_cartoon.mp4", 95), ("noface_car_with_sound.mp4", 63)]
 )
 def test_music_and_cars_without_a_face_have_no_emotion(
     predictor: Predictor, name: str, frames: int, shared_data: Path, tmp_path: Path
 ) -> None:
-    clip = copy_start(shared_data / "videos" / name, tmp_path / name, 10)
+    clip = copy_start(shared_data / "videos" / name, tmp_path / name, 5)
     table = predictor.predict_video(clip)
     assert len(table) == frames and not table["found"].any()
     assert (table["label"] == -1).all() and (table["source"] == "none").all()
 
 
 @pytest.mark.shared_data
-@pytest.mark.parametrize(
-    ("name", "first"), [("face_then_none_vfr.mov", True), ("none_then_face_vfr.mov", False)]
-)
-def test_a_title_card_beside_a_face_is_filled_for_half_a_second(
-    predictor: Predictor, name: str, first: bool, shared_data: Path, tmp_path: Path
+def test_a_title_card_after_a_face_is_filled_for_half_a_second(
+    predictor: Predictor, shared_data: Path, tmp_path: Path
 ) -> None:
-    source = shared_data / "videos" / name
-    frames = list(read_frames(source))
-    assert len(frames) == 169
-    table = predictor.predict_video(write_thinned(frames[::2], source, tmp_path / "v.mkv"))
+    recording = shared_data / "videos" / "face_then_none_vfr.mov"
+    source = copy_start(recording, tmp_path / "start.mov", 4.5)
+    frames = list(read_frames(source))[::2]
+    table = predictor.predict_video(write_thinned(frames, source, tmp_path / "v.mkv"))
     faces = table["found"].to_numpy()
-    assert len(faces) == 17
-    if first:  # the face is found from its first frame to its last: 1 to 72 of the recording
-        assert faces.tolist() == [True] * 8 + [False] * 9
+    # The face is found from its first frame to its last: 1 to 72 of the recording.
+    assert faces.tolist() == [True] * 8 + [False] * 5
     times_s = table["time_s"].to_numpy()
     near = np.abs(times_s[:, None] - times_s[faces]).min(axis=1) <= 0.5
-    assert table["source"][~near].eq("none").all() and near.sum() > faces.sum()
+    assert table["source"][~near].eq("none").all() and len(faces) > near.sum() > faces.sum()
     assert table["source"][near & ~faces].eq("filled").all()
 
 
