@@ -59,14 +59,19 @@ def pytest_collection_finish() -> None:
 
 
 def let_loggers_propagate() -> None:
-    """Let pytest catch what libraries log at the root alone.
+    """Let pytest catch what libraries log at the root alone, and look at few loggers.
 
-    It adds a handler to each logger that does not propagate, six times a test, and torch and
-    transformers have dozens: a third of the time of an empty test.
+    It looks at all of them six times a test, and adds a handler to each that does not propagate;
+    torch and transformers have hundreds. A logger without a level, and those who have it, need no
+    list to work.
     """
-    for logger in logging.root.manager.loggerDict.values():
+    listed = logging.root.manager.loggerDict
+    for name, logger in list(listed.items()):
         if isinstance(logger, logging.Logger):
             logger.propagate = True
+            plain = not logger.handlers and logger.level == logging.NOTSET
+            if plain and name.startswith(("torch.", "transformers.")):
+                del listed[name]
 
 
 def pytest_runtest_teardown() -> None:
@@ -85,28 +90,23 @@ def pytest_runtestloop() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Compute in one thread: several wait for each other longer than tiny networks compute."""
-    import torch  # not in the process that only gives tests to others
+def this_process() -> Iterator[None]:
+    """Prepare a process that runs tests, not the one that only gives them to others.
 
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def networks_are_kept() -> Iterator[None]:
-    """Load the embedded networks once, and compute once what they make of the same bytes."""
+    It computes in one thread: several wait for each other longer than tiny networks compute. The
+    embedded networks are loaded once, and compute once what they make of the same bytes. Results
+    do not depend on a model pack of InsightFace that may be on this disk.
+    """
+    import torch
     from remembered_networks import keep_networks
 
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         keep_networks(patch)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_model_pack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let results not depend on a model pack of InsightFace that may be on this disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INSIGHTFACE_HOME", str(tmp_path_factory.getbasetemp() / "no_pack"))
+        patch.setenv("INSIGHTFACE_HOME", str(Path(__file__).with_name("no_pack")))
+        for unseeded in (torch.cuda, torch.xpu, torch.mtia):
+            if not unseeded.is_available():  # or it formats the stack, for errors when it is
+                patch.setattr(unseeded, "manual_seed_all", lambda seed: None)
         yield
 
 
