@@ -4,8 +4,8 @@ The video is read twice, for any number of folders: the subject who is on screen
 only at its end, and images are not held in memory. The crops themselves are cut by `faces.crop`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abawcli.config import QUALITY, Cropping, Tracking
+from abawcli.config import QUALITY, Cropping, Prediction, Tracking
 from abawcli.faces.crop import Image, crop_frame
 from abawcli.faces.detect import Detector, load_detector
 from abawcli.faces.follow import follow_largest
@@ -45,6 +45,7 @@ from abawcli.formats.summary import (
 from abawcli.media.frame import Frame
 from abawcli.media.limits import limit_frames
 from abawcli.media.video import check_rotation, read_frames
+from abawcli.pipeline.batching import run_ahead
 from abawcli.pipeline.video_columns import Selection, VideoColumns
 from abawcli.progress import Progress, ignore_progress
 from abawcli.stages.settings import CropSettings
@@ -175,21 +176,28 @@ def crop_folders(
     todo = {output: work for output, work in works.items() if not finished[output]}
     if todo:
         with keep_warnings(*todo.values()):
-            tracked = track_faces(read_frames(path, rotate), detector, tracking, identity)
             starts = find_starts(folders[output] for output in todo)
-            followed = follow_largest(tracked, identity, starts)
-            columns = collect_faces(rate_faces(followed), progress, starts)
+            with _decode_ahead(path, rotate) as frames:
+                tracked = track_faces(frames, detector, tracking, identity)
+                followed = follow_largest(tracked, identity, starts)
+                columns = collect_faces(rate_faces(followed), progress, starts)
             tables = {
                 output: tabulate_faces(columns.select(folders[output], path)) for output in todo
             }
-            frames = read_frames(path, rotate)
-            _write_folders(
-                frames, columns, tables, todo, folders=folders, cropping=cropping, progress=progress
-            )
+            with _decode_ahead(path, rotate) as frames:
+                _write_folders(
+                    frames, columns, tables, todo,
+                    folders=folders, cropping=cropping, progress=progress,
+                )  # fmt: skip
     return {
         output: read_summary(finished[output] or work, CropSummary, made=output in todo)
         for output, work in works.items()
     }
+
+
+def _decode_ahead(path: Path, rotate: int) -> closing[Generator[Frame]]:
+    """Return the frames, decoded in a thread; it ends with the `with` block."""
+    return closing(run_ahead(read_frames(path, rotate), Prediction.decoded_frames))
 
 
 def _describe_settings(
