@@ -4,7 +4,7 @@ Shares are of time, not of rows: at a variable frame rate the two differ. They a
 frames with a face, or of all labelled frames if requested.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,10 @@ from abawcli.segments import find_ends, segment_table, split_people
 
 Floats = NDArray[np.float64]
 KEYS = ["video", "subject"]
+# Columns that measures are of, and their types.
+MEASURED: dict[str, type[np.generic]] = {
+    "frame": np.int64, "time_s": np.float64, "label": np.int64, "found": np.bool_,
+} | dict.fromkeys(("face_score", "h", "confidence", *PROBABILITY_COLUMNS), np.float64)  # fmt: skip
 # Measures of a subject of a video, with their descriptions in the column dictionary.
 MEASURES = {
     "seconds": "duration of the frames of the table, in seconds",
@@ -63,40 +67,51 @@ def summarize_table(
     settings = settings or SummarySettings()
     if segments is None:
         segments = segment_table(table, settings.segmentation)
+    durations: dict[tuple[str, str, str], list[float]] = {}
+    parts = (segments[name].tolist() for name in (*KEYS, "label", "duration_s"))
+    for video, subject, label, duration_s in zip(*parts, strict=True):
+        durations.setdefault((video, subject, label), []).append(duration_s)
+    columns = {name: table[name].to_numpy(kind) for name, kind in MEASURED.items()}
     rows = []
     for (video, subject), people in split_people(table):
-        own = segments[(segments["video"] == video) & (segments["subject"] == subject)]
-        row = {"video": video, "subject": subject}
-        row |= dict(_measure_subject(table.iloc[people], own, settings.all_frames))
+        own = {name: np.array(durations.get((video, subject, name), [])) for name in CLASSES}
+        row: dict[str, Any] = {"video": video, "subject": subject}
+        person = {name: values[people] for name, values in columns.items()}
+        row |= dict(_measure_subject(person, own, settings.all_frames))
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _measure_subject(
-    group: pd.DataFrame, segments: pd.DataFrame, all_frames: bool
+    person: Mapping[str, NDArray[Any]], durations: Mapping[str, Floats], all_frames: bool
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the measures of one subject of one video in order."""
-    time_s = group["time_s"].to_numpy(np.float64)  # (T,)
-    duration_s = find_ends(group["frame"].to_numpy(np.int64), time_s) - time_s  # (T,)
-    label = group["label"].to_numpy(np.int64)  # (T,)
-    found = group["found"].to_numpy(np.bool_)  # (T,)
+    """Yield the measures of one subject of one video in order.
+
+    `person` has the columns (T,) of the subject's rows, `durations` those of segments by class.
+    """
+    time_s, label, found = person["time_s"], person["label"], person["found"]
+    duration_s = find_ends(person["frame"], time_s) - time_s  # (T,)
     used = (label != IGNORE) & (found | all_frames)  # (T,)
     yield "seconds", duration_s.sum()
-    yield "frames", len(group)
+    yield "frames", len(label)
     yield "share_with_face", _average(found, duration_s)
     yield "share_labelled", _average(label != IGNORE, duration_s)
-    yield "mean_face_score", group["face_score"][found].mean()
-    yield "mean_face_height", group["h"][found].mean()
-    yield "mean_confidence", _average(group["confidence"].to_numpy()[used], duration_s[used])
-    p = group[list(PROBABILITY_COLUMNS)].to_numpy(np.float64)[used]  # (U, 8)
-    for k, name in enumerate(CLASSES):
-        durations = segments.loc[segments["label"] == name, "duration_s"]
-        suffix = name.lower()
+    yield "mean_face_score", _find_mean(person["face_score"][found])
+    yield "mean_face_height", _find_mean(person["h"][found])
+    yield "mean_confidence", _average(person["confidence"][used], duration_s[used])
+    for k, (name, column) in enumerate(zip(CLASSES, PROBABILITY_COLUMNS, strict=True)):
+        own_s, suffix = durations[name], name.lower()
         yield f"share_{suffix}", _average(label[used] == k, duration_s[used])
-        yield f"segments_{suffix}", len(durations)
-        yield f"mean_segment_s_{suffix}", durations.mean()
-        yield f"longest_segment_s_{suffix}", durations.max()
-        yield f"mean_p_{suffix}", _average(p[:, k], duration_s[used])
+        yield f"segments_{suffix}", len(own_s)
+        yield f"mean_segment_s_{suffix}", _find_mean(own_s)
+        yield f"longest_segment_s_{suffix}", own_s.max() if len(own_s) else np.nan
+        yield f"mean_p_{suffix}", _average(person[column][used], duration_s[used])
+
+
+def _find_mean(values: Floats) -> float:
+    """Return the mean of the values that are known, NaN if none is."""
+    known = ~np.isnan(values)
+    return float(np.where(known, values, 0.0).sum() / known.sum()) if known.any() else np.nan
 
 
 def _average(values: NDArray[Any], weights: Floats) -> float:

@@ -30,4 +30,4 @@ def make_table(
         "confidence": np.where(none, np.nan, 0.65),
         **dict(zip(PROBABILITIES, p.T, strict=True)),
     }
-    return pd.DataFrame(columns).reindex(columns=COLUMNS)
+    return pd.DataFrame({name: columns.get(name, np.nan) for name in COLUMNS})
