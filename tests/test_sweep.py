@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sample_tables import make_table
 
@@ -17,7 +17,7 @@ from abawcli.datasets.pairing import read_predictions
 from abawcli.datasets.smoothed_tracks import smooth_labels
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import read_annotation, write_annotation
-from abawcli.formats.table_schemas import PROBABILITIES
+from abawcli.formats.table_schemas import LOGITS, PROBABILITIES
 from abawcli.formats.tables import read_table, write_table
 from abawcli.metrics import count_confusion, find_macro_f1, score_labels
 from abawcli.stages.smooth import smooth_table
@@ -90,9 +90,10 @@ def test_default_windows_are_what_smooth_takes() -> None:
 
 
 @settings(deadline=None, max_examples=12)
-@given(st.integers(0, 10_000), st.sampled_from(list_candidates((3, 9, 25))[1:]))
+@given(st.integers(0, 10_000), st.sampled_from(list_candidates((3, 9, 25))[1:]), st.booleans())
+@example(0, Smoothing("median", 9, None, "logits"), True)
 def test_labels_are_those_that_smooth_gives(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, smoothing: Smoothing
+    tmp_path_factory: pytest.TempPathFactory, seed: int, smoothing: Smoothing, logits: bool
 ) -> None:
     """Whatever is missing: rows without a prediction, filled rows, and frames without a row."""
     rng = np.random.default_rng(seed)
@@ -100,6 +101,9 @@ def test_labels_are_those_that_smooth_gives(
     known = table["label"] != -1
     table.loc[known, PROBABILITIES] = rng.dirichlet(np.ones(8), int(known.sum()))
     table["label"] = np.where(known, table[PROBABILITIES].fillna(0).to_numpy().argmax(1), -1)
+    if logits:  # whose level differs from row to row
+        level = rng.normal(0, 5, (40, 1))
+        table[LOGITS] = np.log(np.maximum(table[PROBABILITIES].to_numpy(), 1e-9)) + level
     table.loc[known & (rng.random(40) < 0.2), "source"] = "filled"
     table = table[rng.random(40) < 0.9].sample(frac=1, random_state=seed)
     path = tmp_path_factory.mktemp("a") / "a.parquet"

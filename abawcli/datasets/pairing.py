@@ -117,9 +117,9 @@ def read_predictions(path: str | Path, relative: str | Path | None = None) -> Pr
 
 def lay_tracks(table: pd.DataFrame) -> PredictedTracks:
     """Return the predictions of each subject of a prediction table."""
-    table = table.assign(source=pd.Categorical(table["source"], SOURCES).codes)
     missing = {"label": IGNORE, "found": False, "time_s": np.nan, "source": -1}
     missing |= dict.fromkeys(BLOCKS if has_logits(table) else ["probabilities"], np.nan)
+    table = table.assign(source=pd.Categorical(table["source"], SOURCES).codes)
     return {
         key: PredictedTrack(
             labels=part["label"],
