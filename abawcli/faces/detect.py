@@ -83,7 +83,7 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     """Return options of ONNX Runtime; `threads` 0: as many as there are cores."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Threads that wait for the next picture in a loop take twice the CPU time of `abaw crop`.
+    # By default, threads wait for the next picture in a loop, which takes CPU time from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors
     return options

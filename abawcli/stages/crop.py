@@ -1,7 +1,9 @@
 """Stage crop: square face crops of a video as files, and the table of all its faces.
 
 The video is read twice, for any number of folders: the subject who is on screen longest is known
-only at its end, and images are not held in memory. The crops themselves are cut by `faces.crop`.
+only at its end, and images are not held in memory. To write everybody's crops in the first pass and
+to delete those that are not asked for costs more from the second person on. The crops themselves
+are cut by `faces.crop`.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
