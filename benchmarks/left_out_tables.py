@@ -15,6 +15,9 @@ from abawcli.training.voice_task import fit_temperature, mean_f1
 
 Labels = NDArray[np.int64]
 CONFIDENCES = (0.3, 0.4, 0.45, 0.5, 0.6)
+# From other speakers of known corpora to those of an unknown one: of frozen layers of Whisper, and
+# of the temperature of the embedded encoder.
+RATIO = 1.8
 
 
 @dataclass(frozen=True)
@@ -122,16 +125,27 @@ def print_differences(runs: dict[str, LeftOut]) -> None:
 
 
 def print_reliable(runs: dict[str, LeftOut]) -> None:
-    """Print precision and coverage of the frames of each left-out corpus from a confidence on."""
-    print("\nfrom a confidence on: precision and coverage of the frames of " + ", ".join(runs))
-    for name in next(iter(runs.values())).linear:
-        answers = [run.answer(name) for run in runs.values()]
-        t = fit_to(answers)
-        for least in CONFIDENCES:
-            line = f"{name:18s}T {t:5.2f}  {least:.2f}"
-            for logits, truth in answers:
-                confidence, label = (logits / t).softmax(dim=1).max(dim=1)
-                sure = confidence >= least
-                right = (label == truth)[sure].float().mean()
-                line += f"   {right:.3f} {sure.float().mean():.3f}"
+    """Print each left-out corpus at RATIO times the temperature of other speakers of known ones.
+
+    Right and share: of its frames from a confidence on.
+    """
+    print(
+        f"\nT of the left-out corpus and of known ones, their ratio; at {RATIO} times the latter: "
+        "error; from a confidence on, right/share"
+    )
+    print(" " * 64 + "".join(f"{least:12.2f}" for least in CONFIDENCES))
+    for corpus, run in runs.items():
+        truth, known = run.left.spread(), sorted(set(run.valid.corpora.tolist()))
+        for name, linear in run.linear.items():
+            logits = run.left.classify(linear)
+            parts = [run.valid.of(each) for each in known]
+            t = fit_to([(part.classify(linear), part.spread()) for part in parts])
+            best = fit_to([(logits, truth)])
+            p, label = (logits / (RATIO * t)).softmax(dim=1).max(dim=1)
+            right = (label == truth).numpy()
+            error = find_calibration_error(p.numpy(), right, Scores().calibration_bins)
+            line = f"{corpus:24s}{name:18s}{best:5.2f}{t:5.2f}{best / t:5.2f}{error:7.3f}"
+            for least in CONFIDENCES:
+                sure = p.numpy() >= least
+                line += f"{right[sure].mean() if sure.any() else np.nan:7.2f}/{sure.mean():.2f}"
             print(line, flush=True)

@@ -8,9 +8,8 @@ where an interrupted training goes on. The settings are those of `abaw train voi
 given; a fourth of the recordings of valid speakers chooses the epoch. Its own classifier, logistic
 regressions on its features, and averages of both are scored on a sample of the left-out corpus and
 of the valid speakers of the others: macro-F1 of clips by the mean of their frames' probabilities,
-calibration error of frames, and accuracy of the surest frames. The temperature T fits the other
-left-out corpora. From a confidence on, some frames of each left-out corpus are right (precision),
-and a share of all frames is left (coverage); there T fits all of the left-out corpora.
+calibration error of frames, and accuracy of the surest frames, at the temperature T that fits the
+other left-out corpora. The last table is at a multiple of the temperature of the valid speakers.
 """
 
 import argparse
@@ -33,7 +32,7 @@ from abawcli.training.audio_data import balance
 from abawcli.training.voice_classifier import MOMENTS, Moments, fit_linear
 
 VALID_STEP = 4
-CLIPS = 600  # of a corpus in each part, at most
+CLIPS = 300  # of a corpus in each part, at most
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 UNSEEN = PRETRAINED_VOICE_TRAINING.label_smoothing / N_CLASSES
 TRAINED = "as trained"

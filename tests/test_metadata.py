@@ -102,10 +102,10 @@ AUDIO = AudioBackboneMetadata(
     "models/wavlm", 2, None, "/home/a/models/wavlm", "last4", True, 0.5, 20.0
 )
 WEIGHTS_SHA256 = {  # of what the package ships
-    "compact-dual-branch": "637458aec84e8d6a8f5ab69200e5083bd47a62fe5e88d917cc1d7e69619bf871",
+    "compact-dual-branch": "8a1eac07aa18477cfa9b2768b23de0fab4ceb832778a6c828001da364fa36dba",
     "compact-face": "c767863d0676af01fc7d762e7ecc3b9526fc01fca7538e90ebc8435e1a1553cf",
-    "compact-gated": "16a7a85135b72ccb6ccb5f16b0b3325dbc31b176f04459a07fe1209c0121cb3c",
-    "compact-voice": "399af95482549688a47cda2f576d819fb9b44a29c30254da5d7b3cbdc3096901",
+    "compact-gated": "0ad57bdc78b0fda4611f5652003fe9c80f078881b7a34590e428b883f4867a72",
+    "compact-voice": "0ec31615bb12b3dcfc673d67ccba025b1ced7d6c7b43685d464d3b5cc5100025",
 }
 
 
