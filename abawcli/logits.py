@@ -25,13 +25,15 @@ def make_outputs(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 def softmax(logits: NDArray[Any]) -> NDArray[Any]:
     """Return the probabilities (N, K) of logits (N, K), as scipy does, which is slow to import."""
     shares: NDArray[Any] = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
 
 
 def log_softmax(logits: NDArray[Any]) -> NDArray[Any]:
     """Return the logarithms (N, K) of the probabilities of logits (N, K), as scipy does."""
     lowered: NDArray[Any] = logits - logits.max(axis=1, keepdims=True)
-    return lowered - np.log(np.exp(lowered).sum(axis=1, keepdims=True))
+    lowered -= np.log(np.exp(lowered).sum(axis=1, keepdims=True))
+    return lowered
 
 
 def _find_scale(logits: NDArray[np.float64]) -> NDArray[np.float64]:
