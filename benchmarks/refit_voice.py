@@ -47,7 +47,8 @@ def refit(options: argparse.Namespace) -> Path:
     validation = task.validate(network.float())
     if options.temperature:
         validation = replace(validation, temperature=options.temperature)
-        task.final.temperature.fill_(options.temperature)
+        with torch.inference_mode():  # it was made in this mode
+            task.final.temperature.fill_(options.temperature)
     print(f"macro-F1 {validation.macro_f1:.3f}, {validation.corpora}")
     task.save(network, options.out, replace(training.result, validation=validation))
     out = Path(options.out / ENCODER_NAME)
