@@ -101,6 +101,7 @@ def command(
     """
     from abawcli.models.metadata import HeadMetadata
     from abawcli.stages.calibrate import CalibrationChoice, find_checkpoint
+    from abawcli.views.reliability import plot_calibration
 
     if temperature is not None and biases == "yes":
         raise UsageError("--temperature excludes --biases yes")
@@ -122,8 +123,6 @@ def command(
             overwrite=overwrite, quiet=quiet,
         )  # fmt: skip
     if plot:
-        from abawcli.views.reliability import plot_calibration
-
         plot_calibration(done, plot, overwrite=overwrite)
     if as_json:
         print_json(done["summary"])

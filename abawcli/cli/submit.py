@@ -95,7 +95,7 @@ def _write(
     check_writable([output])
     done = submit_files(paths, sample, output, task, overwrite=overwrite)
     if not done.made:
-        say(f"abaw: {show_name(output)} is already made from these predictions; skipped")
+        say(f"abaw: {output} is already made from these predictions; skipped")
     if not quiet:
         say(
             f"abaw: {show_name(output)}: {done.rows:,} rows of {done.videos} videos; "

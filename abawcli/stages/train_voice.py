@@ -25,6 +25,13 @@ def _check_settings(config: VoiceTraining) -> None:
         raise UsageError("training needs at least 1 epoch and batches of at least 2 recordings")
 
 
+def _check_classes(labels: list[int], manifest: Path) -> None:
+    """Check that there is something to tell apart."""
+    if len(set(labels)) < 2:
+        name = CLASSES[labels[0]]
+        raise InputError(f"{manifest}: all of split 'train' is {name}; two classes are needed")
+
+
 def _describe_init(init: str | Path | None) -> JsonObject:
     """Return the name and the hash of the Whisper that training starts from, if any."""
     if init is None:
@@ -65,7 +72,7 @@ def train_voice_encoder(
 
     Raises:
         CheckpointError: `init` has no Whisper, or fewer layers.
-        InputError: the manifest or a recording cannot be read.
+        InputError: the manifest or a recording cannot be read, or all are of one class.
         OutputError: the folder holds a run with other settings, or cannot be written.
         UsageError: the device is unknown, or settings are invalid.
     """
@@ -77,9 +84,7 @@ def train_voice_encoder(
     if accelerator.num_processes > 1:
         raise UsageError("a voice encoder trains in one process; start it without a launcher")
     splits = read_audio_manifest(manifest, audio)
-    if len(set(splits["train"].labels.tolist())) < 2:
-        name = CLASSES[splits["train"].labels[0]]
-        raise InputError(f"{manifest}: all of split 'train' is {name}; two classes are needed")
+    _check_classes(splits["train"].labels.tolist(), manifest)
     start = _describe_init(init)
     settings = start | {"backbone": COMPACT_VOICE, "audio": locate_from(out, audio)}
     settings["manifest"] = locate_from(out, manifest)
