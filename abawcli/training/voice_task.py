@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
@@ -268,6 +267,7 @@ def fit_temperature(logits: Tensor, truth: Tensor) -> float:
 
     It has the lowest cross-entropy between 1/10 and 10.
     """
+    from scipy.optimize import minimize_scalar  # slow to import; a run needs it at its end
 
     def miss(power: float) -> float:
         return F.cross_entropy(logits / math.exp(power), truth).item()
