@@ -1,5 +1,6 @@
 """Folders as outputs: nothing that the program did not make is ever lost."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abawcli.errors import InputError, OutputError
+from abawcli.formats.atomic import write_whole
 from abawcli.formats.crops import find_recording
 from abawcli.formats.folders import find_finished_folder, replace_folder
 from abawcli.formats.provenance import Provenance, describe_work, provenance_path, read_provenance
@@ -135,6 +137,18 @@ def test_work_is_skipped_made_anew_or_refused(
     with pytest.raises(OutputError, match="was changed after it was made"):
         make(folder, {"b": "two"}, size=2)
     assert make(folder, {"b": "two"}, overwrite=True, size=2)
+
+
+def test_an_error_in_a_new_folder_names_the_place_that_was_asked_for(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with (
+        pytest.raises(OutputError) as failure,
+        replace_folder(folder, work()) as temporary,
+        write_whole(temporary / "faces.parquet"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(failure.value) == f"cannot write {folder}/faces.parquet: No space left on device"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_comes_while_the_work_is_done_stays(tmp_path: Path) -> None:

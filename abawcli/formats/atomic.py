@@ -74,12 +74,16 @@ def report_errors(path: str | Path, temporary: str | Path) -> Iterator[None]:
     """Convert errors of writing into an OutputError that names `path`, not `temporary`.
 
     Raises:
-        OutputError: for any OSError.
+        OutputError: for any OSError, and for an OutputError about a file in `temporary`.
     """
     path = Path(path)
     temporary = Path(temporary)
     try:
         yield
+    except OutputError as error:  # of a file in a temporary folder
+        if str(temporary) not in str(error):
+            raise
+        raise OutputError(str(error).replace(str(temporary), str(path))) from error
     except (FileExistsError, NotADirectoryError) as error:
         raise OutputError(f"cannot write {path}: {path.parent} is not a folder") from error
     except OSError as error:  # no permission, no space, ...
