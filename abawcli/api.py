@@ -11,9 +11,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Segmentation, Smoothing
+from abawcli.config import (
+    COMPACT_FACE,
+    COMPACT_VOICE,
+    EXPR,
+    QUALITY,
+    Segmentation,
+    Smoothing,
+)
 from abawcli.datasets.pairing import LABEL_SUFFIXES
+from abawcli.errors import InputError
 from abawcli.formats.inputs import RelativePaths, expand_inputs
+from abawcli.formats.table_schemas import SCHEMAS, find_table_task
 from abawcli.formats.tables import read_table, write_table
 from abawcli.media.video import read_frames
 from abawcli.pipeline.feature_stream import Extractor
@@ -80,7 +89,7 @@ def smooth(table: Table, config: Smoothing | None = None) -> pd.DataFrame:
     """Return a prediction table smoothed over time; by default a median of 1 s.
 
     Raises:
-        InputError: the file is no prediction table.
+        InputError: it is no prediction table.
         UsageError: the method is unknown, or the window is invalid.
     """
     return smooth_table(_load(table), config or Smoothing())
@@ -90,7 +99,7 @@ def segment(table: Table, config: Segmentation | None = None) -> pd.DataFrame:
     """Return the segments of a prediction table: a row for each.
 
     Raises:
-        InputError: the file is no prediction table, or its frames have no times.
+        InputError: it is no prediction table, or its frames have no times.
     """
     return segment_table(_load(table), config)
 
@@ -99,7 +108,7 @@ def summarize(table: Table, settings: SummarySettings | None = None) -> pd.DataF
     """Return a row of measures for each subject of each video of a prediction table.
 
     Raises:
-        InputError: the file is no prediction table, or its frames have no times.
+        InputError: it is no prediction table, or its frames have no times.
     """
     return summarize_table(_load(table), settings)
 
@@ -135,7 +144,17 @@ def export(
 
 
 def _load(table: Table) -> pd.DataFrame:
-    return table if isinstance(table, pd.DataFrame) else read_table(table)
+    """Return a prediction table.
+
+    Raises:
+        InputError: the file is no prediction table, or a column is missing.
+    """
+    if not isinstance(table, pd.DataFrame):
+        return read_table(table)
+    needed = SCHEMAS[find_table_task(table.columns) or EXPR].names
+    if missing := [name for name in needed if name not in table and name not in QUALITY]:
+        raise InputError(f"the table has no column {', '.join(missing)}")
+    return table
 
 
 @contextmanager

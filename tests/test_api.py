@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from sample_clips import CLIPS, copy_labels, thin_clip
 from sample_tables import make_table
 
 import abawcli
+from abawcli.errors import InputError
 from abawcli.formats.tables import write_table
 from abawcli.labels import CLASSES
 
@@ -42,6 +44,15 @@ def test_tables_and_their_files_are_the_same(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(verb(table), verb(str(path)))
     assert abawcli.segment(table)["label"].tolist() == ["Happiness", "Neutral"]
     assert abawcli.summarize(path)["share_happiness"].tolist() == pytest.approx([0.6])
+
+
+@pytest.mark.parametrize("verb", [abawcli.smooth, abawcli.segment, abawcli.summarize])
+def test_a_table_without_a_column_is_an_expected_error(
+    verb: Callable[[pd.DataFrame], pd.DataFrame],
+) -> None:
+    table = make_table(LABELS).drop(columns=["frame", "p_fear"])
+    with pytest.raises(InputError, match="the table has no column frame, p_fear"):
+        verb(table)
 
 
 def test_score_takes_tables(tmp_path: Path) -> None:
