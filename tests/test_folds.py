@@ -1,13 +1,11 @@
 """Folds: balanced, grouped by source video, written and read."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.model_selection import StratifiedGroupKFold
 
 from abawcli.datasets.folds import make_folds, read_folds, write_folds
 from abawcli.errors import InputError, UsageError
@@ -26,25 +24,6 @@ def test_sides_stay_together_and_no_fold_is_empty(seed: int, videos: int, count:
     for name, fold in folds.items():
         assert fold == folds[split_side(name)[0]]
     assert make_folds(names, labels, count) == folds
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10_000), st.integers(6, 40), st.integers(2, 6), st.integers(1, 60))
-def test_folds_are_those_of_scikit_learn(seed: int, videos: int, count: int, frames: int) -> None:
-    """Also with classes that have few frames or none, and with videos that are alike."""
-    rng = np.random.default_rng(seed)
-    classes = rng.choice(8, rng.integers(1, 8), replace=False)
-    names = [f"v{k}" for k in range(videos)] + ["v0_left", "v0_right", "v3_left"]
-    labels = [rng.choice(classes, rng.integers(count, frames + count + 1)) for _ in names]
-    labels[1], labels[2] = labels[0], np.sort(labels[0])
-    groups = np.repeat([split_side(name)[0] for name in names], [len(part) for part in labels])
-    y = np.concatenate(labels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class with fewer frames than folds
-        splits = list(StratifiedGroupKFold(count).split(y, y, groups))
-    folds = make_folds(names, labels, count)
-    for fold, (_, held) in enumerate(splits, 1):
-        assert set(groups[held]) == {split_side(n)[0] for n, k in folds.items() if k == fold}
 
 
 def test_classes_are_balanced() -> None:

@@ -4,12 +4,12 @@ Tracks of one source video (`x`, `x_left`, `x_right`) are always in the same fol
 share faces, light and audio.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from abawcli.errors import InputError, UsageError, explain_os_error
 from abawcli.formats.abaw import Labels, split_side
@@ -17,7 +17,7 @@ from abawcli.formats.atomic import write_whole
 from abawcli.formats.names import compose_name
 from abawcli.formats.table_checks import check_width
 from abawcli.formats.text_form import check_commas
-from abawcli.labels import IGNORE, N_CLASSES
+from abawcli.labels import IGNORE
 
 Folds = dict[str, int]  # name of an annotation -> fold, from 1
 
@@ -34,6 +34,8 @@ def make_folds(names: Sequence[str], labels: Sequence[Labels], count: int) -> Fo
         UsageError: there are fewer than 2 folds, or more than annotated source videos or than
             frames of each class.
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import; few runs need it
+
     sources = [split_side(name)[0] for name in names]
     known = [part[part != IGNORE] for part in labels]
     labelled = {s for s, part in zip(sources, known, strict=True) if len(part)}
@@ -41,43 +43,16 @@ def make_folds(names: Sequence[str], labels: Sequence[Labels], count: int) -> Fo
         raise UsageError(
             f"{len(labelled)} annotated source videos cannot be split into {count} folds"
         )
-    groups = {source: k for k, source in enumerate(sorted(labelled))}
-    counts = np.zeros((len(groups), N_CLASSES))
-    for source, part in zip(sources, known, strict=True):
-        if len(part):
-            counts[groups[source]] += np.bincount(part, minlength=N_CLASSES)
-    if counts.sum(axis=0).max() < count:
+    y = np.concatenate(known)
+    if np.bincount(y).max() < count:
         raise UsageError(f"no class has the {count} annotated frames that {count} folds need")
-    fold_of = dict(zip(groups, _share_out(counts, count), strict=True))
+    groups = np.repeat(sources, [len(part) for part in known])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer frames than folds
+        splits = list(StratifiedGroupKFold(count).split(y, y, groups))
+    fold_of = {source: k for k, (_, held) in enumerate(splits, 1) for source in set(groups[held])}
     # Videos without labels are neither trained on nor scored, so their fold does not matter.
     return {name: fold_of.get(source, 1) for name, source in zip(names, sources, strict=True)}
-
-
-def _share_out(counts: NDArray[np.float64], folds: int) -> list[int]:
-    """Return a fold for each group of frames, from 1, so that each has a like share of the classes.
-
-    This does what StratifiedGroupKFold of scikit-learn does, whose import takes a second: groups
-    with the most unlike numbers of classes come first, and each goes where the shares of all folds
-    are then most alike; of equally good folds, to the smallest.
-
-    Args:
-        counts: frames of each class in each group, (G, C).
-        folds: number of folds.
-    """
-    counts = counts[:, counts.any(axis=0)]
-    total, held = counts.sum(axis=0), np.zeros((folds, counts.shape[1]))
-    chosen = [0] * len(counts)
-    for group in np.argsort(-np.std(counts, axis=1), kind="stable"):
-        best, least, fewest = 0, np.inf, np.inf
-        for fold in range(folds):
-            tried = held.copy()
-            tried[fold] += counts[group]
-            unlike, frames = np.std(tried / total, axis=0).mean(), held[fold].sum()
-            if unlike < least or (np.isclose(unlike, least) and frames < fewest):
-                best, least, fewest = fold, unlike, frames
-        held[best] += counts[group]
-        chosen[group] = best + 1
-    return chosen
 
 
 def write_folds(folds: Folds, path: str | Path) -> None:
