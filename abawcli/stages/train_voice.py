@@ -79,8 +79,7 @@ def train_voice_encoder(
     audio, manifest, out = Path(audio), Path(manifest), Path(out)
     config = config or default_voice_training(init is not None)
     _check_settings(config)
-    chosen = choose_device(device)
-    accelerator = start_accelerator(chosen)
+    accelerator = start_accelerator(choose_device(device))
     if accelerator.num_processes > 1:
         raise UsageError("a voice encoder trains in one process; start it without a launcher")
     splits = read_audio_manifest(manifest, audio)
