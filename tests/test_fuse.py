@@ -80,12 +80,20 @@ def test_a_filled_row_counts_like_any_other() -> None:
     np.testing.assert_allclose(fused[["p_happiness", "p_sadness"]], [[0.35, 0.35]])
 
 
-def test_time_and_face_are_of_the_first_table_with_a_face() -> None:
+def test_the_face_is_of_the_first_table_with_one() -> None:
     first, second = make_table([-1, 4, -1]), make_table([3, 3, -1]).assign(x=7.0)
-    second["time_s"] += 0.0004
     fused = fuse_tables({"a": first, "b": second})
     for row, table in ((0, second), (1, first), (2, first)):
         pd.testing.assert_series_equal(fused[KEPT].iloc[row], table[KEPT].iloc[row])
+
+
+def test_the_time_is_of_the_first_table_that_has_it() -> None:
+    first, second = make_table([-1, 4, -1]), make_table([3, 3, -1])
+    second["time_s"] += 0.0004
+    for untimed, times in ((3, second), (0, first)):
+        table = first.assign(time_s=[*[np.nan] * untimed, *first["time_s"][untimed:]])
+        fused = fuse_tables({"a": table, "b": second})
+        pd.testing.assert_series_equal(fused["time_s"], times["time_s"])
 
 
 def test_several_videos_and_subjects_are_matched() -> None:

@@ -2,8 +2,8 @@
 
 Rows are matched by video, subject and frame, and must be the same in all tables. A table without a
 prediction for a row does not count in it; a row that was filled from neighbouring frames counts
-like any other. Sources are joined: `visual` in one table and `audio` in another give `av`. Time,
-face and box are those of the first table with a face.
+like any other. Sources are joined: `visual` in one table and `audio` in another give `av`. Face
+and box are those of the first table with a face, and the time that of the first one that has it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ from abawcli.logits import make_outputs
 from abawcli.sources import NONE, join_sources
 
 KEYS = ["video", "subject", "frame"]
-COPIED = ["time_s", "found", "face_score", *"xywh", *QUALITY]
+FACE = ["found", "face_score", *"xywh", *QUALITY]  # of a row
 
 
 @dataclass(frozen=True)
@@ -223,11 +223,17 @@ def _check_times(first_name: str, first: pd.DataFrame, name: str, table: pd.Data
 
 
 def _choose_copied(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the first table, with time, face and box of the first table with a face in the row."""
+    """Return the first table, with the face of the first table with one in the row.
+
+    Times that tables of crops lack come from the first table that has them.
+    """
     found = np.stack([table["found"].to_numpy() for table in tables])  # (K, N)
-    which, rows = found.argmax(axis=0), np.arange(found.shape[1])  # (N,)
+    timed = np.stack([table["time_s"].notna().to_numpy() for table in tables])
+    which = dict.fromkeys(FACE, found.argmax(axis=0)) | {"time_s": timed.argmax(axis=0)}  # (N,)
+    rows = np.arange(found.shape[1])
     copied = {
-        name: np.stack([table[name].to_numpy() for table in tables])[which, rows] for name in COPIED
+        name: np.stack([table[name].to_numpy() for table in tables])[chosen, rows]
+        for name, chosen in which.items()
     }
     return tables[0].assign(**copied)
 
