@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_csv_round_trips_to_its_decimals(tmp_path: Path, rows: list, name: str) 
     p /= p.sum(axis=1, keepdims=True)
     table = make_table(p.argmax(axis=1), video=name, subject=name[::-1])
     table[PROBABILITIES], table["confidence"] = p, p.max(axis=1)
-    table["time_s"], table["x"] = [r[1] for r in rows], [r[2] for r in rows]
+    table["time_s"], table["x"] = sorted(r[1] for r in rows), [r[2] for r in rows]
     table["found"] = [r[3] for r in rows]
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
     write_table(table, first, WORK)
@@ -173,6 +174,36 @@ def test_bad_values_are_named_with_their_line(
     lines[2] = ",".join(cells)
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(InputError, match=message):
+        read_table(path)
+
+
+@SUFFIXES
+def test_times_that_go_back_are_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"labels{suffix}"
+    row = "line 4" if suffix == ".csv" else "row 3"
+    write_table(make_table([2] * 4).assign(time_s=[0.0, 0.08, 0.04, 0.12]), path, WORK)
+    wrong = f"{path}, {row}: time_s of frame 3 is 0.04, and 0.08 of frame 2 before it; times must"
+    with pytest.raises(InputError, match=re.escape(wrong)):
+        read_table(path)
+    write_table(make_table([2] * 4).assign(time_s=[0.0, np.nan, 0.08, 0.04]), path, WORK)
+    with pytest.raises(InputError, match=r"time_s of frame 4 is 0.04, and 0.08 of frame 3"):
+        read_table(path)
+
+
+def test_times_ascend_by_frame_for_each_person(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    left = make_table([2] * 4, subject="left").assign(time_s=[0.0, 0.04, 0.04, np.nan])
+    later = make_table([2] * 3, subject="right").assign(time_s=[0.04, 0.08, 0.12])
+    other = make_table([2] * 3, video="other").assign(time_s=[-9.0, 1.0, 2.0])
+    good = pd.concat([left, later, other]).sort_values(["frame", "subject"])
+    for table in (good, good[::-1], pd.concat([other, later, left])):
+        write_table(table, path, WORK)
+        pd.testing.assert_series_equal(
+            read_table(path)["time_s"], table["time_s"], check_index=False
+        )
+    later["time_s"] = [0.04, 0.12, 0.08]
+    write_table(pd.concat([left, later, other]).sort_values("frame"), path, WORK)
+    with pytest.raises(InputError, match="time_s of frame 3 is 0.08, and 0.12 of frame 2"):
         read_table(path)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from abawcli.errors import InputError
 from abawcli.labels import IGNORE, LOGIT_COLUMNS, N_CLASSES, PROBABILITY_COLUMNS
 from abawcli.logits import softmax
+from abawcli.segments import split_people
 from abawcli.sources import NONE, SOURCES
 from abawcli.tasks import Task
 
@@ -84,6 +85,32 @@ def check_frames(path: str | Path, table: pd.DataFrame) -> None:
         keys = [name for name in table if name in KEYS]
         twice = table.duplicated(keys).to_numpy()
         refuse_rows(path, twice, f"an earlier row has the same {', '.join(keys)}", None)
+
+
+def check_times(path: str | Path, table: pd.DataFrame) -> None:
+    """Check that the times of each person's frames do not go back.
+
+    Frames may have the same time: those of crops beyond the end of their video have its last one.
+
+    Raises:
+        InputError: they do.
+    """
+    frame, time_s = table["frame"].to_numpy(), table["time_s"].to_numpy()
+    known = np.flatnonzero(~np.isnan(time_s))
+    ordered = known[np.argsort(frame[known], kind="stable")]
+    if (np.diff(time_s[ordered]) >= 0).all():  # then those of each person do not; it is faster
+        return
+    wrong: list[tuple[int, int]] = []  # rows, each with the one before
+    for _, rows in split_people(table):
+        rows = rows[~np.isnan(time_s[rows])]
+        back = np.flatnonzero(np.diff(time_s[rows]) < 0)
+        wrong += zip(rows[back + 1].tolist(), rows[back].tolist(), strict=True)
+    if wrong:
+        row, before = min(wrong)
+        raise InputError(
+            f"{name_row(path, row)}: time_s of frame {frame[row]} is {time_s[row].round(6)}, and "
+            f"{time_s[before].round(6)} of frame {frame[before]} before it; times must not go back"
+        )
 
 
 def _stack(table: pd.DataFrame, names: Iterable[str]) -> NDArray[Any]:

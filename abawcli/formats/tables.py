@@ -28,6 +28,7 @@ from abawcli.formats.table_checks import (
     check_logits,
     check_numbers,
     check_predictions,
+    check_times,
     check_values,
     name_row,
 )
@@ -345,10 +346,11 @@ def read_table(path: str | Path, task: str | None = EXPR) -> pd.DataFrame:
         table = table[names]
     if found in TASKS:
         check_values(path, table, TASKS[found])
-        return table
-    check_numbers(path, table)
-    check_predictions(path, table)
-    check_logits(path, table)
+    else:
+        check_numbers(path, table)
+        check_predictions(path, table)
+        check_logits(path, table)
+    check_times(path, table)
     return table
 
 
