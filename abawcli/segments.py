@@ -57,6 +57,21 @@ def split_people(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], Rows]]:
         yield (str(videos[video[rows[0]]]), str(subjects[subject[rows[0]]])), rows
 
 
+def explain_untimed(frame: Labels, time_s: Floats, video: str, subject: str = "") -> str:
+    """Return what is wrong with the times (T,) of frames (T,) if some have none, otherwise ""."""
+    empty = np.isnan(time_s)
+    if not empty.any():
+        return ""
+    if empty.all():
+        return (
+            f"{video}: its frames have no times; predict from the video itself, or extract the "
+            "crops with --audio-from"
+        )
+    who = f"{video}, subject {subject}" if subject else video
+    count = f" ({empty.sum()} of {len(empty)} are)" if empty.sum() > 1 else ""
+    return f"{who}, frame {frame[empty.argmax()]}: its time_s is empty{count}; predict again"
+
+
 def find_ends(frame: Labels, time_s: Floats) -> Floats:
     """Return the end of each frame in seconds, (T,).
 
@@ -154,15 +169,13 @@ def _segment_group(
 ) -> Iterator[dict[str, Any]]:
     """Yield the segments of a video and subject, given the columns (T,) of their rows by frame."""
     label = columns["label"].astype(np.int64)
+    frame = columns["frame"].astype(np.int64)
     time_s = columns["time_s"].astype(np.float64)
-    if np.isnan(time_s).any():
-        raise InputError(
-            f"{person[0]}: its frames have no times; predict from the video, or extract the crops "
-            "with --audio-from"
-        )
+    if untimed := explain_untimed(frame, time_s, *person):
+        raise InputError(untimed)
     confidence = columns["confidence"].astype(np.float64)
     found = columns["found"].astype(np.bool_)
-    segments, end_s = segment_rows(label, columns["frame"].astype(np.int64), time_s, config)
+    segments, end_s = segment_rows(label, frame, time_s, config)
     for segment in segments:
         own = np.arange(segment.first, segment.last + 1)
         own = own[label[own] == segment.label]

@@ -197,6 +197,18 @@ def test_labels_that_count_frames_need_no_video(table: Path) -> None:
     assert refused.exit_code == 2 and "has seconds" in refused.stderr
 
 
+def test_a_frame_without_a_time_is_named(table: Path) -> None:
+    file = export(table, "audacity")
+    hole = make_table(LABELS).assign(time_s=lambda rows: rows["time_s"].replace(0, np.nan))
+    write_table(hole, table, {})
+    output = str(table.parent / "back.txt")
+    arguments = ["import", str(file), "--from", "audacity", "-o", output, "--video", str(table)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    wrong = "clip.csv, frame 1: its time_s is empty; predict again, or give the video itself as"
+    assert wrong in " ".join(result.stderr.split())
+
+
 def test_a_csv_of_imported_labels_is_scored(table: Path) -> None:
     output = table.parent / "truth.csv"
     arguments = ["import", str(export(table, "elan")), "--from", "elan", "-o", str(output)]

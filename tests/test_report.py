@@ -282,11 +282,14 @@ def test_bad_tables_are_named_and_the_others_go_on(study: Path) -> None:
     more = [head + ",mood", *(row.replace("P1", "P3", 1) + ",9" for row in rows)]
     Path("more.csv").write_text("\n".join(more) + "\n")
     write_table(make_table(LABELS, "P4").assign(time_s=np.nan), Path("untimed.csv"), {})
-    names = ["empty.csv", "bare.csv", "more.csv", "untimed.csv"]
+    hole = make_table(LABELS, "P5").assign(time_s=lambda table: table["time_s"].replace(0, np.nan))
+    write_table(hole, Path("hole.csv"), {})
+    names = ["empty.csv", "bare.csv", "more.csv", "untimed.csv", "hole.csv"]
     result = report("P1.csv", *names, "-o", "report.html", code=1)
     assert "empty.csv holds no rows" in result.stderr
     assert "bare.csv has no column p_neutral" in result.stderr
     assert "P4: its frames have no times" in result.stderr
+    assert "P5, subject main, frame 1: its time_s is empty; predict again" in result.stderr
     assert "2 videos" in result.stderr  # columns that are not known are no fault
     assert "Expressions in 2 videos" in Reader(Path("report.html")).text
 

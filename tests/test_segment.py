@@ -114,6 +114,10 @@ def test_subjects_and_videos_are_apart() -> None:
 def test_bad_input() -> None:
     with pytest.raises(InputError, match="clip: its frames have no times"):
         segment_table(make_table([4, 4], [np.nan, np.nan]))
+    with pytest.raises(InputError, match=r"clip, subject main, frame 2: its time_s is empty; pre"):
+        segment_table(make_table([4, 4, 4], [0.0, np.nan, 0.1]))
+    with pytest.raises(InputError, match=r"frame 2: its time_s is empty \(2 of 3 are\); predict"):
+        segment_table(make_table([4, 4, 4], [0.0, np.nan, np.nan]))
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="minimum duration"):
             segment_table(make_table([4], [0.0]), Segmentation(wrong, 0.0))

@@ -63,6 +63,16 @@ def test_frames_without_times_are_taken_as_25_a_second(caplog: pytest.LogCapture
     assert caplog.messages == ["frames have no times; a window of 1 s counts 25 frames a second"]
 
 
+def test_the_first_frame_without_a_time_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    table = make_table([4] * 60)
+    holes = table.assign(time_s=table["time_s"].where(~table["frame"].isin([17, 18])))
+    smooth_table(pd.concat([table.assign(subject="left"), holes]), Smoothing())
+    assert caplog.messages == [
+        "clip, subject main, frame 17: its time_s is empty; a window of 1 s counts 25 frames a "
+        "second of such a subject (2 of 120 rows are empty)"
+    ]
+
+
 # The source of a row
 
 

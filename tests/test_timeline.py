@@ -106,6 +106,12 @@ def test_a_span_of_seconds_is_cut_out() -> None:
         split_timelines(make_table(), None, (90.0, 100.0))
 
 
+def test_a_frame_without_a_time_is_named() -> None:
+    table = make_table()
+    with pytest.raises(InputError, match="clip, subject main, frame 1: its time_s is empty"):
+        split_timelines(table.assign(time_s=table["time_s"].where(table["frame"] > 1)))
+
+
 def test_runs_end_where_rows_were_left_out() -> None:
     start, end = np.array([0.0, 1.0, 9.0]), np.array([1.0, 2.0, 10.0])
     assert find_spans(np.array([4, 4, 4]), start, end) == [(4, 0.0, 2.0), (4, 9.0, 10.0)]

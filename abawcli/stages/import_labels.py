@@ -14,6 +14,7 @@ from abawcli.formats.provenance import Provenance, describe_work, find_finished,
 from abawcli.formats.tables import TABLE_SUFFIXES, read_table
 from abawcli.labels import IGNORE
 from abawcli.media.video import read_frames
+from abawcli.segments import explain_untimed
 
 LABEL_SUFFIXES = (".txt", ".csv")
 Frames = tuple[NDArray[np.int64], NDArray[np.float64]]  # numbers and times in seconds, each (T,)
@@ -106,6 +107,6 @@ def _label_frames(
         number: NDArray[np.int64] = np.arange(1, (frames or 0) + 1)
         return number, lay_on_frames(labelled, number, None, path)
     number, time_s = read_frame_times(video)
-    if not found.in_frames and np.isnan(time_s).any():
-        raise InputError(f"{video}: its frames have no times; give the video itself")
+    if not found.in_frames and (untimed := explain_untimed(number, time_s, str(video))):
+        raise InputError(f"{untimed}, or give the video itself as --video")
     return number, lay_on_frames(labelled, number, None if found.in_frames else time_s, path)

@@ -68,11 +68,7 @@ def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
     source = table["source"].to_numpy().astype(str)
     frame, time_s = table["frame"].to_numpy(), table["time_s"].to_numpy(np.float64)
     out, named = np.empty_like(p), source.astype(object)  # texts of any length
-    if config.window_s and np.isnan(time_s).any():
-        LOG.warning(
-            "frames have no times; a window of %s counts %d frames a second",
-            name_window(config), Media.fallback_fps,
-        )  # fmt: skip
+    _warn_untimed(table, config)
     for who, rows in split_people(table):
         out[rows], named[rows] = smooth_rows(
             p[rows], source[rows], frame[rows], time_s[rows], config=config,
@@ -80,6 +76,21 @@ def smooth_table(table: pd.DataFrame, config: Smoothing) -> pd.DataFrame:
         )  # fmt: skip
         _warn_unlabelled(*who, out[rows], config)
     return form.set(table, out, named)
+
+
+def _warn_untimed(table: pd.DataFrame, config: Smoothing) -> None:
+    untimed = table["time_s"].isna().to_numpy()
+    if not config.window_s or not untimed.any():
+        return
+    frames, counted = "frames have no times", ""
+    if not untimed.all():
+        video, subject, frame = table[["video", "subject", "frame"]].iloc[int(untimed.argmax())]
+        frames = f"{video}, subject {subject}, frame {frame}: its time_s is empty"
+        counted = f" of such a subject ({untimed.sum()} of {len(untimed)} rows are empty)"
+    LOG.warning(
+        "%s; a window of %s counts %d frames a second%s",
+        frames, name_window(config), Media.fallback_fps, counted,
+    )  # fmt: skip
 
 
 def _warn_unlabelled(video: str, subject: str, p: NDArray[np.float64], config: Smoothing) -> None:

@@ -25,7 +25,7 @@ from abawcli.formats.provenance import Provenance, describe_work, find_finished,
 from abawcli.formats.summary import keep_warnings
 from abawcli.formats.tables import read_tables
 from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
-from abawcli.segments import find_ends, split_people
+from abawcli.segments import explain_untimed, find_ends, split_people
 from abawcli.sources import NONE
 from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS, SOURCE_TEXTS
 from abawcli.views.plot import DPI, check_plot_name
@@ -76,8 +76,8 @@ def split_timelines(
         group = table.iloc[rows]
         frame = group["frame"].to_numpy(np.int64)
         start_s = group["time_s"].to_numpy(np.float64)
-        if np.isnan(start_s).any():
-            raise InputError(f"{video}: its frames have no times; predict from the video itself")
+        if untimed := explain_untimed(frame, start_s, video, subject):
+            raise InputError(untimed)
         inside = (start_s >= span_s[0]) & (start_s < span_s[1])
         if not inside.any():
             continue

@@ -18,7 +18,7 @@ from abawcli.formats.provenance import Provenance, read_provenance
 from abawcli.formats.tables import read_each_table
 from abawcli.labels import IGNORE
 from abawcli.metrics import Score, score_labels
-from abawcli.segments import segment_table
+from abawcli.segments import explain_untimed, segment_table, split_people
 from abawcli.sources import SOURCES
 from abawcli.summary import KEYS, summarize_table
 from abawcli.views.report.errors import WrongSegment, find_errors
@@ -120,11 +120,14 @@ def read_study(
 
 
 def _keep_timed(table: pd.DataFrame, failed: dict[str, str]) -> pd.DataFrame:
-    """Leave out the videos whose frames have no times, and name them."""
-    untimed = table.loc[table["time_s"].isna(), "video"].unique().tolist()
-    for name in untimed:
-        failed[name] = f"{name}: its frames have no times; predict from the video itself"
-    kept = table[~table["video"].isin(untimed)]
+    """Leave out the videos with frames that have no times, and name them."""
+    frame, time_s = table["frame"].to_numpy(), table["time_s"].to_numpy(np.float64)
+    untimed: dict[str, str] = {}
+    for person, rows in split_people(table):
+        if wrong := explain_untimed(frame[rows], time_s[rows], *person):
+            untimed.setdefault(person[0], wrong)
+    failed |= untimed
+    kept = table[~table["video"].isin(list(untimed))]
     if kept.empty:
         raise InputError("; ".join(failed.values()))
     return kept
