@@ -102,8 +102,10 @@ def test_subjects_stand_below_each_other_with_one_colour_a_class() -> None:
 def test_a_span_of_seconds_is_cut_out() -> None:
     (timeline,) = split_timelines(make_table(), None, (1.0, 2.6))
     assert timeline.start_s.tolist() == [1.0, 1.5, 2.0, 2.5]
-    with pytest.raises(InputError, match="no frame lies between 90 s and 100 s"):
-        split_timelines(make_table(), None, (90.0, 100.0))
+    both = pd.concat([make_table(), make_table(subject="1", start_s=2.0)])
+    for span_s in ((90.0, 100.0), (50.0, np.inf), (-np.inf, 0.0)):
+        with pytest.raises(InputError, match=r"in the span .*; the frames go from 0\.00 s to 6\.0"):
+            split_timelines(both, None, span_s)
 
 
 def test_a_frame_without_a_time_is_named() -> None:

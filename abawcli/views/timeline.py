@@ -72,12 +72,15 @@ def split_timelines(
         InputError: a video's frames have no times, or no row is in the span.
     """
     timelines = []
+    edges_s = []  # of all frames
     for (video, subject), rows in split_people(table):
         group = table.iloc[rows]
         frame = group["frame"].to_numpy(np.int64)
         start_s = group["time_s"].to_numpy(np.float64)
         if untimed := explain_untimed(frame, start_s, video, subject):
             raise InputError(untimed)
+        end_s = find_ends(frame, start_s)
+        edges_s += [start_s[0], end_s[-1]]
         inside = (start_s >= span_s[0]) & (start_s < span_s[1])
         if not inside.any():
             continue
@@ -87,7 +90,7 @@ def split_timelines(
                 str(video),
                 str(subject),
                 start_s[inside],
-                find_ends(frame, start_s)[inside],
+                end_s[inside],
                 group["label"].to_numpy(np.int64)[inside],
                 group["source"].to_numpy(np.str_)[inside],
                 group[list(PROBABILITY_COLUMNS)].to_numpy(np.float64)[inside],
@@ -95,7 +98,10 @@ def split_timelines(
             )
         )
     if not timelines:
-        raise InputError(f"no frame lies between {span_s[0]:g} s and {span_s[1]:g} s")
+        raise InputError(
+            f"no frame is in the span of seconds; the frames go from {min(edges_s):.2f} s to "
+            f"{max(edges_s):.2f} s"
+        )
     return timelines
 
 
