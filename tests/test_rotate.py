@@ -103,8 +103,10 @@ def test_what_is_cut_or_encoded_already_cannot_be_rotated(
 
 def test_only_quarter_turns(clips: dict[int, Path], tmp_path: Path) -> None:
     result = abaw("predict", clips[0], "-o", tmp_path / "t.csv", "--rotate", "45")
-    assert result.exit_code == 2 and "'45' is not one of" in result.stderr
-    with pytest.raises(UsageError, match="cannot rotate by 45; choose 90, 180 or 270"):
+    assert result.exit_code == 2 and "'45' is not one of '0', '90', '180'" in result.stderr
+    for command in ("predict", "crop", "extract", "render"):
+        assert "--rotate 0|90|180|270" in " ".join(abaw(command, "--help").stdout.split())
+    with pytest.raises(UsageError, match="cannot rotate by 45; choose 0, 90, 180 or 270"):
         Predictor("compact-face", rotate=45)
-    with pytest.raises(UsageError, match="cannot rotate by 45; choose 90, 180 or 270"):
+    with pytest.raises(UsageError, match="cannot rotate by 45; choose 0, 90, 180 or 270"):
         crop_video(clips[0], tmp_path / "crops", detector=BlobDetector(), rotate=45)

@@ -243,7 +243,8 @@ device_option = click.option(
     help="Device that networks run on.",
 )  # fmt: skip
 rotate_option = click.option(
-    "--rotate", type=click.Choice(ROTATIONS), default=0, metavar="90|180|270",
+    "--rotate", type=click.Choice(ROTATIONS), default=0, metavar="0|90|180|270",
+    show_default=True,
     help="Rotate frames clockwise by this angle, in addition to the rotation that the file states; "
     "for cameras that do not record their orientation.",
 )  # fmt: skip

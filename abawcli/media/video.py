@@ -76,7 +76,7 @@ def check_rotation(degrees: int) -> None:
         UsageError: it is not one of `config.ROTATIONS`.
     """
     if degrees not in ROTATIONS:
-        raise UsageError(f"cannot rotate by {degrees!r}; choose 90, 180 or 270")
+        raise UsageError(f"cannot rotate by {degrees!r}; choose 0, 90, 180 or 270")
 
 
 def decode_frames(media: OpenMedia, stream: VideoStream, rotate: int = 0) -> Iterator[Frame]:
