@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from abawcli.config import LEFTOVER_AGE_S
 from abawcli.errors import InputError, OutputError
 from abawcli.formats import atomic
-from abawcli.formats.atomic import name_temporary, write_whole
+from abawcli.formats.atomic import create_below, name_temporary, write_whole
 
 
 def test_a_whole_file_appears_with_its_folders(tmp_path: Path) -> None:
@@ -33,6 +33,32 @@ def test_an_error_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
         raise InputError("broken")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_leaves_no_folder_that_was_made_for_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OutputError), write_whole(tmp_path / "new" / "folder" / "out.csv"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(KeyboardInterrupt), write_whole(tmp_path / "mine" / "new" / "out.csv"):
+        (tmp_path / "mine" / "new" / "other.csv").touch()  # of another run
+        raise KeyboardInterrupt
+    with pytest.raises(InputError), write_whole(tmp_path / "mine" / "out.csv"):
+        raise InputError("broken")
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "new", "other.csv"]
+
+
+def test_a_folder_that_another_run_removes_is_made_again(tmp_path: Path) -> None:
+    path, removed = tmp_path / "out" / "a.csv", []
+
+    def create() -> None:
+        if len(removed) < 3:
+            path.parent.rmdir()
+            removed.append(path)
+        path.touch()
+
+    with create_below(path, create):
+        assert path.exists() and len(removed) == 3
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:

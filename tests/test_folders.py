@@ -140,7 +140,7 @@ def test_work_is_skipped_made_anew_or_refused(
 
 
 def test_an_error_in_a_new_folder_names_the_place_that_was_asked_for(tmp_path: Path) -> None:
-    folder = tmp_path / "out"
+    folder = tmp_path / "new" / "out"
     with (
         pytest.raises(OutputError) as failure,
         replace_folder(folder, work()) as temporary,

@@ -1,12 +1,15 @@
 """The manifest of runs: lines that are added as inputs end, and read again."""
 
+import errno
 import json
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
 from abawcli.errors import InputError, OutputError
+from abawcli.formats import run_manifest
 from abawcli.formats.run_manifest import add_line, read_run_manifest
 
 
@@ -47,6 +50,23 @@ def test_several_runs_share_a_manifest(tmp_path: Path) -> None:
         thread.join()
     assert len(read_run_manifest(path)) == 200
     assert all(json.loads(line)["state"] == "done" for line in path.read_text().splitlines())
+
+
+def test_a_manifest_without_a_line_is_removed_with_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "new" / "manifest.jsonl"
+
+    def fill_disk(descriptor: int) -> bool:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_manifest, "_is_whole", fill_disk)
+        with pytest.raises(OutputError, match=r"cannot write .*: No space left on device"):
+            add_line(path, {"input": "a", "state": "done"})
+        assert list(tmp_path.iterdir()) == []
+    add_line(path, {"input": "a", "state": "done"})
+    assert list(read_run_manifest(path)) == ["a"]
 
 
 def test_places_that_cannot_be_used(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ changed for `config.LEFTOVER_AGE_S`.
 
 import functools
 import hashlib
+import itertools
 import os
 import re
 import secrets
@@ -17,7 +18,9 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from abawcli.config import LEFTOVER_AGE_S
 from abawcli.errors import OutputError
@@ -29,6 +32,7 @@ _LEFTOVER = re.compile(
     r"\.(?P<name>.*)",
     re.DOTALL,
 )
+Made = TypeVar("Made")
 _unfinished: set[Path] = set()  # temporaries of this process
 
 
@@ -92,6 +96,33 @@ def report_errors(path: str | Path, temporary: str | Path) -> Iterator[None]:
 
 
 @contextmanager
+def create_below(path: str | Path, create: Callable[[], Made]) -> Iterator[Made]:
+    """Make the folders above `path`, and yield what `create` returns, which makes something there.
+
+    If the block ends with an error, those of the folders that were made and are empty are removed.
+
+    Raises:
+        OSError: the folders cannot be made, or of `create`.
+    """
+    missing = list(itertools.takewhile(lambda folder: not folder.exists(), Path(path).parents))
+    try:
+        yield _create_in(Path(path).parent, create)
+    except BaseException:
+        for folder in missing:
+            with suppress(OSError):  # something else is in it
+                folder.rmdir()
+        raise
+
+
+def _create_in(folder: Path, create: Callable[[], Made]) -> Made:
+    for _ in range(8):
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # another run failed and has removed the empty folder
+            return create()
+    return create()
+
+
+@contextmanager
 def write_whole(path: str | Path, seal: Callable[[Path], None] | None = None) -> Iterator[Path]:
     """Yield a temporary path that replaces the file `path` when the block ends without an error.
 
@@ -103,22 +134,28 @@ def write_whole(path: str | Path, seal: Callable[[Path], None] | None = None) ->
     """
     path = Path(path)
     temporary = name_temporary(path)
-    with report_errors(path, temporary):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+    create = partial(temporary.touch, exist_ok=False)
+    try:
+        with report_errors(path, temporary), create_below(path, create), _removing(temporary):
             check_plain(path)
             sweep_leftovers(path.parent)
-            temporary.touch(exist_ok=False)
             rights = stat.S_IMODE(temporary.stat().st_mode)
             yield temporary
             temporary.chmod(rights)  # safetensors creates a file with permissions of its own
             if seal:
                 seal(temporary)
             temporary.replace(path)
-        finally:
-            with suppress(OSError):  # it has been renamed, or could not be created
-                temporary.unlink()
-            _unfinished.discard(temporary)
+    finally:
+        _unfinished.discard(temporary)
+
+
+@contextmanager
+def _removing(temporary: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it has been renamed
+            temporary.unlink()
 
 
 @contextmanager

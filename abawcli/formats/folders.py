@@ -16,6 +16,7 @@ from abawcli.errors import OutputError
 from abawcli.formats.atomic import (
     OLD_PREFIX,
     check_name,
+    create_below,
     name_temporary,
     report_errors,
     sweep_leftovers,
@@ -104,11 +105,9 @@ def replace_folder(path: str | Path, work: Provenance) -> Iterator[Path]:
     path = Path(path)
     temporary = name_temporary(path)
     check_folder(path, work["command"])
-    with report_errors(path, temporary):
+    with report_errors(path, temporary), create_below(path, temporary.mkdir):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             sweep_leftovers(path.parent)
-            temporary.mkdir()
             yield temporary
             _swap(temporary, path, work)
         finally:

@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from abawcli.formats.atomic import report_errors
+from abawcli.formats.atomic import create_below, report_errors
 
 LOCK_NAME = ".abaw-lock"
 
@@ -34,22 +35,20 @@ def lock_replaced(path: str | Path) -> Iterator[None]:
         OutputError: the folder cannot be created or written to.
     """
     lock = Path(path).with_name(LOCK_NAME)
-    with report_errors(path, lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _open_locked(lock)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            if os.fstat(descriptor).st_size == 0:  # else somebody else wrote it
-                lock.unlink()
-        os.close(descriptor)
+    with report_errors(path, lock), create_below(lock, partial(open_locked, lock)) as descriptor:
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                if os.fstat(descriptor).st_size == 0:  # else somebody else wrote it
+                    lock.unlink()
+            os.close(descriptor)
 
 
-def _open_locked(path: Path) -> int:
+def open_locked(path: Path) -> int:
     """Return the locked file; its previous owner may have removed the one that was opened."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         lock_file(descriptor)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):

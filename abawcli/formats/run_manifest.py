@@ -16,12 +16,15 @@ last line of an input counts. A line that is cut, by a full disk or a killed run
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from abawcli.errors import InputError, OutputError, explain_os_error
+from abawcli.formats.atomic import create_below
 from abawcli.formats.json_values import JsonObject, parse_object
-from abawcli.formats.locks import lock_file
+from abawcli.formats.locks import open_locked
 
 MANIFEST_NAME = "manifest.jsonl"
 STATES = ("done", "kept", "failed")
@@ -35,15 +38,28 @@ def add_line(path: str | Path, line: Mapping[str, object]) -> None:
     """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+", buffering=0) as file:
-            lock_file(file.fileno())  # else a line that another run is writing looks cut
-            end = b"" if _is_whole(file.fileno()) else b"\n"
+        # Without a lock, a line that another run is writing looks cut.
+        with (
+            create_below(path, partial(open_locked, path)) as descriptor,
+            os.fdopen(descriptor, "ab+", buffering=0) as file,
+            _removing_empty(path, descriptor),
+        ):
+            end = b"" if _is_whole(descriptor) else b"\n"
             # Bytes of names that are not UTF-8 stay escaped, as JSON has it.
             text = json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace")
             file.write(end + text + b"\n")
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _removing_empty(path: Path, descriptor: int) -> Iterator[None]:
+    """Remove a locked file at the end of the block if nothing could be written into it."""
+    try:
+        yield
+    finally:
+        if os.fstat(descriptor).st_size == 0:
+            path.unlink()
 
 
 def _is_whole(descriptor: int) -> bool:
