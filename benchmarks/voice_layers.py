@@ -84,7 +84,8 @@ def find_states(layers: WhisperLayers, samples: Tensor) -> list[Tensor]:
     for hook in hooks:
         hook.remove()
     middle = slice(WINDOW_EDGE, WINDOW_EDGE + WINDOW_HOP)
-    blocks = [y[:, middle].flatten(0, 1)[:tokens] for y in seen[1:]]
+    middles = [*(y[:, middle] for y in seen[1:-1]), seen[-1]]  # the last layer computes no more
+    blocks = [y.flatten(0, 1)[:tokens] for y in middles]
     per_frame = STEP_SAMPLES // layers.token_samples
     return [x.reshape(-1, per_frame, x.shape[1]).mean(1) for x in (F.gelu(seen[0])[0].T, *blocks)]
 

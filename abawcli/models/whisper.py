@@ -101,15 +101,14 @@ class SelfAttention(nn.Module):
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """Map (B, W, D) to (B, W, D); only `valid` tokens (B, W) are attended to."""
-        count, tokens, width = x.shape
+    def forward(self, x: Tensor, valid: Tensor, kept: slice = slice(None)) -> Tensor:
+        """Map (B, W, D) to the `kept` of (B, W, D); only `valid` tokens (B, W) are attended to."""
         query, key, value = (
-            layer(x).view(count, tokens, self.heads, -1).transpose(1, 2)  # (B, H, W, D / H)
-            for layer in (self.q_proj, self.k_proj, self.v_proj)
+            layer(part).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, H, W, D / H)
+            for layer, part in ((self.q_proj, x[:, kept]), (self.k_proj, x), (self.v_proj, x))
         )
         y = F.scaled_dot_product_attention(query, key, value, attn_mask=valid[:, None, None])
-        out: Tensor = self.out_proj(y.transpose(1, 2).reshape(count, tokens, width))
+        out: Tensor = self.out_proj(y.transpose(1, 2).flatten(2))
         return out
 
 
@@ -124,9 +123,9 @@ class WhisperBlock(nn.Module):
         self.fc2 = nn.Linear(feed_forward, width)
         self.final_layer_norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """Map (B, W, D) to (B, W, D); only `valid` tokens (B, W) are attended to."""
-        x = x + self.self_attn(self.self_attn_layer_norm(x), valid)
+    def forward(self, x: Tensor, valid: Tensor, kept: slice = slice(None)) -> Tensor:
+        """Map (B, W, D) to the `kept` of (B, W, D); only `valid` tokens (B, W) are attended to."""
+        x = x[:, kept] + self.self_attn(self.self_attn_layer_norm(x), valid, kept)
         x = x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
         return x
 
@@ -174,10 +173,12 @@ class WhisperLayers(nn.Module):
         windows, valid = cut_windows(x)  # (B, K, W, D), (K, W)
         y = (windows + self.embed_positions.weight).flatten(0, 1)  # (B K, W, D)
         valid = valid.repeat(count, 1)  # (B K, W)
-        for layer in self.layers:
+        *first, last = self.layers
+        for layer in first:
             y = layer(y, valid)
-        middle = y[:, WINDOW_EDGE : WINDOW_EDGE + WINDOW_HOP]  # (B K, W / 2, D)
-        return middle.reshape(count, -1, width)[:, :tokens]
+        middle = last(y, valid, slice(WINDOW_EDGE, WINDOW_EDGE + WINDOW_HOP))  # (B K, W / 2, D)
+        states: Tensor = middle.reshape(count, -1, width)[:, :tokens]
+        return states
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map samples (B, N), N whole tokens, to states (B, N / 320, D)."""
