@@ -65,11 +65,12 @@ def test_a_teacher_and_a_student_of_another_shape(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     teacher = str(tmp_path / "teacher/encoder.safetensors")
     taught = ["--teacher", teacher, "--temperature", "3", "--teacher-weight", "0.5"]
-    student = [*SMALL, "--feature-weight", "1"]
+    student = [*SMALL, "--feature-weight", "1", "--teacher-images", "clean"]
     result = CliRunner().invoke(main, [*arguments, *taught, *student])
     assert result.exit_code == 0, result.output
     training = json.loads((tmp_path / "run/config.json").read_text())["training"]
-    assert training["distillation"] == {"temperature": 3, "weight": 0.5, "feature_weight": 1}
+    expected = {"temperature": 3, "weight": 0.5, "feature_weight": 1, "images": "clean"}
+    assert training["distillation"] == expected
     assert training["shape"] == {"stem": 4, "widths": [8], "blocks": [1]}
     for wrong, message in (
         (["--temperature", "3"], "need a --teacher"),

@@ -9,17 +9,28 @@ import pytest
 import torch
 from face_runs import FAST, STUDENT, run, save_images, teach
 from raw_checkpoints import read_raw
+from torch import Generator, Tensor
 
-from abawcli.config import Distillation
+from abawcli.config import COMPACT_FACE, Distillation, EncoderTraining
 from abawcli.errors import CheckpointError, OutputError, UsageError
 from abawcli.formats.hashing import hash_file
+from abawcli.formats.manifest import read_manifest
 from abawcli.formats.metadata import Preprocess
 from abawcli.models.encoder import load_encoder
-from abawcli.models.image_backbones import COMPACT_FACE_PREPROCESS
+from abawcli.models.image_backbones import COMPACT_FACE_PREPROCESS, build_backbone
 from abawcli.models.preprocessing import scale_to_unit
 from abawcli.training.distillation import Teachers, fit_images
+from abawcli.training.face_task import FaceTask
 
 CPU = torch.device("cpu")
+
+
+def make_task(images: Path, config: EncoderTraining, teacher: Path | None = None) -> FaceTask:
+    """Return the training task of a small compact-face."""
+    backbone = build_backbone(COMPACT_FACE, config.shape)
+    teachers = [teacher / "encoder.safetensors"] if teacher else []
+    splits = read_manifest(images / "manifest.csv", images)
+    return FaceTask(backbone, splits, config, CPU, settings={}, data={}, teachers=teachers)
 
 
 @pytest.fixture
@@ -69,6 +80,41 @@ def test_teachers_have_their_share_of_the_loss(images: Path, tmp_path: Path) -> 
     assert losses[0.5, 1.0, False] > losses[0.5, 0.0, False] + 0.1
     _, about = read_raw(tmp_path / "True0.50.0/encoder.safetensors")
     assert about["data"]["teachers"] == [hash_file(teacher)]
+
+
+def test_teachers_get_the_augmented_images_or_the_clean_ones(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach(images, tmp_path / "teacher", [], STUDENT)
+    seen: list[Tensor] = []
+    predict = Teachers.predict
+
+    def noting(teachers: Teachers, unit: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        seen.append(unit)
+        return predict(teachers, unit, temperature)
+
+    monkeypatch.setattr(Teachers, "predict", noting)
+    crops = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 48, 48, 3), np.uint8))
+    target = torch.eye(8)[:4]
+    clean = scale_to_unit(crops, COMPACT_FACE_PREPROCESS)[..., 2:46, 2:46]
+    for name, same in (("clean", True), ("augmented", False)):
+        how = Distillation(images=name, feature_weight=1.0)
+        task = make_task(images, replace(STUDENT, distillation=how), tmp_path / "teacher")
+        loss = task.find_loss(task.network, (crops, target), Generator().manual_seed(0))
+        assert loss.isfinite() and torch.equal(seen[-1], clean) is same
+    with pytest.raises(UsageError, match="images of teachers 'blurred'; choose augmented or clean"):
+        how = Distillation(images="blurred")
+        teach(images, tmp_path / "run", [], replace(STUDENT, distillation=how))
+
+
+def test_mixup_mixes_what_teachers_say_of_clean_images_as_the_targets(images: Path) -> None:
+    task = make_task(images, replace(STUDENT, mixup_alpha=0.4))
+    unit = torch.rand(4, 1, 48, 48)
+    targets = torch.eye(8)[:4]  # (4, 8)
+    features = targets @ torch.rand(8, 5)  # (4, 5) linear in the targets, so also when mixed
+    _, mixed, known = task._augment(unit, [targets, features], Generator().manual_seed(0))
+    assert (mixed.max(dim=1).values < 1).any()
+    torch.testing.assert_close(known, mixed[:, :4] @ features)
 
 
 def test_a_run_with_other_teachers_is_another_run(images: Path, tmp_path: Path) -> None:

@@ -250,6 +250,35 @@ def test_fine_tuning_goes_on_from_an_encoder(images: Path, tmp_path: Path) -> No
         tune(tmp_path / "no.safetensors", still)
 
 
+def test_saved_weights_are_averaged_with_the_initial_ones(images: Path, tmp_path: Path) -> None:
+    teach(images, tmp_path / "start", [])
+    start, found = tmp_path / "start/encoder.safetensors", {}
+
+    def tune(out: Path, **settings: Any) -> Path:
+        config = replace(STUDENT, shape=None, **settings)
+        train_face_encoder(
+            images, images / "manifest.csv", out, config=config, device="cpu",
+            init=None if out.name == "new" else start,
+        )  # fmt: skip
+        return out / "encoder.safetensors"
+
+    for share in (0.0, 0.25, 1.0):
+        tensors, about = read_raw(tune(tmp_path / str(share), init_share=share))
+        found[share] = {k: v.float() for k, v in tensors.items()}
+        assert about["training"]["init_share"] == share
+    initial = read_raw(start)[0]
+    for name, first in initial.items():
+        if first.is_floating_point():  # no counter
+            torch.testing.assert_close(found[1.0][name], first.float())
+            mean = 0.25 * first.float() + 0.75 * found[0.0][name]
+            torch.testing.assert_close(found[0.25][name], mean, atol=2e-3, rtol=2e-3)  # float16
+    assert not torch.equal(found[0.0]["classifier.weight"], initial["classifier.weight"].float())
+    with pytest.raises(UsageError, match="--init-share needs --init"):
+        tune(tmp_path / "new", init_share=0.5)
+    with pytest.raises(UsageError, match="--init-share excludes --lora"):
+        tune(tmp_path / "lora", init_share=0.5, lora_rank=2)
+
+
 def test_training_is_in_float32_where_bfloat16_is_wrong(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

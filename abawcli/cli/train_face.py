@@ -29,6 +29,7 @@ from abawcli.config import (
     NO_IMAGE_AUGMENTATION,
     PRECISIONS,
     SELECTIONS,
+    TEACHER_IMAGES,
     CompactFaceShape,
     Distillation,
     EncoderTraining,
@@ -46,7 +47,8 @@ SHAPES = {field.name for field in fields(CompactFaceShape)}
 SHAPE = CompactFaceShape()
 # Option of `train face` -> field of `Distillation`.
 TAUGHT = {"temperature": "temperature", "teacher_weight": "weight"}
-TAUGHT |= {"feature_weight": "feature_weight"}
+TAUGHT |= {"feature_weight": "feature_weight", "teacher_images": "images"}
+TAUGHT_FLAGS = ["--" + name.replace("_", "-") for name in TAUGHT]
 TEACHING = Distillation()
 
 
@@ -73,7 +75,7 @@ def _read_config(
     augmentation = replace(config.augmentation, **changes) if augment else NO_IMAGE_AUGMENTATION
     teaching = {TAUGHT[k]: given.pop(k) for k in TAUGHT.keys() & given.keys()}
     if teaching and not taught:
-        raise UsageError("--temperature, --teacher-weight and --feature-weight need a --teacher")
+        raise UsageError(f"{', '.join(TAUGHT_FLAGS)} need a --teacher")
     given["distillation"] = replace(config.distillation, **teaching)
     if shape := {k: given.pop(k) for k in SHAPES & given.keys()}:
         given["shape"] = replace(SHAPE, **shape)
@@ -116,8 +118,9 @@ def _read_config(
 @patience_option
 @click.option(
     "--teacher", "teachers", multiple=True, type=click.Path(path_type=Path),
-    help="encoder.safetensors of `abaw train face` whose outputs are learned beside the labels "
-    "(knowledge distillation). May be repeated: the probabilities are averaged.",
+    help="Encoder whose outputs are learned beside the labels (knowledge distillation): "
+    "compact-face or encoder.safetensors of `abaw train face`. May be repeated: the probabilities "
+    "are averaged.",
 )  # fmt: skip
 @tunable("--temperature", "temperature", click.FloatRange(0, min_open=True),
          "Temperature of the teachers' and the network's probabilities.",
@@ -126,6 +129,10 @@ def _read_config(
          "labels have the rest.", defaults={"": TEACHING.weight})  # fmt: skip
 @tunable("--feature-weight", "feature_weight", RATE, "Weight of the difference of features from "
          "those of a single teacher; 0: none.", defaults={"": TEACHING.feature_weight})  # fmt: skip
+@tunable("--teacher-images", "teacher_images", click.Choice(TEACHER_IMAGES), "augmented: teachers "
+         "get the network's images. clean: they get these without augmentation, so that a degraded "
+         "face is learned as they label it clean.",
+         defaults={"": TEACHING.images})  # fmt: skip
 @tunable("--stem", "stem", click.IntRange(min=1), "Channels of the first convolution of "
          "compact-face.", defaults={"": SHAPE.stem})  # fmt: skip
 @tunable("--widths", "widths", NumberList(8), "Channels of each stage of compact-face.",
@@ -184,6 +191,8 @@ def _read_config(
 )
 @_tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA of "
           "the weights; 0: no EMA.")  # fmt: skip
+@_tunable("--init-share", "init_share", SHARE, "Share of the weights of --init in those that are "
+          "validated and saved (arXiv 2109.01903); 0: none.")  # fmt: skip
 @_tunable(
     "--crop-area",
     "crop_scale",

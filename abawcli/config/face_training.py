@@ -65,6 +65,7 @@ NO_IMAGE_AUGMENTATION = ImageAugmentation(
 
 
 SELECTIONS = ("linear", "moe")  # heads of Stage I
+TEACHER_IMAGES = ("augmented", "clean")  # what teachers are given
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,9 @@ class Distillation:
     # Weight of the difference of features from those of the only teacher: features of the student
     # then stand for those of the teacher.
     feature_weight: float = 0.0
+    # One of TEACHER_IMAGES: the network's augmented images, or the same ones without augmentation,
+    # so that the network learns to label a degraded face as the teachers label the clean one.
+    images: str = "augmented"
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,9 @@ class EncoderTraining:
     patience: int | None = None  # epochs without a better one after which training ends
     warmup_steps: int = 0  # batches in which the learning rates rise from 0
     ema_decay: float = 0.0  # decay of the EMA of the weights, which is saved; 0: no EMA
+    # Share of the initial weights, of an encoder that is fine-tuned, in those that are validated
+    # and saved: the mean of both can keep what either is good at (arXiv 2109.01903); 0: none.
+    init_share: float = 0.0
     precision: str = "auto"  # one of PRECISIONS
     augmentation: ImageAugmentation = ImageAugmentation()
     seed: int = 0

@@ -10,6 +10,7 @@ from torch import nn
 from abawcli.config import (
     COMPACT_FACE,
     SELECTIONS,
+    TEACHER_IMAGES,
     CompactFaceShape,
     EncoderTraining,
     default_training,
@@ -58,8 +59,8 @@ def start_network(
     return network, classifier
 
 
-def _check_settings(config: EncoderTraining) -> None:
-    """Check settings.
+def _check_settings(config: EncoderTraining, fine_tuned: bool) -> None:
+    """Check settings; `fine_tuned` tells whether training starts from an encoder.
 
     Raises:
         UsageError: they are invalid.
@@ -68,8 +69,17 @@ def _check_settings(config: EncoderTraining) -> None:
         raise UsageError("training needs at least 1 epoch and batches of at least 2 images")
     if config.select not in SELECTIONS:
         raise UsageError(f"unknown selection {config.select!r}; choose {' or '.join(SELECTIONS)}")
+    if config.distillation.images not in TEACHER_IMAGES:
+        raise UsageError(
+            f"unknown images of teachers {config.distillation.images!r}; choose "
+            f"{' or '.join(TEACHER_IMAGES)}"
+        )
     if config.select == "moe" and config.moe is None:
         raise UsageError("epochs cannot be chosen by a mixture-of-experts head that is not there")
+    if config.init_share and not fine_tuned:
+        raise UsageError("--init-share needs --init with an encoder, whose weights are averaged")
+    if config.init_share and config.lora_rank:
+        raise UsageError("--init-share excludes --lora, whose adapters cannot be averaged")
 
 
 def _describe_start(backbone: str, init: str | Path | None) -> JsonObject:
@@ -105,8 +115,8 @@ def train_face_encoder(
 ) -> History:
     """Train a face encoder on labelled images; return the result of each epoch.
 
-    `teachers` are encoders written by this function; their outputs are learned beside the labels,
-    as `config.distillation` says. `init` is such an encoder, or `compact-face`: its backbone and
+    `teachers` are encoders written by this function, or `compact-face`; their outputs are learned
+    beside the labels, as `config.distillation` says. `init` is such an encoder: its backbone and
     classifier are trained further (fine-tuning), and `backbone` has no effect. Or it is
     `faceres.json`, the published weights of a `mobilenet-` backbone.
 
@@ -122,11 +132,13 @@ def train_face_encoder(
         UsageError: the device is unknown, or settings are invalid.
     """
     images, manifest, out = Path(images), Path(manifest), Path(out)
-    if init and not is_published(init):
+    fine_tuned = init is not None and not is_published(init)
+    if init and fine_tuned:
         init = find_encoder(init)
         backbone = read_metadata(init, FaceEncoderMetadata).backbone
     config = config or default_training(backbone)
-    _check_settings(config)
+    _check_settings(config, fine_tuned)
+    teachers = [find_encoder(teacher) for teacher in teachers]
     chosen = choose_device(device)
     accelerator = start_accelerator(chosen)
     splits = read_manifest(manifest, images, soft=config.soft_labels)
@@ -139,7 +151,7 @@ def train_face_encoder(
     settings, data = _describe_run(out, images, manifest, backbone, init=init)
     task = FaceTask(
         network, splits, config, accelerator.device, settings=settings, data=data,
-        classifier=classifier, teachers=[Path(teacher) for teacher in teachers],
+        classifier=classifier, teachers=teachers,
     )  # fmt: skip
     if teachers:
         settings["teachers"] = data["teachers"] = [hash_file(teacher) for teacher in teachers]

@@ -1,9 +1,29 @@
-"""The exponential moving average (EMA) of a network's weights."""
+"""Means of a network's weights: over the steps of a training (EMA), or with other weights."""
 
 import copy
+from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@torch.no_grad()
+def average_weights(network: Network, other: Mapping[str, Tensor], share: float) -> Network:
+    """Return a copy of a network whose weights and buffers are averaged with others.
+
+    Args:
+        network: stays as it is.
+        other: tensors by name; those that are missing, and counters, are the network's.
+        share: of the others in the mean.
+    """
+    mean = copy.deepcopy(network)
+    for name, value in mean.state_dict().items():
+        if name in other and value.is_floating_point():
+            value.lerp_(other[name].to(value.device), share)
+    return mean
 
 
 class Ema(nn.Module):

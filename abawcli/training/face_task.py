@@ -5,7 +5,8 @@ beside it is saved: its macro-F1 selects the best epoch, and it labels faces in 
 fusion head. The paper defines neither this classifier nor how Stage I is evaluated without its
 head.
 
-Optionally, other encoders are teachers: they get the same augmented images.
+Optionally, other encoders are teachers: they get the same augmented images, or these without
+augmentation.
 """
 
 from collections.abc import Sequence
@@ -27,11 +28,17 @@ from abawcli.models.checkpoint import halve_matrices, save_checkpoint
 from abawcli.models.image_backbones import Backbone
 from abawcli.models.lora import add_lora, merge_lora
 from abawcli.models.moe import MixtureOfExpertsHead
-from abawcli.models.preprocessing import normalise_pixels, prepare_crops, scale_to_unit
+from abawcli.models.preprocessing import (
+    crop_centre,
+    normalise_pixels,
+    prepare_crops,
+    scale_to_unit,
+)
 from abawcli.models.training_metadata import EpochResult, TrainingMetadata, Validation
 from abawcli.progress import Progress
 from abawcli.training.distillation import Teachers
 from abawcli.training.distributed import Part, gather_items
+from abawcli.training.ema import average_weights
 from abawcli.training.image_augmentation import augment_images
 from abawcli.training.image_data import Batch, ImageDataset
 from abawcli.training.loop import Batches, cast, split_decay
@@ -133,6 +140,7 @@ class FaceTask:
         # Convolutions are fastest with channels last, on CPUs and GPUs.
         self.network = FaceNetwork(backbone, config, classifier)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.start = self._copy_start()
         self.preprocess = backbone.preprocess
         self.train, self.valid = (
             ImageDataset(splits[name], self.preprocess, device) for name in ("train", "valid")
@@ -148,6 +156,13 @@ class FaceTask:
         self.teachers = Teachers(teachers, device, config.precision) if teachers else None
         if self.teachers and config.distillation.feature_weight:
             self.teachers.check_features(backbone.dim)
+
+    def _copy_start(self) -> dict[str, Tensor]:
+        """Return the initial weights that are averaged with the trained ones, by name."""
+        if not self.config.init_share:
+            return {}
+        weights = self.network.state_dict().items()
+        return {k: v.clone() for k, v in weights if not k.startswith("head.")}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return AdamW's groups, each with its highest learning rate."""
@@ -171,7 +186,10 @@ class FaceTask:
     def find_loss(self, model: nn.Module, batch: Batch, generator: Generator) -> Tensor:
         """Return the sum of the losses of the training head and of the classifier."""
         images, target = (part.to(self.device) for part in batch)
-        unit, target = self._augment(images, target, generator)
+        unit = scale_to_unit(images, self.preprocess)  # (B, C, S', S')
+        known = self._ask_teachers(crop_centre(unit, self.preprocess), "clean")
+        unit, target, *known = self._augment(unit, [target, *known], generator)
+        known += self._ask_teachers(unit, "augmented")
         pixels = normalise_pixels(unit, self.preprocess)
         with cast(self.device, self.config.precision):
             features, outputs = model(pixels.contiguous(memory_format=torch.channels_last))
@@ -182,30 +200,49 @@ class FaceTask:
             for each in logits
         ]
         loss = torch.stack(losses).sum()
-        return self._distil(loss, unit, features, logits) if self.teachers else loss
+        return self._distil(loss, known, features, logits) if known else loss
+
+    def _ask_teachers(self, unit: Tensor, images: str) -> list[Tensor]:
+        """Return the teachers' probabilities (B, 8) and features (B, D) if they get such images."""
+        how = self.config.distillation
+        if self.teachers is None or how.images != images:
+            return []
+        p, features = self.teachers.predict(unit, how.temperature)
+        return [p, features.float()]
 
     def _augment(
-        self, images: Tensor, targets: Tensor, generator: Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Return images (B, C, S, S) in 0..1, augmented and mixed, and their targets (B, 8)."""
+        self, unit: Tensor, learned: list[Tensor], generator: Generator
+    ) -> tuple[Tensor, ...]:
+        """Return images (B, C, S, S) in 0..1, augmented and mixed, and what is learned of them.
+
+        `learned` are tensors (B, N) of the clean images (B, C, S', S'); they are mixed as these.
+        """
         how = self.preprocess
-        unit = scale_to_unit(images, how)  # (B, C, S', S')
         mean = unit.new_tensor(how.mean).view(-1, 1, 1)
         unit = augment_images(
             unit, how.size, mean, config=self.config.augmentation, generator=generator
         )
-        return mix_up(unit, targets, self.config.mixup_alpha, generator)
+        widths = [each.shape[1] for each in learned]
+        unit, mixed = mix_up(unit, torch.cat(learned, dim=1), self.config.mixup_alpha, generator)
+        return unit, *torch.split(mixed, widths, dim=1)
 
-    def _distil(self, loss: Tensor, unit: Tensor, features: Tensor, logits: list[Tensor]) -> Tensor:
+    def _distil(
+        self, loss: Tensor, known: list[Tensor], features: Tensor, logits: list[Tensor]
+    ) -> Tensor:
         """Return the loss of the labels mixed with that of the teachers' outputs."""
-        assert self.teachers is not None
         how = self.config.distillation
-        p, known = self.teachers.predict(unit, how.temperature)  # (B, 8), (B, D)
+        p, theirs = known  # (B, 8), (B, D)
         taught = torch.stack([distillation_loss(each, p, how.temperature) for each in logits])
         loss = (1 - how.weight) * loss + how.weight * taught.sum()
         if how.feature_weight:
-            loss = loss + how.feature_weight * feature_loss(features.float(), known.float())
+            loss = loss + how.feature_weight * feature_loss(features.float(), theirs)
         return loss
+
+    def _average(self, network: FaceNetwork) -> FaceNetwork:
+        """Return a network averaged with the initial weights, or as it is without a share."""
+        if not self.start:
+            return network
+        return average_weights(network, self.start, self.config.init_share)
 
     @torch.inference_mode()
     def validate(self, network: FaceNetwork) -> Validation:
@@ -213,7 +250,8 @@ class FaceTask:
 
         Each process classifies its share of the batches, which are those of one process.
         """
-        logits, labels = self._classify_valid(network, Part.own()), self.valid.images.labels
+        network, labels = self._average(network), self.valid.images.labels
+        logits = self._classify_valid(network, Part.own())
         scores = [score_labels(labels, part.argmax(dim=1).numpy()) for part in logits]
         score, moe = scores[-1], scores[0].macro_f1 if network.head else None
         truth = torch.from_numpy(labels)
@@ -242,7 +280,7 @@ class FaceTask:
 
     def save(self, network: FaceNetwork, out: str | Path, result: EpochResult) -> None:
         """Write backbone and classifier, without the training head."""
-        out = Path(out)
+        out, network = Path(out), self._average(network)
         merged = merge_lora(network) if self.config.lora_rank else network.state_dict()
         weights = merged.items()
         kept = halve_matrices({k: v for k, v in weights if not k.startswith("head.")})
