@@ -107,8 +107,9 @@ def test_sound_files_with_their_modality(
     dark.rename(folder / "dark.mkv")
     sound = Sound([(0.0, make_clicks([0.1], 0.4, 16_000))], 16_000, "pcm_s16le")
     write_media(folder / "talk.wav", sound=sound)
-    both = extract(folder, "-o", tmp_path / "f", "--modality", "audio", *voice)
+    both = extract(folder, "-o", tmp_path / "f", "--modality", "audio", *voice, "--subject", "left")
     assert both.exit_code == 0, both.output
+    assert "--subject left only names the rows" in both.stderr
     assert len(read_features(tmp_path / "f" / "dark.safetensors").frame) == 5
     assert len(read_features(tmp_path / "f" / "talk.safetensors").frame) == 10
     video = extract(folder, "-o", tmp_path / "g", *voice)

@@ -118,6 +118,18 @@ def test_a_picture_has_no_sound(tmp_path: Path) -> None:
     assert "p.webp is a picture, without audio; use --modality visual" in one_line(result)
 
 
+def test_audio_alone_is_of_all_people(tmp_path: Path) -> None:
+    sound = Sound([(0.0, make_clicks([0.1], 1.0, 16_000))], 16_000, "pcm_s16le")
+    clip = write_media(tmp_path / "talk.wav", sound=sound)
+    result = predict(clip, "--modality", "audio", "--subject", "left", "-o", tmp_path / "t.csv")
+    assert result.exit_code == 0, result.output
+    warning = "no face is looked for: --subject left only names the rows, and the speech of all"
+    assert warning in result.stderr
+    assert set(read_table(tmp_path / "t.csv")["subject"]) == {"left"}
+    plain = predict(clip, "--modality", "audio", "--subject", "main", "-o", tmp_path / "m.csv")
+    assert "names the rows" not in plain.stderr
+
+
 def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
     path = tmp_path / "p.jpg"

@@ -306,6 +306,23 @@ def test_features_of_another_encoder_are_refused(
         compact.predict_video(tmp_path / "f.safetensors")
 
 
+def test_features_of_another_subject_are_refused(
+    compact: Predictor, features: Path, tmp_path: Path
+) -> None:
+    assert len(compact.predict_video(features, "main", smooth=False))
+    wrong = "f.safetensors has features of subject 'main', not 'left'; extract again with --subj"
+    with pytest.raises(InputError, match=wrong):
+        compact.predict_video(features, "left")
+    found = read_features(features)
+    track = replace(found, metadata=replace(found.metadata, subject="1"))
+    write_features(track, tmp_path / "1.safetensors", {})
+    for subject in ("all", "track 1", None):
+        table = compact.predict_video(tmp_path / "1.safetensors", subject, smooth=False)
+        assert set(table["subject"]) == {"1"}
+    with pytest.raises(InputError, match="not 'track 2'; extract again with --subject track 2"):
+        compact.predict_video(tmp_path / "1.safetensors", "track 2")
+
+
 def test_the_face_encoder_alone_reads_features(features: Path) -> None:
     predictor = load_predictor("compact-face")
     direct, later = (

@@ -20,7 +20,7 @@ from abawcli.cli.options import (
     strategy_option,
     verbosity_options,
 )
-from abawcli.cli.people import describe_jobs, name_targets, plan_people
+from abawcli.cli.people import describe_jobs, name_targets, plan_people, warn_of_voices
 from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Summaries
@@ -133,6 +133,7 @@ def command(
         paths, output, FEATURES_SUFFIX, frozenset([FEATURES_SUFFIX]), keep_suffix=keep_suffix
     )
     plan = plan_people(names, strategy, subject)
+    warn_of_voices(modality, subject)
     targets = name_targets(names, plan, outputs, output)
     settings = ExtractSettings(
         visual, audio, modality, layers, device, batch_size, rotate, audio_from, overwrite,

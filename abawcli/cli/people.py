@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from abawcli.errors import UsageError
 if TYPE_CHECKING:
     from abawcli.engines import Job
     from abawcli.formats.strategy import SubjectSegments
+
+LOG = logging.getLogger(__name__)
 
 
 def plan_people(
@@ -36,6 +39,16 @@ def plan_people(
     unknown = [name for name in rows if not find_video_of(name, plan)]
     warn_left_out(f"rows of {strategy} match no input", unknown)
     return plan
+
+
+def warn_of_voices(modality: str, subject: str | None) -> None:
+    """Warn that a subject is not chosen by the voice."""
+    if modality == "audio" and subject not in (None, SUBJECTS[0]):
+        LOG.warning(
+            "with --modality audio no face is looked for: --subject %s only names the rows, and "
+            "the speech of all people is used",
+            subject,
+        )
 
 
 def name_targets(

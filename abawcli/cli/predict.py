@@ -29,7 +29,7 @@ from abawcli.cli.options import (
     table_output_option,
     verbosity_options,
 )
-from abawcli.cli.people import describe_jobs, name_targets, plan_people
+from abawcli.cli.people import describe_jobs, name_targets, plan_people, warn_of_voices
 from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Columns, Summaries
@@ -83,7 +83,7 @@ COLUMNS: Columns = {
     show_default=True,
     help="Use faces and audio, or one of them.",
 )  # fmt: skip
-@choose_subject("main; for crops, the subject they were made of")
+@choose_subject("main; for crops and features, the subject they were made of")
 @strategy_option
 @audio_from_option
 @smoothing_options("unless the recipe sets it")
@@ -178,6 +178,7 @@ def command(
     names = name_videos(paths, keep_suffix)
     outputs = name_outputs(paths, output, ".csv", TABLE_SUFFIXES, keep_suffix=keep_suffix)
     plan = plan_people(names, strategy, subject)
+    warn_of_voices(modality, subject)
     targets = name_targets(names, plan, outputs, output)
     settings = PredictSettings(
         recipes, device, batch_size, modality, rotate, None if no_smooth else changes, audio_from,

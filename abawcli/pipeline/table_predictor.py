@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abawcli.config import SUBJECTS
-from abawcli.errors import UsageError
+from abawcli.errors import InputError, UsageError
 from abawcli.formats.crops import find_audio
 from abawcli.formats.feature_sets import read_joined_features
 from abawcli.formats.features import FEATURES_SUFFIX, Features
@@ -30,6 +30,20 @@ Outputs = NDArray[np.float32]
 def is_track(subject: str) -> bool:
     """Tell whether a subject is the number of a track, as in features of `--subject all`."""
     return subject.isdecimal()
+
+
+def _check_subject(path: Path, made_for: str, subject: str) -> None:
+    """Check that a feature file is of the requested subject.
+
+    Raises:
+        InputError: it is not.
+    """
+    same = [made_for, f"track {made_for}", "all"] if is_track(made_for) else [made_for]
+    if subject not in same:
+        raise InputError(
+            f"{path} has features of subject {made_for!r}, not {subject!r}; "
+            f"extract again with --subject {subject}"
+        )
 
 
 class TablePredictor(FramePredictor):
@@ -53,7 +67,7 @@ class TablePredictor(FramePredictor):
         if os.path.isdir(path):
             return self._predict_crops(path, subject, progress, video, audio_from=audio_from)
         if path.suffix == FEATURES_SUFFIX:
-            return self._predict_file(path)
+            return self._predict_file(path, subject)
         name, people = video or path.stem, subject or SUBJECTS[0]
         if isinstance(people, str):
             people = (SubjectSegment(people),)
@@ -83,11 +97,16 @@ class TablePredictor(FramePredictor):
             warn_of_poor(table, str(path) if len(tables) == 1 else name)
         return {name: self._finish(table, str(path)) for name, table in tables.items()}
 
-    def _predict_file(self, path: Path) -> pd.DataFrame:
+    def _predict_file(
+        self, path: Path, subject: str | SubjectSegments | None = None
+    ) -> pd.DataFrame:
         if self.rotate:
             raise UsageError(f"{path} holds features; rotate the video they are made of")
         paths = path, *self.more_features.get(path, ())
-        return self._predict_features([read_joined_features(paths)], " + ".join(map(str, paths)))
+        features = read_joined_features(paths)
+        if isinstance(subject, str):
+            _check_subject(path, features.metadata.subject, subject)
+        return self._predict_features([features], " + ".join(map(str, paths)))
 
     def _predict_crops(
         self,

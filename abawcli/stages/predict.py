@@ -61,7 +61,7 @@ class Predictor(TablePredictor):
         Args:
             path: the input.
             subject: one of SUBJECTS, `track N`, or the segments of a strategy file; None: `main`,
-                or the subject of the crops. Feature files have their own.
+                or the subject of the crops or features.
             smooth: the smoothing, as in the recipe, another one, or none.
             progress: called as frames are done.
             video: value of the column `video`; by default the name of the file without suffix, or
@@ -71,8 +71,8 @@ class Predictor(TablePredictor):
 
         Raises:
             InputError: the file cannot be read, or lacks frames or a requested track; or crops
-                are incomplete or show another subject; or no subject has a face in the neutral
-                frames of a baseline.
+                are incomplete; or crops or features are of another subject; or no subject has a
+                face in the neutral frames of a baseline.
             UsageError: the subject is unknown; or features or crops would be rotated.
             CheckpointError: features come from other backbones than the recipe's.
         """
