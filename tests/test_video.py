@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 from media_files import (
+    ONE,
     TURNS,
     Sound,
     corner_picture,
@@ -167,6 +168,28 @@ def test_display_matrix_is_applied(tmp_path, degrees, mirrored):
     assert max(small.shape) == 48
     assert np.abs(small.astype(int) - expected[::2, ::2]).mean() < 8
     assert (frame.region_rgb(5, 9, 42, 60) == frame.rgb()[9:60, 5:42]).all()
+
+
+@pytest.mark.parametrize(
+    ("degrees", "shown", "tilt"),
+    [(30, 0, 30), (44, 0, 44), (125, 90, 35), (200, 180, 20), (350, 0, 10)],
+)
+def test_a_display_matrix_between_quarter_turns_is_named(tmp_path, caplog, degrees, shown, tilt):
+    cosine, sine = (round(ONE * f(np.radians(degrees))) for f in (np.cos, np.sin))
+    matrix = (cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30)
+    path = write_media(tmp_path / "v.mp4", [corner_picture()] * 2, matrix=matrix)
+    assert [frame.orientation.degrees for frame in read_frames(path)] == [shown] * 2
+    (message,) = caplog.messages
+    assert f"rotates frames by {degrees} degrees counterclockwise" in message
+    assert f"rotated by {shown}, in quarter turns, and stay tilted by {tilt}" in message
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 91, 269])
+def test_a_display_matrix_that_is_rounded_is_not_named(tmp_path, caplog, degrees):
+    cosine, sine = (round(ONE * f(np.radians(degrees))) for f in (np.cos, np.sin))
+    matrix = (cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30)
+    list(read_frames(write_media(tmp_path / "v.mp4", [corner_picture()], matrix=matrix)))
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("rotate", ROTATIONS)

@@ -22,6 +22,7 @@ class Media:
     frame_megapixels: int = 200
     # Difference of a pixel's width from its height that is ignored: encoders round the ratio.
     square_pixels: float = 0.01
+    level_degrees: int = 1  # difference of a display matrix from a quarter turn that is ignored
     widest_pixels: int = 4  # larger ratios of width and height, or the inverse, are damage
     constant_rate_s: float = 0.002  # largest difference of intervals at a constant frame rate
     # A stream's clock that goes back by this much restarts. Less is jitter of recorders, which is

@@ -1,5 +1,6 @@
 """One decoded frame and its pixels, with orientation, colours and aspect as displayed."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -8,8 +9,37 @@ from typing import cast
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from abawcli.media.pixels import Image, Region, can_cut, region_to_rgb, to_rgb
+
+
+def _read_matrix(native: av.VideoFrame) -> NDArray[np.float64] | None:
+    """Return the numbers (9,) of a frame's display matrix, or None if it has none.
+
+    Raises:
+        ValueError: PyAV 18 does not know a kind of side data, such as Exif in a JPEG.
+    """
+    side_data = cast(Mapping[str, bytes], native.side_data)
+    if "DISPLAYMATRIX" not in side_data:
+        return None
+    return np.frombuffer(side_data["DISPLAYMATRIX"], np.int32)[:9].astype(np.float64)
+
+
+def read_angle(native: av.VideoFrame) -> int:
+    """Return the degrees by which a frame's display matrix rotates it counterclockwise.
+
+    PyAV cuts them to whole degrees, so that 45 may become 44.
+    """
+    try:
+        matrix = _read_matrix(native)
+    except ValueError:
+        return native.rotation % 360
+    if matrix is None:
+        return 0
+    a, b, _, c, d = matrix[:5]
+    angle = math.degrees(math.atan2(b * math.hypot(a, c), a * math.hypot(b, d)))
+    return round(-angle) % 360
 
 
 @dataclass(frozen=True)
@@ -24,15 +54,12 @@ class Orientation:
     def of(cls, native: av.VideoFrame) -> "Orientation":
         """Return the orientation of a frame's display matrix, rounded to quarter turns."""
         try:
-            side_data = cast(Mapping[str, bytes], native.side_data)
-        except ValueError:
-            # PyAV 18 fails on unknown kinds of side data, such as Exif in a JPEG. Then only the
-            # angle is known, and mirroring is lost.
+            matrix = _read_matrix(native)
+        except ValueError:  # then only the angle is known, and mirroring is lost
             return cls.turned(round(native.rotation / 90) % 4)
-        if "DISPLAYMATRIX" not in side_data:
+        if matrix is None:
             return cls()
-        # A stored point (x, y) is shown at (a x + c y, b x + d y).
-        a, b, _, c, d = np.frombuffer(side_data["DISPLAYMATRIX"], np.int32)[:5].astype(float)
+        a, b, _, c, d = matrix[:5]  # a stored point (x, y) is shown at (a x + c y, b x + d y)
         if abs(b) + abs(c) > abs(a) + abs(d):
             return cls(True, flip_x=bool(c < 0), flip_y=bool(b < 0))
         return cls(False, flip_x=bool(a < 0), flip_y=bool(d < 0))

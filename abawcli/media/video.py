@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from abawcli.config import ROTATIONS, Media
 from abawcli.errors import InputError, UsageError
 from abawcli.media.clock import ascend, count_back
-from abawcli.media.frame import Frame, Orientation
+from abawcli.media.frame import Frame, Orientation, read_angle
 from abawcli.media.interlacing import deinterlace
 from abawcli.media.pictures import identify_picture, read_pictures
 from abawcli.media.pixels import describe_hdr, explain_colours
@@ -69,6 +69,18 @@ def report_colours(native: av.VideoFrame, path: str | Path) -> None:
         LOG.info("%s is HDR (%s); its pictures are tone-mapped", path, hdr)
 
 
+def report_angle(native: av.VideoFrame, path: str | Path) -> None:
+    """Warn if a frame's display matrix rotates it by another angle than quarter turns."""
+    wanted, shown = read_angle(native), Orientation.of(native).degrees
+    tilt = abs((wanted - shown + 180) % 360 - 180)
+    if tilt > Media.level_degrees:
+        LOG.warning(
+            "%s: its display matrix rotates frames by %d degrees counterclockwise; they are "
+            "rotated by %d, in quarter turns, and stay tilted by %d",
+            path, wanted, shown, tilt,
+        )  # fmt: skip
+
+
 def check_rotation(degrees: int) -> None:
     """Check, before any work is done, that frames can be rotated by so many degrees.
 
@@ -95,6 +107,7 @@ def decode_frames(media: OpenMedia, stream: VideoStream, rotate: int = 0) -> Ite
     for number, (time_s, native) in enumerate(frames, 1):
         if number == 1:
             report_colours(native, media.path)
+            report_angle(native, media.path)
         # Reading a frame's side data makes it refer to itself, so that its pixels stay in memory
         # until the next garbage collection. The angle is cheap and changes with the matrix.
         if native.rotation != angle:
