@@ -191,14 +191,14 @@ def _draw_foot(page: _Page, tracks: Tracks, top: int) -> None:
         page.write(_LEFT, _HEAD + 20, "no face was found", 17, color=PALE)
     x = float(_LEFT)
     for colour, text in (
-        (CROPPED, "cropped"), (THERE, "there, not cropped"),
-        (LOW, f"score below {page.config.low_score:g}"), (EMPTY, "not there"),
+        (CROPPED, "face cropped"), (THERE, "face found, not cropped"),
+        (LOW, f"detector's score below {page.config.low_score:g}"), (EMPTY, "no face of the track"),
     ):  # fmt: skip
         hatch = {"hatch": "///", "ec": LINE} if colour == EMPTY else {}
         page.box(x, top + 6, 14, 14, fc=colour, lw=0, **hatch)
         page.write(x + 20, top + 6, text, 12, color=PALE)
         x += 34 + 7.2 * len(text)
-    page.write(x, top + 6, "numbers: frames", 12, color=PALE)
+    page.write(x, top + 6, "numbers below faces: frames", 12, color=PALE)
     if hidden:
         frames = int((tracks.faces["subject"] == hidden[0]).sum())
         text = f"not shown: {_count(len(hidden))} of at most {frames} frames"
