@@ -22,6 +22,7 @@ from abawcli.config import (
 from abawcli.datasets.pairing import LABEL_SUFFIXES
 from abawcli.errors import InputError
 from abawcli.formats.inputs import RelativePaths, expand_inputs
+from abawcli.formats.table_checks import check_times
 from abawcli.formats.table_schemas import SCHEMAS, find_table_task
 from abawcli.formats.tables import read_table, write_table
 from abawcli.media.video import read_frames
@@ -89,7 +90,7 @@ def smooth(table: Table, config: Smoothing | None = None) -> pd.DataFrame:
     """Return a prediction table smoothed over time; by default a median of 1 s.
 
     Raises:
-        InputError: it is no prediction table.
+        InputError: it is no prediction table, or has no rows.
         UsageError: the method is unknown, or the window is invalid.
     """
     return smooth_table(_load(table), config or Smoothing())
@@ -99,7 +100,7 @@ def segment(table: Table, config: Segmentation | None = None) -> pd.DataFrame:
     """Return the segments of a prediction table: a row for each.
 
     Raises:
-        InputError: it is no prediction table, or its frames have no times.
+        InputError: it is no prediction table, has no rows, or its frames have no times.
     """
     return segment_table(_load(table), config)
 
@@ -108,7 +109,7 @@ def summarize(table: Table, settings: SummarySettings | None = None) -> pd.DataF
     """Return a row of measures for each subject of each video of a prediction table.
 
     Raises:
-        InputError: it is no prediction table, or its frames have no times.
+        InputError: it is no prediction table, has no rows, or its frames have no times.
     """
     return summarize_table(_load(table), settings)
 
@@ -121,7 +122,10 @@ def score(predictions: Table, annotations: Table) -> Scoring:
     Raises:
         InputError: nothing can be scored.
     """
-    with _as_files(predictions) as predicted, _as_files(annotations) as annotated:
+    with (
+        _as_files(predictions, "the predictions") as predicted,
+        _as_files(annotations, "the annotations") as annotated,
+    ):
         return score_files(predicted, annotated)
 
 
@@ -139,7 +143,7 @@ def export(
     Raises:
         AbawError: as `abawcli.stages.export.export_table`.
     """
-    with _as_files(table) as files:
+    with _as_files(table, "the table") as files:
         return [made for path in files for made in export_table(path, output, to, config)]
 
 
@@ -147,19 +151,27 @@ def _load(table: Table) -> pd.DataFrame:
     """Return a prediction table.
 
     Raises:
-        InputError: the file is no prediction table, or a column is missing.
+        InputError: the file is no prediction table, a column is missing, there are no rows, or
+            times go back.
     """
     if not isinstance(table, pd.DataFrame):
         return read_table(table)
     needed = SCHEMAS[find_table_task(table.columns) or EXPR].names
     if missing := [name for name in needed if name not in table and name not in QUALITY]:
         raise InputError(f"the table has no column {', '.join(missing)}")
+    if table.empty:
+        raise InputError("the table holds no rows")
+    check_times("the table", table)
     return table
 
 
 @contextmanager
-def _as_files(table: Table) -> Iterator[RelativePaths]:
-    """Yield the files that are meant; a table is one while the block runs."""
+def _as_files(table: Table, name: str) -> Iterator[RelativePaths]:
+    """Yield the files that are meant; a table is one while the block runs.
+
+    Raises:
+        InputError: of the block; in place of the file of a table it has the `name`.
+    """
     if not isinstance(table, pd.DataFrame):
         yield expand_inputs([str(table)], LABEL_SUFFIXES)
         return
@@ -169,4 +181,7 @@ def _as_files(table: Table) -> Iterator[RelativePaths]:
             write_table(table, path, {})
         else:
             table.to_parquet(path, index=False)
-        yield {path: Path(path.name)}
+        try:
+            yield {path: Path(path.name)}
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), name)) from error

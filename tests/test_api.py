@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -53,6 +54,30 @@ def test_a_table_without_a_column_is_an_expected_error(
     table = make_table(LABELS).drop(columns=["frame", "p_fear"])
     with pytest.raises(InputError, match="the table has no column frame, p_fear"):
         verb(table)
+
+
+def test_a_table_without_rows_is_an_error_as_its_file_is(tmp_path: Path) -> None:
+    table, path = make_table(LABELS)[:0], tmp_path / "clip.csv"
+    write_table(table, path, {})
+    truth = make_table(LABELS)[["video", "frame", "label"]]
+    calls: list[tuple[Callable[[Any], object], str]] = [
+        (abawcli.smooth, "the table"),
+        (abawcli.segment, "the table"),
+        (abawcli.summarize, "the table"),
+        (lambda given: abawcli.export(given, "elan", tmp_path / "x.eaf"), "the table"),
+        (lambda given: abawcli.score(given, truth), "the predictions"),
+        (lambda given: abawcli.score(make_table(LABELS), given), "the annotations"),
+    ]
+    for call, name in calls:
+        for given, what in ((table, name), (path, str(path))):
+            with pytest.raises(InputError, match=f"^{re.escape(what)} holds no rows"):
+                call(given)
+
+
+def test_times_that_go_back_are_named() -> None:
+    table = make_table([4, 4, 4]).assign(time_s=[0.0, 0.08, 0.04])
+    with pytest.raises(InputError, match="the table, row 3: time_s of frame 3 is 0.04, and 0.08"):
+        abawcli.segment(table)
 
 
 def test_score_takes_tables(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def check_times(path: str | Path, table: pd.DataFrame) -> None:
     Raises:
         InputError: they do.
     """
-    frame, time_s = table["frame"].to_numpy(), table["time_s"].to_numpy()
+    frame, time_s = table["frame"].to_numpy(), table["time_s"].to_numpy(np.float64)
     known = np.flatnonzero(~np.isnan(time_s))
     ordered = known[np.argsort(frame[known], kind="stable")]
     if (np.diff(time_s[ordered]) >= 0).all():  # then those of each person do not; it is faster
