@@ -71,9 +71,11 @@ class VoiceFeatures(AudioEncoder):
         self.weights = weights
         self.dim = self.dim if weights is None else weights.shape[1]
 
-    def encode(self, samples: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """Return features (S, D) of samples (N,) and where speech is detected (S,)."""
-        features, speech = super().encode(samples)
+    def encode(
+        self, samples: Floats, kept: slice = slice(None)
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """Return the `kept` of features (S, D) of samples (N,) and of the speech mask (S,)."""
+        features, speech = super().encode(samples, kept)
         if self.weights is not None:
             features = append_one(features) @ self.weights
         return features, speech

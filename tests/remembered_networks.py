@@ -43,7 +43,8 @@ def keep_networks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(FeatureEncoder, "encode", _remember_face_features(FeatureEncoder.encode))
     voices = audio_backbones.AUDIO_BACKBONES
     patch.setitem(voices, COMPACT_VOICE, _keep_voice(voices[COMPACT_VOICE]))
-    patch.setattr(AudioBackbone, "encode", _remember_audio_features(AudioBackbone.encode))
+    voice = audio_backbones.CompactVoiceBackbone
+    patch.setattr(voice, "encode", _remember_audio_features(voice.encode))
     load = _keep_pretrained(image_backbones.load_weights)
     patch.setattr(image_backbones, "load_weights", load)
     patch.setattr(hub, "load_weights", load)
@@ -119,11 +120,11 @@ def _keep_voice(real: Callable[[], AudioBackbone]) -> Callable[[], AudioBackbone
 
 
 def _remember_audio_features(real: Callable[..., Any]) -> Callable[..., Any]:
-    def encode(self: AudioBackbone, samples: Tensor) -> Any:
+    def encode(self: AudioBackbone, samples: Tensor, kept: slice = slice(None)) -> Any:
         if not hasattr(self, KEPT) or torch.is_grad_enabled():  # an answer has no gradient
-            return real(self, samples)
-        key = "audio", _describe(self), _hash(samples.numpy())
-        return _ask(key, lambda: real(self, samples))
+            return real(self, samples, kept)
+        key = "audio", _describe(self), kept.start, kept.stop, _hash(samples.numpy())
+        return _ask(key, lambda: real(self, samples, kept))
 
     return encode
 

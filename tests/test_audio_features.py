@@ -288,6 +288,19 @@ def test_our_own_backbone_hears_voices_only() -> None:
     assert encoder.encode(spoken)[1].mean() > 0.5
 
 
+def test_what_is_kept_does_not_depend_on_what_is_not() -> None:
+    encoder = AudioEncoder(build_audio_backbone("compact-voice"), CPU)
+    speech = read_audio(SAMPLES / "expressions.mp4")
+    assert speech is not None
+    whole, heard = encoder.encode(speech.samples)
+    first, last = np.flatnonzero(heard)[[0, -1]]
+    assert first > 0 and last + 1 < len(heard)
+    for kept in (slice(0, first + 1), slice(first + 1, last), slice(last - 1, None)):
+        features, mask = encoder.encode(speech.samples, kept)
+        np.testing.assert_array_equal(mask, heard[kept])
+        np.testing.assert_allclose(features, whole[kept], rtol=1e-4, atol=1e-4)
+
+
 def test_no_sound_is_nothing_to_hear() -> None:
     assert FrameAligner(iter(()), 1).at(0.0) == (np.float32(0.0), False)
     late = FrameAligner(steps_of([100.0], 99.0, 101.0), 1)

@@ -103,6 +103,20 @@ def test_a_feature_depends_on_its_context_and_on_nothing_beyond() -> None:
 
 
 @torch.inference_mode()
+def test_only_windows_with_kept_features_are_computed() -> None:
+    net, windows = small_voice(), []
+    net.trunk.layers[0].register_forward_hook(lambda _m, _x, y: windows.append(len(y)))
+    sound = torch.from_numpy(make_bursts(300, 9.0))[None]
+    whole = net(sound)
+    cases = {(0, 1): 1, (24, 48): 1, (23, 49): 3, (30, 200): 4, (None, None): 5}
+    for (first, end), count in cases.items():
+        windows.clear()
+        found = net(sound, slice(first, end))
+        torch.testing.assert_close(found, whole[:, first:end], atol=1e-5, rtol=1e-4)
+        assert windows == [count]
+
+
+@torch.inference_mode()
 def test_gain_of_the_recording_changes_nothing() -> None:
     net, sound = small_voice(), torch.from_numpy(make_bursts(300, 3.2))[None]
     torch.testing.assert_close(net(0.1 * sound), net(sound), atol=1e-3, rtol=1e-3)

@@ -65,10 +65,13 @@ class AudioBackbone(nn.Module):
         features: Tensor = self.network(samples)
         return features
 
-    def encode(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn audio (N,) into features (S, dim), and where speech is detected (S,)."""
+    def encode(self, samples: Tensor, kept: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Turn audio (N,) into features (S, dim), and where speech is detected (S,).
+
+        Only the `kept` audio frames are returned; the others need not be computed.
+        """
         features: Tensor = self(samples[None])[0].float()
-        return features, self.detect_speech(features)
+        return features[kept], self.detect_speech(features)[kept]
 
     def detect_speech(self, features: Tensor) -> Tensor:
         """Return in which of the features (S, dim) speech is detected, (S,)."""
@@ -107,6 +110,19 @@ class CompactVoiceBackbone(AudioBackbone):
         cast_weights(self.network, dtype)
         self.network.front.float()
         self.network.first_convolution.register_forward_pre_hook(cast_inputs)
+
+    def forward(self, samples: Tensor, kept: slice = slice(None)) -> Tensor:
+        """Map samples (B, N) to the `kept` of features (B, S, dim)."""
+        features: Tensor = self.network(samples, kept)
+        return features
+
+    def encode(self, samples: Tensor, kept: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Turn audio (N,) into the `kept` of features (S, dim) and of the speech mask (S,)."""
+        start, stop, _ = kept.indices(-(-len(samples) // self.step_samples))
+        heard = slice(max(0, start - SPEECH_FRAMES), stop + SPEECH_FRAMES)
+        features = self(samples[None], heard)[0].float()  # (S', dim)
+        inner = slice(start - heard.start, stop - heard.start)
+        return features[inner], self.detect_speech(features)[inner]
 
     def detect_speech(self, features: Tensor) -> Tensor:
         """Return in which of the features (S, dim) speech is detected, (S,).

@@ -45,13 +45,15 @@ class ClipBackbone(AudioBackbone):
         self.speech = speech
         self.context_s = max(config.clip_s / 2 + self.step_s, speech.context_s)
 
-    def encode(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, samples: Tensor, kept: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Turn audio (N,) into features (S, dim), 0 without speech, and the speech mask (S,).
 
-        Clips at the beginning and the end are moved into the audio.
+        Only the `kept` ones are computed. Clips at the beginning and the end are moved into the
+        audio.
         """
-        speech = self._find_speech(samples)  # (S,)
-        centres = (np.arange(len(speech)) + 0.5) * self.step_samples
+        start, stop, _ = kept.indices(max(1, len(samples) // self.step_samples))
+        speech = self._find_speech(samples, start, stop)  # (S',)
+        centres = (np.arange(start, stop) + 0.5) * self.step_samples
         last = max(0, len(samples) - self.clip_samples)
         starts = np.clip(np.rint(centres - self.clip_samples / 2), 0, last).astype(int)
         features = samples.new_zeros(len(speech), self.dim)
@@ -62,13 +64,12 @@ class ClipBackbone(AudioBackbone):
             features[chosen] = self(torch.stack(clips))
         return features, speech
 
-    def _find_speech(self, samples: Tensor) -> Tensor:
-        """Return the speech mask (S,) of audio (N,), one value per clip."""
-        _, voiced = self.speech.encode(samples)  # (S',)
+    def _find_speech(self, samples: Tensor, start: int, stop: int) -> Tensor:
+        """Return the speech mask (S',) of audio (N,), of clips `start` to `stop`."""
         share = self.step_samples // self.speech.step_samples
-        steps = max(1, len(samples) // self.step_samples)
-        padded = nn.functional.pad(voiced, (0, max(0, steps * share - len(voiced))))
-        return padded[: steps * share].view(steps, share).any(dim=1)
+        _, voiced = self.speech.encode(samples, slice(start * share, stop * share))
+        padded = nn.functional.pad(voiced, (0, (stop - start) * share - len(voiced)))
+        return padded.view(-1, share).any(dim=1)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map clips (B, N) to features (B, dim)."""

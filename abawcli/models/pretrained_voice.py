@@ -47,16 +47,21 @@ class PretrainedVoice(nn.Module):
         """Return the first convolution, whose input is the bands."""
         return self.trunk.conv1
 
-    def encode(self, bands: Tensor) -> Tensor:
-        """Map normalised bands (B, M, 8 S) to features (B, S, dim)."""
-        x = F.gelu(self.project(self.norm(self.trunk.encode(bands))))  # (B, 4 S, D)
+    def encode(self, bands: Tensor, kept: slice = slice(None)) -> Tensor:
+        """Map normalised bands (B, M, 8 S) to the `kept` of features (B, S, dim)."""
         tokens = STEP_FRAMES // 2
+        start, stop, _ = kept.indices(bands.shape[2] // STEP_FRAMES)
+        states = self.trunk.encode(bands, slice(start * tokens, stop * tokens))
+        x = F.gelu(self.project(self.norm(states)))  # (B, 4 S', D)
         return x.view(len(x), -1, tokens, self.dim).mean(dim=2)
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """Map samples (B, N), full scale 1.0, to features (B, ceil(N / 1280), dim)."""
+    def forward(self, samples: Tensor, kept: slice = slice(None)) -> Tensor:
+        """Map samples (B, N), full scale 1.0, to the `kept` of features (B, S, dim).
+
+        There are S = ceil(N / 1280) features.
+        """
         missing = -samples.shape[1] % STEP_SAMPLES
-        return self.encode(self.front(F.pad(samples, (0, missing))))
+        return self.encode(self.front(F.pad(samples, (0, missing))), kept)
 
 
 def build_pretrained_voice(folder: str | Path, layers: int) -> PretrainedVoice:

@@ -104,9 +104,12 @@ class CompactVoice(nn.Module):
         features: Tensor = self.steps(x)[:, :, 0].transpose(1, 2)  # (B, S, D)
         return features
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """Map samples (B, N), full scale 1.0, to features (B, ceil(N / 1280), dim)."""
-        return self.encode(self.front(samples))
+    def forward(self, samples: Tensor, kept: slice = slice(None)) -> Tensor:
+        """Map samples (B, N), full scale 1.0, to the `kept` of features (B, S, dim).
+
+        There are S = ceil(N / 1280) features.
+        """
+        return self.encode(self.front(samples))[:, kept]
 
 
 class VoiceClassifier(nn.Module):

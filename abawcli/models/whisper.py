@@ -166,18 +166,21 @@ class WhisperLayers(nn.Module):
         self.embed_positions.requires_grad_(False)
         self.layers = nn.ModuleList(WhisperBlock(width, heads, feed_forward) for _ in range(layers))
 
-    def encode(self, bands: Tensor) -> Tensor:
-        """Map bands (B, M, 2 T) to states (B, T, D)."""
+    def encode(self, bands: Tensor, kept: slice = slice(None)) -> Tensor:
+        """Map bands (B, M, 2 T) to the `kept` of states (B, T, D)."""
         x = F.gelu(self.conv2(F.gelu(self.conv1(bands)))).transpose(1, 2)  # (B, T, D)
         count, tokens, width = x.shape
+        start, stop, _ = kept.indices(tokens)
+        needed = slice(start // WINDOW_HOP, -(-stop // WINDOW_HOP))
         windows, valid = cut_windows(x)  # (B, K, W, D), (K, W)
-        y = (windows + self.embed_positions.weight).flatten(0, 1)  # (B K, W, D)
-        valid = valid.repeat(count, 1)  # (B K, W)
+        y = (windows[:, needed] + self.embed_positions.weight).flatten(0, 1)  # (B K', W, D)
+        valid = valid[needed].repeat(count, 1)  # (B K', W)
         *first, last = self.layers
         for layer in first:
             y = layer(y, valid)
-        middle = last(y, valid, slice(WINDOW_EDGE, WINDOW_EDGE + WINDOW_HOP))  # (B K, W / 2, D)
-        states: Tensor = middle.reshape(count, -1, width)[:, :tokens]
+        middle = last(y, valid, slice(WINDOW_EDGE, WINDOW_EDGE + WINDOW_HOP))  # (B K', W / 2, D)
+        first = needed.start * WINDOW_HOP
+        states: Tensor = middle.reshape(count, -1, width)[:, start - first : stop - first]
         return states
 
     def forward(self, samples: Tensor) -> Tensor:

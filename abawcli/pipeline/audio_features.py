@@ -63,14 +63,18 @@ class AudioEncoder:
         return replace(self.backbone.describe(), window_s=config.window_s, chunk_s=config.chunk_s)
 
     @torch.inference_mode()
-    def encode(self, samples: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    def encode(
+        self, samples: Floats, kept: slice = slice(None)
+    ) -> tuple[Floats, NDArray[np.bool_]]:
         """Turn samples (N,) into features (S, D), at least one, and the speech mask (S,).
+
+        Only the `kept` audio frames are returned.
 
         Features that are not finite become 0 and non-speech, so that the face is still used.
         """
         missing = max(0, self.backbone.field_samples - len(samples))
         padded = F.pad(torch.from_numpy(samples), (0, missing)).to(self.device)
-        features, detected = self.backbone.encode(padded)  # (S, D), (S,)
+        features, detected = self.backbone.encode(padded, kept)  # (S', D), (S',)
         finite = torch.isfinite(features).all(dim=1)  # (S,)
         features = features.where(finite[:, None], 0)
         self._lost += int((~finite).sum())
@@ -115,8 +119,7 @@ class AudioEncoder:
         step = self.backbone.step_samples
         first = self._context // step if passed else 0
         end = None if last else (self._hop + self._context) // step
-        features, speech = self.encode(samples)  # (S', D), (S',)
-        features, speech = features[first:end], speech[first:end]  # (S, D), (S,)
+        features, speech = self.encode(samples, slice(first, end))  # (S, D), (S,)
         centres = (first + np.arange(len(features))) * step + self.backbone.field_samples / 2
         times_s = start_s + (passed + centres) / AUDIO_RATE_HZ
         return AudioFrames(
