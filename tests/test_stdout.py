@@ -143,12 +143,18 @@ def test_two_things_do_not_both_go_to_stdout(
         ["crop", "v.mp4"],
         ["extract", "v.mp4"],
         ["sheet", "crops"],
-        ["summarize", "p"],
+        ["summarize", "p"],  # it writes several files
+        ["export", "p", "--format", "wide"],  # one for each video
+        ["import", "x.eaf", "--from", "elan", "--frames", "9"],  # its suffix says in which form
+        ["plot", "p"],
+        ["render", "v.mp4", "p/a.csv"],
+        ["report", "p"],
+        ["calibrate", "head.safetensors", "f", "--labels", "l"],
         ["crossval", "f", "--labels", "l"],
         ["train", "head", "f", "--labels", "l"],
         ["train", "face", "--images", "i", "--manifest", "m.csv"],
         ["train", "voice", "--recordings", "i", "--manifest", "m.csv"],
     ],
 )
-def test_what_is_no_text_needs_a_name(call: list[str], folder: Path) -> None:
+def test_what_is_not_one_text_needs_a_name(call: list[str], folder: Path) -> None:
     assert "does not write to stdout" in run(folder, *call, "-o", "-", status=2).stderr
