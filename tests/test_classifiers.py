@@ -26,7 +26,7 @@ from abawcli.errors import CheckpointError, UsageError
 from abawcli.faces.crop import resize_square
 from abawcli.label_maps import map_labels, parse_label_map
 from abawcli.labels import CLASSES, IGNORE
-from abawcli.media.audio import Audio
+from abawcli.media.audio import Audio, read_audio
 from abawcli.models import audio_backbones
 from abawcli.models.classifier import AveragedClassifiers, MappedClassifier
 from abawcli.models.classifiers import load_classifiers, load_face_classifier
@@ -36,6 +36,7 @@ from abawcli.models.recipes import join_recipes
 from abawcli.pipeline.audio_features import AudioEncoder
 
 CPU = torch.device("cpu")
+SAMPLES = Path(__file__).parents[1] / "sample_videos"
 IMAGE = np.random.default_rng(1).integers(0, 256, (90, 90, 3), np.uint8)
 
 
@@ -99,6 +100,21 @@ def test_clips_are_the_same_whatever_the_chunks(tmp_path: Path, speech_everywher
     assert made[0].shape == (31, made[0].shape[1])
     np.testing.assert_allclose(made[0], made[2], atol=1e-5)
     np.testing.assert_allclose(made[1], made[2], atol=1e-5)
+
+
+def test_the_same_clips_have_speech_whatever_the_chunks(tmp_path: Path) -> None:
+    speech = read_audio(SAMPLES / "expressions.mp4")
+    assert speech is not None
+    backbone, _ = load_hub_voice(f"hf:{save_voice_classifier(tmp_path / 'model', 'hubert')}")
+    noise = np.random.default_rng(0).normal(0, 0.01, 3 * len(speech.samples))
+    samples = (np.tile(speech.samples, 3) + noise).astype(np.float32)
+    heard = []
+    for chunk_s in (10.0, 60.0):
+        encoder = AudioEncoder(backbone, CPU, AudioFeatures(chunk_s=chunk_s))
+        chunks = list(encoder.encode_blocks([Audio(samples, 0.0)]))
+        heard.append(np.concatenate([chunk.speech for chunk in chunks]))
+    assert 0.2 < heard[1].mean() < 0.8
+    np.testing.assert_array_equal(heard[0], heard[1])
 
 
 def test_without_speech_a_voice_says_nothing(tmp_path: Path) -> None:

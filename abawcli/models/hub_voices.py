@@ -4,6 +4,7 @@ They label clips. Here they get overlapping clips of `VoiceClips.clip_s`, each c
 frame, and only clips in which compact-voice detects speech.
 """
 
+import math
 import warnings
 from typing import Any
 
@@ -44,6 +45,7 @@ class ClipBackbone(AudioBackbone):
         self.extractor = extractor
         self.speech = speech
         self.context_s = max(config.clip_s / 2 + self.step_s, speech.context_s)
+        self.grid_samples = math.lcm(step, speech.grid_samples)  # so that chunks hear the same
 
     def encode(self, samples: Tensor, kept: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Turn audio (N,) into features (S, dim), 0 without speech, and the speech mask (S,).
