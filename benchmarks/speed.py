@@ -138,7 +138,7 @@ STAGES = {  # name: functions, by the object that is asked for them
     "face quality": [(quality, "_cut_box"), (quality, "measure_sharpness"), (quality, "rate_face")],
     "crop": [(feature_stream, "cut_region"), (feature_stream, "crop_regions")],
     "face network": [(FeatureEncoder, "encode")],
-    "decode audio": [(recording.Recording, "read_audio")],
+    "decode audio": [(recording, "read_audio_blocks"), (recording, "read_blocks")],
     "audio encoder": [(AudioEncoder, "encode")],
     "head": [(SubjectStream, "push"), (SubjectStream, "finish")],
 }
