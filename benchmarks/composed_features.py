@@ -38,6 +38,7 @@ from abawcli.models.encoder import find_encoder, load_feature_encoder
 from abawcli.models.recipes import find_weights
 
 Halves = NDArray[np.float16]
+SPLITS = ("train", "valid")
 # Of the detector's box to the face images' side (benchmarks/crop_scale.py): median, and deviation
 # of the logarithm from image to image. Within a track the box is steadier.
 BOX_SCALE, BOX_SPREAD, BOX_DRIFT = 1 / 0.98, 0.1, 0.015
@@ -291,14 +292,15 @@ def check_sources(work: Work) -> None:
         temporary.write_text(json.dumps(described, indent=1))
 
 
-def make_features(work: Work, workers: int) -> None:
-    """Make all features that are not there: of videos of both splits, and of stills."""
+def make_features(work: Work, workers: int, splits: Sequence[str] = SPLITS) -> None:
+    """Make all features that are not there: of videos, and of stills beside train videos."""
     check_sources(work)
     load_maps(work)
     context = multiprocessing.get_context("spawn")
-    for split in ("train", "valid"):
+    for split in splits:
         with ProcessPoolExecutor(workers, context, start_worker, (work, split)) as pool:
             shares = range(workers)
             made = sum(pool.map(work_share, [split] * workers, shares, [workers] * workers))
         print(f"{split}: features of {made} videos made", flush=True)
-    make_stills(work)
+    if "train" in splits:
+        make_stills(work)

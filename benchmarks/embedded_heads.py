@@ -10,13 +10,16 @@ stills; and the accuracy on the sample clips.
     python benchmarks/embedded_heads.py --faces DIR --voices DIR --out DIR
         [--face NAME] [--voice NAME] [--folds CSV --fold-encoder FILE --fold-encoder ...]
         [--held-voice FILE]
-        [--videos 180 72] [--workers 2] [--seed 0]
+        [--videos 180 72] [--workers 2] [--seed 0] [--embedded DIR]
 
 --faces and --voices are folders with manifest.csv. --folds lists the fold of each train image
 (file, fold), and --fold-encoder, in the order of the folds, encoders that were trained without
 them (benchmarks/distil_faces.py). --held-voice is an audio encoder that was trained without the
 speakers of composed_features.is_held. Without these, heads are trained on features of data that
 their encoders have learned from. Features and runs are stored under --out and reused.
+
+With --embedded, a folder with the weights of the package, nothing is trained: the heads of that
+folder are scored, on features of the encoders --face and --voice.
 """
 
 import argparse
@@ -49,7 +52,7 @@ from abawcli.formats.manifest import read_manifest
 from abawcli.labels import IGNORE
 from abawcli.metrics import score_labels
 from abawcli.models.encoder import find_encoder, load_encoder
-from abawcli.models.heads import TrainedHead
+from abawcli.models.heads import TrainedHead, load_head
 from abawcli.stages.predict import Predictor
 
 CLIPS = Path(__file__).parents[1] / "sample_videos"
@@ -67,6 +70,7 @@ HEADS: dict[str, HeadTraining] = {
     "gated": BOTH,
     "dual-branch": replace(DUAL_SETTINGS, face_only=ENCODER, audio_swap=AUDIO_SWAP),
 }
+EMBEDDED = ("gated", "dual-branch")
 WITH_STILLS = ("visual", "concat", "gated")  # dual-branch reads neighbours, which stills have not
 
 
@@ -132,6 +136,14 @@ def read_study(valid: Composed) -> Study:
     return Study(data, hide(data, "visual", 0.5), plan["video"].to_numpy(), subsets)
 
 
+def score_embedded(work: Work, valid: Composed, weights: Path, workers: int) -> None:
+    """Print the scores of the heads of a folder on the valid videos."""
+    make_features(work, workers, ("valid",))
+    files = {name: weights / f"compact-{name}.safetensors" for name in EMBEDDED}
+    heads = {name: load_head(file, torch.device("cpu"))[0] for name, file in files.items()}
+    read_study(valid).tabulate(heads)
+
+
 def score_clip(recipe: Path, clip: Path) -> float:
     """Return the accuracy on a sample clip, compared with its plan, without smoothing."""
     predicted = Predictor(str(recipe)).predict_video(clip, smooth=False)["label"].to_numpy()
@@ -176,8 +188,12 @@ def main() -> None:
     """Make what is not there and print the tables, in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_sources(parser)
+    parser.add_argument("--embedded", type=Path, help="Score the heads of this folder.")
     options = parser.parse_args()
     work, material = read_work(options), Material(options.out)
+    if options.embedded:
+        score_embedded(work, material.valid(), options.embedded, options.workers)
+        return
     make_features(work, options.workers)
     heads = {
         name: learn(name, material.train(name), material.find_run(name), config)

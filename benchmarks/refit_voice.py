@@ -14,19 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from update_heads import update_head
 
 from abawcli.config import PRETRAINED_VOICE_TRAINING, AudioAugmentation, VoiceTraining
-from abawcli.formats.hashing import hash_file
 from abawcli.formats.manifest import read_audio_manifest
 from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
-from abawcli.models.metadata import HeadMetadata, VoiceEncoderMetadata
+from abawcli.models.metadata import VoiceEncoderMetadata
 from abawcli.models.training_metadata import EpochResult
 from abawcli.models.voice import VoiceNetwork, build_voice
 from abawcli.progress import ignore_progress
 from abawcli.training.voice_task import ENCODER_NAME, VoiceTask
 
 CPU = torch.device("cpu")
-SPEECH_CLASSIFIER = "speech_classifier."  # of a head
 
 
 def refit(options: argparse.Namespace) -> Path:
@@ -58,19 +57,6 @@ def refit(options: argparse.Namespace) -> Path:
     return out
 
 
-def update_head(file: Path, voice: Path, out: Path) -> None:
-    """Write a head for the features of the encoder `voice`, which are what they were."""
-    tensors, metadata = load_checkpoint(file, HeadMetadata)
-    new, _ = load_checkpoint(voice, VoiceEncoderMetadata)
-    for name in tensors:
-        if name.startswith(SPEECH_CLASSIFIER):
-            tensors[name] = new[name.removeprefix(SPEECH_CLASSIFIER)].to(tensors[name].dtype)
-    audio = metadata.backbones.audio
-    assert audio
-    backbones = replace(metadata.backbones, audio=replace(audio, sha256=hash_file(voice)))
-    save_checkpoint(out, tensors, replace(metadata, backbones=backbones))
-
-
 def main() -> None:
     """Refit an encoder, and write heads for it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -85,7 +71,7 @@ def main() -> None:
     torch.set_num_threads(1)
     voice = refit(options)
     for head in options.heads:
-        update_head(head, voice, options.out / head.name)
+        update_head(head, options.out / head.name, voice=voice)
 
 
 if __name__ == "__main__":
