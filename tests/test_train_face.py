@@ -1,5 +1,6 @@
 """Training an encoder: results, resuming, errors."""
 
+import itertools
 import json
 import shutil
 from dataclasses import replace
@@ -18,6 +19,7 @@ from abawcli.errors import CheckpointError, InputError, OutputError, UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.models import precision
 from abawcli.models.encoder import load_encoder
+from abawcli.models.training_metadata import Validation
 from abawcli.stages.train_face import train_face_encoder
 from abawcli.training import face_task
 from abawcli.training.image_augmentation import augment_images
@@ -248,6 +250,23 @@ def test_fine_tuning_goes_on_from_an_encoder(images: Path, tmp_path: Path) -> No
         tune(tmp_path / "other/encoder.safetensors", still)
     with pytest.raises(CheckpointError, match=r"no\.safetensors"):
         tune(tmp_path / "no.safetensors", still)
+
+
+def test_the_last_epoch_is_saved_where_nothing_is_to_be_chosen(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = itertools.cycle((0.6, 0.4))  # of two epochs
+    score = Validation(0.0, 0.0, {})
+    monkeypatch.setattr(
+        face_task.FaceTask, "validate", lambda task, network: replace(score, macro_f1=next(scores))
+    )
+    for select, epoch in (("linear", 1), ("last", 2)):
+        config = replace(STUDENT, epochs=2, select=select)
+        teach(images, tmp_path / select, [], config)
+        _, about = read_raw(tmp_path / select / "encoder.safetensors")
+        assert about["result"]["epoch"] == epoch
+    with pytest.raises(UsageError, match="--patience excludes --select last"):
+        teach(images, tmp_path / "run", [], replace(config, patience=1))
 
 
 def test_saved_weights_are_averaged_with_the_initial_ones(images: Path, tmp_path: Path) -> None:

@@ -112,8 +112,9 @@ def _read_config(
 )
 @click.option(
     "--select", type=click.Choice(SELECTIONS), default=PUBLISHED.select, show_default=True,
-    help="Head whose macro-F1 chooses the best epoch: the linear classifier, which is saved, or "
-    "the mixture of experts. Both are in metrics.jsonl.",
+    help="Epoch that is saved. linear: the best one by macro-F1 of the linear classifier on the "
+    "valid images. moe: by that of the mixture of experts. last: the last one. All are in "
+    "metrics.jsonl.",
 )  # fmt: skip
 @patience_option
 @click.option(
@@ -278,4 +279,4 @@ def command(
             device=device, overwrite=overwrite, progress=update, teachers=teachers, init=init,
         )  # fmt: skip
     if not is_silent():
-        print_best(history, output / "encoder.safetensors")
+        print_best(history, output / "encoder.safetensors", last=select == "last")

@@ -98,9 +98,10 @@ def is_silent() -> bool:
     return os.environ.get("RANK", "0") != "0"
 
 
-def print_best(history: Sequence[EpochResult], checkpoint: Path) -> None:
-    """Print the scores of the best epoch to stderr."""
-    chosen = max(history, key=lambda result: -1.0 if result.criterion is None else result.criterion)
+def print_best(history: Sequence[EpochResult], checkpoint: Path, *, last: bool = False) -> None:
+    """Print the scores of the epoch that was saved, the best one or the last one, to stderr."""
+    rated = history[-1:] if last else history
+    chosen = max(rated, key=lambda result: -1.0 if result.criterion is None else result.criterion)
     assert chosen.validation is not None
     print_table(
         f"{checkpoint}: epoch {chosen.epoch} of {len(history)}",

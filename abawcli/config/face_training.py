@@ -64,7 +64,8 @@ NO_IMAGE_AUGMENTATION = ImageAugmentation(
 )
 
 
-SELECTIONS = ("linear", "moe")  # heads of Stage I
+# What chooses the epoch that is saved: macro-F1 of a head of Stage I; or it is the last one.
+SELECTIONS = ("linear", "moe", "last")
 TEACHER_IMAGES = ("augmented", "clean")  # what teachers are given
 
 
@@ -135,8 +136,9 @@ class EncoderTraining:
     # Whether the loss of the linear classifier trains the backbone, too. It always does without the
     # MoE head.
     joint_classifier: bool = False
-    # One of SELECTIONS, by whose macro-F1 the best epoch is chosen. The linear classifier is what
-    # is saved.
+    # One of SELECTIONS. The linear classifier is what is saved, whatever chooses the epoch. "last"
+    # chooses nothing on the valid images: for training whose gain these do not show, such as
+    # robustness to what they do not have.
     select: str = "linear"
     patience: int | None = None  # epochs without a better one after which training ends
     warmup_steps: int = 0  # batches in which the learning rates rise from 0

@@ -76,6 +76,8 @@ def _check_settings(config: EncoderTraining, fine_tuned: bool) -> None:
         )
     if config.select == "moe" and config.moe is None:
         raise UsageError("epochs cannot be chosen by a mixture-of-experts head that is not there")
+    if config.select == "last" and config.patience is not None:
+        raise UsageError("--patience excludes --select last, which compares no epochs")
     if config.init_share and not fine_tuned:
         raise UsageError("--init-share needs --init with an encoder, whose weights are averaged")
     if config.init_share and config.lora_rank:
@@ -120,7 +122,8 @@ def train_face_encoder(
     classifier are trained further (fine-tuning), and `backbone` has no effect. Or it is
     `faceres.json`, the published weights of a `mobilenet-` backbone.
 
-    Writes `encoder.safetensors` (best epoch by macro-F1 on the valid split), `metrics.jsonl`,
+    Writes `encoder.safetensors` (the epoch with the best macro-F1 on the
+    valid split, or the last one), `metrics.jsonl`,
     `config.json` and, to go on after an interruption, `last.safetensors`. An interrupted run
     that is started again gives the same weights as one that was not interrupted. Several GPUs:
     start with `accelerate launch`.
@@ -158,6 +161,6 @@ def train_face_encoder(
     loop = TrainingLoop(
         task, out, Schedule(config.epochs, config.warmup_steps), accelerator,
         seed=config.seed, ema_decay=config.ema_decay, clip_norm=config.clip_norm,
-        patience=config.patience,
+        patience=config.patience, keep_last=config.select == "last",
     )  # fmt: skip
     return loop.run(overwrite, progress)

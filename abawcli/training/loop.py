@@ -123,6 +123,7 @@ class TrainingLoop(Generic[Network, Batch]):
         ema_decay: float = 0.0,
         clip_norm: float | None = None,
         patience: int | None = None,
+        keep_last: bool = False,
     ) -> None:
         """Prepare the network of a task for training.
 
@@ -135,10 +136,12 @@ class TrainingLoop(Generic[Network, Batch]):
             ema_decay: decay of the EMA of the weights, which is validated and saved; 0: no EMA.
             clip_norm: largest norm of the gradient; None: no clipping.
             patience: end after this many epochs without a better one; None: after the last epoch.
+            keep_last: save the network of the last epoch, not that of the best one.
         """
         out = Path(out)
         self.task, self.out, self.schedule = task, out, schedule
         self.seed, self.clip_norm, self.patience = seed, clip_norm, patience
+        self.keep_last = keep_last
         self.accelerator = accelerator
         self.network = task.network.to(self.accelerator.device)
         groups = [group | {"initial_lr": group["lr"]} for group in task.parameter_groups()]
@@ -235,7 +238,8 @@ class TrainingLoop(Generic[Network, Batch]):
     def _finish_epoch(self, loss: float) -> None:
         """Validate an epoch, log its metrics, and save its network if it is the best so far.
 
-        Without validation, every epoch's network is saved, so the last one remains.
+        Without validation, or if the last epoch is wanted, every epoch's network is saved, so the
+        last one remains.
         """
         network = self.result
         share_buffers(network)
@@ -245,6 +249,7 @@ class TrainingLoop(Generic[Network, Batch]):
         self.history.append(result)
         if not self.accelerator.is_main_process:
             return
-        if result.criterion is None or result.criterion > max(past, default=-1.0):
+        best, score = max(past, default=-1.0), result.criterion
+        if self.keep_last or score is None or score > best:
             self.task.save(network, self.out, result)
         save_state(self.out, self.state, self.optimizer, self.history)
