@@ -179,8 +179,8 @@ class WhisperLayers(nn.Module):
         for layer in first:
             y = layer(y, valid)
         middle = last(y, valid, slice(WINDOW_EDGE, WINDOW_EDGE + WINDOW_HOP))  # (B K', W / 2, D)
-        first = needed.start * WINDOW_HOP
-        states: Tensor = middle.reshape(count, -1, width)[:, start - first : stop - first]
+        offset = needed.start * WINDOW_HOP  # tokens before the first window
+        states: Tensor = middle.reshape(count, -1, width)[:, start - offset : stop - offset]
         return states
 
     def forward(self, samples: Tensor) -> Tensor:
