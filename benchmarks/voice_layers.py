@@ -35,7 +35,7 @@ from abawcli.models.log_mel import STEP_SAMPLES
 from abawcli.models.pretrained_voice import PretrainedVoice, build_pretrained_voice
 from abawcli.models.recipes import find_weights
 from abawcli.models.voice import VoiceEncoder, average_around, load_voice_encoder
-from abawcli.models.whisper import WINDOW_EDGE, WINDOW_HOP, WhisperLayers
+from abawcli.models.whisper import TOKEN_SAMPLES, WINDOW_EDGE, WINDOW_HOP, WhisperLayers
 from abawcli.training.voice_task import mean_f1
 
 Floats = NDArray[np.float64]
@@ -86,7 +86,7 @@ def find_states(layers: WhisperLayers, samples: Tensor) -> list[Tensor]:
     middle = slice(WINDOW_EDGE, WINDOW_EDGE + WINDOW_HOP)
     middles = [*(y[:, middle] for y in seen[1:-1]), seen[-1]]  # the last layer computes no more
     blocks = [y.flatten(0, 1)[:tokens] for y in middles]
-    per_frame = STEP_SAMPLES // layers.token_samples
+    per_frame = STEP_SAMPLES // TOKEN_SAMPLES
     return [x.reshape(-1, per_frame, x.shape[1]).mean(1) for x in (F.gelu(seen[0])[0].T, *blocks)]
 
 
