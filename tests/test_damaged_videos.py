@@ -136,6 +136,12 @@ def test_text_named_mp4(tmp_path):
     expect_error(tmp_path / "v.mp4", "is not a readable media file: Invalid data")
 
 
+@pytest.mark.parametrize("suffix", ["txt", "nfo", "ans"])
+def test_text_is_not_drawn(tmp_path, suffix):
+    (tmp_path / f"v.{suffix}").write_text("Neutral,Anger\n0\n1\n" * 200)
+    expect_error(tmp_path / f"v.{suffix}", f"v.{suffix} is a text file, not a media file")
+
+
 def test_file_that_may_not_be_read(tmp_path, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")

@@ -27,6 +27,8 @@ Decoded = list[Any] | None  # the frames of a packet; None: it is damaged
 
 # Containers whose header states the duration. For others FFmpeg estimates it.
 STATES_DURATION = ("mov", "matroska", "flac", "asf")
+# FFmpeg draws the text of files with such suffixes: .txt, .nfo, .ans, .bin, ...
+TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 PICTURE_CODECS = frozenset({"mjpeg", "png", "bmp", "tiff", "webp", "jpeg2000"})
 
@@ -76,7 +78,7 @@ def open_media(path: str | Path) -> InputContainer:
     """Open a media file for reading.
 
     Raises:
-        InputError: the file is missing, unreadable, empty, a folder, or unknown to FFmpeg.
+        InputError: the file is missing, unreadable, empty, a folder, text, or unknown to FFmpeg.
     """
     path = Path(path)
     try:
@@ -87,7 +89,7 @@ def open_media(path: str | Path) -> InputContainer:
         # With "file:", a colon in the name does not mean a protocol; without patterns, %d in the
         # name of a picture does not mean a series of files.
         options = {"pattern_type": "none"}
-        return av.open(f"file:{path}", options=options, metadata_errors="replace")
+        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
     except PermissionError:
@@ -95,6 +97,10 @@ def open_media(path: str | Path) -> InputContainer:
     except (av.error.FFmpegError, OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} is not a readable media file: {reason}") from error
+    if container.format.name in TEXT_FORMATS:
+        container.close()
+        raise InputError(f"{path} is a text file, not a media file")
+    return container
 
 
 # --- which streams are read ----------------------------------------------------------------
