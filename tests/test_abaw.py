@@ -73,7 +73,7 @@ def test_round_trip(tmp_path: Path, labels: list[int]) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "line 1: the header must be Neutral,Anger,.*,Other, not ''"),
+        (b"", "102.txt is empty; its first line must be Neutral,Anger,.*,Other"),
         (b"0\n1\n", "line 1: the header must be .* not '0'"),
         (b"Valence,Arousal\n0.1,0.2\n", "not 'Valence,Arousal'"),
         (EIGHT + b"\n", "holds no rows"),
@@ -83,7 +83,8 @@ def test_round_trip(tmp_path: Path, labels: list[int]) -> None:
         (EIGHT + b"\n0\n\n1\n", "line 3: .*not ''"),
         (EIGHT + b"\n0\n,,\n", "line 3: .*not ',,'"),
         (EIGHT + b"\n0\n1,2\n", "line 3: .*not '1,2'"),
-        (EIGHT + b"\n\xff\n", "cannot read the annotation"),
+        (EIGHT + b"\n\xff\n", "cannot read the annotation .*: line 2 is not in UTF-8; save it as"),
+        (b"\x1aE\xff\0\n", "cannot read the annotation .*102.txt: it is no text file"),
     ],
 )
 def test_bad_files_are_named_with_the_line(tmp_path: Path, content: bytes, message: str) -> None:

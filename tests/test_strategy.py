@@ -78,7 +78,8 @@ def test_an_empty_strategy_goes_by_the_name(file: Path) -> None:
     [
         ("", "line 1: no column video, strategy; the first line must be video,strategy,from,to"),
         ("video,form\na,1\n", "line 1: no column strategy; "),
-        ("video;strategy\na;main\n", "line 1: no column video, strategy; .* with commas"),
+        ("video;strategy\na;main\n", "s.csv is separated by semicolons; separate it by commas"),
+        ("name,strategy\na,main\n", "line 1: no column video; the first line .* with commas"),
         ("video,strategy\na,middle\n", "line 2: unknown strategy 'middle'; choose one of main, "),
         ("video,strategy\na,track\n", "line 2: unknown strategy 'track'; .*, track N, skip"),
         ("video,strategy\na,track N\n", "line 2: unknown strategy 'track n'"),
@@ -112,7 +113,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, file: Path) -> None:
     with pytest.raises(InputError, match="cannot read .*it is a folder"):
         read_strategy(tmp_path)
     file.write_bytes("video,strategy\nm\u00fcller,main\n".encode("latin-1"))
-    with pytest.raises(InputError, match="cannot read the strategies .*utf-8"):
+    with pytest.raises(InputError, match="strategies .*: line 2 is not in UTF-8; save it as UTF-8"):
         read_strategy(file)
 
 

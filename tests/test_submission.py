@@ -74,7 +74,7 @@ def test_reads_what_says_the_same_and_notes_it(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "line 1: the header must be image_location,.*,Other, not ''"),
+        (b"", "predictions.txt is empty; its first line must be image_location,.*,Other"),
         (HEADER[15:] + b"\n0\n", "line 1: the header must be image_location,.* not 'Neutral"),
         (HEADER[:-6] + b"\na/00001.jpg,0\n", "line 1: the header must be"),
         (HEADER + b"\n", "holds no rows"),

@@ -156,7 +156,13 @@ def test_unknown_suffix(tmp_path: Path, name: str) -> None:
         ("frame", "10000000", "line 3: frame must be 9999999 or less, not 10000000"),
         ("frame", "1", "line 3: an earlier row has the same video, frame, subject"),
         ("found", "", "line 3: found is empty"),
-        ("found", "maybe", "line 3: CSV conversion error"),
+        ("found", "WAHR", "labels.csv, line 3: found must be true or false, not 'WAHR'"),
+        ("frame", "two", "labels.csv, line 3: frame must be a number, not 'two'"),
+        (
+            "source",
+            "\udcfc",
+            "labels.csv: line 3 is not in UTF-8; save it as UTF-8 \\(in Excel: `CSV",
+        ),
         ("source", "guess", "line 3: source must be one of av, visual, .*, not guess"),
         ("source", "none", "line 3: label must be -1 where source is none"),
         ("p_anger", "0.9", "line 3: probabilities must be eight numbers from 0 that sum to 1"),
@@ -172,7 +178,7 @@ def test_bad_values_are_named_with_their_line(
     cells = lines[2].split(",")
     cells[COLUMNS.index(column)] = value
     lines[2] = ",".join(cells)
-    path.write_text("\n".join(lines) + "\n")
+    path.write_bytes(("\n".join(lines) + "\n").encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=message):
         read_table(path)
 
@@ -251,7 +257,8 @@ def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"\x80\n", "cannot read the table .*labels.csv"),
+        (b"\x80\n", "cannot read the table .*labels.csv: line 1 is not in UTF-8; save it as UTF-8"),
+        (b"\x1aE\xff\0\n", "cannot read the table .*labels.csv: it is no text file"),
         (b'video,frame,label\na,1,"0\na,2,0\n', "labels.csv, line 2: unknown label '0.na,2,0"),
         (b'video,frame,label\na,"1\na,2,0\n', "labels.csv.*: CSV parse error"),
     ],

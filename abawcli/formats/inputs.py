@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from abawcli.errors import InputError
+from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.scan import Test, find_root, match_pattern, scan_folder
-from abawcli.formats.text_form import check_encoding
+from abawcli.formats.text_form import check_encoding, explain_bytes
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mpe", ".m2v"}
@@ -137,15 +137,29 @@ def _read_list(argument: str) -> list[str]:
     try:
         data = sys.stdin.buffer.read() if argument == STDIN_LIST else Path(path).read_bytes()
         lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(explain_os_error(path, error)) from error
+    except UnicodeDecodeError as error:
         check_encoding(path)
-        raise InputError(f"cannot read the list {path}: {error}") from error
+        raise InputError(f"cannot read the list {path}: {explain_bytes(data)}") from error
     if any("\0" in line for line in lines):
         raise InputError(f"the list {path} is no plain text; save it as UTF-8")
     arguments = [line for line in lines if line and not line.startswith("#")]
     if not arguments:
         raise InputError(f"the list {path} is empty")
     return arguments
+
+
+def check_exists(path: str | Path) -> None:
+    """Check that an input that is matched by its name, and not always read, exists.
+
+    Raises:
+        InputError: it does not.
+    """
+    try:
+        os.stat(path)
+    except OSError as error:
+        raise InputError(explain_os_error(path, error)) from error
 
 
 def check_input(path: str | Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from abawcli.errors import InputError, explain_os_error
-from abawcli.formats.text_form import check_encoding
+from abawcli.formats.text_form import check_encoding, explain_bytes
 from abawcli.tasks import find_task
 
 LOG = logging.getLogger(__name__)
@@ -33,8 +33,11 @@ def read_text(path: str | Path, what: str) -> tuple[str, list[str]]:
             check_encoding(path)
     except OSError as error:
         raise InputError(explain_os_error(path, error)) from error
-    except ValueError as error:  # no UTF-8, or a NUL in the path
+    except UnicodeDecodeError as error:
         check_encoding(path)
+        reason = explain_bytes(path.read_bytes())
+        raise InputError(f"cannot read the {what} {path}: {reason}") from error
+    except ValueError as error:  # a NUL in the path
         raise InputError(f"cannot read the {what} {path}: {error}") from error
     quirks = []
     if text.startswith(BYTE_ORDER_MARK):
@@ -72,6 +75,8 @@ def read_body(path: str | Path, what: str, headers: Sequence[str]) -> tuple[str,
     """
     path = Path(path)
     text, quirks = read_text(path, what)
+    if not text:
+        raise InputError(f"{path} is empty; its first line must be {headers[0]}")
     first, _, body = text.partition("\n")
     header, unlike = strip_header(first, headers)
     if header is None:

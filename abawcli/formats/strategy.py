@@ -27,7 +27,7 @@ from abawcli.formats.atomic import write_whole
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.locks import lock_replaced
 from abawcli.formats.names import compose_name, decode_name
-from abawcli.formats.text_form import check_commas, check_encoding
+from abawcli.formats.text_form import check_commas, check_encoding, explain_bytes
 
 COLUMNS = ("video", "strategy", "from", "to", "note")
 
@@ -104,7 +104,8 @@ def read_names(path: str | Path, videos: Collection[str] = ()) -> dict[str, Subj
         raise InputError(explain_os_error(path, error)) from error
     except UnicodeDecodeError as error:
         check_encoding(path)
-        raise InputError(f"cannot read the names {path}: {error}") from error
+        reason = explain_bytes(path.read_bytes())
+        raise InputError(f"cannot read the names {path}: {reason}") from error
     rows = [
         _Row(f"{path}, line {number}", {"video": line})
         for number, line in enumerate(lines, 1)
@@ -137,10 +138,13 @@ def _read_rows(path: Path) -> _Sheet:
         raise InputError(explain_os_error(path, error)) from error
     except (UnicodeDecodeError, csv.Error) as error:
         check_commas(path)
-        raise InputError(f"cannot read the strategies {path}: {error}") from error
+        unread = isinstance(error, UnicodeDecodeError)
+        reason = explain_bytes(path.read_bytes()) if unread else str(error)
+        raise InputError(f"cannot read the strategies {path}: {reason}") from error
     columns = [name.strip() for name in lines[0][1]] if lines else []
     missing = [name for name in COLUMNS[:2] if name not in columns]
     if missing:
+        check_commas(path)
         raise InputError(
             f"{path}, line 1: no column {', '.join(missing)}; the first line must be "
             f"{','.join(COLUMNS)} or part of it, with commas"

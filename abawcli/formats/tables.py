@@ -6,7 +6,6 @@ and NaN in a DataFrame.
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ from abawcli.formats.table_schemas import (
     TYPES,
     find_table_task,
 )
-from abawcli.formats.text_form import check_commas
+from abawcli.formats.text_form import check_commas, explain_csv_error
 from abawcli.labels import (
     CLASSES,
     IGNORE,
@@ -310,8 +309,7 @@ def _load(
     except (FileNotFoundError, PermissionError) as error:
         raise InputError(explain_os_error(path, error)) from error
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        reason = re.sub(r"\bRow #(\d+)", r"line \1", str(error))  # Arrow counts the header
-        raise InputError(f"cannot read the table {path}: {reason}") from error
+        raise InputError(explain_csv_error(path, error)) from error
     if len(rows) == 0:
         raise InputError(f"{path} holds no rows")
     for name in set(kept) & set(ALWAYS_PRESENT):

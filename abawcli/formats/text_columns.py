@@ -7,7 +7,7 @@ import pandas as pd
 
 from abawcli.errors import InputError, explain_os_error
 from abawcli.formats.table_checks import check_width
-from abawcli.formats.text_form import check_commas
+from abawcli.formats.text_form import check_commas, explain_bytes
 
 
 def read_text_columns(path: str | Path, required: Sequence[str]) -> pd.DataFrame:
@@ -23,6 +23,8 @@ def read_text_columns(path: str | Path, required: Sequence[str]) -> pd.DataFrame
         check_width(table)
     except OSError as error:
         raise InputError(explain_os_error(path, error)) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"cannot read {path}: {explain_bytes(path.read_bytes())}") from error
     except ValueError as error:
         raise InputError(f"cannot read {path}: {error}") from error
     if missing := [name for name in required if name not in table]:

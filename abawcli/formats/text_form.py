@@ -1,8 +1,20 @@
-"""Checks of the form of text files by their beginning: their encoding, and the commas of a csv."""
+"""Checks of the form of text files by their beginning: their encoding, and the commas of a csv.
 
+And messages for what cannot be read as text or as a csv.
+"""
+
+import re
 from pathlib import Path
 
 from abawcli.errors import InputError
+
+_CELL = re.compile(
+    r"In CSV column #(?P<column>\d+): Row #(?P<line>\d+): CSV conversion error to (?P<type>\w+): "
+    r"(?P<problem>.*)",
+    re.DOTALL,
+)
+_VALUE = re.compile(r"invalid value (?P<value>.*)", re.DOTALL)
+KINDS = {"bool": "true or false", "double": "a number"}
 
 
 def check_encoding(path: str | Path) -> None:
@@ -25,6 +37,32 @@ def _read_head(path: str | Path) -> bytes:
             return file.read(4096)
     except (OSError, ValueError):
         return b""
+
+
+def explain_bytes(data: bytes) -> str:
+    """Return why the content of a file is no text in UTF-8, for messages."""
+    if b"\0" in data:
+        return "it is no text file"
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return f"line {line} is not in UTF-8; save it as UTF-8 (in Excel: `CSV UTF-8`)"
+    return "it is in UTF-8"
+
+
+def explain_csv_error(path: str | Path, error: Exception) -> str:
+    """Return the message for a csv that Arrow cannot read; it names the column and the line."""
+    path = Path(path)
+    cell = _CELL.fullmatch(str(error))
+    if isinstance(error, UnicodeDecodeError) or (cell and "UTF8" in cell["problem"]):
+        return f"cannot read the table {path}: {explain_bytes(path.read_bytes())}"
+    if cell and (value := _VALUE.fullmatch(cell["problem"])):
+        name = _read_head(path).splitlines()[0].decode().split(",")[int(cell["column"])]
+        kind = KINDS.get(cell["type"], cell["type"])
+        return f"{path}, line {cell['line']}: {name} must be {kind}, not {value['value']}"
+    reason = re.sub(r"\bRow #(\d+)", r"line \1", str(error))  # Arrow counts the header
+    return f"cannot read the table {path}: {reason}"
 
 
 def check_commas(path: str | Path) -> None:
