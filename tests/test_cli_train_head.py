@@ -44,6 +44,27 @@ def test_train_head() -> None:
     assert Path("run/head.safetensors").exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--task", "va"]])
+def test_annotations_that_do_not_exist_are_named(more: list[str]) -> None:
+    result = train("features", "--labels", "nothing.txt", "-o", "run", *more)
+    assert result.exit_code == 1
+    assert result.stderr == "abaw: error: no such file: nothing.txt\n"
+
+
+@pytest.mark.parametrize("command", [["train", "head"], ["crossval"]])
+def test_a_run_does_not_mix_with_its_inputs(command: list[str]) -> None:
+    """Its weights would be taken for features the next time."""
+    for output, message in (
+        ("features/run", "features/run is in the input features; choose a folder beside it"),
+        ("features", "features is in the input features"),
+        ("labels", "labels is an input and would be replaced; choose another -o"),
+    ):
+        call = [*command, "features", "--labels", "labels", "-o", output]
+        result = CliRunner().invoke(main, call)
+        assert result.exit_code == 2 and message in result.stderr
+    assert not Path("features/run").exists() and not Path("labels/config.json").exists()
+
+
 def test_defaults_are_the_heads_own(tmp_path: Path) -> None:
     save_videos(tmp_path / "few", ["a", "b"], frames=8)
     result = CliRunner().invoke(

@@ -107,11 +107,13 @@ def command(
     Example: abaw crossval features/ --labels annotations/ -o cv/ --head gated --head visual
     """
     from abawcli.formats.inputs import expand_inputs
-    from abawcli.formats.outputs import check_writable
+    from abawcli.formats.outputs import check_apart, check_outside, check_writable
     from abawcli.stages.crossval import cross_validate, describe_results
 
     check_shape(heads, tuned)
     check_losses(task, tuned)
+    check_outside(output, features + more_features)
+    check_apart([output], [labels])
     check_writable([output / "config.json"])
     sets = list_sets(features, more_features, "FEATURES...")
     files = find_feature_files(sets), expand_inputs([labels], ANNOTATIONS)

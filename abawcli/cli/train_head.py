@@ -261,7 +261,7 @@ def command(
     Example: abaw train head features/ --labels annotations/ -o run/
     """
     from abawcli.formats.inputs import expand_inputs
-    from abawcli.formats.outputs import check_writable
+    from abawcli.formats.outputs import check_apart, check_outside, check_writable
     from abawcli.stages.train_head import train_fusion_head
 
     sets = list_sets(features, more_features, "FEATURES...")
@@ -269,6 +269,8 @@ def command(
     check_losses(task, tuned)
     files = find_feature_files(sets), expand_inputs([labels], ANNOTATIONS)
     valid, auxiliary = validation.find_files(len(sets)), extra.find_auxiliary(task)
+    check_outside(output, features + more_features)
+    check_apart([output], [labels])
     check_writable([output / "config.json"])
     pseudo = extra.read_pseudo()
     config = replace(read_training(head, window, tuned, task), patience=patience)

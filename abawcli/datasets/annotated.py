@@ -38,7 +38,7 @@ from abawcli.formats.feature_sets import (
 )
 from abawcli.formats.features import Features
 from abawcli.formats.imports import detect_format
-from abawcli.formats.inputs import check_input, locate_inputs, warn_left_out
+from abawcli.formats.inputs import check_exists, check_input, locate_inputs, warn_left_out
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.metadata import MODALITIES, Backbones, FeaturesMetadata
 from abawcli.formats.names import compose_name, name_input
@@ -338,6 +338,7 @@ def _name_annotations(paths: Iterable[str | Path]) -> dict[str, Annotation | Pat
     named: dict[str, Annotation | Path] = {}
     origin: dict[str, Path] = {}
     for path, relative in locate_inputs(paths).items():
+        check_exists(path)
         found: Mapping[str, Annotation | Path] = {compose_name(name_input(relative)): path}
         if path.suffix.lower() in TABLE_SUFFIXES or detect_format(path):
             found = read_truth(path, relative)

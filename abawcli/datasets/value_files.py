@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from abawcli.errors import InputError
 from abawcli.formats.abaw import align_rows
-from abawcli.formats.inputs import locate_inputs
+from abawcli.formats.inputs import check_exists, locate_inputs
 from abawcli.formats.names import compose_name, name_input
 from abawcli.formats.task_annotations import read_values
 from abawcli.tasks import Task, Values
@@ -22,6 +22,7 @@ def name_value_files(paths: Iterable[str | Path]) -> dict[str, Path]:
     """
     named: dict[str, Path] = {}
     for path, relative in locate_inputs(paths).items():
+        check_exists(path)
         name = compose_name(name_input(relative))
         if name in named:
             raise InputError(f"{named[name]} and {path} are annotations of the same name")
