@@ -168,7 +168,8 @@ def check_smoothing(config: Smoothing) -> None:
         raise UsageError(f"cannot smooth {config.space!r}; choose {' or '.join(SMOOTHING_SPACES)}")
     bias = config.bias
     if bias is not None and (len(bias) != N_CLASSES or not np.isfinite(bias).all()):
-        raise UsageError(f"a bias must be {N_CLASSES} numbers, one per class, not {bias}")
+        given = ",".join(f"{value:g}" for value in bias)
+        raise UsageError(f"a bias must be {N_CLASSES} numbers, one per class, not {given}")
     frames, window_s = config.window_frames, config.window_s
     if frames is not None and (frames < 1 or frames % 2 == 0):
         raise UsageError(f"a window must be an odd number of frames, not {frames}")

@@ -82,7 +82,7 @@ def test_smooth_takes_a_bias(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bias", "status", "message"),
     [
-        ("1,2", 2, "a bias must be 8 numbers, one per class, not (1.0, 2.0)"),
+        ("1,2", 2, "a bias must be 8 numbers, one per class, not 1,2"),
         ("1,nan,0,0,0,0,0,0", 2, "a bias must be 8 numbers"),
         ("a,b", 2, "'a,b' is not a list of numbers"),
     ],

@@ -1,6 +1,7 @@
 """Self-describing checkpoints and their errors."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,15 @@ def test_errors_say_what_is_wrong(tmp_path: Path, make, message: str) -> None:
     make(path)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(path, TrainingState)
+
+
+def test_a_run_folder_is_not_its_weights(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="it is a folder$"):
+        read_kind(tmp_path)
+    save_checkpoint(tmp_path / "head.safetensors", {"a": torch.ones(1)}, TrainingState())
+    wrong = f"cannot read {tmp_path}: it is a folder; give {tmp_path}/head.safetensors"
+    with pytest.raises(CheckpointError, match=re.escape(wrong)):
+        read_kind(tmp_path)
 
 
 def test_truncated_file_is_an_error(tmp_path: Path) -> None:

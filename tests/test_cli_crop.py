@@ -285,7 +285,8 @@ def test_a_track_is_a_subject_too(work: Path) -> None:
     assert set(table.loc[table["found"], "subject"]) == {1}
     refused = crop("v/two.mkv", "-o", "other", "--subject", "track 4")
     assert refused.exit_code == 1 and "two.mkv has no track 4; they are 0 to 1" in refused.stderr
-    assert crop("v/two.mkv", "-o", "other", "--subject", "track").exit_code == 2
+    none = crop("v/two.mkv", "-o", "other", "--subject", "track")
+    assert none.exit_code == 2 and "'top', 'all' or 'track N'." in none.stderr
 
 
 def test_a_list_of_names_makes_a_folder_for_each(work: Path) -> None:
@@ -330,3 +331,12 @@ def test_names_that_cannot_be(work: Path, text: bytes | None, message: str) -> N
     result = crop("v", "-o", "crops", "--names", "names.txt", "-q")
     assert result.exit_code == 1 and message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_table_is_no_list_of_names(work: Path) -> None:
+    Path("labels.csv").write_text("video,frame,label\ntwo,1,0\n")
+    result = crop("v", "-o", "crops", "--names", "labels.csv", "-q")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "abaw: error: labels.csv is a table; a list has a name in each line and no header\n"
+    )

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -104,6 +105,17 @@ def test_crops_of_everybody_and_of_somebody(
     )
     with pytest.raises(InputError, match="crops of subject 'left', not 'main'; crop again"):
         extract_features(tmp_path / "left", tmp_path / "m.safetensors", extractor, subject="main")
+
+
+def test_a_folder_within_crops_is_not_taken_for_official_ones(
+    tmp_path: Path, extractor: Extractor, video: Path
+) -> None:
+    for subject, inner in (("left", "1.0"), ("all", "subject0/1.0")):
+        folder = tmp_path / subject
+        crop_video(video, folder, detector=BlobDetector(), subject=subject)
+        wrong = f"{folder / inner} is a part of the crops in {folder}; give that folder"
+        with pytest.raises(InputError, match=re.escape(wrong)):
+            extract_features(folder / inner, tmp_path / "f.safetensors", extractor)
 
 
 def test_crops_that_several_rows_chose(tmp_path: Path, extractor: Extractor, video: Path) -> None:

@@ -163,6 +163,11 @@ def test_an_argument_that_means_nothing(clips: Path, argument: str, message: str
     assert expand(argument, "b.mp4") == [argument, "b.mp4"]  # the others are still done
 
 
+def test_an_address_is_no_file() -> None:
+    with pytest.raises(InputError, match="^http://a.b/v.mp4 is an address; download the file"):
+        expand("http://a.b/v.mp4")
+
+
 def test_video_suffixes_are_lower_case() -> None:
     assert all(suffix == suffix.lower() and suffix[0] == "." for suffix in VIDEO_SUFFIXES)
 

@@ -178,6 +178,10 @@ class SubjectChoice(click.Choice[str]):
             return f"track {number}"
         return super().convert(value, param, ctx)
 
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Return the message for a subject that is none."""
+        return f"{value!r} is not one of {', '.join(map(repr, self.choices))} or 'track N'."
+
 
 def choose_subject(default: str) -> Callable[[Command], Command]:
     """Add --subject; the command receives None where it is not given, which means `default`."""

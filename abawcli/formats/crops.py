@@ -116,9 +116,12 @@ def list_images(folder: str | Path) -> dict[int, Path]:
     """Return the images of an official folder by frame number, ascending.
 
     Raises:
-        InputError: there is no image, a number is 0, or two images have one number.
+        InputError: there is no image, a number is 0, two images have one number, or the folder is
+            one within those of `abaw crop`.
     """
     folder = Path(folder)
+    if own := next(filter(is_own_crops, list(Path(os.path.abspath(folder)).parents)[:2]), None):
+        raise InputError(f"{folder} is a part of the crops in {own}; give that folder")
     files: dict[int, Path] = {}
     with os.scandir(folder) as entries:
         for entry in entries:

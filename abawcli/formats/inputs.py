@@ -118,6 +118,8 @@ def _expand(
         root = find_root(argument)
         matched = _expand_all(matches, suffixes, is_input, lists)
         return {path: _find_relative(path, root) for path in matched}
+    if "://" in argument:
+        raise InputError(f"{argument} is an address; download the file and give its name")
     return locate_inputs([path])
 
 

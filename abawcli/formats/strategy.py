@@ -27,6 +27,7 @@ from abawcli.formats.atomic import write_whole
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.locks import lock_replaced
 from abawcli.formats.names import compose_name, decode_name
+from abawcli.formats.tables import is_table
 from abawcli.formats.text_form import check_commas, check_encoding, explain_bytes
 
 COLUMNS = ("video", "strategy", "from", "to", "note")
@@ -95,9 +96,11 @@ def read_names(path: str | Path, videos: Collection[str] = ()) -> dict[str, Subj
     Names are matched with `videos` as in `read_strategy`.
 
     Raises:
-        InputError: the file cannot be read or has no name.
+        InputError: the file cannot be read, has no name or is a table.
     """
     path = Path(path)
+    if is_table(path):
+        raise InputError(f"{path} is a table; a list has a name in each line and no header")
     try:
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except OSError as error:

@@ -23,6 +23,7 @@ from abawcli.formats.tensors import METADATA_KEY, open_tensors, read_header, sav
 from abawcli.models.metadata import CheckpointMetadata
 
 FORMAT = 1  # raised when older versions would misread new metadata
+RUN_RESULTS = ("head.safetensors", "encoder.safetensors")  # weights in run folders of training
 Network = TypeVar("Network", bound=nn.Module)
 Metadata = TypeVar("Metadata", bound=CheckpointMetadata)
 Tensors = Mapping[str, torch.Tensor]
@@ -109,7 +110,9 @@ def _open_checkpoint(path: Path) -> Iterator[Any]:
         with open_tensors(path, "pt") as file:
             yield file
     except InputError as error:
-        raise CheckpointError(str(error)) from error
+        inside = [name for name in RUN_RESULTS if (path / name).is_file()]
+        hint = f"; give {path / inside[0]}" if inside else ""
+        raise CheckpointError(f"{error}{hint}") from error
 
 
 def _read_header(path: Path) -> JsonObject:
