@@ -291,6 +291,11 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
         read_table(tmp_path / "bare.csv")
 
 
+def test_a_name_of_no_file_is_named_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="^no such file: .*labels$"):
+        read_table(tmp_path / "labels")
+
+
 def test_labels_of_any_table(tmp_path: Path) -> None:
     path = tmp_path / "truth.csv"
     path.write_text("video,frame,label,who\na,1,3,me\na,2,-1,me\n")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from abawcli.config import EXPR, QUALITY
 from abawcli.errors import InputError, UsageError, explain_os_error
-from abawcli.formats.inputs import check_input
+from abawcli.formats.inputs import check_exists, check_input
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, write_result
 from abawcli.formats.table_checks import (
@@ -288,6 +288,7 @@ def _load(
     path = Path(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None or os.path.isdir(path):
+        check_exists(path)
         raise InputError(f"{path} is not a table file ({' or '.join(sorted(READERS))})")
     try:
         raw = reader(path)
