@@ -140,6 +140,15 @@ def test_every_format_has_an_own_name_and_finished_work_is_kept(table: Path) -> 
         assert file.stat().st_mtime_ns == written[kind]
 
 
+@pytest.mark.parametrize(("kind", "suffix"), [("elan", ".eaf"), ("wide", ".csv")])
+def test_a_name_of_another_format_is_refused(table: Path, kind: str, suffix: str) -> None:
+    output = table.parent / "labels.xlsx"
+    call = ["export", str(table), "--format", kind, "-o", str(output)]
+    result = CliRunner().invoke(main, call)
+    assert result.exit_code == 2 and not output.exists()
+    assert f"labels.xlsx must end in {suffix}, or be a folder" in result.stderr
+
+
 def test_one_table_to_a_file_and_several_videos_to_a_folder(table: Path) -> None:
     output = table.parent / "labels.eaf"
     assert export(table, "elan", output).exists()

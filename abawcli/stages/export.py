@@ -9,7 +9,7 @@ from typing import Any
 from abawcli.config import Segmentation
 from abawcli.errors import UsageError
 from abawcli.formats.exports import EXPORTERS, Exporter, VideoLabels
-from abawcli.formats.outputs import check_writable
+from abawcli.formats.outputs import check_writable, is_folder_name
 from abawcli.formats.provenance import (
     Provenance,
     describe_work,
@@ -28,15 +28,15 @@ def name_exports(videos: Sequence[str], output: str | Path, exporter: Exporter) 
     `output` is a file if it has the format's suffix and is not a folder.
 
     Raises:
-        UsageError: there are several videos for one file.
+        UsageError: there are several videos for one file, or the name is that of another format.
     """
     output = Path(output)
-    suffix = Path(f"x{exporter.suffix}").suffix
-    if output.suffix.lower() == suffix.lower() and not output.is_dir():
-        if len(videos) > 1:
-            raise UsageError(f"{len(videos)} videos need a folder as -o, not the file {output}")
-        return dict.fromkeys(videos, output)
-    return {video: output / f"{video}{exporter.suffix}" for video in videos}
+    suffix = Path(f"x{exporter.suffix}").suffix.lower()
+    if len(videos) > 1 and output.suffix.lower() == suffix and not output.is_dir():
+        raise UsageError(f"{len(videos)} videos need a folder as -o, not the file {output}")
+    if is_folder_name(output, frozenset({suffix}), len(videos)):
+        return {video: output / f"{video}{exporter.suffix}" for video in videos}
+    return dict.fromkeys(videos, output)
 
 
 def export_table(
