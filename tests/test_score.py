@@ -72,6 +72,16 @@ def test_no_annotated_frame_with_a_face(tmp_path: Path) -> None:
     assert scoring.overall.frames == 1
 
 
+def test_swapped_arguments_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = write_rows(tmp_path / "p" / "a.csv", make_table([0, 1, 2], "a"))
+    text = write_text(tmp_path / "t" / "a.txt", [0, 1, 2])
+    score_files([table], [text])
+    assert caplog.messages == []
+    score_files([text], [table])
+    (message,) = caplog.messages
+    assert message.startswith(f"{table} is a prediction table, but stands for the annotations")
+
+
 def test_all_videos_are_pooled_and_not_averaged(tmp_path: Path) -> None:
     predictions = [
         write_rows(tmp_path / "p" / "a.csv", make_table([0] * 9, "a")),

@@ -5,7 +5,9 @@ the probabilities, and the scores of shifted predictions, which reveal a wrong c
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from abawcli.formats.inputs import expand_inputs, locate_inputs
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.outputs import check_results
 from abawcli.formats.provenance import Provenance, describe_work, write_result
+from abawcli.formats.tables import TABLE_SUFFIXES, load_columns
 from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import (
     Counts,
@@ -41,6 +44,8 @@ from abawcli.metrics import (
     find_own_f1,
     score_labels,
 )
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ def score_files(
         InputError: nothing can be scored.
     """
     predictions, annotations = locate_inputs(predictions), locate_inputs(annotations)
+    _warn_of_swapped(predictions, annotations)
     failed: dict[str, str] = {}
     tracks = gather_tracks(predictions, failed)
     truth = gather_truth(annotations, failed)
@@ -120,6 +126,21 @@ def _count_unlabelled(pairs: Mapping[str, Pair]) -> dict[str, int]:
         for name, pair in pairs.items()
     }
     return {name: int(rows.sum()) for name, rows in lacking.items() if rows.any()}
+
+
+def _warn_of_swapped(predictions: Iterable[Path], annotations: Iterable[Path]) -> None:
+    """Warn if a prediction table is given for annotations, and no table for predictions."""
+    if any(path.suffix.lower() in TABLE_SUFFIXES for path in predictions):
+        return
+    for path in annotations:
+        with suppress(InputError):  # it is no prediction table
+            load_columns(path, ["source", "confidence"])
+            LOG.warning(
+                "%s is a prediction table, but stands for the annotations; predictions are given "
+                "first, annotations second",
+                path,
+            )
+            return
 
 
 def score_paths(
