@@ -87,3 +87,12 @@ def test_bad_input(coders: Path) -> None:
         result = CliRunner().invoke(main, ["agree", *map(str, arguments)])
         assert result.exit_code == code, result.output
         assert message in " ".join(result.stderr.split())
+
+
+def test_times_that_go_back_are_named(coders: Path) -> None:
+    path = coders / "model" / "one.csv"
+    write_table(make_table(BEN["one"], "one").assign(time_s=[0, 3, 2, 4, 5]), path, {})
+    call = ["agree", str(coders / "anna"), str(coders / "model")]
+    result = CliRunner().invoke(main, call)
+    assert result.exit_code == 1
+    assert "one.csv, line 4: time_s of frame 3 is 2.0, and 3.0 of frame 2" in result.stderr

@@ -30,6 +30,7 @@ from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import find_names
+from abawcli.formats.table_checks import check_times
 from abawcli.formats.tables import TABLE_SUFFIXES, load_columns
 from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import resample_videos
@@ -71,7 +72,7 @@ def agree_files(coders: Mapping[str, Iterable[Path]], config: Scores | None = No
     Files that cannot be read and videos that only one coder labelled are named in `failed`.
 
     Raises:
-        InputError: no frame has labels of two coders.
+        InputError: no frame has labels of two coders, or the times of a table go back.
         UsageError: fewer than two coders.
     """
     if len(coders) < 2:
@@ -103,14 +104,21 @@ def agree_files(coders: Mapping[str, Iterable[Path]], config: Scores | None = No
 
 
 def _gather_times(coders: Mapping[str, Iterable[Path]]) -> dict[str, Times]:
-    """Return the times of the frames of each video, from the tables that have them."""
+    """Return the times of the frames of each video, from the tables that have them.
+
+    Raises:
+        InputError: the times of a table go back.
+    """
     columns = ["video", "frame", "time_s"]
     times: dict[str, Times] = {}
     for path in (Path(path) for files in coders.values() for path in files):
+        table = None
         with suppress(InputError):  # reported by the reader of its labels
             if path.suffix.lower() in TABLE_SUFFIXES:
                 table = load_columns(path, columns, columns)
-                times |= find_times(table) if set(columns) <= set(table) else {}
+        if table is not None and set(columns) <= set(table):
+            check_times(path, table.assign(subject=""))  # those of a frame's subjects are the same
+            times |= find_times(table)
     return times
 
 
