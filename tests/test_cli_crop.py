@@ -101,7 +101,8 @@ def test_a_foreign_folder_is_refused_in_one_line(dark: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "option", [("--scale", 0), ("--size", 0), ("--subject", "me"), ("--stride", 0)]
+    "option",
+    [("--scale", 0), ("--size", 0), ("--size", 4097), ("--subject", "me"), ("--stride", 0)],
 )
 def test_wrong_options_are_usage_errors(
     option: tuple[str, object], dark: Path, tmp_path: Path

@@ -84,6 +84,20 @@ def test_a_missing_folder_of_audio_is_reported_once(tmp_path: Path) -> None:
     assert result.stderr.count(message) == result.stderr.count("no such folder") == 1
 
 
+@pytest.mark.parametrize("command", ["extract", "predict"])
+def test_a_folder_of_audio_is_for_crops(command: str, dark: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    call = [command, str(dark), "-o", str(out), "--audio-from", str(tmp_path)]
+    result = CliRunner().invoke(main, call)
+    assert result.exit_code == 2 and not out.exists()
+    assert "--audio-from is for folders of crops; other inputs have their own" in result.stderr
+
+
+def test_layers_are_checked_also_where_they_are_not_used(dark: Path, tmp_path: Path) -> None:
+    result = extract(dark, "-o", tmp_path, "--audio-layers", "top4", "--modality", "visual")
+    assert result.exit_code == 2 and "'top4' is not last4, first4 or the like" in result.stderr
+
+
 def test_two_folders_for_one_name(tmp_path: Path) -> None:
     roots = [tmp_path / "cropped_aligned", tmp_path / "cropped_aligned_new_50_vids"]
     for root in roots:

@@ -28,7 +28,7 @@ from abawcli.cli.options import (
 from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Summaries
-from abawcli.config import DETECTOR_NAMES, Cropping, Tracking
+from abawcli.config import DETECTOR_NAMES, MAX_CROP_SIDE, Cropping, Tracking
 from abawcli.engines import StageWork
 from abawcli.errors import InputError
 
@@ -68,7 +68,7 @@ COLUMNS = {
     "times, each scale is written.",
 )  # fmt: skip
 @click.option(
-    "--size", "side", type=click.IntRange(min=1),
+    "--size", "side", type=click.IntRange(1, MAX_CROP_SIDE),
     help="Side in pixels that crops are resized to.  [default: not resized]",
 )  # fmt: skip
 @choose_subject("left or right if the name ends in _left or _right, else main")

@@ -1,5 +1,6 @@
 """`abaw extract`: visual and audio features."""
 
+import re
 from operator import attrgetter
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from abawcli.config import (
     COMPACT_FACE,
     COMPACT_VOICE,
     CROP_WORKERS,
+    LAYERS_FORM,
     MODALITY_CHOICES,
     AudioFeatures,
 )
@@ -40,6 +42,13 @@ COLUMNS = {
     "with audio": attrgetter("audio"),
     "subjects": attrgetter("subjects"),
 }
+
+
+def _read_layers(ctx: click.Context, parameter: click.Parameter, layers: str) -> str:
+    """Check the form of the layers also where a backbone has none, before any work."""
+    if not re.fullmatch(LAYERS_FORM, layers):
+        raise click.BadParameter(f"{layers!r} is not last4, first4 or the like")
+    return layers
 
 
 @click.command(name="extract")
@@ -62,6 +71,7 @@ COLUMNS = {
 )  # fmt: skip
 @click.option(
     "--audio-layers", "layers", default=AudioFeatures.layers, show_default=True,
+    callback=_read_layers,
     metavar="lastN|firstN",
     help="Blocks of an audio transformer whose mean output is the feature.",
 )  # fmt: skip
@@ -119,7 +129,7 @@ def command(
 
     Example: abaw extract crops/ -o features/ --audio-from interviews/
     """
-    from abawcli.formats.crops import check_audio_from, is_crops
+    from abawcli.formats.crops import check_any_crops, check_audio_from, is_crops
     from abawcli.formats.features import FEATURES_SUFFIX
     from abawcli.formats.inputs import AUDIO_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
     from abawcli.formats.outputs import name_outputs, name_videos
@@ -128,6 +138,7 @@ def command(
     check_audio_from(audio_from)
     suffixes = VIDEO_SUFFIXES | (AUDIO_SUFFIXES if modality == "audio" else frozenset())
     paths = expand_inputs(inputs, suffixes, is_crops)
+    check_any_crops(audio_from, paths)
     names = name_videos(paths, keep_suffix)
     outputs = name_outputs(
         paths, output, FEATURES_SUFFIX, frozenset([FEATURES_SUFFIX]), keep_suffix=keep_suffix

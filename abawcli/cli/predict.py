@@ -165,7 +165,7 @@ def command(
 
     Example: abaw predict interviews/ -o labels/ --modality visual
     """
-    from abawcli.formats.crops import check_audio_from
+    from abawcli.formats.crops import check_any_crops, check_audio_from
     from abawcli.formats.outputs import name_outputs, name_videos
     from abawcli.formats.tables import TABLE_SUFFIXES
     from abawcli.stages.settings import PredictSettings
@@ -173,6 +173,7 @@ def command(
     check_audio_from(audio_from)
     sets = list_sets(inputs, more_features, "INPUT...")
     paths = _find_inputs(sets[0], modality)
+    check_any_crops(audio_from, paths)
     more = _find_more_features(sets, paths)
     _check_flags(no_smooth, logits, changes := smoothing.list_changes())
     names = name_videos(paths, keep_suffix)

@@ -94,6 +94,9 @@ class FaceQuality:
     poor_share: float = 0.5  # of rows with a face below either limit; a warning follows above it
 
 
+MAX_CROP_SIDE = 4096  # pixels; larger crops take more than 50 MB each, and no network reads them
+
+
 @dataclass(frozen=True)
 class Cropping:
     """Square crops written as files."""

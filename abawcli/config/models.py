@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 MODALITY_CHOICES = ("av", "visual", "audio")  # inputs that a command uses
 
 
+LAYERS_FORM = r"(first|last)([1-9]\d*)"  # of the blocks of a transformer, such as last4
+
+
 @dataclass(frozen=True)
 class AudioFeatures:
     """How audio features are computed and aligned with video frames. Defaults: published."""

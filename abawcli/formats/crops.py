@@ -155,6 +155,16 @@ def check_audio_from(folder: str | Path | None) -> None:
         raise UsageError(f"no such folder: {folder}; --audio-from is the folder of the videos")
 
 
+def check_any_crops(audio_from: str | Path | None, inputs: Iterable[str | Path]) -> None:
+    """Refuse a folder of recordings where all inputs are files, which have their own audio.
+
+    Raises:
+        UsageError: it is given, and all of them are files.
+    """
+    if audio_from is not None and all(map(os.path.isfile, inputs)):
+        raise UsageError("--audio-from is for folders of crops; other inputs have their own audio")
+
+
 def find_recording(folder: str | Path, name: str) -> Path | None:
     """Return the video of the crops `name`, or None.
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from abawcli.config import (
     AUDIO_RATE_HZ,
     COMPACT_VOICE,
+    LAYERS_FORM,
     SPEECH_CERTAIN,
     SPEECH_PRESENT,
     SPEECH_REACH_FRAMES,
@@ -182,7 +183,7 @@ def choose_layers(layers: str, count: int) -> range:
     Raises:
         UsageError: the choice is unknown, or there are fewer blocks.
     """
-    found = re.fullmatch(r"(first|last)([1-9]\d*)", layers)
+    found = re.fullmatch(LAYERS_FORM, layers)
     if not found:
         raise UsageError(f"unknown layers {layers!r}; give last4, first4 or the like")
     number = int(found[2])
