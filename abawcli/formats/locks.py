@@ -45,7 +45,7 @@ def lock_replaced(path: str | Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def open_locked(path: Path) -> int:
+def open_locked(path: str | Path) -> int:
     """Return the locked file; its previous owner may have removed the one that was opened."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
