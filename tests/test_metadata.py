@@ -102,9 +102,9 @@ AUDIO = AudioBackboneMetadata(
     "models/wavlm", 2, None, "/home/a/models/wavlm", "last4", True, 0.5, 20.0
 )
 WEIGHTS_SHA256 = {  # of what the package ships
-    "compact-dual-branch": "8a1eac07aa18477cfa9b2768b23de0fab4ceb832778a6c828001da364fa36dba",
-    "compact-face": "c767863d0676af01fc7d762e7ecc3b9526fc01fca7538e90ebc8435e1a1553cf",
-    "compact-gated": "0ad57bdc78b0fda4611f5652003fe9c80f078881b7a34590e428b883f4867a72",
+    "compact-dual-branch": "d6171e06ff07d2f2bf2a6ef95b374376c2f8cab2ade0f28e8bcffb1dbf6c0c4f",
+    "compact-face": "66d369ffb73db6ef1b43411ec1d797162b6e6775f6602e128432fff8f76090d9",
+    "compact-gated": "4c9263decea9763d6b347b34c2322c73a8379522b13d72a232025388e129886b",
     "compact-voice": "0ec31615bb12b3dcfc673d67ccba025b1ced7d6c7b43685d464d3b5cc5100025",
 }
 
