@@ -183,6 +183,17 @@ def test_bad_values_are_named_with_their_line(
         read_table(path)
 
 
+@pytest.mark.parametrize(
+    ("extra", "name"),
+    [(b"mood\xff", "frame"), (b'"a,b"', "frame"), (b"x" * 5000, "column 2")],
+)
+def test_a_bad_value_is_named_under_any_header(tmp_path: Path, extra: bytes, name: str) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(extra + b",frame,video\n1,two,v\n")
+    with pytest.raises(InputError, match=f"labels.csv, line 2: {name} must be a number, not 'two'"):
+        read_table(path)
+
+
 @SUFFIXES
 def test_times_that_go_back_are_named(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"labels{suffix}"

@@ -3,6 +3,7 @@
 And messages for what cannot be read as text or as a csv.
 """
 
+import csv
 import re
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def explain_bytes(data: bytes) -> str:
     return "it is in UTF-8"
 
 
+def _name_column(path: Path, index: int) -> str:
+    """Return the name of a column by the header, which may be damaged or very long."""
+    names = next(csv.reader(_read_head(path).decode("utf-8-sig", "replace").splitlines()), [])
+    name = names[index].strip() if index < len(names) else ""
+    return name or f"column {index + 1}"
+
+
 def explain_csv_error(path: str | Path, error: Exception) -> str:
     """Return the message for a csv that Arrow cannot read; it names the column and the line."""
     path = Path(path)
@@ -58,7 +66,7 @@ def explain_csv_error(path: str | Path, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError) or (cell and "UTF8" in cell["problem"]):
         return f"cannot read the table {path}: {explain_bytes(path.read_bytes())}"
     if cell and (value := _VALUE.fullmatch(cell["problem"])):
-        name = _read_head(path).splitlines()[0].decode().split(",")[int(cell["column"])]
+        name = _name_column(path, int(cell["column"]))
         kind = KINDS.get(cell["type"], cell["type"])
         return f"{path}, line {cell['line']}: {name} must be {kind}, not {value['value']}"
     reason = re.sub(r"\bRow #(\d+)", r"line \1", str(error))  # Arrow counts the header
