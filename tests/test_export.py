@@ -188,6 +188,26 @@ def test_bad_files(table: Path, text: str, kind: str, options: list[str], messag
     assert not output.exists()
 
 
+def test_elan_slots_without_a_time_lie_evenly_between_others(table: Path) -> None:
+    file = export(table, "elan")
+    document = Elan.Eaf(str(file))
+    names = list(document.timeslots)  # 0, 1, 1.4, 2.4, 2.4 and 3 seconds
+    assert list(document.timeslots.values()) == [0, 1000, 1400, 2400, 2400, 3000]
+    text = file.read_text()
+    for name in names[2:4]:
+        text = re.sub(rf'(TIME_SLOT_ID="{name}") TIME_VALUE="\d+"', r"\1", text)
+    file.write_text(text)
+    # 1.4 s comes to lie at 1.467 s, and 2.4 s at 1.933 s.
+    wanted = [4] * 25 + [-1] * 12 + [0] * 12 + [-1] * 11 + [3] * 15
+    assert bring_back(file, "elan", table).tolist() == wanted
+
+    file.write_text(re.sub(r' TIME_VALUE="\d+"', "", text))
+    arguments = ["import", str(file), "--from", "elan", "-o", str(table.parent / "back.txt")]
+    result = CliRunner().invoke(main, [*arguments, "--video", str(table), "--overwrite"])
+    assert result.exit_code == 1
+    assert "an interval of the tier expression has no time" in " ".join(result.stderr.split())
+
+
 def test_further_names_are_mapped_and_numbers_are_read(table: Path) -> None:
     file = table.parent / "labels.txt"
     file.write_text("0.0\t1.0\tsmile\n1.4\t2.4\t0\n2.4\t3.0\tfearful\n")

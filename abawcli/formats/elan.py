@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from abawcli.errors import InputError
 
 TimedText = tuple[float, float, str]  # start and end in seconds, text
@@ -37,18 +39,39 @@ def format_elan(tiers: Mapping[str, Sequence[TimedText]], media: str) -> str:
 def read_elan(path: str | Path) -> dict[str, list[TimedText]]:
     """Return the intervals of each tier of a document, ordered by start.
 
+    A time slot may have no time, if a transcript was divided without aligning it. Such slots are
+    spread evenly between those before and after them that have one.
+
     Raises:
-        InputError: the file is no ELAN document.
+        InputError: the file is no ELAN document, or an interval has no time.
     """
     path = Path(path)
     from pympi import Elan
 
     try:
         document = Elan.Eaf(str(path))
+        document.timeslots = _spread_slots(document.timeslots)
         tiers = {name: document.get_annotation_data_for_tier(name) for name in document.tiers}
     except Exception as error:  # pympi raises any error of its XML reader
         raise InputError(f"{path} is no ELAN document: {error}") from error
+    for name, rows in tiers.items():
+        if any(None in row[:2] for row in rows):
+            raise InputError(
+                f"{path}: an interval of the tier {name} has no time; align it in ELAN"
+            )
     return {
         name: sorted((row[0] / 1000, row[1] / 1000, str(row[2])) for row in rows)
         for name, rows in tiers.items()
+    }
+
+
+def _spread_slots(slots: Mapping[str, int | None]) -> dict[str, float | None]:
+    """Give times to the slots between others with one; the mapping is in the order of time."""
+    known = [index for index, time in enumerate(slots.values()) if time is not None]
+    if not known:
+        return dict(slots)
+    times = np.interp(np.arange(len(slots)), known, [t for t in slots.values() if t is not None])
+    return {
+        name: float(times[index]) if known[0] <= index <= known[-1] else None
+        for index, name in enumerate(slots)
     }
