@@ -188,4 +188,6 @@ def perform(worker: Worker, job: Job, progress: Progress) -> Outcome:
         except Exception as error:
             failure = Failure.of(error)
     seconds = time.perf_counter() - start
-    return Outcome(job, tuple(results), seconds, tuple(warnings), failure)
+    return Outcome(
+        job=job, results=tuple(results), seconds=seconds, warnings=tuple(warnings), failure=failure
+    )

@@ -53,7 +53,11 @@ class Windows:
     def select(self, rows: Mask) -> "Windows":
         """Return the windows of the rows that the mask `rows` (T,) selects."""
         return Windows(
-            self.first[rows], self.end[rows], self.at[rows], self.evidence_at, self.width
+            first=self.first[rows],
+            end=self.end[rows],
+            at=self.at[rows],
+            evidence_at=self.evidence_at,
+            width=self.width,
         )
 
     def gather(self, rows: Index) -> Iterator[tuple[Index, Index, Mask]]:
@@ -81,7 +85,7 @@ def find_windows(at: Array, valid: Mask, reach: float, width: float) -> Windows:
     own = np.arange(len(there))  # (E,) index of each row of evidence
     either = np.minimum(own - first[valid], end[valid] - 1 - own)
     first[valid], end[valid] = own - either, own + either + 1
-    return Windows(first, end, at, there, width)
+    return Windows(first=first, end=end, at=at, evidence_at=there, width=width)
 
 
 def smooth_mean(p: Array, windows: Windows) -> Array:

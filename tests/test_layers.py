@@ -1,6 +1,7 @@
 """The rules of the architecture, held by reading every module; each can be seen to fail."""
 
 import ast
+import builtins
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -123,6 +124,10 @@ def judge_sizes(nodes: Iterable[ast.AST], source: str) -> Iterator[str]:
     if source.count("\n") > MODULE_LINES:
         yield "the module is too long"
     for node in nodes:
+        if isinstance(node, ast.Call) and len(node.args) > POSITIONAL:
+            name = node.func.id if isinstance(node.func, ast.Name) else ""
+            if name and name not in vars(builtins):
+                yield f"{name} is given too many arguments by position"
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         assert node.end_lineno is not None
@@ -198,7 +203,8 @@ def test_no_script_gives_opencv_a_path(folder: str) -> None:
         ("abawcli.labels", "from abawcli.metrics import score_labels", "higher layer"),
         ("abawcli.faces.crop", "\n" * 401, "module is too long"),
         ("abawcli.faces.crop", "def f():\n" + "    g()\n" * 60, "f is too long"),
-        ("abawcli.faces.crop", "def f(a, b, c, d, e): ...", "by position"),
+        ("abawcli.faces.crop", "def f(a, b, c, d, e): ...", "takes too many arguments"),
+        ("abawcli.faces.crop", "Crop(a, b, c, d, e)", "given too many arguments"),
         ("abawcli.stages.crop", "def crop(): ...", "named like its module"),
         ("abawcli.faces.crop", "import cv2\ncv2.imread('x')", "given a path"),
         ("abawcli.stages.train", "import cv2 as cv\ncv.imwrite('x', y)", "given a path"),
@@ -219,6 +225,7 @@ def test_each_rule_can_fail(module: str, source: str, fault: str) -> None:
         ("abawcli.faces.crop", "def f():\n" + "    g()\n" * 59),
         ("abawcli.faces.crop", 'def f():\n    """F.\n' + "\n" * 60 + '    """'),
         ("abawcli.faces.crop", "def f(self, a, b, c, d, *, e): ..."),
+        ("abawcli.faces.crop", "Crop(a, b, c, d, e=e)\nzip(a, b, c, d, e)"),
         ("abawcli.models.checkpoint", "import torch"),
         ("abawcli.cli.console", "from rich.table import Table"),
     ],

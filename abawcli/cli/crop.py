@@ -137,14 +137,23 @@ def command(
     )
     check_writable(output / name for folders in plan.values() for name in folders)
     settings = CropSettings(
-        detector, replace(TRACKING, stride=stride),
-        replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side), rotate, overwrite,
-        scale.max_megapixels,
-    )  # fmt: skip
+        detector=detector,
+        tracking=replace(TRACKING, stride=stride),
+        cropping=replace(CROPPING, scales=tuple(dict.fromkeys(scales)), side=side),
+        rotate=rotate,
+        overwrite=overwrite,
+        max_megapixels=scale.max_megapixels,
+    )
     work = StageWork("abawcli.stages.crop:CropWorker", settings)
     chosen = scale.select({path: name for path, name in names.items() if name in plan})
     jobs = [_describe_job(path, name, plan[name], output) for path, name in chosen.items()]
-    current = Run(jobs, paths, output, Summaries("video", COLUMNS), missing)
+    current = Run(
+        jobs=jobs,
+        relative=paths,
+        output=output,
+        summaries=Summaries("video", COLUMNS),
+        missing=missing,
+    )
     used: dict[str, tuple[SubjectSegments, str]] = {}
     try:
         run_jobs(

@@ -147,8 +147,9 @@ def command(
     warn_of_voices(modality, subject)
     targets = name_targets(names, plan, outputs, output)
     settings = ExtractSettings(
-        visual, audio, modality, layers, device, batch_size, rotate, audio_from, overwrite,
-        scale.max_megapixels, onnx_input, flip, workers,
+        visual=visual, audio=audio, modality=modality, layers=layers, device=device,
+        batch_size=batch_size, rotate=rotate, audio_from=audio_from, overwrite=overwrite,
+        max_megapixels=scale.max_megapixels, onnx_input=onnx_input, flip=flip, workers=workers,
     )  # fmt: skip
     work = StageWork("abawcli.stages.extract:ExtractWorker", settings)
 

@@ -182,9 +182,10 @@ def command(
     warn_of_voices(modality, subject)
     targets = name_targets(names, plan, outputs, output)
     settings = PredictSettings(
-        recipes, device, batch_size, modality, rotate, None if no_smooth else changes, audio_from,
-        overwrite, scale.max_megapixels, logits, _need_encoders(paths), classifiers, baseline,
-        label_all, more,
+        recipes=recipes, device=device, batch_size=batch_size, modality=modality, rotate=rotate,
+        smoothing=None if no_smooth else changes, audio_from=audio_from, overwrite=overwrite,
+        max_megapixels=scale.max_megapixels, logits=logits, backbones=_need_encoders(paths),
+        classifiers=classifiers, baseline=baseline, label_all=label_all, more_features=more,
     )  # fmt: skip
     work = StageWork("abawcli.stages.predict:PredictWorker", settings)
     jobs = describe_jobs(scale.select(names), plan, targets, subject)

@@ -96,7 +96,13 @@ def _make_form(task: Task) -> SubmissionForm:
 
 SUBMISSION_FORMS = {
     EXPR: SubmissionForm(
-        HEADER, ("label",), np.int64, frozenset(LABEL_SUFFIXES), _gather_labels, read_submission,
-        write_submission, _find_malformed_labels,
+        header=HEADER,
+        columns=("label",),
+        type=np.int64,
+        suffixes=frozenset(LABEL_SUFFIXES),
+        gather=_gather_labels,
+        read=read_submission,
+        write=write_submission,
+        find_malformed=_find_malformed_labels,
     )
-} | {name: _make_form(task) for name, task in TASKS.items()}  # fmt: skip
+} | {name: _make_form(task) for name, task in TASKS.items()}

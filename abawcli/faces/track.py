@@ -167,7 +167,13 @@ def _release(
     while waiting and all(t.subject is not None or t.flicker for t, _, _ in waiting[0][1]):
         frame, sightings = waiting.popleft()
         faces = [
-            TrackedFace(track.subject, face.box, face.score, face.landmarks, detected)
+            TrackedFace(
+                subject=track.subject,
+                box=face.box,
+                score=face.score,
+                landmarks=face.landmarks,
+                detected=detected,
+            )
             for track, face, detected in sightings
             if track.subject is not None
         ]
@@ -216,7 +222,14 @@ class _Tracker:
             factor = max(frame.size) / max(image.shape[:2])
             described = [describe_face(image, face) for face in faces]
             detections.append(
-                _Detection(scene, scale_faces(faces, factor), image, faces, described, frame.rgb)
+                _Detection(
+                    scene=scene,
+                    faces=scale_faces(faces, factor),
+                    image=image,
+                    in_image=faces,
+                    appearances=described,
+                    whole=frame.rgb,
+                )
             )
         return detections
 
@@ -242,7 +255,13 @@ class _Tracker:
             and measure_overlap(track.face.box, detection.faces[k].box) >= config.sure_iou
             for track, k in kept
         )
-        return _Match(kept, returned, new, cut, sure and not (cut or returned or new))
+        return _Match(
+            kept=kept,
+            returned=returned,
+            new=new,
+            cut=cut,
+            steady=sure and not (cut or returned or new),
+        )
 
     def _apply(self, detection: _Detection, match: _Match) -> list[_Sighting]:
         seen = match.kept + match.returned
@@ -264,7 +283,13 @@ class _Tracker:
 
     def _begin(self, detection: _Detection, k: int) -> _Track:
         time_s, template = detection.scene.time_s, self.identity.begin_template()
-        track = _Track(detection.faces[k], time_s, detection.appearances[k], template, time_s)
+        track = _Track(
+            face=detection.faces[k],
+            time_s=time_s,
+            appearance=detection.appearances[k],
+            template=template,
+            born_s=time_s,
+        )
         track.see(detection, k)
         return track
 

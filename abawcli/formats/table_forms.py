@@ -45,7 +45,14 @@ def _lay_probabilities(
 def _make_form(task: Task) -> TableForm:
     change = partial(set_values, task)
     names = SCHEMAS[task.name].names
-    return TableForm(names, OUTPUTS[task.name], smooth_values, average_values, change, change)
+    return TableForm(
+        columns=names,
+        outputs=OUTPUTS[task.name],
+        smooth=smooth_values,
+        average=average_values,
+        set=change,
+        lay=change,
+    )
 
 
 TABLE_FORMS = {

@@ -71,7 +71,9 @@ def open_streams(path: str | Path) -> Iterator[OpenMedia]:
     with open_media(path) as container:
         video, audio = choose_video(container), choose_audio(container)
         intervals_s = {video.index: float(1 / read_rate(video))} if video else {}
-        yield OpenMedia(path, container, video, audio, Clock(intervals_s))
+        yield OpenMedia(
+            path=path, container=container, video=video, audio=audio, clock=Clock(intervals_s)
+        )
 
 
 def open_media(path: str | Path) -> InputContainer:
@@ -200,7 +202,13 @@ def _stamp_packet(packet: AnyPacket) -> Stamp:
     if packet.stream.type == "audio" and order_s is None:
         order_s = shown_s
     length_s = float((packet.duration or 0) * tick_s)
-    return Stamp(packet.stream.index, order_s, shown_s, length_s, packet.size)
+    return Stamp(
+        stream=packet.stream.index,
+        order_s=order_s,
+        shown_s=shown_s,
+        length_s=length_s,
+        size=packet.size,
+    )
 
 
 def _read_stream(media: OpenMedia, stream: VideoStream | AudioStream) -> Iterator[AnyPacket]:

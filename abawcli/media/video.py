@@ -112,7 +112,13 @@ def decode_frames(media: OpenMedia, stream: VideoStream, rotate: int = 0) -> Ite
         # until the next garbage collection. The angle is cheap and changes with the matrix.
         if native.rotation != angle:
             angle, orientation = native.rotation, Orientation.of(native).then(turn)
-        yield Frame(number, time_s, native, orientation, pixel_aspect)
+        yield Frame(
+            frame=number,
+            time_s=time_s,
+            native=native,
+            orientation=orientation,
+            pixel_aspect=pixel_aspect,
+        )
     if number == 0:
         reason = "" if stream.width else ": its header has no size that FFmpeg decodes"
         raise InputError(f"{media.path} has no frame that can be decoded{reason}")

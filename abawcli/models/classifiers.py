@@ -60,7 +60,11 @@ def load_face_classifier(
     else:
         backbone, layer = load_hub_face(name)
     metadata = ImageBackboneMetadata(
-        name, backbone.dim, hash_classifier(name), find_classifier(name), backbone.preprocess
+        name=name,
+        dim=backbone.dim,
+        sha256=hash_classifier(name),
+        path=find_classifier(name),
+        preprocess=backbone.preprocess,
     )
     return backbone, layer, metadata
 

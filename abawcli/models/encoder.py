@@ -173,7 +173,11 @@ def load_feature_encoder(
         encoder, sha256 = FeatureEncoder(load_hub_backbone(name), device), hash_pretrained(name)
         backbone = name
     return encoder, ImageBackboneMetadata(
-        backbone, encoder.dim, sha256, find_location(name), encoder.preprocess
+        name=backbone,
+        dim=encoder.dim,
+        sha256=sha256,
+        path=find_location(name),
+        preprocess=encoder.preprocess,
     )
 
 
@@ -185,11 +189,11 @@ def load_classifier(path: str | Path, device: torch.device) -> tuple[TrainedHead
     """
     backbone, linear, metadata = load_backbone(path)
     features = ImageBackboneMetadata(
-        metadata.backbone,
-        backbone.dim,
-        hash_file(path),
-        find_location(str(path)),
-        backbone.preprocess,
+        name=metadata.backbone,
+        dim=backbone.dim,
+        sha256=hash_file(path),
+        path=find_location(str(path)),
+        preprocess=backbone.preprocess,
     )
     head = TrainedHead(EncoderClassifier(linear), device)
     backbones = Backbones(features, None)

@@ -123,7 +123,11 @@ class AudioEncoder:
         centres = (first + np.arange(len(features))) * step + self.backbone.field_samples / 2
         times_s = start_s + (passed + centres) / AUDIO_RATE_HZ
         return AudioFrames(
-            times_s, features, speech, start_s, start_s + (passed + len(samples)) / AUDIO_RATE_HZ
+            times_s=times_s,
+            features=features,
+            speech=speech,
+            start_s=start_s,
+            end_s=start_s + (passed + len(samples)) / AUDIO_RATE_HZ,
         )
 
 

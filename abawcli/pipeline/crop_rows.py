@@ -103,7 +103,9 @@ def _take_all(columns: VideoColumns[FrameFaces]) -> Selection:
     index = np.full(len(frames), -1)
     index[np.searchsorted(frames["frame"], faces["frame"])] = np.arange(len(faces))
     subject = np.where(index >= 0, np.append(faces["subject"], NOBODY)[index], NOBODY)
-    return Selection(frames, faces, frames["frame"], subject, index)
+    return Selection(
+        frames=frames, faces=faces, frame=frames["frame"], subject=subject, index=index
+    )
 
 
 def _find_files(

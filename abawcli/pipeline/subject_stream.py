@@ -69,7 +69,13 @@ def predict_frame(
         faces.append(FacePrediction(**own_fields, outputs=own, source=source))
     known = None if np.isnan(audio_only[0]) else audio_only
     return FramePrediction(
-        found.frame, found.time_s, faces, absent, known, found.has_audio, found.reliable
+        frame=found.frame,
+        time_s=found.time_s,
+        faces=faces,
+        absent=absent,
+        audio_only=known,
+        has_audio=found.has_audio,
+        reliable=found.reliable,
     )
 
 

@@ -11,7 +11,7 @@ videos, which is optimistic. `best_epoch` adds these figures under their own nam
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +124,14 @@ def cross_validate(
         config = (configs or {}).get(head) or default_head_training(head, task)
         for fold in range(1, folds + 1):
             held = VideoSet(data, frozenset(n for n in data.names if fold_of[n] == fold))
-            run = _FoldRun(out / head, fold, held, config, chosen, overwrite)
+            run = _FoldRun(
+                folder=out / head,
+                fold=fold,
+                held=held,
+                config=config,
+                device=chosen,
+                overwrite=overwrite,
+            )
             named = _name_work(progress, f"{head}, fold {fold}/{folds}")
             results[head].append(run.score(run.train(best_epoch, named)))
             run.write_predictions()
@@ -169,11 +176,18 @@ class _FoldRun:
     def score(self, best_epoch: int | None) -> FoldScore:
         """Score the head on the fold; and that of its best epoch, if there is one."""
         frames = int((self.held.labels() != IGNORE).sum())
-        scores = self._score_head(HEAD_NAME)
+        raw, smoothed = self._score_head(HEAD_NAME)
+        found = FoldScore(
+            fold=self.fold,
+            videos=len(self.held.names),
+            frames=frames,
+            raw=raw,
+            smoothed=smoothed,
+        )
         if best_epoch is None:
-            return FoldScore(self.fold, len(self.held.names), frames, *scores)
-        best = self._score_head(BEST_NAME)
-        return FoldScore(self.fold, len(self.held.names), frames, *scores, best_epoch, *best)
+            return found
+        raw, smoothed = self._score_head(BEST_NAME)
+        return replace(found, best_epoch=best_epoch, best_raw=raw, best_smoothed=smoothed)
 
     def _score_head(self, name: str) -> tuple[FrameScore, FrameScore]:
         """Return the scores of a head of the run, as predicted and smoothed."""

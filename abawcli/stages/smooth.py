@@ -159,4 +159,6 @@ def _summarise(raw: pd.DataFrame, table: pd.DataFrame) -> SmoothSummary:
     removed, segments = count_segments(raw, table)
     filled = int((table["source"] == FILLED).sum())
     labelled = int((table["source"] != NONE).sum())
-    return SmoothSummary(len(table), labelled, filled, segments, removed)
+    return SmoothSummary(
+        rows=len(table), labelled=labelled, filled=filled, runs=segments, removed_runs=removed
+    )

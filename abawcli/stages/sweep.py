@@ -124,7 +124,15 @@ def choose_by_folds(counts: Counts, fold_of: Folds) -> tuple[list[FoldChoice], f
         mine = counts[:, held].sum(axis=1)  # (C, 8, 9)
         pooled += mine[chosen]
         raw, score = find_macro_f1(mine[[AS_PREDICTED, chosen]]).tolist()
-        choices.append(FoldChoice(fold, names[held].tolist(), chosen, raw, score))
+        choices.append(
+            FoldChoice(
+                fold=fold,
+                videos=names[held].tolist(),
+                chosen=chosen,
+                as_predicted=raw,
+                macro_f1=score,
+            )
+        )
     return choices, float(find_macro_f1(pooled))
 
 

@@ -285,6 +285,8 @@ class FaceTask:
         weights = merged.items()
         kept = halve_matrices({k: v for k, v in weights if not k.startswith("head.")})
         config = asdict(self.config)
-        training = TrainingMetadata("train face", self.data, config, result, __version__)
+        training = TrainingMetadata(
+            command="train face", data=self.data, config=config, result=result, version=__version__
+        )
         metadata = replace(network.backbone.describe(), training=training)
         save_checkpoint(out / ENCODER_NAME, kept, metadata)

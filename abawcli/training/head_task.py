@@ -213,15 +213,17 @@ class HeadTask:
     def save_as(self, path: str | Path, network: Head, result: EpochResult) -> None:
         """Write the head of an epoch to a file."""
         config, data = asdict(self.config), self._describe_data()
-        training = TrainingMetadata("train head", data, config, result, __version__)
+        training = TrainingMetadata(
+            command="train head", data=data, config=config, result=result, version=__version__
+        )
         metadata = HeadMetadata(
-            self.name,
-            asdict(self.config.network),
-            self.train.data.backbones,
-            self.config.smoothing,
-            training,
-            self.config.face_only,
-            self.config.speech_only,
+            head=self.name,
+            network=asdict(self.config.network),
+            backbones=self.train.data.backbones,
+            smoothing=self.config.smoothing,
+            training=training,
+            face_only=self.config.face_only,
+            speech_only=self.config.speech_only,
             task=self.config.task,
         )
         save_head(path, self._finish(network), metadata)

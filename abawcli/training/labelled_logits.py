@@ -77,7 +77,14 @@ def read_labelled_frames(
     kept = (data.labels != IGNORE) & ~np.isnan(logits[:, 0])
     if not kept.any():
         raise InputError("no annotated frame has a face or speech that the head reads")
-    found = LabelledLogits(logits, data.labels, groups, folds, own, data.has_visual)
+    found = LabelledLogits(
+        logits=logits,
+        labels=data.labels,
+        groups=groups,
+        folds=folds,
+        own=own,
+        faces=data.has_visual,
+    )
     return found.select(kept)
 
 

@@ -246,7 +246,9 @@ class VoiceTask:
         """Write the weights in float16, whose rounding does not change the metrics visibly."""
         out = Path(out)
         config = asdict(self.config)
-        training = TrainingMetadata("train voice", self.data, config, result, __version__)
+        training = TrainingMetadata(
+            command="train voice", data=self.data, config=config, result=result, version=__version__
+        )
         metadata = VoiceEncoderMetadata(network.backbone.shape, training)
         state = network.state_dict()
         state |= {f"classifier.{name}": value for name, value in self.final.state_dict().items()}

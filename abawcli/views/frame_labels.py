@@ -133,10 +133,10 @@ class _Rows:
     def __getitem__(self, row: int) -> Person:
         x, y, w, h = self.box[row].tolist()
         return Person(
-            str(self.name[row]) if self.several else "",
-            (x, y, w, h) if self.found[row] else None,
-            int(self.label[row]),
-            float(self.confidence[row]),
-            str(self.source[row]),
-            self.probabilities[row],
+            name=str(self.name[row]) if self.several else "",
+            box=(x, y, w, h) if self.found[row] else None,
+            label=int(self.label[row]),
+            confidence=float(self.confidence[row]),
+            source=str(self.source[row]),
+            probabilities=self.probabilities[row],
         )

@@ -180,7 +180,7 @@ def _plan_film(labels: FrameLabels, names: tuple[str, str], settings: RenderSett
             names[1], MAX_ROWS, len(labels.timelines),
         )  # fmt: skip
     count = max(1, math.ceil((stop_s - start_s) * fps - 1e-3))
-    return Film(labels, names, (start_s, stop_s), fps, count)
+    return Film(labels=labels, names=names, span_s=(start_s, stop_s), fps=fps, count=count)
 
 
 def _detect_faces(film: Film, frames: Iterator[Frame], progress: Progress) -> Detections:

@@ -86,7 +86,15 @@ def draw_strip(
         draw.text((x, head / 2), format_time(edge_s, digits), PALE, style.font, anchor=anchor)
     for row, entries in enumerate(key):
         _draw_key(draw, entries, bottom + pad + row * head, style)
-    return Strip(np.asarray(canvas), left, right, top, bottom, span_s, style)
+    return Strip(
+        image=np.asarray(canvas),
+        left=left,
+        right=right,
+        top=top,
+        bottom=bottom,
+        span_s=span_s,
+        style=style,
+    )
 
 
 def _paint_row(timeline: Timeline, moments: NDArray[np.float64], height: int, line: int) -> Image:

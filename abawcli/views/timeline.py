@@ -87,14 +87,14 @@ def split_timelines(
         labels = (annotations or {}).get(str(video))
         timelines.append(
             Timeline(
-                str(video),
-                str(subject),
-                start_s[inside],
-                end_s[inside],
-                group["label"].to_numpy(np.int64)[inside],
-                group["source"].to_numpy(np.str_)[inside],
-                group[list(PROBABILITY_COLUMNS)].to_numpy(np.float64)[inside],
-                None if labels is None else _look_up(labels, frame[inside]),
+                video=str(video),
+                subject=str(subject),
+                start_s=start_s[inside],
+                end_s=end_s[inside],
+                label=group["label"].to_numpy(np.int64)[inside],
+                source=group["source"].to_numpy(np.str_)[inside],
+                probabilities=group[list(PROBABILITY_COLUMNS)].to_numpy(np.float64)[inside],
+                annotation=None if labels is None else _look_up(labels, frame[inside]),
             )
         )
     if not timelines:

@@ -56,9 +56,13 @@ def read_tracks(folder: str | Path) -> tuple[Tracks, CropsMetadata]:
     faces["cropped"] = pd.MultiIndex.from_frame(faces[key]).isin(shown)
     numbers, counts = np.unique(faces["subject"].to_numpy(), return_counts=True)
     tracks = Tracks(
-        decode_name(folder.name), metadata.name_subject(_NAMED), frames,
-        crops["time_s"].to_numpy()[first], faces, numbers[np.lexsort((numbers, -counts))].tolist(),
-    )  # fmt: skip
+        name=decode_name(folder.name),
+        cropped=metadata.name_subject(_NAMED),
+        frames=frames,
+        times_s=crops["time_s"].to_numpy()[first],
+        faces=faces,
+        numbers=numbers[np.lexsort((numbers, -counts))].tolist(),
+    )
     return tracks, metadata
 
 

@@ -126,13 +126,31 @@ def list_pages(study: Study, output: str | Path, tables: Sequence[str | Path]) -
     if not is_folder_name(output, PAGE_SUFFIXES, 1):
         links = {video.name: f"#video-{k}" for k, video in enumerate(videos, 1)}
         several = len(videos) > 1
-        return [Page(output, videos, files, several, "#index" if several else "", links)]
+        return [
+            Page(
+                path=output,
+                videos=videos,
+                inputs=files,
+                index=several,
+                home="#index" if several else "",
+                links=links,
+            )
+        ]
     names = {video.name: name_page(video.name) for video in videos}
     below = {video: f"{PAGES_FOLDER}/{quote(name)}" for video, name in names.items()}
     beside = {video: quote(name) for video, name in names.items()}
     home, folder = f"../{INDEX_NAME}", output / PAGES_FOLDER
-    return [Page(output / INDEX_NAME, [], files, True, "", below)] + [
-        Page(folder / names[video.name], [video], video.tables, False, home, beside)
+    return [
+        Page(path=output / INDEX_NAME, videos=[], inputs=files, index=True, home="", links=below)
+    ] + [
+        Page(
+            path=folder / names[video.name],
+            videos=[video],
+            inputs=video.tables,
+            index=False,
+            home=home,
+            links=beside,
+        )
         for video in videos
     ]
 

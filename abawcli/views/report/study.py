@@ -115,7 +115,11 @@ def read_study(
             for subject, part in rows.groupby("subject", sort=False)
         ]
         person: Any = people.loc[name].fillna("").to_dict() if name in people.index else {}
-        videos.append(Video(name, sources[name], made_by, subjects, person))
+        videos.append(
+            Video(
+                name=name, tables=sources[name], made_by=made_by, subjects=subjects, person=person
+            )
+        )
     return Study(videos, list(people.columns), _score(pairs.values()))
 
 
@@ -157,15 +161,17 @@ def _describe_subject(
     annotations = {} if pair is None else {video: _lay_by_frame(pair)}
     (timeline,) = split_timelines(rows, annotations)
     return Subject(
-        name,
-        timeline,
-        rows,
-        segments,
-        measures,
-        _share_sources(timeline),
-        _find_gaps(timeline),
-        _score([pair] if pair else []),
-        find_errors(timeline, rows["frame"].to_numpy(np.int64), rows["found"].to_numpy(bool)),
+        name=name,
+        timeline=timeline,
+        rows=rows,
+        segments=segments,
+        measures=measures,
+        sources=_share_sources(timeline),
+        gaps=_find_gaps(timeline),
+        score=_score([pair] if pair else []),
+        errors=find_errors(
+            timeline, rows["frame"].to_numpy(np.int64), rows["found"].to_numpy(bool)
+        ),
     )
 
 
