@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -140,10 +141,31 @@ def judge_sizes(nodes: Iterable[ast.AST], source: str) -> Iterator[str]:
             yield f"{node.name} takes too many arguments by position"
 
 
+def judge_docstrings(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Say which public functions raise errors that their docstrings do not name.
+
+    The docstring of a command is its help, and an abstract method raises nothing when it is used.
+    """
+    parts = (each.body for each in nodes if isinstance(each, ast.Module | ast.ClassDef))
+    for node in itertools.chain(*parts):
+        if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+            continue
+        if any("command" in ast.unparse(each) for each in node.decorator_list):
+            continue
+        called = [
+            each.exc.func
+            for each in ast.walk(node)
+            if isinstance(each, ast.Raise) and isinstance(each.exc, ast.Call)
+        ]
+        names = {ast.unparse(name).split(".")[-1] for name in called}
+        text = ast.get_docstring(node) or ""
+        yield from (f"{node.name} does not say that it raises {n}" for n in names if n not in text)
+
+
 def find_faults(module: str, source: str) -> list[str]:
     """Return every breach of the rules in a module, given by dotted name and source."""
     nodes = list(ast.walk(ast.parse(source)))
-    faults = [*judge_names(module, nodes), *judge_sizes(nodes, source)]
+    faults = [*judge_names(module, nodes), *judge_sizes(nodes, source), *judge_docstrings(nodes)]
     for name in imported_names(module, nodes):
         judge = judge_own_import if name.startswith("abawcli.") else judge_foreign_import
         fault = judge(module, name)
@@ -205,6 +227,11 @@ def test_no_script_gives_opencv_a_path(folder: str) -> None:
         ("abawcli.faces.crop", "def f():\n" + "    g()\n" * 60, "f is too long"),
         ("abawcli.faces.crop", "def f(a, b, c, d, e): ...", "takes too many arguments"),
         ("abawcli.faces.crop", "Crop(a, b, c, d, e)", "given too many arguments"),
+        (
+            "abawcli.faces.crop",
+            "def f():\n    raise click.BadParameter('x')",
+            "raises BadParameter",
+        ),
         ("abawcli.stages.crop", "def crop(): ...", "named like its module"),
         ("abawcli.faces.crop", "import cv2\ncv2.imread('x')", "given a path"),
         ("abawcli.stages.train", "import cv2 as cv\ncv.imwrite('x', y)", "given a path"),
@@ -226,6 +253,11 @@ def test_each_rule_can_fail(module: str, source: str, fault: str) -> None:
         ("abawcli.faces.crop", 'def f():\n    """F.\n' + "\n" * 60 + '    """'),
         ("abawcli.faces.crop", "def f(self, a, b, c, d, *, e): ..."),
         ("abawcli.faces.crop", "Crop(a, b, c, d, e=e)\nzip(a, b, c, d, e)"),
+        (
+            "abawcli.faces.crop",
+            'def f():\n    """Raises: InputError."""\n    raise InputError("x")',
+        ),
+        ("abawcli.cli.crop", "@click.command()\ndef command():\n    raise UsageError('x')"),
         ("abawcli.models.checkpoint", "import torch"),
         ("abawcli.cli.console", "from rich.table import Table"),
     ],

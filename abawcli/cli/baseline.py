@@ -20,6 +20,7 @@ def read_baseline(
 
     Raises:
         InputError: the file is no table of neutral frames.
+        click.BadParameter: the text is neither a file nor times in order.
     """
     if text is None or ctx.resilient_parsing:
         return None

@@ -20,7 +20,11 @@ _META = "abaw.stdout"
 def refuse_stdout(
     ctx: click.Context, parameter: click.Parameter, output: Path | None
 ) -> Path | None:
-    """Refuse `-` for outputs that are folders or binary files."""
+    """Refuse `-` for outputs that are folders or binary files.
+
+    Raises:
+        click.BadParameter: the output is `-`.
+    """
     if output == STDOUT:
         raise click.BadParameter("this command does not write to stdout; give a name")
     return output
@@ -37,7 +41,11 @@ def show_name(output: Path) -> str:
 
 
 def read_json_flag(ctx: click.Context, parameter: click.Parameter, as_json: bool) -> bool:
-    """Return whether --json is given; refuse it together with `-o -`, in either order."""
+    """Return whether --json is given; refuse it together with `-o -`, in either order.
+
+    Raises:
+        click.UsageError: both are given.
+    """
     if as_json and ctx.meta.get(_META):
         raise click.UsageError("-o - and --json both write to stdout; give -o a name")
     return as_json

@@ -75,6 +75,9 @@ def run_jobs(
     """Do all jobs; report each failure on stderr, and exit with 1 if there was one.
 
     `note` receives each outcome without a failure. With `scale.dry_run`, only plans are printed.
+
+    Raises:
+        KeyboardInterrupt: a signal came, and a library turned it into an error of its own.
     """
     if scale.dry_run:
         _print_plans(current, work, as_json)

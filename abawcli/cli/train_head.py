@@ -181,7 +181,11 @@ def read_training(
 
 
 def check_shape(heads: Iterable[str], tuned: dict[str, Any]) -> None:
-    """Refuse options of networks none of which is trained, and two kinds of class weights."""
+    """Refuse options of networks none of which is trained, and two kinds of class weights.
+
+    Raises:
+        click.UsageError: such an option is given.
+    """
     for flag, field in TEMPORAL_SHAPE.items():
         if tuned[field] is not None and not TEMPORAL_TRAINING.keys() & set(heads):
             raise click.UsageError(f"{flag} is only for --head {TEMPORAL_NAMES}")
@@ -202,7 +206,11 @@ LOSS_FLAGS = {
 
 
 def check_losses(task: str, tuned: dict[str, Any]) -> None:
-    """Refuse options of losses that the task does not have."""
+    """Refuse options of losses that the task does not have.
+
+    Raises:
+        click.UsageError: such an option is given.
+    """
     for field in TASK_TRAINING[task]:
         if tuned[field] is not None:
             raise click.UsageError(f"{LOSS_FLAGS[field]} is not for --task {task}")

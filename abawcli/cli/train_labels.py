@@ -29,7 +29,11 @@ class ValidationFiles:
     valid_labels: str | None
 
     def find_files(self, backbones: int) -> Files | None:
-        """Return their features, of so many backbones, and their annotations."""
+        """Return their features, of so many backbones, and their annotations.
+
+        Raises:
+            click.UsageError: one is given without the other, or not one folder for each backbone.
+        """
         from abawcli.formats.inputs import expand_inputs
 
         if bool(self.valid_features) != bool(self.valid_labels):
@@ -61,7 +65,11 @@ class ExtraLabels:
     min_confidence: float | None
 
     def find_auxiliary(self, task: str) -> dict[str, Iterable[Path]]:
-        """Return the annotation files of other tasks than `task`, by task."""
+        """Return the annotation files of other tasks than `task`, by task.
+
+        Raises:
+            click.UsageError: they are of `task` itself.
+        """
         from abawcli.formats.inputs import expand_inputs
 
         folders = {"va": self.aux_va, "au": self.aux_au}
@@ -71,7 +79,11 @@ class ExtraLabels:
         return {name: expand_inputs([folder], ANNOTATIONS) for name, folder in given.items()}
 
     def read_pseudo(self) -> PseudoLabels | None:
-        """Return the confident rows of the tables, if any are given."""
+        """Return the confident rows of the tables, if any are given.
+
+        Raises:
+            click.UsageError: only a limit of confidence is given.
+        """
         from abawcli.datasets.pseudo_labels import read_pseudo_labels
         from abawcli.formats.inputs import expand_inputs
         from abawcli.formats.tables import TABLE_SUFFIXES

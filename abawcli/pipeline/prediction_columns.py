@@ -48,7 +48,7 @@ class PredictionColumns(VideoColumns[FramePrediction]):
 
     @property
     def absent(self) -> RowArray:
-        """Return the rows of subjects who are not in a frame, but in frames near it."""
+        """Return the rows (A,) of subjects who are not in a frame, but in frames near it."""
         return self._absent.rows
 
     def tabulate(self, video: str, rows: Selection, segments: SubjectSegments) -> pd.DataFrame:

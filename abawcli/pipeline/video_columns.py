@@ -57,7 +57,7 @@ class GrowingTable:
 
     @classmethod
     def of(cls, rows: RowArray) -> Self:
-        """Return a table that begins with these rows."""
+        """Return a table that begins with these rows (R,)."""
         table = cls(())
         table.dtype, table._data = rows.dtype, bytearray(rows.tobytes())
         return table
@@ -68,7 +68,7 @@ class GrowingTable:
 
     @property
     def rows(self) -> RowArray:
-        """Return all rows, without a copy; none can be appended while they are in use."""
+        """Return all rows (R,), without a copy; none can be appended while they are in use."""
         return np.frombuffer(self._data, self.dtype)
 
 
@@ -92,7 +92,7 @@ class VideoColumns(Generic[RecordT]):
 
     @classmethod
     def of(cls, frames: RowArray, faces: RowArray) -> Self:
-        """Return the columns of these tables."""
+        """Return the columns of these tables: a row per frame (F,), and a row per face (N,)."""
         columns = cls()
         columns._frames, columns._faces = GrowingTable.of(frames), GrowingTable.of(faces)
         return columns
