@@ -3,6 +3,7 @@
 import ast
 import builtins
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ import pytest
 import abawcli
 
 ROOT = Path(abawcli.__file__).parent
-# The rows of the table in CONTRIBUTING.md.
+# As in the table of CONTRIBUTING.md.
 LAYERS = (
     {"__version__", "errors", "config", "labels", "label_maps", "sources", "progress", "cores"}
     | {"interrupts"},
@@ -186,6 +187,14 @@ def test_every_module_keeps_the_rules() -> None:
         for module, path in MODULES.items()
     }
     assert {module: found for module, found in faults.items() if found} == {}
+
+
+def test_the_page_for_contributors_has_the_same_layers() -> None:
+    table: dict[str, int] = {}
+    for line in (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines():
+        if row := re.fullmatch(r"\| (\d+) \| ([^|]+) \|.*", line):
+            table |= dict.fromkeys(re.findall(r"`(\w+)/?`", row[2]), int(row[1]) - 1)
+    assert table == {part: level for part, level in LEVEL.items() if not part.startswith("__")}
 
 
 @pytest.mark.parametrize("folder", ["benchmarks", "docs", "examples", "sample_videos"])
