@@ -30,7 +30,7 @@ from abawcli.media.audio import Audio, read_audio
 from abawcli.models import audio_backbones
 from abawcli.models.classifier import AveragedClassifiers, MappedClassifier
 from abawcli.models.classifiers import load_classifiers, load_face_classifier
-from abawcli.models.hub_voices import load_hub_voice
+from abawcli.models.hub_audio import load_hub_audio
 from abawcli.models.preprocessing import prepare_crops
 from abawcli.models.recipes import join_recipes
 from abawcli.pipeline.audio_features import AudioEncoder
@@ -74,7 +74,7 @@ def test_a_clip_gets_the_logits_of_transformers(
     folder = save_voice_classifier(tmp_path / "model", kind)
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     network = transformers.AutoModelForAudioClassification.from_pretrained(folder).eval()
-    backbone, layer = load_hub_voice(f"hf:{folder}")
+    backbone, layer = load_hub_audio(f"hf:{folder}")
     samples = torch.randn(4 * 16000, generator=torch.Generator().manual_seed(0)) / 10
     with torch.inference_mode():
         features, speech = backbone.encode(samples)  # a step of 0.48 s
@@ -92,7 +92,7 @@ def test_clips_are_the_same_whatever_the_chunks(tmp_path: Path, speech_everywher
     samples = (np.random.default_rng(0).normal(size=16000 * 15) / 10).astype(np.float32)
     made = []
     for chunk_s in (9.0, 12.0, 60.0):
-        backbone, _ = load_hub_voice(f"hf:{folder}")
+        backbone, _ = load_hub_audio(f"hf:{folder}")
         encoder = AudioEncoder(backbone, CPU, AudioFeatures(chunk_s=chunk_s))
         encoder.backbone.float()
         chunks = encoder.encode_blocks([Audio(samples, 0.0)])
@@ -105,7 +105,7 @@ def test_clips_are_the_same_whatever_the_chunks(tmp_path: Path, speech_everywher
 def test_the_same_clips_have_speech_whatever_the_chunks(tmp_path: Path) -> None:
     speech = read_audio(SAMPLES / "expressions.mp4")
     assert speech is not None
-    backbone, _ = load_hub_voice(f"hf:{save_voice_classifier(tmp_path / 'model', 'hubert')}")
+    backbone, _ = load_hub_audio(f"hf:{save_voice_classifier(tmp_path / 'model', 'hubert')}")
     noise = np.random.default_rng(0).normal(0, 0.01, 3 * len(speech.samples))
     samples = (np.tile(speech.samples, 3) + noise).astype(np.float32)
     heard = []
@@ -118,7 +118,7 @@ def test_the_same_clips_have_speech_whatever_the_chunks(tmp_path: Path) -> None:
 
 
 def test_without_speech_a_voice_says_nothing(tmp_path: Path) -> None:
-    backbone, _ = load_hub_voice(f"hf:{save_voice_classifier(tmp_path)}")
+    backbone, _ = load_hub_audio(f"hf:{save_voice_classifier(tmp_path)}")
     features, speech = backbone.encode(torch.zeros(5 * 16000))
     assert not speech.any() and not features.any() and len(features) == 10
 
@@ -275,12 +275,12 @@ def test_a_voice_classifier_that_is_none(tmp_path: Path) -> None:
     folder = save_voice_classifier(tmp_path / "a")
     rewrite(folder / "preprocessor_config.json", sampling_rate=8000)
     with pytest.raises(CheckpointError, match="wants audio at 8000 Hz; here it has 16000 Hz"):
-        load_hub_voice(f"hf:{folder}")
+        load_hub_audio(f"hf:{folder}")
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(CheckpointError, match="cannot load the backbone"):
-        load_hub_voice(f"hf:{folder}")
+        load_hub_audio(f"hf:{folder}")
     with pytest.raises(CheckpointError, match="is no classifier of audio input"):
-        load_hub_voice(f"hf:{save_face_classifier(tmp_path / 'b')}")
+        load_hub_audio(f"hf:{save_face_classifier(tmp_path / 'b')}")
 
 
 @pytest.mark.parametrize(

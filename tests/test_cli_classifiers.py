@@ -25,7 +25,7 @@ CPU = ("--device", "cpu")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Extract features of a clip by a classifier of faces and one of voices."""
+    """Extract features of a clip by a classifier of faces and one of speech."""
     work = tmp_path_factory.mktemp("classifiers")
     save_face_classifier(work / "face")
     save_voice_classifier(work / "voice")

@@ -61,7 +61,7 @@ def test_other_peoples_classifiers_by_name(tmp_path: Path) -> None:
     names = [f"hf:{folder}", f"hf:{voice}", str(onnx), "compact"]
     rows = json.loads(CliRunner().invoke(main, ["models", *names, "--json"]).stdout)
     assert [row["kind"] for row in rows] == [
-        "face classifier", "voice classifier", "face classifier", "recipe",
+        "face classifier", "speech classifier", "face classifier", "recipe",
     ]  # fmt: skip
     assert [row["licence"] for row in rows[:3]] == ["apache-2.0", *2 * ["unknown (no model card)"]]
     assert rows[0]["sha256"] == hash_file(folder / "model.safetensors")

@@ -123,7 +123,7 @@ def test_audio_alone_is_of_all_people(tmp_path: Path) -> None:
     clip = write_media(tmp_path / "talk.wav", sound=sound)
     result = predict(clip, "--modality", "audio", "--subject", "left", "-o", tmp_path / "t.csv")
     assert result.exit_code == 0, result.output
-    warning = "no face is looked for: --subject left only names the rows, and the speech of all"
+    warning = "no face is detected: --subject left only names the rows, and the speech of all"
     assert warning in result.stderr
     assert set(read_table(tmp_path / "t.csv")["subject"]) == {"left"}
     plain = predict(clip, "--modality", "audio", "--subject", "main", "-o", tmp_path / "m.csv")

@@ -21,7 +21,7 @@ from abawcli.cli.options import (
     strategy_option,
     verbosity_options,
 )
-from abawcli.cli.people import describe_jobs, name_targets, plan_people, warn_of_voices
+from abawcli.cli.people import describe_jobs, name_targets, plan_people, warn_without_faces
 from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Summaries
@@ -144,7 +144,7 @@ def command(
         paths, output, FEATURES_SUFFIX, frozenset([FEATURES_SUFFIX]), keep_suffix=keep_suffix
     )
     plan = plan_people(names, strategy, subject)
-    warn_of_voices(modality, subject)
+    warn_without_faces(modality, subject)
     targets = name_targets(names, plan, outputs, output)
     settings = ExtractSettings(
         visual=visual, audio=audio, modality=modality, layers=layers, device=device,

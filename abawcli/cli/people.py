@@ -41,11 +41,11 @@ def plan_people(
     return plan
 
 
-def warn_of_voices(modality: str, subject: str | None) -> None:
-    """Warn that a subject is not chosen by the voice."""
+def warn_without_faces(modality: str, subject: str | None) -> None:
+    """Warn that without faces `subject` chooses nobody."""
     if modality == "audio" and subject not in (None, SUBJECTS[0]):
         LOG.warning(
-            "with --modality audio no face is looked for: --subject %s only names the rows, and "
+            "with --modality audio no face is detected: --subject %s only names the rows, and "
             "the speech of all people is used",
             subject,
         )

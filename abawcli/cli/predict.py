@@ -29,7 +29,7 @@ from abawcli.cli.options import (
     table_output_option,
     verbosity_options,
 )
-from abawcli.cli.people import describe_jobs, name_targets, plan_people, warn_of_voices
+from abawcli.cli.people import describe_jobs, name_targets, plan_people, warn_without_faces
 from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Columns, Summaries
@@ -73,9 +73,9 @@ COLUMNS: Columns = {
     "--recipe", "recipes", multiple=True, default=["compact"], show_default=True,
     metavar="NAME|PATH", shell_complete=complete_recipes,
     help="Model: a name that `abaw models` lists, a checkpoint that you trained, or a classifier "
-    "of faces or of voices: hf:NAME or hf:FOLDER of the Hugging Face hub, or FILE.onnx. If given "
+    "of faces or of speech: hf:NAME or hf:FOLDER of the Hugging Face hub, or FILE.onnx. If given "
     "several times, the probabilities are averaged, as of the heads of all folds, or of one "
-    "classifier of faces and one of voices.",
+    "classifier of faces and one of speech.",
 )  # fmt: skip
 @classifier_options
 @click.option(
@@ -179,7 +179,7 @@ def command(
     names = name_videos(paths, keep_suffix)
     outputs = name_outputs(paths, output, ".csv", TABLE_SUFFIXES, keep_suffix=keep_suffix)
     plan = plan_people(names, strategy, subject)
-    warn_of_voices(modality, subject)
+    warn_without_faces(modality, subject)
     targets = name_targets(names, plan, outputs, output)
     settings = PredictSettings(
         recipes=recipes, device=device, batch_size=batch_size, modality=modality, rotate=rotate,

@@ -19,7 +19,7 @@ class AudioFeatures:
 
 
 @dataclass(frozen=True)
-class VoiceClips:
+class AudioClips:
     """The clips in which an audio classifier labels a recording. Defaults: own."""
 
     clip_s: float = 3.0  # as long as a usual clip of the corpora that they are trained on: 2 to 5 s

@@ -120,9 +120,9 @@ class CompactVoiceBackbone(AudioBackbone):
     def encode(self, samples: Tensor, kept: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Turn audio (N,) into the `kept` of features (S, dim) and of the speech mask (S,)."""
         start, stop, _ = kept.indices(-(-len(samples) // self.step_samples))
-        heard = slice(max(0, start - SPEECH_FRAMES), stop + SPEECH_FRAMES)
-        features = self(samples[None], heard)[0].float()  # (S', dim)
-        inner = slice(start - heard.start, stop - heard.start)
+        around = slice(max(0, start - SPEECH_FRAMES), stop + SPEECH_FRAMES)
+        features = self(samples[None], around)[0].float()  # (S', dim)
+        inner = slice(start - around.start, stop - around.start)
         return features[inner], self.detect_speech(features)[inner]
 
     def detect_speech(self, features: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ from abawcli.models.hub import (
     is_hub_classifier,
     is_onnx,
 )
+from abawcli.models.hub_audio import load_hub_audio
 from abawcli.models.hub_faces import load_hub_face
-from abawcli.models.hub_voices import load_hub_voice
 from abawcli.models.image_backbones import Backbone
 from abawcli.models.metadata import HeadMetadata
 from abawcli.models.onnx_faces import choose_input, find_preset, load_onnx_face
@@ -72,7 +72,7 @@ def load_face_classifier(
 def load_classifiers(
     names: Mapping[str, str], config: Classifiers, device: torch.device
 ) -> tuple[TrainedHead, HeadMetadata, LoadedBackbones]:
-    """Load a classifier of faces, of voices, or both: the last layers as one head, and backbones.
+    """Load a classifier of faces, of speech, or both: the last layers as one head, and backbones.
 
     Args:
         names: name by modality, in the order given by the user.
@@ -89,13 +89,13 @@ def load_classifiers(
             f"--temperatures {','.join(f'{t:g}' for t in temperatures)}: give a positive number "
             f"for each of the {len(names)} recipes"
         )
-    layers, face, voice = {}, None, None
+    layers, face, audio = {}, None, None
     for modality, name in names.items():
         if modality == "visual":
             backbone, layers[modality], visual = load_face_classifier(name, config.onnx_input)
             face = backbone, visual
         else:
-            voice, layers[modality] = load_hub_voice(name)
+            audio, layers[modality] = load_hub_audio(name)
     check_label_map(config.label_map, (x for layer in layers.values() for x in layer.labels))
     mapped = {
         modality: MappedClassifier(
@@ -105,9 +105,9 @@ def load_classifiers(
     }
     head = TrainedHead(AveragedClassifiers(mapped), device)
     kind = "concat" if len(names) == 2 else next(iter(names))
-    backbones = Backbones(face[1] if face else None, voice.describe() if voice else None)
+    backbones = Backbones(face[1] if face else None, audio.describe() if audio else None)
     metadata = HeadMetadata(kind, {}, backbones, Smoothing())
-    return head, metadata, LoadedBackbones(face, voice)
+    return head, metadata, LoadedBackbones(face, audio)
 
 
 def load_audio_backbone(name: str, layers: str) -> AudioBackbone:
@@ -119,5 +119,5 @@ def load_audio_backbone(name: str, layers: str) -> AudioBackbone:
     if is_onnx(name):
         raise UsageError(f"{name}: ONNX files are classifiers of faces; give it as --visual")
     return (
-        load_hub_voice(name)[0] if is_hub_classifier(name) else build_audio_backbone(name, layers)
+        load_hub_audio(name)[0] if is_hub_classifier(name) else build_audio_backbone(name, layers)
     )

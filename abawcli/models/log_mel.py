@@ -71,7 +71,7 @@ class LogMel(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
 
     def warp_filters(self, warp: Tensor) -> Tensor:
-        """Return filters (B, BANDS, FFT / 2 + 1) of voices `warp` (B,) times lower."""
+        """Return filters (B, BANDS, FFT / 2 + 1) for speech that is `warp` (B,) times lower."""
         return mel_filters(warp)
 
     def power(self, samples: Tensor) -> Tensor:

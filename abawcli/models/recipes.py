@@ -118,8 +118,8 @@ RECIPES = {
     COMPACT_FACE: find_weights(COMPACT_FACE),
 }
 LICENCES = {  # of what comes with the package
-    "compact": "CC BY-NC-SA 4.0, of its voices; its face encoder alone: MIT",
-    "compact-dual-branch": "CC BY-NC-SA 4.0, of its voices; its face encoder alone: MIT",
+    "compact": "CC BY-NC-SA 4.0, of its speech data; its face encoder alone: MIT",
+    "compact-dual-branch": "CC BY-NC-SA 4.0, of its speech data; its face encoder alone: MIT",
     COMPACT_FACE: "MIT (trained on FER2013 images with FER+ votes)",
     COMPACT_VOICE: "CC BY-NC-SA 4.0 (trained on RAVDESS, nEMO and ASED; layers of Whisper, MIT)",
 }
@@ -208,7 +208,7 @@ def join_recipes(names: Sequence[str]) -> Recipe:
 
 
 def _join_classifiers(recipes: Sequence[Recipe]) -> Recipe:
-    """Return the recipe of a classifier of faces and one of voices."""
+    """Return the recipe of a classifier of faces and one of speech."""
     way_out = "predict with each and join the tables by `abaw fuse`"
     joined: dict[str, str] = {}
     for recipe in recipes:

@@ -62,7 +62,7 @@ class WhisperMel(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
 
     def warp_filters(self, warp: Tensor) -> Tensor:
-        """Return filters (B, bands, F) of voices `warp` (B,) times lower."""
+        """Return filters (B, bands, F) for speech that is `warp` (B,) times lower."""
         return slaney_filters(self.bands, warp)
 
     def power(self, samples: Tensor) -> Tensor:

@@ -119,8 +119,8 @@ class Extractor:
             self.encoder.preprocess = replace(self.encoder.preprocess, flip=flip)
             made_visual = replace(made_visual, preprocess=self.encoder.preprocess)
         if modality != "visual":
-            voice = loaded and loaded.audio
-            self.audio_encoder = AudioEncoder(voice or load_audio_backbone(audio, layers), chosen)
+            known = loaded and loaded.audio
+            self.audio_encoder = AudioEncoder(known or load_audio_backbone(audio, layers), chosen)
             made_audio = self.audio_encoder.describe()
         self.backbones = Backbones(made_visual, made_audio)
 

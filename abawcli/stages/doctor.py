@@ -95,10 +95,10 @@ def inspect_installation() -> list[Check]:
     return [*check_versions(), *found, *check_weights(), *check_precision()]
 
 
-def _attempt(name: str, look: Callable[[], str], fix: str) -> Check:
+def _attempt(name: str, find: Callable[[], str], fix: str) -> Check:
     # A library whose shared objects are missing raises ImportError or OSError.
     try:
-        return Check(name, look())
+        return Check(name, find())
     except (ImportError, OSError, AbawError) as error:
         return Check(name, str(error).splitlines()[0], fix)
 

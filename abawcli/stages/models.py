@@ -53,7 +53,7 @@ def _choose_models(names: Sequence[str]) -> Iterator[tuple[str, tuple[str, str, 
         yield from known
     for name in names:
         if is_classifier(name):
-            kind = {"visual": "face classifier", "audio": "voice classifier"}[
+            kind = {"visual": "face classifier", "audio": "speech classifier"}[
                 find_input_modality(name)
             ]
             yield name, (kind, find_licence(name), find_weights_of(name))

@@ -76,11 +76,11 @@ def _music(count: int, rng: np.random.Generator) -> Wave:
     """Chords or single notes of one instrument on a beat, with or without drums."""
     wave, beat = np.zeros(count), int(rng.uniform(0.15, 1.0) * AUDIO_RATE_HZ)
     shares = np.arange(1, 9) ** -rng.uniform(0.5, 2.5)
-    decay, drums, voices = rng.uniform(0, 6), rng.random() < 0.4, rng.integers(1, 5)
+    decay, drums, notes = rng.uniform(0, 6), rng.random() < 0.4, rng.integers(1, 5)
     for start in range(0, count, beat):
         length = min(beat, count - start)
         fade = np.exp(-decay * np.arange(length) / AUDIO_RATE_HZ)
-        for semitone in rng.integers(0, SEMITONES, voices):
+        for semitone in rng.integers(0, SEMITONES, notes):
             note = _harmonics(length, LOWEST_HZ * 2 ** (semitone / 12), shares, rng)
             wave[start : start + length] += note * fade
         if drums:

@@ -122,8 +122,8 @@ class VoiceTask:
     def make_batches(self, generator: Generator, part: Part) -> Batches[Batch]:
         """Return the batches of an epoch; corpora and their classes are drawn equally often."""
         config = self.config
-        draws = config.epoch_batches * config.batch_size
-        order = torch.multinomial(self.train.balance(), draws, True, generator=generator)
+        count = config.epoch_batches * config.batch_size
+        order = torch.multinomial(self.train.balance(), count, True, generator=generator)
         return order.view(-1, config.batch_size).unbind()
 
     def find_loss(self, model: nn.Module, batch: Batch, generator: Generator) -> Tensor:
@@ -186,11 +186,11 @@ class VoiceTask:
 
         In a share `local_p` of the crops, only those around a random one of them.
         """
-        count, steps = speech.shape
+        count, frames = speech.shape
         reach = int(AudioFeatures.window_s / CompactVoice.step_s)
-        draws = torch.rand(count, steps, generator=generator).to(speech.device)
-        moment = (draws * speech).argmax(dim=1, keepdim=True)  # (B, 1)
-        near = (torch.arange(steps, device=speech.device) - moment).abs() <= reach
+        ranks = torch.rand(count, frames, generator=generator).to(speech.device)
+        moment = (ranks * speech).argmax(dim=1, keepdim=True)  # (B, 1)
+        near = (torch.arange(frames, device=speech.device) - moment).abs() <= reach
         local = torch.rand(count, 1, generator=generator).to(speech.device) < self.config.local_p
         return speech & (near | ~local)
 

@@ -96,7 +96,7 @@ class Timeline {
     const fail = () => { this.video.hidden = button.hidden = !(find(".broken", this.section).hidden = false); };
     const name = () => { button.textContent = this.video.paused ? "Play" : "Pause"; };
     // A file whose picture begins late is taken for shorter than it is until its end is read. The
-    // second seek goes a little later: Chromium skips one to the time at which it believes to be.
+    // second seek goes a little later: Chromium skips one to its own current time.
     const again = () => { if (this.video.duration > this.reach && this.video.paused) this.seek(this.wanted, 0.0005); };
     const look = (_, picture) => { this.shown = picture.mediaTime; this.video.requestVideoFrameCallback(look); };
     this.video.requestVideoFrameCallback?.(look);

@@ -1,6 +1,6 @@
-"""Audio classifiers of the Hugging Face hub as classifiers of voices.
+"""Audio classifiers of the Hugging Face hub as classifiers of speech.
 
-They label clips. Here they get overlapping clips of `VoiceClips.clip_s`, each centred on an audio
+They label clips. Here they get overlapping clips of `AudioClips.clip_s`, each centred on an audio
 frame, and only clips in which compact-voice detects speech.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, VoiceClips
+from abawcli.config import AUDIO_RATE_HZ, COMPACT_VOICE, AudioClips
 from abawcli.errors import CheckpointError
 from abawcli.formats.metadata import HUB_PREFIX
 from abawcli.models.audio_backbones import (
@@ -37,7 +37,7 @@ class ClipBackbone(AudioBackbone):
     def __init__(self, name: str, network: Any, extractor: Any) -> None:
         """Prepare it; `extractor` is transformers' own feature extractor, at 16 kHz."""
         speech = AUDIO_BACKBONES[COMPACT_VOICE]()
-        config = VoiceClips()
+        config = AudioClips()
         step = round(config.step_s / speech.step_s) * speech.step_samples
         super().__init__(name, network, 1, step, field_samples=step)
         self.clip_samples = round(config.clip_s * AUDIO_RATE_HZ)
@@ -45,7 +45,7 @@ class ClipBackbone(AudioBackbone):
         self.extractor = extractor
         self.speech = speech
         self.context_s = max(config.clip_s / 2 + self.step_s, speech.context_s)
-        self.grid_samples = math.lcm(step, speech.grid_samples)  # so that chunks hear the same
+        self.grid_samples = math.lcm(step, speech.grid_samples)  # the clips of all chunks
 
     def encode(self, samples: Tensor, kept: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Turn audio (N,) into features (S, dim), 0 without speech, and the speech mask (S,).
@@ -104,7 +104,7 @@ class ClipBackbone(AudioBackbone):
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 
 
-def load_hub_voice(name: str) -> tuple[ClipBackbone, LabelledLayer]:
+def load_hub_audio(name: str) -> tuple[ClipBackbone, LabelledLayer]:
     """Load an audio classifier by `hf:NAME` or `hf:FOLDER`: its backbone and its last layer.
 
     Raises:
