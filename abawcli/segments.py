@@ -25,7 +25,7 @@ COLUMNS = [
 ]  # fmt: skip
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
-Rows = NDArray[np.intp]  # index in a table
+Indices = NDArray[np.intp]  # index in a table
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LabelSegment:
     last: int
 
 
-def split_people(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], Rows]]:
+def split_people(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], Indices]]:
     """Yield each video and subject of a table of frames, in the table's order, with its rows.
 
     The rows are in the order of their frames. Arrays are split much faster than by `groupby`.

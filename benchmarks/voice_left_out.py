@@ -29,7 +29,7 @@ from abawcli.labels import N_CLASSES
 from abawcli.models.voice import average_speech, load_voice_encoder
 from abawcli.stages.train_voice import train_voice_encoder
 from abawcli.training.audio_data import balance
-from abawcli.training.voice_classifier import MOMENTS, Moments, fit_linear
+from abawcli.training.voice_classifier import MOMENTS, LabelledMoments, fit_linear
 
 VALID_STEP = 4
 CLIPS = 300  # of a corpus in each part, at most
@@ -103,7 +103,7 @@ def find_classifiers(own: nn.Linear, train: Clips) -> dict[str, nn.Linear]:
     """Return classifiers by name: as trained, refitted, and averages of both."""
     rng = np.random.default_rng(0)
     drawn = [mean[torch.from_numpy(rng.integers(len(mean), size=MOMENTS))] for mean in train.means]
-    moments = Moments(
+    moments = LabelledMoments(
         torch.cat(drawn).double().numpy(),
         train.labels.repeat(MOMENTS),
         balance(train.labels, train.corpora).repeat(MOMENTS),

@@ -6,6 +6,7 @@ import itertools
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -187,6 +188,16 @@ def test_every_module_keeps_the_rules() -> None:
         for module, path in MODULES.items()
     }
     assert {module: found for module, found in faults.items() if found} == {}
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    owners: dict[str, list[str]] = defaultdict(list)
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                owners[node.name].append(module)
+    assert len(owners) > 100
+    assert {name: found for name, found in owners.items() if len(found) > 1} == {}
 
 
 def test_the_page_for_contributors_has_the_same_layers() -> None:

@@ -22,7 +22,7 @@ from abawcli.stages.train_voice import train_voice_encoder
 from abawcli.training import voice_task
 from abawcli.training.audio_augmentation import mask_bands
 from abawcli.training.audio_data import AudioDataset
-from abawcli.training.voice_classifier import MOMENTS, Moments, draw_moments, fit_linear
+from abawcli.training.voice_classifier import MOMENTS, LabelledMoments, draw_moments, fit_linear
 from abawcli.training.voice_task import VoiceTask, fit_temperature
 
 pytestmark = pytest.mark.usefixtures("one_bank")
@@ -172,7 +172,7 @@ def test_classifier_is_a_logistic_regression_with_small_answers_for_classes_neve
     rng = np.random.default_rng(0)
     labels = rng.integers(3, size=600)
     x = 5 + 2 * np.eye(3)[labels] + rng.normal(size=(600, 3))
-    moments = Moments(x, labels, np.ones(600, np.float32))
+    moments = LabelledMoments(x, labels, np.ones(600, np.float32))
     linear = fit_linear(moments, 1e4, unseen=0.01)
     theirs = LogisticRegression(C=np.inf, max_iter=1000).fit(x, labels)
     p = linear(torch.from_numpy(x).float()).softmax(dim=1).detach().numpy()

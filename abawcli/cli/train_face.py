@@ -38,9 +38,9 @@ from abawcli.config import (
 )
 from abawcli.errors import UsageError
 
-PUBLISHED = EncoderTraining()
+TRAINING = EncoderTraining()
 # Default settings by backbone; the first ones are those of pretrained backbones.
-DEFAULTS = {"": PUBLISHED, COMPACT_FACE: default_training(COMPACT_FACE)}
+DEFAULTS = {"": TRAINING, COMPACT_FACE: default_training(COMPACT_FACE)}
 DEFAULTS |= {"mobilenet": MOBILENET_TRAINING}
 AUGMENTATIONS = {field.name for field in fields(ImageAugmentation)}
 SHAPES = {field.name for field in fields(CompactFaceShape)}
@@ -111,7 +111,7 @@ def _read_config(
     help="Train with a mixture-of-experts head beside the linear classifier; not with mobilenet.",
 )
 @click.option(
-    "--select", type=click.Choice(SELECTIONS), default=PUBLISHED.select, show_default=True,
+    "--select", type=click.Choice(SELECTIONS), default=TRAINING.select, show_default=True,
     help="Epoch that is saved. linear: the best one by macro-F1 of the linear classifier on the "
     "valid images. moe: by that of the mixture of experts. last: the last one. All are in "
     "metrics.jsonl.",
@@ -219,7 +219,7 @@ def _read_config(
 @_tunable("--erase", "erase_p", SHARE, "Share of images from which a patch is erased.")
 @_tunable("--seed", "seed", click.IntRange(min=0), "Seed of the random numbers.")
 @click.option(
-    "--precision", type=click.Choice(PRECISIONS), default=PUBLISHED.precision, show_default=True,
+    "--precision", type=click.Choice(PRECISIONS), default=TRAINING.precision, show_default=True,
     help=PRECISION_HELP,
 )  # fmt: skip
 @device_option

@@ -61,7 +61,7 @@ TEMPORAL_SHAPE = {
     "--attention-stride": "stride_frames",
 }
 GATED_WIDTH = "gated_width"  # of heads that are given single frames: `GatedHead.hidden`
-PUBLISHED, DUAL_BRANCH = HeadTraining(), default_head_training("dual-branch")
+TRAINING, DUAL_BRANCH = HeadTraining(), default_head_training("dual-branch")
 
 features_argument = click.argument(
     "features", nargs=-1, metavar="FEATURES...", shell_complete=complete_files
@@ -72,7 +72,7 @@ def _tunable(
     flag: str, field: str, kind: Any, text: str, *, old: str | None = None
 ) -> Callable[[Command], Command]:
     """Make an option that sets a field of `HeadTraining`; the default depends on the head."""
-    defaults = {"": getattr(PUBLISHED, field), TEMPORAL_NAMES: getattr(DUAL_BRANCH, field)}
+    defaults = {"": getattr(TRAINING, field), TEMPORAL_NAMES: getattr(DUAL_BRANCH, field)}
     return tunable(flag, field, kind, text, defaults=defaults, old=old)
 
 
@@ -115,7 +115,7 @@ def training_options(command: Command) -> Command:
         click.option(
             "--class-weights", "class_weight_power", type=SHARE,
             help="Power of the inverse class frequency; 0: no weights.  [default: "
-            f"{PUBLISHED.class_weight_power:g}; {TEMPORAL_NAMES} by effective number of samples]",
+            f"{TRAINING.class_weight_power:g}; {TEMPORAL_NAMES} by effective number of samples]",
         ),
         click.option(
             "--effective-beta", type=click.FloatRange(0, 1, max_open=True),
@@ -136,7 +136,7 @@ def training_options(command: Command) -> Command:
         _tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA "
                  "of the weights; 0: no EMA."),
         window_option(
-            f"{PUBLISHED.smoothing.window_frames}; {TEMPORAL_NAMES} "
+            f"{TRAINING.smoothing.window_frames}; {TEMPORAL_NAMES} "
             f"{DUAL_BRANCH.smoothing.window_s}s"
         ),
         click.option(

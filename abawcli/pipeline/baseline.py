@@ -26,7 +26,7 @@ from abawcli.sources import AUDIO, NONE, has_face
 
 LOG = logging.getLogger(__name__)
 Logits = NDArray[np.float64]
-Rows = NDArray[np.int64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def remove_baseline(
     return set_probabilities(table, softmax(logits), source, logits)
 
 
-def _split_subjects(table: pd.DataFrame) -> Iterator[tuple[str, Rows]]:
+def _split_subjects(table: pd.DataFrame) -> Iterator[tuple[str, Ints]]:
     for subject, rows in table.groupby("subject", sort=False).indices.items():
         yield str(subject), np.asarray(rows, np.int64)
 

@@ -27,7 +27,7 @@ from abawcli.pipeline.audio_features import AudioEncoder
 CPU = torch.device("cpu")
 FRAMES = 64  # of the probe
 EXACT_BATCH = 8  # all at once take half as long again in float64, which torch does not cut up
-STEP_FRAMES = 2  # of 25 a second, per audio frame of compact-voice
+FRAMES_PER_AUDIO_FRAME = 2  # of 25 a second, per audio frame of compact-voice
 
 
 def measure_precision(name: str, dtype: torch.dtype) -> float:
@@ -105,7 +105,7 @@ def make_probe() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
 
 def _read(head: nn.Module, visual: Tensor, audio: Tensor) -> Tensor:
     """Map features (T, Dv) and audio frames (S, Da) to probabilities (T, 8)."""
-    audio = audio.repeat_interleave(STEP_FRAMES, dim=0)[: len(visual)]
+    audio = audio.repeat_interleave(FRAMES_PER_AUDIO_FRAME, dim=0)[: len(visual)]
     there = torch.ones(1, len(visual), dtype=torch.bool)
     logits: Tensor = head(visual[None], audio[None], there, there)
     return logits[0].softmax(dim=-1).double()

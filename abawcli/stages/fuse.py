@@ -35,7 +35,7 @@ from abawcli.logits import make_outputs
 from abawcli.sources import NONE, join_sources
 
 KEYS = ["video", "subject", "frame"]
-FACE = ["found", "face_score", *"xywh", *QUALITY]  # of a row
+OF_FACE = ["found", "face_score", *"xywh", *QUALITY]  # of a row
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def _choose_copied(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """
     found = np.stack([table["found"].to_numpy() for table in tables])  # (K, N)
     timed = np.stack([table["time_s"].notna().to_numpy() for table in tables])
-    which = dict.fromkeys(FACE, found.argmax(axis=0)) | {"time_s": timed.argmax(axis=0)}  # (N,)
+    which = dict.fromkeys(OF_FACE, found.argmax(axis=0)) | {"time_s": timed.argmax(axis=0)}  # (N,)
     rows = np.arange(found.shape[1])
     copied = {
         name: np.stack([table[name].to_numpy() for table in tables])[chosen, rows]

@@ -74,7 +74,7 @@ class Scoring:
     failed: dict[str, str]  # file or annotation -> why it could not be scored
 
 
-Writer = Callable[[Scoring, Path, Provenance], None]
+ScoreWriter = Callable[[Scoring, Path, Provenance], None]
 
 
 def score_files(
@@ -146,7 +146,7 @@ def _warn_of_swapped(predictions: Iterable[Path], annotations: Iterable[Path]) -
 def score_paths(
     predictions: str | Path,
     annotations: str | Path,
-    outputs: Mapping[Path, Writer],
+    outputs: Mapping[Path, ScoreWriter],
     *,
     config: Scores | None = None,
     overwrite: bool = False,

@@ -81,7 +81,7 @@ class Sweep:
         return sorted(frames for frames in compared if frames is not None)
 
 
-Writer = Callable[[Sweep, Path, Provenance], None]
+SweepWriter = Callable[[Sweep, Path, Provenance], None]
 
 
 def list_candidates(windows: Iterable[int]) -> list[Smoothing]:
@@ -242,7 +242,7 @@ def _count_held_out(
 def sweep_paths(
     predictions: str | Path,
     annotations: str | Path,
-    outputs: Mapping[Path, Writer],
+    outputs: Mapping[Path, SweepWriter],
     *,
     config: Sweeping | None = None,
     overwrite: bool = False,

@@ -22,7 +22,7 @@ MAX_ITERATIONS, TOLERANCE = 300, 1e-3  # of the logistic regression
 
 
 @dataclass(frozen=True)
-class Moments:
+class LabelledMoments:
     """Features around moments of recordings, to learn from."""
 
     features: Floats  # (N, D)
@@ -30,7 +30,9 @@ class Moments:
     weights: NDArray[np.float32]  # (N,) how much each counts
 
 
-def draw_moments(data: AudioDataset, average: Callable[[Tensor], Tensor], seed: int) -> Moments:
+def draw_moments(
+    data: AudioDataset, average: Callable[[Tensor], Tensor], seed: int
+) -> LabelledMoments:
     """Return random moments of random recordings; corpora and their classes count the same.
 
     `average` gives the averages (S, D) of a recording that the classifier is to classify.
@@ -42,14 +44,14 @@ def draw_moments(data: AudioDataset, average: Callable[[Tensor], Tensor], seed: 
         means = average(data[k]).cpu()
         features.append(means[torch.from_numpy(rng.integers(len(means), size=MOMENTS))])
     labels, corpora = data.recordings.labels[chosen], data.recordings.corpora[chosen]
-    return Moments(
+    return LabelledMoments(
         torch.cat(features).double().numpy(),
         labels.repeat(MOMENTS),
         balance(labels, corpora).repeat(MOMENTS),
     )
 
 
-def fit_linear(moments: Moments, strength: float, unseen: float) -> nn.Linear:
+def fit_linear(moments: LabelledMoments, strength: float, unseen: float) -> nn.Linear:
     """Return the logistic regression (D to 8) on standardised features.
 
     Args:

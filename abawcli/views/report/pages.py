@@ -78,7 +78,7 @@ def report_files(
     """Write the report of prediction tables; return the provenance of its first page.
 
     `output` is one file, .html, or a folder of index.html and a page for each video. Recordings
-    are searched in `videos`, or at the paths in the tables' provenance. The `summary` counts
+    are searched for in `videos`, or at the paths in the tables' provenance. The `summary` counts
     videos and names unreadable files in `failed`. Finished pages are kept.
 
     Raises:
