@@ -1,4 +1,4 @@
-"""Tiny sounds: bursts of tones whose pitch tells the class, as wav files with a manifest."""
+"""Tiny recordings: bursts of tones whose pitch tells the class, as wav files with a manifest."""
 
 import wave
 from pathlib import Path
@@ -33,7 +33,7 @@ def write_wav(path: Path, samples: Samples) -> Path:
 
 
 def save_audio_set(folder: Path, train: int = 12, valid: int = 4, classes: int = 2) -> Path:
-    """Write sounds of the first few classes by two speakers of two corpora, and a manifest."""
+    """Write recordings of the first few classes by two speakers of two corpora, and a manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for k in range(train + valid):

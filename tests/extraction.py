@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from blob_faces import BlobDetector, picture
-from media_files import Sound, make_clicks, write_media
+from media_files import AudioTrack, make_clicks, write_media
 from tiny_models import save_face_encoder, save_voice_encoder
 
 from abawcli.formats.features import Features, read_features
@@ -40,13 +40,13 @@ def make_extractor(modality: str = "av", **settings: Any) -> Extractor:
 def write_clip(folder: Path) -> Path:
     """Write a face on the left in frames 1-30, one on the right in 1-40, nothing in 41-48.
 
-    Frames from 0.06 s to 2 s, sound from 0.4 s with a click at 1.3 s.
+    Frames from 0.06 s to 2 s, audio from 0.4 s with a click at 1.3 s.
     """
     pictures = [picture(32 * (k < 30), 24 * (k < 40)) for k in range(48)]
     times = [3 + 2 * k + (k % 5 == 0) for k in range(48)]  # uneven, not from 0
-    sound = Sound([(0.4, make_clicks([CLICK_S - 0.4], 3.0, 48_000))], codec="pcm_s16le")
+    audio = AudioTrack([(0.4, make_clicks([CLICK_S - 0.4], 3.0, 48_000))], codec="pcm_s16le")
     return write_media(
-        folder / "v.mkv", pictures, times=times, time_base=Fraction(1, 50), sound=sound
+        folder / "v.mkv", pictures, times=times, time_base=Fraction(1, 50), audio=audio
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from media_files import Sound, counting_picture, make_clicks, write_media
+from media_files import AudioTrack, counting_picture, make_clicks, write_media
 from PIL import Image
 from sample_features import make_features
 from sample_tables import make_table
@@ -66,15 +66,15 @@ def watch(path: Path) -> None:
 def write_video(path: Path, codec: str = "libx264") -> Path:
     """Write ten frames, with audio where the container has it."""
     pictures = [counting_picture(k) for k in range(10)]
-    sound = Sound([(0.0, make_clicks([0.1], 0.4, 48_000))]) if path.suffix != ".gif" else None
+    audio = AudioTrack([(0.0, make_clicks([0.1], 0.4, 48_000))]) if path.suffix != ".gif" else None
     pixels = "rgb8" if codec == "gif" else "yuv420p"
     return write_media(
-        path, pictures, codec=codec, sound=sound, pixel_format=pixels,
+        path, pictures, codec=codec, audio=audio, pixel_format=pixels,
         options=SAME_CODEC, container_options=SAME_CONTAINER,
     )  # fmt: skip
 
 
-def listen(path: Path) -> None:
+def read_audio_file(path: Path) -> None:
     """Decode all audio."""
     begins_damaged(path)
     read_audio(path)
@@ -133,9 +133,9 @@ def make_samples(folder: Path) -> dict[str, Read]:
                           (".ts", "mpeg2video"), (".gif", "gif")):  # fmt: skip
         readers[write_video(folder / f"video{suffix}", codec).name] = watch
     for suffix, codec in ((".wav", "pcm_s16le"), (".flac", "flac"), (".mka", "aac")):
-        sound = Sound([(0.0, make_clicks([0.1], 0.4, 48_000))], codec=codec)
-        path = write_media(folder / f"sound{suffix}", sound=sound, container_options=SAME_CONTAINER)
-        readers[path.name] = listen
+        audio = AudioTrack([(0.0, make_clicks([0.1], 0.4, 48_000))], codec=codec)
+        path = write_media(folder / f"sound{suffix}", audio=audio, container_options=SAME_CONTAINER)
+        readers[path.name] = read_audio_file
     for suffix in ("png", "jpg", "webp", "tif", "bmp", "avif"):
         Image.fromarray(counting_picture(7)).save(folder / f"picture.{suffix}")
         readers[f"picture.{suffix}"] = watch

@@ -1,4 +1,4 @@
-"""Media files with known pictures, sounds and times, for tests."""
+"""Media files with known pictures, recordings and times, for tests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ TURNS = {  # counterclockwise degrees, mirrored: FFmpeg's display matrix
 
 
 @dataclass(frozen=True)
-class Sound:
-    """Pieces of sound, each with the time at which it begins; gaps between them stay gaps."""
+class AudioTrack:
+    """Pieces of audio, each with the time at which it begins; gaps between them stay gaps."""
 
     pieces: Sequence[tuple[float, Samples]]  # start in seconds, (channels, N)
     rate_hz: int = 48_000
@@ -90,11 +90,11 @@ def write_media(
     colorspace: int | None = None,
     pixel_aspect: Fraction | None = None,
     transfer: int | None = None,
-    sound: Sound | None = None,
+    audio: AudioTrack | None = None,
     container: str | None = None,
     container_options: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write pictures at `times` (in units of `time_base`; default 0, 1, 2...) and sound.
+    """Write pictures at `times` (in units of `time_base`; default 0, 1, 2...) and audio.
 
     `matrix` is FFmpeg's display matrix of nine integers, `colorspace` an AVCOL_SPC_* tag,
     `pixel_aspect` the width of a pixel over its height, `transfer` an AVCOL_TRC_* tag.
@@ -115,10 +115,10 @@ def write_media(
                 video.codec_context.sample_aspect_ratio = pixel_aspect
             if matrix is not None:
                 video.set_display_matrix(matrix)
-        if sound:
-            audio: Any = out.add_stream(sound.codec, rate=sound.rate_hz, layout=sound.layout)
-            if sound.bit_rate:
-                audio.bit_rate = sound.bit_rate
+        if audio:
+            stream: Any = out.add_stream(audio.codec, rate=audio.rate_hz, layout=audio.layout)
+            if audio.bit_rate:
+                stream.bit_rate = audio.bit_rate
         out.start_encoding()
         for k, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, "rgb24")
@@ -126,25 +126,25 @@ def write_media(
             packets += video.encode(frame)
         if len(pictures):
             packets += video.encode()
-        if sound:
-            packets += _encode_sound(audio, sound)
+        if audio:
+            packets += _encode_audio(stream, audio)
         # Without a time the muxer must not be asked to compare.
         for packet in sorted(packets, key=lambda p: float((p.dts or 0) * p.time_base)):
             out.mux(packet)
     return path
 
 
-def _encode_sound(stream: av.AudioStream, sound: Sound) -> list[av.Packet]:
+def _encode_audio(stream: av.AudioStream, audio: AudioTrack) -> list[av.Packet]:
     packets: list[av.Packet] = []
     form = stream.codec_context.format.name
     size = stream.codec_context.frame_size or 1024
-    resampler = av.AudioResampler(form, sound.layout, sound.rate_hz)
-    for start_s, samples in sound.pieces:
+    resampler = av.AudioResampler(form, audio.layout, audio.rate_hz)
+    for start_s, samples in audio.pieces:
         for first in range(0, samples.shape[1], size):
             block = np.ascontiguousarray(samples[:, first : first + size], np.float32)
-            frame = av.AudioFrame.from_ndarray(block, "fltp", sound.layout)
-            frame.sample_rate, frame.time_base = sound.rate_hz, Fraction(1, sound.rate_hz)
-            frame.pts = round(start_s * sound.rate_hz) + first
+            frame = av.AudioFrame.from_ndarray(block, "fltp", audio.layout)
+            frame.sample_rate, frame.time_base = audio.rate_hz, Fraction(1, audio.rate_hz)
+            frame.pts = round(start_s * audio.rate_hz) + first
             for converted in resampler.resample(frame):
                 packets += stream.encode(converted)
     return packets + stream.encode()

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from click.testing import CliRunner
-from media_files import TURNS, Sound, write_media
+from media_files import TURNS, AudioTrack, write_media
 
 from abawcli.cli import main
 from abawcli.config import AUDIO_RATE_HZ
@@ -55,7 +55,7 @@ def write_thinned(frames: Sequence[Frame], source: Path, output: Path) -> Path:
         time_base=Fraction(1, TICKS_HZ),
         options={"preset": "ultrafast"},
         matrix=TURNS[degrees, False] if degrees else None,
-        sound=Sound([(audio.start_s, audio.samples[None])], audio.rate_hz, "pcm_s16le"),
+        audio=AudioTrack([(audio.start_s, audio.samples[None])], audio.rate_hz, "pcm_s16le"),
         container="mov",  # which takes audio that is not compressed
     )
 
@@ -67,8 +67,8 @@ def cut_clip(path: Path, count: int = 12) -> Path:
     audio = read_audio(source)
     assert audio is not None
     begin, end = (frame * AUDIO_RATE_HZ // 25 for frame in (first, first + count))
-    part = Sound([(0.0, audio.samples[None, begin:end])], AUDIO_RATE_HZ, "pcm_s16le")
-    return write_media(path, [frame.rgb() for frame in frames], sound=part)
+    part = AudioTrack([(0.0, audio.samples[None, begin:end])], AUDIO_RATE_HZ, "pcm_s16le")
+    return write_media(path, [frame.rgb() for frame in frames], audio=part)
 
 
 def copy_labels(folder: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from media_files import Sound, counting_picture, find_clicks, make_clicks, write_media
+from media_files import AudioTrack, counting_picture, find_clicks, make_clicks, write_media
 
 from abawcli.config import AUDIO_RATE_HZ
 from abawcli.errors import InputError
@@ -19,10 +19,10 @@ CLICKS_S = [0.25, 0.75]
 PICTURES = [counting_picture(k) for k in range(12)]
 
 
-def make_sound(codec, rate_hz, layout="mono", start_s=0.0):
+def make_audio(codec, rate_hz, layout="mono", start_s=0.0):
     channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
     samples = np.repeat(make_clicks(CLICKS_S, 1.0, rate_hz), channels, 0)
-    return Sound([(start_s, samples)], rate_hz, codec, layout)
+    return AudioTrack([(start_s, samples)], rate_hz, codec, layout)
 
 
 @pytest.mark.parametrize("start_s", [0.0, 0.5])
@@ -36,9 +36,9 @@ def make_sound(codec, rate_hz, layout="mono", start_s=0.0):
         ("mkv", "pcm_u8", 22_050, "stereo"),
     ],
 )
-def test_lossless_sound_stands_where_it_was(tmp_path, suffix, codec, rate_hz, layout, start_s):
-    sound = make_sound(codec, rate_hz, layout, start_s)
-    path = write_media(tmp_path / f"v.{suffix}", PICTURES, sound=sound)
+def test_lossless_audio_stands_where_it_was(tmp_path, suffix, codec, rate_hz, layout, start_s):
+    track = make_audio(codec, rate_hz, layout, start_s)
+    path = write_media(tmp_path / f"v.{suffix}", PICTURES, audio=track)
     audio = read_audio(path)
     assert audio.samples.dtype == np.float32
     assert audio.start_s == pytest.approx(start_s, abs=0.001)
@@ -60,19 +60,19 @@ def test_lossless_sound_stands_where_it_was(tmp_path, suffix, codec, rate_hz, la
         ("mpg", "mp2", 44_100),
     ],
 )
-def test_lossy_sound_keeps_its_distance_from_the_video(tmp_path, suffix, codec, rate_hz, start_s):
+def test_lossy_audio_keeps_its_distance_from_the_video(tmp_path, suffix, codec, rate_hz, start_s):
     path = tmp_path / f"v.{suffix}"
     pictures_codec = "mpeg1video" if suffix == "mpg" else "libx264"
-    sound = make_sound(codec, rate_hz, "stereo", start_s)
-    write_media(path, PICTURES, codec=pictures_codec, sound=sound)
+    track = make_audio(codec, rate_hz, "stereo", start_s)
+    write_media(path, PICTURES, codec=pictures_codec, audio=track)
     audio, first = read_audio(path), next(read_frames(path))
     clicks = find_clicks(audio.samples, audio.start_s - first.time_s, AUDIO_RATE_HZ)
     assert clicks == pytest.approx([start_s + t for t in CLICKS_S], abs=0.01)
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("wav", "pcm_s16le"), ("mp3", "libmp3lame")])
-def test_sound_without_video(tmp_path, suffix, codec):
-    path = write_media(tmp_path / f"a.{suffix}", sound=make_sound(codec, 44_100, "stereo"))
+def test_audio_without_video(tmp_path, suffix, codec):
+    path = write_media(tmp_path / f"a.{suffix}", audio=make_audio(codec, 44_100, "stereo"))
     audio = read_audio(path)
     clicks = find_clicks(audio.samples, audio.start_s, AUDIO_RATE_HZ)
     # An mp3 starts where its encoder's delay ends.
@@ -80,7 +80,7 @@ def test_sound_without_video(tmp_path, suffix, codec):
     assert clicks[0] == pytest.approx(0.25, abs=0.03)
 
 
-def test_video_without_sound(tmp_path):
+def test_video_without_audio(tmp_path):
     path = write_media(tmp_path / "v.mp4", PICTURES)
     assert read_audio(path) is None
     assert list(read_audio_blocks(path)) == []
@@ -88,14 +88,14 @@ def test_video_without_sound(tmp_path):
 
 def test_channels_are_averaged(tmp_path):
     samples = np.stack([np.full(48_000, 0.5), np.full(48_000, -0.1)]).astype(np.float32)
-    sound = Sound([(0.0, samples)], 48_000, "pcm_f32le", "stereo")
-    audio = read_audio(write_media(tmp_path / "a.wav", sound=sound))
+    track = AudioTrack([(0.0, samples)], 48_000, "pcm_f32le", "stereo")
+    audio = read_audio(write_media(tmp_path / "a.wav", audio=track))
     assert audio.samples[1000:-1000] == pytest.approx(0.2, abs=1e-3)
 
 
 def test_gap_becomes_silence(tmp_path):
     pieces = [(0.0, make_clicks([0.1], 0.4, 48_000)), (1.5, make_clicks([0.1], 0.4, 48_000))]
-    path = write_media(tmp_path / "v.mkv", PICTURES, sound=Sound(pieces, codec="pcm_s16le"))
+    path = write_media(tmp_path / "v.mkv", PICTURES, audio=AudioTrack(pieces, codec="pcm_s16le"))
     audio = read_audio(path)
     assert find_clicks(audio.samples, 0.0, AUDIO_RATE_HZ) == pytest.approx([0.1, 1.6], abs=0.001)
     assert len(audio.samples) == pytest.approx(1.9 * AUDIO_RATE_HZ, abs=40)
@@ -104,8 +104,8 @@ def test_gap_becomes_silence(tmp_path):
 
 def test_overlap_keeps_the_clock(tmp_path):
     first, second = make_clicks([0.1], 0.6, 48_000), make_clicks([0.4], 0.6, 48_000)
-    sound = Sound([(0.0, first), (0.4, second)], codec="pcm_s16le")
-    audio = read_audio(write_media(tmp_path / "v.mkv", PICTURES, sound=sound))
+    track = AudioTrack([(0.0, first), (0.4, second)], codec="pcm_s16le")
+    audio = read_audio(write_media(tmp_path / "v.mkv", PICTURES, audio=track))
     assert find_clicks(audio.samples, 0.0, AUDIO_RATE_HZ) == pytest.approx([0.1, 0.8], abs=0.002)
     assert len(audio.samples) == pytest.approx(AUDIO_RATE_HZ, abs=40)
 
@@ -116,7 +116,7 @@ def test_rounded_times_are_no_gaps(tmp_path):
         None
     ] / np.float32(2)
     path = tmp_path / "v.mkv"
-    write_media(path, PICTURES, sound=Sound([(0.0, tone)], 44_100, "pcm_f32le"))
+    write_media(path, PICTURES, audio=AudioTrack([(0.0, tone)], 44_100, "pcm_f32le"))
     samples = read_audio(path).samples
     expected = np.sin(2 * np.pi * 200 * np.arange(len(samples)) / AUDIO_RATE_HZ) / 2
     assert samples[200:-200] == pytest.approx(expected[200:-200], abs=0.01)
@@ -124,7 +124,7 @@ def test_rounded_times_are_no_gaps(tmp_path):
 
 def test_a_gap_is_a_gap_between_blocks(tmp_path):
     pieces = [(0.5, make_clicks([0.1], 0.4, 48_000)), (25.0, make_clicks([0.1], 0.4, 48_000))]
-    path = write_media(tmp_path / "v.mkv", PICTURES, sound=Sound(pieces, codec="pcm_s16le"))
+    path = write_media(tmp_path / "v.mkv", PICTURES, audio=AudioTrack(pieces, codec="pcm_s16le"))
     blocks = list(read_audio_blocks(path))
     gaps_s = [after.start_s - before.end_s for before, after in pairwise(blocks)]
     assert sorted(gaps_s)[-2:] == pytest.approx([0, 24.1], abs=1e-3)
@@ -164,8 +164,8 @@ def test_silence_is_bounded(gaps_s, length):
 )
 def test_channels_that_cancel_each_other_are_named(tmp_path, caplog, suffix, codec, right, warned):
     left = np.random.default_rng(0).uniform(-0.5, 0.5, 8000).astype(np.float32)
-    stereo = Sound([(0.0, np.stack([left, right * left]))], 16_000, codec, "stereo", 128_000)
-    path = write_media(tmp_path / f"a.{suffix}", sound=stereo)
+    stereo = AudioTrack([(0.0, np.stack([left, right * left]))], 16_000, codec, "stereo", 128_000)
+    path = write_media(tmp_path / f"a.{suffix}", audio=stereo)
     read_audio(path)
     said = f"a.{suffix}: its two channels cancel each other" in caplog.text
     assert said == warned
@@ -175,9 +175,9 @@ def test_channels_that_cancel_each_other_are_named(tmp_path, caplog, suffix, cod
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("flac", "flac"), ("mkv", "aac")])
-def test_cut_sound_is_kept(tmp_path, caplog, suffix, codec):
+def test_cut_audio_is_kept(tmp_path, caplog, suffix, codec):
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 3 * 48_000)).astype(np.float32)
-    path = write_media(tmp_path / f"a.{suffix}", sound=Sound([(0.0, noise)], codec=codec))
+    path = write_media(tmp_path / f"a.{suffix}", audio=AudioTrack([(0.0, noise)], codec=codec))
     os.truncate(path, path.stat().st_size // 2)
     with caplog.at_level(logging.WARNING):
         audio = read_audio(path)
@@ -186,8 +186,8 @@ def test_cut_sound_is_kept(tmp_path, caplog, suffix, codec):
 
 
 def test_layout_that_changes_inside_the_stream(tmp_path):
-    first = write_media(tmp_path / "1.ts", sound=make_sound("aac", 48_000, "mono"))
-    second = write_media(tmp_path / "2.ts", sound=make_sound("aac", 44_100, "stereo"))
+    first = write_media(tmp_path / "1.ts", audio=make_audio("aac", 48_000, "mono"))
+    second = write_media(tmp_path / "2.ts", audio=make_audio("aac", 44_100, "stereo"))
     path = tmp_path / "both.ts"
     path.write_bytes(first.read_bytes() + second.read_bytes())
     audio = read_audio(path)
@@ -195,8 +195,8 @@ def test_layout_that_changes_inside_the_stream(tmp_path):
     assert np.isfinite(audio.samples).all()
 
 
-def test_sound_without_a_decoder(tmp_path):
-    path = write_media(tmp_path / "v.mkv", sound=make_sound("flac", 48_000))
+def test_audio_without_a_decoder(tmp_path):
+    path = write_media(tmp_path / "v.mkv", audio=make_audio("flac", 48_000))
     path.write_bytes(path.read_bytes().replace(b"A_FLAC", b"A_XLAC"))
     with pytest.raises(InputError, match=r"v\.mkv: its audio is in a format"):
         read_audio(path)
@@ -225,7 +225,7 @@ def test_channels_of_a_microphone_array_are_averaged(tmp_path, channels, width):
 
 @pytest.mark.parametrize("rate_hz", [3, 800_000_000])
 def test_an_impossible_rate_is_damage(tmp_path, caplog, rate_hz):
-    path = write_media(tmp_path / "a.wav", sound=make_sound("pcm_s16le", 8_000))
+    path = write_media(tmp_path / "a.wav", audio=make_audio("pcm_s16le", 8_000))
     header = struct.pack("<I", 8_000)
     path.write_bytes(path.read_bytes().replace(header, struct.pack("<I", rate_hz), 1))
     assert read_audio(path) is None

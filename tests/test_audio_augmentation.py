@@ -1,4 +1,4 @@
-"""Random changes of sounds."""
+"""Random changes of recordings."""
 
 from dataclasses import replace
 
@@ -29,14 +29,14 @@ def test_ratios_are_between_the_ends_and_one_without_spread() -> None:
 
 
 def test_noise_has_the_level_asked_for() -> None:
-    sounds = 0.1 * torch.randn(8, 16_000, generator=seeded(1))
+    recordings = 0.1 * torch.randn(8, 16_000, generator=seeded(1))
     config = replace(ON, gain_db=(-6.0, -6.0), noise_p=1.0, snr_db=(10.0, 10.0))
-    quieter = sounds * 10 ** (-6 / 20)
-    noise = add_noise(sounds, config, seeded()) - quieter
+    quieter = recordings * 10 ** (-6 / 20)
+    noise = add_noise(recordings, config, seeded()) - quieter
     snr_db = 10 * torch.log10(quieter.square().mean(dim=1) / noise.square().mean(dim=1))
     torch.testing.assert_close(snr_db, torch.full((8,), 10.0), atol=0.01, rtol=0)
-    assert torch.equal(add_noise(sounds, OFF, seeded()), sounds)
-    some = (add_noise(sounds, replace(OFF, noise_p=0.5), seeded()) != sounds).any(dim=1)
+    assert torch.equal(add_noise(recordings, OFF, seeded()), recordings)
+    some = (add_noise(recordings, replace(OFF, noise_p=0.5), seeded()) != recordings).any(dim=1)
     assert 0 < some.sum() < 8
 
 
@@ -78,6 +78,6 @@ def test_masks_hide_ranges_of_bands_and_frames() -> None:
 def test_changes_repeat_by_seed(change: object) -> None:
     assert callable(change)
     shape = (4, 1600) if change is add_noise else (4, 64, 80)
-    sound = torch.rand(shape, generator=seeded(1))
-    first, again, other = (change(sound, ON, seeded(seed)) for seed in (0, 0, 1))
+    audio = torch.rand(shape, generator=seeded(1))
+    first, again, other = (change(audio, ON, seeded(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)

@@ -1,4 +1,4 @@
-"""Sound backbones, chunks that do not show, and features at the times of frames."""
+"""Audio backbones, chunks that do not show, and features at the times of frames."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from media_files import Sound, make_clicks, write_media
+from media_files import AudioTrack, make_clicks, write_media
 from tiny_models import (
     AUDIO_KINDS,
     save_audio_backbone,
@@ -45,7 +45,7 @@ def noise(seconds: float) -> np.ndarray:
     return rng.normal(0, 0.1, round(seconds * AUDIO_RATE_HZ)).astype(np.float32)
 
 
-def listen(encoder: AudioEncoder, blocks: Iterator[Audio]) -> FrameAligner:
+def run_backbone(encoder: AudioEncoder, blocks: Iterator[Audio]) -> FrameAligner:
     config = encoder.config
     return FrameAligner(encoder.encode_blocks(blocks), encoder.dim, config.window_s)
 
@@ -54,10 +54,10 @@ def listen(encoder: AudioEncoder, blocks: Iterator[Audio]) -> FrameAligner:
 def test_transformers_from_a_folder(tmp_path: Path, kind: str) -> None:
     backbone = build_audio_backbone(str(save_audio_backbone(tmp_path, kind)), "last2").eval()
     assert (backbone.dim, backbone.step_s, backbone.field_samples) == (16, 0.02, 400)
-    sound = torch.from_numpy(noise(1.0))[None]
+    audio = torch.from_numpy(noise(1.0))[None]
     with torch.inference_mode():
-        features = backbone(sound)
-        even = (sound - sound.mean()) / (sound.var(correction=0) + 1e-7).sqrt()
+        features = backbone(audio)
+        even = (audio - audio.mean()) / (audio.var(correction=0) + 1e-7).sqrt()
         states = backbone.network(even, output_hidden_states=True).hidden_states
     assert features.shape == (1, 49, 16)
     assert len(states) == 5  # the blocks' input and the four blocks
@@ -83,12 +83,12 @@ def test_lower_precision_changes_little(tmp_path: Path, kind: str) -> None:
 
 
 def test_loudness_counts_only_where_the_model_says_so(tmp_path: Path) -> None:
-    sound = torch.from_numpy(noise(1.0))[None]
+    audio = torch.from_numpy(noise(1.0))[None]
     for normalise in (True, False):
         folder = save_audio_backbone(tmp_path / str(normalise), normalise=normalise)
         backbone = build_audio_backbone(str(folder)).eval()
         with torch.inference_mode():
-            same = torch.allclose(backbone(sound), backbone(sound * 0.01), atol=1e-3)
+            same = torch.allclose(backbone(audio), backbone(audio * 0.01), atol=1e-3)
         assert same == normalise
 
 
@@ -109,7 +109,7 @@ def test_our_own_by_path(tmp_path: Path) -> None:
         build_audio_backbone(str(tmp_path / "none.safetensors"))
 
 
-def test_what_is_no_sound_backbone_is_refused(
+def test_what_is_no_audio_backbone_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -134,7 +134,7 @@ def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
         build_audio_backbone(str(tmp_path))
 
 
-def test_steps_are_centred_in_what_they_hear() -> None:
+def test_audio_frames_are_centred_in_what_they_depend_on() -> None:
     clicks = [0.51, 1.25, 30.07, 44.93, 61.0]
     samples = make_clicks(clicks, 63.0, AUDIO_RATE_HZ)[0]
     steps = list(AudioEncoder(Loudness(), CPU).encode_blocks(cut(samples, start_s=7.0)))
@@ -144,8 +144,8 @@ def test_steps_are_centred_in_what_they_hear() -> None:
     np.testing.assert_allclose(np.diff(times_s), 0.02, atol=1e-9)
     assert times_s[0] == pytest.approx(7.01) and times_s[-1] == pytest.approx(7 + 62.99)
     # a click of 2 ms at the border of two steps is in both
-    heard = np.array([np.abs(times_s[loud] - 7 - click).min() for click in clicks])
-    assert (heard <= 0.0101).all() and len(clicks) <= loud.sum() <= 2 * len(clicks)
+    detected = np.array([np.abs(times_s[loud] - 7 - click).min() for click in clicks])
+    assert (detected <= 0.0101).all() and len(clicks) <= loud.sum() <= 2 * len(clicks)
     assert steps[-1].end_s == pytest.approx(70.0) and steps[0].start_s == 7.0
 
 
@@ -188,7 +188,7 @@ def test_a_gap_of_hours_costs_no_more_than_one_of_seconds(gap_s: float) -> None:
     backbone = Counting()
     encoder = AudioEncoder(backbone, CPU)
     later = Audio(np.full(16_000, 0.5, np.float32), 8.0 + gap_s)
-    aligner = listen(encoder, iter([*cut(noise(1.0), 7.0), later]))
+    aligner = run_backbone(encoder, iter([*cut(noise(1.0), 7.0), later]))
     assert [aligner.at(time_s)[1] for time_s in (6.4, 6.6, 7.5, 8.4)] == [False, True, True, True]
     assert aligner.at(8.0 + gap_s / 2) == (np.float32(0.0), False)  # nothing was encoded there
     feature, there = aligner.at(8.5 + gap_s)
@@ -196,7 +196,7 @@ def test_a_gap_of_hours_costs_no_more_than_one_of_seconds(gap_s: float) -> None:
     assert backbone.seconds < 2 + 2 * (backbone.context_s + encoder.config.window_s) + 0.1
 
 
-def test_a_gap_changes_nothing_near_the_sound(tmp_path: Path) -> None:
+def test_a_gap_changes_nothing_near_the_audio(tmp_path: Path) -> None:
     path = save_voice_encoder(tmp_path / "voice.safetensors")
     encoder = AudioEncoder(build_audio_backbone(str(path)), CPU)
     first, second, gap = noise(3.1), noise(2.3), np.zeros(25 * 16_000 + 123, np.float32)
@@ -213,11 +213,11 @@ def test_a_gap_changes_nothing_near_the_sound(tmp_path: Path) -> None:
     times_s = np.concatenate([part.times_s for part in sparse]).round(6)
     assert np.all(np.diff(times_s) > 0) and len(times_s) < 0.5 * len(expected)
     for time_s, feature in zip(times_s, np.concatenate([p.features for p in sparse]), strict=True):
-        if time_s < 3.6 or time_s > later_s - 0.5:  # what frames near the sound look at
+        if time_s < 3.6 or time_s > later_s - 0.5:  # what frames near the audio look at
             np.testing.assert_allclose(feature, expected[time_s], rtol=1e-4, atol=1e-4)
 
 
-def test_sound_shorter_than_a_step_is_one_step(tmp_path: Path) -> None:
+def test_audio_shorter_than_a_step_is_one_step(tmp_path: Path) -> None:
     for backbone in (
         build_audio_backbone(str(save_audio_backbone(tmp_path / "w"))),
         build_audio_backbone(str(save_voice_encoder(tmp_path / "voice.safetensors"))),
@@ -225,7 +225,7 @@ def test_sound_shorter_than_a_step_is_one_step(tmp_path: Path) -> None:
         encoder = AudioEncoder(backbone, CPU)
         (part,) = encoder.encode_blocks(cut(noise(0.01), start_s=2.0))
         assert part.features.shape == (1, backbone.dim) and np.isfinite(part.features).all()
-        feature, there = listen(encoder, cut(noise(0.01), start_s=2.0)).at(2.1)
+        feature, there = run_backbone(encoder, cut(noise(0.01), start_s=2.0)).at(2.1)
         # Ten milliseconds are never certainly a voice.
         assert there == (backbone.name != COMPACT_VOICE)
         assert not there or (feature == part.features[0].astype(np.float16)).all()
@@ -237,10 +237,10 @@ def test_chunks_must_hold_more_than_their_edges() -> None:
 
 
 def test_a_click_is_heard_in_the_frames_around_it_and_no_others(tmp_path: Path) -> None:
-    """Sound that begins 0.7 s after the container's clock, with silence before the click."""
-    clicks = Sound([(0.7, make_clicks([2.3], 4.0, 48_000))], codec="pcm_s16le")
-    path = write_media(tmp_path / "v.mkv", sound=clicks)
-    aligner = listen(AudioEncoder(Loudness(), CPU), read_audio_blocks(path))
+    """Audio that begins 0.7 s after the container's clock, with silence before the click."""
+    clicks = AudioTrack([(0.7, make_clicks([2.3], 4.0, 48_000))], codec="pcm_s16le")
+    path = write_media(tmp_path / "v.mkv", audio=clicks)
+    aligner = run_backbone(AudioEncoder(Loudness(), CPU), read_audio_blocks(path))
     times_s = np.arange(200) / 25
     found = [aligner.at(time_s) for time_s in times_s]
     there = np.array([valid for _, valid in found])
@@ -251,13 +251,13 @@ def test_a_click_is_heard_in_the_frames_around_it_and_no_others(tmp_path: Path) 
 
 
 def steps_of(
-    times_s: list[float], start_s: float, end_s: float, unheard: tuple[float, ...] = ()
+    times_s: list[float], start_s: float, end_s: float, silent: tuple[float, ...] = ()
 ) -> Iterator[AudioFrames]:
     """Yield one step a chunk, whose feature is its time."""
     for time_s in times_s:
         feature = np.full((1, 1), time_s, np.float32)
-        heard = np.array([time_s not in unheard])
-        yield AudioFrames(np.array([time_s]), feature, heard, start_s, end_s)
+        detected = np.array([time_s not in silent])
+        yield AudioFrames(np.array([time_s]), feature, detected, start_s, end_s)
 
 
 def test_mean_of_the_steps_in_the_window_both_ends_included() -> None:
@@ -266,22 +266,22 @@ def test_mean_of_the_steps_in_the_window_both_ends_included() -> None:
     assert aligner.at(1.2) == (np.float32(1.25), True)
     assert aligner.at(1.2) == (np.float32(1.25), True)
     assert aligner.at(3.0) == (np.float32(2.5), True)
-    assert aligner.at(3.2) == (np.float32(2.5), True)  # no step, but sound within the window
+    assert aligner.at(3.2) == (np.float32(2.5), True)  # no step, but audio within the window
     assert aligner.at(3.3) == (np.float32(0.0), False)
 
 
 def test_steps_in_which_nothing_is_heard_take_no_part() -> None:
-    aligner = FrameAligner(steps_of([0.5, 1.0, 1.5, 2.0], 0.25, 2.25, unheard=(1.0, 1.5, 2.0)), 1)
+    aligner = FrameAligner(steps_of([0.5, 1.0, 1.5, 2.0], 0.25, 2.25, silent=(1.0, 1.5, 2.0)), 1)
     assert aligner.at(1.0) == (np.float32(0.5), True)
     assert aligner.at(1.2) == (np.float32(0.0), False)
 
 
-def test_our_own_backbone_hears_voices_only() -> None:
+def test_our_own_backbone_detects_speech_only() -> None:
     encoder = AudioEncoder(build_audio_backbone("compact-voice"), CPU)
     tone = 0.1 * np.sin(2 * np.pi * 440 * np.arange(3 * AUDIO_RATE_HZ) / AUDIO_RATE_HZ)
     for samples in (noise(3.0), np.zeros(3 * AUDIO_RATE_HZ), tone):
-        _, heard = encoder.encode(samples.astype(np.float32))
-        assert heard.mean() < 0.1
+        _, detected = encoder.encode(samples.astype(np.float32))
+        assert detected.mean() < 0.1
     speech = read_audio(SAMPLES / "expressions.mp4")
     assert speech is not None
     spoken = speech.samples[round(9.3 * AUDIO_RATE_HZ) : round(10.7 * AUDIO_RATE_HZ)]
@@ -292,16 +292,16 @@ def test_what_is_kept_does_not_depend_on_what_is_not() -> None:
     encoder = AudioEncoder(build_audio_backbone("compact-voice"), CPU)
     speech = read_audio(SAMPLES / "expressions.mp4")
     assert speech is not None
-    whole, heard = encoder.encode(speech.samples)
-    first, last = np.flatnonzero(heard)[[0, -1]]
-    assert first > 0 and last + 1 < len(heard)
+    whole, detected = encoder.encode(speech.samples)
+    first, last = np.flatnonzero(detected)[[0, -1]]
+    assert first > 0 and last + 1 < len(detected)
     for kept in (slice(0, first + 1), slice(first + 1, last), slice(last - 1, None)):
         features, mask = encoder.encode(speech.samples, kept)
-        np.testing.assert_array_equal(mask, heard[kept])
+        np.testing.assert_array_equal(mask, detected[kept])
         np.testing.assert_allclose(features, whole[kept], rtol=1e-4, atol=1e-4)
 
 
-def test_no_sound_is_nothing_to_hear() -> None:
+def test_no_audio_has_no_speech() -> None:
     assert FrameAligner(iter(()), 1).at(0.0) == (np.float32(0.0), False)
     late = FrameAligner(steps_of([100.0], 99.0, 101.0), 1)
     assert late.at(0.0) == (np.float32(0.0), False)
@@ -311,7 +311,7 @@ def test_no_sound_is_nothing_to_hear() -> None:
 def test_memory_does_not_grow_with_the_length() -> None:
     encoder = AudioEncoder(Loudness(), CPU)
     silence = np.zeros(16_000, np.float32)
-    aligner = listen(encoder, (Audio(silence, float(k)) for k in range(1200)))
+    aligner = run_backbone(encoder, (Audio(silence, float(k)) for k in range(1200)))
     tracemalloc.start()
     peaks = []
     for minute in range(20):

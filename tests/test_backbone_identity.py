@@ -43,13 +43,13 @@ def train(files: list[Path], out: str) -> Path:
     return Path(out, "head.safetensors")
 
 
-def listen(head: Path) -> Predictor:
+def load_predictor(head: Path) -> Predictor:
     return Predictor(str(head), device="cpu", modality="audio")
 
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with sounds, labels, and a backbone in models/w2v."""
+    """A folder to work in, with recordings, labels, and a backbone in models/w2v."""
     folder = tmp_path / "study"
     (folder / "labels").mkdir(parents=True)
     monkeypatch.chdir(folder)
@@ -69,7 +69,7 @@ def test_every_spelling_of_a_folder_is_the_same_backbone(study: Path) -> None:
     ]:  # as features, as a recipe, as finished work, and as a run to go on with
         out = "again" + str(places.index(place))
         extract(place, "b", out)
-        table = listen(head).predict_video(extract(place, "a", out))
+        table = load_predictor(head).predict_video(extract(place, "a", out))
         assert (table["label"] >= 0).any()
         before = read_provenance(files[0])
         extractor = Extractor(audio=place, modality="audio", device="cpu")
@@ -86,7 +86,7 @@ def test_other_weights_of_the_same_name_are_another_backbone(study: Path) -> Non
     shutil.rmtree("models/w2v")
     save_audio_backbone(Path("models/w2v"), "hubert")
     with pytest.raises(CheckpointError, match="but the head was trained on"):
-        listen(head)
+        load_predictor(head)
     files = [extract("models/w2v", name, "other") for name in "ab"]
     with pytest.raises(CheckpointError, match="but the head was trained on"):
         Predictor("compact", device="cpu").predict_video(files[0])
@@ -96,9 +96,9 @@ def test_other_weights_of_the_same_name_are_another_backbone(study: Path) -> Non
 
 def test_a_study_that_was_moved_still_predicts(study: Path, tmp_path: Path) -> None:
     head = train([extract("models/w2v", name) for name in "ab"], "runs/one")
-    expected = listen(head).predict_video(Path("a.wav"))
+    expected = load_predictor(head).predict_video(Path("a.wav"))
     shutil.move(study, tmp_path / "moved")
-    recipe = listen(tmp_path / "moved" / head)
+    recipe = load_predictor(tmp_path / "moved" / head)
     found = recipe.predict_video(tmp_path / "moved" / "a.wav")
     np.testing.assert_array_equal(found["label"], expected["label"])
 
@@ -109,14 +109,14 @@ def test_a_backbone_that_is_gone_is_looked_for_beside_the_head(study: Path, tmp_
     shutil.move("models/w2v", tmp_path / "elsewhere")
     save_audio_backbone(Path("run/w2v"), "wavlm")  # of the same name, but other weights
     with pytest.raises(CheckpointError) as caught:
-        listen(head)
+        load_predictor(head)
     said = str(caught.value)
     assert f"the audio backbone of {head} is gone: {study}/models/w2v" in said
     assert "beside the head, as w2v" in said and "hf download" not in said
     shutil.rmtree("run/w2v")
     Path("run/w2v").symlink_to(tmp_path / "elsewhere")
     for path in (Path("a.wav"), files[0]):
-        assert (listen(head).predict_video(path)["label"] >= 0).any()
+        assert (load_predictor(head).predict_video(path)["label"] >= 0).any()
 
 
 def test_a_folder_that_is_not_there_is_no_hub_model(study: Path) -> None:
@@ -126,10 +126,10 @@ def test_a_folder_that_is_not_there_is_no_hub_model(study: Path) -> None:
         assert "hf download" not in str(caught.value)
 
 
-def test_a_sound_that_is_no_number_costs_neither_the_features_nor_the_face(
+def test_audio_that_is_no_number_costs_neither_the_features_nor_the_face(
     study: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A transformer spreads one NaN over all that it hears at once."""
+    """A transformer spreads one NaN over its whole input."""
     head = train([extract("models/w2v", name) for name in "ab"], "run")
     blocks = Recording.read_audio
 
@@ -143,7 +143,7 @@ def test_a_sound_that_is_no_number_costs_neither_the_features_nor_the_face(
     features = read_features(extract("models/w2v", "a", "spoilt"))
     assert not features.has_audio.any() and not features.audio.any()
     assert "49 audio frames gave features that are no finite numbers" in caplog.text
-    assert set(listen(head).predict_video(Path("a.wav"))["source"]) == {"none"}
+    assert set(load_predictor(head).predict_video(Path("a.wav"))["source"]) == {"none"}
 
 
 @pytest.mark.parametrize(

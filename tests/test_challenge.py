@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from media_files import Image, Sound, counting_picture, write_media
+from media_files import AudioTrack, Image, counting_picture, write_media
 from numpy.typing import NDArray
 from PIL import Image as Pictures
 from tiny_models import save_audio_backbone, save_vision_backbone
@@ -67,7 +67,7 @@ def write_clip(path: Path, pictures: list[Image], codec: str = "libx264") -> Non
     """Write pictures with as much speech."""
     path.parent.mkdir(parents=True, exist_ok=True)
     speech = read_speech()[:, : len(pictures) * AUDIO_RATE_HZ // FPS]
-    write_media(path, pictures, codec=codec, sound=Sound([(0.0, speech)], AUDIO_RATE_HZ))
+    write_media(path, pictures, codec=codec, audio=AudioTrack([(0.0, speech)], AUDIO_RATE_HZ))
 
 
 def join(left: list[Image], right: list[Image]) -> list[Image]:
@@ -218,7 +218,7 @@ def test_rows_are_the_predictions_of_their_frames(out: Path) -> None:
         table = read_table(folder / f"{name}.csv").set_index("frame")["label"]
         assert len(table) == frames
         known = table[table >= 0]
-        if name == "mute":  # nothing is to be seen or heard
+        if name == "mute":  # neither a face nor speech is detected
             assert known.empty and (rows[name] == 0).all()
             continue
         assert (rows[name].loc[known.index] == known).all()
@@ -235,7 +235,7 @@ def test_names_choose_their_person(out: Path) -> None:
     assert (left.box[:, 0] < middle).all() and (right.box[:, 0] > middle).all()
 
 
-def test_frames_without_a_face_rest_on_the_sound(out: Path) -> None:
+def test_frames_without_a_face_rest_on_the_audio(out: Path) -> None:
     nobody = read_features(out / "features" / "nobody.safetensors")
     assert not nobody.has_visual.any() and nobody.has_audio.any()
     gap = read_features(out / "features" / "77.safetensors")
@@ -272,7 +272,7 @@ def test_the_published_systems_run_with_other_backbones(
 ) -> None:
     backbones = {
         "VISUAL": str(save_vision_backbone(tmp_path / "image", visual)),
-        "AUDIO": str(save_audio_backbone(tmp_path / "sound", audio)),
+        "AUDIO": str(save_audio_backbone(tmp_path / "audio", audio)),
     }
     root = tmp_path / "data"
     shutil.copytree(out.parent / "Aff Wild2", root, ignore=shutil.ignore_patterns("cropped_*"))

@@ -50,29 +50,29 @@ def copy_start(source: Path, output: Path, end_s: float) -> Path:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("kind", NON_SPEECH)
-def test_nothing_is_heard_in_what_is_no_voice_and_no_emotion_is_sure(
+def test_no_speech_is_detected_in_non_speech_and_no_emotion_is_sure(
     voice: AudioEncoder, kind: str
 ) -> None:
     assert isinstance(voice.backbone, CompactVoiceBackbone)
     confidence = []
-    for seed in range(2):  # other sounds than training made
-        sound = make_non_speech(kind, 2 * AUDIO_RATE_HZ, np.random.default_rng(seed))
-        features, heard = voice.encode(sound)
-        assert not heard.any()
+    for seed in range(2):  # other recordings than training made
+        audio = make_non_speech(kind, 2 * AUDIO_RATE_HZ, np.random.default_rng(seed))
+        features, detected = voice.encode(audio)
+        assert not detected.any()
         confidence.append(voice.backbone.classifier(torch.from_numpy(features)).amax(dim=1))
     assert torch.cat(confidence).quantile(0.9) < 0.4
 
 
 @pytest.mark.parametrize("pitch_hz", [120, 200, 800])
-def test_nothing_is_heard_in_bursts_of_tones(voice: AudioEncoder, pitch_hz: float) -> None:
+def test_no_speech_is_detected_in_bursts_of_tones(voice: AudioEncoder, pitch_hz: float) -> None:
     assert not voice.encode(make_bursts(pitch_hz, 3.0))[1].any()
 
 
-def test_a_voice_is_heard_in_the_sample_clip(voice: AudioEncoder) -> None:
-    sound = read_audio(SAMPLES / "leaves_and_returns_vfr.mp4")
-    assert sound is not None
-    heard = voice.encode(sound.samples)[1]
-    assert 0.2 < heard.mean() < 0.5  # he speaks twice, with pauses
+def test_speech_is_detected_in_the_sample_clip(voice: AudioEncoder) -> None:
+    audio = read_audio(SAMPLES / "leaves_and_returns_vfr.mp4")
+    assert audio is not None
+    detected = voice.encode(audio.samples)[1]
+    assert 0.2 < detected.mean() < 0.5  # he speaks twice, with pauses
 
 
 def test_rows_without_a_face_claim_no_face_of_their_own(
@@ -133,7 +133,7 @@ def test_the_last_frame_keeps_its_own_expression(predictor: Predictor, shared_da
 
 @pytest.mark.shared_data
 @pytest.mark.parametrize("name", ["speech_bbaf2n.mpg", "speech_lrwp9a.mpg", "speech_sbwe5n.mpg"])
-def test_speech_is_labelled_from_sound_alone(name: str, shared_data: Path) -> None:
+def test_speech_is_labelled_from_audio_alone(name: str, shared_data: Path) -> None:
     predictor = load_predictor(modality="audio")
     table = predictor.predict_video(shared_data / "videos" / name)
     assert (table["source"] == "audio").mean() > 0.6

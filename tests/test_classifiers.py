@@ -108,13 +108,13 @@ def test_the_same_clips_have_speech_whatever_the_chunks(tmp_path: Path) -> None:
     backbone, _ = load_hub_audio(f"hf:{save_voice_classifier(tmp_path / 'model', 'hubert')}")
     noise = np.random.default_rng(0).normal(0, 0.01, 3 * len(speech.samples))
     samples = (np.tile(speech.samples, 3) + noise).astype(np.float32)
-    heard = []
+    spoken = []
     for chunk_s in (10.0, 60.0):
         encoder = AudioEncoder(backbone, CPU, AudioFeatures(chunk_s=chunk_s))
         chunks = list(encoder.encode_blocks([Audio(samples, 0.0)]))
-        heard.append(np.concatenate([chunk.speech for chunk in chunks]))
-    assert 0.2 < heard[1].mean() < 0.8
-    np.testing.assert_array_equal(heard[0], heard[1])
+        spoken.append(np.concatenate([chunk.speech for chunk in chunks]))
+    assert 0.2 < spoken[1].mean() < 0.8
+    np.testing.assert_array_equal(spoken[0], spoken[1])
 
 
 def test_without_speech_a_voice_says_nothing(tmp_path: Path) -> None:
@@ -190,14 +190,14 @@ LOGITS = arrays.arrays(np.float32, 8, elements=st.floats(-9, 9, width=32))
     st.booleans(),
 )
 def test_an_average_is_a_distribution_and_no_class_is_held_against_its_lack(
-    face: np.ndarray, voice: np.ndarray, seen: set[int], heard: set[int], has_v: bool, has_a: bool
+    face: np.ndarray, voice: np.ndarray, seen: set[int], spoken: set[int], has_v: bool, has_a: bool
 ) -> None:
     def make(known: set[int]) -> MappedClassifier:
         linear = torch.nn.Linear(8, 8, bias=False)
         torch.nn.init.eye_(linear.weight)
         return MappedClassifier(linear, [k if k in known else IGNORE for k in range(8)])
 
-    classifiers = {"visual": make(seen), "audio": make(heard)}
+    classifiers = {"visual": make(seen), "audio": make(spoken)}
     head = AveragedClassifiers(classifiers)
     values = [torch.from_numpy(x)[None] for x in (face, voice)]
     masks = [torch.tensor([has]) for has in (has_v, has_a)]
@@ -212,11 +212,11 @@ def test_an_average_is_a_distribution_and_no_class_is_held_against_its_lack(
     assert abs(p.sum() - 1) < 1e-5 and (p >= 0).all()
     if has_v != has_a:
         np.testing.assert_allclose(p, own[0] if has_v else own[1], atol=1e-5)
-    elif seen == heard:
+    elif seen == spoken:
         np.testing.assert_allclose(p, (own[0] + own[1]) / 2, atol=1e-5)
     else:  # what only the face knows keeps the face's probability
-        only = sorted(seen - heard)
-        if heard < seen:
+        only = sorted(seen - spoken)
+        if spoken < seen:
             np.testing.assert_allclose(p[only], own[0][only], atol=1e-5)
 
 

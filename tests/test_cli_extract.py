@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from media_files import Sound, make_clicks, write_media
+from media_files import AudioTrack, make_clicks, write_media
 from sample_clips import thin_clip
 from tiny_models import save_vision_backbone, save_voice_encoder
 
@@ -25,8 +25,8 @@ def voice(tmp_path: Path) -> tuple[str, Path]:
 
 @pytest.fixture
 def dark(tmp_path: Path) -> Path:
-    sound = Sound([(0.0, make_clicks([0.1], 0.4, 48_000))], codec="pcm_s16le")
-    return write_media(tmp_path / "dark.mkv", [np.zeros((64, 96, 3), np.uint8)] * 5, sound=sound)
+    audio = AudioTrack([(0.0, make_clicks([0.1], 0.4, 48_000))], codec="pcm_s16le")
+    return write_media(tmp_path / "dark.mkv", [np.zeros((64, 96, 3), np.uint8)] * 5, audio=audio)
 
 
 def make_official(folder: Path, *frames: int) -> Path:
@@ -113,14 +113,14 @@ def test_a_folder_with_nothing_in_it(tmp_path: Path) -> None:
     assert result.exit_code == 1 and "empty has no" in result.stderr
 
 
-def test_sound_files_with_their_modality(
+def test_audio_files_with_their_modality(
     tmp_path: Path, dark: Path, voice: tuple[str, Path]
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     dark.rename(folder / "dark.mkv")
-    sound = Sound([(0.0, make_clicks([0.1], 0.4, 16_000))], 16_000, "pcm_s16le")
-    write_media(folder / "talk.wav", sound=sound)
+    audio = AudioTrack([(0.0, make_clicks([0.1], 0.4, 16_000))], 16_000, "pcm_s16le")
+    write_media(folder / "talk.wav", audio=audio)
     both = extract(folder, "-o", tmp_path / "f", "--modality", "audio", *voice, "--subject", "left")
     assert both.exit_code == 0, both.output
     assert "--subject left only names the rows" in both.stderr

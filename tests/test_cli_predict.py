@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from loaded_networks import load_predictor
-from media_files import Sound, make_clicks, write_media
+from media_files import AudioTrack, make_clicks, write_media
 from PIL import Image
 from raw_checkpoints import read_raw, write_raw
 from sample_clips import thin_clip
@@ -111,7 +111,7 @@ def test_animated_pictures_of_a_folder_have_a_row_a_frame(tmp_path: Path) -> Non
         assert table["time_s"].tolist() == [0, 0.2, 0.4, 0.6, 0.8]
 
 
-def test_a_picture_has_no_sound(tmp_path: Path) -> None:
+def test_a_picture_has_no_audio(tmp_path: Path) -> None:
     Image.fromarray(EMPTY).save(tmp_path / "p.webp")
     result = predict(tmp_path / "p.webp", "--modality", "audio", "-o", tmp_path / "t.csv")
     assert result.exit_code == 1
@@ -119,8 +119,8 @@ def test_a_picture_has_no_sound(tmp_path: Path) -> None:
 
 
 def test_audio_alone_is_of_all_people(tmp_path: Path) -> None:
-    sound = Sound([(0.0, make_clicks([0.1], 1.0, 16_000))], 16_000, "pcm_s16le")
-    clip = write_media(tmp_path / "talk.wav", sound=sound)
+    audio = AudioTrack([(0.0, make_clicks([0.1], 1.0, 16_000))], 16_000, "pcm_s16le")
+    clip = write_media(tmp_path / "talk.wav", audio=audio)
     result = predict(clip, "--modality", "audio", "--subject", "left", "-o", tmp_path / "t.csv")
     assert result.exit_code == 0, result.output
     warning = "no face is detected: --subject left only names the rows, and the speech of all"
@@ -163,9 +163,9 @@ def test_a_file_of_somebody_else_is_in_the_way(video: Path, tmp_path: Path) -> N
     assert len(read_table(output)) == 12
 
 
-def test_sound_only(tmp_path: Path) -> None:
+def test_audio_only(tmp_path: Path) -> None:
     clicks = make_clicks([0.1], 0.5, 48_000)
-    path = write_media(tmp_path / "s.wav", sound=Sound([(0.0, clicks)], codec="pcm_s16le"))
+    path = write_media(tmp_path / "s.wav", audio=AudioTrack([(0.0, clicks)], codec="pcm_s16le"))
     result = predict(path, "-o", tmp_path / "v.csv", "--modality", "visual")
     assert result.exit_code == 1 and "no video" in one_line(result)
     assert not (tmp_path / "v.csv").exists()
@@ -210,7 +210,7 @@ def test_features_in_a_folder_are_inputs(video: Path, tmp_path: Path) -> None:
     assert len(read_table(tmp_path / "out" / "empty room.csv")) == 12
 
 
-def test_a_sound_without_a_sample_is_an_error(tmp_path: Path) -> None:
+def test_audio_without_a_sample_is_an_error(tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "empty.wav"), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

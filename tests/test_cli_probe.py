@@ -2,7 +2,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from media_files import Sound, counting_picture, make_clicks, write_media
+from media_files import AudioTrack, counting_picture, make_clicks, write_media
 
 from abawcli.cli import main
 
@@ -11,8 +11,8 @@ PICTURES = [counting_picture(k) for k in range(12)]
 
 @pytest.fixture
 def video(tmp_path):
-    sound = Sound([(0.5, make_clicks([0.25], 1.0, 44_100))], 44_100, "flac")
-    return write_media(tmp_path / "v.mkv", PICTURES, sound=sound)
+    audio = AudioTrack([(0.5, make_clicks([0.25], 1.0, 44_100))], 44_100, "flac")
+    return write_media(tmp_path / "v.mkv", PICTURES, audio=audio)
 
 
 def run(*arguments):
@@ -77,17 +77,17 @@ def test_folder_without_videos(tmp_path):
     assert result.stderr.startswith(f"abaw: error: {tmp_path} has no")
 
 
-def test_sound_file(tmp_path):
-    sound = Sound([(0.0, make_clicks([0.25], 1.0, 48_000))], codec="pcm_s16le")
-    result = run(write_media(tmp_path / "a.wav", sound=sound))
+def test_audio_file(tmp_path):
+    audio = AudioTrack([(0.0, make_clicks([0.25], 1.0, 48_000))], codec="pcm_s16le")
+    result = run(write_media(tmp_path / "a.wav", audio=audio))
     assert result.exit_code == 0
     assert "pcm_s16le" in result.stdout
 
 
 def test_jumps_of_the_clock_are_shown(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    sound = Sound([(0.0, make_clicks([0.25], 1.0, 44_100))], 44_100)
-    part = write_media(tmp_path / "part.ts", [*PICTURES, *PICTURES], sound=sound)
+    audio = AudioTrack([(0.0, make_clicks([0.25], 1.0, 44_100))], 44_100)
+    part = write_media(tmp_path / "part.ts", [*PICTURES, *PICTURES], audio=audio)
     joined = tmp_path / "joined.ts"
     joined.write_bytes(part.read_bytes() * 5)
     result = run(part, joined)

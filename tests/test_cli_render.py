@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
-from media_files import Sound, counting_picture, write_media
+from media_files import AudioTrack, counting_picture, write_media
 from sample_tables import make_table
 
 from abawcli.cli import main
@@ -168,10 +168,10 @@ def test_no_ffmpeg_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Path("out.mp4").exists()
 
 
-def test_sound_that_cannot_be_decoded_is_left_out_with_a_warning() -> None:
+def test_audio_that_cannot_be_decoded_is_left_out_with_a_warning() -> None:
     pictures = [counting_picture(k + 1) for k in range(FRAMES)]
-    sound = Sound([(0.0, np.zeros((1, 9600), np.float32))], codec="pcm_s16le")
-    write_media(Path("known.mov"), pictures, sound=sound)
+    audio = AudioTrack([(0.0, np.zeros((1, 9600), np.float32))], codec="pcm_s16le")
+    write_media(Path("known.mov"), pictures, audio=audio)
     Path("clip.mp4").write_bytes(Path("known.mov").read_bytes().replace(b"sowt", b"zzzz"))
     result = render()
     assert result.exit_code == 0, result.output
@@ -179,8 +179,8 @@ def test_sound_that_cannot_be_decoded_is_left_out_with_a_warning() -> None:
     assert len(read_provenance("out.mp4")["warnings"]) == 1
 
 
-def test_a_place_for_the_sound_that_cannot_be_written() -> None:
-    sound = Sound([(0.0, np.zeros((1, 9600), np.float32))], codec="pcm_s16le")
-    write_media(Path("loud.mkv"), [counting_picture(1)], sound=sound)
-    with pytest.raises(OutputError, match="cannot write the audio to gone/sound.mka: No such file"):
-        encoding.write_audio("loud.mkv", "gone/sound.mka", 0.0, 0.1)
+def test_a_place_for_the_audio_that_cannot_be_written() -> None:
+    audio = AudioTrack([(0.0, np.zeros((1, 9600), np.float32))], codec="pcm_s16le")
+    write_media(Path("loud.mkv"), [counting_picture(1)], audio=audio)
+    with pytest.raises(OutputError, match="cannot write the audio to gone/audio.mka: No such file"):
+        encoding.write_audio("loud.mkv", "gone/audio.mka", 0.0, 0.1)

@@ -93,8 +93,8 @@ def test_fine_tuning_takes_the_backbone_of_its_encoder(tmp_path: Path) -> None:
 
 
 def test_train_a_voice_encoder(tmp_path: Path) -> None:
-    manifest = save_audio_set(tmp_path / "sounds", train=8)
-    arguments = ["train", "voice", "--recordings", str(tmp_path / "sounds"), "--manifest"]
+    manifest = save_audio_set(tmp_path / "recordings", train=8)
+    arguments = ["train", "voice", "--recordings", str(tmp_path / "recordings"), "--manifest"]
     arguments += [str(manifest), "-o", str(tmp_path / "run"), "--device", "cpu"]
     small = ["--epochs", "1", "--epoch-batches", "1", "--batch-size", "4", "--no-augment"]
     result = CliRunner().invoke(main, [*arguments, *small])
@@ -108,8 +108,8 @@ def test_train_a_voice_encoder(tmp_path: Path) -> None:
 
 
 def test_train_a_voice_encoder_from_a_whisper(tmp_path: Path) -> None:
-    manifest = save_audio_set(tmp_path / "sounds", train=8)
-    arguments = ["train", "voice", "--recordings", str(tmp_path / "sounds"), "--manifest"]
+    manifest = save_audio_set(tmp_path / "recordings", train=8)
+    arguments = ["train", "voice", "--recordings", str(tmp_path / "recordings"), "--manifest"]
     arguments += [str(manifest), "-o", str(tmp_path / "run"), "--device", "cpu", "--layers", "1"]
     alone = CliRunner().invoke(main, arguments)
     assert alone.exit_code == 2 and "--layers needs --init" in alone.stderr

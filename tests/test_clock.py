@@ -13,7 +13,7 @@ TIMES = st.floats(-1e6, 1e6).map(lambda value: round(value, 3))
 
 
 def make_part(start_s: float, seconds: float, lag_s: float = 0.0) -> list[Stamp]:
-    """Return the stamps of a part with picture and sound, which begins `lag_s` later, in order."""
+    """Return the stamps of a part with picture and audio, which begins `lag_s` later, in order."""
     stamps = []
     for stream, step_s in STEPS_S.items():
         begin_s = start_s + lag_s * (stream == SOUND)
@@ -45,9 +45,9 @@ def move(stamp: Stamp, by_s: float) -> Stamp:
 )
 def test_times_that_ascend_are_not_changed(gaps_s, streams, start_s):
     stamps, time_s = [], start_s
-    for gap_s, is_sound in zip(gaps_s, streams, strict=False):
+    for gap_s, is_audio in zip(gaps_s, streams, strict=False):
         time_s += gap_s
-        stamps.append(Stamp(int(is_sound), time_s, time_s, 0.02))
+        stamps.append(Stamp(int(is_audio), time_s, time_s, 0.02))
     clock, offsets_s = follow(stamps)
     assert offsets_s == [0.0] * len(stamps)
     assert (clock.joins, clock.strays) == ([], {})
@@ -109,15 +109,15 @@ def test_strays_lose_their_time_and_nothing_else(first, run, by_s, stream):
 
 
 def test_a_gap_in_one_stream_only_is_no_jump():
-    sound = [Stamp(SOUND, k * 10.0, k * 10.0, 10.0) for k in range(1000)]
+    audio = [Stamp(SOUND, k * 10.0, k * 10.0, 10.0) for k in range(1000)]
     picture = [Stamp(PICTURE, t, t, 0.04) for t in (0.0, 0.04, 9000.0, 9000.04)]
-    clock, offsets_s = follow(sorted(sound + picture, key=lambda stamp: stamp.order_s or 0.0))
+    clock, offsets_s = follow(sorted(audio + picture, key=lambda stamp: stamp.order_s or 0.0))
     assert set(offsets_s) == {0.0}
     assert clock.joins == []
 
 
 def test_packets_of_the_old_part_after_the_first_of_the_new():
-    # Transport streams deliver the last sound of a part when the next begins.
+    # Transport streams deliver the last audio of a part when the next begins.
     first, second = make_part(1.4, 8.0), make_part(1.4, 8.0)
     late = [stamp for stamp in first if stamp.stream == SOUND][-3:]
     early = [stamp for stamp in second if stamp.stream == PICTURE][:5]

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from media_files import Sound, write_media
+from media_files import AudioTrack, write_media
 
 from abawcli.errors import InputError
 from abawcli.formats.abaw import read_annotation, split_side
@@ -54,7 +54,7 @@ def write_voices(folder: Path) -> Path:
         tone = 0.2 * np.sin(2 * np.pi * tone_hz * time_s) * (abs(time_s - 1) < 0.6)
         pieces = [(0.0, tone[None].astype(np.float32))]
         name = f"{split}.wav"
-        write_media(folder / name, sound=Sound(pieces, RATE_HZ, "pcm_s16le"))
+        write_media(folder / name, audio=AudioTrack(pieces, RATE_HZ, "pcm_s16le"))
         rows += [f"{name},one,someone,{label},{split},2.0" for label in CLASSES[:-1]]
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
     return folder
@@ -148,8 +148,8 @@ def _inside(row: pd.Series, shape: tuple[int, ...]) -> tuple[slice, slice]:
     return slice(y0, y1), slice(x0, x1)
 
 
-def test_the_sound_holds_voices_of_the_own_split_where_somebody_speaks(composed) -> None:
-    heard = dict.fromkeys(GREY, 0)
+def test_the_audio_holds_voices_of_the_own_split_where_somebody_speaks(composed) -> None:
+    detected = dict.fromkeys(GREY, 0)
     for split, (out, videos) in composed.items():
         for video in videos:
             audio = read_audio(out / "videos" / f"{video.name}.mp4")
@@ -165,8 +165,8 @@ def test_the_sound_holds_voices_of_the_own_split_where_somebody_speaks(composed)
             surely_not = np.convolve(speaks, np.ones(5), "same") < 0.5
             assert (own[surely] > 0.01).all()
             assert (own[surely_not] < 0.01).all() and (other < 0.01).all()
-            heard[split] += surely.sum()
-    assert min(heard.values()) > 20, heard
+            detected[split] += surely.sum()
+    assert min(detected.values()) > 20, detected
 
 
 def _other(split: str) -> str:
@@ -174,7 +174,7 @@ def _other(split: str) -> str:
 
 
 def _measure_tones(samples: np.ndarray) -> dict[str, float]:
-    """Return how loud each split's tone is in a frame's sound."""
+    """Return how loud each split's tone is in a frame's audio."""
     time_s = np.arange(len(samples)) / RATE_HZ
     waves = {split: np.exp(2j * np.pi * tone_hz * time_s) for split, tone_hz in TONE_HZ.items()}
     return {split: float(abs((samples * wave).mean())) for split, wave in waves.items()}

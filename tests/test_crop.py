@@ -194,7 +194,7 @@ def test_segments_have_each_their_own_subject(
 
 
 @pytest.mark.parametrize(
-    ("stretch", "message"),
+    ("segment", "message"),
     [
         (SubjectSegment("track 2"), "clip.mkv has no track 2; they are 0 to 1"),
         (SubjectSegment("main", 31), "clip.mkv has no frame 31; the last is 30"),
@@ -205,10 +205,10 @@ def test_segments_have_each_their_own_subject(
     ],
 )
 def test_tracks_and_frames_that_are_not_there_write_nothing(
-    stretch: SubjectSegment, message: str, clip: Path, tmp_path: Path
+    segment: SubjectSegment, message: str, clip: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=message):
-        crop_folders(clip, {tmp_path / "out": (stretch,)}, detector=SquareFinder())
+        crop_folders(clip, {tmp_path / "out": (segment,)}, detector=SquareFinder())
     assert names(tmp_path) == ["clip.mkv"]
 
 

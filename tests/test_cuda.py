@@ -114,7 +114,7 @@ def test_features_of_large_backbones_are_those_of_the_cpu(
     visual: str, audio: str, tmp_path: Path
 ) -> None:
     backbones = ["--visual", save_vision_backbone(tmp_path / "image", visual)]
-    backbones += ["--audio", save_audio_backbone(tmp_path / "sound", audio)]
+    backbones += ["--audio", save_audio_backbone(tmp_path / "audio", audio)]
     clip, made = SAMPLES / f"{CLIPS[0]}.mp4", {}
     for device in ("cpu", DEVICE):
         path = tmp_path / f"{device}.safetensors"
@@ -149,7 +149,7 @@ def test_a_face_encoder_trains_and_goes_on(precision: str, tmp_path: Path) -> No
 
 
 def test_a_voice_encoder_trains_and_goes_on(tmp_path: Path) -> None:
-    manifest = save_audio_set(tmp_path / "sounds")
+    manifest = save_audio_set(tmp_path / "recordings")
     config = VoiceTraining(epochs=2, epoch_batches=2, batch_size=4, crop_s=0.64)
 
     def train(out: Path, **options: Any) -> History:

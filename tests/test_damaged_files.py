@@ -69,9 +69,9 @@ def test_a_full_disk_stops_one_input_and_not_the_batch(tmp_path: Path) -> None:
         with wave.open(str(tmp_path / f"{name}.wav"), "wb") as file:
             file.setparams((1, 2, 8000, 0, "NONE", ""))
             file.writeframes(bytes(16000 * seconds))
-    sounds = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    recordings = [tmp_path / "a.wav", tmp_path / "b.wav"]
     with full_after(50_000):
-        result = run("extract", *sounds, "--modality", "audio", "-o", tmp_path / "out")
+        result = run("extract", *recordings, "--modality", "audio", "-o", tmp_path / "out")
     assert result.exit_code == 1
     line = f"abaw: error: cannot write {tmp_path}/out/a.safetensors: File too large"
     assert line in result.stderr.splitlines()

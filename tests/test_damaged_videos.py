@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from media_files import (
-    Sound,
+    AudioTrack,
     corner_picture,
     counting_picture,
     make_clicks,
@@ -168,9 +168,9 @@ def test_name_that_no_file_can_have(tmp_path, name, reason):
     expect_error(tmp_path / name, f"is not a readable media file: .*{reason}")
 
 
-def test_sound_only(tmp_path):
-    sound = Sound([(0.0, make_clicks([0.5], 1.0, 48_000))], codec="pcm_s16le")
-    expect_error(write_media(tmp_path / "v.wav", sound=sound), r"no video \(audio only\)")
+def test_audio_only(tmp_path):
+    audio = AudioTrack([(0.0, make_clicks([0.5], 1.0, 48_000))], codec="pcm_s16le")
+    expect_error(write_media(tmp_path / "v.wav", audio=audio), r"no video \(audio only\)")
 
 
 def test_cover_picture_is_no_video(tmp_path):

@@ -63,7 +63,7 @@ def test_a_face_that_leaves_is_read_from_what_is_there(run: Path) -> None:
          "--no-smooth", "--device", "cpu")  # fmt: skip
     table = read_table(output)
     assert not table["found"].all() and (table["label"] >= 0).all()
-    assert set(table.loc[~table["found"], "source"]) == {"audio"}  # this backbone hears all sound
+    assert set(table.loc[~table["found"], "source"]) == {"audio"}  # all of it is speech
 
 
 def test_cross_validation_of_both_systems(run: Path) -> None:

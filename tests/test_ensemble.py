@@ -55,12 +55,12 @@ def test_a_stream_gives_the_mean_of_all_who_know(
 ) -> None:
     features = make_features(np.arange(frames) % 8, missing=missing)
     arrays = list_arrays(features)
-    opinions = np.stack(
+    predictions = np.stack(
         [Ensemble([HEADS[name]]).find_outputs(*arrays)[0] for name in names]
     )  # (K, T, 9)
-    known = ~np.isnan(opinions[..., :1])
+    known = ~np.isnan(predictions[..., :1])
     count = known.sum(axis=0)  # (T, 1)
-    expected = np.where(known, opinions, 0).sum(axis=0) / np.where(count, count, np.nan)
+    expected = np.where(known, predictions, 0).sum(axis=0) / np.where(count, count, np.nan)
     ensemble = Ensemble([HEADS[name] for name in names])
     np.testing.assert_allclose(ensemble.find_outputs(*arrays)[0], expected, atol=1e-6)
     stream, given_out = ensemble.open_stream(), []

@@ -25,7 +25,7 @@ def test_videos(name: str, tmp_path: Path) -> None:
     assert estimate is not None and abs(estimate - 50) <= 2
 
 
-def test_sounds(tmp_path: Path) -> None:
+def test_recordings(tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         file.writeframes(bytes(16000 * 4))

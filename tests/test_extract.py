@@ -10,7 +10,7 @@ import pytest
 import torch
 from blob_faces import BlobDetector, picture
 from extraction import extract, make_extractor, write_clip
-from media_files import Sound, make_clicks, write_media
+from media_files import AudioTrack, make_clicks, write_media
 from test_audio_features import Loudness
 from tiny_models import save_audio_backbone, save_vision_backbone
 
@@ -40,7 +40,7 @@ def video(tmp_path: Path) -> Path:
     return write_clip(tmp_path)
 
 
-def test_every_frame_has_a_row_with_its_time_face_and_sound(
+def test_every_frame_has_a_row_with_its_time_face_and_audio(
     extractor: Extractor, video: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "features" / "v.safetensors"
@@ -83,12 +83,12 @@ def test_a_click_shows_in_the_frames_within_half_a_second(tmp_path: Path) -> Non
     extractor = make_extractor("audio")
     extractor.audio_encoder = AudioEncoder(Loudness(), torch.device("cpu"))
     extractor.backbones = Backbones(None, extractor.audio_encoder.describe())
-    sound = Sound([(1.0, make_clicks([2.0], 4.0, 48_000))], codec="pcm_s16le")  # at 3.0 s
-    path = write_media(tmp_path / "c.mkv", [picture()] * 160, sound=sound)
+    audio = AudioTrack([(1.0, make_clicks([2.0], 4.0, 48_000))], codec="pcm_s16le")  # at 3.0 s
+    path = write_media(tmp_path / "c.mkv", [picture()] * 160, audio=audio)
     found = extract(path, extractor, tmp_path / "f.safetensors")
-    heard = found.audio[:, 0] > 0.005
+    detected = found.audio[:, 0] > 0.005
     near = np.abs(found.time_s - 3.0)
-    assert heard[near < 0.48].all() and not heard[near > 0.52].any()
+    assert detected[near < 0.48].all() and not detected[near > 0.52].any()
     inside = (found.time_s >= 0.5) & (found.time_s <= 5.5)
     np.testing.assert_array_equal(found.has_audio, inside)
     assert (found.audio[~inside] == 0).all()
@@ -132,15 +132,16 @@ def test_one_modality_alone(tmp_path: Path, video: Path) -> None:
         and not seen.has_audio.any()
         and seen.metadata.backbones.audio is None
     )
-    heard = extract(video, make_extractor("audio"), tmp_path / "h.safetensors")
-    assert heard.visual.shape == (48, 0) and heard.metadata.backbones.visual is None
-    assert heard.has_audio.all() and not heard.has_visual.any()
-    assert heard.time_s.tolist() == seen.time_s.tolist()
+    detected = extract(video, make_extractor("audio"), tmp_path / "h.safetensors")
+    assert detected.visual.shape == (48, 0) and detected.metadata.backbones.visual is None
+    assert detected.has_audio.all() and not detected.has_visual.any()
+    assert detected.time_s.tolist() == seen.time_s.tolist()
 
 
-def test_sound_alone_has_25_rows_a_second(tmp_path: Path) -> None:
+def test_audio_alone_has_25_rows_a_second(tmp_path: Path) -> None:
     path = write_media(
-        tmp_path / "s.wav", sound=Sound([(0.0, make_clicks([1], 2.5, 16_000))], 16_000, "pcm_s16le")
+        tmp_path / "s.wav",
+        audio=AudioTrack([(0.0, make_clicks([1], 2.5, 16_000))], 16_000, "pcm_s16le"),
     )
     found = extract(path, make_extractor("audio"), tmp_path / "f.safetensors")
     assert found.frame[-1] == 63 and found.has_audio.all()
@@ -152,14 +153,14 @@ def test_sound_alone_has_25_rows_a_second(tmp_path: Path) -> None:
 
 
 def write_mov(path: Path, tag: bytes) -> Path:
-    """Write a video with sound, in which the stream with the given tag has an unknown format."""
-    sound = Sound([(0.0, make_clicks([0.2], 0.5, 16_000))], 16_000, "pcm_s16le")
-    write_media(path, [picture(30)] * 12, sound=sound)
+    """Write a video with audio, in which the stream with the given tag has an unknown format."""
+    audio = AudioTrack([(0.0, make_clicks([0.2], 0.5, 16_000))], 16_000, "pcm_s16le")
+    write_media(path, [picture(30)] * 12, audio=audio)
     path.write_bytes(path.read_bytes().replace(tag, b"zzzz" + tag[4:]))
     return path
 
 
-def test_a_sound_that_no_decoder_knows_costs_only_the_sound(
+def test_audio_that_no_decoder_knows_costs_only_the_audio(
     tmp_path: Path, extractor: Extractor, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_mov(tmp_path / "v.mov", b"sowt")
@@ -170,7 +171,7 @@ def test_a_sound_that_no_decoder_knows_costs_only_the_sound(
         extract_features(path, tmp_path / "g.safetensors", make_extractor("audio"))
 
 
-def test_a_video_that_no_decoder_knows_is_not_labelled_from_its_sound(
+def test_a_video_that_no_decoder_knows_is_not_labelled_from_its_audio(
     tmp_path: Path, extractor: Extractor
 ) -> None:
     path = write_mov(tmp_path / "v.mov", b"avc1\0\0\0\0\0\0")
@@ -178,11 +179,11 @@ def test_a_video_that_no_decoder_knows_is_not_labelled_from_its_sound(
         extract_features(path, tmp_path / "f.safetensors", extractor)
 
 
-def test_a_video_file_that_holds_only_sound_is_named(
+def test_a_video_file_that_holds_only_audio_is_named(
     tmp_path: Path, extractor: Extractor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sound = Sound([(0.0, make_clicks([0.2], 0.5, 16_000))], 16_000, "pcm_s16le")
-    path = write_media(tmp_path / "v.mkv", sound=sound)
+    audio = AudioTrack([(0.0, make_clicks([0.2], 0.5, 16_000))], 16_000, "pcm_s16le")
+    path = write_media(tmp_path / "v.mkv", audio=audio)
     assert extract(path, extractor, tmp_path / "f.safetensors").has_audio.all()
     assert "v.mkv has no video: only its audio is labelled, 25 rows a second" in caplog.text
 
@@ -192,14 +193,14 @@ def test_a_sample_that_is_no_number_leaves_features_finite(
 ) -> None:
     samples = make_clicks([0.2], 0.5, 16_000)
     samples[0, 4000] = np.nan
-    sound = Sound([(0.0, samples)], 16_000, "pcm_f32le")
-    path = write_media(tmp_path / "v.mkv", [picture(30)] * 12, sound=sound)
+    audio = AudioTrack([(0.0, samples)], 16_000, "pcm_f32le")
+    path = write_media(tmp_path / "v.mkv", [picture(30)] * 12, audio=audio)
     found = extract(path, extractor, tmp_path / "f.safetensors")
     assert found.has_audio.all() and np.isfinite(found.audio).all()
     assert caplog.text.count("are no finite numbers") == 1
 
 
-def test_a_video_without_sound(
+def test_a_video_without_audio(
     tmp_path: Path, extractor: Extractor, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_media(tmp_path / "mute.mp4", [picture(30)] * 12)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from blob_faces import BlobDetector, picture
 from extraction import extract, make_extractor, write_clip
-from media_files import Image, Sound, make_clicks, write_media
+from media_files import AudioTrack, Image, make_clicks, write_media
 from tiny_models import save_vision_backbone
 
 from abawcli.config import Cropping
@@ -192,16 +192,16 @@ def test_crops_that_are_damaged_are_frames_without(
     assert "00005.jpg cannot be read" in caplog.text
 
 
-def test_sound_of_crops_comes_from_elsewhere_or_not_at_all(
+def test_audio_of_crops_comes_from_elsewhere_or_not_at_all(
     tmp_path: Path, extractor: Extractor, video: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     crop_video(video, tmp_path / "crops" / "v", detector=BlobDetector())
-    with_sound = extract(tmp_path / "crops" / "v", extractor, tmp_path / "a.safetensors")
+    with_audio = extract(tmp_path / "crops" / "v", extractor, tmp_path / "a.safetensors")
     (tmp_path / "videos").mkdir()
     video.rename(tmp_path / "videos" / "v.mkv")
     settings = {"audio_from": tmp_path / "videos"}
     moved = extract(tmp_path / "crops" / "v", extractor, tmp_path / "b.safetensors", **settings)
-    np.testing.assert_array_equal(moved.audio, with_sound.audio)
+    np.testing.assert_array_equal(moved.audio, with_audio.audio)
     # what was made while the video was there is still good
     assert not extract_features(
         tmp_path / "crops" / "v", tmp_path / "a.safetensors", extractor
@@ -235,12 +235,12 @@ def test_official_crops_with_their_video(
 ) -> None:
     """Up to two crops more than frames are at the last one's time, as annotations are."""
     (tmp_path / "videos" / "batch1").mkdir(parents=True)
-    sound = Sound([(0.0, make_clicks([0.1], 1.0, 48_000))], codec="pcm_s16le")
+    audio = AudioTrack([(0.0, make_clicks([0.1], 1.0, 48_000))], codec="pcm_s16le")
     write_media(
         tmp_path / "videos" / "batch1" / "12-24-1920x1080.avi",
         [picture()] * frames,
         codec="mpeg4",
-        sound=sound,
+        audio=audio,
     )
     settings = {"audio_from": tmp_path / "videos"}
     found = extract(official, extractor, tmp_path / "f.safetensors", **settings)

@@ -1,4 +1,4 @@
-"""The mean of opinions, some of which are none."""
+"""The mean of predictions, some of which are none."""
 
 from random import Random
 from typing import Any
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from abawcli.fusion import average_probabilities
 
-Opinion = NDArray[np.float64]
+Predicted = NDArray[np.float64]
 
 
 @st.composite
-def opinions(draw: st.DrawFn) -> list[Opinion]:
-    """Up to five opinions of up to six rows, NaN where there is none."""
+def predictions(draw: st.DrawFn) -> list[Predicted]:
+    """Up to five predictions of up to six rows, NaN where there is none."""
     count, rows = draw(st.integers(1, 5)), draw(st.integers(1, 6))
     rng = np.random.default_rng(draw(st.integers(0, 1000)))
     p = rng.dirichlet(np.ones(8), (count, rows))
@@ -29,9 +29,9 @@ def draw_weights(data: st.DataObject, count: int) -> list[float]:
     return data.draw(st.lists(weight, min_size=count, max_size=count))
 
 
-@given(opinions(), st.data())
+@given(predictions(), st.data())
 def test_each_row_is_the_weighted_mean_of_those_who_say_something(
-    p: list[Opinion], data: st.DataObject
+    p: list[Predicted], data: st.DataObject
 ) -> None:
     weights = draw_weights(data, len(p))
     mean = average_probabilities(p, weights)
@@ -45,9 +45,9 @@ def test_each_row_is_the_weighted_mean_of_those_who_say_something(
         assert mean[row].sum() == pytest.approx(1)
 
 
-@given(opinions(), st.data(), st.randoms())
+@given(predictions(), st.data(), st.randoms())
 def test_neither_order_nor_scale_matters(
-    p: list[Opinion], data: st.DataObject, random: Random
+    p: list[Predicted], data: st.DataObject, random: Random
 ) -> None:
     weights = draw_weights(data, len(p))
     mean = average_probabilities(p, weights)
@@ -59,8 +59,8 @@ def test_neither_order_nor_scale_matters(
     np.testing.assert_allclose(mixed, mean, atol=1e-12)
 
 
-@given(opinions())
-def test_a_weight_close_to_nothing_decides_only_where_nobody_else_does(p: list[Opinion]) -> None:
+@given(predictions())
+def test_a_weight_close_to_nothing_decides_only_where_nobody_else_does(p: list[Predicted]) -> None:
     mean = average_probabilities([p[0], *p], [1.0, *[1e-300] * len(p)])
     alone = np.where(np.isnan(p[0]), average_probabilities(p), p[0])
     np.testing.assert_allclose(mean, alone, atol=1e-12)

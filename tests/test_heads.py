@@ -255,7 +255,7 @@ def test_a_modality_that_was_not_extracted_is_missing() -> None:
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_a_finite_face_is_never_lost_to_what_is_not_finite(name: str, data: st.DataObject) -> None:
-    """Rows whose sound is no finite number are read as if they had none; likewise faces."""
+    """Rows whose audio is no finite number are read as if they had none; likewise faces."""
     frames = 20
     head, features = make_head(name), make_features(np.arange(frames) % 8)
     has_visual, has_audio = features.has_visual.copy(), features.has_audio.copy()

@@ -21,7 +21,7 @@ def test_white_noise_has_its_mean_square_in_every_band() -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 1279, 1280, 1281, 20_000])
-def test_sound_is_filled_up_to_whole_steps(samples: int) -> None:
+def test_audio_is_filled_up_to_whole_steps(samples: int) -> None:
     frames = math.ceil(samples / STEP_SAMPLES) * 8
     assert LogMel()(torch.zeros(2, samples)).shape == (2, BANDS, frames)
 
@@ -47,9 +47,9 @@ def test_bands_rise_with_frequency_and_follow_the_warp() -> None:
 
 def test_gain_and_filters_drop_out() -> None:
     front = LogMel()
-    sound = torch.randn(1, 32_000, generator=torch.Generator().manual_seed(0))
-    quiet = front(0.05 * sound)
-    torch.testing.assert_close(quiet, front(0.4 * sound), atol=0.01, rtol=0)
+    audio = torch.randn(1, 32_000, generator=torch.Generator().manual_seed(0))
+    quiet = front(0.05 * audio)
+    torch.testing.assert_close(quiet, front(0.4 * audio), atol=0.01, rtol=0)
     assert quiet.mean(dim=2).abs().max() < 0.05
 
 

@@ -84,7 +84,7 @@ def test_missing_manifest(tmp_path: Path) -> None:
         read_manifest(tmp_path / "none.csv", tmp_path)
 
 
-def test_sounds_with_speakers_and_corpora(tmp_path: Path) -> None:
+def test_recordings_with_speakers_and_corpora(tmp_path: Path) -> None:
     header = "file,corpus,speaker,label,split\n"
     rows = ("a.wav,x,x1,Fear,Train", "b.wav,y,y1,,train", "c.wav,y,y2,calm,valid")
     splits = read_audio_manifest(write(tmp_path, *rows, header=header), tmp_path)
@@ -93,7 +93,7 @@ def test_sounds_with_speakers_and_corpora(tmp_path: Path) -> None:
     assert splits["valid"].speakers.tolist() == ["y2"] and splits["valid"].corpora.tolist() == ["y"]
 
 
-def test_sounds_need_neither_speakers_nor_corpora(tmp_path: Path) -> None:
+def test_recordings_need_neither_speakers_nor_corpora(tmp_path: Path) -> None:
     manifest = write(tmp_path, "a.wav,train,Fear", "b.wav,valid,Anger", header="file,split,label\n")
     assert read_audio_manifest(manifest, tmp_path)["train"].corpora.tolist() == [""]
     with pytest.raises(InputError, match="no labelled recording in split 'valid'"):

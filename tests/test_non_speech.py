@@ -8,11 +8,11 @@ from abawcli.training.non_speech import NON_SPEECH, make_non_speech
 
 @pytest.mark.parametrize("kind", NON_SPEECH)
 @pytest.mark.parametrize("seed", range(3))
-def test_sounds_are_whole_and_repeat(kind: str, seed: int) -> None:
-    sound, again = (make_non_speech(kind, 20_000, np.random.default_rng(seed)) for _ in range(2))
-    assert sound.shape == (20_000,) and sound.dtype == np.float32
-    assert np.isfinite(sound).all() and 0 < np.abs(sound).max() < 1.1
-    assert np.array_equal(sound, again)
+def test_recordings_are_whole_and_repeat(kind: str, seed: int) -> None:
+    audio, again = (make_non_speech(kind, 20_000, np.random.default_rng(seed)) for _ in range(2))
+    assert audio.shape == (20_000,) and audio.dtype == np.float32
+    assert np.isfinite(audio).all() and 0 < np.abs(audio).max() < 1.1
+    assert np.array_equal(audio, again)
 
 
 def test_silence_is_quiet_and_music_is_not_one_note() -> None:

@@ -107,7 +107,7 @@ def test_an_image_backbone_is_reduced_only_within_the_tolerance(
 
 
 @pytest.mark.parametrize("kind", sorted(AUDIO_KINDS))
-def test_a_sound_backbone_is_reduced_only_within_the_tolerance(
+def test_audio_backbone_is_reduced_only_within_the_tolerance(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = str(save_audio_backbone(tmp_path, kind))
@@ -122,7 +122,7 @@ def test_a_sound_backbone_is_reduced_only_within_the_tolerance(
 
 
 @pytest.mark.parametrize("kind", sorted(AUDIO_KINDS))
-def test_grouped_convolutions_and_those_on_the_sound_stay_in_float32(
+def test_grouped_convolutions_and_those_on_the_audio_stay_in_float32(
     kind: str, tmp_path: Path
 ) -> None:
     backbone = build_audio_backbone(str(save_audio_backbone(tmp_path, kind)))
@@ -130,9 +130,9 @@ def test_grouped_convolutions_and_those_on_the_sound_stay_in_float32(
     grouped = [m for m in backbone.modules() if isinstance(m, torch.nn.Conv1d) and m.groups > 1]
     assert [conv.weight.dtype for conv in grouped] == [torch.float32]
     assert sum(isinstance(module, InFloat32) for module in backbone.modules()) == 1
-    sound = {p.dtype for p in backbone.network.feature_extractor.parameters()}
+    audio = {p.dtype for p in backbone.network.feature_extractor.parameters()}
     rest = {p.dtype for p in backbone.network.feature_projection.parameters()}
-    assert (sound, rest) == ({torch.float32}, {torch.bfloat16})
+    assert (audio, rest) == ({torch.float32}, {torch.bfloat16})
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

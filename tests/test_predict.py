@@ -14,7 +14,7 @@ import pytest
 import torch
 from blob_faces import BlobDetector, picture
 from loaded_networks import load_predictor
-from media_files import Sound, write_media
+from media_files import AudioTrack, write_media
 from raw_checkpoints import read_raw, write_raw
 from sample_clips import SAMPLES, thin_clip
 from sample_features import SMALL_DUAL
@@ -213,7 +213,7 @@ def test_windows_follow_each_person(windows: Predictor, video: Path) -> None:
     windows.extractor.detector = BlobDetector()
     everyone = windows.predict_video(video, "all", smooth=False).set_index("subject")
     assert everyone["found"].groupby("subject").sum().tolist() == [30, 40]
-    # There is no sound. Frames 31 to 42 share a window with the face that is gone.
+    # There is no audio. Frames 31 to 42 share a window with the face that is gone.
     left = everyone.loc[everyone["found"].groupby("subject").sum().idxmin()].set_index("frame")
     assert (left["source"][:30] == "visual").all()
     filled = left.index[left["source"] == "filled"]
@@ -256,14 +256,14 @@ def test_a_system_without_weights_says_how_to_make_them() -> None:
         Predictor("two-stage")
 
 
-def test_sound_stands_in_where_there_is_no_face() -> None:
+def test_audio_stands_in_where_there_is_no_face() -> None:
     both = load_predictor(label_all=True).predict_video(thin_clip(LEAVES), smooth=False)
     assert set(both["source"]) == {"av", "visual", "audio", "none"}
     assert (both["found"] == both["source"].isin(["av", "visual"])).all()
     alone = load_predictor(modality="audio").predict_video(thin_clip(LEAVES), smooth=False)
     assert set(alone["source"]) == {"audio", "none"}
-    heard = both["source"].isin(["av", "audio"])
-    assert (heard == (alone["source"] == "audio")).all()
+    detected = both["source"].isin(["av", "audio"])
+    assert (detected == (alone["source"] == "audio")).all()
     p = [table.filter(like="p_").to_numpy()[both["source"] == "audio"] for table in (both, alone)]
     np.testing.assert_allclose(*p, atol=1e-5)
     seen = load_predictor(modality="visual").predict_video(thin_clip(LEAVES), smooth=False)
@@ -332,18 +332,18 @@ def test_the_face_encoder_alone_reads_features(features: Path) -> None:
     pd.testing.assert_frame_equal(direct, later, atol=1e-5)
 
 
-def test_features_read_for_their_sound_show_no_face(features: Path) -> None:
+def test_features_read_for_their_audio_show_no_face(features: Path) -> None:
     predictor = load_predictor(modality="audio")
     table = predictor.predict_video(features, smooth=False)
     assert not table["found"].any() and table[["x", "face_score"]].isna().all(axis=None)
     assert set(table["source"]) == {"audio", "none"}
 
 
-def test_sound_without_a_video_has_rows_of_its_own(tmp_path: Path) -> None:
-    sound = read_audio(SAMPLES / "expressions.mp4")
-    assert sound is not None
-    piece = Sound([(0.0, sound.samples[None])], 16_000, "pcm_s16le")
-    path = write_media(tmp_path / "s.wav", sound=piece)
+def test_audio_without_a_video_has_rows_of_its_own(tmp_path: Path) -> None:
+    audio = read_audio(SAMPLES / "expressions.mp4")
+    assert audio is not None
+    piece = AudioTrack([(0.0, audio.samples[None])], 16_000, "pcm_s16le")
+    path = write_media(tmp_path / "s.wav", audio=piece)
     table = load_predictor().predict_video(path, smooth=False)
     assert np.allclose(np.diff(table["time_s"]), 1 / 25) and not table["found"].any()
     assert {"audio"} <= set(table["source"]) <= {"audio", "none"}

@@ -37,9 +37,9 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(whisper: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    save_audio_set(folder / "sounds")
+    save_audio_set(folder / "recordings")
     train_voice_encoder(
-        folder / "sounds", folder / "sounds/manifest.csv", folder, FAST, device="cpu",
+        folder / "recordings", folder / "recordings/manifest.csv", folder, FAST, device="cpu",
         init=whisper, layers=2,
     )  # fmt: skip
     return folder
@@ -60,7 +60,7 @@ def test_warped_filters_take_in_a_voice_at_higher_frequencies() -> None:
 def test_layers_are_those_of_whisper(whisper: Path) -> None:
     ours = build_pretrained_voice(whisper, 3).trunk.eval()
     theirs = transformers.WhisperModel.from_pretrained(whisper).encoder.eval()
-    # The first window begins 48 tokens before the sound, and its middle has 96 tokens.
+    # The first window begins 48 tokens before the audio, and its middle has 96 tokens.
     positions = theirs.embed_positions.weight[48:192]
     theirs.embed_positions = torch.nn.Embedding.from_pretrained(positions)
     theirs.config.max_source_positions = 144
@@ -88,17 +88,17 @@ def small_voice() -> PretrainedVoice:
 @torch.inference_mode()
 def test_a_feature_depends_on_its_context_and_on_nothing_beyond() -> None:
     net = small_voice()
-    sound = torch.from_numpy(make_bursts(300, 19.2))[None]
-    other = sound.clone()
+    audio = torch.from_numpy(make_bursts(300, 19.2))[None]
+    other = audio.clone()
     other[0, 100 * 1280 : 101 * 1280] += 0.3  # all of audio frame 100
-    changed = (net(sound) - net(other)).abs().amax(dim=2)[0] > 1e-6
+    changed = (net(audio) - net(other)).abs().amax(dim=2)[0] > 1e-6
     grid, reach = net.grid_samples // 1280, math.ceil(net.context_s / net.step_s)
     start = torch.arange(240) // grid * grid
     assert changed[100]
     assert not changed[(start - reach > 100) | (start + grid + reach < 100)].any()
-    # Sound that begins later by a step of the grid has the same features, but for its edge.
+    # Audio that begins later by a step of the grid has the same features, but for its edge.
     edge = math.ceil(reach / grid) * grid
-    later, whole = net(sound[:, net.grid_samples :])[:, edge:], net(sound)[:, grid + edge :]
+    later, whole = net(audio[:, net.grid_samples :])[:, edge:], net(audio)[:, grid + edge :]
     torch.testing.assert_close(later, whole, atol=1e-5, rtol=1e-4)
 
 
@@ -106,31 +106,31 @@ def test_a_feature_depends_on_its_context_and_on_nothing_beyond() -> None:
 def test_only_windows_with_kept_features_are_computed() -> None:
     net, windows = small_voice(), []
     net.trunk.layers[0].register_forward_hook(lambda _m, _x, y: windows.append(len(y)))
-    sound = torch.from_numpy(make_bursts(300, 9.0))[None]
-    whole = net(sound)
+    audio = torch.from_numpy(make_bursts(300, 9.0))[None]
+    whole = net(audio)
     cases = {(0, 1): 1, (24, 48): 1, (23, 49): 3, (30, 200): 4, (None, None): 5}
     for (first, end), count in cases.items():
         windows.clear()
-        found = net(sound, slice(first, end))
+        found = net(audio, slice(first, end))
         torch.testing.assert_close(found, whole[:, first:end], atol=1e-5, rtol=1e-4)
         assert windows == [count]
 
 
 @torch.inference_mode()
 def test_gain_of_the_recording_changes_nothing() -> None:
-    net, sound = small_voice(), torch.from_numpy(make_bursts(300, 3.2))[None]
-    torch.testing.assert_close(net(0.1 * sound), net(sound), atol=1e-3, rtol=1e-3)
+    net, audio = small_voice(), torch.from_numpy(make_bursts(300, 3.2))[None]
+    torch.testing.assert_close(net(0.1 * audio), net(audio), atol=1e-3, rtol=1e-3)
 
 
 @torch.inference_mode()
 def test_chunks_do_not_matter(run: Path) -> None:
-    sound = make_bursts(300, 47.0)
+    audio = make_bursts(300, 47.0)
     encoder = AudioEncoder(load_voice_backbone(run / "encoder.safetensors"), CPU)
-    whole = encoder.backbone(torch.from_numpy(sound)[None])[0]
+    whole = encoder.backbone(torch.from_numpy(audio)[None])[0]
     assert whole.shape == (588, encoder.dim)
     for count in (3_000, 400_000):
         blocks = [
-            Audio(sound[at : at + count], at / AUDIO_RATE_HZ) for at in range(0, len(sound), count)
+            Audio(audio[at : at + count], at / AUDIO_RATE_HZ) for at in range(0, len(audio), count)
         ]
         parts = list(encoder.encode_blocks(blocks))
         assert len(parts) > 2

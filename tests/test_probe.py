@@ -5,18 +5,18 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from media_files import Sound, counting_picture, make_clicks, write_media
+from media_files import AudioTrack, counting_picture, make_clicks, write_media
 from PIL import Image
 
 from abawcli.errors import InputError
 from abawcli.stages.probe import probe_media
 
 PICTURES = [counting_picture(k) for k in range(12)]
-SOUND = Sound([(0.5, make_clicks([0.25], 1.0, 48_000))], 48_000, "flac", "mono")
+SOUND = AudioTrack([(0.5, make_clicks([0.25], 1.0, 48_000))], 48_000, "flac", "mono")
 
 
-def test_video_with_sound(tmp_path):
-    path = write_media(tmp_path / "v.mkv", PICTURES, options={"bf": "2"}, sound=SOUND)
+def test_video_with_audio(tmp_path):
+    path = write_media(tmp_path / "v.mkv", PICTURES, options={"bf": "2"}, audio=SOUND)
     report = probe_media(path)
     assert report.path == str(path)
     assert report.container == "matroska,webm"
@@ -75,8 +75,8 @@ def test_single_picture(tmp_path):
     assert video.interval_ms == (0, 0, 0)
 
 
-def test_sound_only(tmp_path):
-    report = probe_media(write_media(tmp_path / "a.flac", sound=SOUND))
+def test_audio_only(tmp_path):
+    report = probe_media(write_media(tmp_path / "a.flac", audio=SOUND))
     assert (report.video, report.audio_offset_s) == (None, None)
     assert report.audio.duration_s == pytest.approx(1.0)
 

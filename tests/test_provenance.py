@@ -168,7 +168,7 @@ def test_companions_count_while_they_are_there() -> None:
             temporary.touch()
         return None
 
-    Path("a.wav").write_text("sound")
+    Path("a.wav").write_text("audio")
     assert not extract() and extract()
     assert not extract("a.wav") and extract("a.wav")
     assert extract()  # gone

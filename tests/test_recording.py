@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from blob_faces import BlobDetector, picture
 from loaded_networks import load_predictor
-from media_files import Sound, make_clicks, write_media
+from media_files import AudioTrack, make_clicks, write_media
 
 import abawcli.media.streams as streams
 from abawcli.errors import InputError
@@ -17,7 +17,7 @@ from abawcli.media.recording import open_recording
 from abawcli.media.video import TimedImage, read_frames, wrap_images
 from abawcli.stages.predict import Predictor
 
-SOUND = Sound([(0.0, make_clicks([0.2], 0.5, 16_000))], 16_000, "pcm_s16le")
+SOUND = AudioTrack([(0.0, make_clicks([0.2], 0.5, 16_000))], 16_000, "pcm_s16le")
 
 
 @pytest.fixture
@@ -28,19 +28,19 @@ def predictor() -> Predictor:
 
 
 @pytest.mark.parametrize(
-    ("name", "pictures", "sound", "count"),
-    [("both.mkv", 12, SOUND, 2), ("mute.mkv", 12, None, 1), ("sound.wav", 0, SOUND, 1)],
+    ("name", "pictures", "audio", "count"),
+    [("both.mkv", 12, SOUND, 2), ("mute.mkv", 12, None, 1), ("audio.wav", 0, SOUND, 1)],
 )
 def test_a_file_is_opened_once_for_each_stream(
     name: str,
     pictures: int,
-    sound: Sound | None,
+    audio: AudioTrack | None,
     count: int,
     predictor: Predictor,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path = write_media(tmp_path / name, [picture(30)] * pictures, sound=sound)
+    path = write_media(tmp_path / name, [picture(30)] * pictures, audio=audio)
     opened, original = [], streams.open_media
     monkeypatch.setattr(streams, "open_media", lambda p: opened.append(p) or original(p))  # type: ignore[func-returns-value]
     assert len(list(predictor.predict_frames(path))) >= 12

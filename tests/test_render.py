@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_files import (
+    AudioTrack,
     Image,
-    Sound,
     counting_picture,
     find_clicks,
     make_clicks,
@@ -118,23 +118,25 @@ def test_from_and_to_cut_out_a_span(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
-def test_sound_stays_in_time(tmp_path: Path, suffix: str) -> None:
+def test_audio_stays_in_time(tmp_path: Path, suffix: str) -> None:
     clicks_s = [0.3, 0.5, 0.75]  # on the clock of the frames, which begin at 0.2
-    sound = Sound([(0.1, make_clicks([c - 0.1 for c in clicks_s], 0.8, 48_000))], codec="pcm_s16le")
-    video = write_clip(tmp_path, [200 + 40 * k for k in range(18)], sound=sound)
+    audio = AudioTrack(
+        [(0.1, make_clicks([c - 0.1 for c in clicks_s], 0.8, 48_000))], codec="pcm_s16le"
+    )
+    video = write_clip(tmp_path, [200 + 40 * k for k in range(18)], audio=audio)
     output = tmp_path / f"out.{suffix}"
     assert render_video(video, tmp_path / "clip.csv", output).audio
-    heard = read_audio(output)
-    assert heard is not None
+    played = read_audio(output)
+    assert played is not None
     first_s = next(iter(read_frames(output))).time_s
-    found = np.array(find_clicks(heard.samples, heard.start_s, 16_000)) - first_s
+    found = np.array(find_clicks(played.samples, played.start_s, 16_000)) - first_s
     assert found == pytest.approx(np.array(clicks_s) - 0.2, abs=0.03)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_the_same_work_gives_the_same_bytes(tmp_path: Path, suffix: str) -> None:
-    sound = Sound([(0.0, make_clicks([0.1], 0.5, 48_000))], codec="pcm_s16le")
-    video = write_clip(tmp_path, [40 * k for k in range(10)], sound=sound)
+    audio = AudioTrack([(0.0, make_clicks([0.1], 0.5, 48_000))], codec="pcm_s16le")
+    video = write_clip(tmp_path, [40 * k for k in range(10)], audio=audio)
     for name in ("one", "other"):
         render_video(video, tmp_path / "clip.csv", tmp_path / f"{name}.{suffix}")
     one = (tmp_path / f"one.{suffix}").read_bytes()
@@ -142,27 +144,27 @@ def test_the_same_work_gives_the_same_bytes(tmp_path: Path, suffix: str) -> None
     assert str(tmp_path).encode() not in one
 
 
-def test_sound_keeps_its_channels_and_high_tones(tmp_path: Path) -> None:
+def test_audio_keeps_its_channels_and_high_tones(tmp_path: Path) -> None:
     tone = np.sin(np.arange(48_000) * 2 * np.pi * 12_000 / 48_000) / 2
     left = np.stack([tone, np.zeros(48_000)]).astype(np.float32)
-    sound = Sound([(0.0, left)], codec="pcm_s16le", layout="stereo")
-    video = write_clip(tmp_path, [40 * k for k in range(25)], sound=sound)
+    audio = AudioTrack([(0.0, left)], codec="pcm_s16le", layout="stereo")
+    video = write_clip(tmp_path, [40 * k for k in range(25)], audio=audio)
     render_video(video, tmp_path / "clip.csv", tmp_path / "out.mp4")
     blocks = list(read_audio_blocks(tmp_path / "out.mp4", 48_000, "stereo"))
-    heard = np.concatenate([block.samples for block in blocks])[9600:-9600]  # (N, 2)
-    assert heard.std(axis=0) == pytest.approx([tone.std(), 0], abs=0.02)
+    played = np.concatenate([block.samples for block in blocks])[9600:-9600]  # (N, 2)
+    assert played.std(axis=0) == pytest.approx([tone.std(), 0], abs=0.02)
 
 
-def test_sound_that_begins_late_or_has_gaps_stays_in_time(tmp_path: Path) -> None:
+def test_audio_that_begins_late_or_has_gaps_stays_in_time(tmp_path: Path) -> None:
     piece = make_clicks([0.1], 0.2, 48_000)
-    sound = Sound([(0.3, piece), (1.0, piece)], codec="pcm_s16le")
-    video = write_clip(tmp_path, [40 * k for k in range(40)], sound=sound)
+    audio = AudioTrack([(0.3, piece), (1.0, piece)], codec="pcm_s16le")
+    video = write_clip(tmp_path, [40 * k for k in range(40)], audio=audio)
     render_video(
         video, tmp_path / "clip.csv", tmp_path / "out.mp4", RenderSettings(from_s=0.2, to_s=1.5)
     )
-    heard = read_audio(tmp_path / "out.mp4")
-    assert heard is not None
-    found = find_clicks(heard.samples, heard.start_s, 16_000)
+    played = read_audio(tmp_path / "out.mp4")
+    assert played is not None
+    found = find_clicks(played.samples, played.start_s, 16_000)
     assert found == pytest.approx([0.2, 0.9], abs=0.03)
 
 
@@ -246,11 +248,11 @@ def test_frames_of_another_size_are_fitted_in() -> None:
 
 
 def test_a_label_without_a_face_stands_in_the_corner() -> None:
-    heard = replace(PERSON, box=None, source="audio", label=4)
+    played = replace(PERSON, box=None, source="audio", label=4)
     ground, style = np.zeros((144, 192, 3), np.uint8), Style.for_size(192, 144)
-    assert (draw_people(ground, [heard], style)[5, 6] == COLOURS[4]).all()
-    assert heard.text == "Happiness 0.65 (audio)"
-    nobody = replace(heard, label=-1)
+    assert (draw_people(ground, [played], style)[5, 6] == COLOURS[4]).all()
+    assert played.text == "Happiness 0.65 (audio)"
+    nobody = replace(played, label=-1)
     assert not draw_people(ground, [nobody], style).any()
 
 

@@ -90,8 +90,8 @@ def test_a_face_that_the_table_is_not_about_is_hidden(
     face = next(iter(read_frames(SAMPLES / "expressions.mp4"))).rgb()
     clip, table = tmp_path / "clip.mkv", tmp_path / "clip.csv"
     write_media(clip, [face, face], times=[round(25 * time_s) for time_s in times_s])
-    heard = make_table([4, 4]).assign(time_s=times_s, found=False, source="audio")
-    write_table(heard, table, {})
+    spoken = make_table([4, 4]).assign(time_s=times_s, found=False, source="audio")
+    write_table(spoken, table, {})
     for name, blur in (("open", False), ("hidden", True)):
         settings = RenderSettings(blur, from_s=span_s[0], to_s=span_s[1])
         render_video(clip, table, tmp_path / f"{name}.mp4", settings)

@@ -70,7 +70,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "visual": {"backbone": "compact-face"}, "audio": None,
         "smoothing": {"method": "median", "window_s": 1.0, "space": "probabilities"},
     }  # fmt: skip
-    work = describe_work("predict", [video], settings) | {"warnings": ["the sound is <missing>"]}
+    work = describe_work("predict", [video], settings) | {"warnings": ["the audio is <missing>"]}
     write_table(make_table(LABELS, "P1"), Path("P1.csv"), work)
     return tmp_path
 
@@ -86,7 +86,7 @@ def test_a_page_tells_shares_quality_warnings_methods_and_provenance(study: Path
     page = Reader(Path("out/report.html"))
     for text in (
         "0:01.0 long, 25 frames, 25.00 frames a second, 128 × 96 pixels",
-        "Warning of the run: the sound is <missing>",
+        "Warning of the run: the audio is <missing>",
         "Happiness 50.0 % 1", "Neutral 50.0 % 1", "Anger 0.0 % 0",
         "Face found 80.0 % of the time", "Mean score of the detector 0.900",
         "Sources of labels face 80.0 % , no label 20.0 %",

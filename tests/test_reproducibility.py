@@ -73,8 +73,8 @@ def test_numbers_are_right_under_every_limit(found: dict[str, Found]) -> None:
 
 
 def test_the_probe_is_of_more_than_one_class() -> None:
-    crops, sound = make_probe()
-    assert crops.shape == (64, 1, 48, 48, 3) and sound.shape == (64 * 640,)
+    crops, audio = make_probe()
+    assert crops.shape == (64, 1, 48, 48, 3) and audio.shape == (64 * 640,)
     assert np.unique(crops.reshape(64, -1), axis=0).shape[0] == 64
 
 

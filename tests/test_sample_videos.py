@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from loaded_networks import load_predictor
-from media_files import Sound, write_media
+from media_files import AudioTrack, write_media
 from notebook_cells import run_cell
 from sample_clips import SAMPLES
 
@@ -49,8 +49,8 @@ def test_a_sample_that_is_no_number_costs_no_label(
     samples = speech.samples[9 * AUDIO_RATE_HZ : 11 * AUDIO_RATE_HZ].copy()
     listener, tables = load_predictor(label_all=True), []
     for name in ("whole", "spoilt"):
-        sound = Sound([(0.0, samples[None])], AUDIO_RATE_HZ, "pcm_f32le")
-        path = write_media(tmp_path / f"{name}.wav", sound=sound)
+        audio = AudioTrack([(0.0, samples[None])], AUDIO_RATE_HZ, "pcm_f32le")
+        path = write_media(tmp_path / f"{name}.wav", audio=audio)
         tables.append(listener.predict_video(path))
         samples[AUDIO_RATE_HZ] = np.nan  # in the middle of a word
     whole, spoilt = tables

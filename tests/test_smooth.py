@@ -87,10 +87,10 @@ def table_of(sources: str, labels: list[int] | None = None) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("vvvvaaaavvvv", "vvvvffffvvvv"),  # only sound among faces
-        ("aaaabvvvvvaa", "afffbvvvvvff"),  # sound more than half a window away stays
+        ("vvvvaaaavvvv", "vvvvffffvvvv"),  # only audio among faces
+        ("aaaabvvvvvaa", "afffbvvvvvff"),  # audio more than half a window away stays
         ("nnnnbvvvvvnn", "nfffbvvvvvff"),
-        ("aaaannnnaaaa", "aaaannnnaaaa"),  # sound fills nothing
+        ("aaaannnnaaaa", "aaaannnnaaaa"),  # audio fills nothing
         ("ffffnnnnffff", "ffffnnnnffff"),  # nor does what was filled before
         ("ffvvffffaaaa", "ffvvffffaaaa"),
         ("vnnnnnnnnnnn", "vfffnnnnnnnn"),

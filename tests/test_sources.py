@@ -6,12 +6,12 @@ from abawcli.sources import SOURCES, has_face, join_sources, name_sources
 
 def test_a_row_rests_on_its_own_face_and_voice_or_on_those_around() -> None:
     seen = np.array([True, True, False, False, False])
-    heard = np.array([True, False, True, False, False])
+    detected = np.array([True, False, True, False, False])
     known = np.array([True, True, True, True, False])
-    names = name_sources(seen, heard, known)
+    names = name_sources(seen, detected, known)
     assert names.tolist() == list(SOURCES)
     assert has_face(names).tolist() == seen.tolist()
-    assert set(name_sources(seen, heard, ~np.ones(5, bool))) == {"none"}
+    assert set(name_sources(seen, detected, ~np.ones(5, bool))) == {"none"}
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def test_a_proposal_can_be_read_back(file: Path) -> None:
         "c": ((SubjectSegment("left", 1, 5), SubjectSegment("track 3", 9)), 'say "no"'),
     }
     propose(file, used)
-    assert read_strategy(file) == {name: stretches for name, (stretches, _) in used.items()}
+    assert read_strategy(file) == {name: segments for name, (segments, _) in used.items()}
     assert file.read_text().splitlines()[:2] == [
         "video,strategy,from,to,note", '"a, b",main,,,track 0: 3 of 4 frames',
     ]  # fmt: skip
@@ -222,15 +222,15 @@ def test_any_rows_survive_a_round(
 ) -> None:
     used = {}
     for name, parts in drawn.items():
-        stretches, first = [], 1
+        segments, first = [], 1
         for strategy, length in parts:
-            stretches.append(SubjectSegment(strategy, first, first + length - 1))
+            segments.append(SubjectSegment(strategy, first, first + length - 1))
             first += length
-        used[name] = tuple(stretches), name
+        used[name] = tuple(segments), name
     file = tmp_path_factory.mktemp("s") / "s.csv"
     propose(file, used)
     if used:
-        assert read_strategy(file) == {name: stretches for name, (stretches, _) in used.items()}
+        assert read_strategy(file) == {name: segments for name, (segments, _) in used.items()}
     assert file.exists() == bool(used)
 
 

@@ -8,7 +8,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from media_files import Sound, counting_picture, find_clicks, make_clicks, read_count, write_media
+from media_files import (
+    AudioTrack,
+    counting_picture,
+    find_clicks,
+    make_clicks,
+    read_count,
+    write_media,
+)
 from PIL import Image as PillowImage
 
 from abawcli.config import AUDIO_RATE_HZ
@@ -19,11 +26,11 @@ from abawcli.media.video import read_frames
 from abawcli.stages.probe import probe_media
 
 PICTURES = [counting_picture(k) for k in range(50)]
-CLICKS = Sound([(0.0, make_clicks([0.5, 1.5], 2.0, 48_000))])
+CLICKS = AudioTrack([(0.0, make_clicks([0.5, 1.5], 2.0, 48_000))])
 
 
 def write_part(path: Path, pictures: list[np.ndarray] = PICTURES) -> Path:
-    return write_media(path, pictures, sound=CLICKS)
+    return write_media(path, pictures, audio=CLICKS)
 
 
 def edit_packets(
@@ -50,7 +57,7 @@ def read_times(path: Path) -> tuple[list[float], list[int]]:
 # --- the clock -----------------------------------------------------------------------------
 
 
-def test_joined_recordings_go_on_in_picture_and_sound(tmp_path, caplog):
+def test_joined_recordings_go_on_in_picture_and_audio(tmp_path, caplog):
     part = write_part(tmp_path / "part.ts")
     path = tmp_path / "v.ts"
     path.write_bytes(part.read_bytes() * 2)
@@ -59,7 +66,7 @@ def test_joined_recordings_go_on_in_picture_and_sound(tmp_path, caplog):
     assert counts == [*range(50)] * 2
     steps_s = np.diff(times_s)
     assert np.delete(steps_s, 49) == pytest.approx([0.04] * 98)
-    assert 0.03 < steps_s[49] < 0.3  # the sound of part one lasts a little longer
+    assert 0.03 < steps_s[49] < 0.3  # the audio of part one lasts a little longer
     audio = read_audio(path)
     clicks_s = find_clicks(audio.samples, audio.start_s, AUDIO_RATE_HZ)
     pictures_s = [times_s[k] for k in (0, 0, 50, 50)]
@@ -82,10 +89,10 @@ def test_probe_shows_where_parts_are_joined(tmp_path):
     assert probe_media(part).joins == ()
 
 
-def test_chained_sound_is_heard_whole(tmp_path, caplog):
+def test_chained_audio_is_read_whole(tmp_path, caplog):
     part = write_media(
         tmp_path / "part.ogg",
-        sound=Sound([(0.0, make_clicks([0.5], 1.0, 48_000))], codec="libopus"),
+        audio=AudioTrack([(0.0, make_clicks([0.5], 1.0, 48_000))], codec="libopus"),
     )
     path = tmp_path / "a.ogg"
     path.write_bytes(part.read_bytes() * 2)
@@ -96,7 +103,7 @@ def test_chained_sound_is_heard_whole(tmp_path, caplog):
 
 @pytest.mark.parametrize("jump_s", [10 * 3600, 54 * 365 * 86_400])
 def test_a_jump_of_hours_or_years_is_joined(tmp_path, caplog, jump_s):
-    source = write_media(tmp_path / "s.mkv", PICTURES, options={"bf": "0"}, sound=CLICKS)
+    source = write_media(tmp_path / "s.mkv", PICTURES, options={"bf": "0"}, audio=CLICKS)
 
     def jump(packet: av.Packet, number: int) -> None:
         if packet.pts * packet.time_base >= 1:
@@ -112,8 +119,8 @@ def test_a_jump_of_hours_or_years_is_joined(tmp_path, caplog, jump_s):
     assert blocks[-1].end_s == pytest.approx(2.0, abs=0.15)
 
 
-def delay_sound(path: Path, number: int, by_s: float) -> None:
-    """Make the time of one piece of sound in a transport stream later; it has several packets."""
+def delay_audio(path: Path, number: int, by_s: float) -> None:
+    """Make the time of one piece of audio in a transport stream later; it has several packets."""
     data, at = bytearray(path.read_bytes()), -1
     for _ in range(number + 1):
         at = data.index(b"\0\0\1\xc0", at + 1)
@@ -125,10 +132,10 @@ def delay_sound(path: Path, number: int, by_s: float) -> None:
     path.write_bytes(data)
 
 
-def test_sound_after_a_stray_stamp_is_heard(tmp_path, caplog):
+def test_audio_after_a_stray_stamp_is_read(tmp_path, caplog):
     path = write_part(tmp_path / "v.ts")
     before = read_audio(path)
-    delay_sound(path, 2, 100.0)
+    delay_audio(path, 2, 100.0)
     strays = probe_media(path).stray_times
     assert 0 < strays < 40
     caplog.clear()
@@ -154,9 +161,9 @@ def test_two_frames_of_one_time(tmp_path):
     assert times_s == pytest.approx([0, 0.04, 0.06, 0.08, 0.12])
 
 
-def test_sound_that_ends_without_a_time_is_whole(tmp_path, caplog):
-    sound = Sound([(0.0, make_clicks([0.5], 2.0, 44_100))], 44_100, "wmav2", bit_rate=64_000)
-    path = write_media(tmp_path / "a.wma", sound=sound)
+def test_audio_that_ends_without_a_time_is_whole(tmp_path, caplog):
+    audio = AudioTrack([(0.0, make_clicks([0.5], 2.0, 44_100))], 44_100, "wmav2", bit_rate=64_000)
+    path = write_media(tmp_path / "a.wma", audio=audio)
     assert read_audio(path).end_s == pytest.approx(2.0, abs=0.1)
     assert caplog.text == ""
 
@@ -199,8 +206,8 @@ def test_default_then_largest_video_is_read(tmp_path, caplog, sizes, default, ch
     assert probe_media(path).video.width == sizes[chosen][0]
 
 
-def write_sounds(path: Path, layouts: list[str], codec: str = "aac") -> Path:
-    """Write a video with several sounds; sound k has one click, at (k + 1) / 4 s."""
+def write_streams(path: Path, layouts: list[str], codec: str = "aac") -> Path:
+    """Write a video with several audio streams; stream k has one click, at (k + 1) / 4 s."""
     with av.open(str(path), "w") as out:
         video = out.add_stream("libx264", rate=25)
         video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
@@ -234,15 +241,15 @@ def clicks_of(path: Path) -> list[float]:
     return find_clicks(audio.samples, audio.start_s, AUDIO_RATE_HZ)
 
 
-def test_the_sound_with_most_channels_is_read(tmp_path, caplog):
-    path = write_sounds(tmp_path / "v.ts", ["mono", "stereo"])
+def test_the_audio_with_most_channels_is_read(tmp_path, caplog):
+    path = write_streams(tmp_path / "v.ts", ["mono", "stereo"])
     with caplog.at_level(logging.INFO), open_streams(path) as media:
         start_s = media.video.start_time * float(media.video.time_base or 0)
     assert clicks_of(path)[0] - start_s == pytest.approx(0.5, abs=0.05)
 
 
-def test_further_sounds_are_noted_only(tmp_path, caplog):
-    path = write_sounds(tmp_path / "v.mov", ["mono", "mono"])
+def test_further_audio_is_noted_only(tmp_path, caplog):
+    path = write_streams(tmp_path / "v.mov", ["mono", "mono"])
     with caplog.at_level(logging.INFO):
         assert clicks_of(path) == pytest.approx([0.25], abs=0.03)
     (record,) = caplog.records
@@ -250,14 +257,14 @@ def test_further_sounds_are_noted_only(tmp_path, caplog):
     assert "stream 2 (audio aac x1) is not read; stream 1" in record.message
 
 
-def test_a_sound_that_can_be_decoded_is_read(tmp_path, caplog):
-    path = break_codec(write_sounds(tmp_path / "v.mov", ["mono"] * 2, "pcm_s16le"), b"sowt", 0)
+def test_audio_that_can_be_decoded_is_read(tmp_path, caplog):
+    path = break_codec(write_streams(tmp_path / "v.mov", ["mono"] * 2, "pcm_s16le"), b"sowt", 0)
     assert clicks_of(path) == pytest.approx([0.5], abs=0.03)
     assert "stream 1 (audio of unknown format) is not read; stream 2" in caplog.text
 
 
-def test_an_unknown_sound_costs_only_the_sound(tmp_path, caplog):
-    path = break_codec(write_sounds(tmp_path / "v.mov", ["mono"], "pcm_s16le"), b"sowt", 0)
+def test_unknown_audio_costs_only_the_audio(tmp_path, caplog):
+    path = break_codec(write_streams(tmp_path / "v.mov", ["mono"], "pcm_s16le"), b"sowt", 0)
     report = probe_media(path)
     assert (report.video.decoded_frames, report.audio) == (25, None)
     assert report.other_streams == ("audio of unknown format",)
@@ -274,7 +281,7 @@ def test_a_video_that_can_be_decoded_is_read(tmp_path, caplog):
 
 
 def write_with_picture(path: Path, codec: str, *, video: bool) -> Path:
-    """Write a picture that nothing marks as a cover before a sound, or before a video."""
+    """Write a picture that nothing marks as a cover before audio, or before a video."""
     with av.open(str(path), "w") as out:
         cover: Any = out.add_stream(codec, rate=25)
         cover.width, cover.height = 640, 480
@@ -282,7 +289,7 @@ def write_with_picture(path: Path, codec: str, *, video: bool) -> Path:
         if video:
             main = out.add_stream("libx264", rate=25)
             main.width, main.height, main.pix_fmt = 128, 96, "yuv420p"
-        sound = out.add_stream("aac", rate=48_000, layout="mono")
+        audio = out.add_stream("aac", rate=48_000, layout="mono")
         image = av.VideoFrame.from_ndarray(counting_picture(99, 640, 480), "rgb24")
         out.mux(cover.encode(image) + cover.encode())
         for picture in PICTURES[:5] if video else ():
@@ -292,7 +299,7 @@ def write_with_picture(path: Path, codec: str, *, video: bool) -> Path:
         clicks = np.ascontiguousarray(make_clicks([0.5], 1.0, 48_000))
         frame = av.AudioFrame.from_ndarray(clicks, "fltp", "mono")
         frame.sample_rate, frame.pts = 48_000, 0
-        out.mux(sound.encode(frame) + sound.encode())
+        out.mux(audio.encode(frame) + audio.encode())
     return path
 
 
@@ -302,7 +309,7 @@ def test_an_unmarked_picture_beside_a_video_is_no_video(tmp_path, suffix, codec)
     assert read_times(path)[1] == [0, 1, 2, 3, 4]
 
 
-def test_an_unmarked_picture_beside_sound_is_no_video(tmp_path):
+def test_an_unmarked_picture_beside_audio_is_no_video(tmp_path):
     path = write_with_picture(tmp_path / "v.mov", "mjpeg", video=False)
     with pytest.raises(InputError, match=r"has no video \(audio only\)"):
         list(read_frames(path))

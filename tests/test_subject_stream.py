@@ -45,13 +45,13 @@ def make_row(width: int, rng: np.random.Generator) -> NDArray[np.float16]:
 def make_frames(present: Sequence[set[int]], voice: Sequence[bool]) -> list[FrameFeatures]:
     rng = np.random.default_rng(len(present))
     frames = []
-    for number, (who, heard) in enumerate(zip(present, voice, strict=True), 1):
+    for number, (who, detected) in enumerate(zip(present, voice, strict=True), 1):
         faces = [
             FaceFeatures(subject, BOX, 1.0, POINTS, True, visual=make_row(VISUAL, rng))
             for subject in sorted(who)
         ]
-        audio = make_row(AUDIO, rng) * np.float16(heard)
-        frames.append(FrameFeatures(number, number / 25, faces, audio, heard))
+        audio = make_row(AUDIO, rng) * np.float16(detected)
+        frames.append(FrameFeatures(number, number / 25, faces, audio, detected))
     return frames
 
 
@@ -75,8 +75,8 @@ def read_alone(
             if face.subject == subject:
                 visual[k], has[k] = face.visual, True
     audio = np.stack([frame.audio for frame in frames])
-    heard = np.array([frame.has_audio for frame in frames])
-    return head.find_outputs(visual, audio, has, heard)[0]
+    detected = np.array([frame.has_audio for frame in frames])
+    return head.find_outputs(visual, audio, has, detected)[0]
 
 
 runs = st.lists(st.tuples(st.integers(1, 9), st.sets(st.integers(0, 2)), st.booleans()), max_size=5)
@@ -89,7 +89,7 @@ def test_everybody_at_once_is_everybody_alone(
     head: Reader, plan: list[tuple[int, set[int], bool]], chunk: int
 ) -> None:
     present = [who for length, who, _ in plan for _ in range(length)]
-    frames = make_frames(present, [heard for length, _, heard in plan for _ in range(length)])
+    frames = make_frames(present, [detected for length, _, detected in plan for _ in range(length)])
     _, predictions = run(head, frames, chunk)
     assert [found.frame for found in predictions] == list(range(1, len(frames) + 1))
     if not frames:

@@ -134,12 +134,12 @@ def test_ticks_are_few_and_named_exactly(span_s: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stretch", "expected"),
+    ("factor", "expected"),
     [(1, ["0:00.0", "0:00.5", "0:01.0"]), (5, ["0:00", "0:05", "0:10"]), (400, ["0:00", "5:00"])],
 )
-def test_the_time_axis_names_the_times_of_its_ticks(stretch: int, expected: list[str]) -> None:
+def test_the_time_axis_names_the_times_of_its_ticks(factor: int, expected: list[str]) -> None:
     table = make_table()
-    (timeline,) = split_timelines(table.assign(time_s=table["time_s"] * stretch))
+    (timeline,) = split_timelines(table.assign(time_s=table["time_s"] * factor))
     axes = draw_timeline([timeline]).axes[0]
     name = axes.xaxis.get_major_formatter()
     assert [name(t) for t in axes.get_xticks() if t >= 0][: len(expected)] == expected

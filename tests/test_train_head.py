@@ -76,10 +76,10 @@ def test_a_head_keeps_the_classifier_of_its_encoder(tmp_path: Path) -> None:
 
 def test_a_head_keeps_the_classifier_of_its_audio_encoder(tmp_path: Path) -> None:
     backbone = build_audio_backbone("compact-voice")
-    heard = replace(AUDIO, name="compact-voice", path="compact-voice", dim=backbone.dim)
+    own_audio = replace(AUDIO, name="compact-voice", path="compact-voice", dim=backbone.dim)
     files = list_files(
         save_videos(
-            tmp_path, NAMES, backbones=Backbones(VISUAL, replace(heard, sha256=backbone.sha256))
+            tmp_path, NAMES, backbones=Backbones(VISUAL, replace(own_audio, sha256=backbone.sha256))
         )
     )
     config = replace(FAST, speech_only="encoder")
@@ -91,7 +91,9 @@ def test_a_head_keeps_the_classifier_of_its_audio_encoder(tmp_path: Path) -> Non
     assert kept is not None
     for name, tensor in own.state_dict().items():
         assert torch.equal(kept.classifier.state_dict()[name], tensor)
-    files = list_files(save_videos(tmp_path / "other", NAMES, backbones=Backbones(VISUAL, heard)))
+    files = list_files(
+        save_videos(tmp_path / "other", NAMES, backbones=Backbones(VISUAL, own_audio))
+    )
     with pytest.raises(UsageError, match="the encoder is not here"):
         run(files, tmp_path / "none", config=config)
 
@@ -288,7 +290,7 @@ def without(path: Path, modality: str) -> None:
     write_features(replace(features, **changes), path, {})
 
 
-def test_videos_without_sound_or_faces(files: Files, tmp_path: Path) -> None:
+def test_videos_without_audio_or_faces(files: Files, tmp_path: Path) -> None:
     features = [path for (path,) in map(list_feature_paths, files[0])]
     without(features[0], "audio")
     without(features[1], "visual")

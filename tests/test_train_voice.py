@@ -31,21 +31,23 @@ FAST = VoiceTraining(epochs=3, epoch_batches=2, batch_size=4, crop_s=0.64, preci
 
 
 @pytest.fixture(scope="module")
-def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sounds")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recordings")
     save_audio_set(folder, train=8)
     return folder
 
 
-def run(sounds: Path, out: Path, config: VoiceTraining = FAST, **options: Any) -> Any:
+def run(recordings: Path, out: Path, config: VoiceTraining = FAST, **options: Any) -> Any:
     return train_voice_encoder(
-        sounds, sounds / "manifest.csv", out, config, device="cpu", **options
+        recordings, recordings / "manifest.csv", out, config, device="cpu", **options
     )
 
 
-def test_run_writes_encoder_metrics_and_config(sounds: Path, tmp_path: Path) -> None:
+def test_run_writes_encoder_metrics_and_config(recordings: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    history = run(sounds, tmp_path / "run", progress=lambda done, total, what: said.append(what))
+    history = run(
+        recordings, tmp_path / "run", progress=lambda done, total, what: said.append(what)
+    )
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [result.to_json() for result in history]
     assert [result.epoch for result in history] == [1, 2, 3]
@@ -61,10 +63,10 @@ def test_run_writes_encoder_metrics_and_config(sounds: Path, tmp_path: Path) -> 
 
 
 def test_interrupted_run_ends_with_the_same_weights(
-    sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(FAST, epochs=2)
-    run(sounds, tmp_path / "whole", config)
+    run(recordings, tmp_path / "whole", config)
     calls = []
 
     def stop_in_the_second_epoch(*args: Any) -> torch.Tensor:
@@ -76,33 +78,33 @@ def test_interrupted_run_ends_with_the_same_weights(
     original = mask_bands
     monkeypatch.setattr(voice_task, "mask_bands", stop_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
-        run(sounds, tmp_path / "cut", config)
-    run(sounds, tmp_path / "cut", config)
+        run(recordings, tmp_path / "cut", config)
+    run(recordings, tmp_path / "cut", config)
     for name in ("encoder.safetensors", "last.safetensors", "metrics.jsonl"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_finished_run_is_not_trained_again_and_another_needs_overwrite(
-    sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short = replace(FAST, epochs=1)
-    first = run(sounds, tmp_path / "run", short)
+    first = run(recordings, tmp_path / "run", short)
     with monkeypatch.context() as patch:
         patch.setattr(voice_task, "mask_bands", None)
-        assert run(sounds, tmp_path / "run", short) == first
+        assert run(recordings, tmp_path / "run", short) == first
     other = replace(short, seed=1)
     with pytest.raises(OutputError, match="other settings"):
-        run(sounds, tmp_path / "run", other)
-    assert run(sounds, tmp_path / "run", other, overwrite=True) != first
+        run(recordings, tmp_path / "run", other)
+    assert run(recordings, tmp_path / "run", other, overwrite=True) != first
 
 
-def test_it_learns_classes_and_speech_detection(sounds: Path, tmp_path: Path) -> None:
+def test_it_learns_classes_and_speech_detection(recordings: Path, tmp_path: Path) -> None:
     config = replace(
         FAST, epochs=1, epoch_batches=24, warmup_steps=5, backbone_lr=4e-3, head_lr=4e-3,
         dropout=0.0, non_speech=0.5, speech_weight=1.0,
         augmentation=replace(NO_AUDIO_AUGMENTATION, gain_db=(-10.0, 0.0)),
     )  # fmt: skip
-    history = run(sounds, tmp_path / "run", config)
+    history = run(recordings, tmp_path / "run", config)
     assert history[-1].validation and history[-1].validation.accuracy == 1.0
     encoder, _ = load_voice_encoder(tmp_path / "run/encoder.safetensors", CPU)
     high = encoder.encode(make_bursts(800, 2.0, seed=99))
@@ -113,8 +115,8 @@ def test_it_learns_classes_and_speech_detection(sounds: Path, tmp_path: Path) ->
     assert encoder.classify(encoder.encode(noise)).max(axis=1).mean() < 0.5
 
 
-def test_pauses_and_non_speech_have_no_speech(sounds: Path) -> None:
-    splits = read_audio_manifest(sounds / "manifest.csv", sounds)
+def test_pauses_and_non_speech_have_no_speech(recordings: Path) -> None:
+    splits = read_audio_manifest(recordings / "manifest.csv", recordings)
     task = VoiceTask(
         splits, replace(FAST, augmentation=NO_AUDIO_AUGMENTATION), CPU, settings={}, data={}
     )
@@ -149,10 +151,10 @@ def test_temperature_fits_the_certainty() -> None:
 
 
 def test_last_step_refits_the_classifier_to_the_final_features(
-    sounds: Path, tmp_path: Path
+    recordings: Path, tmp_path: Path
 ) -> None:
-    run(sounds, tmp_path / "plain", replace(FAST, epochs=1))
-    run(sounds, tmp_path / "refit", replace(FAST, epochs=1, refit=100.0))
+    run(recordings, tmp_path / "plain", replace(FAST, epochs=1))
+    run(recordings, tmp_path / "refit", replace(FAST, epochs=1, refit=100.0))
     before, _ = read_raw(tmp_path / "plain/encoder.safetensors")
     after, about = read_raw(tmp_path / "refit/encoder.safetensors")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -160,7 +162,9 @@ def test_last_step_refits_the_classifier_to_the_final_features(
     assert changed == {f"classifier.{name}" for name in names}
     assert about["training"]["refit"] == 100.0
     encoder, _ = load_voice_encoder(tmp_path / "refit/encoder.safetensors", CPU)
-    train = AudioDataset(read_audio_manifest(sounds / "manifest.csv", sounds)["train"], quiet)
+    train = AudioDataset(
+        read_audio_manifest(recordings / "manifest.csv", recordings)["train"], quiet
+    )
     for k, label in enumerate(train.recordings.labels):
         features = encoder.encode(train[k].numpy())
         with torch.inference_mode():
@@ -185,30 +189,32 @@ def test_classifier_is_a_logistic_regression_with_small_answers_for_classes_neve
     assert (fewer == 0).float().mean() < (p.argmax(axis=1) == 0).mean() / 2
 
 
-def test_moments_of_recordings_count_by_corpus_and_class(sounds: Path) -> None:
-    splits = read_audio_manifest(sounds / "manifest.csv", sounds)
+def test_moments_of_recordings_count_by_corpus_and_class(recordings: Path) -> None:
+    splits = read_audio_manifest(recordings / "manifest.csv", recordings)
     data = AudioDataset(splits["train"], quiet)
-    moments = draw_moments(data, lambda sound: sound[:40].view(20, 2), seed=0)
+    moments = draw_moments(data, lambda audio: audio[:40].view(20, 2), seed=0)
     assert moments.features.shape == (8 * MOMENTS, 2)
     assert moments.labels.tolist() == splits["train"].labels.repeat(MOMENTS).tolist()
     assert moments.weights.sum() == pytest.approx(2 * MOMENTS)  # of two corpora
-    again = draw_moments(data, lambda sound: sound[:40].view(20, 2), seed=0)
+    again = draw_moments(data, lambda audio: audio[:40].view(20, 2), seed=0)
     assert (again.features == moments.features).all()
 
 
-def test_bad_input(sounds: Path, tmp_path: Path) -> None:
+def test_bad_input(recordings: Path, tmp_path: Path) -> None:
     def train_on(**changes: str) -> None:
-        lines = (sounds / "manifest.csv").read_text().splitlines()
+        lines = (recordings / "manifest.csv").read_text().splitlines()
         row = dict(zip(lines[0].split(","), lines[1].split(","), strict=True)) | changes
         manifest = tmp_path / "other.csv"
         manifest.write_text("\n".join([lines[0], ",".join(row.values()), *lines[2:]]))
-        train_voice_encoder(sounds, manifest, tmp_path / "run", FAST, device="cpu", overwrite=True)
+        train_voice_encoder(
+            recordings, manifest, tmp_path / "run", FAST, device="cpu", overwrite=True
+        )
 
     with pytest.raises(InputError, match="a-valid.*both splits"):
         train_on(speaker="a-valid")
     with pytest.raises(InputError, match=r"nothing\.wav"):
         train_on(file="nothing.wav")
-    write_media(sounds / "mute.mp4", [counting_picture(k) for k in range(3)])
+    write_media(recordings / "mute.mp4", [counting_picture(k) for k in range(3)])
     with pytest.raises(InputError, match="mute.mp4 has no audio"):
         train_on(file="mute.mp4")
     with pytest.raises(InputError, match="unknown expression"):
@@ -218,17 +224,17 @@ def test_bad_input(sounds: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="all of split 'train' is Neutral; two classes"):
         run(tmp_path / "one", tmp_path / "run")
     with pytest.raises(UsageError, match="at least 1 epoch"):
-        run(sounds, tmp_path / "run", replace(FAST, epochs=0))
+        run(recordings, tmp_path / "run", replace(FAST, epochs=0))
     with pytest.raises(UsageError, match="tpu"):
-        train_voice_encoder(sounds, sounds / "manifest.csv", tmp_path / "run", device="tpu")
+        train_voice_encoder(recordings, recordings / "manifest.csv", tmp_path / "run", device="tpu")
 
 
 def test_training_is_in_float32_where_bfloat16_is_wrong(
-    sounds: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    recordings: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(precision, "choose_precision", lambda wanted, device: "bfloat16")
     monkeypatch.setattr(precision, "measure_difference", lambda rough, exact: 0.3)
-    splits = read_audio_manifest(sounds / "manifest.csv", sounds)
+    splits = read_audio_manifest(recordings / "manifest.csv", recordings)
     config = replace(FAST, precision="auto")
     assert VoiceTask(splits, config, CPU, settings={}, data={}).config.precision == "float32"
     assert "in bfloat16 outputs differ by 30 %, more than 5 %" in caplog.text

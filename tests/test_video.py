@@ -8,7 +8,7 @@ import pytest
 from media_files import (
     ONE,
     TURNS,
-    Sound,
+    AudioTrack,
     corner_picture,
     counting_picture,
     make_clicks,
@@ -95,9 +95,9 @@ def test_variable_frame_rate_with_b_frames(tmp_path, suffix):
     assert times_s == pytest.approx([t / 1000 for t in times], abs=0.0011)
 
 
-def test_video_that_starts_after_sound(tmp_path):
-    sound = Sound([(0.0, make_clicks([0.5], 1.0, 48_000))], codec="flac")
-    path = write_media(tmp_path / "v.mkv", pictures(5), times=range(10, 15), sound=sound)
+def test_video_that_starts_after_audio(tmp_path):
+    audio = AudioTrack([(0.0, make_clicks([0.5], 1.0, 48_000))], codec="flac")
+    path = write_media(tmp_path / "v.mkv", pictures(5), times=range(10, 15), audio=audio)
     assert times_and_counts(path)[0] == pytest.approx([0.4, 0.44, 0.48, 0.52, 0.56])
 
 

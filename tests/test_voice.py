@@ -42,27 +42,27 @@ def test_features_of_any_length(net: CompactVoice) -> None:
 
 @torch.inference_mode()
 def test_a_step_depends_on_a_second_or_two_around_it(net: CompactVoice) -> None:
-    sound = torch.from_numpy(make_bursts(300, 9.6))[None]
-    other = sound.clone()
+    audio = torch.from_numpy(make_bursts(300, 9.6))[None]
+    other = audio.clone()
     other[0, 60 * 1280 : 61 * 1280] += 0.3  # all of step 60
-    changed = (net(sound) - net(other)).abs().amax(dim=2)[0] > 1e-4
+    changed = (net(audio) - net(other)).abs().amax(dim=2)[0] > 1e-4
     reach = round(2.4 / net.step_s)
     assert changed[60]
     assert not changed[: 60 - reach].any() and not changed[60 + reach + 1 :].any()
 
 
 @torch.inference_mode()
-def test_sound_that_comes_later_has_the_same_features_later(net: CompactVoice) -> None:
-    sound = torch.from_numpy(make_bursts(300, 8.0))[None]
-    apart = net(sound[:, 1280:])[:, 30:-1] - net(sound)[:, 31:-1]
+def test_audio_that_comes_later_has_the_same_features_later(net: CompactVoice) -> None:
+    audio = torch.from_numpy(make_bursts(300, 8.0))[None]
+    apart = net(audio[:, 1280:])[:, 30:-1] - net(audio)[:, 31:-1]
     assert apart.abs().max() < 1e-3
 
 
 @torch.inference_mode()
 def test_batches_do_not_matter(net: CompactVoice) -> None:
-    sounds = torch.stack([torch.from_numpy(make_bursts(hz)) for hz in (150, 300, 600)])
-    alone = torch.cat([net(sound[None]) for sound in sounds])
-    torch.testing.assert_close(net(sounds), alone, atol=1e-4, rtol=1e-4)
+    recordings = torch.stack([torch.from_numpy(make_bursts(hz)) for hz in (150, 300, 600)])
+    alone = torch.cat([net(audio[None]) for audio in recordings])
+    torch.testing.assert_close(net(recordings), alone, atol=1e-4, rtol=1e-4)
 
 
 def test_averages_are_of_voiced_steps_in_reach() -> None:

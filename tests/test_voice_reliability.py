@@ -102,7 +102,7 @@ def test_encoder_that_is_gone_or_another_one_judges_nothing(
 
 
 @pytest.mark.parametrize(
-    "heard",
+    "detected",
     [
         AudioBackboneMetadata("wav2vec2", DIM, "0" * 64, "/gone/wav2vec2", layers="last4"),
         AudioBackboneMetadata("hf:voices", DIM, "0" * 64, "hf:/gone/voices"),
@@ -110,10 +110,10 @@ def test_encoder_that_is_gone_or_another_one_judges_nothing(
     ],
 )
 def test_a_backbone_that_knows_no_reliability_is_not_missed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: AudioBackboneMetadata
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detected: AudioBackboneMetadata
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    backbones = Backbones(VISUAL, heard)
+    backbones = Backbones(VISUAL, detected)
     head = build_head("gated", backbones, SMALL_GATED)
     about = HeadMetadata("gated", asdict(SMALL_GATED), backbones, Smoothing())
     save_head("head.safetensors", head, about)
@@ -132,14 +132,14 @@ def run_and_read_warnings() -> str:
 def test_frames_of_a_video_follow_the_same_rule(rows: list[tuple[bool, bool]]) -> None:
     def stream() -> Iterator[FramePrediction]:
         outputs = np.full(N_OUTPUTS, 1 / 8, np.float32)
-        for number, (heard, reliable) in enumerate(rows, 1):
-            known = outputs if heard else None
-            yield FramePrediction(number, number / 25, [], {}, known, heard, reliable)
+        for number, (detected, reliable) in enumerate(rows, 1):
+            known = outputs if detected else None
+            yield FramePrediction(number, number / 25, [], {}, known, detected, reliable)
 
     columns = PredictionColumns().collect(stream(), ignore_progress)
     people = (SubjectSegment(SUBJECTS[0]),)
     table = columns.tabulate("v", columns.select(people, "v"), people)
-    expected = ["audio" if heard and reliable else "none" for heard, reliable in rows]
+    expected = ["audio" if detected and reliable else "none" for detected, reliable in rows]
     assert table["source"].tolist() == expected
     assert table[PROBABILITIES].notna().all(axis=1).tolist() == [s == "audio" for s in expected]
 

@@ -108,7 +108,7 @@ def test_dropout_takes_either_modality_as_often() -> None:
     assert [(~x).float().mean().item() for x in (v, a)] == pytest.approx([0.05, 0.05], abs=0.005)
 
 
-def test_a_share_of_the_samples_with_a_face_gets_the_whole_sound_of_another() -> None:
+def test_a_share_of_the_samples_with_a_face_gets_the_whole_audio_of_another() -> None:
     audio = torch.arange(10_000.0).view(-1, 1, 1).expand(-1, 3, 2)  # (B, T, Da)
     has_audio = torch.arange(10_000)[:, None].expand(-1, 3) % 3 > 0
     has_visual = torch.arange(10_000)[:, None].expand(-1, 3) % 2 > 0
@@ -118,7 +118,7 @@ def test_a_share_of_the_samples_with_a_face_gets_the_whole_sound_of_another() ->
     source = a[:, 0, 0].long()
     assert torch.equal(a, audio[source]) and torch.equal(has_a, has_audio[source])
     moved = source != torch.arange(10_000)
-    assert not moved[0::2].any()  # no face: whoever loses the sound has nothing
+    assert not moved[0::2].any()  # no face: whoever loses the audio has nothing
     assert moved[1::2].float().mean().item() == pytest.approx(0.3, abs=0.02)
     same, _ = swap_audio(
         audio, has_visual, has_audio, p=0.0, generator=torch.Generator().manual_seed(0)

@@ -63,7 +63,7 @@ def _make_vision_backbone(kind: str, image_size: int) -> Path:
 
 
 def save_audio_backbone(folder: Path, kind: str = "wav2vec2", normalise: bool = True) -> Path:
-    """Save a random four-block sound transformer of width 16: steps of 20 ms, as the large ones.
+    """Save a random four-block audio transformer of width 16: steps of 20 ms, as the large ones.
 
     HuBERT is made in the way of the base models, the others in that of the large ones.
     """
