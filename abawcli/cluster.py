@@ -18,8 +18,8 @@ from typing import Any
 
 from abawcli.config import RAY_ATTEMPTS, RAY_CORES, RAY_WAIT_S
 from abawcli.cores import limit_threads
-from abawcli.engines import Job, Outcome, Where, Work, failed
 from abawcli.errors import AbawError, UsageError
+from abawcli.jobs import Job, Outcome, Where, Work, failed
 from abawcli.worker import Actor
 
 LOG = logging.getLogger("abawcli")

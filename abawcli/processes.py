@@ -14,10 +14,10 @@ from multiprocessing import connection, get_context
 from typing import Any
 
 from abawcli.cores import count_cores
-from abawcli.engines import Job, Outcome, Watch, Where, Work, failed
 from abawcli.errors import AbawError
 from abawcli.formats.atomic import sweep_now
 from abawcli.interrupts import hold_interrupts
+from abawcli.jobs import Job, Outcome, Watch, Where, Work, failed
 from abawcli.worker import serve_jobs
 
 LOG = logging.getLogger("abawcli")

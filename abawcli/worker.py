@@ -11,9 +11,9 @@ from typing import Any
 
 from abawcli.config import PROGRESS_S
 from abawcli.cores import limit_threads
-from abawcli.engines import Job, Outcome, Work, perform
 from abawcli.errors import AbawError, describe_error
 from abawcli.formats.atomic import remove_temporaries
+from abawcli.jobs import Job, Outcome, Work, perform
 from abawcli.progress import ignore_progress
 
 LOG = logging.getLogger("abawcli")

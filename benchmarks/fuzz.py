@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from fuzzing import FuzzWork
 
-from abawcli.engines import Job, Where, run
+from abawcli.engines import run
+from abawcli.jobs import Job, Where
 
 CPU_S = 30  # of one file; the slowest of 10,000 takes 1.0 s
 WAIT_S = 300.0  # of one file, for one that waits without end: ten times that, on a busy machine

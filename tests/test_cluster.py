@@ -19,9 +19,10 @@ from sample_clips import thin_clip
 from test_signals import LIMIT_S, list_arguments, stop, write_inputs
 
 from abawcli.cli import main
-from abawcli.engines import Job, Outcome, Where, run
+from abawcli.engines import run
 from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.summary import Result
+from abawcli.jobs import Job, Outcome, Where
 from abawcli.progress import Progress
 
 ROOT = Path(__file__).parents[1]

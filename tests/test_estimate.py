@@ -12,7 +12,7 @@ from media_files import write_media
 from abawcli.cli.console import count_files, progress_bar
 from abawcli.cli.runs import Run, _show_progress
 from abawcli.cli.summaries import Summaries
-from abawcli.engines import Job
+from abawcli.jobs import Job
 from abawcli.media import estimate
 from abawcli.media.estimate import estimate_frames
 

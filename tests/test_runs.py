@@ -17,9 +17,10 @@ from sample_clips import cut_clip
 from abawcli.cli import main
 from abawcli.cli.scale import Scale, _read_slurm
 from abawcli.config import SHOWN_FAILURES
-from abawcli.engines import Failure, Job, Outcome, Where, run
+from abawcli.engines import run
 from abawcli.errors import CheckpointError
 from abawcli.formats.run_manifest import read_run_manifest
+from abawcli.jobs import Failure, Job, Outcome, Where
 
 EMPTY = np.full((48, 64, 3), 90, np.uint8)
 

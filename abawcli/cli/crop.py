@@ -29,12 +29,12 @@ from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Summaries
 from abawcli.config import DETECTOR_NAMES, MAX_CROP_SIDE, Cropping, Tracking
-from abawcli.engines import StageWork
 from abawcli.errors import InputError
+from abawcli.jobs import StageWork
 
 if TYPE_CHECKING:
-    from abawcli.engines import Job
     from abawcli.formats.strategy import SubjectSegments
+    from abawcli.jobs import Job
 
 LOG = logging.getLogger(__name__)
 CROPPING, TRACKING = Cropping(), Tracking()
@@ -178,8 +178,8 @@ def _propose(
 
 def _describe_job(path: Path, name: str, folders: Mapping[str, SubjectSegments], out: Path) -> Job:
     """Return the job of a video: its folders of crops, each with its segments."""
-    from abawcli.engines import Job
     from abawcli.formats.names import decode_name
+    from abawcli.jobs import Job
 
     task = {each: (out / each, segments) for each, segments in folders.items()}
     return Job(path, decode_name(name), task, tuple(folder for folder, _ in task.values()))

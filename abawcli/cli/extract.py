@@ -33,8 +33,8 @@ from abawcli.config import (
     MODALITY_CHOICES,
     AudioFeatures,
 )
-from abawcli.engines import StageWork
 from abawcli.errors import UsageError
+from abawcli.jobs import StageWork
 
 COLUMNS = {
     "frames": attrgetter("frames"),

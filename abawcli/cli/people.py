@@ -12,8 +12,8 @@ from abawcli.config import SUBJECTS
 from abawcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from abawcli.engines import Job
     from abawcli.formats.strategy import SubjectSegments
+    from abawcli.jobs import Job
 
 LOG = logging.getLogger(__name__)
 
@@ -88,8 +88,8 @@ def describe_jobs(
     subject: str | None,
 ) -> list[Job]:
     """Return the job of each input: its outputs, and the subjects of each."""
-    from abawcli.engines import Job
     from abawcli.formats.names import decode_name
+    from abawcli.jobs import Job
 
     jobs = []
     for path, name in names.items():

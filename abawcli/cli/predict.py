@@ -34,7 +34,7 @@ from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Columns, Summaries
 from abawcli.config import MODALITY_CHOICES, Classifiers
-from abawcli.engines import StageWork
+from abawcli.jobs import StageWork
 
 if TYPE_CHECKING:
     from abawcli.formats.feature_sets import FeaturePaths

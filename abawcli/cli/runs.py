@@ -27,12 +27,13 @@ from abawcli.cli.scale import Scale
 from abawcli.cli.signals import find_signal, note_kept
 from abawcli.cli.summaries import Summaries
 from abawcli.config import SHOWN_FAILURES
-from abawcli.engines import Failure, Job, Outcome, Watch, Work, run
+from abawcli.engines import run
 from abawcli.errors import OutputError, describe_error
 from abawcli.formats.inputs import check_input
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Plan, describe_input
 from abawcli.formats.run_manifest import MANIFEST_NAME, add_line
+from abawcli.jobs import Failure, Job, Outcome, Watch, Work
 
 LOG = logging.getLogger(__name__)
 

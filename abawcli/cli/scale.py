@@ -11,7 +11,7 @@ import click
 from abawcli.cli.bundles import bundle_options
 from abawcli.config import JOB_MEGABYTES, Media
 from abawcli.cores import count_cores
-from abawcli.engines import ENGINES, Where
+from abawcli.jobs import ENGINES, Where
 
 K = TypeVar("K")
 V = TypeVar("V")
