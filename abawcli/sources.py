@@ -63,6 +63,11 @@ def name_smoothed(source: Names, known: Mask) -> Names:
     return np.where(has_face(source), source, np.where(known, FILLED, NONE))
 
 
+def drop_sources(source: Names, dropped: Mask) -> Names:
+    """Return the source of rows, (N,), `none` for those whose probabilities are `dropped`, (N,)."""
+    return np.where(dropped, NONE, source)
+
+
 def has_face(source: Names) -> Mask:
     """Return which rows (N,) are based on a face in their own frame, (N,)."""
     return np.isin(source, FACE_SOURCES)

@@ -22,7 +22,7 @@ from abawcli.pipeline.prediction_columns import PredictionColumns, tabulate_feat
 from abawcli.pipeline.subject_stream import find_near
 from abawcli.pipeline.video_features import extract_crops
 from abawcli.progress import Progress, ignore_progress
-from abawcli.sources import AUDIO, NONE, name_sources
+from abawcli.sources import AUDIO, drop_sources, name_sources
 
 Outputs = NDArray[np.float32]
 
@@ -141,7 +141,7 @@ class TablePredictor(FramePredictor):
                 self._withhold_speech(outputs, source, has_visual)
             if self.reliability:
                 unsure = (source == AUDIO) & ~self.reliability.judge(features.audio)
-                outputs[unsure], source[unsure] = np.nan, NONE
+                outputs[unsure], source = np.nan, drop_sources(source, unsure)
             tables.append(
                 tabulate_features(features, has_visual, outputs, source, task=self.recipe.task)
             )
