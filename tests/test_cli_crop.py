@@ -102,12 +102,28 @@ def test_a_foreign_folder_is_refused_in_one_line(dark: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "option",
-    [("--scale", 0), ("--size", 0), ("--size", 4097), ("--subject", "me"), ("--stride", 0)],
+    [
+        ("--scale", 0),
+        ("--size", 0),
+        ("--size", 4097),
+        ("--subject", "me"),
+        ("--stride", 0),
+    ],
 )
 def test_wrong_options_are_usage_errors(
     option: tuple[str, object], dark: Path, tmp_path: Path
 ) -> None:
     assert crop(dark, "-o", tmp_path / "crops", *option).exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["c.csv", "faces.PARQUET", "crops.jpg"])
+def test_a_folder_is_not_named_like_a_file(name: str, dark: Path, tmp_path: Path) -> None:
+    result = crop(dark, "-o", tmp_path / name)
+    assert result.exit_code == 2
+    assert f"{name} is named like a file, and -o is a folder here" in result.stderr
+    assert not (tmp_path / name).exists()
+    (tmp_path / name).mkdir()
+    assert crop(dark, "-o", tmp_path / name).exit_code == 0
 
 
 # Strategies

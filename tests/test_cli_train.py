@@ -40,6 +40,16 @@ def test_missing_manifest_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("kind", "files"), [("face", "--images"), ("voice", "--recordings")])
+def test_a_run_folder_is_not_named_like_a_file(kind: str, files: str, tmp_path: Path) -> None:
+    output = tmp_path / "encoder.safetensors"
+    call = ["train", kind, files, str(tmp_path), "--manifest", "m.csv", "-o", str(output)]
+    result = CliRunner().invoke(main, call)
+    assert result.exit_code == 2
+    assert f"{output} is named like a file, and -o is a folder here" in result.stderr
+    assert not output.exists()
+
+
 def test_parts_of_the_augmentation(tmp_path: Path) -> None:
     manifest = save_image_set(tmp_path / "images", **FEW)
     arguments = ["train", "face", "--images", str(tmp_path / "images"), "--manifest"]

@@ -65,6 +65,15 @@ def test_a_run_does_not_mix_with_its_inputs(command: list[str]) -> None:
     assert not Path("features/run").exists() and not Path("labels/config.json").exists()
 
 
+@pytest.mark.parametrize("command", [["train", "head"], ["crossval"]])
+def test_a_run_folder_is_not_named_like_a_file(command: list[str]) -> None:
+    call = [*command, "features", "--labels", "labels", "-o", "head.safetensors"]
+    result = CliRunner().invoke(main, call)
+    assert result.exit_code == 2
+    assert "head.safetensors is named like a file, and -o is a folder here" in result.stderr
+    assert not Path("head.safetensors").exists()
+
+
 def test_defaults_are_the_heads_own(tmp_path: Path) -> None:
     save_videos(tmp_path / "few", ["a", "b"], frames=8)
     result = CliRunner().invoke(

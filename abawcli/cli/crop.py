@@ -19,7 +19,7 @@ from abawcli.cli.options import (
     inputs_argument,
     json_option,
     keep_suffix_option,
-    output_option,
+    output_folder_option,
     overwrite_option,
     rotate_option,
     strategy_option,
@@ -60,7 +60,7 @@ COLUMNS = {
 
 @click.command(name="crop")
 @inputs_argument
-@output_option("Output folder.")
+@output_folder_option("Output folder.")
 @click.option(
     "--scale", "scales", type=click.FloatRange(min=0, min_open=True), multiple=True,
     default=CROPPING.scales, show_default=True, callback=_check_finite,

@@ -18,7 +18,6 @@ from abawcli.cli.options import (
     task_option,
     verbosity_options,
 )
-from abawcli.cli.outputs import refuse_stdout
 from abawcli.cli.train_head import (
     check_losses,
     check_shape,
@@ -27,6 +26,7 @@ from abawcli.cli.train_head import (
     training_options,
 )
 from abawcli.cli.train_labels import ANNOTATIONS
+from abawcli.cli.train_options import run_option
 from abawcli.config import HEAD_NAMES, HeadTraining
 
 if TYPE_CHECKING:
@@ -52,10 +52,7 @@ DEVIATIONS = {
 @features_argument
 @features_option
 @labels_option(required=True)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, callback=refuse_stdout,
-    help="Run folder.",
-)  # fmt: skip
+@run_option
 @click.option(
     "--head", "heads", type=click.Choice(HEAD_NAMES), multiple=True, default=[HEAD_NAMES[0]],
     show_default=True, help="Fusion head. If given several times, the heads are compared.",

@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from abawcli.cli.bundles import Command, bundle_options
 from abawcli.cli.console import set_verbosity
-from abawcli.cli.outputs import read_json_flag, refuse_stdout, text_output_option
+from abawcli.cli.outputs import read_json_flag, refuse_files, refuse_stdout, text_output_option
 from abawcli.config import (
     EXPR,
     RECIPE_NAMES,
@@ -228,6 +228,14 @@ def output_option(text: str) -> Callable[[Command], Command]:
     """Add -o for outputs that cannot go to stdout; `text` says which kind of path it takes."""
     return click.option(
         "-o", "--output", type=click.Path(path_type=Path), required=True, callback=refuse_stdout,
+        help=text,
+    )  # fmt: skip
+
+
+def output_folder_option(text: str) -> Callable[[Command], Command]:
+    """Add -o for outputs that are always folders; `text` says what it has."""
+    return click.option(
+        "-o", "--output", type=click.Path(path_type=Path), required=True, callback=refuse_files,
         help=text,
     )  # fmt: skip
 

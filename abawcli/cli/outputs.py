@@ -30,6 +30,20 @@ def refuse_stdout(
     return output
 
 
+def refuse_files(ctx: click.Context, parameter: click.Parameter, output: Path) -> Path:
+    """Refuse `-`, and names of files, for outputs that are always folders.
+
+    Raises:
+        click.BadParameter: the output is `-`.
+        UsageError: as `check_folder_name`.
+    """
+    from abawcli.formats.outputs import check_folder_name
+
+    refuse_stdout(ctx, parameter, output)
+    check_folder_name(output)
+    return output
+
+
 def is_to_stdout() -> bool:
     """Tell whether the running command was given `-o -`."""
     return bool(click.get_current_context().meta.get(_META))

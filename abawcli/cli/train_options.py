@@ -9,8 +9,7 @@ import click
 
 from abawcli.cli.bundles import Command
 from abawcli.cli.console import print_table
-from abawcli.cli.options import RenamedOption
-from abawcli.cli.outputs import refuse_stdout
+from abawcli.cli.options import RenamedOption, output_folder_option
 from abawcli.models.training_metadata import EpochResult
 
 PRECISION_HELP = "Number format; auto: bfloat16 if the device supports it."
@@ -47,14 +46,7 @@ manifest_option = click.option(
     help="csv with the columns file, label and split (train, valid); for images also votes "
     "v_<expression>, for recordings also speaker and corpus.",
 )  # fmt: skip
-run_option = click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    callback=refuse_stdout,
-    help="Run folder.",
-)
+run_option = output_folder_option("Run folder.")
 
 
 def show_value(value: Any) -> str:

@@ -103,6 +103,19 @@ def _check_folder(folder: Path, output: Path) -> None:
         raise OutputError(f"cannot write {output}: {there} is not writable; choose another -o")
 
 
+def check_folder_name(output: str | Path) -> None:
+    """Check, before any work is done, that a folder to write into is not named like a file.
+
+    Raises:
+        UsageError: its name has the suffix of a common format of files, and no such folder exists.
+    """
+    output = Path(output)
+    if output.suffix.lower() in FILE_SUFFIXES and not os.path.isdir(output):
+        raise UsageError(
+            f"{output} is named like a file, and -o is a folder here; leave out {output.suffix}"
+        )
+
+
 def is_folder_name(output: str | Path, suffixes: frozenset[str], count: int) -> bool:
     """Tell whether `-o` is a folder: an existing one, or a name without a file suffix.
 
