@@ -104,6 +104,7 @@ def test_a_foreign_folder_is_refused_in_one_line(dark: Path, tmp_path: Path) -> 
     "option",
     [
         ("--scale", 0),
+        ("--scale", 10.1),
         ("--size", 0),
         ("--size", 4097),
         ("--subject", "me"),

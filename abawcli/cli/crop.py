@@ -28,7 +28,7 @@ from abawcli.cli.options import (
 from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Summaries
-from abawcli.config import DETECTOR_NAMES, MAX_CROP_SIDE, Cropping, Tracking
+from abawcli.config import DETECTOR_NAMES, MAX_CROP_SCALE, MAX_CROP_SIDE, Cropping, Tracking
 from abawcli.errors import InputError
 from abawcli.jobs import StageWork
 
@@ -43,7 +43,7 @@ CROPPING, TRACKING = Cropping(), Tracking()
 def _check_finite(
     ctx: click.Context, option: click.Parameter, scales: tuple[float, ...]
 ) -> tuple[float, ...]:
-    # click's FloatRange accepts infinity and not-a-number.
+    # click's FloatRange accepts not-a-number.
     for scale in scales:
         if not math.isfinite(scale):
             raise click.BadParameter(f"{scale} is not a finite number; usual values are 1 to 2")
@@ -62,7 +62,7 @@ COLUMNS = {
 @inputs_argument
 @output_folder_option("Output folder.")
 @click.option(
-    "--scale", "scales", type=click.FloatRange(min=0, min_open=True), multiple=True,
+    "--scale", "scales", type=click.FloatRange(0, MAX_CROP_SCALE, min_open=True), multiple=True,
     default=CROPPING.scales, show_default=True, callback=_check_finite,
     help="Side of a crop, as a multiple of the longer side of the face's box. If given several "
     "times, each scale is written.",

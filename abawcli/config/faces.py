@@ -95,6 +95,9 @@ class FaceQuality:
 
 
 MAX_CROP_SIDE = 4096  # pixels; larger crops take more than 50 MB each, and no network reads them
+# Side of a crop over that of the face's box: 10 shows a whole person who stands. The memory of a
+# crop that is not resized grows with the square of it.
+MAX_CROP_SCALE = 10.0
 
 
 @dataclass(frozen=True)
