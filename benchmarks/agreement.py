@@ -48,13 +48,13 @@ def label_all(recipe: str) -> Iterator[tuple[str, Table]]:
 def label_in(recipe: str, dtype: torch.dtype) -> Table:
     """Return the table whose features are computed in a number format."""
     predictor = Predictor(recipe, "cpu")
-    encoder, sound = predictor.extractor.encoder, predictor.extractor.audio_encoder
-    assert encoder and sound
+    encoder, audio = predictor.extractor.encoder, predictor.extractor.audio_encoder
+    assert encoder and audio
     # The encoder's own backbone is packed, or in bfloat16 already.
     encoder.backbone = load_backbone(find_weights(COMPACT_FACE))[0].eval()
     if dtype != torch.float32:
         encoder.backbone.cast_to(dtype)
-        sound.backbone.cast_to(dtype)
+        audio.backbone.cast_to(dtype)
     return label(predictor)
 
 

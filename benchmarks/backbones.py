@@ -60,7 +60,7 @@ BATCH_SIZES = {"cpu": 8, "cuda": EncoderTraining().batch_size}
 ROUNDS = {"cpu": 3, "cuda": 10}
 LARGE = {"hidden_size": WIDTH, "num_attention_heads": HEADS, "intermediate_size": 4 * WIDTH}
 # wav2vec2-large-960h-lv60-self and wavlm-large
-SOUND = LARGE | {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
+AUDIO = LARGE | {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
 IMAGE_CONFIGS: dict[str, Callable[[int], transformers.PreTrainedConfig]] = {
     "dinov2": lambda blocks: transformers.Dinov2Config(
         hidden_size=WIDTH, num_attention_heads=HEADS, num_hidden_layers=blocks, image_size=224
@@ -70,9 +70,9 @@ IMAGE_CONFIGS: dict[str, Callable[[int], transformers.PreTrainedConfig]] = {
     ),
 }
 AUDIO_CONFIGS: dict[str, Callable[[int], transformers.PreTrainedConfig]] = {
-    "wav2vec2": lambda blocks: transformers.Wav2Vec2Config(**SOUND, num_hidden_layers=blocks),
+    "wav2vec2": lambda blocks: transformers.Wav2Vec2Config(**AUDIO, num_hidden_layers=blocks),
     "wavlm": lambda blocks: transformers.WavLMConfig(
-        **SOUND, num_hidden_layers=blocks, num_buckets=320
+        **AUDIO, num_hidden_layers=blocks, num_buckets=320
     ),
 }
 STEPS = ("extract", "train")

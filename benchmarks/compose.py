@@ -136,17 +136,17 @@ def _describe_look(image: Image) -> Doubles:
     return np.asarray(look / max(float(np.linalg.norm(look)), 1e-6), np.float64)
 
 
-def mix_sound(video: Video, voices: Voices) -> Floats:
+def mix_audio(video: Video, voices: Voices) -> Floats:
     """Return the audio (N,) of a video: its speech and the noise of a room."""
     random = np.random.default_rng((*video.seed, 1))
     count = video.frames * FRAME_SAMPLES
     hiss = random.normal(0, 1, count + 7).astype(np.float32)
-    sound = video.room * np.convolve(hiss, np.full(8, 8**-0.5, np.float32), "valid")
+    audio = video.room * np.convolve(hiss, np.full(8, 8**-0.5, np.float32), "valid")
     for utterance in video.speech:
         start = utterance.start * FRAME_SAMPLES
         samples = _cut_clip(voices.read(utterance.clip), utterance)
-        sound[start : start + len(samples)] += samples
-    return np.asarray(sound, np.float32).clip(-1, 1)
+        audio[start : start + len(samples)] += samples
+    return np.asarray(audio, np.float32).clip(-1, 1)
 
 
 def _cut_clip(clip: Floats, utterance: Utterance) -> Floats:
@@ -176,13 +176,13 @@ def encode_pictures(
     return packets + stream.encode(None)
 
 
-def encode_sound(container: av.container.OutputContainer, sound: Floats) -> "list[av.Packet[Any]]":
+def encode_audio(container: av.container.OutputContainer, audio: Floats) -> "list[av.Packet[Any]]":
     """Encode the audio as AAC and return the packets."""
     stream = container.add_stream("aac", rate=AUDIO_RATE_HZ, layout="mono")
     stream.bit_rate = 64_000
     packets = []
-    for at in range(0, len(sound), AUDIO_BLOCK):
-        block = sound[None, at : at + AUDIO_BLOCK]
+    for at in range(0, len(audio), AUDIO_BLOCK):
+        block = audio[None, at : at + AUDIO_BLOCK]
         frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
         frame.sample_rate, frame.time_base = AUDIO_RATE_HZ, Fraction(1, AUDIO_RATE_HZ)
         frame.pts = at
@@ -212,11 +212,11 @@ def write_video(video: Video, files: Sequence[Path], voices: Voices, out: Path) 
     """Write one video with its annotations and plans."""
     (out / "videos").mkdir(parents=True, exist_ok=True)
     path = out / "videos" / f"{video.name}.mp4"
-    sound = mix_sound(video, voices)
+    audio = mix_audio(video, voices)
     with write_whole(path) as temporary, av.open(str(temporary), "w") as container:
-        packets = encode_pictures(container, video, Painter(video, files, sound))
-        if video.sound:
-            packets += encode_sound(container, sound)
+        packets = encode_pictures(container, video, Painter(video, files, audio))
+        if video.has_audio:
+            packets += encode_audio(container, audio)
         for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):
             container.mux(packet)
     write_plan(video, out)

@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from compose import FaceImages, Voices, mix_sound, plan_videos, read_faces, write_plan
+from compose import FaceImages, Voices, mix_audio, plan_videos, read_faces, write_plan
 from held_out import CLIPS, FaceFeatures, VoiceFeatures, fit_face_maps, fit_voice_map
 from numpy.typing import NDArray
 from painting import Floats, Image, Painter
@@ -164,9 +164,9 @@ class Maker:
 
     def extract(self, video: Video) -> Iterator[tuple[str, Features]]:
         """Yield name and features of each person."""
-        sound = mix_sound(video, self.voices)
-        audio, has_audio = self._encode_audio(video, sound)
-        painter = Painter(video, self.faces.files, sound)
+        signal = mix_audio(video, self.voices)
+        audio, has_audio = self._encode_audio(video, signal)
+        painter = Painter(video, self.faces.files, signal)
         light = [
             np.clip(painter.draw_light(k), 0, 255).astype(np.uint8) for k in range(video.frames)
         ]
@@ -206,9 +206,9 @@ class Maker:
         features[frames] = found
         return features
 
-    def _encode_audio(self, video: Video, sound: Floats) -> tuple[Halves, Bools]:
+    def _encode_audio(self, video: Video, signal: Floats) -> tuple[Halves, Bools]:
         """Return features (T, Da) and their mask (T,)."""
-        aligner = self.voice.align([Audio(sound, 0.0)] if video.sound else [])
+        aligner = self.voice.align([Audio(signal, 0.0)] if video.has_audio else [])
         rows = [aligner.at(k / FPS) for k in range(video.frames)]
         return np.stack([row for row, _ in rows]), np.array([has for _, has in rows])
 

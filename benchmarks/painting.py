@@ -41,10 +41,10 @@ def draw_texture(
 class Painter:
     """Draws the pictures of one video as they are stored: brightness, and two of colour."""
 
-    def __init__(self, video: Video, files: Sequence[Path], sound: Floats) -> None:
+    def __init__(self, video: Video, files: Sequence[Path], audio: Floats) -> None:
         """Prepare the scene; the mouth of who speaks follows the audio (N,)."""
         self.video, self.files = video, files
-        level = np.sqrt((sound.reshape(video.frames, -1).astype(np.float64) ** 2).mean(axis=1))
+        level = np.sqrt((audio.reshape(video.frames, -1).astype(np.float64) ** 2).mean(axis=1))
         motion = np.random.default_rng((*video.seed, 2))
         self.motion = {
             name: plan_motion(track.voice, level, motion) for name, track in video.tracks.items()

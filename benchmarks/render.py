@@ -25,7 +25,7 @@ from abawcli.media.video import read_frames
 from abawcli.stages.predict import predict_video
 
 SAMPLE = Path(__file__).parents[1] / "sample_videos" / "expressions.mp4"
-SIZE, RATE, SOUND_HZ = (640, 360), 25, 48_000
+SIZE, RATE, AUDIO_HZ = (640, 360), 25, 48_000
 MEASURED = """
 import json, os, re, sys, time
 from pathlib import Path
@@ -54,17 +54,17 @@ def make_order(frames: int, count: int) -> list[int]:
 
 def write_clip(path: Path, pictures: Sequence[np.ndarray], order: Sequence[int]) -> None:
     """Write the pictures in an order, with a tone."""
-    tone = np.sin(np.arange(SOUND_HZ // RATE) * 2 * np.pi * 440 / SOUND_HZ).astype(np.float32)
+    tone = np.sin(np.arange(AUDIO_HZ // RATE) * 2 * np.pi * 440 / AUDIO_HZ).astype(np.float32)
     with av.open(str(path), "w") as out:
         video = out.add_stream("libx264", rate=RATE, options={"preset": "ultrafast"})
         video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
-        sound = out.add_stream("aac", rate=SOUND_HZ, layout="mono")
+        audio = out.add_stream("aac", rate=AUDIO_HZ, layout="mono")
         for k, shown in enumerate(order):
             out.mux(video.encode(av.VideoFrame.from_ndarray(pictures[shown], "rgb24")))
             block = av.AudioFrame.from_ndarray(tone[None], "fltp", "mono")
-            block.sample_rate, block.pts = SOUND_HZ, k * len(tone)
-            out.mux(sound.encode(block))
-        for stream in (video, sound):
+            block.sample_rate, block.pts = AUDIO_HZ, k * len(tone)
+            out.mux(audio.encode(block))
+        for stream in (video, audio):
             out.mux(stream.encode())
 
 

@@ -43,7 +43,7 @@ WHOLE = 0.98  # share of the face's square in the picture from which on the face
 SIDE = (112.0, 145.0)  # pixels of the face's square, +- 10 % as time goes by
 PICTURE, WIDE_PICTURE = (320, 240), (512, 240)  # width, height; wide: of two people
 TWO_PEOPLE = (8, 3)  # videos whose number leaves the rest 3 when divided by 8
-NO_SOUND = (12, 5)  # likewise
+NO_AUDIO = (12, 5)  # likewise
 SILENT = 0.25  # share of segments without a voice
 PAUSE_S = (0.05, 0.4)  # before each clip
 SHORTEST_S = 0.6  # of speech; less is not worth beginning
@@ -95,7 +95,7 @@ class Video:
     name: str
     size: tuple[int, int]  # width, height
     tracks: Mapping[str, Track]  # by annotation: the video's name, or with _left and _right
-    sound: bool
+    has_audio: bool
     speech: Sequence[Utterance]
     room: float  # amplitude of the room's noise
     seed: Sequence[int]  # of textures, noise and motion
@@ -323,7 +323,7 @@ class Planner:
         """
         two = number % TWO_PEOPLE[0] == TWO_PEOPLE[1]
         name += "_pair" if two else ""
-        sound = number % NO_SOUND[0] != NO_SOUND[1]
+        has_audio = number % NO_AUDIO[0] != NO_AUDIO[1]
         size, frames = WIDE_PICTURE if two else PICTURE, draw_frames(seconds, self.random)
         middle = size[0] // 2
         people = {"": ((0, size[0]), "lrtb")}
@@ -335,12 +335,12 @@ class Planner:
         for who, (area, borders) in people.items():
             segments = plan_segments(frames, self.deck, self.labels, self.random)
             said = []
-            if sound and who == speaker:
+            if has_audio and who == speaker:
                 said = speech = plan_speech(segments, self.voices, self.measure_clip, self.random)
             tracks[name + who] = self._plan_track(segments, said, faces, area, size, borders)
         quiet = self.random.random() < QUIET_ROOM
         room = 0.0 if quiet else 10 ** (self.random.uniform(*ROOM_DB) / 20)
-        return Video(name, size, tracks, sound, speech, room, (*self.seed, number), fold)
+        return Video(name, size, tracks, has_audio, speech, room, (*self.seed, number), fold)
 
     def _choose_fold(self, number: int) -> tuple[int, Mapping[int, Ints]]:
         """Return the fold of a video, and the images of each label in it."""

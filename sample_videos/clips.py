@@ -18,7 +18,7 @@ HEAD_SHARE = 1.3  # a head hides more than its face: width and height as a share
 
 @dataclass(frozen=True)
 class Speech:
-    """A sentence in the sound track; times are those of the picture."""
+    """A sentence in the audio track; times are those of the picture."""
 
     start_s: float
     text: str
@@ -57,7 +57,7 @@ class Clip:
     times_ms: tuple[int, ...]  # when each frame is shown
     actors: tuple[Actor, ...]  # the last one stands in front
     cuts_s: tuple[float, ...] = ()  # where another shot begins, before other shelves
-    sound_start_s: float = 0.0
+    audio_start_s: float = 0.0
     turns: int = 0  # quarter turns counterclockwise that the player has to apply
 
 

@@ -5,6 +5,7 @@ from functools import cache
 
 import cv2
 import numpy as np
+from audio import measure_loudness, mix_voice
 from clips import (
     FACE_CENTRE,
     Actor,
@@ -18,7 +19,6 @@ from clips import (
 )
 from morph import Morph
 from numpy.typing import NDArray
-from sound import measure_loudness, mix_voice
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -81,7 +81,7 @@ def find_faces(clip: Clip, actor: Actor) -> list[Face | None]:
     faces: list[Face | None] = []
     for time_ms in clip.times_ms:
         time_s = time_ms / 1000
-        loudness = measure_loudness(voice, time_s - clip.sound_start_s)
+        loudness = measure_loudness(voice, time_s - clip.audio_start_s)
         person = box_face(clip, find_pose(actor.poses, time_s), PERSON_SHARE)
         seen = measure_overlap(person, (0, 0, *clip.size)) > 0
         faces.append(find_face(actor, time_s, loudness) if seen else None)

@@ -26,6 +26,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from audio import VOICE_RATE_HZ, Samples, mix_audio
 from clips import (
     Actor,
     Clip,
@@ -41,7 +42,6 @@ from morph import Morph
 from people import PEOPLE
 from rendering import render_looks
 from screenplay import CLIPS
-from sound import VOICE_RATE_HZ, Samples, mix_sound
 
 from abawcli.formats.atomic import write_whole
 from abawcli.labels import CLASSES
@@ -74,26 +74,26 @@ def encode_video(
 
 
 def encode_audio(
-    container: av.container.OutputContainer, clip: Clip, sound: Samples
+    container: av.container.OutputContainer, clip: Clip, audio: Samples
 ) -> "list[av.Packet[Any]]":
-    """Encode the sound as AAC from its start on and return the packets."""
+    """Encode the audio as AAC from its start on and return the packets."""
     stream = container.add_stream("aac", rate=VOICE_RATE_HZ, layout="mono")
     stream.bit_rate = 48_000
     packets = []
-    for at in range(0, len(sound), AUDIO_BLOCK):
-        block = sound[None, at : at + AUDIO_BLOCK]
+    for at in range(0, len(audio), AUDIO_BLOCK):
+        block = audio[None, at : at + AUDIO_BLOCK]
         frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
         frame.sample_rate, frame.time_base = VOICE_RATE_HZ, Fraction(1, VOICE_RATE_HZ)
-        frame.pts = round(clip.sound_start_s * VOICE_RATE_HZ) + at
+        frame.pts = round(clip.audio_start_s * VOICE_RATE_HZ) + at
         packets += stream.encode(frame)
     return packets + stream.encode(None)
 
 
 def write_video(clip: Clip, pictures: Iterator[Image], path: Path) -> None:
-    """Write the pictures with their sound."""
+    """Write the pictures with their audio."""
     with write_whole(path) as temporary, av.open(str(temporary), "w") as container:
         packets = encode_video(container, clip, pictures)
-        packets += encode_audio(container, clip, mix_sound(clip))
+        packets += encode_audio(container, clip, mix_audio(clip))
         for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):
             container.mux(packet)
 

@@ -58,7 +58,7 @@ LEAVES_AND_RETURNS = Clip(
             (7.0,),
         ),
     ),
-    sound_start_s=1.25,
+    audio_start_s=1.25,
 )
 ROTATED_PHONE = Clip(
     "rotated_phone",

@@ -212,7 +212,7 @@ def test_shares_are_as_planned() -> None:
     np.testing.assert_allclose(shares, sequences.share_labels(range(8)), atol=0.04)
     assert set(np.argsort(shares)[-2:]) == {CLASSES.index("Neutral"), CLASSES.index("Other")}
     assert sum(len(video.tracks) == 2 for video in videos) == 6
-    assert sum(not video.sound and not video.speech for video in videos) == 4
+    assert sum(not video.has_audio and not video.speech for video in videos) == 4
 
 
 def test_images_and_voices_have_the_segments_label() -> None:

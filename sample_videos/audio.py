@@ -31,24 +31,24 @@ def speak(speech: Speech) -> Samples:
 
 
 def mix_voice(clip: Clip, actor: Actor) -> Samples:
-    """Return what one person says, from the start of the sound to the last frame."""
-    seconds = clip.times_ms[-1] / 1000 - clip.sound_start_s
+    """Return what one person says, from the start of the audio to the last frame."""
+    seconds = clip.times_ms[-1] / 1000 - clip.audio_start_s
     voice = np.zeros(round(seconds * VOICE_RATE_HZ), np.float32)
     for speech in actor.speech:
-        start = round((speech.start_s - clip.sound_start_s) * VOICE_RATE_HZ)
+        start = round((speech.start_s - clip.audio_start_s) * VOICE_RATE_HZ)
         voice[start : start + len(speak(speech))] += speak(speech)
     return voice
 
 
-def mix_sound(clip: Clip) -> Samples:
-    """Return the sound track: all voices over a quiet hiss."""
+def mix_audio(clip: Clip) -> Samples:
+    """Return the audio track: all voices over a quiet hiss."""
     voices = [mix_voice(clip, actor) for actor in clip.actors]
     hiss = np.random.default_rng(0).normal(0, HISS, len(voices[0])).astype(np.float32)
     return np.asarray(np.sum([hiss, *voices], axis=0), np.float32)
 
 
-def measure_loudness(sound: Samples, time_s: float) -> float:
-    """Return how loud a sound is around a time after its start, 0..1."""
+def measure_loudness(audio: Samples, time_s: float) -> float:
+    """Return how loud audio is around a time after its start, 0..1."""
     middle, half = round(time_s * VOICE_RATE_HZ), round(0.04 * VOICE_RATE_HZ)
-    heard = sound[max(0, middle - half) : max(0, middle + half)]
-    return min(1.0, float(np.sqrt(np.mean(heard**2))) / LOUD) if heard.size else 0.0
+    around = audio[max(0, middle - half) : max(0, middle + half)]
+    return min(1.0, float(np.sqrt(np.mean(around**2))) / LOUD) if around.size else 0.0
