@@ -137,6 +137,12 @@ def test_an_onnx_file_is_fused_with_our_own(run: Path) -> None:
         (["--recipe", "hf:{run}/face", "--temperatures", "-1"], 2, "give a positive number"),
         (["--recipe", "hf:{run}/face", "--recipe", "compact"], 2, "is no hf: or .onnx classifier"),
         (["--temperatures", "2"], 2, "--label-map, --temperatures and --onnx-input are for hf:"),
+        (["--recipe", "hf:{run}/face", "--onnx-input", "mbf"], 2, "--onnx-input is for ONNX files"),
+        (
+            ["--recipe", "hf:{run}/voice", "--onnx-input", "mbf"],
+            2,
+            "--onnx-input is for ONNX files",
+        ),
         (["--recipe", "{run}/none.onnx"], 2, "does not say what its input is"),
         (["--recipe", "{run}/enet_b0.onnx"], 1, "no such file"),
     ],
@@ -148,6 +154,18 @@ def test_what_cannot_be_is_said_in_one_line(
     result = CliRunner().invoke(main, [*arguments, *(text.format(run=run) for text in options)])
     assert result.exit_code == code and problem in result.stderr
     assert len([line for line in result.stderr.splitlines() if "error" in line.lower()]) == 1
+
+
+@pytest.mark.parametrize("visual", ["compact-face", "hf:{run}/face"])
+def test_the_input_of_a_backbone_that_is_no_onnx_file(
+    run: Path, tmp_path: Path, visual: str
+) -> None:
+    visual, output = visual.format(run=run), tmp_path / "out"
+    arguments = ["extract", str(thin_clip(CLIP)), "-o", str(output), "--visual", visual, *CPU]
+    result = CliRunner().invoke(main, [*arguments, "--onnx-input", "mbf"])
+    assert result.exit_code == 2
+    assert f"--onnx-input is for ONNX files, and {visual} is none; leave it out" in result.stderr
+    assert not output.exists()
 
 
 def test_an_audio_backbone_is_no_onnx_file(run: Path, tmp_path: Path) -> None:

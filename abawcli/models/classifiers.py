@@ -27,7 +27,7 @@ from abawcli.models.hub_audio import load_hub_audio
 from abawcli.models.hub_faces import load_hub_face
 from abawcli.models.image_backbones import Backbone
 from abawcli.models.metadata import HeadMetadata
-from abawcli.models.onnx_faces import choose_input, find_preset, load_onnx_face
+from abawcli.models.onnx_faces import check_onnx_input, choose_input, find_preset, load_onnx_face
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,10 @@ def load_classifiers(
 
     Raises:
         CheckpointError: one cannot be loaded, or is not a classifier.
-        UsageError: labels map to no class, or the number of temperatures is wrong.
+        UsageError: labels map to no class, the number of temperatures is wrong, or as
+            `check_onnx_input`.
     """
+    check_onnx_input(config.onnx_input, names.values())
     temperatures = config.temperatures or (1.0,) * len(names)
     if len(temperatures) != len(names) or not all(0 < t < float("inf") for t in temperatures):
         raise UsageError(

@@ -28,6 +28,7 @@ from abawcli.models.image_backbones import (
     rebuild_backbone,
 )
 from abawcli.models.metadata import FaceEncoderMetadata, HeadMetadata
+from abawcli.models.onnx_faces import check_onnx_input
 from abawcli.models.precision import cast_if_accurate
 from abawcli.models.preprocessing import prepare_crops
 from abawcli.models.recipes import find_weights
@@ -158,8 +159,9 @@ def load_feature_encoder(
 
     Raises:
         CheckpointError: it cannot be loaded.
-        UsageError: as `load_face_classifier`.
+        UsageError: as `load_face_classifier` and `check_onnx_input`.
     """
+    check_onnx_input(onnx_input, [name])
     if is_classifier(name):
         backbone_of, _, classified = load_face_classifier(name, onnx_input)
         return FeatureEncoder(backbone_of, device), classified

@@ -4,6 +4,7 @@ Their outputs, the logits, are the features too.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from abawcli.config import ONNX_INPUTS
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.faces.detect import choose_providers, session_options
 from abawcli.formats.metadata import Preprocess
-from abawcli.models.hub import LabelledLayer, keep_logits
+from abawcli.models.hub import LabelledLayer, is_onnx, keep_logits
 from abawcli.models.image_backbones import Backbone
 
 # EmotiEffLib's labels in the order of its logits; models of seven have no contempt, and those of
@@ -58,6 +59,20 @@ def choose_input(path: str, given: str | None) -> Preprocess:
     if not size or not all(std):
         raise UsageError(f"--onnx-input {given!r}: the size and deviations must be positive")
     return Preprocess(size, size, mean, std, resample="bilinear")
+
+
+def check_onnx_input(given: str | Preprocess | None, names: Iterable[str]) -> None:
+    """Check that the input of an ONNX file, if a user gave it, is given with such a file.
+
+    Raises:
+        UsageError: none of the backbones or recipes is one.
+    """
+    names = list(names)
+    if isinstance(given, str) and not any(map(is_onnx, names)):
+        raise UsageError(
+            f"--onnx-input is for ONNX files, and {' and '.join(names)} "
+            f"{'is none' if len(names) == 1 else 'are none'}; leave it out"
+        )
 
 
 class OnnxNetwork(nn.Module):
