@@ -152,12 +152,12 @@ def _calibrate_head(
     device: str,
     overwrite: bool,
 ) -> Provenance:
-    from abawcli.cli.train_labels import ANNOTATIONS
+    from abawcli.datasets.pairing import ANNOTATION_SUFFIXES
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart
     from abawcli.stages.calibrate import calibrate_head
 
-    files = find_feature_files(sets), expand_inputs([labels], ANNOTATIONS)
+    files = find_feature_files(sets), expand_inputs([labels], ANNOTATION_SUFFIXES)
     check_apart([output], [*itertools.chain(*files[0]), *files[1]])
     return calibrate_head(path, *files, output, choice=choice, device=device, overwrite=overwrite)
 

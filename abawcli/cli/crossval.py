@@ -25,7 +25,6 @@ from abawcli.cli.train_head import (
     read_training,
     training_options,
 )
-from abawcli.cli.train_labels import ANNOTATIONS
 from abawcli.cli.train_options import run_option
 from abawcli.config import HEAD_NAMES, HeadTraining
 
@@ -103,6 +102,7 @@ def command(
 
     Example: abaw crossval features/ --labels annotations/ -o cv/ --head gated --head visual
     """
+    from abawcli.datasets.pairing import ANNOTATION_SUFFIXES
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart, check_outside, check_writable
     from abawcli.stages.crossval import cross_validate, describe_results
@@ -113,7 +113,7 @@ def command(
     check_apart([output], [labels])
     check_writable([output / "config.json"])
     sets = list_sets(features, more_features, "FEATURES...")
-    files = find_feature_files(sets), expand_inputs([labels], ANNOTATIONS)
+    files = find_feature_files(sets), expand_inputs([labels], ANNOTATION_SUFFIXES)
     configs = {head: read_training(head, window, tuned, task) for head in heads}
     with progress_bar("crossval", "batch", quiet) as update:
         results = cross_validate(

@@ -24,7 +24,6 @@ from abawcli.cli.options import (
     window_option,
 )
 from abawcli.cli.train_labels import (
-    ANNOTATIONS,
     ExtraLabels,
     ValidationFiles,
     extra_label_options,
@@ -268,6 +267,7 @@ def command(
 
     Example: abaw train head features/ --labels annotations/ -o run/
     """
+    from abawcli.datasets.pairing import ANNOTATION_SUFFIXES
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart, check_outside, check_writable
     from abawcli.stages.train_head import train_fusion_head
@@ -275,7 +275,7 @@ def command(
     sets = list_sets(features, more_features, "FEATURES...")
     check_shape([head], tuned)
     check_losses(task, tuned)
-    files = find_feature_files(sets), expand_inputs([labels], ANNOTATIONS)
+    files = find_feature_files(sets), expand_inputs([labels], ANNOTATION_SUFFIXES)
     valid, auxiliary = validation.find_files(len(sets)), extra.find_auxiliary(task)
     check_outside(output, features + more_features)
     check_apart([output], [labels])

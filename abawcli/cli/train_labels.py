@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from abawcli.datasets.pseudo_labels import PseudoLabels
     from abawcli.stages.train_head import Files
 
-ANNOTATIONS = frozenset([".txt", ".csv", ".parquet", ".eaf", ".textgrid", ".tsv"])
-
 
 @dataclass(frozen=True)
 class ValidationFiles:
@@ -34,6 +32,7 @@ class ValidationFiles:
         Raises:
             click.UsageError: one is given without the other, or not one folder for each backbone.
         """
+        from abawcli.datasets.pairing import ANNOTATION_SUFFIXES
         from abawcli.formats.inputs import expand_inputs
 
         if bool(self.valid_features) != bool(self.valid_labels):
@@ -41,7 +40,7 @@ class ValidationFiles:
         if not self.valid_labels:
             return None
         sets = self._list_sets(backbones)
-        return find_feature_files(sets), expand_inputs([self.valid_labels], ANNOTATIONS)
+        return find_feature_files(sets), expand_inputs([self.valid_labels], ANNOTATION_SUFFIXES)
 
     def _list_sets(self, backbones: int) -> list[tuple[str, ...]]:
         """Return the arguments of each backbone's features."""
@@ -70,13 +69,16 @@ class ExtraLabels:
         Raises:
             click.UsageError: they are of `task` itself.
         """
+        from abawcli.datasets.pairing import ANNOTATION_SUFFIXES
         from abawcli.formats.inputs import expand_inputs
 
         folders = {"va": self.aux_va, "au": self.aux_au}
         given = {name: folder for name, folder in folders.items() if folder}
         if task in given:
             raise click.UsageError(f"--aux-{task} is the task itself; leave it out")
-        return {name: expand_inputs([folder], ANNOTATIONS) for name, folder in given.items()}
+        return {
+            name: expand_inputs([folder], ANNOTATION_SUFFIXES) for name, folder in given.items()
+        }
 
     def read_pseudo(self) -> PseudoLabels | None:
         """Return the confident rows of the tables, if any are given.
