@@ -158,6 +158,13 @@ def test_plot_writes_a_picture_and_keeps_finished_work(table: Path, suffix: str)
     assert again.exit_code == 0 and output.stat().st_mtime_ns == first
 
 
+def test_a_plot_from_zero_leaves_out_negative_times(table: Path) -> None:
+    path, output = table.parent / "early.csv", table.parent / "early.png"
+    write_table(make_table("early", start_s=-50.0), path, {})
+    result = CliRunner().invoke(main, ["plot", str(path), "-o", str(output), "--from", "0"])
+    assert result.exit_code == 1 and "no frame" in result.stderr
+
+
 def test_segment_writes_all_tables_and_names_what_failed(table: Path) -> None:
     write_table(make_table("other", start_s=5.0), table.parent / "other.csv", {})
     (table.parent / "broken.csv").write_text("no table")

@@ -61,7 +61,7 @@ def command(
     annotations = expand_inputs([labels], ANNOTATION_SUFFIXES) if labels else {}
     check_apart([output], [*tables, *annotations])
     check_writable([output])
-    start, end = (from_s or -math.inf), (math.inf if to_s is None else to_s)
+    start, end = (-math.inf if from_s is None else from_s), (math.inf if to_s is None else to_s)
     settings = PlotSettings(lines, start, end)
     summary = plot_files(tables, output, annotations, settings, overwrite=overwrite)["summary"]
     if not quiet:
