@@ -79,6 +79,7 @@ def test_an_empty_strategy_goes_by_the_name(file: Path) -> None:
         ("", "line 1: no column video, strategy; the first line must be video,strategy,from,to"),
         ("video,form\na,1\n", "line 1: no column strategy; "),
         ("video;strategy\na;main\n", "s.csv is separated by semicolons; separate it by commas"),
+        ('"video,strategy"\n"a,main"\n', "line 1 is in quotes as a whole"),
         ("name,strategy\na,main\n", "line 1: no column video; the first line .* with commas"),
         ("video,strategy\na,middle\n", "line 2: unknown strategy 'middle'; choose one of main, "),
         ("video,strategy\na,track\n", "line 2: unknown strategy 'track'; .*, track N, skip"),

@@ -322,6 +322,8 @@ def test_labels_of_any_table(tmp_path: Path) -> None:
         (lambda text: text.replace(",", ";").replace(".", ",").encode(),
          "is separated by semicolons; separate it by commas, with points in numbers"),
         (lambda text: text.replace(",", "\t").encode(), "is separated by tabs"),
+        (lambda text: re.sub("(?m)^.+$", r'"\g<0>"', text).encode(),
+         "line 1 is in quotes as a whole, .* remove the quotes around each line"),
         (lambda text: text.encode("utf-16"), "is in UTF-16; save it as UTF-8"),
         (lambda text: text.encode("utf-16-le"), "is in UTF-16; save it as UTF-8"),
     ],

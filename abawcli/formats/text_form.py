@@ -74,12 +74,13 @@ def explain_csv_error(path: str | Path, error: Exception) -> str:
 
 
 def check_commas(path: str | Path) -> None:
-    """Check by the beginning of a csv that it is not in UTF-16 and is separated by commas.
+    """Check by the beginning of a csv that it is not in UTF-16 and its cells are between commas.
 
     Files that cannot be read are not reported here, but by their reader.
 
     Raises:
-        InputError: it is in UTF-16, or separated by semicolons or tabs.
+        InputError: it is in UTF-16, is separated by semicolons or tabs, or line 1 is one cell in
+            quotes.
     """
     check_encoding(path)
     head = _read_head(path)
@@ -89,3 +90,10 @@ def check_commas(path: str | Path) -> None:
             raise InputError(
                 f"{path} is separated by {name}; separate it by commas, with points in numbers"
             )
+    line = first.decode("utf-8-sig", "replace").strip()
+    cells = next(csv.reader([line]), [])
+    if len(cells) == 1 and "," in cells[0] and line.endswith('"'):
+        raise InputError(
+            f"{path}: line 1 is in quotes as a whole, which makes it a single cell; remove the "
+            "quotes around each line, or export the table again"
+        )
