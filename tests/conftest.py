@@ -34,8 +34,8 @@ def write_into_memory() -> None:
     """Let tests write into memory if there is enough: a disk takes milliseconds for a folder."""
     if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK | os.X_OK):
         return
-    about = os.statvfs(MEMORY)
-    if about.f_bavail * about.f_frsize >= FREE and not about.f_flag & os.ST_NOEXEC:
+    space = os.statvfs(MEMORY)
+    if space.f_bavail * space.f_frsize >= FREE and not space.f_flag & os.ST_NOEXEC:
         os.environ["TMPDIR"] = MEMORY
         tempfile.tempdir = None  # what pytest has found before
 

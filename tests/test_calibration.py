@@ -123,7 +123,7 @@ def test_checkpoint_with_calibration_answers_calibrated(tmp_path: Path) -> None:
 )
 def test_calibration_that_cannot_be_is_refused(tmp_path: Path, broken: dict[str, object]) -> None:
     path = save_encoder(tmp_path / "e.safetensors", Calibration(2.0, BIAS))
-    tensors, about = read_raw(path)
-    write_raw(path, tensors, about | {"calibration": broken})
+    tensors, metadata = read_raw(path)
+    write_raw(path, tensors, metadata | {"calibration": broken})
     with pytest.raises(CheckpointError, match=r"e\.safetensors"):
         load_encoder(path, CPU)

@@ -298,8 +298,8 @@ def test_a_missing_strategy_file_is_one_line(work: Path) -> None:
 
 def test_a_track_is_a_subject_too(work: Path) -> None:
     assert crop("v/two.mkv", "-o", "crops", "--subject", "Track 01").exit_code == 0
-    table, about = read_faces(Path("crops/two/faces.parquet"))
-    assert about["settings"]["subject"] == "track 1"
+    table, provenance = read_faces(Path("crops/two/faces.parquet"))
+    assert provenance["settings"]["subject"] == "track 1"
     assert set(table.loc[table["found"], "subject"]) == {1}
     refused = crop("v/two.mkv", "-o", "other", "--subject", "track 4")
     assert refused.exit_code == 1 and "two.mkv has no track 4; they are 0 to 1" in refused.stderr

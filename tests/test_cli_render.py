@@ -43,8 +43,8 @@ def test_a_finished_video_is_kept_and_other_settings_make_it_anew() -> None:
     time_ns = os.stat("out.mp4").st_mtime_ns
     assert render().exit_code == 0 and os.stat("out.mp4").st_mtime_ns == time_ns
     assert render("--to", "0.1").exit_code == 0 and os.stat("out.mp4").st_mtime_ns != time_ns
-    about = read_provenance("out.mp4")
-    assert about["settings"]["span_s"] == [None, 0.1] and about["summary"]["frames"] == 3
+    provenance = read_provenance("out.mp4")
+    assert provenance["settings"]["span_s"] == [None, 0.1] and provenance["summary"]["frames"] == 3
     Path("out.mp4").write_bytes(b"mine")
     kept = render()
     assert kept.exit_code == 1 and "was changed after it was made" in kept.stderr

@@ -85,7 +85,7 @@ def test_main_subject_has_a_file_for_each_frame_it_is_in(clip: Path, tmp_path: P
 
 def test_table_has_every_frame_with_its_true_time(clip: Path, tmp_path: Path) -> None:
     summary = crop(clip, tmp_path / "out")
-    table, about = read_faces(tmp_path / "out" / "faces.parquet")
+    table, provenance = read_faces(tmp_path / "out" / "faces.parquet")
     assert table["frame"].tolist() == list(range(1, 31))
     assert table["time_s"].to_numpy() == pytest.approx(
         [0.5 + 0.04 * k + 0.007 * (k % 3) for k in range(30)]
@@ -100,10 +100,10 @@ def test_table_has_every_frame_with_its_true_time(clip: Path, tmp_path: Path) ->
     detected = there["detected"].astype(bool)
     assert 8 < detected.sum() == summary.detected < 20
     beside = json.loads(provenance_path(tmp_path / "out").read_text())
-    assert list(beside.pop("output")) == names(tmp_path / "out") and beside == about
+    assert list(beside.pop("output")) == names(tmp_path / "out") and beside == provenance
     assert (
-        about["inputs"] == [describe_input(clip)]
-        and about["settings"]["detector"]["name"] == "squares"
+        provenance["inputs"] == [describe_input(clip)]
+        and provenance["settings"]["detector"]["name"] == "squares"
     )
 
 
@@ -125,16 +125,16 @@ def test_per_frame_choice_follows_the_frame(clip: Path, tmp_path: Path) -> None:
     table, _ = read_faces(tmp_path / "out" / "faces.parquet")
     assert table["subject"].tolist() == [0] * 7 + [1] * 23
     crop(clip, tmp_path / "followed", subject="follow-largest")
-    table, about = read_faces(tmp_path / "followed" / "faces.parquet")
+    table, provenance = read_faces(tmp_path / "followed" / "faces.parquet")
     assert table["subject"].tolist() == [0] * 20 + [-1] * 10  # the other square is elsewhere
-    assert about["settings"]["following"] == {"keep": 0.9, "iou": 0.3}
+    assert provenance["settings"]["following"] == {"keep": 0.9, "iou": 0.3}
 
 
 def test_tracks_have_everybody_whoever_was_asked_for(clip: Path, tmp_path: Path) -> None:
     crop(clip, tmp_path / "out")
-    tracks, about = read_faces(tmp_path / "out" / "tracks.parquet")
+    tracks, provenance = read_faces(tmp_path / "out" / "tracks.parquet")
     faces, _ = read_faces(tmp_path / "out" / "faces.parquet")
-    assert tracks["found"].all() and about["settings"]["subject"] == "main"
+    assert tracks["found"].all() and provenance["settings"]["subject"] == "main"
     assert tracks.loc[tracks["subject"] == 0, "frame"].tolist() == list(range(1, 21))
     assert tracks.loc[tracks["subject"] == 1, "frame"].tolist() == list(range(8, 31))
     mine = tracks[tracks["subject"] == 0].reset_index(drop=True)
@@ -144,8 +144,10 @@ def test_tracks_have_everybody_whoever_was_asked_for(clip: Path, tmp_path: Path)
 
 def test_a_track_by_number_and_nobody(clip: Path, tmp_path: Path) -> None:
     assert crop(clip, tmp_path / "one", subject="track 1") == CropSummary(30, 23, 13, 1)
-    table, about = read_faces(tmp_path / "one" / "faces.parquet")
-    assert table["subject"].unique().tolist() == [1] and about["settings"]["subject"] == "track 1"
+    table, provenance = read_faces(tmp_path / "one" / "faces.parquet")
+    assert (
+        table["subject"].unique().tolist() == [1] and provenance["settings"]["subject"] == "track 1"
+    )
     assert table["found"].tolist() == [False] * 7 + [True] * 23
     assert crop(clip, tmp_path / "none", subject="skip") == CropSummary(30, 0, 0, 0)
     table, _ = read_faces(tmp_path / "none" / "faces.parquet")
@@ -171,15 +173,15 @@ def test_segments_have_each_their_own_subject(
     folders = {tmp_path / "a": several, tmp_path / "b": (SubjectSegment("top"),)}
     done = crop_folders(clip, folders, detector=SquareFinder())
     assert len(passes) == 2  # one to find faces, one to cut them, for both folders
-    table, about = read_faces(tmp_path / "a" / "faces.parquet")
+    table, provenance = read_faces(tmp_path / "a" / "faces.parquet")
     nobody = [-1] * 2
     assert table["frame"].tolist() == list(range(1, 31))
     assert table["subject"].tolist() == (
         nobody + [0] * 7 + nobody + [1] * 3 + [-1] * 6 + [1] * 10  # main of 21-30 alone
     )
     assert (table["found"] == (table["subject"] >= 0)).all()
-    assert about["settings"]["subject"] == "strategy"
-    assert about["settings"]["segments"] == [
+    assert provenance["settings"]["subject"] == "strategy"
+    assert provenance["settings"]["segments"] == [
         ["left", 3, 9], ["track 1", 12, 14], ["main", 21, None],
     ]  # fmt: skip
     assert done[tmp_path / "a"].found == 20
@@ -352,6 +354,6 @@ def test_faces_files_keep_types_and_provenance(tmp_path: Path) -> None:
     row = {name: [0.5] for name in SCHEMA.names}
     row |= {"frame": [7], "subject": [0], "found": [True], "detected": [False]}
     write_faces(pd.DataFrame(row), tmp_path / "faces.parquet", {"command": "crop"})
-    table, about = read_faces(tmp_path / "faces.parquet")
-    assert about == {"command": "crop"} and list(table.columns) == SCHEMA.names
+    table, provenance = read_faces(tmp_path / "faces.parquet")
+    assert provenance == {"command": "crop"} and list(table.columns) == SCHEMA.names
     assert table.iloc[0].to_dict() == {name: values[0] for name, values in row.items()}

@@ -78,8 +78,8 @@ def test_teachers_have_their_share_of_the_loss(images: Path, tmp_path: Path) -> 
     assert losses[1.0, 0.0, False] == losses[1.0, 0.0, True]
     assert losses[0.5, 0.0, False] != losses[0.5, 0.0, True]
     assert losses[0.5, 1.0, False] > losses[0.5, 0.0, False] + 0.1
-    _, about = read_raw(tmp_path / "True0.50.0/encoder.safetensors")
-    assert about["data"]["teachers"] == [hash_file(teacher)]
+    _, metadata = read_raw(tmp_path / "True0.50.0/encoder.safetensors")
+    assert metadata["data"]["teachers"] == [hash_file(teacher)]
 
 
 def test_teachers_get_the_augmented_images_or_the_clean_ones(

@@ -35,12 +35,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_head_is_of_the_published_kind(run: Path) -> None:
-    _, about = read_raw(run / "run" / "head.safetensors")
-    assert about["head"] == "dual-branch"
-    assert (about["network"]["window_frames"], about["network"]["stride_frames"]) == (64, 32)
-    assert about["training"]["focal_gamma"] == 2 and about["training"]["modality_dropout"] == 0.1
-    assert about["audio"]["backbone"] == str(run / "wavlm")
-    assert about["smoothing"]["method"] == "median" and about["smoothing"]["window_s"] == 1.0
+    _, metadata = read_raw(run / "run" / "head.safetensors")
+    assert metadata["head"] == "dual-branch"
+    assert (metadata["network"]["window_frames"], metadata["network"]["stride_frames"]) == (64, 32)
+    assert (
+        metadata["training"]["focal_gamma"] == 2 and metadata["training"]["modality_dropout"] == 0.1
+    )
+    assert metadata["audio"]["backbone"] == str(run / "wavlm")
+    assert metadata["smoothing"]["method"] == "median" and metadata["smoothing"]["window_s"] == 1.0
 
 
 def test_the_head_is_a_recipe_for_videos_and_features(run: Path) -> None:

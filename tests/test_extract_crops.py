@@ -326,5 +326,5 @@ def test_finished_work_is_skipped_and_stale_work_redone(
     assert extract_features(official, out, other).made
     with pytest.raises(OutputError, match="was not made from this input"):
         extract_features(video, out, other)
-    about = json.loads(provenance_path(out).read_text())
-    assert about["command"] == "extract" and about["inputs"] == [describe_input(official)]
+    provenance = json.loads(provenance_path(out).read_text())
+    assert provenance["command"] == "extract" and provenance["inputs"] == [describe_input(official)]

@@ -107,10 +107,10 @@ def test_one_recipe_given_twice_is_that_recipe(folds: Path) -> None:
 
 
 def test_provenance_names_every_head(folds: Path) -> None:
-    about = load_folds(folds, "gated", "dual").describe("main", Smoothing())
+    metadata = load_folds(folds, "gated", "dual").describe("main", Smoothing())
     paths = [folds / f"{name}.safetensors" for name in ("gated", "dual")]
-    assert about["heads_sha256"] == [hash_file(path) for path in paths]
-    assert about["recipe"] == f"{paths[0].name}, {paths[1].name}"
+    assert metadata["heads_sha256"] == [hash_file(path) for path in paths]
+    assert metadata["recipe"] == f"{paths[0].name}, {paths[1].name}"
 
 
 def test_heads_that_smooth_differently(folds: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -75,8 +75,8 @@ def test_one_pass_makes_the_tables_of_a_strategy(
     left, right = (read_table(Path(f"out/day/two_{side}.csv")) for side in ("left", "right"))
     assert np.flatnonzero(left["found"]).tolist() == list(range(6)) and right["found"].all()
     assert set(left["subject"]) == {"strategy"} and set(right["subject"]) == {"track 1"}
-    about = read_provenance(Path("out/day/two_left.csv"))["settings"]
-    assert about["segments"] == [["track 0", 1, 6]] and about["video"] == "day/two_left"
+    provenance = read_provenance(Path("out/day/two_left.csv"))["settings"]
+    assert provenance["segments"] == [["track 0", 1, 6]] and provenance["video"] == "day/two_left"
     assert len(list(Path("out").rglob("*.csv"))) == 2
     refused = abaw("predict", "v/day/two.mkv", "--strategy", "s.csv", "-o", "one.csv")
     assert refused.exit_code == 0  # `two` alone has no row there: whoever is main

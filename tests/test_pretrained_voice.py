@@ -139,10 +139,10 @@ def test_chunks_do_not_matter(run: Path) -> None:
 
 
 def test_run_writes_an_encoder_that_needs_no_folder(run: Path) -> None:
-    tensors, about = read_raw(run / "encoder.safetensors")
+    tensors, metadata = read_raw(run / "encoder.safetensors")
     assert tensors["backbone.trunk.layers.1.fc1.weight"].dtype == torch.float16
-    assert about["network"]["whisper"]["layers"] == 2
-    assert len(about["data"]["init_sha256"]) == 64
+    assert metadata["network"]["whisper"]["layers"] == 2
+    assert len(metadata["data"]["init_sha256"]) == 64
     assert json.loads((run / "config.json").read_text())["layers"] == 2
 
 

@@ -147,10 +147,10 @@ def test_older_files_have_none(video: Path, tmp_path: Path) -> None:
     path = tmp_path / "f.safetensors"
     extract_features(video, path, load_predictor().extractor)
     with safe_open(path, framework="np") as file:
-        about = file.metadata()
+        metadata = file.metadata()
     arrays = load_file(path)
     del arrays["quality"]
-    save_file(arrays, path, about)
+    save_file(arrays, path, metadata)
     assert np.isnan(read_features(path).quality).all()
     crop_video(video, tmp_path / "crops", detector=BlobDetector())
     faces = tmp_path / "crops" / FACES_NAME

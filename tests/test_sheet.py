@@ -40,9 +40,9 @@ def write_clip(path: Path) -> Path:
 def write_crops(clip: Path, folder: Path) -> Path:
     """Write the crops of track 0 of the clip; track 1 has a low score in 21-24."""
     crop_video(clip, folder, subject="track 0", detector=BlobDetector())
-    tracks, about = read_faces(folder / TRACKS_NAME)
+    tracks, provenance = read_faces(folder / TRACKS_NAME)
     tracks.loc[(tracks["subject"] == 1) & tracks["frame"].between(21, 24), "score"] = 0.7
-    write_faces(tracks, folder / TRACKS_NAME, about)
+    write_faces(tracks, folder / TRACKS_NAME, provenance)
     return folder
 
 
@@ -101,9 +101,12 @@ def test_a_row_for_each_track_with_its_gaps_and_marks(kept: Path, tmp_path: Path
 def test_summary_and_provenance(kept: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheets" / "clip.jpg"
     assert make_sheet(kept, sheet) == SheetSummary(28, 2, 2)
-    about = read_provenance(sheet)
-    assert about["command"] == "sheet" and about["inputs"] == [describe_input(kept)]
-    assert about["settings"]["pictures_from"] == "video" and about["settings"]["low_score"] == 0.9
+    provenance = read_provenance(sheet)
+    assert provenance["command"] == "sheet" and provenance["inputs"] == [describe_input(kept)]
+    assert (
+        provenance["settings"]["pictures_from"] == "video"
+        and provenance["settings"]["low_score"] == 0.9
+    )
     assert sheet.read_bytes()[:3] == b"\xff\xd8\xff"
     assert cv2.imread(str(sheet)).shape[1] == 1498
 

@@ -61,9 +61,9 @@ def test_finished_work_says_again_what_it_said(
     caplog.clear()
     assert count(Path("a.txt")) == Counted(3, made=False, warnings=first.warnings)
     assert caplog.messages == list(first.warnings)
-    about = read_provenance(Path("out.txt"))
-    assert (about["summary"], about["warnings"]) == ({"rows": 3}, list(first.warnings))
-    assert str(folder) not in json.dumps(about)
+    provenance = read_provenance(Path("out.txt"))
+    assert (provenance["summary"], provenance["warnings"]) == ({"rows": 3}, list(first.warnings))
+    assert str(folder) not in json.dumps(provenance)
 
 
 @pytest.mark.parametrize("summary", [{}, {"rows": 3, "columns": 4}, None])

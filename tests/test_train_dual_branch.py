@@ -48,10 +48,10 @@ def test_the_dual_branch_learns_with_either_modality(files: Files, tmp_path: Pat
     for options in ({}, {"missing": 0.6}, {"backbones": Backbones(VISUAL)}):
         found = classify(tmp_path / "run/head.safetensors", **options)
         assert (found == truth).mean() > 0.7
-    _, about = read_raw(tmp_path / "run/head.safetensors")
-    assert about["network"] == asdict(SMALL_DUAL)
-    assert about["smoothing"] == Smoothing().to_json()
-    assert about["result"] == max(history, key=lambda row: row.criterion or 0).to_json()
+    _, metadata = read_raw(tmp_path / "run/head.safetensors")
+    assert metadata["network"] == asdict(SMALL_DUAL)
+    assert metadata["smoothing"] == Smoothing().to_json()
+    assert metadata["result"] == max(history, key=lambda row: row.criterion or 0).to_json()
 
 
 def test_interrupted_dual_branch_ends_with_the_same_weights(files: Files, tmp_path: Path) -> None:

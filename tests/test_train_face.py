@@ -37,10 +37,10 @@ def test_run_writes_encoder_metrics_and_config(images: Path, tmp_path: Path) -> 
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert rows == [result.to_json() for result in history]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    tensors, about = read_raw(tmp_path / "run/encoder.safetensors")
-    assert about["backbone"] == str(images / "vit")
-    assert about["result"] == max(rows, key=lambda row: row["macro_f1"])
-    assert about["preprocess"]["size"] == 28
+    tensors, metadata = read_raw(tmp_path / "run/encoder.safetensors")
+    assert metadata["backbone"] == str(images / "vit")
+    assert metadata["result"] == max(rows, key=lambda row: row["macro_f1"])
+    assert metadata["preprocess"]["size"] == 28
     assert not any(name.startswith("head") for name in tensors)  # the training head is gone
     settings = json.loads((tmp_path / "run/config.json").read_text())
     assert settings["training"]["epochs"] == 3
@@ -53,8 +53,8 @@ def test_either_head_chooses_the_epoch(images: Path, tmp_path: Path) -> None:
         assert all(0 <= row["moe_macro_f1"] <= 1 and row["valid_loss"] > 0 for row in rows)
         assert [row["lr"] for row in rows] == sorted((row["lr"] for row in rows), reverse=True)
         key = "moe_macro_f1" if select == "moe" else "macro_f1"
-        _, about = read_raw(tmp_path / select / "encoder.safetensors")
-        assert about["result"] == max(rows, key=lambda row: row[key])
+        _, metadata = read_raw(tmp_path / select / "encoder.safetensors")
+        assert metadata["result"] == max(rows, key=lambda row: row[key])
     with pytest.raises(UsageError, match="a mixture-of-experts head that is not there"):
         run(images, tmp_path / "none", replace(FAST, moe=None, select="moe"))
     with pytest.raises(UsageError, match="unknown selection 'both'; choose linear or moe"):
@@ -214,15 +214,15 @@ def test_bad_input(images: Path, tmp_path: Path) -> None:
 def test_encoder_of_other_classes_is_refused(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run", replace(FAST, epochs=1))
     path = tmp_path / "run/encoder.safetensors"
-    tensors, about = read_raw(path)
-    write_raw(path, tensors, about | {"backbone": COMPACT_FACE, "network": {"w": 1}})
+    tensors, metadata = read_raw(path)
+    write_raw(path, tensors, metadata | {"backbone": COMPACT_FACE, "network": {"w": 1}})
     with pytest.raises(CheckpointError, match="describes no backbone"):
         load_encoder(path, CPU)
-    write_raw(path, tensors, about | {"classes": ["a", "b"]})
+    write_raw(path, tensors, metadata | {"classes": ["a", "b"]})
     with pytest.raises(CheckpointError, match="other classes"):
         load_encoder(path, CPU)
     del tensors["classifier.bias"]
-    write_raw(path, tensors, about)
+    write_raw(path, tensors, metadata)
     with pytest.raises(CheckpointError, match="does not fit its network"):
         load_encoder(path, CPU)
 
@@ -263,8 +263,8 @@ def test_the_last_epoch_is_saved_where_nothing_is_to_be_chosen(
     for select, epoch in (("linear", 1), ("last", 2)):
         config = replace(STUDENT, epochs=2, select=select)
         teach(images, tmp_path / select, [], config)
-        _, about = read_raw(tmp_path / select / "encoder.safetensors")
-        assert about["result"]["epoch"] == epoch
+        _, metadata = read_raw(tmp_path / select / "encoder.safetensors")
+        assert metadata["result"]["epoch"] == epoch
     with pytest.raises(UsageError, match="--patience excludes --select last"):
         teach(images, tmp_path / "run", [], replace(config, patience=1))
 
@@ -282,9 +282,9 @@ def test_saved_weights_are_averaged_with_the_initial_ones(images: Path, tmp_path
         return out / "encoder.safetensors"
 
     for share in (0.0, 0.25, 1.0):
-        tensors, about = read_raw(tune(tmp_path / str(share), init_share=share))
+        tensors, metadata = read_raw(tune(tmp_path / str(share), init_share=share))
         found[share] = {k: v.float() for k, v in tensors.items()}
-        assert about["training"]["init_share"] == share
+        assert metadata["training"]["init_share"] == share
     initial = read_raw(start)[0]
     for name, first in initial.items():
         if first.is_floating_point():  # no counter

@@ -45,11 +45,11 @@ def test_run_writes_head_metrics_and_config(files: Files, tmp_path: Path) -> Non
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert rows == [result.to_json() for result in history]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    _, about = read_raw(tmp_path / "run/head.safetensors")
-    assert about["result"] == max(rows, key=lambda row: row["macro_f1"])
-    assert about["visual"] == VISUAL.to_json() and about["head"] == "gated"
-    assert about["smoothing"] == Smoothing("median", 101, None, "logits").to_json()
-    data = about["data"]
+    _, metadata = read_raw(tmp_path / "run/head.safetensors")
+    assert metadata["result"] == max(rows, key=lambda row: row["macro_f1"])
+    assert metadata["visual"] == VISUAL.to_json() and metadata["head"] == "gated"
+    assert metadata["smoothing"] == Smoothing("median", 101, None, "logits").to_json()
+    data = metadata["data"]
     assert data["train"]["videos"] + data["valid"]["videos"] == len(NAMES)
     settings = json.loads((tmp_path / "run/config.json").read_text())
     assert settings["training"] == asdict(FAST) and settings["data"] == data
@@ -124,8 +124,8 @@ def test_a_head_learns_in_bfloat16(head: str, files: Files, tmp_path: Path) -> N
     for precision in ("bfloat16", "float32"):
         config = replace(FAST, epochs=1, precision=precision)
         losses[precision] = run(files, tmp_path / precision, head, config=config)[-1].loss
-        _, about = read_raw(tmp_path / precision / "head.safetensors")
-        assert about["training"]["precision"] == precision
+        _, metadata = read_raw(tmp_path / precision / "head.safetensors")
+        assert metadata["training"]["precision"] == precision
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)
     assert losses["bfloat16"] != losses["float32"]
 
@@ -247,9 +247,9 @@ def test_held_out_videos_are_whole_source_videos(files: Files) -> None:
 def test_given_videos_to_validate_on(files: Files, tmp_path: Path) -> None:
     valid = list_files(save_videos(tmp_path / "valid", ["g", "h"]))
     run(files, tmp_path / "run", valid_files=valid)
-    _, about = read_raw(tmp_path / "run/head.safetensors")
-    assert about["data"]["train"]["videos"] == len(NAMES)
-    assert about["data"]["valid"]["videos"] == 2
+    _, metadata = read_raw(tmp_path / "run/head.safetensors")
+    assert metadata["data"]["train"]["videos"] == len(NAMES)
+    assert metadata["data"]["valid"]["videos"] == 2
     with pytest.raises(InputError, match="a is to be trained on and to be validated on"):
         run(files, tmp_path / "run2", valid_files=files)
     big = Backbones(replace(VISUAL, name="big", sha256="0" * 64), AUDIO)

@@ -54,9 +54,9 @@ def test_run_writes_encoder_metrics_and_config(recordings: Path, tmp_path: Path)
     first = history[0].validation
     assert first and first.corpora and first.corpora.keys() == {"a", "b"}
     assert first.macro_f1 == pytest.approx(np.mean([*first.corpora.values()]))
-    tensors, about = read_raw(tmp_path / "run/encoder.safetensors")
-    assert about["result"] == max(history, key=lambda row: row.criterion or 0).to_json()
-    assert about["data"]["manifest"] == "manifest.csv"
+    tensors, metadata = read_raw(tmp_path / "run/encoder.safetensors")
+    assert metadata["result"] == max(history, key=lambda row: row.criterion or 0).to_json()
+    assert metadata["data"]["manifest"] == "manifest.csv"
     assert tensors["backbone.stem.0.weight"].dtype == torch.float16
     assert json.loads((tmp_path / "run/config.json").read_text())["training"]["epochs"] == 3
     assert "read recordings" in said and any(what.startswith("epoch 3/3, loss") for what in said)
@@ -156,11 +156,11 @@ def test_last_step_refits_the_classifier_to_the_final_features(
     run(recordings, tmp_path / "plain", replace(FAST, epochs=1))
     run(recordings, tmp_path / "refit", replace(FAST, epochs=1, refit=100.0))
     before, _ = read_raw(tmp_path / "plain/encoder.safetensors")
-    after, about = read_raw(tmp_path / "refit/encoder.safetensors")
+    after, metadata = read_raw(tmp_path / "refit/encoder.safetensors")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     names = ("expression.weight", "expression.bias", "temperature")
     assert changed == {f"classifier.{name}" for name in names}
-    assert about["training"]["refit"] == 100.0
+    assert metadata["training"]["refit"] == 100.0
     encoder, _ = load_voice_encoder(tmp_path / "refit/encoder.safetensors", CPU)
     train = AudioDataset(
         read_audio_manifest(recordings / "manifest.csv", recordings)["train"], quiet

@@ -89,9 +89,13 @@ def test_non_speech_gives_uniform_probabilities_and_temperature_flattens() -> No
 
 def save_network(path: Path, **changes: Any) -> Path:
     network = VoiceNetwork(CompactVoice((2, 4, 4, 8), 16))
-    about = {"kind": "voice-encoder", "network": network.backbone.shape, "classes": list(CLASSES)}
+    metadata = {
+        "kind": "voice-encoder",
+        "network": network.backbone.shape,
+        "classes": list(CLASSES),
+    }
     tensors = {k: v for k, v in network.state_dict().items() if k not in changes.get("lost", ())}
-    write_raw(path, tensors, about | {k: v for k, v in changes.items() if k != "lost"})
+    write_raw(path, tensors, metadata | {k: v for k, v in changes.items() if k != "lost"})
     return path
 
 

@@ -115,8 +115,8 @@ def test_a_backbone_that_knows_no_reliability_is_not_missed(
     monkeypatch.chdir(tmp_path)
     backbones = Backbones(VISUAL, detected)
     head = build_head("gated", backbones, SMALL_GATED)
-    about = HeadMetadata("gated", asdict(SMALL_GATED), backbones, Smoothing())
-    save_head("head.safetensors", head, about)
+    metadata = HeadMetadata("gated", asdict(SMALL_GATED), backbones, Smoothing())
+    save_head("head.safetensors", head, metadata)
     write_features(make_features(np.arange(9) % 8, "p", backbones=backbones), "p.safetensors", {})
     predict("t.csv")
     assert read_provenance("t.csv").get("warnings", []) == []
