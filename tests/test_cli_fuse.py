@@ -31,7 +31,8 @@ def fuse(*arguments: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("output", ["fused.csv", "new/fused.parquet"])
 def test_tables_to_a_table(output: str) -> None:
-    assert fuse("A/one.csv", "B/one.csv", "-o", output, "--weights", "2,1") == (0, "")
+    line = f"abaw: {output}: 6 rows, 6 labelled\n"
+    assert fuse("A/one.csv", "B/one.csv", "-o", output, "--weights", "2,1") == (0, line)
     table = read_table(Path(output))
     np.testing.assert_allclose(table["p_happiness"], (2 * 0.65 + 0.05) / 3, atol=1e-6)
     assert (table["label"] == 4).all() and (table["source"] == "visual").all()
@@ -43,7 +44,8 @@ def test_tables_to_a_table(output: str) -> None:
 
 
 def test_folders_to_a_folder() -> None:
-    assert fuse("A", "B", "-o", "out") == (0, "")
+    line = "abaw: out: 2 tables, 12 rows, 12 labelled\n"
+    assert fuse("A", "B", "-o", "out") == (0, line)
     for name in ("one.csv", "deep/two.parquet"):
         table = read_table(Path("out", name))
         assert set(table["video"]) == {name}
@@ -53,7 +55,11 @@ def test_folders_to_a_folder() -> None:
 def test_a_list_of_three_tables() -> None:
     write_table(make_table([5] * 6, "one.csv"), Path("c.csv"), {})
     Path("list.txt").write_text("B/one.csv\nc.csv\n")
-    assert fuse("A/one.csv", "@list.txt", "-o", "out") == (0, "")
+    line = "abaw: out: 6 rows, 6 labelled\n"
+    assert fuse("A/one.csv", "@list.txt", "-o", "out") == (0, line)
+    kept = f"abaw: {Path('out/one.csv')} is already made with these settings; skipped\n"
+    assert fuse("A/one.csv", "@list.txt", "-o", "out") == (0, line + kept)
+    assert fuse("A/one.csv", "@list.txt", "-o", "out", "-q") == (0, "")
     assert (read_table(Path("out/one.csv"))["label"] == 5).all()
 
 
@@ -67,6 +73,7 @@ def test_files_of_some_folders_are_named_and_the_others_done() -> None:
         "abaw: error: B/one.csv has no row for one.csv, subject main, frame 6, and A/one.csv has "
         "(5 rows of them against 6); fuse tables of the same frames",
         "abaw: 2 of 3 inputs failed: three.csv, one.csv",
+        "abaw: out: 6 rows, 6 labelled",
     ]
     assert [path.name for path in Path("out").rglob("*.*[tv]")] == ["two.parquet"]
 

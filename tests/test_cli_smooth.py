@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,37 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def smooth(*arguments: str) -> tuple[int, str]:
+    """Return the exit status, and what stderr has beside the summary of tables."""
+    status, stderr = smooth_aloud(*arguments)
+    return status, re.sub(r"abaw: [^:\n]+: (\d+ tables, )?[\d,]+ rows, .*\n", "", stderr)
+
+
+def smooth_aloud(*arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(main, ["smooth", *arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert result.stdout == ""
     return result.exit_code, result.stderr
+
+
+def test_one_line_sums_up_all_tables(table: Path) -> None:
+    line = "51 rows, 51 labelled, 5 filled; 1 of 3 segments smoothed away\n"
+    window = ("--window", "11")
+    assert smooth_aloud("raw.csv", "-o", "a.csv", *window) == (0, f"abaw: a.csv: {line}")
+    kept = "abaw: a.csv is already made with these settings; skipped\n"
+    assert smooth_aloud("raw.csv", "-o", "a.csv", *window) == (0, f"abaw: a.csv: {line}{kept}")
+    assert smooth_aloud("raw.csv", "-o", "a.csv", *window, "-q") == (0, "")
+    write_table(make_table(LABELS[:-5], "other"), Path("other.csv"), {})
+    assert smooth_aloud("raw.csv", "other.csv", "-o", "out", *window) == (
+        0,
+        "abaw: out: 2 tables, 97 rows, 97 labelled, 10 filled; 2 of 6 segments smoothed away\n",
+    )
+
+
+def test_the_line_of_a_table_on_stdout(table: Path) -> None:
+    result = CliRunner().invoke(main, ["smooth", "raw.csv", "-o", "-"])
+    assert result.exit_code == 0 and result.stdout.startswith("video,frame,time_s,")
+    assert result.stdout.count("\n") == 52
+    assert result.stderr.startswith("abaw: stdout: 51 rows, 51 labelled, 5 filled; ")
 
 
 def test_the_methods_offered_are_those_there_are() -> None:
@@ -144,7 +172,8 @@ def test_an_output_in_an_input_folder_is_wrong_usage(table: Path, output: str) -
         f"abaw: error: {Path(output)} is in the input tabs; choose a folder beside it\n"
     )
     assert smooth("tabs", "-o", "tabs s") == (0, "")
-    assert smooth("tabs", "-o", "tabs s") == (0, "")
+    kept = f"abaw: {Path('tabs s/raw.csv')} is already made with these settings; skipped\n"
+    assert smooth("tabs", "-o", "tabs s") == (0, kept)
 
 
 def test_bad_inputs_are_named_and_the_others_done(table: Path) -> None:

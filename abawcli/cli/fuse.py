@@ -20,7 +20,8 @@ from abawcli.cli.options import (
     table_output_option,
     verbosity_options,
 )
-from abawcli.cli.summaries import Summaries
+from abawcli.cli.outputs import show_name
+from abawcli.cli.summaries import LineSummaries, count_rows
 from abawcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def command(
     if labels:
         used = _find_weights(list(members), list(inputs_of.values()), labels, quiet)
 
-    summaries = Summaries("table", {})
+    summaries = LineSummaries(count_rows)
 
     def work(name: Path) -> None:
         done = fuse_files(
@@ -134,7 +135,7 @@ def command(
         )
         summaries.add(str(name), folder / name, done)
 
-    with summaries.show_at_end("", as_json, quiet=True):
+    with summaries.show_at_end(show_name(output), as_json, quiet):
         run_each(inputs_of, work, partial)
 
 

@@ -1,6 +1,10 @@
 """`abaw smooth`: smoothing over time."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,7 +18,11 @@ from abawcli.cli.options import (
     table_output_option,
     verbosity_options,
 )
-from abawcli.cli.summaries import Summaries
+from abawcli.cli.outputs import show_name
+from abawcli.cli.summaries import LineSummaries, count_rows
+
+if TYPE_CHECKING:
+    from abawcli.stages.smooth import SmoothSummary
 
 
 @click.command(name="smooth")
@@ -52,7 +60,7 @@ def command(
     paths = expand_inputs(inputs, TABLE_SUFFIXES)
     outputs = name_outputs(paths, output, suffixes=TABLE_SUFFIXES)
 
-    summaries = Summaries("table", {})
+    summaries = LineSummaries(_describe)
 
     def work(path: Path) -> None:
         base = find_smoothing(read_provenance(path))
@@ -60,5 +68,14 @@ def command(
         done = smooth_file(path, outputs[path], config, overwrite=overwrite)
         summaries.add(str(path), outputs[path], done)
 
-    with summaries.show_at_end("", as_json, quiet=True):
+    with summaries.show_at_end(show_name(output), as_json, quiet):
         run_each(outputs, work)
+
+
+def _describe(done: Sequence[SmoothSummary]) -> str:
+    """Return the counts of one or more tables in words; values have no segments."""
+    filled, removed, segments = (
+        sum(getattr(each, name) for each in done) for name in ("filled", "removed_runs", "runs")
+    )
+    text = f"{count_rows(done)}, {filled:,} filled"
+    return f"{text}; {removed:,} of {segments:,} segments smoothed away" if segments else text

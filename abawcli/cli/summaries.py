@@ -1,6 +1,6 @@
-"""Summaries of outputs: a table on stderr, or JSON on stdout."""
+"""Summaries of outputs: a table or a line on stderr, or JSON on stdout."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -56,11 +56,38 @@ class Summaries:
                 title, [headings[k] for k in shown], [[row[k] for k in shown] for row in cells],
                 stderr=True,
             )  # fmt: skip
+        self._report_kept()
+
+    def _report_kept(self) -> None:
         kept = [output for _, output, summary in self.rows if not summary.made]
         which = str(kept[0]) if len(kept) == 1 else f"{len(kept)} of {len(self.rows)} outputs"
         if kept:
             verb = "is" if len(kept) == 1 else "are"
             say(f"abaw: {which} {verb} already made with these settings; skipped")
+
+
+Describe = Callable[[Sequence[Any]], str]  # the summaries of one or more outputs
+
+
+class LineSummaries(Summaries):
+    """Summaries that are shown in one line, for tables that are made in no time."""
+
+    def __init__(self, describe: Describe) -> None:
+        """Prepare a line that `describe` makes of all summaries."""
+        super().__init__("", {})
+        self.describe = describe
+
+    def _print(self, title: str) -> None:
+        done = [summary for _, _, summary in self.rows]
+        tables = f"{len(done)} tables, " if len(done) > 1 else ""
+        say(f"abaw: {title}: {tables}{self.describe(done)}")
+        self._report_kept()
+
+
+def count_rows(done: Sequence[Any]) -> str:
+    """Return the number of rows, and of those with a label, of one or more tables in words."""
+    rows, labelled = (sum(getattr(each, name) for each in done) for name in ("rows", "labelled"))
+    return f"{rows:,} rows, {labelled:,} labelled"
 
 
 def _describe(name: str, output: Path, summary: "Summary") -> dict[str, object]:
