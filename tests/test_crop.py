@@ -172,7 +172,7 @@ def test_segments_have_each_their_own_subject(
     )
     folders = {tmp_path / "a": several, tmp_path / "b": (SubjectSegment("top"),)}
     done = crop_folders(clip, folders, detector=SquareFinder())
-    assert len(passes) == 2  # one to find faces, one to cut them, for both folders
+    assert len(passes) == 1  # for both folders
     table, provenance = read_faces(tmp_path / "a" / "faces.parquet")
     nobody = [-1] * 2
     assert table["frame"].tolist() == list(range(1, 31))
@@ -331,12 +331,10 @@ def test_an_unknown_subject_and_a_missing_video_write_nothing(clip: Path, tmp_pa
     assert names(tmp_path) == ["clip.mkv"]
 
 
-def test_progress_goes_through_the_video_twice(clip: Path, tmp_path: Path) -> None:
+def test_progress_goes_through_the_video_once(clip: Path, tmp_path: Path) -> None:
     steps: list[tuple[int, int | None, str]] = []
     crop(clip, tmp_path / "out", progress=lambda *step: steps.append(step))
-    assert steps == [(k, None, "faces") for k in range(1, 31)] + [
-        (k, 30, "crops") for k in range(1, 31)
-    ]
+    assert steps == [(k, None, "faces") for k in range(1, 31)]
 
 
 def test_faces_files_that_are_none_are_refused(tmp_path: Path) -> None:

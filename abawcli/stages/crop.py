@@ -1,12 +1,14 @@
 """Stage crop: square face crops of a video as files, and the table of all its faces.
 
-The video is read twice, for any number of folders: the subject who is on screen longest is known
-only at its end, and images are not held in memory. To write everybody's crops in the first pass and
-to delete those that are not asked for costs more from the second person on. The crops themselves
-are cut by `faces.crop`.
+The subject who is on screen longest is known only at the end of the video. So the crops of all
+faces are written to a temporary folder in one pass, and those that are asked for are moved to their
+folders. The crops themselves are cut by `faces.crop`.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -159,7 +161,7 @@ def crop_folders(
 ) -> dict[Path, CropSummary]:
     """Write several folders as `crop_video` does, each for the subjects of its segments.
 
-    The faces are found once, and the crops of all folders are written in one pass.
+    The video is read once.
 
     Raises:
         InputError: the video cannot be read, or lacks the track or the frames of a segment.
@@ -179,27 +181,17 @@ def crop_folders(
     if todo:
         with keep_warnings(*todo.values()):
             starts = find_starts(folders[output] for output in todo)
-            with _decode_ahead(path, rotate) as frames:
+            with closing(run_ahead(read_frames(path, rotate), Prediction.decoded_frames)) as frames:
                 tracked = track_faces(frames, detector, tracking, identity)
-                followed = follow_largest(tracked, identity, starts)
-                columns = collect_faces(rate_faces(followed), progress, starts)
-            tables = {
-                output: tabulate_faces(columns.select(folders[output], path)) for output in todo
-            }
-            with _decode_ahead(path, rotate) as frames:
+                followed = rate_faces(follow_largest(tracked, identity, starts))
                 _write_folders(
-                    frames, columns, tables, todo,
-                    folders=folders, cropping=cropping, progress=progress,
+                    path, todo, folders, followed,
+                    cropping=cropping, starts=starts, progress=progress,
                 )  # fmt: skip
     return {
         output: read_summary(finished[output] or work, CropSummary, made=output in todo)
         for output, work in works.items()
     }
-
-
-def _decode_ahead(path: Path, rotate: int) -> closing[Generator[Frame]]:
-    """Return the frames, decoded in a thread; it ends with the `with` block."""
-    return closing(run_ahead(read_frames(path, rotate), Prediction.decoded_frames))
 
 
 def _describe_settings(
@@ -291,54 +283,65 @@ def _summarise(table: pd.DataFrame) -> CropSummary:
 
 
 def _write_folders(
-    frames: Iterable[Frame],
-    columns: VideoColumns[FrameFaces],
-    tables: Mapping[Path, pd.DataFrame],
+    path: Path,
     works: Mapping[Path, Provenance],
-    *,
     folders: Mapping[Path, SubjectSegments],
+    tracked: Iterable[tuple[Frame, FrameFaces]],
+    *,
     cropping: Cropping,
+    starts: Sequence[int],
     progress: Progress,
 ) -> None:
-    """Write the folders of `works` with their tables, in one pass through the frames."""
+    """Write the folders of `works` with their tables, in one pass through a tracked video."""
     with ExitStack() as stack:
-        writers = []
-        for output, work in works.items():
-            note_summary(work, _summarise(tables[output]))
-            folder = stack.enter_context(replace_folder(output, work))
-            write_faces(tables[output], folder / FACES_NAME, work)
-            write_faces(list_tracks(columns), folder / TRACKS_NAME, work)
+        new = {
+            output: stack.enter_context(replace_folder(output, work))
+            for output, work in works.items()
+        }
+        below = next(iter(new.values()))
+        everybody = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=below)))
+        columns = collect_faces(_crop_faces(tracked, everybody, cropping), progress, starts)
+        for output, folder in new.items():
+            rows = columns.select(folders[output], path)
+            table = tabulate_faces(rows)
+            note_summary(works[output], _summarise(table))
+            write_faces(table, folder / FACES_NAME, works[output])
+            write_faces(list_tracks(columns), folder / TRACKS_NAME, works[output])
             by_subject = folders[output][0].strategy == "all"
-            writers.append(_CropWriter(tables[output], folder, by_subject, cropping))
-        for frame in frames:
-            for writer in writers:
-                writer.write(frame)
-            progress(frame.frame, len(columns.frames), "crops")
+            for crop, name in _name_crops(rows, by_subject, cropping.scales):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                # Another folder may have the same crop.
+                (shutil.copyfile if len(new) > 1 else os.replace)(everybody / crop, folder / name)
 
 
-class _CropWriter:
-    """Writes the crops of one folder, frame by frame."""
-
-    def __init__(
-        self, table: pd.DataFrame, folder: Path, by_subject: bool, config: Cropping
-    ) -> None:
-        found = table[table["found"]]
-        self.folder, self.by_subject, self.config = folder, by_subject, config
-        self.frames, self.boxes = found["frame"].to_numpy(), found[list(BOX)].to_numpy()
-        self.subjects = found["subject"].to_numpy()
-        self.landmarks = found[list(LANDMARKS)].to_numpy(np.float32).reshape(-1, 5, 2)
-
-    def write(self, frame: Frame) -> None:
-        """Write the crops of a frame."""
-        config = self.config
-        for row in range(*np.searchsorted(self.frames, [frame.frame, frame.frame + 1])):
-            own = f"subject{self.subjects[row]}" if self.by_subject else ""
-            turns = count_quarters(self.landmarks[row])
-            crops = crop_frame(frame, self.boxes[row], config.scales, config.side, quarters=turns)
+def _crop_faces(
+    tracked: Iterable[tuple[Frame, FrameFaces]], folder: Path, config: Cropping
+) -> Iterator[tuple[Frame, FrameFaces]]:
+    """Yield every frame after its crops are written: of each track, `<track>/<scale>/00001.jpg`."""
+    for frame, found in tracked:
+        for face in found.faces:
+            turns = count_quarters(face.landmarks)
+            crops = crop_frame(frame, face.box, config.scales, config.side, quarters=turns)
             for scale, crop in zip(config.scales, crops, strict=True):
-                _write_jpeg(
-                    self.folder / own / str(scale) / f"{frame.frame:05d}.jpg", crop, config.quality
-                )
+                name = _name_crop(str(face.subject), scale, frame.frame)
+                _write_jpeg(folder / name, crop, config.quality)
+        yield frame, found
+
+
+def _name_crops(
+    rows: Selection, by_subject: bool, scales: Sequence[float]
+) -> Iterator[tuple[str, str]]:
+    """Yield the names of the selected crops: among those of all tracks, and in their folder."""
+    for row in np.flatnonzero(rows.found):
+        track = str(rows.faces["subject"][rows.index[row]])
+        own = f"subject{rows.subject[row]}" if by_subject else ""
+        for scale in scales:
+            of_track, of_subject = (_name_crop(of, scale, rows.frame[row]) for of in (track, own))
+            yield of_track, of_subject
+
+
+def _name_crop(folder: str, scale: float, frame: int) -> str:
+    return f"{folder}/{scale}/{frame:05d}.jpg".lstrip("/")
 
 
 def _write_jpeg(path: Path, image: Image, quality: int) -> None:
