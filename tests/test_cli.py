@@ -78,6 +78,13 @@ def test_of_many_warnings_of_one_kind_the_first_are_shown() -> None:
     assert len(invoke(command, "-v")[2].splitlines()) == 31
 
 
+@pytest.mark.parametrize("group", [[], ["train"]])
+def test_a_group_without_a_command_shows_its_help(group: list[str]) -> None:
+    shown = CliRunner().invoke(main, group)
+    assert shown.exit_code == 2 and shown.stdout == ""
+    assert shown.stderr == CliRunner().invoke(main, [*group, "--help"]).stdout
+
+
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help_lists_every_command_without_importing_one(option: str) -> None:
     result = CliRunner().invoke(main, [option])

@@ -44,6 +44,8 @@ def error_boundary(context: click.Context) -> Iterator[None]:
     """Turn an error in the block into a message of one line and an exit status."""
     try:
         yield
+    except click.exceptions.NoArgsIsHelpError:  # the help, which has many lines
+        raise
     except click.ClickException as error:
         error.message = show(error.message)  # type: ignore[misc]  # declared final, but click prints it
         raise
