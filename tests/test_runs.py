@@ -259,3 +259,21 @@ def test_results_do_not_depend_on_the_process(
     assert not [n for n in imported if n.startswith(("transformers", "torch._dynamo", "sympy"))]
     assert read_outputs(Path("here")) == read_outputs(Path("there"))
     assert read_run_manifest("there/manifest.jsonl").keys() == {"a.mkv", "b.mkv"}
+
+
+def test_a_shard_without_inputs_is_no_error(study: Path) -> None:
+    """A job array may have more tasks than inputs."""
+    message = "abaw: --shard 2/2 has no input; nothing is to be done\n"
+    assert predict("in/a.mkv", "-o", "a.csv", "--shard", "2/2").stderr == message
+    assert predict("in/a.mkv", "-o", "a.csv", "--shard", "2/2", "--json").stdout == "[]\n"
+    assert predict("in/a.mkv", "-o", "a.csv", "--shard", "2/2", "-q").output == ""
+    assert not Path("a.csv").exists()
+
+
+def test_a_list_of_one_name_without_a_video_is_named(study: Path) -> None:
+    Path("names.txt").write_text("nobody\n")
+    result = CliRunner().invoke(main, ["crop", "in/a.mkv", "-o", "out", "--names", "names.txt"])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[1:] == [
+        "abaw: error: names.txt, line 1: no input video is called nobody"
+    ]

@@ -83,6 +83,9 @@ def run_jobs(
     if scale.dry_run:
         _print_plans(current, work, as_json)
         return
+    if not current.jobs:
+        _report_nothing(current, scale, as_json, quiet)
+        return
     where = scale.choose_where(len(current.jobs))
     positions = {job.path: k for k, job in enumerate(current.jobs)}
     with (
@@ -108,6 +111,16 @@ def run_jobs(
                 if scale.fail_fast or current.total == 1:
                     break
         _find_removed(current)
+    _report_end(current, quiet)
+
+
+def _report_nothing(current: Run, scale: Scale, as_json: bool, quiet: bool) -> None:
+    """Report a run without inputs, as in a job array of more tasks than inputs."""
+    with current.summaries.show_at_end("", as_json, quiet):
+        pass
+    if not quiet and not current.missing:
+        shard = "--shard {}/{} has".format(*scale.shard) if scale.shard else "there is"
+        say(f"abaw: {shard} no input; nothing is to be done")
     _report_end(current, quiet)
 
 
