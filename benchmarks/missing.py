@@ -73,7 +73,7 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 RUN_FRAMES = (12, 100)  # half a second to four, as faces are missing in the composed videos
 COLOURS = ("#9a9a9a", "#c0392b", "#6b8e23", "#7d3c98", "#e6a817", "#2e6da4", "#16a085", "#444444")
 
-WHAT = {"visual": "faces", "audio": "sounds"}
+WHAT = {"visual": "faces", "audio": "audio"}
 
 Table = dict[tuple[str, str, float, bool], list[Counts]]  # run, what is missing, share, smoothed
 
@@ -197,8 +197,8 @@ def plot_timeline(study: Study, path: Path) -> None:
     )  # fmt: skip
     extent = (time_s[0], time_s[-1], 0, 1)
     palette = np.array([matplotlib.colors.to_rgb(c) for c in (*COLOURS, "white")])
-    strips = [("drawn", truth), ("face", np.where(seen[rows], 7, -1))]
-    strips.append(("voice", np.where(data.has_audio[rows], 7, -1)))
+    strips = [("true label", truth), ("face", np.where(seen[rows], 7, -1))]
+    strips.append(("speech", np.where(data.has_audio[rows], 7, -1)))
     for k, run in enumerate(runs):
         head, config = study.heads[run][0], RUNS[run][1]
         strips.append((run, predict(head, data, config)[True][rows]))
@@ -209,7 +209,7 @@ def plot_timeline(study: Study, path: Path) -> None:
         panel.imshow(palette[labels][None], aspect="auto", extent=extent)
         panel.set_yticks([])
         panel.set_ylabel(name, rotation=0, ha="right", va="center")
-    panels[3].set(ylabel="probability\nof what is drawn", ylim=(0, 1))
+    panels[3].set(ylabel="probability of\nthe true label", ylim=(0, 1))
     panels[3].legend(loc="upper right", fontsize=8, ncols=4)
     panels[-1].set_xlabel(f"seconds of {names[number]}")
     patches = [
