@@ -311,3 +311,20 @@ def test_a_stdout_that_takes_nothing_is_not_tried_again_at_the_end(
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
     )  # fmt: skip
     check_end(stdout[0], run.returncode, run.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["predict", "", "-o", "x"], "the argument after predict"),
+        (["predict", "v.mp4", "-o", ""], "the argument after -o"),
+        (["predict", "v.mp4", "--output="], "--output"),
+        (["report", "p.csv", "-o", "r.html", "--labels", ""], "the argument after --labels"),
+        (["score", "p.csv", ""], "the argument after p.csv"),
+    ],
+)
+def test_an_empty_argument_is_wrong_usage(arguments: list[str], named: str) -> None:
+    """It would be the working folder, or an option that is not given."""
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert f"{named} is empty; is it a shell variable that is not set?" in result.stderr

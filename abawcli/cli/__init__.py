@@ -8,7 +8,7 @@ from click.shell_completion import CompletionItem
 
 from abawcli import __version__
 from abawcli.cli.boundary import error_boundary
-from abawcli.cli.groups import HintingGroup
+from abawcli.cli.groups import HintingGroup, refuse_empty
 from abawcli.cli.signals import stop_on_signals
 
 # Command -> one line of help. The lines are here so that `abaw --help` imports no command.
@@ -73,6 +73,8 @@ class LazyGroup(HintingGroup):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments before the command; --help and --version print here."""
         with error_boundary(ctx):
+            if not ctx.resilient_parsing:  # completion gives the empty beginning of a word
+                refuse_empty(args)
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

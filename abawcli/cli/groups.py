@@ -1,8 +1,23 @@
 """Command groups that suggest a command for a mistyped one."""
 
 import difflib
+import re
+from collections.abc import Sequence
 
 import click
+
+
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument: as a path it is the working folder, and options would be ignored.
+
+    Raises:
+        click.UsageError: there is one.
+    """
+    for before, argument in zip(["abaw", *arguments], arguments, strict=False):
+        flag = argument[:-1] if re.fullmatch(r"--[\w-]+=", argument) else None
+        if flag or not argument:
+            name = flag or f"the argument after {before}"
+            raise click.UsageError(f"{name} is empty; is it a shell variable that is not set?")
 
 
 class HintingGroup(click.Group):
