@@ -62,6 +62,23 @@ def parse(name: str, arguments: list[str]) -> dict[str, object]:
     return COMMANDS[name].make_context(name, list(arguments), **settings).params
 
 
+FLOATS = [
+    (name, option)
+    for name, command in COMMANDS.items()
+    for option in command.params
+    if isinstance(option.type, click.FloatRange) and isinstance(option, click.Option)
+]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_numbers_are_finite(value: str) -> None:
+    """A training with the learning rate nan would write a head of nan."""
+    assert len(FLOATS) > 30
+    for name, option in FLOATS:
+        with pytest.raises(click.BadParameter, match="not a finite number|not in the range"):
+            option.type.convert(value, option, click.Context(COMMANDS[name]))
+
+
 HEAD = ["train head", "features", "--labels", "labels", "-o", "run"]
 FACE = ["train face", "--images", "images", "--manifest", "m.csv", "-o", "run"]
 

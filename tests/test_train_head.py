@@ -311,6 +311,9 @@ def test_bad_input(files: Files, tmp_path: Path) -> None:
     for config in (replace(FAST, epochs=0), replace(FAST, batch_frames=0)):
         with pytest.raises(UsageError, match="at least 1 epoch"):
             run(files, tmp_path / "run", config=config)
+    for rate in (0.0, float("nan")):
+        with pytest.raises(UsageError, match=f"must be a positive number, not {rate:g}"):
+            run(files, tmp_path / "run", config=replace(FAST, lr=rate))
     with pytest.raises(UsageError, match="unknown precision 'half'"):
         run(files, tmp_path / "run", config=replace(FAST, precision="half"))
     features = read_features(files[0][0])

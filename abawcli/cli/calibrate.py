@@ -11,6 +11,7 @@ import click
 from abawcli.cli.console import print_json, print_table, progress_bar, say
 from abawcli.cli.feature_sets import features_option, find_feature_files, list_sets
 from abawcli.cli.options import (
+    FiniteRange,
     complete_files,
     complete_recipes,
     device_option,
@@ -58,7 +59,7 @@ FIGURES = {
     "accuracy or macro-F1 of held-out examples worse, or a class has no example.",
 )  # fmt: skip
 @click.option(
-    "--temperature", type=click.FloatRange(0, min_open=True),
+    "--temperature", type=FiniteRange(0, min_open=True),
     help="Use this temperature, without biases, and only measure what it does.",
 )  # fmt: skip
 @click.option(

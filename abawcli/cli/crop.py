@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ import click
 
 from abawcli.cli.boundary import report_error
 from abawcli.cli.options import (
+    FiniteRange,
     choose_subject,
     inputs_argument,
     json_option,
@@ -40,16 +40,6 @@ LOG = logging.getLogger(__name__)
 CROPPING, TRACKING = Cropping(), Tracking()
 
 
-def _check_finite(
-    ctx: click.Context, option: click.Parameter, scales: tuple[float, ...]
-) -> tuple[float, ...]:
-    # click's FloatRange accepts not-a-number.
-    for scale in scales:
-        if not math.isfinite(scale):
-            raise click.BadParameter(f"{scale} is not a finite number; usual values are 1 to 2")
-    return scales
-
-
 COLUMNS = {
     "frames": attrgetter("frames"),
     "with a face": attrgetter("found"),
@@ -62,8 +52,8 @@ COLUMNS = {
 @inputs_argument
 @output_folder_option("Output folder.")
 @click.option(
-    "--scale", "scales", type=click.FloatRange(0, MAX_CROP_SCALE, min_open=True), multiple=True,
-    default=CROPPING.scales, show_default=True, callback=_check_finite,
+    "--scale", "scales", type=FiniteRange(0, MAX_CROP_SCALE, min_open=True), multiple=True,
+    default=CROPPING.scales, show_default=True,
     help="Side of a crop, as a multiple of the longer side of the face's box. If given several "
     "times, each scale is written.",
 )  # fmt: skip

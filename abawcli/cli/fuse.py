@@ -13,6 +13,7 @@ from abawcli.cli.batch import run_each
 from abawcli.cli.boundary import report_error
 from abawcli.cli.console import print_table, say
 from abawcli.cli.options import (
+    FiniteRange,
     inputs_argument,
     json_option,
     labels_option,
@@ -80,7 +81,7 @@ def _plan(members: RelativePaths, output: Path) -> tuple[Path, dict[Path, list[P
 )  # fmt: skip
 @labels_option()
 @click.option(
-    "--confident", type=click.FloatRange(0, 1, max_open=True), metavar="P",
+    "--confident", type=FiniteRange(0, 1, max_open=True), metavar="P",
     help="Keep the first input's prediction in rows where its confidence exceeds P, and take the "
     "mean of the others elsewhere: a classifier of still faces first, then heads that were trained "
     "on videos (HSEmotion, arXiv 2603.12693). Excludes --weights.",

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -267,6 +268,19 @@ task_option = click.option(
 json_option = click.option(
     "--json", "as_json", is_flag=True, callback=read_json_flag, help="Print JSON to stdout."
 )
+
+
+class FiniteRange(click.FloatRange):
+    """Numbers of a range, without not-a-number and infinity, which click's FloatRange accepts."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
 
 
 class Seconds(click.ParamType[float]):

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from abawcli.cli.bundles import bundle_options
+from abawcli.cli.options import FiniteRange
 from abawcli.config import JOB_MEGABYTES, Media
 from abawcli.cores import count_cores
 from abawcli.jobs import ENGINES, Where
@@ -104,7 +105,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         "started on this machine]",
     ),
     click.option(
-        "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+        "--timeout", "timeout_s", type=FiniteRange(min=0, min_open=True), metavar="SECONDS",
         help="Time per input after which it counts as failed.  [default: unlimited]",
     ),
     click.option(

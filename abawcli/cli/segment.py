@@ -7,13 +7,13 @@ import click
 from abawcli.cli.batch import report_failures
 from abawcli.cli.bundles import Command
 from abawcli.cli.console import say
-from abawcli.cli.options import inputs_argument, overwrite_option, verbosity_options
+from abawcli.cli.options import FiniteRange, inputs_argument, overwrite_option, verbosity_options
 from abawcli.cli.outputs import show_name, text_output_option
 from abawcli.config import Segmentation
 from abawcli.errors import UsageError
 
 DEFAULT = Segmentation()
-DURATION = click.FloatRange(min=0)
+DURATION = FiniteRange(min=0)
 
 
 def segment_options(command: Command) -> Command:

@@ -9,7 +9,7 @@ import click
 
 from abawcli.cli.bundles import Command
 from abawcli.cli.console import progress_bar
-from abawcli.cli.options import device_option, overwrite_option, verbosity_options
+from abawcli.cli.options import FiniteRange, device_option, overwrite_option, verbosity_options
 from abawcli.cli.train_options import (
     PRECISION_HELP,
     RATE,
@@ -123,7 +123,7 @@ def _read_config(
     "compact-face or encoder.safetensors of `abaw train face`. May be repeated: the probabilities "
     "are averaged.",
 )  # fmt: skip
-@tunable("--temperature", "temperature", click.FloatRange(0, min_open=True),
+@tunable("--temperature", "temperature", FiniteRange(0, min_open=True),
          "Temperature of the teachers' and the network's probabilities.",
          defaults={"": TEACHING.temperature})  # fmt: skip
 @tunable("--teacher-weight", "teacher_weight", SHARE, "Share of the teachers in the loss; the "
@@ -190,23 +190,23 @@ def _read_config(
 @_tunable(
     "--warmup-steps", "warmup_steps", click.IntRange(min=0), "Optimizer steps of linear warm-up."
 )
-@_tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA of "
+@_tunable("--ema", "ema_decay", FiniteRange(0, 1, max_open=True), "Decay of the EMA of "
           "the weights; 0: no EMA.")  # fmt: skip
 @_tunable("--init-share", "init_share", SHARE, "Share of the weights of --init in those that are "
           "validated and saved (arXiv 2109.01903); 0: none.")  # fmt: skip
 @_tunable(
     "--crop-area",
     "crop_scale",
-    (SHARE, click.FloatRange(0, 4)),
+    (SHARE, FiniteRange(0, 4)),
     "Smallest and largest area of a random crop, as shares of the image.",
 )
 @_tunable("--crop-shift", "crop_shift", SHARE, "Largest shift of a random crop beyond the image's "
           "edge, as a share of its side.")  # fmt: skip
-@_tunable("--max-rotation", "rotate_degrees", click.FloatRange(0, 180), "Largest angle of random "
+@_tunable("--max-rotation", "rotate_degrees", FiniteRange(0, 180), "Largest angle of random "
           "rotation, in degrees.", old="--rotate")  # fmt: skip
 @_tunable("--flip", "flip_p", SHARE, "Share of images that are mirrored.")
 @_tunable("--jitter", "jitter_p", SHARE, "Share of images whose colours are jittered.")
-@_tunable("--gamma", "gamma", click.FloatRange(1, 10), "Largest gamma, and inverse of the "
+@_tunable("--gamma", "gamma", FiniteRange(1, 10), "Largest gamma, and inverse of the "
           "smallest, of jittered images; 1: none.")  # fmt: skip
 @_tunable("--grey", "grey_p", SHARE, "Share of images that are made grey.")
 @_tunable("--blur", "blur_p", SHARE, "Share of images that are blurred.")

@@ -13,6 +13,7 @@ from abawcli.cli.bundles import Command
 from abawcli.cli.console import print_table, progress_bar, say
 from abawcli.cli.feature_sets import features_option, find_feature_files, list_sets
 from abawcli.cli.options import (
+    FiniteRange,
     SmoothingChoice,
     Window,
     complete_files,
@@ -30,6 +31,7 @@ from abawcli.cli.train_labels import (
     validation_options,
 )
 from abawcli.cli.train_options import (
+    POSITIVE,
     PRECISION_HELP,
     RATE,
     SHARE,
@@ -88,7 +90,7 @@ def _temporal_options() -> list[Callable[[Command], Command]]:
     kinds = {
         "--hidden": (count, "Width of the network"),
         "--layers": (count, "Layers of each Transformer, blocks of the TCN, or layers of the GRU"),
-        "--dropout": (click.FloatRange(0, 1, max_open=True), "Dropout rate"),
+        "--dropout": (FiniteRange(0, 1, max_open=True), "Dropout rate"),
         "--attention-window": (count, "Frames that the network is given at once"),
         "--attention-stride": (count, "Frames from one such window to the next"),
     }
@@ -107,7 +109,7 @@ def training_options(command: Command) -> Command:
     options: list[Callable[[Command], Command]] = [
         _tunable("--epochs", "epochs", click.IntRange(min=1), "Passes over the annotated frames."),
         _tunable("--batch-size", "batch_frames", click.IntRange(min=1), "Frames per batch."),
-        _tunable("--lr", "lr", RATE, "Highest learning rate of AdamW."),
+        _tunable("--lr", "lr", POSITIVE, "Highest learning rate of AdamW."),
         _tunable("--last-lr", "last_lr", RATE, "Learning rate at the end of the cosine schedule."),
         _tunable("--warmup", "warmup", SHARE, "Share of the steps that are linear warm-up."),
         _tunable("--weight-decay", "weight_decay", RATE, "Weight decay of AdamW."),
@@ -117,7 +119,7 @@ def training_options(command: Command) -> Command:
             f"{TRAINING.class_weight_power:g}; {TEMPORAL_NAMES} by effective number of samples]",
         ),
         click.option(
-            "--effective-beta", type=click.FloatRange(0, 1, max_open=True),
+            "--effective-beta", type=FiniteRange(0, 1, max_open=True),
             help="Class weights by the effective number of samples with this beta, instead of "
             f"--class-weights.  [default: {TEMPORAL_NAMES} {DUAL_BRANCH.effective_beta:g}; "
             "others none]",
@@ -132,7 +134,7 @@ def training_options(command: Command) -> Command:
             "Share of samples that get the audio of another sample, so that the head relies less "
             "on it.", old="--sound-swap",
         ),
-        _tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA "
+        _tunable("--ema", "ema_decay", FiniteRange(0, 1, max_open=True), "Decay of the EMA "
                  "of the weights; 0: no EMA."),
         window_option(
             f"{TRAINING.smoothing.window_frames}; {TEMPORAL_NAMES} "

@@ -11,7 +11,7 @@ import click
 
 from abawcli.cli.bundles import bundle_options
 from abawcli.cli.feature_sets import find_feature_files
-from abawcli.cli.options import complete_files
+from abawcli.cli.options import FiniteRange, complete_files
 from abawcli.config import PSEUDO_CONFIDENCE, HeadTraining
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ extra_label_options = bundle_options("extra", ExtraLabels, [
         "and videos without an annotation. Annotations are never replaced.",
     ),
     click.option(
-        "--min-confidence", type=click.FloatRange(0, 1, min_open=True),
+        "--min-confidence", type=FiniteRange(0, 1, min_open=True),
         help=f"Lowest confidence of --pseudo.  [default: {PSEUDO_CONFIDENCE:g}]",
     ),
 ])  # fmt: skip

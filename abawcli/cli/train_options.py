@@ -9,12 +9,13 @@ import click
 
 from abawcli.cli.bundles import Command
 from abawcli.cli.console import print_table
-from abawcli.cli.options import RenamedOption, output_folder_option
+from abawcli.cli.options import FiniteRange, RenamedOption, output_folder_option
 from abawcli.models.training_metadata import EpochResult
 
 PRECISION_HELP = "Number format; auto: bfloat16 if the device supports it."
-RATE = click.FloatRange(min=0)
-SHARE = click.FloatRange(0, 1)
+RATE = FiniteRange(min=0)
+POSITIVE = FiniteRange(min=0, min_open=True)
+SHARE = FiniteRange(0, 1)
 
 
 class NumberList(click.ParamType[tuple[int, ...]]):

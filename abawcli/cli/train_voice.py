@@ -9,7 +9,7 @@ import click
 
 from abawcli.cli.bundles import Command
 from abawcli.cli.console import progress_bar
-from abawcli.cli.options import device_option, overwrite_option, verbosity_options
+from abawcli.cli.options import FiniteRange, device_option, overwrite_option, verbosity_options
 from abawcli.cli.train_options import (
     PRECISION_HELP,
     RATE,
@@ -79,7 +79,7 @@ def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command],
 @_tunable(
     "--warmup-steps", "warmup_steps", click.IntRange(min=0), "Optimizer steps of linear warm-up."
 )
-@_tunable("--ema", "ema_decay", click.FloatRange(0, 1, max_open=True), "Decay of the EMA of "
+@_tunable("--ema", "ema_decay", FiniteRange(0, 1, max_open=True), "Decay of the EMA of "
           "the weights; 0: no EMA.")  # fmt: skip
 @_tunable("--seed", "seed", click.IntRange(min=0), "Seed of the random numbers.")
 @click.option(

@@ -77,15 +77,17 @@ class HeadTask:
 
         Raises:
             InputError: no annotated frame has features that the head uses.
-            UsageError: the head or the number format is unknown, or epochs or batches are smaller
-                than 1; or an encoder's classifier is requested that is missing, or that the head
-                cannot use.
+            UsageError: the head or the number format is unknown, epochs or batches are smaller
+                than 1, or the learning rate is not positive; or an encoder's classifier is
+                requested that is missing, or that the head cannot use.
             CheckpointError: the encoder of that classifier cannot be loaded.
         """
         if name not in HEADS:
             raise UsageError(f"unknown head {name!r}; known are {', '.join(HEADS)}")
         if config.epochs < 1 or config.batch_frames < 1:
             raise UsageError("training needs at least 1 epoch and batches of at least 1 frame")
+        if not 0 < config.lr < np.inf:
+            raise UsageError(f"a learning rate must be a positive number, not {config.lr:g}")
         self.name, self.config, self.device = name, config, device
         self.result_name = result_name
         self.train, self.valid = train, valid
