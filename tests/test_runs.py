@@ -122,6 +122,8 @@ def test_an_output_that_is_removed_meanwhile_fails_its_input(
         ("--shard", "3/2", "'3/2' is not I/N"),
         ("--shard", "slurm", "this is no task of SLURM"),
         ("--jobs", "0", "'0' is neither a number from 1 on nor auto"),
+        ("--batch-size", "1025", "1025 is not in the range 1<=x<=1024"),
+        ("--bias", "1,2", "a bias must be 8 numbers, one per class, not 1,2"),
     ],
 )
 def test_values_that_mean_nothing(
@@ -129,6 +131,20 @@ def test_values_that_mean_nothing(
 ) -> None:
     monkeypatch.delenv("SLURM_PROCID", raising=False)
     assert message in " ".join(predict("x", "-o", "out", option, value, status=2).stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ray-address", "auto"], "--ray-address is only for --engine ray"),
+        (["--ray-address", "auto", "--dry-run"], "--ray-address is only for --engine ray"),
+        (["--label-all", "--modality", "visual"], "--label-all labels by audio, which"),
+        (["--baseline", "auto", "--modality", "audio"], "--baseline is of faces, which"),
+    ],
+)
+def test_options_without_effect(options: list[str], message: str, study: Path) -> None:
+    assert message in predict("in/a.mkv", "-o", "a.csv", *options, status=2).stderr
+    assert not Path("a.csv").exists()
 
 
 def test_variables_of_slurm() -> None:

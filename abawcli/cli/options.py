@@ -15,6 +15,7 @@ from abawcli.cli.console import set_verbosity
 from abawcli.cli.outputs import read_json_flag, refuse_files, refuse_stdout, text_output_option
 from abawcli.config import (
     EXPR,
+    MAX_BATCH,
     RECIPE_NAMES,
     ROTATIONS,
     SMOOTHING_METHODS,
@@ -25,6 +26,7 @@ from abawcli.config import (
     Smoothing,
     parse_track,
 )
+from abawcli.labels import N_CLASSES
 
 
 class RenamedOption(click.Option):
@@ -112,12 +114,18 @@ def window_option(default: str) -> Callable[[Command], Command]:
 def _read_bias(
     ctx: click.Context, parameter: click.Parameter, text: str | None
 ) -> tuple[float, ...] | None:
+    """Return the bias of each class; it is checked here, before hours of work."""
+    if text is None:
+        return None
     try:
-        return None if text is None else tuple(float(part) for part in text.split(","))
+        bias = tuple(float(part) for part in text.split(","))
     except ValueError:
         raise click.BadParameter(
             f"{text!r} is not a list of numbers, such as 0,0.5,1,..."
         ) from None
+    if len(bias) != N_CLASSES or not all(map(math.isfinite, bias)):
+        raise click.BadParameter(f"a bias must be {N_CLASSES} numbers, one per class, not {text}")
+    return bias
 
 
 @dataclass(frozen=True)
@@ -248,7 +256,7 @@ keep_suffix_option = click.option(
 )  # fmt: skip
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 batch_size_option = click.option(
-    "--batch-size", type=click.IntRange(min=1), default=Prediction().batch_size,
+    "--batch-size", type=click.IntRange(1, MAX_BATCH), default=Prediction().batch_size,
     show_default=True, help="Faces per batch.",
 )  # fmt: skip
 device_option = click.option(

@@ -176,6 +176,7 @@ def command(
     check_any_crops(audio_from, paths)
     more = _find_more_features(sets, paths)
     _check_flags(no_smooth, logits, changes := smoothing.list_changes())
+    _check_modality(modality, label_all=label_all, baseline=baseline)
     names = name_videos(paths, keep_suffix)
     outputs = name_outputs(paths, output, ".csv", TABLE_SUFFIXES, keep_suffix=keep_suffix)
     plan = plan_people(names, strategy, subject)
@@ -198,6 +199,14 @@ def _check_flags(no_smooth: bool, logits: bool, changes: Mapping[str, Any]) -> N
         raise click.UsageError("--no-smooth excludes --smoothing, --window, --space and --bias")
     if logits and not no_smooth:
         raise click.UsageError("--logits needs --no-smooth: smoothed rows have no logits")
+
+
+def _check_modality(modality: str, *, label_all: bool, baseline: Baseline | None) -> None:
+    """Refuse options of the modality that is not used."""
+    if label_all and modality == "visual":
+        raise click.UsageError("--label-all labels by audio, which --modality visual leaves out")
+    if baseline and modality == "audio":
+        raise click.UsageError("--baseline is of faces, which --modality audio leaves out")
 
 
 def _find_inputs(inputs: tuple[str, ...], modality: str) -> dict[Path, Path]:

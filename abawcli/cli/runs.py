@@ -80,6 +80,7 @@ def run_jobs(
     Raises:
         KeyboardInterrupt: a signal came, and a library turned it into an error of its own.
     """
+    scale.check()
     if scale.dry_run:
         _print_plans(current, work, as_json)
         return

@@ -35,6 +35,15 @@ class Scale:
     engine: str = ENGINES[0]
     ray_address: str | None = None
 
+    def check(self) -> None:
+        """Check that the options fit together.
+
+        Raises:
+            click.UsageError: there is the address of a Ray cluster that is not used.
+        """
+        if self.ray_address and self.engine != "ray":
+            raise click.UsageError("--ray-address is only for --engine ray")
+
     def select(self, inputs: Mapping[K, V]) -> dict[K, V]:
         """Return the inputs of this shard, up to the limit."""
         number, count = self.shard or (1, 1)

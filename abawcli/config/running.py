@@ -31,6 +31,11 @@ SHOWN_FAILURES = 10  # named at the end of a run; each was reported when it fail
 SHOWN_OUTPUTS = 50  # of a run, in the table of its summary; the manifest has all
 
 
+# Faces. Batches are padded to one size, and hold the faces of at most `queue_frames` frames: larger
+# ones would be computed for padding.
+MAX_BATCH = 1024
+
+
 @dataclass(frozen=True)
 class Prediction:
     """Batch and queue sizes. Results depend on them by rounding only."""
