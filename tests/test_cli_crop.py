@@ -125,6 +125,14 @@ def test_a_folder_is_not_named_like_a_file(name: str, dark: Path, tmp_path: Path
     assert not (tmp_path / name).exists()
     (tmp_path / name).mkdir()
     assert crop(dark, "-o", tmp_path / name).exit_code == 0
+    assert ".csv is a suffix without a name" in crop(dark, "-o", tmp_path / ".csv").stderr
+
+
+def test_crops_are_not_written_into_those_of_a_video(dark: Path, tmp_path: Path) -> None:
+    assert crop(dark, "-o", tmp_path / "crops").exit_code == 0
+    result = crop(dark, "-o", tmp_path / "crops" / "dark")
+    assert result.exit_code == 2
+    assert "has the crops of one video; give the folder above it as -o" in result.stderr
 
 
 # Strategies

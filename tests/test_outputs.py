@@ -91,6 +91,13 @@ def test_a_dot_in_a_folders_name() -> None:
             place(inputs, output, ".csv")
 
 
+@pytest.mark.parametrize("inputs", [["a.mp4"], ["a.mp4", "b.mp4"]])
+def test_a_suffix_is_no_name(inputs: list[str]) -> None:
+    with pytest.raises(UsageError, match=r"out/\.csv is a suffix without a name; give a name"):
+        place(inputs, "out/.csv", ".csv")
+    assert place(inputs, "out/.hidden", ".csv")[0] == "out/.hidden/a.csv"
+
+
 def test_inputs_that_would_share_an_output_are_refused_with_the_way_out() -> None:
     message = r"^x/a\.mov and y/a\.mp4 are both called a; give --keep-suffix$"
     with pytest.raises(UsageError, match=message):

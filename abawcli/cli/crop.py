@@ -29,7 +29,7 @@ from abawcli.cli.runs import Run, run_jobs
 from abawcli.cli.scale import Scale, scale_options
 from abawcli.cli.summaries import Summaries
 from abawcli.config import DETECTOR_NAMES, MAX_CROP_SCALE, MAX_CROP_SIDE, Cropping, Tracking
-from abawcli.errors import InputError
+from abawcli.errors import InputError, UsageError
 from abawcli.jobs import StageWork
 
 if TYPE_CHECKING:
@@ -194,9 +194,17 @@ def _plan_folders(
     *,
     names_file: Path | None = None,
 ) -> tuple[dict[str, dict[str, SubjectSegments]], dict[str, str]]:
-    """Return the folders of each video with their subjects, and the faults of other rows."""
+    """Return the folders of each video with their subjects, and the faults of other rows.
+
+    Raises:
+        UsageError: the output is the folder of one video's crops.
+    """
+    from abawcli.formats.faces import FACES_NAME
     from abawcli.formats.scan import STRATEGY_NAME
     from abawcli.formats.strategy import plan_folders, read_names, read_strategy
+
+    if os.path.isfile(output / FACES_NAME):
+        raise UsageError(f"{output} has the crops of one video; give the folder above it as -o")
 
     every, edited = videos, read_strategy(strategy, videos) if strategy else {}
     proposal = output / STRATEGY_NAME

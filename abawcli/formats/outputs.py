@@ -107,13 +107,23 @@ def check_folder_name(output: str | Path) -> None:
     """Check, before any work is done, that a folder to write into is not named like a file.
 
     Raises:
-        UsageError: its name has the suffix of a common format of files, and no such folder exists.
+        UsageError: its name has the suffix of a common format of files, or is one, and no such
+            folder exists.
     """
     output = Path(output)
-    if output.suffix.lower() in FILE_SUFFIXES and not os.path.isdir(output):
+    if os.path.isdir(output):
+        return
+    _check_named(output, FILE_SUFFIXES)
+    if output.suffix.lower() in FILE_SUFFIXES:
         raise UsageError(
             f"{output} is named like a file, and -o is a folder here; leave out {output.suffix}"
         )
+
+
+def _check_named(output: Path, suffixes: frozenset[str]) -> None:
+    """Refuse a suffix without a name, as of a shell variable that is not set: `$name.csv`."""
+    if output.name.lower() in suffixes:
+        raise UsageError(f"{output} is a suffix without a name; give a name before it")
 
 
 def is_folder_name(output: str | Path, suffixes: frozenset[str], count: int) -> bool:
@@ -129,12 +139,13 @@ def is_folder_name(output: str | Path, suffixes: frozenset[str], count: int) -> 
         count: number of inputs.
 
     Raises:
-        UsageError: the name is probably meant as a file of another format, or is a file for several
-            inputs.
+        UsageError: the name is probably meant as a file of another format, is a suffix alone, or is
+            a file for several inputs.
     """
     output = Path(output)
     if not suffixes or os.path.isdir(output):
         return True
+    _check_named(output, FILE_SUFFIXES | suffixes)
     suffix = output.suffix.lower()
     if suffix in suffixes:
         if count > 1:
