@@ -113,6 +113,14 @@ def test_a_video_that_is_none() -> None:
     assert not Path("out.mp4").exists()
 
 
+def test_a_video_that_is_missing_or_a_folder_is_named_once() -> None:
+    write_tables()
+    Path("clip.mp4").unlink()
+    assert render().stderr == "abaw: error: no such file: clip.mp4\n"
+    Path("clip.mp4").mkdir()
+    assert render().stderr == "abaw: error: clip.mp4 is a folder, not a media file\n"
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_place_that_must_not_be_written_to() -> None:
     Path("closed").mkdir(mode=0o500)

@@ -174,7 +174,8 @@ def test_one_table_to_a_file_and_several_videos_to_a_folder(table: Path) -> None
         ('[{"annotations": [{"result": [{"type": "timelinelabels"}]}]}]', "labelstudio", [],
          "is no Label Studio export"),
         ("<x/>", "elan", [], "is no ELAN document"),
-        ("nothing", "textgrid", [], "is no TextGrid"),
+        ("nothing", "textgrid", [], "is no TextGrid of Praat"),
+        ("<x/>\n" * 9, "textgrid", [], "labels.bad is no TextGrid of Praat"),
         ("0.0\t1.0\tFear", "audacity", ["--tier", "x"], "has no tier 'x'"),
     ],
 )  # fmt: skip
@@ -186,6 +187,15 @@ def test_bad_files(table: Path, text: str, kind: str, options: list[str], messag
     assert result.exit_code == 1, result.output
     assert message in " ".join(result.stderr.split())
     assert not output.exists()
+
+
+@pytest.mark.parametrize("kind", ["elan", "textgrid", "boris"])
+def test_a_file_that_is_missing_is_not_called_damaged(table: Path, kind: str) -> None:
+    call = ["import", "none.x", "--format", kind, "-o", "l.txt", "--video", str(table)]
+    assert CliRunner().invoke(main, call).stderr == "abaw: error: no such file: none.x\n"
+    call[1] = str(table.parent)
+    message = f"abaw: error: cannot read {table.parent}: it is a folder\n"
+    assert CliRunner().invoke(main, call).stderr == message
 
 
 def test_elan_slots_without_a_time_lie_evenly_between_others(table: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from abawcli.errors import InputError
+from abawcli.errors import InputError, explain_os_error
 
 TimedText = tuple[float, float, str]  # start and end in seconds, text
 MIME_TYPES = {
@@ -43,11 +43,12 @@ def read_elan(path: str | Path) -> dict[str, list[TimedText]]:
     spread evenly between those before and after them that have one.
 
     Raises:
-        InputError: the file is no ELAN document, or an interval has no time.
+        InputError: the file cannot be read, is no ELAN document, or an interval has no time.
     """
     path = Path(path)
     from pympi import Elan
 
+    check_readable(path)
     try:
         document = Elan.Eaf(str(path))
         document.timeslots = _spread_slots(document.timeslots)
@@ -63,6 +64,19 @@ def read_elan(path: str | Path) -> dict[str, list[TimedText]]:
         name: sorted((row[0] / 1000, row[1] / 1000, str(row[2])) for row in rows)
         for name, rows in tiers.items()
     }
+
+
+def check_readable(path: str | Path) -> None:
+    """Check that a file can be opened: pympi reports its name as that of a damaged document.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        with Path(path).open("rb"):
+            pass
+    except OSError as error:
+        raise InputError(explain_os_error(path, error)) from error
 
 
 def _spread_slots(slots: Mapping[str, int | None]) -> dict[str, float | None]:

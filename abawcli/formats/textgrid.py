@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from abawcli.errors import InputError
-from abawcli.formats.elan import TimedText
+from abawcli.formats.elan import TimedText, check_readable
 
 
 def format_textgrid(tiers: Mapping[str, Sequence[TimedText]], end_s: float) -> str:
@@ -28,11 +28,12 @@ def read_textgrid(path: str | Path) -> dict[str, list[TimedText]]:
     """Return the intervals of each interval tier that have a text, ordered by start.
 
     Raises:
-        InputError: the file is no TextGrid.
+        InputError: the file cannot be read, or is no TextGrid.
     """
     path = Path(path)
     from pympi import Praat
 
+    check_readable(path)
     try:
         grid = Praat.TextGrid(path)
         tiers = {
@@ -41,7 +42,9 @@ def read_textgrid(path: str | Path) -> dict[str, list[TimedText]]:
             if tier.tier_type == "IntervalTier"
         }
     except Exception as error:  # pympi raises any error of its parser
-        raise InputError(f"{path} is no TextGrid: {error}") from error
+        unmatched = isinstance(error, AttributeError)  # a line is not as pympi expects
+        reason = "" if unmatched else f": {error}".rstrip(": ")
+        raise InputError(f"{path} is no TextGrid of Praat{reason}") from error
     return {
         name: [(float(a), float(b), str(text)) for a, b, text in rows]
         for name, rows in tiers.items()

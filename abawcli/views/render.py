@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from abawcli.config import Rendering
 from abawcli.errors import InputError, OutputError, UsageError
 from abawcli.faces.hide import Detections, detect_everywhere, hide_faces, load_sensitive_detector
-from abawcli.formats.inputs import check_input
+from abawcli.formats.inputs import check_exists, check_input
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.provenance import (
     Provenance,
@@ -125,7 +125,10 @@ def _check_call(video: Path, table: Path, output: Path, settings: RenderSettings
         raise UsageError(f"the span {settings.from_s:g} s to {settings.to_s:g} s is empty")
     check_rotation(settings.rotate or 0)
     for path in (video, table):
+        check_exists(path)
         check_input(path)
+    if video.is_dir():
+        raise InputError(f"{video} is a folder, not a media file")
 
 
 def _describe(settings: RenderSettings, rotate: int) -> JsonObject:
