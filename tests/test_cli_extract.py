@@ -134,6 +134,26 @@ def test_audio_files_with_their_modality(
     assert not read_features(tmp_path / "g" / "talk.safetensors").has_visual.any()
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "code", "message"),
+    [
+        ("--visual", "compact-voice", 2, "compact-voice is an audio backbone; give it as --audio"),
+        ("--audio", "compact-face", 2, "compact-face is a visual backbone; give it as --visual"),
+        ("--visual", "table.csv", 1, "table.csv is no backbone; give the folder or hub name of a"),
+        ("--audio", "table.csv", 1, "table.csv is no backbone; give the folder or hub name of a"),
+    ],
+)
+def test_backbones_of_another_kind(
+    option: str, name: str, code: int, message: str, dark: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("table.csv").write_text("video,frame\n")
+    result = extract(dark, "-o", "out", option, name)
+    assert result.exit_code == code and message in result.stderr
+    assert not Path("out").exists()
+
+
 def test_bad_backbones(tmp_path: Path, dark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     result = extract(dark, "-o", tmp_path, "--visual", "nobody/nothing", "--modality", "visual")

@@ -75,6 +75,7 @@ def test_other_peoples_classifiers_by_name(tmp_path: Path) -> None:
     ("name", "problem"),
     [
         ("nothing", "no model 'nothing': known are compact"),
+        ("nothing.onnx", "no such file: nothing.onnx"),
         ("hf:nobody/nowhere", "hf download nobody/nowhere"),
     ],
 )

@@ -172,7 +172,11 @@ def test_files_by_name_and_a_held_out_fold() -> None:
             "no .csv .eaf .parquet .textgrid .tsv .txt file",
         ),
         (["features/a.safetensors", "--labels", "labels", "-o", "run"], 2, "cannot be split"),
-        (["labels/a.txt", "--labels", "labels", "-o", "run"], 1, "is not a safetensors file"),
+        (
+            ["labels/a.txt", "--labels", "labels", "-o", "run"],
+            1,
+            "is not a safetensors file, whose",
+        ),
     ],
 )
 def test_bad_calls(arguments: list[str], status: int, message: str) -> None:

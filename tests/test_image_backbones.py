@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import KINDS, save_vision_backbone
 from transformers import AutoModel, BeitConfig, BeitModel
 
-from abawcli.errors import CheckpointError
+from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.metadata import Preprocess
 from abawcli.models.image_backbones import (
@@ -134,6 +134,11 @@ def test_missing_backbone_names_the_way_out(
     with pytest.raises(CheckpointError, match="no such backbone folder: .*nowhere"):
         build_backbone(str(tmp_path / "nowhere"))
     assert not logging.getLogger("huggingface_hub").isEnabledFor(logging.WARNING)  # one line
+
+
+def test_a_mobilenet_of_another_size_is_not_sought_on_the_hub() -> None:
+    with pytest.raises(UsageError, match="no backbone 'mobilenet-99'; known are compact-face, mob"):
+        build_backbone("mobilenet-99")
 
 
 def test_folder_without_weights_is_an_error(tmp_path: Path) -> None:

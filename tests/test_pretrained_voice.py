@@ -162,7 +162,7 @@ def test_pretrained_weights_learn_slower(whisper: Path, run: Path) -> None:
 def test_bad_folders(whisper: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="3 layers, not 4"):
         build_pretrained_voice(whisper, 4)
-    with pytest.raises(CheckpointError, match=r"config\.json"):
+    with pytest.raises(CheckpointError, match=r"no such file: .*config\.json; give the folder"):
         build_pretrained_voice(tmp_path / "nowhere", 1)
     with pytest.raises(CheckpointError, match="'wavlm'; a Whisper is needed"):
         build_pretrained_voice(save_audio_backbone(tmp_path / "wavlm", "wavlm"), 1)

@@ -35,7 +35,9 @@ def open_tensors(path: str | Path, framework: str) -> Iterator[Any]:
     except OSError as error:
         raise InputError(explain_os_error(path, error)) from error
     except SafetensorError as error:
-        raise InputError(f"{path} is not a safetensors file: {error}") from error
+        named = path.suffix.lower() == ".safetensors"
+        reason = f": {error}" if named else ", whose name ends in .safetensors"
+        raise InputError(f"{path} is not a safetensors file{reason}") from error
 
 
 @contextmanager

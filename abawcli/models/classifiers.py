@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from abawcli.config import Classifiers, Smoothing
+from abawcli.config import COMPACT_FACE, Classifiers, Smoothing
 from abawcli.errors import UsageError
 from abawcli.formats.metadata import (
     Backbones,
@@ -116,8 +116,10 @@ def load_audio_backbone(name: str, layers: str) -> AudioBackbone:
     """Return an audio backbone: that of a classifier, or as `build_audio_backbone`.
 
     Raises:
-        CheckpointError, UsageError: as `build_audio_backbone`.
+        CheckpointError, UsageError: as `build_audio_backbone`; or it is a visual backbone.
     """
+    if name == COMPACT_FACE:
+        raise UsageError(f"{name} is a visual backbone; give it as --visual")
     if is_onnx(name):
         raise UsageError(f"{name}: ONNX files are classifiers of faces; give it as --visual")
     return (

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from abawcli.config import COMPACT_FACE, Smoothing
+from abawcli.config import COMPACT_FACE, COMPACT_VOICE, Smoothing
 from abawcli.device import move_pixels
 from abawcli.errors import CheckpointError, UsageError
 from abawcli.formats.hashing import hash_file
@@ -159,9 +159,11 @@ def load_feature_encoder(
 
     Raises:
         CheckpointError: it cannot be loaded.
-        UsageError: as `load_face_classifier` and `check_onnx_input`.
+        UsageError: as `load_face_classifier` and `check_onnx_input`; or it is an audio backbone.
     """
     check_onnx_input(onnx_input, [name])
+    if name == COMPACT_VOICE:
+        raise UsageError(f"{name} is an audio backbone; give it as --audio")
     if is_classifier(name):
         backbone_of, _, classified = load_face_classifier(name, onnx_input)
         return FeatureEncoder(backbone_of, device), classified

@@ -226,6 +226,9 @@ def load_weights(kind: Any, name: str, spare: Sequence[str]) -> Any:
 def explain_failure(name: str, error: Exception) -> str:
     """Return why a backbone does not load, and what to try, for a hub name or a folder."""
     reason = f"cannot load the backbone {name!r}: {str(error).splitlines()[0].rstrip('.')}"
+    if os.path.isfile(name):
+        way_out = "the folder or hub name of a model, or an encoder.safetensors"
+        return f"{name} is no backbone; give {way_out}"
     if os.path.exists(name):
         return reason
     if name.startswith((".", "~")) or os.path.isabs(name) or name.count("/") > 1:
@@ -307,10 +310,12 @@ def build_backbone(name: str, shape: CompactFaceShape | None = None) -> Backbone
 
     Raises:
         CheckpointError: the pretrained model cannot be loaded.
-        UsageError: the shape is invalid, or the backbone has a fixed one.
+        UsageError: the name is unknown, or the shape is invalid, or the backbone has a fixed one.
     """
     if name in BACKBONES:
         return BACKBONES[name](shape)
+    if name.startswith("mobilenet-"):
+        raise UsageError(f"no backbone {name!r}; known are {', '.join(BACKBONES)}")
     if shape:
         raise UsageError(f"--stem, --widths and --blocks are of {COMPACT_FACE}, not of {name!r}")
     return load_hub_backbone(name)

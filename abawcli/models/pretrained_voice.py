@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from abawcli.config import AUDIO_RATE_HZ
-from abawcli.errors import CheckpointError
+from abawcli.errors import CheckpointError, explain_os_error
 from abawcli.formats.json_values import JsonObject
 from abawcli.models.checkpoint import load_into
 from abawcli.models.log_mel import LEVEL_FRAMES, STEP_FRAMES, STEP_SAMPLES
@@ -97,7 +97,11 @@ def build_pretrained_voice(folder: str | Path, layers: int) -> PretrainedVoice:
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CheckpointError(
+            f"{explain_os_error(folder / 'config.json', error)}; give the folder of a Whisper"
+        ) from error
+    except ValueError as error:
         raise CheckpointError(f"cannot read {folder / 'config.json'}: {error}") from error
     if config.get("model_type") != "whisper":
         kind = config.get("model_type")

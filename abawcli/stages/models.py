@@ -1,5 +1,6 @@
 """Stage models: the known recipes, backbones and classifiers with their weights."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def _choose_models(names: Sequence[str]) -> Iterator[tuple[str, tuple[str, str, 
     if not names:
         yield from known
     for name in names:
+        if is_onnx(name) and not os.path.isfile(name):
+            raise UsageError(f"no such file: {name}")
         if is_classifier(name):
             kind = {"visual": "face classifier", "audio": "speech classifier"}[
                 find_input_modality(name)
