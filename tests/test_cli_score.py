@@ -104,6 +104,19 @@ def test_the_score_is_made_anew_over_its_own_output_only(folders: Path) -> None:
     assert score("preds/a.csv", "truth/a.txt", "-o", "score.json", "--overwrite")[0] == 0
 
 
+@pytest.mark.parametrize("output", ["score.csv", "score.TXT", "new/score.png"])
+def test_a_score_is_json(folders: Path, output: str) -> None:
+    status, stdout, stderr = score("preds", "truth", "-o", output)
+    assert (status, stdout) == (2, "")
+    assert stderr == f"abaw: error: the score is written as JSON: {output} must end in .json\n"
+
+
+def test_a_file_that_is_scored_against_itself_is_named(folders: Path) -> None:
+    status, _, stderr = score("preds/a.csv", "./preds/a.csv")
+    assert status == 0
+    assert "preds/a.csv is given as predictions and as annotations: it agrees with" in stderr
+
+
 @pytest.mark.parametrize("output", ["preds/a.csv", "truth/../truth/a.txt"])
 def test_the_score_replaces_neither_side(folders: Path, output: str) -> None:
     before = Path(output).read_text()

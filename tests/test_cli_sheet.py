@@ -62,7 +62,7 @@ def test_what_is_no_crops_is_named_and_the_others_are_done(crops: Path) -> None:
 
 def test_a_folder_without_crops(crops: Path) -> None:
     Path("empty").mkdir()
-    message = "abaw: error: empty has no input of this command\n"
+    message = "abaw: error: empty has no folder that `abaw crop` wrote\n"
     assert sheet("empty", "-o", "sheets") == (1, message)
 
 

@@ -56,6 +56,8 @@ def test_a_submission_is_written_with_its_provenance(folder: Path) -> None:
 
 def test_quiet_says_nothing(folder: Path) -> None:
     assert submit(*WRITE, "-q") == (0, "", "")
+    assert submit(*WRITE, "-q") == (0, "", "")  # it is made already
+    assert "is already made from these predictions; skipped" in submit(*WRITE)[2]
 
 
 def test_finished_work_is_skipped_until_something_changes(folder: Path) -> None:

@@ -85,6 +85,11 @@ def test_comments_in_lists(clips: Path) -> None:
         expand("@list.txt")
 
 
+def test_a_list_without_a_name() -> None:
+    with pytest.raises(InputError, match="@ names no list; give @FILE, or @- for a list"):
+        expand_inputs(["@"], frozenset([".mp4"]))
+
+
 def test_a_list_from_stdin(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def type_in(text: bytes) -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))

@@ -247,7 +247,7 @@ def _report_rate(current: Run) -> None:
     ]
     if sum(counts):
         seconds = max(time.perf_counter() - current.begun, 1e-3)
-        frames = f"{sum(counts):,} frames in {seconds:.1f} s"
+        frames = f"{sum(counts):,} frame{'' if sum(counts) == 1 else 's'} in {seconds:.1f} s"
         say(f"abaw: {frames} ({sum(counts) / seconds:.0f} per second)")
 
 

@@ -171,13 +171,20 @@ def _pair_outputs(*pairs: tuple[Path | None, Writer]) -> dict[Path, Writer]:
 
 
 def _check_names(output: Path | None, plot: Path | None) -> None:
-    """Refuse a plot that is no picture, or has the path of the other output."""
+    """Refuse JSON in a file of another format, a plot that is no picture, and one path for both.
+
+    A file that exists is left to the checks of all outputs.
+    """
+    from abawcli.formats.outputs import FILE_SUFFIXES
+
     if plot:
         from abawcli.views.plot import check_plot_name
 
         check_plot_name(plot)
     if output and plot and os.path.realpath(output) == os.path.realpath(plot):
         raise UsageError(f"-o and --plot are both {output}; give them different names")
+    if output and output.suffix.lower() in FILE_SUFFIXES - {".json"} and not output.exists():
+        raise UsageError(f"the score is written as JSON: {output} must end in .json")
 
 
 @click.command(name="score")

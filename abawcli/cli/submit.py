@@ -94,10 +94,11 @@ def _write(
     check_apart([output], [*paths, sample])
     check_writable([output])
     done = submit_files(paths, sample, output, task, overwrite=overwrite)
+    if quiet:
+        return
+    say(
+        f"abaw: {show_name(output)}: {done.rows:,} rows of {done.videos} videos; "
+        f"{done.borrowed:,} rows have the prediction of the nearest frame"
+    )
     if not done.made:
         say(f"abaw: {output} is already made from these predictions; skipped")
-    if not quiet:
-        say(
-            f"abaw: {show_name(output)}: {done.rows:,} rows of {done.videos} videos; "
-            f"{done.borrowed:,} rows have the prediction of the nearest frame"
-        )

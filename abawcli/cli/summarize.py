@@ -76,5 +76,6 @@ def command(
         groups=groups, transitions=transitions, overwrite=overwrite,
     )["summary"]  # fmt: skip
     if not quiet:
-        say(f"abaw: {output}: {summary['subjects']} rows")
+        rows = summary["subjects"]
+        say(f"abaw: {output}: {rows} row{'' if rows == 1 else 's'}")
     report_failures(summary["failed"], summary["subjects"])

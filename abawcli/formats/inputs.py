@@ -128,7 +128,7 @@ def _expand_folder(folder: Path, suffixes: frozenset[str], is_input: Test) -> Re
         return locate_inputs([folder])
     found = scan_folder(folder, suffixes, is_input)
     if not found:
-        what = f"{' '.join(sorted(suffixes))} file" if suffixes else "input of this command"
+        what = f"{' '.join(sorted(suffixes))} file" if suffixes else "folder that `abaw crop` wrote"
         raise InputError(f"{folder} has no {what}")
     return {path: path.relative_to(folder) for path in found}
 
@@ -136,6 +136,8 @@ def _expand_folder(folder: Path, suffixes: frozenset[str], is_input: Test) -> Re
 def _read_list(argument: str) -> list[str]:
     """Return the arguments in a list, without empty lines and comments."""
     path = "stdin" if argument == STDIN_LIST else argument[1:]
+    if not path:
+        raise InputError("@ names no list; give @FILE, or @- for a list from stdin")
     try:
         data = sys.stdin.buffer.read() if argument == STDIN_LIST else Path(path).read_bytes()
         lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]

@@ -6,6 +6,7 @@ the probabilities, and the scores of shifted predictions, which reveal a wrong c
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -92,6 +93,7 @@ def score_files(
     """
     predictions, annotations = locate_inputs(predictions), locate_inputs(annotations)
     _warn_of_swapped(predictions, annotations)
+    _warn_of_same(predictions, annotations)
     failed: dict[str, str] = {}
     tracks = gather_tracks(predictions, failed)
     truth = gather_truth(annotations, failed)
@@ -139,6 +141,17 @@ def _warn_of_swapped(predictions: Iterable[Path], annotations: Iterable[Path]) -
                 "%s is a prediction table, but stands for the annotations; predictions are given "
                 "first, annotations second",
                 path,
+            )
+            return
+
+
+def _warn_of_same(predictions: Iterable[Path], annotations: Iterable[Path]) -> None:
+    """Warn if a file is on both sides: it agrees with itself."""
+    given = {os.path.realpath(path) for path in predictions}
+    for path in annotations:
+        if os.path.realpath(path) in given:
+            LOG.warning(
+                "%s is given as predictions and as annotations: it agrees with itself", path
             )
             return
 
