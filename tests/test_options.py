@@ -115,6 +115,8 @@ def test_columns_to_compare_by_may_name_their_file() -> None:
     for participants, by in ((None, "age"), (file, "age,"), (None, f"{file}:")):
         with pytest.raises(UsageError, match=r"--by .*(needs --participants|must be COLUMN)"):
             choose_groups(participants, by)
+    with pytest.raises(UsageError, match="--by names age twice; name each column once"):
+        choose_groups(file, "age,sex,age")
 
 
 def test_summaries_need_columns_with_a_participants_file() -> None:

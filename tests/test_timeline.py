@@ -158,6 +158,14 @@ def test_plot_writes_a_picture_and_keeps_finished_work(table: Path, suffix: str)
     assert again.exit_code == 0 and output.stat().st_mtime_ns == first
 
 
+def test_annotations_that_fail_count_beside_the_tables(table: Path) -> None:
+    (table.parent / "clip.txt").write_text("")
+    call = ["plot", str(table), "-o", str(table.parent / "p.png"), "--labels"]
+    result = CliRunner().invoke(main, [*call, str(table.parent / "clip.txt")])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("abaw: 1 of 2 inputs failed: ")
+
+
 def test_a_plot_from_zero_leaves_out_negative_times(table: Path) -> None:
     path, output = table.parent / "early.csv", table.parent / "early.png"
     write_table(make_table("early", start_s=-50.0), path, {})

@@ -47,6 +47,11 @@ def run_each(
     exit_if_failed(failed, len(paths) + len(missing))
 
 
+def count_done(inputs: Iterable[Path], failed: Mapping[str, str]) -> int:
+    """Return how many inputs did not fail; annotations and the like may have failed beside them."""
+    return sum(str(path) not in failed for path in inputs)
+
+
 def report_failures(failed: Mapping[str, str], done: int) -> None:
     """Report the inputs that failed where several make one output; exit with 1 if any did."""
     for reason in failed.values():

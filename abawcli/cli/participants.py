@@ -27,7 +27,7 @@ def choose_groups(participants: Path | None, by: str | None) -> Groups | None:
     `by` may name the file too, as `FILE.csv:COLUMN,...`: its form before version 0.2.
 
     Raises:
-        UsageError: columns without a file, or an empty name of a column.
+        UsageError: columns without a file, or an empty name of a column, or one given twice.
     """
     from abawcli.formats.participants import Groups
 
@@ -41,4 +41,6 @@ def choose_groups(participants: Path | None, by: str | None) -> Groups | None:
     columns = () if by is None else tuple(by.split(","))
     if not all(columns):
         raise UsageError(f"--by {by!r} must be COLUMN, or COLUMN,COLUMN")
+    if twice := [name for name in columns if columns.count(name) > 1]:
+        raise UsageError(f"--by names {twice[0]} twice; name each column once")
     return Groups(participants, columns)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from abawcli.cli.batch import report_failures
+from abawcli.cli.batch import count_done, report_failures
 from abawcli.cli.console import say
 from abawcli.cli.options import (
     from_option,
@@ -67,7 +67,7 @@ def command(
     if not quiet:
         panels = summary["panels"]
         say(f"abaw: {output}: {panels} timeline{'s' if panels > 1 else ''}")
-    report_failures(summary["failed"], len(tables) - len(summary["failed"]))
+    report_failures(summary["failed"], count_done(tables, summary["failed"]))
 
 
 def _plot_curves(runs: list[Path], output: Path, *, overwrite: bool, quiet: bool) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from abawcli.cli.batch import report_failures
+from abawcli.cli.batch import count_done, report_failures
 from abawcli.cli.bundles import Command
 from abawcli.cli.console import say
 from abawcli.cli.options import FiniteRange, inputs_argument, overwrite_option, verbosity_options
@@ -64,4 +64,4 @@ def command(
     if not quiet:
         videos = f"{summary['videos']} video{'' if summary['videos'] == 1 else 's'}"
         say(f"abaw: {show_name(output)}: {summary['segments']} segments of {videos}")
-    report_failures(summary["failed"], len(tables) - len(summary["failed"]))
+    report_failures(summary["failed"], count_done(tables, summary["failed"]))

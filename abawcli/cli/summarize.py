@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from abawcli.cli.batch import report_failures
+from abawcli.cli.batch import count_done, report_failures
 from abawcli.cli.console import say
 from abawcli.cli.options import (
     inputs_argument,
@@ -78,4 +78,4 @@ def command(
     if not quiet:
         rows = summary["subjects"]
         say(f"abaw: {output}: {rows} row{'' if rows == 1 else 's'}")
-    report_failures(summary["failed"], summary["subjects"])
+    report_failures(summary["failed"], count_done(tables, summary["failed"]))
