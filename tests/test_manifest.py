@@ -134,9 +134,15 @@ def test_two_spellings_of_an_accent_are_one_file(tmp_path: Path) -> None:
     [
         (b"file;split;label\na.png;train;Fear\n", "separated by semicolons"),
         ("file,split,label\n".encode("utf-16"), "is in UTF-16; save it as UTF-8"),
+        (
+            b"file,split,label,dup_of_train\na.png,train,odd,1\nb.png,train,Joyful,0\n",
+            r"m\.csv, line 3: unknown expression 'Joyful'; known are",
+        ),
     ],
 )
-def test_another_form_of_table_is_told(tmp_path: Path, text: bytes, message: str) -> None:
+def test_a_table_that_cannot_be_used_is_explained(
+    tmp_path: Path, text: bytes, message: str
+) -> None:
     (tmp_path / "m.csv").write_bytes(text)
     with pytest.raises(InputError, match=message):
         read_manifest(tmp_path / "m.csv", tmp_path)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from abawcli.errors import InputError
 from abawcli.formats.names import compose_name
+from abawcli.formats.table_checks import name_row
 from abawcli.formats.text_columns import read_text_columns
 from abawcli.labels import IGNORE, N_CLASSES, index_of, known_names
 
@@ -89,11 +90,27 @@ def _read_table(manifest: Path, split: bool = True) -> tuple[pd.DataFrame, NDArr
     """
     table = read_text_columns(manifest, ["file", "label", *(["split"] if split else [])])
     if "dup_of_train" in table:
-        table = table[table["dup_of_train"] != "1"].reset_index(drop=True)
+        table = table[table["dup_of_train"] != "1"]
+    labels = np.array(_index_labels(manifest, table["label"]), np.int64)
+    table = table.reset_index(drop=True)
     if "split" in table:
         table["split"] = table["split"].str.lower()
-    labels = np.array([index_of(name) if name else IGNORE for name in table["label"]], np.int64)
     return table, labels
+
+
+def _index_labels(manifest: Path, names: pd.Series) -> list[int]:
+    """Return the class of each label, or -1; the index of `names` counts the rows of the file.
+
+    Raises:
+        InputError: a label is unknown.
+    """
+    found = []
+    for row, name in zip(names.index.tolist(), names.tolist(), strict=True):
+        try:
+            found.append(index_of(name) if name else IGNORE)
+        except InputError as error:
+            raise InputError(f"{name_row(manifest, row)}: {error}") from error
+    return found
 
 
 def _find_files(manifest: Path, folder: Path, names: pd.Series) -> list[Path]:
