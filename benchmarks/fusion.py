@@ -148,9 +148,7 @@ def compare_heads(train: Composed, valid: Composed, out: Path, config: HeadTrain
     everything = np.ones(len(truth), np.bool_)
     counts = {}
     print(f"macro-F1, {(truth != IGNORE).sum()} annotated frames of {len(data.names)} people;")
-    print(
-        "by what is drawn, as predicted: face and voice, face without voice, voice without face\n"
-    )
+    print("by what the video has, as predicted: face and speech, face alone, speech alone\n")
     print("| head | as predicted | smoothed | " + " | ".join(DRAWN) + " |")
     print("|---|---|---|" + "---|" * len(DRAWN))
     for head in ("visual", "audio", "concat", "gated"):
