@@ -152,6 +152,12 @@ def test_an_output_that_is_not_ours_is_kept(table: Path) -> None:
     assert Path("a.csv").read_text() == "mine"
 
 
+def test_of_a_mistyped_input_the_output_is_not_blamed(table: Path) -> None:
+    assert smooth("raw.csv", "-o", "a.csv")[0] == 0
+    status, stderr = smooth("row.csv", "-o", "a.csv")
+    assert (status, stderr) == (1, "abaw: error: no such file: row.csv\n")
+
+
 @pytest.mark.parametrize("output", ["raw.csv", "other/../raw.csv", "link.csv", "."])
 def test_smoothing_in_place_is_wrong_usage(table: Path, output: str) -> None:
     before = table.read_text()

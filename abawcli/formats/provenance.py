@@ -153,6 +153,7 @@ def find_finished(output: str | Path, work: Provenance, overwrite: bool) -> Prov
     Raises:
         OutputError: the file was not made by this command from this input, or was changed since,
             and `overwrite` is false; or it is a link or no regular file.
+        InputError: likewise, and an input does not exist.
     """
     output = Path(output)
     with report_errors(output, output):
@@ -195,11 +196,22 @@ def plan_output(
     return Plan(output, "make", reason)
 
 
+def _check_inputs_exist(work: Provenance) -> None:
+    """Check that the inputs of some work exist: of a mistyped one, no output was made.
+
+    Raises:
+        InputError: one does not.
+    """
+    for described in work["inputs"]:
+        if not os.path.lexists(described["name"]):
+            raise InputError(f"no such file: {described['name']}")
+
+
 def judge_output(output: str | Path, digest: Any, work: Provenance) -> Provenance | None:
     """Return the provenance of an output with this hash if it is this work, None if it is stale.
 
     Raises:
-        OutputError: as `find_finished`.
+        InputError, OutputError: as `find_finished`.
     """
     output = Path(output)
     there = read_provenance(output)
@@ -209,6 +221,7 @@ def judge_output(output: str | Path, digest: Any, work: Provenance) -> Provenanc
             "move it, or use --overwrite"
         )
     if there.get("command") != work["command"] or not _is_from(there, work):
+        _check_inputs_exist(work)
         raise OutputError(f"{output} exists and was not made from this input; use --overwrite")
     if digest == there["output"]:
         if _is_same(there, work):
