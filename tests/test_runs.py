@@ -122,6 +122,7 @@ def test_an_output_that_is_removed_meanwhile_fails_its_input(
         ("--shard", "3/2", "'3/2' is not I/N"),
         ("--shard", "slurm", "this is no task of SLURM"),
         ("--jobs", "0", "'0' is neither a number from 1 on nor auto"),
+        ("--timeout", "1e9", "1000000000.0 is not in the range 0<x<=1000000.0"),
         ("--batch-size", "1025", "1025 is not in the range 1<=x<=1024"),
         ("--bias", "1,2", "a bias must be 8 numbers, one per class, not 1,2"),
     ],

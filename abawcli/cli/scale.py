@@ -10,7 +10,7 @@ import click
 
 from abawcli.cli.bundles import bundle_options
 from abawcli.cli.options import FiniteRange
-from abawcli.config import JOB_MEGABYTES, Media
+from abawcli.config import JOB_MEGABYTES, MAX_TIMEOUT_S, Media
 from abawcli.cores import count_cores
 from abawcli.jobs import ENGINES, Where
 
@@ -114,7 +114,8 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         "started on this machine]",
     ),
     click.option(
-        "--timeout", "timeout_s", type=FiniteRange(min=0, min_open=True), metavar="SECONDS",
+        "--timeout", "timeout_s", metavar="SECONDS",
+        type=FiniteRange(0, MAX_TIMEOUT_S, min_open=True),
         help="Time per input after which it counts as failed.  [default: unlimited]",
     ),
     click.option(

@@ -23,6 +23,7 @@ JOB_MEGABYTES = 1000  # of one job: networks, frames and tables of an hour of vi
 PROGRESS_S = 0.2  # between two progress messages of a process
 RAY_CORES = 2  # of an actor without a GPU: one decodes, one runs the networks
 RAY_ATTEMPTS = 3  # on an input whose actor is lost; then it probably ends its actors itself
+MAX_TIMEOUT_S = 1e6  # of an input: 11 days; systems wait for at most 24 (2 ** 31 ms)
 RAY_WAIT_S = 300.0  # for the first actor: a cluster that scales itself starts nodes in minutes
 # Warnings of one kind on the terminal: those of 247 annotations would hide all others. The
 # provenance of each output has its own.
