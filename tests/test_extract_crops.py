@@ -108,7 +108,7 @@ def test_crops_of_everybody_and_of_somebody(
 
 
 def test_a_folder_within_crops_is_not_taken_for_official_ones(
-    tmp_path: Path, extractor: Extractor, video: Path
+    tmp_path: Path, extractor: Extractor, video: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for subject, inner in (("left", "1.0"), ("all", "subject0/1.0")):
         folder = tmp_path / subject
@@ -116,6 +116,7 @@ def test_a_folder_within_crops_is_not_taken_for_official_ones(
         wrong = f"{folder / inner} is a part of the crops in {folder}; give that folder"
         with pytest.raises(InputError, match=re.escape(wrong)):
             extract_features(folder / inner, tmp_path / "f.safetensors", extractor)
+    assert not caplog.records  # such as a warning that there is no audio
 
 
 def test_crops_that_several_rows_chose(tmp_path: Path, extractor: Extractor, video: Path) -> None:

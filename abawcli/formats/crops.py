@@ -112,6 +112,16 @@ def is_only_crops(folder: str | Path) -> bool:
     return bool(names) and all(re.fullmatch(r"\d{5}\.jpg", name) for name in names)
 
 
+def _check_whole(folder: Path) -> None:
+    """Check that an official folder is none within the crops of `abaw crop`.
+
+    Raises:
+        InputError: it is one.
+    """
+    if own := next(filter(is_own_crops, list(Path(os.path.abspath(folder)).parents)[:2]), None):
+        raise InputError(f"{folder} is a part of the crops in {own}; give that folder")
+
+
 def list_images(folder: str | Path) -> dict[int, Path]:
     """Return the images of an official folder by frame number, ascending.
 
@@ -120,8 +130,7 @@ def list_images(folder: str | Path) -> dict[int, Path]:
             one within those of `abaw crop`.
     """
     folder = Path(folder)
-    if own := next(filter(is_own_crops, list(Path(os.path.abspath(folder)).parents)[:2]), None):
-        raise InputError(f"{folder} is a part of the crops in {own}; give that folder")
+    _check_whole(folder)
     files: dict[int, Path] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -218,13 +227,16 @@ def find_audio(folder: str | Path, audio_from: str | Path | None, name: str) -> 
     `name` is the video's name in tables. None: there is no such file.
 
     Raises:
-        UsageError, InputError: as `find_recording`.
+        UsageError, InputError: as `find_recording`; or the folder is one within crops.
     """
     folder = Path(folder)
     audio_from = None if audio_from is None else Path(audio_from)
+    is_own = is_own_crops(folder)
+    if not is_own:
+        _check_whole(folder)
     if audio_from:
         return find_recording(audio_from, name)
-    if not is_own_crops(folder):
+    if not is_own:
         return None
     return find_recorded(folder, read_crops_metadata(folder))
 
