@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from abawcli.cli.console import print_json, print_table, say
+from abawcli.cli.console import print_json, print_table, say, shows_bars
 from abawcli.cli.options import json_option
 
 
@@ -22,6 +22,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """
     from abawcli.stages.doctor import inspect_installation
 
+    if shows_bars(False):
+        say("abaw: loading packages and testing the embedded networks, for up to a minute")
     checks = inspect_installation()
     broken = [check for check in checks if check.fix]
     if as_json:

@@ -74,14 +74,21 @@ def compute_exact(recipe: str) -> Tensor:
     Raises:
         CheckpointError: its weights are missing or damaged.
     """
-    crops, samples = make_probe()
     head = load_head(RECIPES[recipe], CPU)[0].head
+    with torch.inference_mode():
+        return _read(head.double(), *_compute_exact_features())
+
+
+@cache
+def _compute_exact_features() -> tuple[Tensor, Tensor]:
+    """Return the features of the probe in float64: visual (64, Dv) and of audio frames (S, Da)."""
+    crops, samples = make_probe()
     faces = load_backbone(find_weights(COMPACT_FACE))[0].eval().double()
     with torch.inference_mode():
         pixels = prepare_crops(crops[:, 0], faces.preprocess)
         visual = torch.cat([faces(part) for part in torch.split(pixels, EXACT_BATCH)])
         audio = build_audio_backbone(COMPACT_VOICE).eval().double()(torch.from_numpy(samples)[None])
-        return _read(head.double(), visual.double(), audio[0].double())
+    return visual.double(), audio[0].double()
 
 
 def make_probe() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
