@@ -78,8 +78,8 @@ class HeadTask:
         Raises:
             InputError: no annotated frame has features that the head uses.
             UsageError: the head or the number format is unknown, epochs or batches are smaller
-                than 1, or the learning rate is not positive; or an encoder's classifier is
-                requested that is missing, or that the head cannot use.
+                than 1, or the learning rate is not positive, or below the last one; or an
+                encoder's classifier is requested that is missing, or that the head cannot use.
             CheckpointError: the encoder of that classifier cannot be loaded.
         """
         if name not in HEADS:
@@ -88,6 +88,11 @@ class HeadTask:
             raise UsageError("training needs at least 1 epoch and batches of at least 1 frame")
         if not 0 < config.lr < np.inf:
             raise UsageError(f"a learning rate must be a positive number, not {config.lr:g}")
+        if config.last_lr > config.lr:
+            raise UsageError(
+                f"the learning rate would rise from {config.lr:g} to {config.last_lr:g} at the end; "
+                "give a lower --last-lr"
+            )
         self.name, self.config, self.device = name, config, device
         self.result_name = result_name
         self.train, self.valid = train, valid
