@@ -314,7 +314,7 @@ def test_bad_input(files: Files, tmp_path: Path) -> None:
     for rate in (0.0, float("nan")):
         with pytest.raises(UsageError, match=f"must be a positive number, not {rate:g}"):
             run(files, tmp_path / "run", config=replace(FAST, lr=rate))
-    with pytest.raises(UsageError, match=r"rise from 1e-06 to 1e-05 .* a lower --last-lr"):
+    with pytest.raises(UsageError, match=r"rise from 1e-06 to 1e-05; give a lower --last-lr"):
         run(files, tmp_path / "run", config=replace(FAST, lr=1e-6))
     with pytest.raises(UsageError, match="unknown precision 'half'"):
         run(files, tmp_path / "run", config=replace(FAST, precision="half"))

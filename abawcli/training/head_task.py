@@ -90,7 +90,7 @@ class HeadTask:
             raise UsageError(f"a learning rate must be a positive number, not {config.lr:g}")
         if config.last_lr > config.lr:
             raise UsageError(
-                f"the learning rate would rise from {config.lr:g} to {config.last_lr:g} at the end; "
+                f"the learning rate would rise from {config.lr:g} to {config.last_lr:g}; "
                 "give a lower --last-lr"
             )
         self.name, self.config, self.device = name, config, device
