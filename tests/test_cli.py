@@ -251,7 +251,7 @@ def test_a_mistyped_option_is_told_what_is_like_it() -> None:
 
 
 TABLES = {
-    "score": ["score", "p.csv", "p.csv"],
+    "score": ["score", "p.csv", "truth.csv"],
     "probe": ["probe", "a.mp4"],
     "models": ["models"],
     "submit": ["submit", "--check", "s.txt", "--template", "s.txt"],
@@ -264,7 +264,8 @@ TABLES = {
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("place")
-    write_table(make_table([0, 1, 2]), folder / "p.csv", {})
+    for name in ("p.csv", "truth.csv"):
+        write_table(make_table([0, 1, 2]), folder / name, {})
     (folder / "s.txt").write_text(f"{HEADER}\na/00001.jpg,0\n")
     return write_media(folder / "a.mp4", [np.zeros((48, 64, 3), np.uint8)] * 2).parent
 
