@@ -206,3 +206,14 @@ def test_one_video_with_two_rows(tmp_path: Path, dark: Path) -> None:
     assert (tmp_path / "f" / "dark_right").is_dir() and not list(tmp_path.rglob("*.jpg"))
     again = extract(dark, "-o", tmp_path / "f", "--strategy", rows, "--modality", "visual")
     assert again.exit_code == 0 and "already made" in again.stderr
+
+
+def test_the_folder_of_all_subjects_is_named(tmp_path: Path) -> None:
+    video = Path(__file__).parents[1] / "sample_videos" / "two_people.mp4"
+    result = extract(video, "-o", tmp_path / "f.safetensors", "--subject", "all", "--modality",
+                     "visual")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "f").glob("*.safetensors")} == {
+        "subject0.safetensors", "subject1.safetensors",
+    }  # fmt: skip
+    assert "features in" in result.stderr and "f.safetensors" not in result.stderr

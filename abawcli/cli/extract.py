@@ -157,5 +157,7 @@ def command(
         raise UsageError("--workers starts processes of its own; leave out --jobs and --timeout")
     jobs = describe_jobs(scale.select(names), plan, targets, subject)
     current = Run(jobs, paths, output, Summaries("input", COLUMNS))
-    title = f"features in {output}"
+    # Features of all subjects are files in a folder without the suffix.
+    is_folder = subject == "all" and output.suffix == FEATURES_SUFFIX
+    title = f"features in {output.with_suffix('') if is_folder else output}"
     run_jobs(current, work, scale, title=title, as_json=as_json, quiet=quiet)
