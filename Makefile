@@ -20,11 +20,12 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/abaw plot labels.csv -o timeline.png --overwrite
 	@echo "The expressions over time are drawn in timeline.png"
 
+# Without restarts, a test that crashes its process fails the run, which would wait forever otherwise.
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 fuzz: $(VENV)/.installed-dev
 	$(VENV)/bin/python benchmarks/fuzz.py --seconds $(FUZZ) --seed $(FUZZ_SEED)
