@@ -9,7 +9,7 @@ import pytest
 import torch
 from face_runs import FAST, STUDENT, run, save_images, teach
 from raw_checkpoints import read_raw
-from torch import Generator, Tensor
+from torch import Generator
 
 from abawcli.config import COMPACT_FACE, Distillation, EncoderTraining
 from abawcli.errors import CheckpointError, OutputError, UsageError
@@ -19,16 +19,16 @@ from abawcli.formats.metadata import Preprocess
 from abawcli.models.encoder import load_encoder
 from abawcli.models.image_backbones import COMPACT_FACE_PREPROCESS, build_backbone
 from abawcli.models.preprocessing import scale_to_unit
-from abawcli.training.distillation import Teachers, fit_images
+from abawcli.progress import ignore_progress
+from abawcli.training.distillation import VIEWS, Teachers, fit_images, make_views
 from abawcli.training.face_task import FaceTask
 
 CPU = torch.device("cpu")
 
 
-def make_task(images: Path, config: EncoderTraining, teacher: Path | None = None) -> FaceTask:
+def make_task(images: Path, config: EncoderTraining, *teachers: Path) -> FaceTask:
     """Return the training task of a small compact-face."""
     backbone = build_backbone(COMPACT_FACE, config.shape)
-    teachers = [teacher / "encoder.safetensors"] if teacher else []
     splits = read_manifest(images / "manifest.csv", images)
     return FaceTask(backbone, splits, config, CPU, settings={}, data={}, teachers=teachers)
 
@@ -82,29 +82,55 @@ def test_teachers_have_their_share_of_the_loss(images: Path, tmp_path: Path) -> 
     assert metadata["data"]["teachers"] == [hash_file(teacher)]
 
 
-def test_teachers_get_the_augmented_images_or_the_clean_ones(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_views_are_scaled_rotated_and_mirrored_a_little() -> None:
+    how = COMPACT_FACE_PREPROCESS
+    y, x = torch.meshgrid(*[torch.linspace(0, 1, 48)] * 2, indexing="ij")
+    images = torch.stack([x, y])[:, None]  # (2, 1, 48, 48) ramps: a view's values are places
+    views = list(make_views(images, how))
+    assert len(views) == 2 * len(VIEWS)
+    torch.testing.assert_close(views[0], images[..., 2:46, 2:46], atol=1e-4, rtol=0)
+    for view, mirrored in zip(views[::2], views[1::2], strict=True):
+        assert torch.equal(view.flip(-1), mirrored)
+    sides = [float((view[0, 0, 22, -1] - view[0, 0, 22, 0]).abs()) for view in views[::2]]
+    slopes = [float(view[1, 0, 22, -1] - view[1, 0, 22, 0]) for view in views[::2]]
+    for (side, degrees), across, down in zip(VIEWS, sides, slopes, strict=True):
+        length, angle = side * torch.tensor(43 / 47), torch.tensor(degrees).deg2rad()
+        assert across == pytest.approx(float(length * angle.cos()), abs=0.01)
+        assert down == pytest.approx(float(length * angle.sin()), abs=0.01)
+
+
+def test_teachers_label_the_augmented_images_of_each_step(images: Path, tmp_path: Path) -> None:
+    """This is another loss than that of their labels of the clean images."""
     teach(images, tmp_path / "teacher", [], STUDENT)
-    seen: list[Tensor] = []
-    predict = Teachers.predict
-
-    def noting(teachers: Teachers, unit: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        seen.append(unit)
-        return predict(teachers, unit, temperature)
-
-    monkeypatch.setattr(Teachers, "predict", noting)
-    crops = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 48, 48, 3), np.uint8))
-    target = torch.eye(8)[:4]
-    clean = scale_to_unit(crops, COMPACT_FACE_PREPROCESS)[..., 2:46, 2:46]
-    for name, same in (("clean", True), ("augmented", False)):
-        how = Distillation(images=name, feature_weight=1.0)
-        task = make_task(images, replace(STUDENT, distillation=how), tmp_path / "teacher")
-        loss = task.find_loss(task.network, (crops, target), Generator().manual_seed(0))
-        assert loss.isfinite() and torch.equal(seen[-1], clean) is same
+    teacher = tmp_path / "teacher/encoder.safetensors"
+    losses = []
+    for name in ("augmented", "clean"):
+        config = replace(STUDENT, distillation=Distillation(images=name, feature_weight=1.0))
+        history = teach(images, tmp_path / name, [teacher], config)
+        losses.append(history[0].loss)
+    assert abs(losses[0] - losses[1]) > 1e-3
     with pytest.raises(UsageError, match="images of teachers 'blurred'; choose augmented or clean"):
         how = Distillation(images="blurred")
         teach(images, tmp_path / "run", [], replace(STUDENT, distillation=how))
+
+
+def test_clean_images_are_labelled_once_before_training(images: Path, tmp_path: Path) -> None:
+    """The targets of an image are its votes, and the mean outputs of all teachers on its views."""
+    for seed in (0, 1):
+        teach(images, tmp_path / f"teacher{seed}", [], replace(STUDENT, seed=seed))
+    paths = [tmp_path / f"teacher{seed}/encoder.safetensors" for seed in (0, 1)]
+    how = Distillation(temperature=1.0, images="clean", feature_weight=1.0)
+    task = make_task(images, replace(STUDENT, distillation=how), *paths)
+    votes = task.train.targets
+    task.load_data(ignore_progress)
+    [(crops, targets)] = task.train.load([[3, 1]])
+    assert torch.equal(targets[:, :8], votes[[3, 1]])
+    views = list(make_views(scale_to_unit(crops, COMPACT_FACE_PREPROCESS), COMPACT_FACE_PREPROCESS))
+    found = [[Teachers([path], CPU, "float32").predict(v, 1.0) for v in views] for path in paths]
+    p = torch.stack([p for part in found for p, _ in part]).mean(dim=0)
+    features = torch.stack([f for _, f in found[0]]).mean(dim=0)  # of the first teacher
+    torch.testing.assert_close(targets[:, 8:16], p, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(targets[:, 16:], features, atol=1e-5, rtol=1e-4)
 
 
 def test_mixup_mixes_what_teachers_say_of_clean_images_as_the_targets(images: Path) -> None:
@@ -112,9 +138,9 @@ def test_mixup_mixes_what_teachers_say_of_clean_images_as_the_targets(images: Pa
     unit = torch.rand(4, 1, 48, 48)
     targets = torch.eye(8)[:4]  # (4, 8)
     features = targets @ torch.rand(8, 5)  # (4, 5) linear in the targets, so also when mixed
-    _, mixed, known = task._augment(unit, [targets, features], Generator().manual_seed(0))
-    assert (mixed.max(dim=1).values < 1).any()
-    torch.testing.assert_close(known, mixed[:, :4] @ features)
+    _, mixed = task._augment(unit, torch.cat([targets, features], 1), Generator().manual_seed(0))
+    assert (mixed[:, :8].max(dim=1).values < 1).any()
+    torch.testing.assert_close(mixed[:, 8:], mixed[:, :4] @ features)
 
 
 def test_a_run_with_other_teachers_is_another_run(images: Path, tmp_path: Path) -> None:
@@ -132,7 +158,5 @@ def test_teachers_that_cannot_be(images: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no\.safetensors"):
         teach(images, tmp_path / "run", [tmp_path / "no.safetensors"])
     config = replace(STUDENT, distillation=Distillation(feature_weight=1.0))
-    with pytest.raises(UsageError, match="single --teacher"):
-        teach(images, tmp_path / "run", [vit, vit], config)
-    with pytest.raises(UsageError, match="teacher's have 16, the student's 256"):
+    with pytest.raises(UsageError, match="first teacher have 16, the student's 256"):
         teach(images, tmp_path / "run", [vit], config)

@@ -85,7 +85,7 @@ def make_task(images: Path) -> FaceTask:
 
 
 def test_processes_share_the_evaluation(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(face_task, "VALID_BATCH", 3)
+    monkeypatch.setattr(face_task, "MAP_BATCH", 3)
     task = make_task(images)
     count = len(task.valid)
     assert count % 3 and count > 6
@@ -118,7 +118,7 @@ def test_two_processes_score_what_one_scores(images: Path, tmp_path: Path) -> No
     script.write_text(
         "from abawcli.cli import main\n"
         "from abawcli.training import face_task\n"
-        "face_task.VALID_BATCH = 3\n"
+        "face_task.MAP_BATCH = 3\n"
         "main()\n"
     )
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]

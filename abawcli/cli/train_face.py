@@ -129,10 +129,12 @@ def _read_config(
 @tunable("--teacher-weight", "teacher_weight", SHARE, "Share of the teachers in the loss; the "
          "labels have the rest.", defaults={"": TEACHING.weight})  # fmt: skip
 @tunable("--feature-weight", "feature_weight", RATE, "Weight of the difference of features from "
-         "those of a single teacher; 0: none.", defaults={"": TEACHING.feature_weight})  # fmt: skip
+         "those of the first teacher; 0: none.",
+         defaults={"": TEACHING.feature_weight})  # fmt: skip
 @tunable("--teacher-images", "teacher_images", click.Choice(TEACHER_IMAGES), "augmented: teachers "
-         "get the network's images. clean: they get these without augmentation, so that a degraded "
-         "face is learned as they label it clean.",
+         "get the network's images. clean: before training, they label each image without "
+         "augmentation, as the mean of eight views of it, so that a degraded face is learned as "
+         "they label it clean.",
          defaults={"": TEACHING.images})  # fmt: skip
 @tunable("--stem", "stem", click.IntRange(min=1), "Channels of the first convolution of "
          "compact-face.", defaults={"": SHAPE.stem})  # fmt: skip

@@ -99,11 +99,13 @@ class Distillation:
 
     temperature: float = 2.0
     weight: float = 0.7  # of the divergence from the teachers; the labels' loss has the rest
-    # Weight of the difference of features from those of the only teacher: features of the student
-    # then stand for those of the teacher.
+    # Weight of the difference of features from those of the first teacher: features of the student
+    # then stand for those of that teacher.
     feature_weight: float = 0.0
     # One of TEACHER_IMAGES: the network's augmented images, or the same ones without augmentation,
-    # so that the network learns to label a degraded face as the teachers label the clean one.
+    # so that the network learns to label a degraded face as the teachers label the clean one. These
+    # are labelled once, before training, as the mean of eight views of the image: such a mean is
+    # more often right than one view.
     images: str = "augmented"
 
 

@@ -1,6 +1,7 @@
 """Knowledge distillation: teachers whose outputs another face encoder learns (arXiv 1503.02531)."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +15,10 @@ from abawcli.models.encoder import load_backbone
 from abawcli.models.image_backbones import Backbone
 from abawcli.models.preprocessing import find_luma, normalise_pixels
 from abawcli.training.loop import cast
+
+# Views of an image without augmentation, whose outputs are averaged: side of the crop, relative to
+# that of prediction, and angle in degrees. Each is also mirrored.
+VIEWS = ((1.0, 0.0), (0.95, 6.0), (1.05, -6.0), (0.9, 0.0))
 
 
 class Teachers:
@@ -36,18 +41,16 @@ class Teachers:
             self.networks.append((backbone, classifier))
 
     def check_features(self, dim: int) -> None:
-        """Check that the student, with features of width `dim`, can learn the teachers' features.
+        """Check that a student with features of width `dim` can learn the first teacher's.
 
         Raises:
-            UsageError: there are several teachers, or their features have another width.
+            UsageError: the features of the first teacher have another width.
         """
-        if len(self.networks) > 1:
-            raise UsageError("--feature-weight needs a single --teacher: features of two differ")
         width = self.networks[0][0].dim
         if width != dim:
             raise UsageError(
-                f"--feature-weight needs features of one width: the teacher's have {width}, "
-                f"the student's {dim}"
+                f"--feature-weight needs features of one width: those of the first teacher have "
+                f"{width}, the student's {dim}"
             )
 
     @torch.no_grad()
@@ -65,6 +68,34 @@ class Teachers:
                 logits = classifier(features)
             outputs.append(((logits.float() / temperature).softmax(dim=-1), features))
         return torch.stack([p for p, _ in outputs]).mean(dim=0), outputs[0][1]
+
+    def predict_views(
+        self, images: Tensor, how: Preprocess, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return `predict` for images (B, C, resize, resize), as the mean over their views."""
+        found = [self.predict(view, temperature) for view in make_views(images, how)]
+        p, features = (
+            torch.stack([each.float() for each in part]) for part in zip(*found, strict=True)
+        )
+        return p.mean(dim=0), features.mean(dim=0)
+
+
+def make_views(images: Tensor, how: Preprocess) -> Iterator[Tensor]:
+    """Yield views (B, C, size, size) of images (B, C, resize, resize).
+
+    The first is what prediction sees. The others are scaled, rotated and mirrored a little.
+    """
+    shape = [*images.shape[:2], how.size, how.size]
+    for side, degrees in VIEWS:
+        scale, angle = side * how.size / how.resize, math.radians(degrees)
+        along, across = scale * math.cos(angle), scale * math.sin(angle)
+        matrix = images.new_tensor([[along, -across, 0], [across, along, 0]])  # (2, 3)
+        grid = F.affine_grid(matrix.expand(len(images), 2, 3), shape, align_corners=False)
+        view = F.grid_sample(
+            images, grid, mode="bicubic", padding_mode="reflection", align_corners=False
+        ).clamp(0, 1)
+        yield view
+        yield view.flip(-1)
 
 
 def fit_images(images: Tensor, how: Preprocess) -> Tensor:

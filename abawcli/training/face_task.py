@@ -5,11 +5,11 @@ beside it is saved: its macro-F1 selects the best epoch, and it labels faces in 
 fusion head. The paper defines neither this classifier nor how Stage I is evaluated without its
 head.
 
-Optionally, other encoders are teachers: they get the same augmented images, or these without
+Optionally, other encoders are teachers: they get the same augmented images, or, once, these without
 augmentation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,12 @@ from abawcli.models.image_backbones import Backbone
 from abawcli.models.lora import add_lora, merge_lora
 from abawcli.models.moe import MixtureOfExpertsHead
 from abawcli.models.preprocessing import (
-    crop_centre,
     normalise_pixels,
     prepare_crops,
     scale_to_unit,
 )
 from abawcli.models.training_metadata import EpochResult, TrainingMetadata, Validation
-from abawcli.progress import Progress
+from abawcli.progress import Progress, ignore_progress
 from abawcli.training.distillation import Teachers
 from abawcli.training.distributed import Part, gather_items
 from abawcli.training.ema import average_weights
@@ -52,7 +51,7 @@ from abawcli.training.losses import (
 from abawcli.training.run_folder import DEFINITIONS
 
 ENCODER_NAME = "encoder.safetensors"
-VALID_BATCH = 256  # images of a validation batch, which needs no gradients
+MAP_BATCH = 256  # images of a batch that needs no gradients
 
 
 class FaceNetwork(nn.Module):
@@ -105,6 +104,28 @@ def split_order(order: list[int], batch_size: int, part: Part) -> list[list[int]
     size = min(batch_size, count // part.count)
     whole = [order[k : k + size] for k in range(0, count - size + 1, size)]
     return whole[part.index : len(whole) - len(whole) % part.count : part.count]
+
+
+@torch.inference_mode()
+def map_images(
+    dataset: ImageDataset,
+    function: Callable[[Tensor], Tensor],
+    part: Part,
+    progress: Progress = ignore_progress,
+) -> list[Tensor]:
+    """Return the results of a function of images (B, S, S, 3), for all images in batches.
+
+    Each process computes its share of the batches, and gets all results, on the CPU. Progress is
+    that of teachers, whose images are many.
+    """
+    count = len(dataset)
+    batches = [list(range(k, min(k + MAP_BATCH, count))) for k in range(0, count, MAP_BATCH)]
+    own = range(part.index, len(batches), part.count)
+    found = {}
+    for k, (images, _) in zip(own, dataset.load([batches[k] for k in own]), strict=True):
+        found[k] = function(images.to(dataset.device)).cpu()
+        progress(k + 1, len(batches), "batches of images for the teachers")
+    return gather_items(found)
 
 
 class FaceTask:
@@ -174,9 +195,12 @@ class FaceTask:
         return self.settings | {"training": asdict(self.config), DEFINITIONS: definitions}
 
     def load_data(self, progress: Progress) -> None:
-        """Read the images into memory, unless they are too many."""
+        """Read the images into memory, unless they are too many, and ask teachers about them."""
         for dataset in (self.train, self.valid):
             dataset.read_all()
+        if self.teachers and self.config.distillation.images == "clean":
+            found = map_images(self.train, self._ask_about_views, Part.own(), progress)
+            self.train.add_targets(torch.cat(found))
 
     def make_batches(self, generator: Generator, part: Part) -> Batches[Batch]:
         """Return the batches of an epoch."""
@@ -185,11 +209,12 @@ class FaceTask:
 
     def find_loss(self, model: nn.Module, batch: Batch, generator: Generator) -> Tensor:
         """Return the sum of the losses of the training head and of the classifier."""
-        images, target = (part.to(self.device) for part in batch)
+        images, learned = (part.to(self.device) for part in batch)
         unit = scale_to_unit(images, self.preprocess)  # (B, C, S', S')
-        known = self._ask_teachers(crop_centre(unit, self.preprocess), "clean")
-        unit, target, *known = self._augment(unit, [target, *known], generator)
-        known += self._ask_teachers(unit, "augmented")
+        unit, learned = self._augment(unit, learned, generator)
+        target, known = learned[:, :N_CLASSES], learned[:, N_CLASSES:]  # (B, 8), (B, M)
+        if self.teachers and self.config.distillation.images == "augmented":
+            known = self._join(*self.teachers.predict(unit, self.config.distillation.temperature))
         pixels = normalise_pixels(unit, self.preprocess)
         with cast(self.device, self.config.precision):
             features, outputs = model(pixels.contiguous(memory_format=torch.channels_last))
@@ -200,38 +225,40 @@ class FaceTask:
             for each in logits
         ]
         loss = torch.stack(losses).sum()
-        return self._distil(loss, known, features, logits) if known else loss
+        return self._distil(loss, known, features, logits) if self.teachers else loss
 
-    def _ask_teachers(self, unit: Tensor, images: str) -> list[Tensor]:
-        """Return the teachers' probabilities (B, 8) and features (B, D) if they get such images."""
+    def _ask_about_views(self, images: Tensor) -> Tensor:
+        """Return the teachers' mean outputs (B, M) on views of images (B, S, S, 3)."""
+        assert self.teachers
+        unit = scale_to_unit(images, self.preprocess)
         how = self.config.distillation
-        if self.teachers is None or how.images != images:
-            return []
-        p, features = self.teachers.predict(unit, how.temperature)
-        return [p, features.float()]
+        return self._join(*self.teachers.predict_views(unit, self.preprocess, how.temperature))
+
+    def _join(self, p: Tensor, features: Tensor) -> Tensor:
+        """Return the outputs of teachers that are learned: (B, 8), with features (B, 8 + D)."""
+        wanted = self.config.distillation.feature_weight > 0
+        return torch.cat([p, features.float()], dim=1) if wanted else p
 
     def _augment(
-        self, unit: Tensor, learned: list[Tensor], generator: Generator
-    ) -> tuple[Tensor, ...]:
+        self, unit: Tensor, learned: Tensor, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
         """Return images (B, C, S, S) in 0..1, augmented and mixed, and what is learned of them.
 
-        `learned` are tensors (B, N) of the clean images (B, C, S', S'); they are mixed as these.
+        `learned` (B, K) is that of the clean images (B, C, S', S'); it is mixed as these.
         """
         how = self.preprocess
         mean = unit.new_tensor(how.mean).view(-1, 1, 1)
         unit = augment_images(
             unit, how.size, mean, config=self.config.augmentation, generator=generator
         )
-        widths = [each.shape[1] for each in learned]
-        unit, mixed = mix_up(unit, torch.cat(learned, dim=1), self.config.mixup_alpha, generator)
-        return unit, *torch.split(mixed, widths, dim=1)
+        return mix_up(unit, learned, self.config.mixup_alpha, generator)
 
     def _distil(
-        self, loss: Tensor, known: list[Tensor], features: Tensor, logits: list[Tensor]
+        self, loss: Tensor, known: Tensor, features: Tensor, logits: list[Tensor]
     ) -> Tensor:
-        """Return the loss of the labels mixed with that of the teachers' outputs."""
+        """Return the loss of the labels mixed with that of the teachers' outputs (B, M)."""
         how = self.config.distillation
-        p, theirs = known  # (B, 8), (B, D)
+        p, theirs = known[:, :N_CLASSES], known[:, N_CLASSES:]  # (B, 8), (B, D)
         taught = torch.stack([distillation_loss(each, p, how.temperature) for each in logits])
         loss = (1 - how.weight) * loss + how.weight * taught.sum()
         if how.feature_weight:
@@ -267,16 +294,12 @@ class FaceTask:
     def _classify_valid(self, network: FaceNetwork, part: Part) -> Tensor:
         """Return the logits of all validation images by all heads, (heads, N, 8)."""
         network.eval()
-        count = len(self.valid)
-        batches = [
-            list(range(k, min(k + VALID_BATCH, count))) for k in range(0, count, VALID_BATCH)
-        ]
-        own = range(part.index, len(batches), part.count)
-        found = {}
-        for k, (images, _) in zip(own, self.valid.load([batches[k] for k in own]), strict=True):
-            pixels = prepare_crops(images.to(self.device), self.preprocess)
-            found[k] = torch.stack(network(pixels)[1]).float().cpu()  # (heads, B, 8)
-        return torch.cat(gather_items(found), dim=1)
+
+        def classify(images: Tensor) -> Tensor:
+            pixels = prepare_crops(images, self.preprocess)
+            return torch.stack(network(pixels)[1]).float()  # (heads, B, 8)
+
+        return torch.cat(map_images(self.valid, classify, part), dim=1)
 
     def save(self, network: FaceNetwork, out: str | Path, result: EpochResult) -> None:
         """Write backbone and classifier, without the training head."""

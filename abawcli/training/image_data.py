@@ -19,16 +19,17 @@ from abawcli.training.loop import Batches
 
 CACHE_BYTES = 2 * 2**30  # limit up to which all decoded images are held in the device's memory
 READ_WORKERS = 8  # threads and processes that read images
-Batch = tuple[Tensor, Tensor]  # images (B, S, S, 3) uint8, targets (B, 8)
+Batch = tuple[Tensor, Tensor]  # images (B, S, S, 3) uint8, targets (B, K)
 
 
 class ImageDataset(Dataset[Batch]):
-    """The faces of a manifest, resized to the backbone's `resize`, with their targets."""
+    """The faces of a manifest, resized to the backbone's `resize`, with their targets (K,)."""
 
     def __init__(
         self, images: LabelledImages, preprocess: Preprocess, device: torch.device
     ) -> None:
         self.images = images
+        self.targets = torch.from_numpy(images.targets)  # (N, 8), and what `add_targets` adds
         self.side, self.resample = preprocess.resize, preprocess.resample
         self.device = device
         self.cached = len(self) * self.side**2 * 3 <= CACHE_BYTES
@@ -38,12 +39,12 @@ class ImageDataset(Dataset[Batch]):
         return len(self.images.files)
 
     def __getitem__(self, index: int) -> Batch:
-        """Return one image (S, S, 3), uint8 RGB, and its target (8,).
+        """Return one image (S, S, 3), uint8 RGB, and its targets (K,).
 
         Raises:
             InputError: the image cannot be read, or its face's box is outside of it.
         """
-        return torch.from_numpy(self._read(index)), torch.from_numpy(self.images.targets[index])
+        return torch.from_numpy(self._read(index)), self.targets[index]
 
     def _read(self, index: int) -> NDArray[np.uint8]:
         file = self.images.files[index]
@@ -72,9 +73,13 @@ class ImageDataset(Dataset[Batch]):
             return
         with ThreadPoolExecutor(READ_WORKERS) as pool:
             images = np.stack(list(pool.map(self._read, range(len(self)))))  # (N, S, S, 3)
-        arrays = (images, self.images.targets)
-        pixels, targets = (torch.from_numpy(array).to(self.device) for array in arrays)
-        self.held = pixels, targets
+        self.held = torch.from_numpy(images).to(self.device), self.targets.to(self.device)
+
+    def add_targets(self, more: Tensor) -> None:
+        """Append columns (N, M) to the targets (N, K)."""
+        self.targets = torch.cat([self.targets, more.cpu()], dim=1)
+        if self.held:
+            self.held = self.held[0], self.targets.to(self.device)
 
     def load(self, batches: list[list[int]]) -> Batches[Batch]:
         """Return the batches of indices, from memory or read by several processes.
