@@ -158,3 +158,18 @@ def test_two_things_do_not_both_go_to_stdout(
 )
 def test_what_is_not_one_text_needs_a_name(call: list[str], folder: Path) -> None:
     assert "does not write to stdout" in run(folder, *call, "-o", "-", status=2).stderr
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["submit", "p", "--template", "t.txt"],
+        ["score", "p", "l"],
+        ["segment", "p"],
+        ["manifest", "p"],
+    ],
+)
+def test_what_is_one_file_is_not_given_the_name_of_a_folder(call: list[str], folder: Path) -> None:
+    refused = run(folder, *call, "-o", "new/", status=2)
+    assert "new/ is a folder; give the name of a file" in refused.stderr
+    assert not (folder / "new").exists()

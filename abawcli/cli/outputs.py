@@ -1,5 +1,6 @@
 """The option -o; `-` is stdout for text outputs."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,6 +16,20 @@ from abawcli.formats.atomic import make_work_folder, sweep_leftovers
 
 STDOUT = Path("-")
 _META = "abaw.stdout"
+
+
+class FilePath(click.Path):
+    """The path of an output that is always a file: `name/`, a folder, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path.
+
+        Raises:
+            click.BadParameter: it ends like that of a folder.
+        """
+        if str(value).endswith(("/", os.sep)):
+            self.fail(f"{value} is a folder; give the name of a file", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def refuse_stdout(
@@ -83,8 +98,9 @@ def text_output_option(name: str | None, required: bool, text: str) -> Callable[
         ctx.call_on_close(lambda: _print_file(folder / name) if name else _print_tables(folder))
         return folder / name if name else folder
 
+    kind = FilePath if name else click.Path
     return click.option(
-        "-o", "--output", type=click.Path(path_type=Path), required=required, callback=read,
+        "-o", "--output", type=kind(path_type=Path), required=required, callback=read,
         help=f"{text}; - is stdout.",
     )  # fmt: skip
 
