@@ -20,6 +20,7 @@ from abawcli.training.image_augmentation import (
     PADAUG_PATTERNS,
     augment_images,
     compress_jpeg,
+    defocus,
     draw_bars,
     draw_crops,
     jitter_colour,
@@ -265,6 +266,19 @@ def test_blur_keeps_constant_images_and_smooths_others() -> None:
     )
     noise = torch.rand(2, 3, 12, 12)
     assert augment_images(noise, 12, MEAN, config=config, generator=generator()).std() < noise.std()
+
+
+def test_defocus_is_a_gaussian_blur_of_some_images() -> None:
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.random((200, 3, 40, 44), np.float32))
+    config = replace(NO_IMAGE_AUGMENTATION, defocus_p=0.3, defocus=(0.05, 0.05))
+    out = defocus(images, config, generator())
+    changed = (out != images).flatten(1).any(dim=1)
+    assert changed.float().mean() == pytest.approx(0.3, abs=0.1)
+    for k in changed.nonzero()[:5, 0].tolist():
+        pixels = images[k].permute(1, 2, 0).numpy()
+        expected = cv2.GaussianBlur(pixels, (11, 11), 2, borderType=cv2.BORDER_REFLECT_101)
+        np.testing.assert_allclose(out[k].permute(1, 2, 0), expected, atol=1e-5)
 
 
 def test_jpeg_is_that_of_the_library() -> None:

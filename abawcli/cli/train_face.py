@@ -212,6 +212,8 @@ def _read_config(
           "smallest, of jittered images; 1: none.")  # fmt: skip
 @_tunable("--grey", "grey_p", SHARE, "Share of images that are made grey.")
 @_tunable("--blur", "blur_p", SHARE, "Share of images that are blurred.")
+@_tunable("--defocus", "defocus_p", SHARE, "Share of images that are blurred as by a lens that is "
+          "out of focus.")  # fmt: skip
 @_tunable("--sharpen", "sharpen_p", SHARE, "Share of images that are sharpened.")
 @_tunable("--low-resolution", "low_resolution_p", SHARE, "Share of images that are shrunk and "
           "enlarged again.")  # fmt: skip

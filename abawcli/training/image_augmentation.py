@@ -1,9 +1,9 @@
 """Augmentation of training images in batches of tensors, on any device.
 
 It has that of Stage I of arXiv 2603.12221, with PadAug (`pad_augment`), and adds degradations of
-video: low resolution, noise, JPEG artefacts, sharpening, other gammas. Images are float tensors
-(B, C, H, W) in 0..1, before normalisation, so black is 0. Random numbers are drawn from the given
-generator, on the CPU, so they do not depend on the device.
+video: low resolution, defocus, noise, JPEG artefacts, sharpening, other gammas. Images are float
+tensors (B, C, H, W) in 0..1, before normalisation, so black is 0. Random numbers are drawn from the
+given generator, on the CPU, so they do not depend on the device.
 """
 
 import math
@@ -198,6 +198,25 @@ def blur(images: Tensor, config: ImageAugmentation, generator: Generator) -> Ten
     return x.clamp(0, 1)
 
 
+def defocus(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
+    """Blur some images (B, C, H, W) with a Gaussian of a random deviation, as a lens does."""
+    if not config.defocus_p:
+        return images
+    some = _chosen(config.defocus_p, len(images), generator).nonzero()[:, 0]
+    if not len(some):
+        return images
+    side = min(images.shape[2:])
+    reach = min(math.ceil(2.5 * side * config.defocus[1]), side - 1)  # taps on each side
+    sigma = side * _uniform(*config.defocus, len(some), generator)  # (b,) pixels
+    taps = (-0.5 * (torch.arange(-reach, reach + 1) / sigma[:, None]) ** 2).exp()  # (b, taps)
+    taps = (taps / taps.sum(dim=1, keepdim=True)).repeat_interleave(images.shape[1], 0)
+    some, taps = some.to(images.device), taps.to(images)
+    x = F.pad(images[some], [reach] * 4, mode="reflect").flatten(0, 1)[None]  # (1, b * C, H', W')
+    for shape in ((-1, 1, 1, 2 * reach + 1), (-1, 1, 2 * reach + 1, 1)):
+        x = F.conv2d(x, taps.view(shape), groups=len(taps))
+    return images.index_copy(0, some, x.view(len(some), *images.shape[1:]).clamp(0, 1))
+
+
 def lower_resolution(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
     """Shrink some images (B, C, H, W), all to one size, and enlarge them again."""
     low, high = config.low_resolution
@@ -336,7 +355,7 @@ def augment_images(
     crop = warp if config.warps else random_resized_crop
     images = crop(images, size, config, generator)
     images = make_grey(jitter_colour(images, config, generator), config, generator)
-    images = blur(images, config, generator)
+    images = defocus(blur(images, config, generator), config, generator)
     images = add_noise(lower_resolution(images, config, generator), config, generator)
     if config.jpeg_p:
         quality = _uniform(*config.jpeg_quality, n, generator)
