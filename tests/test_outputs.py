@@ -164,6 +164,9 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     Path("dead.csv").symlink_to("gone/x.csv")
     with pytest.raises(OutputError, match=r"dead\.csv: it is a dead link \(to gone/x\.csv\)"):
         check_writable([Path("dead.csv")])
+    for name in (".", ".."):
+        with pytest.raises(OutputError, match=r"cannot write \.+: it is a folder; name a file"):
+            check_writable([name])
     with pytest.raises(OutputError, match=r"cannot write file/new/a\.csv: file is not a folder"):
         check_writable([Path("file/new/a.csv")])
     monkeypatch.setattr(os, "access", lambda path, mode: False)

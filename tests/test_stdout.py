@@ -160,6 +160,7 @@ def test_what_is_not_one_text_needs_a_name(call: list[str], folder: Path) -> Non
     assert "does not write to stdout" in run(folder, *call, "-o", "-", status=2).stderr
 
 
+@pytest.mark.parametrize("output", ["new/", "new/.", "."])
 @pytest.mark.parametrize(
     "call",
     [
@@ -169,7 +170,9 @@ def test_what_is_not_one_text_needs_a_name(call: list[str], folder: Path) -> Non
         ["manifest", "p"],
     ],
 )
-def test_what_is_one_file_is_not_given_the_name_of_a_folder(call: list[str], folder: Path) -> None:
-    refused = run(folder, *call, "-o", "new/", status=2)
-    assert "new/ is a folder; give the name of a file" in refused.stderr
+def test_what_is_one_file_is_not_given_the_name_of_a_folder(
+    call: list[str], output: str, folder: Path
+) -> None:
+    refused = run(folder, *call, "-o", output, status=2)
+    assert f"{output} is a folder; give the name of a file" in refused.stderr
     assert not (folder / "new").exists()

@@ -19,7 +19,7 @@ _META = "abaw.stdout"
 
 
 class FilePath(click.Path):
-    """The path of an output that is always a file: `name/`, a folder, is refused."""
+    """The path of an output that is always a file: `name/` and `.`, folders, are refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path.
@@ -27,7 +27,7 @@ class FilePath(click.Path):
         Raises:
             click.BadParameter: it ends like that of a folder.
         """
-        if str(value).endswith(("/", os.sep)):
+        if os.path.basename(value) in ("", os.curdir, os.pardir):
             self.fail(f"{value} is a folder; give the name of a file", param, ctx)
         return super().convert(value, param, ctx)
 

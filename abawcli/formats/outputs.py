@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from abawcli.errors import OutputError, UsageError
-from abawcli.formats.atomic import NAME_BYTES
+from abawcli.formats.atomic import NAME_BYTES, check_name
 from abawcli.formats.inputs import locate_inputs
 from abawcli.formats.names import compose_name, decode_name, name_input
 from abawcli.formats.provenance import Provenance, find_finished, provenance_path
@@ -70,11 +70,13 @@ def check_writable(outputs: Iterable[str | Path]) -> None:
     """Check, before any work is done, that outputs can be written.
 
     Raises:
-        OutputError: the name of the output, its provenance or a temporary file is too long; the
-            output is a dead link; or its folder is no folder or not writable.
+        OutputError: the output has no name, as `.`; the name of the output, its provenance or a
+            temporary file is too long; the output is a dead link; or its folder is no folder or
+            not writable.
     """
     folders: dict[Path, Path] = {}  # with one of their outputs
     for output in map(Path, outputs):
+        check_name(output)
         longest = len(os.fsencode(provenance_path(output).name))
         above = max((len(os.fsencode(part)) for part in output.parts[:-1]), default=0)
         if max(longest, above) > NAME_BYTES:
