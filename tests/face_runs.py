@@ -17,6 +17,7 @@ from abawcli.config import (
     default_training,
 )
 from abawcli.models.training_metadata import EpochResult
+from abawcli.progress import Progress, ignore_progress
 from abawcli.stages.train_face import train_face_encoder
 
 TEMPORARY = TemporaryDirectory(prefix="abaw-images-")  # removed when the process ends
@@ -53,7 +54,11 @@ def run(
 
 
 def teach(
-    images: Path, out: Path, teachers: list[Path], config: EncoderTraining = STUDENT
+    images: Path,
+    out: Path,
+    teachers: list[Path],
+    config: EncoderTraining = STUDENT,
+    progress: Progress = ignore_progress,
 ) -> list[EpochResult]:
     return train_face_encoder(
         images,
@@ -62,6 +67,7 @@ def teach(
         COMPACT_FACE,
         config=config,
         device="cpu",
+        progress=progress,
         teachers=teachers,
     )
 

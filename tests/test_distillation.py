@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from face_runs import FAST, STUDENT, run, save_images, teach
+from face_runs import FAST, STUDENT, run, save_images, spy, teach
 from raw_checkpoints import read_raw
 from torch import Generator
 
@@ -18,8 +19,9 @@ from abawcli.formats.manifest import read_manifest
 from abawcli.formats.metadata import Preprocess
 from abawcli.models.encoder import load_encoder
 from abawcli.models.image_backbones import COMPACT_FACE_PREPROCESS, build_backbone
-from abawcli.models.preprocessing import scale_to_unit
+from abawcli.models.preprocessing import normalise_pixels, scale_to_unit
 from abawcli.progress import ignore_progress
+from abawcli.training import image_data
 from abawcli.training.distillation import VIEWS, Teachers, fit_images, make_views
 from abawcli.training.face_task import FaceTask
 
@@ -99,16 +101,23 @@ def test_views_are_scaled_rotated_and_mirrored_a_little() -> None:
         assert down == pytest.approx(float(length * angle.sin()), abs=0.01)
 
 
-def test_teachers_label_the_augmented_images_of_each_step(images: Path, tmp_path: Path) -> None:
-    """This is another loss than that of their labels of the clean images."""
-    teach(images, tmp_path / "teacher", [], STUDENT)
-    teacher = tmp_path / "teacher/encoder.safetensors"
-    losses = []
-    for name in ("augmented", "clean"):
-        config = replace(STUDENT, distillation=Distillation(images=name, feature_weight=1.0))
-        history = teach(images, tmp_path / name, [teacher], config)
-        losses.append(history[0].loss)
-    assert abs(losses[0] - losses[1]) > 1e-3
+def test_teachers_label_the_augmented_images_of_each_step(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They get what the network gets."""
+    teach(images, tmp_path / "teacher", [])
+    config = replace(STUDENT, mixup_alpha=0.4)
+    task = make_task(images, config, tmp_path / "teacher/encoder.safetensors")
+    asked: list[Any] = []
+    monkeypatch.setattr(Teachers, "predict", spy(asked, Teachers.predict))
+    given: list[Any] = []
+    task.network.register_forward_pre_hook(lambda network, inputs: given.append(inputs))
+    task.load_data(ignore_progress)
+    assert not asked
+    [batch] = task.train.load([[3, 1]])
+    assert task.find_loss(task.network, batch, Generator().manual_seed(0)).isfinite()
+    [[_, unit, _]], [[pixels]] = asked, given
+    assert torch.equal(normalise_pixels(unit, task.preprocess), pixels)
     with pytest.raises(UsageError, match="images of teachers 'blurred'; choose augmented or clean"):
         how = Distillation(images="blurred")
         teach(images, tmp_path / "run", [], replace(STUDENT, distillation=how))
@@ -131,6 +140,48 @@ def test_clean_images_are_labelled_once_before_training(images: Path, tmp_path: 
     features = torch.stack([f for _, f in found[0]]).mean(dim=0)  # of the first teacher
     torch.testing.assert_close(targets[:, 8:16], p, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(targets[:, 16:], features, atol=1e-5, rtol=1e-4)
+
+
+# Where Python 3.12 or newer forks, as torch's DataLoader does, it warns of torch's threads.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_labels_of_clean_images_are_those_of_images_that_other_processes_read(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that are too many for the memory have the labels of images that are held there."""
+    teach(images, tmp_path / "teacher", [])
+    config = replace(STUDENT, distillation=Distillation(images="clean", feature_weight=1.0))
+    monkeypatch.setenv("ABAW_CORES", "1")
+    batches = []
+    for limit in (image_data.CACHE_BYTES, 0):
+        monkeypatch.setattr(image_data, "CACHE_BYTES", limit)
+        task = make_task(images, config, tmp_path / "teacher/encoder.safetensors")
+        task.load_data(ignore_progress)
+        batches += task.train.load([[3, 1]])
+    for held, read in zip(*batches, strict=True):
+        assert torch.equal(held, read)
+    assert batches[0][1].shape == (2, 8 + 8 + 256)
+    assert task.find_loss(task.network, batches[1], Generator().manual_seed(0)).isfinite()
+
+
+def test_an_interrupted_run_labels_clean_images_again(images: Path, tmp_path: Path) -> None:
+    """It ends with the same weights."""
+    teach(images, tmp_path / "teacher", [])
+    teachers = [tmp_path / "teacher/encoder.safetensors"]
+    config = replace(STUDENT, epochs=2, distillation=Distillation(images="clean"))
+    said = []
+
+    def stop(done: int, total: int | None, what: str) -> None:
+        said.append(what)
+        if what.startswith("epoch 2/"):
+            raise KeyboardInterrupt
+
+    teach(images, tmp_path / "whole", teachers, config)
+    with pytest.raises(KeyboardInterrupt):
+        teach(images, tmp_path / "cut", teachers, config, stop)
+    assert said[0] == "labels of the teachers"
+    teach(images, tmp_path / "cut", teachers, config)
+    for name in ("encoder.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_mixup_mixes_what_teachers_say_of_clean_images_as_the_targets(images: Path) -> None:

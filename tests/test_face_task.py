@@ -123,7 +123,8 @@ def test_two_processes_score_what_one_scores(images: Path, tmp_path: Path) -> No
     )
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     options = ["--backbone", "compact-face", "--epochs", "1", "--batch-size", "4"]
-    options += ["--device", "cpu", "--precision", "float32"]
+    options += ["--device", "cpu", "--precision", "float32", "--teacher", "compact-face"]
+    options += ["--teacher-images", "clean", "--feature-weight", "1"]
     subprocess.run(
         [sys.executable, *run, "train", "face", "--images", images, "-o", out, *options,
          "--manifest", images / "manifest.csv"],

@@ -5,8 +5,8 @@ beside it is saved: its macro-F1 selects the best epoch, and it labels faces in 
 fusion head. The paper defines neither this classifier nor how Stage I is evaluated without its
 head.
 
-Optionally, other encoders are teachers: they get the same augmented images, or, once, these without
-augmentation.
+Optionally, other encoders are teachers: they label the augmented images of each step, or, once
+before training, the images without augmentation.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,11 +28,7 @@ from abawcli.models.checkpoint import halve_matrices, save_checkpoint
 from abawcli.models.image_backbones import Backbone
 from abawcli.models.lora import add_lora, merge_lora
 from abawcli.models.moe import MixtureOfExpertsHead
-from abawcli.models.preprocessing import (
-    normalise_pixels,
-    prepare_crops,
-    scale_to_unit,
-)
+from abawcli.models.preprocessing import normalise_pixels, prepare_crops, scale_to_unit
 from abawcli.models.training_metadata import EpochResult, TrainingMetadata, Validation
 from abawcli.progress import Progress, ignore_progress
 from abawcli.training.distillation import Teachers
@@ -115,8 +111,8 @@ def map_images(
 ) -> list[Tensor]:
     """Return the results of a function of images (B, S, S, 3), for all images in batches.
 
-    Each process computes its share of the batches, and gets all results, on the CPU. Progress is
-    that of teachers, whose images are many.
+    Each process computes its share of the batches, and gets all results, on the CPU. `progress` is
+    for teachers, who take long.
     """
     count = len(dataset)
     batches = [list(range(k, min(k + MAP_BATCH, count))) for k in range(0, count, MAP_BATCH)]
@@ -124,7 +120,7 @@ def map_images(
     found = {}
     for k, (images, _) in zip(own, dataset.load([batches[k] for k in own]), strict=True):
         found[k] = function(images.to(dataset.device)).cpu()
-        progress(k + 1, len(batches), "batches of images for the teachers")
+        progress(k + 1, len(batches), "labels of the teachers")
     return gather_items(found)
 
 
@@ -151,8 +147,8 @@ class FaceTask:
 
         Raises:
             CheckpointError: a teacher cannot be loaded.
-            UsageError: features of several teachers, or of another width, cannot be learned; or
-                the backbone cannot have adapters.
+            UsageError: the features of the first teacher are to be learned and have another width;
+                or the backbone cannot have adapters.
         """
         self.config, self.device = config, device
         self.settings, self.data = settings, data
@@ -199,8 +195,9 @@ class FaceTask:
         for dataset in (self.train, self.valid):
             dataset.read_all()
         if self.teachers and self.config.distillation.images == "clean":
-            found = map_images(self.train, self._ask_about_views, Part.own(), progress)
-            self.train.add_targets(torch.cat(found))
+            ask = self._ask_about_views
+            self.train.add_targets(torch.cat(map_images(self.train, ask, Part.own(), progress)))
+            self.teachers = None  # they are not asked again: free their memory
 
     def make_batches(self, generator: Generator, part: Part) -> Batches[Batch]:
         """Return the batches of an epoch."""
@@ -212,7 +209,7 @@ class FaceTask:
         images, learned = (part.to(self.device) for part in batch)
         unit = scale_to_unit(images, self.preprocess)  # (B, C, S', S')
         unit, learned = self._augment(unit, learned, generator)
-        target, known = learned[:, :N_CLASSES], learned[:, N_CLASSES:]  # (B, 8), (B, M)
+        target, known = learned[:, :N_CLASSES], learned[:, N_CLASSES:]  # (B, 8), (B, M or 0)
         if self.teachers and self.config.distillation.images == "augmented":
             known = self._join(*self.teachers.predict(unit, self.config.distillation.temperature))
         pixels = normalise_pixels(unit, self.preprocess)
@@ -225,7 +222,7 @@ class FaceTask:
             for each in logits
         ]
         loss = torch.stack(losses).sum()
-        return self._distil(loss, known, features, logits) if self.teachers else loss
+        return self._distil(loss, known, features, logits) if known.shape[1] else loss
 
     def _ask_about_views(self, images: Tensor) -> Tensor:
         """Return the teachers' mean outputs (B, M) on views of images (B, S, S, 3)."""
