@@ -4,7 +4,7 @@ import colorsys
 from collections import Counter
 from dataclasses import replace
 from itertools import permutations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -258,8 +258,11 @@ def test_hue_turn_keeps_grey_pixels() -> None:
     assert torch.allclose(out, images, atol=1e-4)
 
 
-def test_blur_keeps_constant_images_and_smooths_others() -> None:
-    config = replace(NO_IMAGE_AUGMENTATION, blur_p=1.0, blur_sigma=(1.0, 1.0))
+@pytest.mark.parametrize(
+    "on", [{"blur_p": 1.0, "blur_sigma": (1.0, 1.0)}, {"defocus_p": 1.0, "defocus": (0.05, 0.1)}]
+)
+def test_blurs_keep_constant_images_and_smooth_others(on: dict[str, Any]) -> None:
+    config = replace(NO_IMAGE_AUGMENTATION, **on)
     flat = torch.full((2, 3, 12, 12), 0.3)
     assert torch.allclose(
         augment_images(flat, 12, MEAN, config=config, generator=generator()), flat, atol=1e-5

@@ -33,8 +33,8 @@ class ImageAugmentation:
     grey_p: float = 0.1
     blur_sigma: tuple[float, float] = (0.1, 1.5)  # pixels, kernel 3
     blur_p: float = 0.1
-    # Deviation of the blur of a lens that is out of focus, as a share of the side: 0.4 to 2.2 of 44
-    # pixels. The published blur has a kernel of 3 pixels.
+    # Deviation of the Gaussian that stands for a lens out of focus, as a share of the side: of 44
+    # pixels, 0.4 to 2.2. The published blur has a kernel of 3 pixels.
     defocus: tuple[float, float] = (0.01, 0.05)
     defocus_p: float = 0.0
     sharpen_p: float = 0.0
@@ -161,8 +161,8 @@ class EncoderTraining:
 # weights, and milder regularisation than a pretrained network of 300 M weights needs. With the
 # published augmentation a small network underfits. Label smoothing is off: votes are soft labels
 # already. Rotation and shifts are on: crops are not aligned. Images are changed as video changes
-# faces: by resolution, coding, noise, light and objects in front of them. The classifier is joint:
-# features that only the MoE head can use are worthless once that head is dropped.
+# faces: by resolution, focus, coding, noise, light and objects in front of them. The classifier is
+# joint: features that only the MoE head can use are worthless once that head is dropped.
 COMPACT_ENCODER_TRAINING = EncoderTraining(
     epochs=24,
     backbone_lr=2e-3,

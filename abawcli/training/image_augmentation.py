@@ -199,7 +199,7 @@ def blur(images: Tensor, config: ImageAugmentation, generator: Generator) -> Ten
 
 
 def defocus(images: Tensor, config: ImageAugmentation, generator: Generator) -> Tensor:
-    """Blur some images (B, C, H, W) with a Gaussian of a random deviation, as a lens does."""
+    """Blur some images (B, C, H, W) with a Gaussian of a random deviation, as if out of focus."""
     if not config.defocus_p:
         return images
     some = _chosen(config.defocus_p, len(images), generator).nonzero()[:, 0]
