@@ -14,6 +14,7 @@ from abawcli.models.compact import fold_batch_norm
 from abawcli.models.encoder import load_backbone
 from abawcli.models.image_backbones import Backbone
 from abawcli.models.preprocessing import find_luma, normalise_pixels
+from abawcli.training.image_augmentation import resample
 from abawcli.training.loop import cast
 
 # Views of an image without augmentation, whose outputs are averaged: side of the crop, relative to
@@ -85,15 +86,11 @@ def make_views(images: Tensor, how: Preprocess) -> Iterator[Tensor]:
 
     The first is what prediction sees. The others are scaled, rotated and mirrored a little.
     """
-    shape = [*images.shape[:2], how.size, how.size]
     for side, degrees in VIEWS:
         scale, angle = side * how.size / how.resize, math.radians(degrees)
         along, across = scale * math.cos(angle), scale * math.sin(angle)
         matrix = images.new_tensor([[along, -across, 0], [across, along, 0]])  # (2, 3)
-        grid = F.affine_grid(matrix.expand(len(images), 2, 3), shape, align_corners=False)
-        view = F.grid_sample(
-            images, grid, mode="bicubic", padding_mode="reflection", align_corners=False
-        ).clamp(0, 1)
+        view = resample(images, matrix.expand(len(images), 2, 3), how.size)
         yield view
         yield view.flip(-1)
 

@@ -118,11 +118,24 @@ def warp(images: Tensor, size: int, config: ImageAugmentation, generator: Genera
         ],
         dim=1,
     ).to(images.device)  # (B, 2, 3)
-    grid = F.affine_grid(theta, [n, images.shape[1], size, size], align_corners=False)
+    return resample(images, theta, size)
+
+
+def resample(images: Tensor, matrices: Tensor, size: int) -> Tensor:
+    """Return images (B, C, H, W) through affine matrices (B, 2, 3), bicubic: (B, C, size, size).
+
+    Outside an image is its reflection. On MPS this is computed on the CPU, because `grid_sample`
+    has neither of both there in older versions of torch.
+    """
+    device = images.device
+    if device.type == "mps":
+        images, matrices = images.cpu(), matrices.cpu()
+    shape = [*images.shape[:2], size, size]
+    grid = F.affine_grid(matrices, shape, align_corners=False)
     moved = F.grid_sample(
         images, grid, mode="bicubic", padding_mode="reflection", align_corners=False
     )
-    return moved.clamp(0, 1)
+    return moved.clamp(0, 1).to(device)
 
 
 def _change_brightness(images: Tensor, factor: Tensor) -> Tensor:
