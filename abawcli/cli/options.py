@@ -12,7 +12,13 @@ from click.shell_completion import CompletionItem
 
 from abawcli.cli.bundles import Command, bundle_options
 from abawcli.cli.console import set_verbosity
-from abawcli.cli.outputs import read_json_flag, refuse_files, refuse_stdout, text_output_option
+from abawcli.cli.outputs import (
+    OutputPath,
+    read_json_flag,
+    refuse_files,
+    refuse_stdout,
+    text_output_option,
+)
 from abawcli.config import (
     EXPR,
     MAX_BATCH,
@@ -236,7 +242,7 @@ optional_inputs_argument = click.argument(
 def output_option(text: str) -> Callable[[Command], Command]:
     """Add -o for outputs that cannot go to stdout; `text` says which kind of path it takes."""
     return click.option(
-        "-o", "--output", type=click.Path(path_type=Path), required=True, callback=refuse_stdout,
+        "-o", "--output", type=OutputPath(), required=True, callback=refuse_stdout,
         help=text,
     )  # fmt: skip
 
@@ -244,7 +250,7 @@ def output_option(text: str) -> Callable[[Command], Command]:
 def output_folder_option(text: str) -> Callable[[Command], Command]:
     """Add -o for outputs that are always folders; `text` says what it has."""
     return click.option(
-        "-o", "--output", type=click.Path(path_type=Path), required=True, callback=refuse_files,
+        "-o", "--output", type=OutputPath(), required=True, callback=refuse_files,
         help=text,
     )  # fmt: skip
 

@@ -18,16 +18,20 @@ STDOUT = Path("-")
 _META = "abaw.stdout"
 
 
-class FilePath(click.Path):
-    """The path of an output that is always a file: `name/` and `.`, folders, are refused."""
+class OutputPath(click.Path):
+    """The path of an output: of a file, where `name/` and `.` are refused, or of either kind."""
+
+    def __init__(self, is_file: bool = False) -> None:
+        super().__init__(path_type=Path)
+        self.is_file = is_file
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path.
 
         Raises:
-            click.BadParameter: it ends like that of a folder.
+            click.BadParameter: a file is wanted, and it ends like the path of a folder.
         """
-        if os.path.basename(value) in ("", os.curdir, os.pardir):
+        if self.is_file and os.path.basename(value) in ("", os.curdir, os.pardir):
             self.fail(f"{value} is a folder; give the name of a file", param, ctx)
         return super().convert(value, param, ctx)
 
@@ -98,9 +102,8 @@ def text_output_option(name: str | None, required: bool, text: str) -> Callable[
         ctx.call_on_close(lambda: _print_file(folder / name) if name else _print_tables(folder))
         return folder / name if name else folder
 
-    kind = FilePath if name else click.Path
     return click.option(
-        "-o", "--output", type=kind(path_type=Path), required=required, callback=read,
+        "-o", "--output", type=OutputPath(is_file=bool(name)), required=required, callback=read,
         help=f"{text}; - is stdout.",
     )  # fmt: skip
 
