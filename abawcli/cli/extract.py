@@ -152,12 +152,17 @@ def command(
         max_megapixels=scale.max_megapixels, onnx_input=onnx_input, flip=flip, workers=workers,
     )  # fmt: skip
     work = StageWork("abawcli.stages.extract:ExtractWorker", settings)
-
     if (workers or 1) > 1 and scale.choose_where(len(names)).separate:
         raise UsageError("--workers starts processes of its own; leave out --jobs and --timeout")
     jobs = describe_jobs(scale.select(names), plan, targets, subject)
     current = Run(jobs, paths, output, Summaries("input", COLUMNS))
-    # Features of all subjects are files in a folder without the suffix.
-    is_folder = subject == "all" and output.suffix == FEATURES_SUFFIX
-    title = f"features in {output.with_suffix('') if is_folder else output}"
+    title = f"features in {_find_place(output, subject)}"
     run_jobs(current, work, scale, title=title, as_json=as_json, quiet=quiet)
+
+
+def _find_place(output: Path, subject: str | None) -> Path:
+    """Return where features are written: those of all subjects, into a folder without a suffix."""
+    from abawcli.formats.features import FEATURES_SUFFIX
+
+    is_folder = subject == "all" and output.suffix == FEATURES_SUFFIX
+    return output.with_suffix("") if is_folder else output

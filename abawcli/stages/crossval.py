@@ -112,9 +112,7 @@ def cross_validate(
         UsageError: the head or device is unknown, or there are more folds than source videos.
     """
     out = Path(out)
-    unknown = [head for head in heads if head not in HEADS]
-    if unknown:
-        raise UsageError(f"unknown head {unknown[0]!r}; known are {', '.join(HEADS)}")
+    _check_heads(heads)
     chosen = choose_device(device)
     data = read_annotated(features, annotations, task)
     fold_of = _open_folds(out / FOLDS_NAME, data, folds, overwrite)
@@ -133,6 +131,12 @@ def cross_validate(
             run.write_predictions()
     _write_results(out / RESULTS_NAME, results, out / FOLDS_NAME, overwrite)
     return results
+
+
+def _check_heads(heads: Sequence[str]) -> None:
+    unknown = [head for head in heads if head not in HEADS]
+    if unknown:
+        raise UsageError(f"unknown head {unknown[0]!r}; known are {', '.join(HEADS)}")
 
 
 @dataclass(frozen=True)

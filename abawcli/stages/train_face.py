@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from abawcli.config import (
@@ -27,7 +28,8 @@ from abawcli.models.metadata import FaceEncoderMetadata
 from abawcli.models.mobilenet import MobileNet, find_arrays, is_published, load_published_weights
 from abawcli.models.precision import choose_training_precision
 from abawcli.progress import Progress, ignore_progress
-from abawcli.training.face_task import FaceTask
+from abawcli.training.face_task import FaceNetwork, FaceTask
+from abawcli.training.image_data import Batch
 from abawcli.training.loop import TrainingLoop, start_accelerator
 from abawcli.training.run_folder import History, locate_from
 from abawcli.training.schedule import Schedule
@@ -158,9 +160,16 @@ def train_face_encoder(
     )  # fmt: skip
     if teachers:
         settings["teachers"] = data["teachers"] = [hash_file(teacher) for teacher in teachers]
-    loop = TrainingLoop(
+    return _make_loop(task, out, accelerator).run(overwrite, progress)
+
+
+def _make_loop(
+    task: FaceTask, out: Path, accelerator: Accelerator
+) -> TrainingLoop[FaceNetwork, Batch]:
+    """Return the training loop of an encoder; `out` is the folder of the run."""
+    config = task.config
+    return TrainingLoop(
         task, out, Schedule(config.epochs, config.warmup_steps), accelerator,
         seed=config.seed, ema_decay=config.ema_decay, clip_norm=config.clip_norm,
         patience=config.patience, keep_last=config.select == "last",
     )  # fmt: skip
-    return loop.run(overwrite, progress)

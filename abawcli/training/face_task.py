@@ -112,7 +112,7 @@ def map_images(
     """Return the results of a function of images (B, S, S, 3), for all images in batches.
 
     Each process computes its share of the batches, and gets all results, on the CPU. `progress` is
-    for teachers, who take long.
+    called after each batch that teachers label.
     """
     count = len(dataset)
     batches = [list(range(k, min(k + MAP_BATCH, count))) for k in range(0, count, MAP_BATCH)]
