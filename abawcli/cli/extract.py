@@ -152,12 +152,16 @@ def command(
         max_megapixels=scale.max_megapixels, onnx_input=onnx_input, flip=flip, workers=workers,
     )  # fmt: skip
     work = StageWork("abawcli.stages.extract:ExtractWorker", settings)
-    if (workers or 1) > 1 and scale.choose_where(len(names)).separate:
-        raise UsageError("--workers starts processes of its own; leave out --jobs and --timeout")
+    _check_workers(workers, scale, len(names))
     jobs = describe_jobs(scale.select(names), plan, targets, subject)
     current = Run(jobs, paths, output, Summaries("input", COLUMNS))
     title = f"features in {_find_place(output, subject)}"
     run_jobs(current, work, scale, title=title, as_json=as_json, quiet=quiet)
+
+
+def _check_workers(workers: int | None, scale: Scale, videos: int) -> None:
+    if (workers or 1) > 1 and scale.choose_where(videos).separate:
+        raise UsageError("--workers starts processes of its own; leave out --jobs and --timeout")
 
 
 def _find_place(output: Path, subject: str | None) -> Path:

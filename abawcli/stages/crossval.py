@@ -122,10 +122,7 @@ def cross_validate(
         config = (configs or {}).get(head) or default_head_training(head, task)
         for fold in range(1, folds + 1):
             held = VideoSet(data, frozenset(n for n in data.names if fold_of[n] == fold))
-            run = _FoldRun(
-                folder=out / head, fold=fold, held=held, config=config, device=chosen,
-                overwrite=overwrite,
-            )  # fmt: skip
+            run = _FoldRun(out / head, fold, held, config, device=chosen, overwrite=overwrite)
             named = _name_work(progress, f"{head}, fold {fold}/{folds}")
             results[head].append(run.score(run.train(best_epoch, named)))
             run.write_predictions()
