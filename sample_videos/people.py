@@ -54,7 +54,7 @@ PEOPLE = {
         iris=(0.05, 0.025, 0.012),
         cloth=(0.42, 0.36, 0.24),
         shapes={"head/head-square": 0.3},
-        rest={**both("browDown", 0.55), **both("eyeSquint", 0.25), **both("mouthPress", 0.2)},
+        rest={**both("browDown", 0.75), **both("eyeSquint", 0.4), **both("mouthPress", 0.2)},
     ),
     "jun": Person(
         origin="asian",
@@ -73,9 +73,9 @@ PEOPLE = {
 # Weights above 1 exaggerate a unit; negative ones do the opposite of it.
 EXPRESSIONS: dict[str, Weights] = {
     "Happiness": {
-        **both("mouthSmile", 1.15),
-        **both("cheekSquint", 0.6),
-        **both("eyeSquint", 0.2),
+        **both("mouthSmile", 1.3),
+        **both("cheekSquint", 1.0),
+        **both("eyeSquint", 0.45),
         **both("mouthUpperUp", 0.75),
         **both("mouthLowerDown", 0.5),
         "jawOpen": 0.12,

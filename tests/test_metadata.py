@@ -102,9 +102,9 @@ AUDIO = AudioBackboneMetadata(
     "models/wavlm", 2, None, "/home/a/models/wavlm", "last4", True, 0.5, 20.0
 )
 WEIGHTS_SHA256 = {  # of what the package ships
-    "compact-dual-branch": "d6171e06ff07d2f2bf2a6ef95b374376c2f8cab2ade0f28e8bcffb1dbf6c0c4f",
-    "compact-face": "66d369ffb73db6ef1b43411ec1d797162b6e6775f6602e128432fff8f76090d9",
-    "compact-gated": "4c9263decea9763d6b347b34c2322c73a8379522b13d72a232025388e129886b",
+    "compact-dual-branch": "14f3fb7eac3653fcb275f810c91e9e1f97f435600e1d08240d06c8b0f0297791",
+    "compact-face": "09d5a25c990f79475381dd29ab877f76bda4de92ed44c88dea1663cce2683a69",
+    "compact-gated": "0cb5e42b01e11890497c16aa43c0c3c9c27f21041d14616fd8b33fab6fc3a74e",
     "compact-voice": "0ec31615bb12b3dcfc673d67ccba025b1ced7d6c7b43685d464d3b5cc5100025",
 }
 
