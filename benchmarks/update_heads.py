@@ -16,9 +16,10 @@ from torch import Tensor
 
 from abawcli.formats.hashing import hash_file
 from abawcli.models.checkpoint import Tensors, load_checkpoint, save_checkpoint
-from abawcli.models.metadata import FaceEncoderMetadata, HeadMetadata, VoiceEncoderMetadata
+from abawcli.models.encoder import load_backbone
+from abawcli.models.metadata import HeadMetadata, VoiceEncoderMetadata
 
-FACE_CLASSIFIER = ("classifier.linear.", "classifier.")  # in a head, in an image encoder
+FACE_CLASSIFIER = ("classifier.linear.", "")  # in a head, in an image encoder's classifier
 SPEECH_CLASSIFIER = ("speech_classifier.", "")  # in a head, in a voice encoder
 
 
@@ -34,8 +35,8 @@ def update_head(file: Path, out: Path, face: Path | None = None, voice: Path | N
     tensors, metadata = load_checkpoint(file, HeadMetadata)
     visual, audio = metadata.backbones.visual, metadata.backbones.audio
     if face:
-        encoder, _ = load_checkpoint(face, FaceEncoderMetadata)
-        tensors = swap_tensors(tensors, encoder, FACE_CLASSIFIER)
+        classifier = load_backbone(face)[1]  # calibrated
+        tensors = swap_tensors(tensors, classifier.state_dict(), FACE_CLASSIFIER)
         visual = replace(visual, sha256=hash_file(face))
     if voice:
         assert audio, f"{file} reads no audio features"

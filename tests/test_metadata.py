@@ -102,9 +102,9 @@ AUDIO = AudioBackboneMetadata(
     "models/wavlm", 2, None, "/home/a/models/wavlm", "last4", True, 0.5, 20.0
 )
 WEIGHTS_SHA256 = {  # of what the package ships
-    "compact-dual-branch": "14f3fb7eac3653fcb275f810c91e9e1f97f435600e1d08240d06c8b0f0297791",
-    "compact-face": "09d5a25c990f79475381dd29ab877f76bda4de92ed44c88dea1663cce2683a69",
-    "compact-gated": "0cb5e42b01e11890497c16aa43c0c3c9c27f21041d14616fd8b33fab6fc3a74e",
+    "compact-dual-branch": "d9660c71f193585620d23b080c069912fc61a5c53eb3da04bfa0b85e446a6d44",
+    "compact-face": "d83cd3ec81f9900fc8ae1b03a51951c1f38ad2b519f154f65a07cc99a4be5266",
+    "compact-gated": "4a0a4317b729fc130f5563d50d343d424d0c5331325ac78a8eef4fedabb4a91c",
     "compact-voice": "0ec31615bb12b3dcfc673d67ccba025b1ced7d6c7b43685d464d3b5cc5100025",
 }
 
