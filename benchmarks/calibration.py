@@ -3,12 +3,12 @@
     python benchmarks/calibration.py --images DIR --manifest FILE --other DIR --other-manifest FILE
         [--encoder FILE] [--write FILE]
 
-Prints a row for each choice of temperature: none; the best one for the validation images (measured
-out of fold), for these in all the changes of robustness.py, and for the other faces; and the
-compromise, which meets as many of three targets as any temperature does, with the least excess over
-the others: a calibration error of 0.02 on the validation images, one of 0.05 on all changed images
-together, and a mean confidence of other faces within 0.1 of their accuracy. --write FILE writes the
-encoder with the compromise, by `abaw calibrate --temperature`.
+Prints a row for each choice of temperature: none; the one in the file; the best one for the
+validation images (measured out of fold), for these in all the changes of robustness.py, and for the
+other faces; and the compromise, which meets as many of three targets as any temperature does, with
+the least excess over the others: a calibration error of 0.02 on the validation images, one of 0.05
+on all changed images together, and a mean confidence of other faces within 0.1 of their accuracy.
+--write FILE writes the encoder with the compromise, by `abaw calibrate --temperature`.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from abawcli.labels import index_of
 from abawcli.metrics import find_calibration_error
 from abawcli.models.calibration import calibrate_out_of_fold, draw_folds, fit_calibration
 from abawcli.models.encoder import Encoder, load_encoder
+from abawcli.models.metadata import NO_CALIBRATION
 from abawcli.models.recipes import find_weights
 from abawcli.stages.calibrate import CalibrationChoice, calibrate_encoder
 
@@ -62,12 +63,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Faces:
-    """The encoder's logits: of each change of the validation images (the first is none), others."""
+    """The encoder's logits without its temperature: of validation images as changed, and others.
+
+    The first of the changes is none.
+    """
 
     cases: list[Logits]  # (N, 8) each
     labels: Labels  # (N,)
     others: Logits  # (M, 8)
     other_labels: Labels  # (M,)
+    temperature: float  # of the file
 
     def measure(self, name: str, temperature: float, valid: Logits | None = None) -> Row:
         """Measure a temperature; `valid` (N, 8) are calibrated out of fold, if it was fitted."""
@@ -90,10 +95,10 @@ def find_error(logits: Logits, labels: Labels) -> float:
     return find_calibration_error(p.max(axis=1), right, Scores().calibration_bins)
 
 
-def find_logits(encoder: Encoder, crops: NDArray[np.uint8]) -> Logits:
-    """Return the logits (N, 8) of crops."""
+def find_logits(encoder: Encoder, crops: NDArray[np.uint8], temperature: float) -> Logits:
+    """Return the logits (N, 8) of crops, without the encoder's temperature."""
     parts = [encoder.find_logits(crops[k : k + BATCH]) for k in range(0, len(crops), BATCH)]
-    return np.concatenate(parts).astype(np.float64)
+    return np.concatenate(parts).astype(np.float64) * temperature
 
 
 def compare(faces: Faces) -> Iterator[Row]:
@@ -102,6 +107,7 @@ def compare(faces: Faces) -> Iterator[Row]:
     held_out = calibrate_out_of_fold(x, y, draw_folds(len(y)), biases=False)
     changed = np.concatenate(faces.cases), np.tile(y, len(faces.cases))
     yield faces.measure("none", 1.0)
+    yield faces.measure("in the file", faces.temperature)
     best = fit_calibration(x, y, biases=False).temperature
     yield faces.measure("best for valid, out of fold", best, held_out)
     yield faces.measure("best for changed", fit_calibration(*changed, biases=False).temperature)
@@ -113,17 +119,24 @@ def compare(faces: Faces) -> Iterator[Row]:
 
 def read_faces(options: argparse.Namespace) -> Faces:
     """Return the logits of all images."""
-    encoder, _ = load_encoder(options.encoder, torch.device("cpu"))
+    encoder, metadata = load_encoder(options.encoder, torch.device("cpu"))
+    how = metadata.calibration or NO_CALIBRATION
+    if any(how.bias):
+        raise SystemExit(f"{options.encoder} has biases; give an encoder without a calibration")
     side = encoder.preprocess.resize
     valid = read_labelled_images(options.manifest, options.images)
     crops = read_crops(valid.files, side)
     table = pd.read_csv(options.other_manifest)
     others = read_crops([options.other / name for name in table["file"]], side)
     return Faces(
-        [find_logits(encoder, change_all(crops, change)) for change in CASES.values()],
+        [
+            find_logits(encoder, change_all(crops, change), how.temperature)
+            for change in CASES.values()
+        ],
         valid.labels,
-        find_logits(encoder, others),
+        find_logits(encoder, others, how.temperature),
         np.array([index_of(name) for name in table["label"]], np.int64),
+        how.temperature,
     )
 
 
