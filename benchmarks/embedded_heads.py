@@ -14,9 +14,10 @@ stills; and the accuracy on the sample clips.
 
 --faces and --voices are folders with manifest.csv. --folds lists the fold of each train image
 (file, fold), and --fold-encoder, in the order of the folds, encoders that were trained without
-them (benchmarks/distil_faces.py). --held-voice is an audio encoder that was trained without the
-speakers of composed_features.is_held. Without these, heads are trained on features of data that
-their encoders have learned from. Features and runs are stored under --out and reused.
+them. --held-voice is an audio encoder that was trained without the speakers of
+composed_features.is_held. benchmarks/held_out_manifests.py writes the manifests for both. Without
+these, heads are trained on features of data that their encoders have learned from. Features and
+runs are stored under --out and reused.
 
 With --embedded, a folder with the weights of the package, nothing is trained: the heads of that
 folder are scored, on features of the encoders --face and --voice.
