@@ -19,14 +19,12 @@ from abawcli.models.checkpoint import Tensors, load_checkpoint, save_checkpoint
 from abawcli.models.encoder import load_backbone
 from abawcli.models.metadata import HeadMetadata, VoiceEncoderMetadata
 
-FACE_CLASSIFIER = ("classifier.linear.", "")  # in a head, in an image encoder's classifier
-SPEECH_CLASSIFIER = ("speech_classifier.", "")  # in a head, in a voice encoder
+FACE_CLASSIFIER, SPEECH_CLASSIFIER = "classifier.linear.", "speech_classifier."  # in a head
 
 
-def swap_tensors(tensors: Tensors, encoder: Tensors, names: tuple[str, str]) -> dict[str, Tensor]:
-    """Return the tensors of a head, with those whose names begin with the first of an encoder."""
-    ours, theirs = names
-    found = {k: encoder[theirs + k.removeprefix(ours)] for k in tensors if k.startswith(ours)}
+def swap_tensors(tensors: Tensors, others: Tensors, prefix: str) -> dict[str, Tensor]:
+    """Return the tensors of a head, with others in place of those whose names have the prefix."""
+    found = {k: others[k.removeprefix(prefix)] for k in tensors if k.startswith(prefix)}
     return {**tensors, **{k: value.to(tensors[k].dtype) for k, value in found.items()}}
 
 
