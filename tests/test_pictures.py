@@ -66,6 +66,18 @@ def test_animated_pictures_have_all_frames_with_their_times(tmp_path, suffix):
     assert [frame.time_s for frame in frames] == pytest.approx([0, 0.2, 0.24, 0.74, 0.86])
 
 
+@pytest.mark.parametrize("suffix", ["webp", "png"])
+@pytest.mark.parametrize("durations", [[0, 0, 0], [0, 100, 0]])
+def test_times_ascend_without_durations(tmp_path, suffix, durations):
+    path = tmp_path / f"p.{suffix}"
+    first, *others = (Image.fromarray(counting_picture(k)) for k in range(3))
+    first.save(path, save_all=True, append_images=others, duration=durations)
+    expected = [0, 0.04, 0.04 + (durations[1] / 1e3 or 0.04)]
+    if suffix == "webp" and durations[1]:  # its stamps are kept where they ascend
+        expected[2] = 0.1
+    assert [frame.time_s for frame in read_frames(path)] == pytest.approx(expected)
+
+
 def test_the_picture_beside_an_animation_is_no_frame_of_it(tmp_path):
     path = tmp_path / "p.png"
     first, *others = (Image.fromarray(counting_picture(k)) for k in range(4))

@@ -94,8 +94,9 @@ def _identify_brands(head: bytes) -> str | None:
 def read_pictures(path: str | Path, kind: str, rotate: int = 0) -> Iterator[Frame]:
     """Yield every frame of a picture; `kind` is the result of `identify_picture`.
 
-    Animated pictures have their own times. Pages of a TIFF have no times and get a rate of 25 a
-    second. Transparent pixels are shown over white. `rotate` is as in `read_frames`.
+    Animated pictures have their own times. Pages of a TIFF, and frames without a duration, have no
+    times and get a rate of 25 a second. Transparent pixels are shown over white. `rotate` is as in
+    `read_frames`.
 
     Raises:
         InputError: no frame can be decoded, the picture is too large, or the package that reads
@@ -154,7 +155,7 @@ def _find_heif_reader(path: Path) -> Callable[[IO[bytes], str], ImageFile]:
 def _decode(image: ImageFile, path: Path) -> Iterator[tuple[float, Pixels, Orientation]]:
     """Yield time in seconds, pixels (H, W, 3) as stored, and orientation of every frame."""
     first, end = _find_frames(image)
-    time_ms = 0.0
+    last_ms, time_ms = -1.0, 0.0  # of the frame before, and of this one without a timestamp
     for k in itertools.takewhile(lambda k: k != end, itertools.count(first)):
         try:
             image.seek(k)
@@ -169,8 +170,10 @@ def _decode(image: ImageFile, path: Path) -> Iterator[tuple[float, Pixels, Orien
                 raise InputError(f"{path} holds no picture that can be decoded: {error}") from error
             LOG.warning("%s is damaged: it is read up to frame %d", path, k - first)
             return
-        yield image.info.get("timestamp", time_ms) / 1e3, _to_rgb(image), _read_orientation(image)
-        time_ms += image.info.get("duration") or 1e3 / Media.fallback_fps
+        stamp_ms = image.info.get("timestamp", time_ms)
+        last_ms = stamp_ms if stamp_ms > last_ms else time_ms  # stamps are equal without durations
+        yield last_ms / 1e3, _to_rgb(image), _read_orientation(image)
+        time_ms = last_ms + (image.info.get("duration") or 1e3 / Media.fallback_fps)
 
 
 def _find_frames(image: ImageFile) -> tuple[int, int | None]:
