@@ -248,6 +248,22 @@ def test_a_frame_without_a_time_is_named(table: Path) -> None:
     assert wrong in " ".join(result.stderr.split())
 
 
+def test_missing_frames_of_a_table_keep_their_lines(table: Path) -> None:
+    file = export(table, "audacity")
+    rows = make_table(LABELS)
+    write_table(rows[(rows["frame"] > 3) & (rows["frame"] != 30)], table, {})
+    assert bring_back(file, "audacity", table).tolist() == [-1] * 3 + LABELS[3:]
+
+
+def test_a_table_of_several_videos_has_not_the_frames_of_one(table: Path) -> None:
+    file, output = export(table, "audacity"), table.parent / "back.txt"
+    write_table(pd.concat([make_table(LABELS, "a"), make_table(LABELS, "b")]), table, {})
+    arguments = ["import", str(file), "--from", "audacity", "-o", str(output), "--video"]
+    result = CliRunner().invoke(main, [*arguments, str(table)])
+    assert result.exit_code == 1 and not output.exists()
+    assert "has 2 videos; labels are of the frames of one" in " ".join(result.stderr.split())
+
+
 def test_a_csv_of_imported_labels_is_scored(table: Path) -> None:
     output = table.parent / "truth.csv"
     arguments = ["import", str(export(table, "elan")), "--from", "elan", "-o", str(output)]

@@ -72,8 +72,15 @@ def write_annotation(labels: Labels, path: str | Path) -> None:
         temporary.write_bytes(format_annotation(labels).encode())
 
 
-def format_annotation(labels: Labels) -> str:
-    """Return the text of an annotation of labels (T,) with the header of eight classes."""
+def format_annotation(labels: Labels, frame: Labels | None = None) -> str:
+    """Return the text of an annotation of labels (T,) with the header of eight classes.
+
+    `frame` (T,) are their frame numbers from 1, and frames between them get -1; None: 1 to T.
+    """
+    if frame is not None:
+        lines = np.full(int(frame.max(initial=0)), IGNORE, np.int64)
+        lines[frame - 1] = labels
+        labels = lines
     return "\n".join([",".join(CLASSES), *map(str, labels.tolist())]) + "\n"
 
 

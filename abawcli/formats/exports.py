@@ -225,10 +225,7 @@ def write_abaw(labels: VideoLabels) -> str:
             f"{labels.video} has {len(labels.subjects)} subjects; an ABAW file has one. "
             "Predict with --subject main, left or right"
         )
-    frame = labels.rows["frame"].to_numpy()
-    label = np.full(int(frame.max()), IGNORE, np.int64)
-    label[frame - 1] = labels.rows["label"].to_numpy()
-    return format_annotation(label)
+    return format_annotation(labels.rows["label"].to_numpy(), labels.rows["frame"].to_numpy())
 
 
 def write_wide(labels: VideoLabels) -> str:

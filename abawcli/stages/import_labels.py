@@ -24,11 +24,14 @@ def read_frame_times(video: str | Path) -> Frames:
     """Return the frames of a video, or of its prediction table, with their times.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or is a table of several videos.
     """
     video = Path(video)
     if video.suffix.lower() in TABLE_SUFFIXES:
-        table = read_table(video).drop_duplicates("frame").sort_values("frame")
+        table = read_table(video)
+        if len(names := table["video"].unique()) > 1:
+            raise InputError(f"{video} has {len(names)} videos; labels are of the frames of one")
+        table = table.drop_duplicates("frame").sort_values("frame")
         return table["frame"].to_numpy(np.int64), table["time_s"].to_numpy(np.float64)
     times = [frame.time_s for frame in read_frames(video)]
     return np.arange(1, len(times) + 1), np.array(times)
@@ -81,7 +84,7 @@ def import_file(
     work["summary"] = {"frames": len(labels), "labelled": known}
     with write_result(output, work) as temporary:
         if output.suffix.lower() == ".txt":
-            temporary.write_text(format_annotation(labels))
+            temporary.write_bytes(format_annotation(labels, number).encode())
         else:
             name = output.stem if video is None else video.stem
             rows = pd.DataFrame({"video": name, "frame": number, "label": labels})
