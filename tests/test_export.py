@@ -161,6 +161,11 @@ def test_one_table_to_a_file_and_several_videos_to_a_folder(table: Path) -> None
     assert sorted(p.name for p in (table.parent / "subs").rglob("*.vtt")) == ["x.vtt", "x.vtt"]
 
 
+FRAMES = json.dumps([{"annotations": [{"result": [{
+    "type": "timelinelabels", "value": {"ranges": [{"start": 1, "end": 4}],
+    "timelinelabels": ["Fear"]}}]}]}])  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "options", "message"),
     [
@@ -170,7 +175,12 @@ def test_one_table_to_a_file_and_several_videos_to_a_folder(table: Path) -> None
         ("0.0 1.0 Fear", "audacity", [], "tab-separated"),
         ("soon\t1.0\tFear", "audacity", [], "'soon' is no time in seconds"),
         ("Behavior,Start\nFear,1", "boris", [], "has no column Start (s), Stop (s)"),
+        ("Behavior,Start (s),Stop (s)\n\n\nFear,x,2", "boris", [], "line 4: 'x' is no time"),
+        (f"Behavior,Start (s),Stop (s)\nFear,1,{'2' * 200_000}", "boris", [],
+         "labels.bad, line 2: field larger than field limit"),
+        ("0.0\t1.0\t\xb2", "audacity", [], "unknown labels '\xb2'"),
         ("[1, 2]", "labelstudio", [], "has 2 tasks"),
+        (FRAMES.replace("4", "4" * 400), "labelstudio", [], "is no Label Studio export"),
         ('[{"annotations": [{"result": [{"type": "timelinelabels"}]}]}]', "labelstudio", [],
          "is no Label Studio export"),
         ("<x/>", "elan", [], "is no ELAN document"),
@@ -181,7 +191,7 @@ def test_one_table_to_a_file_and_several_videos_to_a_folder(table: Path) -> None
 )  # fmt: skip
 def test_bad_files(table: Path, text: str, kind: str, options: list[str], message: str) -> None:
     file, output = table.parent / "labels.bad", table.parent / "labels.txt"
-    file.write_text(text)
+    file.write_text(text, "utf-8")
     arguments = ["import", str(file), "--from", kind, "-o", str(output), "--video", str(table)]
     result = CliRunner().invoke(main, [*arguments, *options])
     assert result.exit_code == 1, result.output
@@ -222,6 +232,13 @@ def test_further_names_are_mapped_and_numbers_are_read(table: Path) -> None:
     file = table.parent / "labels.txt"
     file.write_text("0.0\t1.0\tsmile\n1.4\t2.4\t0\n2.4\t3.0\tfearful\n")
     assert bring_back(file, "audacity", table, "--map", "Smile=Happiness").tolist() == LABELS
+
+
+def test_comments_of_boris_may_have_other_line_ends(table: Path) -> None:
+    file = table.parent / "labels.tsv"
+    rows = 'Happiness\t0\t1\tone\u2028two\nNeutral\t1.4\t2.4\t"a\n\nb"\nFear\t2.4\t3\t\n'
+    file.write_text(f"Behavior\tStart (s)\tStop (s)\tComment\n{rows}", "utf-8")
+    assert bring_back(file, "boris", table).tolist() == LABELS
 
 
 def test_labels_that_count_frames_need_no_video(table: Path) -> None:

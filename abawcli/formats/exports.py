@@ -19,7 +19,7 @@ from abawcli.errors import InputError
 from abawcli.formats.abaw import format_annotation
 from abawcli.formats.elan import format_elan
 from abawcli.formats.textgrid import format_textgrid
-from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
+from abawcli.labels import CLASSES, PROBABILITY_COLUMNS
 from abawcli.segments import find_ends
 
 DIGITS = 6  # decimals of seconds

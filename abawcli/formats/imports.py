@@ -4,6 +4,7 @@ Each reader returns the intervals of each tier: a tier of ELAN, a subject of BOR
 """
 
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ from abawcli.labels import CLASSES, IGNORE, index_of
 
 # Tolerance of a start after its frame's time: programs round to milliseconds.
 ROUNDING_S = 0.0005
+# What unexpected JSON raises; OverflowError is of integers beyond any float.
+_UNEXPECTED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -105,15 +108,19 @@ def import_boris(path: str | Path) -> Imported:
     path = Path(path)
     text, _ = read_text(path, "events file")
     delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
-    rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter))
+    reader = csv.DictReader(io.StringIO(text, newline=None), delimiter=delimiter)
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.reader.line_num}: {error}") from error
     needed = ("Behavior", "Start (s)", "Stop (s)")
-    missing = [name for name in needed if not rows or name not in rows[0]]
+    missing = [name for name in needed if not rows or name not in rows[0][1]]
     if missing:
         raise InputError(
             f"{path} has no column {', '.join(missing)}; export the aggregated events of BORIS"
         )
     tiers: dict[str, list[Interval]] = {}
-    for line, row in enumerate(rows, 2):
+    for line, row in rows:
         start, end = (_read_number(row[name] or "", path, line) for name in needed[1:])
         tiers.setdefault(row.get("Subject") or "", []).append(
             Interval(start, end, row["Behavior"] or "")
@@ -145,7 +152,7 @@ def import_labelstudio(path: str | Path) -> Imported:
                 for name in result["value"]["timelinelabels"]:
                     interval = Interval(float(span["start"]), float(span["end"]) + 1, str(name))
                     tiers.setdefault(tier, []).append(interval)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _UNEXPECTED as error:
         raise InputError(f"{path} is no Label Studio export of TimelineLabels: {error}") from error
     return Imported(tiers, in_frames=True)
 
@@ -237,7 +244,7 @@ def read_classes(
 def _read_class(name: str) -> int:
     """Return the class of a name or a number."""
     number = name.strip()
-    if number.isdigit() and int(number) < len(CLASSES):
+    if number in map(str, range(len(CLASSES))):
         return int(number)
     return index_of(name)
 
