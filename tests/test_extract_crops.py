@@ -69,6 +69,7 @@ def test_scales_of_crops_are_averaged(tmp_path: Path, caplog: pytest.LogCaptureF
     extractor = make_extractor("visual", **eyes)
     scales = (0.9, 1.2, 1.5)
     crop_video(video, tmp_path / "v", detector=BlobDetector(), cropping=Cropping(scales))
+    (tmp_path / "v/subjects.txt").write_text("a note of the user")
     together = extract(tmp_path / "v", extractor, tmp_path / "f.safetensors").visual
     alone = []
     for scale in scales:

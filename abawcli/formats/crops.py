@@ -149,7 +149,7 @@ def list_images(folder: str | Path) -> dict[int, Path]:
 def find_scales(folder: str | Path) -> list[float]:
     """Return the scales of the crops in a folder of `abaw crop`, ascending."""
     folder = Path(folder)
-    below = [folder, *folder.glob("subject*")]
+    below = [folder, *(path for path in folder.glob("subject*") if path.is_dir())]
     names = {path.name for each in below for path in each.iterdir() if path.is_dir()}
     return sorted(float(name) for name in names if re.fullmatch(r"\d+(\.\d+)?", name))
 
