@@ -63,6 +63,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ("name,fold\na,one\n", "no table of name and fold"),
         ("name,fold\na,18446744073709551616\n", "no table of name and fold"),
         ("name,fold\na,1\na,2\n", "a occurs twice"),
+        ("name,fold\n\xe4,1\na\u0308,2\n", "\xe4 occurs twice"),
         ("name,fold\na,1\na_left,2\n", "tracks of a are in folds 1 and 2"),
         ("name,fold\na,1\nb,3\n", "without a gap"),
         ("name,fold\na,0\nb,1\n", "without a gap"),
@@ -71,7 +72,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 )
 def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "folds.csv"
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     with pytest.raises(InputError, match=message):
         read_folds(path)
     with pytest.raises(InputError, match="no such file"):

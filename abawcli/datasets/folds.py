@@ -79,16 +79,14 @@ def read_folds(path: str | Path) -> Folds:
     try:
         table = pd.read_csv(path, dtype={"name": str, "fold": np.int64}, keep_default_na=False)
         check_width(table)
-        folds: Folds = dict(zip(table["name"], table["fold"].tolist(), strict=True))
+        names = table["name"].map(compose_name)
+        folds: Folds = dict(zip(names, table["fold"].tolist(), strict=True))
     except OSError as error:
         raise InputError(explain_os_error(path, error)) from error
     except (ValueError, KeyError, OverflowError) as error:
         raise InputError(f"{path} is no table of name and fold: {error}") from error
-    folds = {compose_name(name): fold for name, fold in folds.items()}
-    if len(folds) < len(table):
-        raise InputError(
-            f"{path}: {table['name'][table['name'].duplicated()].iloc[0]} occurs twice"
-        )
+    if len(folds) < len(names):
+        raise InputError(f"{path}: {names[names.duplicated()].iloc[0]} occurs twice")
     fold_of: dict[str, int] = {}
     for name, fold in folds.items():
         source = split_side(name)[0]
