@@ -68,6 +68,7 @@ class _Pool:
     def __init__(self, ray: Any, jobs: Sequence[Job], work: Work, where: Where) -> None:
         self.ray, self.timeout_s = ray, where.timeout_s
         self.waiting, self.attempts = deque(jobs), Counter[Path]()
+        self.lost_starts = 0  # since the last actor that started
         count, options = _choose_actors(ray, work)
         make = ray.remote(Actor).options(max_restarts=0, **options).remote
         self.make: Callable[[], Any] = partial(make, work, os.getcwd(), where.log_level)
@@ -75,7 +76,8 @@ class _Pool:
         self.idle: list[Any] = []
         # Of each call that is being done: its actor, its job (None: it starts), and since when.
         self.calls: dict[Any, tuple[Any, Job | None, float]] = {}
-        for _ in range(min(where.jobs or count, len(jobs))):
+        self.count = min(where.jobs or count, len(jobs))
+        for _ in range(self.count):
             self._add_actor()
 
     def _add_actor(self) -> None:
@@ -100,6 +102,7 @@ class _Pool:
             result = self.ray.get(call)
         except self.ray.exceptions.RayError as error:
             LOG.info("an actor was lost: %s", error)
+            self._count_start(job, error)
             yield from self._replace(actor, job, since)
             return
         if job:
@@ -109,6 +112,14 @@ class _Pool:
         elif result:
             raise result
         self.idle.append(actor)
+        self.lost_starts = 0
+
+    def _count_start(self, job: Job | None, error: Exception) -> None:
+        """Count the actors that were lost while they started; end the run if all of them are."""
+        self.lost_starts += not job
+        if self.lost_starts >= RAY_ATTEMPTS * self.count:
+            reason = str(error).strip().rpartition("\n")[2]
+            raise AbawError(f"no actor could start; the last one ended: {reason}") from error
 
     def _replace(
         self, actor: Any, job: Job | None, since: float, reason: str = ""

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +20,10 @@ from sample_clips import thin_clip
 from test_signals import LIMIT_S, list_arguments, stop, write_inputs
 
 from abawcli.cli import main
+from abawcli.cluster import _Pool
+from abawcli.config import RAY_ATTEMPTS
 from abawcli.engines import run
-from abawcli.errors import CheckpointError, InputError, UsageError
+from abawcli.errors import AbawError, CheckpointError, InputError, UsageError
 from abawcli.formats.summary import Result
 from abawcli.jobs import Job, Outcome, Where
 from abawcli.progress import Progress
@@ -178,6 +181,38 @@ def test_what_a_lost_node_had_is_done_by_another(cluster: Any, tmp_path: Path) -
     assert not any(outcome.failure for outcome in outcomes.values())
     done = {path.stem: path.read_text().splitlines() for path in tmp_path.glob("*.done")}
     assert done.keys() == tasks.keys() and all(len(lines) == 1 for lines in done.values())
+
+
+class LostActors:
+    """Ray, where every actor is lost while it starts."""
+
+    def __init__(self) -> None:
+        self.exceptions, self.made = SimpleNamespace(RayError=OSError), 0
+        self.remote = lambda actor: SimpleNamespace(options=self.options)
+
+    def options(self, **options: Any) -> Any:
+        return SimpleNamespace(remote=self.make)
+
+    def make(self, *arguments: Any) -> Any:
+        self.made += 1
+        return SimpleNamespace(start=SimpleNamespace(remote=object))
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Resources": {"CPU": 4}, "Alive": True}]
+
+    def wait(self, calls: list[object], timeout: float) -> tuple[list[object], list[object]]:
+        return calls[:1], calls[1:]
+
+    def get(self, call: object) -> None:
+        raise OSError("The actor died.\n  Traceback:\nNo module named 'abawcli'\n")
+
+
+def test_a_cluster_without_the_package_ends_the_run(tmp_path: Path) -> None:
+    ray = LostActors()
+    pool = _Pool(ray, make_jobs(tmp_path, {"a": "fine", "b": "fine"}), Chores(), Where(0))
+    with pytest.raises(AbawError, match="^no actor could start; the last one ended: No module nam"):
+        list(pool.run())
+    assert ray.made == 2 * RAY_ATTEMPTS + 1
 
 
 def test_a_machine_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
