@@ -120,7 +120,11 @@ class _Process:
     def _fail(self, reason: str) -> Iterator[Outcome]:
         self.is_gone = True
         if not self.job:
-            raise AbawError(f"a process {reason.partition('it ')[2]} while it loaded the networks")
+            how = reason.partition("it ")[2]
+            if not self.is_ready:
+                raise AbawError(f"a process {how} while it loaded the networks")
+            LOG.info("an idle process %s", how)
+            return
         for folder in {output.parent for output in self.job.outputs}:
             sweep_now(folder)
         yield failed(self.job, reason, time.monotonic() - self.since)

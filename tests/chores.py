@@ -39,6 +39,10 @@ class Chores(LoadedChores):
 
     def do(self, path: Path, task: str, progress: Progress) -> list[Result]:
         progress(3, 5, "things")
+        path.with_suffix(".begun").touch()
+        if task.startswith("after "):
+            while not path.with_name(task.removeprefix("after ")).exists():
+                time.sleep(0.01)
         if task == "die":
             path.with_name(f".abaw-{find_prefix()}-0123456789ab.half").touch()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +221,17 @@ def test_a_process_that_dies_or_hangs_fails_its_input_and_is_replaced(
     done = {path.name: path.read_text() for path in tmp_path.glob("*.done")}
     assert done == dict.fromkeys(("b.done", "f.done"), "2 ['2', '2']")  # half of the cores
     assert not list(tmp_path.glob(".abaw-*"))  # the half-written output of the first
+
+
+def test_an_idle_process_that_dies_is_replaced(tmp_path: Path) -> None:
+    jobs = make_jobs(tmp_path, {"a": "after b.begun", "b": "after end"})
+    failures = {}
+    for outcome in run(list(jobs), Chores(), Where(jobs=2)):
+        failures[outcome.job.name] = outcome.failure
+        if outcome.job.name == "a":
+            os.kill(int((tmp_path / "a.process").read_text()), signal.SIGKILL)
+            threading.Timer(1.0, (tmp_path / "end").touch).start()
+    assert failures == {"a": None, "b": None}
 
 
 def write_damaged(path: Path) -> Path:
