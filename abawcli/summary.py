@@ -167,7 +167,7 @@ def summarize_groups(summary: pd.DataFrame, columns: Sequence[str]) -> pd.DataFr
                 | {"measure": kind, "class": name, "n": len(values)}
                 | {"mean": values.mean(), "sd": values.std(ddof=1)}
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*columns, "measure", "class", "n", "mean", "sd"])
 
 
 def _split_measure(column: str) -> tuple[str, str]:

@@ -123,9 +123,35 @@ def test_a_video_that_is_missing_or_twice_among_the_participants_is_named(study:
     result = CliRunner().invoke(main, ["summarize", *tables, "-o", output, *by])
     assert result.exit_code == 1
     assert "P02 is 2 times in" in result.stderr and "P04 is not in" in result.stderr
+    assert "1 of 5 inputs failed: " in result.stderr  # four tables and the participants file
     assert len(pd.read_csv(output)) == 4  # all are summarized
     groups = pd.read_csv(study / "summary.groups.csv")
     assert set(groups["n"]) <= {0, 1}
+
+
+def test_blanks_in_the_participants_file_make_no_groups(study: Path) -> None:
+    lines = ["video, condition", "P01,a", "P02 ,a ", "P03, ", "P04,None"]
+    (study / "people.csv").write_text("\n".join(lines) + "\n")
+    tables = map(str, sorted(study.glob("P*.csv")))
+    arguments = ["summarize", *tables, "-o", str(study / "summary.csv")]
+    people = str(study / "people.csv")
+    for _ in range(2):  # the warning is repeated once if the work is skipped
+        result = CliRunner().invoke(
+            main, [*arguments, "--participants", people, "--by", "condition"]
+        )
+        assert result.exit_code == 0
+        assert result.stderr.count("has no condition for P03; left out of the groups") == 1
+    groups = pd.read_csv(study / "summary.groups.csv", keep_default_na=False)
+    seconds = groups[groups["measure"] == "seconds"]
+    assert dict(zip(seconds["condition"], seconds["n"], strict=True)) == {"None": 1, "a": 2}
+
+
+def test_groups_without_a_video_have_a_header(study: Path) -> None:
+    (study / "people.csv").write_text("video,condition\n")
+    options = ["--participants", str(study / "people.csv"), "--by", "condition"]
+    assert len(summarize(study, *options, code=1)) == 4
+    groups = pd.read_csv(study / "out" / "summary.groups.csv")
+    assert list(groups) == ["condition", "measure", "class", "n", "mean", "sd"]
 
 
 @pytest.mark.parametrize(

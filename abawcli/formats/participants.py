@@ -1,16 +1,20 @@
 """The participants file of a study: a csv with one row per video and columns of groups."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from abawcli.config import SHOWN_FAILURES
 from abawcli.errors import InputError
 from abawcli.formats.names import find_names
 from abawcli.formats.table_checks import check_width
 
 SEPARATORS = ",;\t|"  # that spreadsheets write; of equally frequent ones, the first
+MISSING = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan"]  # "None" may be a group
+LOG = logging.getLogger("abawcli")
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,9 @@ class Groups:
 def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -> pd.DataFrame:
     """Return the columns of a participants file, with one row per video, which is the index.
 
-    Its first column has the names of videos. Videos that it has twice or not at all are left out
-    and added to `failed`.
+    Its first column has the names of videos. Blanks around cells are no part of them. Videos that
+    it has twice or not at all are left out and named in `failed`, as a failure of the file; those
+    without a value in one of the columns of `groups` are named in a warning.
 
     Raises:
         InputError: the file cannot be read, or a column is missing.
@@ -34,8 +39,7 @@ def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -
     try:
         with path.open(encoding="utf-8-sig") as file:
             separator = max(SEPARATORS, key=file.readline().count)
-        people = pd.read_csv(path, dtype=str, encoding="utf-8-sig", sep=separator)
-        check_width(people)
+        people = _read_cells(path, separator)
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
     except (OSError, ValueError) as error:
@@ -46,8 +50,31 @@ def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -
         raise InputError(
             f"{path} has no column {', '.join(missing)}; it has {', '.join(people.columns)}"
         )
-    names = people.iloc[:, 0].fillna("").tolist()
+    rows = _find_rows(people.iloc[:, 0].fillna("").tolist(), videos, path, failed=failed)
+    chosen = people.loc[list(rows.values()), columns].set_axis(list(rows), axis=0)
+    for column in groups.columns:
+        if empty := [str(video) for video in chosen.index[chosen[column].isna()]]:
+            LOG.warning("%s has no %s for %s; left out of the groups", path, column, _name(empty))
+    return chosen
+
+
+def _read_cells(path: Path, separator: str) -> pd.DataFrame:
+    """Return the cells of a csv as texts without blanks around them; NaN where there is none."""
+    people = pd.read_csv(
+        path, dtype=str, encoding="utf-8-sig", sep=separator, keep_default_na=False
+    )
+    check_width(people)
+    people.columns = people.columns.str.strip()
+    stripped: pd.DataFrame = people.apply(lambda cells: cells.str.strip())
+    return stripped.mask(stripped.isin(MISSING))
+
+
+def _find_rows(
+    names: Sequence[str], videos: Sequence[str], path: Path, *, failed: dict[str, str]
+) -> Mapping[str, int]:
+    """Return the number of the row of each video; those without exactly one go to `failed`."""
     rows: dict[str, int] = {}
+    wrong: list[str] = []
     for video in videos:
         found = find_names(video, [name for name in names if name])
         matches = [k for k, name in enumerate(names) if name in found]
@@ -55,5 +82,14 @@ def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -
             rows[video] = matches[0]
         else:
             what = "not in" if not matches else f"{len(matches)} times in"
-            failed[video] = f"{video} is {what} {path}; it is left out of the groups"
-    return people.loc[list(rows.values()), columns].set_axis(list(rows), axis=0)
+            wrong.append(f"{video} is {what} {path}")
+    if wrong:
+        failed[str(path)] = f"{_name(wrong)}; left out of the groups"
+    return rows
+
+
+def _name(texts: Sequence[str]) -> str:
+    """Return the first of some texts, and the number of the others."""
+    more = len(texts) - SHOWN_FAILURES
+    rest = f" and {more} other{'' if more == 1 else 's'}" if more > 0 else ""
+    return ", ".join(texts[:SHOWN_FAILURES]) + rest

@@ -82,10 +82,11 @@ def summarize_files(
     with keep_warnings(work):
         table = read_tables(tables, failed)
         summary = summarize_table(table, settings)
+        if groups:
+            people = read_groups(groups, summary["video"].unique().tolist(), failed)
     results: dict[Path, str] = {}
     keys = list(KEYS)
     if groups:
-        people = read_groups(groups, summary["video"].unique().tolist(), failed)
         summary = summary.merge(people, how="left", left_on="video", right_index=True)
         grouped = summarize_groups(summary, groups.columns)
         results[beside["groups"]] = _format_csv(grouped)
@@ -99,7 +100,8 @@ def summarize_files(
     results[beside["dictionary"]] = _format_json(describe_columns(columns))
     results[output] = _format_csv(shown)  # last: it is the one that says that all is done
     for path, text in results.items():
-        with write_result(path, work) as temporary:
+        own = work if path == output else work | {"warnings": []}  # repeated once, not per file
+        with write_result(path, own) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return work
 
