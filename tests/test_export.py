@@ -54,6 +54,13 @@ def test_labels_go_out_and_come_back(table: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", IMPORT_FORMATS)
+def test_a_video_with_nobody_in_it_goes_out_and_comes_back(tmp_path: Path, kind: str) -> None:
+    table = tmp_path / "clip.csv"
+    write_table(make_table([-1] * 5), table, {})
+    assert bring_back(export(table, kind), kind, table).tolist() == [-1] * 5
+
+
+@pytest.mark.parametrize("kind", IMPORT_FORMATS)
 def test_people_are_kept_apart(tmp_path: Path, kind: str) -> None:
     both = [make_table(LABELS, subject="0"), make_table(LABELS[::-1], subject="1")]
     table = tmp_path / "clip.csv"

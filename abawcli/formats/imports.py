@@ -114,7 +114,7 @@ def import_boris(path: str | Path) -> Imported:
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.reader.line_num}: {error}") from error
     needed = ("Behavior", "Start (s)", "Stop (s)")
-    missing = [name for name in needed if not rows or name not in rows[0][1]]
+    missing = [name for name in needed if name not in (reader.fieldnames or ())]
     if missing:
         raise InputError(
             f"{path} has no column {', '.join(missing)}; export the aggregated events of BORIS"
