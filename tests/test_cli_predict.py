@@ -1,6 +1,7 @@
 """`abaw predict` as a user calls it, results read from the files written."""
 
 import json
+import shutil
 import wave
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -277,6 +278,16 @@ def test_the_summary_keeps_faces_apart_from_voices_and_filled_rows() -> None:
     assert row["labels without a face"] == "audio 6 (Sadness 100%), filled 3 (Happiness 100%)"
     assert row["labelled"] == "88%"  # 21 of 24
     assert row["segments smoothed away"] == "1 of 4"
+
+
+def test_videos_of_one_name_in_two_folders_are_told_apart(video: Path, tmp_path: Path) -> None:
+    for folder in ("control", "treatment"):
+        (tmp_path / "in" / folder).mkdir()
+        shutil.copy(video, tmp_path / "in" / folder / "P01.mp4")
+    video.unlink()
+    result = predict(tmp_path / "in", "-o", tmp_path / "out", "--json")
+    names = [row["input"] for row in json.loads(result.stdout)]
+    assert names == ["control/P01.mp4", "treatment/P01.mp4"]
 
 
 def test_summaries_as_json_are_those_of_the_run_that_made_the_table(

@@ -201,8 +201,12 @@ def _check_task(recipe: Recipe, smoothing: Smoothing | None, logits: bool) -> No
 
 
 def _name_result(path: Path, name: str) -> str:
-    """Return the name of a table in summaries: the input's, if it has only one table."""
-    return path.name if path.stem == os.path.basename(name) else decode_name(name)
+    """Return the name of a table in summaries: the input's, if it has only one table.
+
+    Below a folder that was given, it begins with the folders, so that it is of one input only.
+    """
+    folders, stem = os.path.split(name)
+    return decode_name(os.path.join(folders, path.name) if path.stem == stem else name)
 
 
 def _choose_people(
