@@ -281,7 +281,10 @@ def test_the_only_track_is_named(work: Path) -> None:
     )
 
 
-LONG = "File name too long (300 bytes; with what is written beside it, it must stay within 255)"
+LONG = (
+    "File name too long (300 bytes; with what is written beside it, it must stay within 255); "
+    "shorten the input's name, or -o"
+)
 
 
 def test_places_that_cannot_be(work: Path) -> None:

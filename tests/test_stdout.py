@@ -123,6 +123,8 @@ def test_segments_go_to_stdout(folder: Path) -> None:
         ["a", "Neutral"], ["a", "Fear"], ["b", "Anger"],
     ]  # fmt: skip
     assert "abaw: stdout: 3 segments of 2 videos" in result.stderr
+    result = run(folder, "segment", "p/b.parquet", "-o", "-", "--min-duration", "0")
+    assert "abaw: stdout: 1 segment of 1 video\n" in result.stderr
 
 
 def test_a_score_goes_to_stdout_as_json(folder: Path) -> None:

@@ -62,6 +62,9 @@ def command(
     config = Segmentation(min_duration, max_gap)
     summary = segment_files(tables, output, config, overwrite=overwrite)["summary"]
     if not quiet:
-        videos = f"{summary['videos']} video{'' if summary['videos'] == 1 else 's'}"
-        say(f"abaw: {show_name(output)}: {summary['segments']} segments of {videos}")
+        segments, videos = (
+            f"{summary[f'{what}s']} {what}{'' if summary[f'{what}s'] == 1 else 's'}"
+            for what in ("segment", "video")
+        )
+        say(f"abaw: {show_name(output)}: {segments} of {videos}")
     report_failures(summary["failed"], count_done(tables, summary["failed"]))

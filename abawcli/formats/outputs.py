@@ -83,7 +83,8 @@ def check_writable(outputs: Iterable[str | Path]) -> None:
             long = max(output.parts, key=lambda part: len(os.fsencode(part)))
             raise OutputError(
                 f"cannot write {output}: File name too long ({len(os.fsencode(long))} bytes; with "
-                f"what is written beside it, it must stay within {NAME_BYTES})"
+                f"what is written beside it, it must stay within {NAME_BYTES}); shorten the "
+                "input's name, or -o"
             )
         if os.path.islink(output) and not os.path.exists(output):
             raise OutputError(
