@@ -89,6 +89,15 @@ def test_bad_input(coders: Path) -> None:
         assert message in " ".join(result.stderr.split())
 
 
+@pytest.mark.parametrize("frame", [0, 9 * 10**15])
+def test_a_table_with_a_wrong_frame_fails_alone(coders: Path, frame: int) -> None:
+    write_table(make_table([0], "one").assign(frame=frame), coders / "model" / "one.csv", {})
+    call = ["agree", *(str(coders / name) for name in ("anna", "ben", "model"))]
+    result = CliRunner().invoke(main, call)
+    assert result.exit_code == 1 and "anna / ben" in result.stdout
+    assert "one.csv, line 2: frame must be" in result.stderr
+
+
 def test_times_that_go_back_are_named(coders: Path) -> None:
     path = coders / "model" / "one.csv"
     write_table(make_table(BEN["one"], "one").assign(time_s=[0, 3, 2, 4, 5]), path, {})

@@ -30,7 +30,7 @@ from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import find_names
-from abawcli.formats.table_checks import check_times
+from abawcli.formats.table_checks import MAX_FRAME, check_times
 from abawcli.formats.tables import TABLE_SUFFIXES, load_columns
 from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import resample_videos
@@ -116,7 +116,9 @@ def _gather_times(coders: Mapping[str, Iterable[Path]]) -> dict[str, Times]:
         with suppress(InputError):  # reported by the reader of its labels
             if path.suffix.lower() in TABLE_SUFFIXES:
                 table = load_columns(path, columns, columns)
-        if table is not None and set(columns) <= set(table):
+        if table is None or not set(columns) <= set(table):
+            continue
+        if table["frame"].between(1, MAX_FRAME).all():  # otherwise reported, too
             check_times(path, table.assign(subject=""))  # those of a frame's subjects are the same
             times |= find_times(table)
     return times
