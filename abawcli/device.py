@@ -29,9 +29,14 @@ def choose_device(name: str = "auto") -> torch.device:
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next((kind for kind, there in have.items() if there), "cpu"))
-    if not have.get(kind, True):
+    try:
+        device = torch.device(name)
+    except RuntimeError:  # of the number
+        raise UsageError(f"unknown device {name!r}; a number is as in cuda:0") from None
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if not have.get(kind, True) or (device.index or 0) >= count:
         raise UsageError(f"device {name!r} is not available here; use --device auto")
-    return torch.device(name)
+    return device
 
 
 def choose_precision(name: str, device: torch.device) -> str:

@@ -17,6 +17,7 @@ from abawcli.errors import UsageError
 
 def pretend(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 * cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
 
@@ -35,6 +36,15 @@ def test_a_named_device_is_that_device(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, cuda=True, mps=False)
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize(
+    "name", ["cuda:x", "cuda:2", "cuda:-1", "cpu:1", "auto:0", "cuda:", "cpu:0:1"]
+)
+def test_a_wrong_number_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    pretend(monkeypatch, cuda=True, mps=False)
+    with pytest.raises(UsageError, match=f"device '{name}'"):
+        choose_device(name)
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps", "tpu"])
