@@ -180,6 +180,22 @@ def test_sha256_of_weights_in_one_file_or_several(tmp_path: Path) -> None:
     assert hash_pretrained("nobody/nothing") is None
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "\xe4"])
+def test_damaged_settings_are_named(tmp_path: Path, text: str) -> None:
+    folder = save_vision_backbone(tmp_path)
+    (folder / "preprocessor_config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"preprocessor_config\.json is damaged: "):
+        build_backbone(str(folder))
+    for content in (text, "{}"):
+        (folder / "model.safetensors.index.json").write_bytes(content.encode("latin-1"))
+        with pytest.raises(CheckpointError, match=r"index\.json is damaged: "):
+            hash_pretrained(str(folder))
+    (folder / "config.json").rename(folder / "adapter_config.json")
+    (folder / "adapter_config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"adapter_config\.json is damaged: "):
+        build_backbone(str(folder))
+
+
 def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
     path = save_vision_backbone(tmp_path) / "model.safetensors"
     weights = {k: v for k, v in load_file(path).items() if "mask_token" not in k}

@@ -175,3 +175,14 @@ def test_bad_folders(whisper: Path, tmp_path: Path) -> None:
         build_pretrained_voice(tmp_path / "short", 1)
     with pytest.raises(CheckpointError, match=r"lack conv1\.bias"):
         build_pretrained_voice(tmp_path / "empty", 1)
+    (tmp_path / "empty/model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged: "):
+        build_pretrained_voice(tmp_path / "empty", 1)
+    for text, reason in (
+        ("[]", "it is a list, not an object"),
+        ("{", "Expecting property name"),
+        (json.dumps(config | {"d_model": None}), "its d_model is no whole number"),
+    ):
+        (tmp_path / "short/config.json").write_text(text)
+        with pytest.raises(CheckpointError, match=rf"config\.json is damaged: {reason}"):
+            build_pretrained_voice(tmp_path / "short", 1)

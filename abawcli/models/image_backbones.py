@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-import json
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from abawcli.config import COMPACT_FACE, CompactFaceShape
-from abawcli.errors import CheckpointError, UsageError
+from abawcli.errors import CheckpointError, UsageError, explain_os_error
 from abawcli.formats.hashing import hash_file
-from abawcli.formats.json_values import JsonObject
+from abawcli.formats.json_values import JsonObject, parse_object
 from abawcli.formats.metadata import Preprocess
 from abawcli.models.compact import CompactFace
 from abawcli.models.metadata import FaceEncoderMetadata
@@ -178,7 +177,7 @@ def load_pretrained(name: str) -> tuple[Any, JsonObject]:
     """Load a network of transformers by hub name or folder, with its preprocessor's settings.
 
     Raises:
-        CheckpointError: it is neither on disk nor reachable, or lacks weights.
+        CheckpointError: it is neither on disk nor reachable, lacks weights or is damaged.
     """
     from transformers import AutoModel
     from transformers.utils.hub import cached_file
@@ -190,7 +189,7 @@ def load_pretrained(name: str) -> tuple[Any, JsonObject]:
         )
     except (OSError, ValueError) as error:
         raise CheckpointError(explain_failure(name, error)) from error
-    return network, json.loads(Path(found).read_text()) if found else {}
+    return network, read_settings(Path(found)) if found else {}
 
 
 def load_weights(kind: Any, name: str, spare: Sequence[str]) -> Any:
@@ -247,11 +246,25 @@ def _check_whole(name: str) -> None:
     """
     found = find_weights_file(name, "adapter_config.json")
     if found and not find_weights_file(name, "config.json"):
-        base = json.loads(found.read_text()).get("base_model_name_or_path")
+        base = read_settings(found).get("base_model_name_or_path")
         raise CheckpointError(
             f"{name} has an adapter (LoRA) of {base!r}, without that network's weights; merge both "
             "with peft (merge_and_unload), save the result, and give its folder"
         )
+
+
+def read_settings(path: Path) -> JsonObject:
+    """Return the JSON object in a file of a pretrained network.
+
+    Raises:
+        CheckpointError: it cannot be read, or is damaged.
+    """
+    try:
+        return parse_object(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(explain_os_error(path, error)) from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
 def find_weights_file(name: str, file: str) -> Path | None:
@@ -272,6 +285,9 @@ def hash_pretrained(name: str) -> str | None:
     """Return the sha256 of a pretrained network's weights; of several files, of their hashes.
 
     None if their file format is unknown.
+
+    Raises:
+        CheckpointError: as `find_files`.
     """
     hashes = [hash_file(file) for file in find_files(name) if file]
     if len(hashes) < 2:
@@ -280,11 +296,18 @@ def hash_pretrained(name: str) -> str | None:
 
 
 def find_files(name: str) -> list[Path | None]:
-    """Return the files of a pretrained network's weights; None if it is not on this machine."""
+    """Return the files of a pretrained network's weights; None if it is not on this machine.
+
+    Raises:
+        CheckpointError: the list of the files is damaged.
+    """
     index = find_weights_file(name, "model.safetensors.index.json")
     parts = ["model.safetensors"]
     if index:
-        parts = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        files_of = read_settings(index).get("weight_map")
+        if not isinstance(files_of, dict):
+            raise CheckpointError(f"{index} is damaged: it has no weight_map")
+        parts = sorted(set(map(str, files_of.values())))
     files = [find_weights_file(name, part) for part in parts]
     if None in files:
         files = [find_weights_file(name, "pytorch_model.bin")]

@@ -5,22 +5,28 @@ ms has the mean of its states. Because of the rectification, averages over time 
 spread of the states, which tells more about the expression of a voice than their mean.
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from abawcli.config import AUDIO_RATE_HZ
-from abawcli.errors import CheckpointError, explain_os_error
+from abawcli.errors import CheckpointError
 from abawcli.formats.json_values import JsonObject
 from abawcli.models.checkpoint import load_into
+from abawcli.models.image_backbones import read_settings
 from abawcli.models.log_mel import LEVEL_FRAMES, STEP_FRAMES, STEP_SAMPLES
 from abawcli.models.whisper import HOP, WINDOW_TOKENS, WhisperLayers
 
 POSITIONS = "embed_positions.weight"
+# The settings of a Whisper from which its first layers are built, by their names here.
+_SHAPE = {
+    "bands": "num_mel_bins",
+    "width": "d_model",
+    "heads": "encoder_attention_heads",
+    "feed_forward": "encoder_ffn_dim",
+}
 
 
 class PretrainedVoice(nn.Module):
@@ -68,7 +74,7 @@ def build_pretrained_voice(folder: str | Path, layers: int) -> PretrainedVoice:
     """Return a voice backbone with the first layers of a Whisper encoder, as pretrained.
 
     Raises:
-        CheckpointError: the folder has no Whisper, or fewer layers.
+        CheckpointError: the folder has no Whisper, a damaged one, or fewer layers.
     """
     folder = Path(folder)
     config = _read_config(folder)
@@ -77,14 +83,8 @@ def build_pretrained_voice(folder: str | Path, layers: int) -> PretrainedVoice:
         raise CheckpointError(f"{folder} has {there} layers, not {layers}; choose 1 to {there}")
     if positions < WINDOW_TOKENS:
         raise CheckpointError(f"{folder} has {positions} positions; {WINDOW_TOKENS} are needed")
-    shape = {
-        "bands": config["num_mel_bins"],
-        "width": config["d_model"],
-        "heads": config["encoder_attention_heads"],
-        "feed_forward": config["encoder_ffn_dim"],
-        "layers": layers,
-    }
-    voice = PretrainedVoice(shape)
+    shape = {own: config[name] for own, name in _SHAPE.items()}
+    voice = PretrainedVoice(shape | {"layers": layers})
     wanted = voice.trunk.state_dict()
     found = _read_weights(folder, set(wanted))
     missing = sorted(wanted.keys() - found.keys())
@@ -94,19 +94,20 @@ def build_pretrained_voice(folder: str | Path, layers: int) -> PretrainedVoice:
     return voice
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    except OSError as error:
-        raise CheckpointError(
-            f"{explain_os_error(folder / 'config.json', error)}; give the folder of a Whisper"
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(f"cannot read {folder / 'config.json'}: {error}") from error
+def _read_config(folder: Path) -> dict[str, int]:
+    """Return the settings of a Whisper that are needed, by their names in its folder."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"no such file: {path}; give the folder of a Whisper")
+    config = read_settings(path)
     if config.get("model_type") != "whisper":
         kind = config.get("model_type")
         raise CheckpointError(f"{folder} holds a {kind!r}; a Whisper is needed")
-    return config
+    needed = ("encoder_layers", "max_source_positions", *_SHAPE.values())
+    for name in needed:
+        if type(config.get(name)) is not int:
+            raise CheckpointError(f"{path} is damaged: its {name} is no whole number")
+    return {name: config[name] for name in needed}
 
 
 def _read_weights(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
@@ -116,11 +117,14 @@ def _read_weights(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            for key in file.keys():  # noqa: SIM118
-                name = key.removeprefix("model.").removeprefix("encoder.")
-                if name in wanted and ".decoder." not in f".{key}":
-                    found[name] = file.get_tensor(key)
+        try:
+            with safe_open(path, "pt") as file:
+                for key in file.keys():  # noqa: SIM118
+                    name = key.removeprefix("model.").removeprefix("encoder.")
+                    if name in wanted and ".decoder." not in f".{key}":
+                        found[name] = file.get_tensor(key)
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} is damaged: {error}") from error
     if POSITIONS in found:
         found[POSITIONS] = found[POSITIONS][:WINDOW_TOKENS]
     return found
