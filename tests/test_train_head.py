@@ -68,6 +68,10 @@ def test_a_head_keeps_the_classifier_of_its_encoder(tmp_path: Path) -> None:
     assert torch.equal(linear.weight, own.weight) and torch.equal(linear.bias, own.bias)
     with pytest.raises(UsageError, match="of visual features alone"):
         run(files, tmp_path / "visual", "visual", config=config)
+    gone = replace(backbones, visual=replace(face, path=str(tmp_path / "gone.safetensors")))
+    files = list_files(save_videos(tmp_path / "gone", NAMES, backbones=gone))
+    with pytest.raises(CheckpointError, match=r"gone\.safetensors"):
+        run(files, tmp_path / "none", config=config)
     other = replace(backbones, visual=replace(face, sha256="0" * 64))
     files = list_files(save_videos(tmp_path / "other", NAMES, backbones=other))
     with pytest.raises(CheckpointError, match="is not the encoder that made the features"):

@@ -217,6 +217,7 @@ def load_own_classifier(features: ImageBackboneMetadata | None) -> EncoderClassi
             f"{features.name if features else 'features without faces'}: only encoders of "
             "`abaw train face` have a classifier of faces; use --face-only head"
         )
+    classifier = load_backbone(path)[1]
     if hash_file(path) != features.sha256:
         raise CheckpointError(f"{path} is not the encoder that made the features; extract again")
-    return EncoderClassifier(load_backbone(path)[1])
+    return EncoderClassifier(classifier)
