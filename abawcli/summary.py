@@ -18,6 +18,8 @@ from abawcli.segments import find_ends, segment_table, split_people
 
 Floats = NDArray[np.float64]
 KEYS = ["video", "subject"]
+LONG = ["measure", "class", "value"]  # columns of `lay_long` after the keys
+OF_GROUPS = ["measure", "class", "n", "mean", "sd"]  # of `summarize_groups` after the groups'
 # Columns that measures are of, and their types.
 MEASURED: dict[str, type[np.generic]] = {
     "frame": np.int64, "time_s": np.float64, "label": np.int64, "found": np.bool_,
@@ -154,7 +156,10 @@ def describe_columns(columns: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def summarize_groups(summary: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Return n, mean and standard deviation of each measure in each group, a row each."""
+    """Return n, mean and standard deviation of each measure in each group, a row each.
+
+    Columns are those that define the groups, and `OF_GROUPS`.
+    """
     measures = [name for name in summary.columns if name not in {*KEYS, *columns}]
     rows = []
     for key, group in summary.groupby(list(columns), sort=True, dropna=True):
@@ -167,7 +172,7 @@ def summarize_groups(summary: pd.DataFrame, columns: Sequence[str]) -> pd.DataFr
                 | {"measure": kind, "class": name, "n": len(values)}
                 | {"mean": values.mean(), "sd": values.std(ddof=1)}
             )
-    return pd.DataFrame(rows, columns=[*columns, "measure", "class", "n", "mean", "sd"])
+    return pd.DataFrame(rows, columns=[*columns, *OF_GROUPS])
 
 
 def _split_measure(column: str) -> tuple[str, str]:
@@ -185,4 +190,4 @@ def lay_long(summary: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     long = long.sort_index(kind="stable").reset_index(drop=True)
     split = [_split_measure(name) for name in long["column"]]
     long["measure"], long["class"] = zip(*split, strict=True)
-    return long[[*keys, "measure", "class", "value"]]
+    return long[[*keys, *LONG]]

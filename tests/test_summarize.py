@@ -10,9 +10,12 @@ from click.testing import CliRunner
 from sample_tables import make_table
 
 from abawcli.cli import main
+from abawcli.errors import InputError
+from abawcli.formats.participants import Groups
 from abawcli.formats.tables import write_table
 from abawcli.labels import CLASSES
 from abawcli.segments import segment_table
+from abawcli.stages.summarize import summarize_files
 from abawcli.summary import SummarySettings, count_transitions, summarize_table
 
 SECOND = 25  # frames of `make_table`
@@ -154,12 +157,26 @@ def test_groups_without_a_video_have_a_header(study: Path) -> None:
     assert list(groups) == ["condition", "measure", "class", "n", "mean", "sd"]
 
 
+def test_groups_are_all_columns_by_default(study: Path) -> None:
+    people, output = study / "people.csv", study / "s.csv"
+    summarize_files(sorted(study.glob("P*.csv")), output, groups=Groups(people))
+    assert pd.read_csv(study / "s.groups.csv")["condition"].unique().tolist() == [
+        "control",
+        "treatment",
+    ]
+    people.write_text("video\nP01\n")
+    with pytest.raises(InputError, match="has only the column video, and none of groups"):
+        summarize_files([study / "P01.csv"], study / "t.csv", groups=Groups(people))
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
         (["--by", "people.csv"], 2, "--by people.csv needs --participants"),
         (["--by", "list.csv:age"], 1, "list.csv has no column age; it has video"),
         (["--by", "people.csv:age"], 1, "people.csv has no column age; it has video, condition"),
+        (["--by", "names.csv:frames"], 1, "names.csv: frames is also a column of the summary"),
+        (["--by", "names.csv:n"], 1, "names.csv: n is also a column of the summary; rename it"),
         (["--by", "wide.csv:age"], 1, "wide.csv: its rows have more cells than its header"),
         (["--by", "nobody.csv:age"], 1, "no such file: nobody.csv"),
         (["-o", "summary.xlsx"], 2, "summary.xlsx must end in .csv"),
@@ -170,6 +187,7 @@ def test_bad_input(
 ) -> None:
     monkeypatch.chdir(study)
     Path("list.csv").write_text("video\nP01\n")
+    Path("names.csv").write_text("video,frames,n\nP01,few,1\n")
     Path("wide.csv").write_text("video;age\nP01;30;\nP02;40;\n")
     result = CliRunner().invoke(main, ["summarize", "P01.csv", "-o", "s.csv", *options])
     assert result.exit_code == code, result.output

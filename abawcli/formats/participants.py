@@ -33,7 +33,7 @@ def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -
     without a value in one of the columns of `groups` are named in a warning.
 
     Raises:
-        InputError: the file cannot be read, or a column is missing.
+        InputError: the file cannot be read, or a column is missing, or all but the first one.
     """
     path = groups.file
     try:
@@ -45,6 +45,8 @@ def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the participants file {path}: {error}") from error
     columns = list(groups.columns or people.columns[1:])
+    if not columns:
+        raise InputError(f"{path} has only the column {people.columns[0]}, and none of groups")
     missing = [name for name in columns if name not in people.columns]
     if missing:
         raise InputError(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from abawcli.errors import InputError
 from abawcli.formats.participants import Groups, read_groups
 from abawcli.formats.provenance import (
     Provenance,
@@ -21,6 +22,8 @@ from abawcli.formats.tables import read_tables
 from abawcli.segments import segment_table
 from abawcli.summary import (
     KEYS,
+    LONG,
+    OF_GROUPS,
     SummarySettings,
     count_transitions,
     describe_columns,
@@ -59,7 +62,8 @@ def summarize_files(
     the provenance counts subjects and names unreadable files in `failed`. Finished work is kept.
 
     Raises:
-        InputError: no table can be read, a row has no time, or the participants file is none.
+        InputError: no table can be read, a row has no time, or the participants file is none or
+            has columns with names of the summary's.
         OutputError: an output exists and may not be replaced, or cannot be written.
     """
     tables = list(map(Path, tables))
@@ -87,10 +91,11 @@ def summarize_files(
     results: dict[Path, str] = {}
     keys = list(KEYS)
     if groups:
+        _check_names(people, summary, groups.file)
         summary = summary.merge(people, how="left", left_on="video", right_index=True)
-        grouped = summarize_groups(summary, groups.columns)
-        results[beside["groups"]] = _format_csv(grouped)
-        keys += groups.columns
+        chosen = people.columns.tolist()
+        results[beside["groups"]] = _format_csv(summarize_groups(summary, chosen))
+        keys += chosen
     if transitions:
         counts = count_transitions(segment_table(table, settings.segmentation))
         results[beside["transitions"]] = counts.to_csv()
@@ -104,6 +109,18 @@ def summarize_files(
         with write_result(path, own) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return work
+
+
+def _check_names(people: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
+    """Check that the columns of a participants file have names of their own.
+
+    Raises:
+        InputError: a column is called like one of the outputs.
+    """
+    own = {*summary, *LONG, *OF_GROUPS}
+    for name in people:
+        if name in own:
+            raise InputError(f"{path}: {name} is also a column of the summary; rename it")
 
 
 def _choose(paths: Mapping[str, Path], wanted: set[str]) -> list[Path]:
