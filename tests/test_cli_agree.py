@@ -64,6 +64,16 @@ def test_one_file_each_may_have_any_names(coders: Path) -> None:
     assert agree(coders / "anna" / "one.txt", other)["frames"] == 4
 
 
+def test_one_class_has_neither_kappa_nor_interval(coders: Path) -> None:
+    for coder in ("anna", "ben"):
+        for name in ANNA:
+            write_annotation(np.zeros(4, np.int64), coders / coder / f"{name}.txt")
+    found = agree(coders / "anna", coders / "ben")
+    assert found["alpha"] is None and found["alpha_interval"] is None
+    (pair,) = found["pairs"]
+    assert pair["agreement"] == 1 and pair["kappa"] is None and pair["kappa_interval"] is None
+
+
 def test_tables_on_the_terminal(coders: Path) -> None:
     arguments = ["agree", str(coders / "anna"), str(coders / "ben")]
     result = CliRunner().invoke(main, arguments)

@@ -35,7 +35,7 @@ from abawcli.formats.tables import TABLE_SUFFIXES, load_columns
 from abawcli.labels import CLASSES, IGNORE
 from abawcli.metrics import resample_videos
 
-Bounds = tuple[float, float] | None  # 95 % by video; None: there is one source video only
+Bounds = tuple[float, float] | None  # 95 % by video; None: there is one source video, or one class
 
 
 @dataclass(frozen=True)
@@ -227,6 +227,8 @@ def _find_interval(matrices: Mapping[str, Matrix], find: Any, config: Scores) ->
     counts = np.stack(list(sources.values()))
     resampled = resample_videos(counts, config.bootstrap_samples, config.seed)  # (samples, 8, 8)
     values = np.array([find(matrix) for matrix in resampled])
+    if np.isnan(values).all():  # all labels are of one class
+        return None
     low, high = np.nanpercentile(values, [2.5, 97.5]).tolist()
     return low, high
 
