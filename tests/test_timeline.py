@@ -158,6 +158,12 @@ def test_plot_writes_a_picture_and_keeps_finished_work(table: Path, suffix: str)
     assert again.exit_code == 0 and output.stat().st_mtime_ns == first
 
 
+def test_a_name_in_letters_that_the_font_lacks_is_drawn_without_a_warning(table: Path) -> None:
+    write_table(make_table("面接"), table, {})
+    result = CliRunner().invoke(main, ["plot", str(table), "-o", str(table.parent / "p.png")])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (0, 1)
+
+
 def test_annotations_that_fail_count_beside_the_tables(table: Path) -> None:
     (table.parent / "clip.txt").write_text("")
     call = ["plot", str(table), "-o", str(table.parent / "p.png"), "--labels"]

@@ -1,5 +1,8 @@
 """Pictures of scores, as files: png, pdf or svg. No window is opened, no global state changed."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,8 +49,19 @@ def write_figure(figure: "Figure", path: str | Path, provenance: Provenance) -> 
     """
     path = Path(path)
     check_plot_name(path)
-    with write_result(path, provenance) as temporary:
+    with write_result(path, provenance) as temporary, ignore_missing_glyphs():
         figure.savefig(temporary, dpi=DPI, format=path.suffix.lower()[1:])
+
+
+@contextmanager
+def ignore_missing_glyphs() -> Iterator[None]:
+    """Draw names whose letters the font lacks, such as Chinese ones, without matplotlib's warning.
+
+    Boxes are drawn in place of these letters.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        yield
 
 
 def _share_rows(score: Score) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:

@@ -1,6 +1,5 @@
 """The drawing of a contact sheet, in pixels, y downwards."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from abawcli.config import ContactSheet
 from abawcli.faces.crop import Image
+from abawcli.views.plot import ignore_missing_glyphs
 from abawcli.views.tracks import Tracks
 
 Pictures = dict[tuple[int, int], Image]  # of a track in a frame
@@ -74,8 +74,7 @@ def draw_sheet(
         _draw_strip(page, row, tracks, faces)
     _draw_foot(page, tracks, page.top(max(1, len(shown))))
     quality = {"quality": config.quality} if path.suffix == ".jpg" else {}
-    with warnings.catch_warnings():  # a name may have letters that the font has not
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+    with ignore_missing_glyphs():
         page.figure.savefig(path, dpi=DPI, pil_kwargs=quality)
 
 

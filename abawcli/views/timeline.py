@@ -21,14 +21,14 @@ from abawcli.errors import InputError, UsageError
 from abawcli.formats.inputs import locate_inputs, warn_left_out
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import compose_name, find_names
-from abawcli.formats.provenance import Provenance, describe_work, find_finished, write_result
+from abawcli.formats.provenance import Provenance, describe_work, find_finished
 from abawcli.formats.summary import keep_warnings
 from abawcli.formats.tables import read_tables
 from abawcli.labels import CLASSES, IGNORE, PROBABILITY_COLUMNS
 from abawcli.segments import explain_untimed, find_ends, split_people
 from abawcli.sources import NONE
 from abawcli.views.palette import CLASS_COLOURS, SOURCE_COLOURS, SOURCE_TEXTS
-from abawcli.views.plot import DPI, check_plot_name
+from abawcli.views.plot import check_plot_name, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -290,8 +290,7 @@ def plot_files(
         )
     work["summary"] = {"panels": len(timelines), "failed": failed}
     figure = draw_timeline(timelines, settings.lines)
-    with write_result(output, work) as temporary:
-        figure.savefig(temporary, dpi=DPI, format=output.suffix.lower()[1:])
+    write_figure(figure, output, work)
     return work
 
 
