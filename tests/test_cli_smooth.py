@@ -51,6 +51,17 @@ def test_one_line_sums_up_all_tables(table: Path) -> None:
     )
 
 
+def test_labels_that_were_edited_are_not_lost_in_silence(table: Path) -> None:
+    edited = read_table(table)
+    edited.loc[3:5, "label"] = 5
+    write_table(edited, Path("edited.csv"), {})
+    status, stderr = smooth("edited.csv", "-o", "a.csv")
+    assert (status, " ".join(stderr.split())) == (
+        0, "abaw: warning: edited.csv: 3 labels are not of the highest probability, as after an "
+        "edit by hand; they are replaced by those of the smoothed probabilities",
+    )  # fmt: skip
+
+
 def test_the_line_of_a_table_on_stdout(table: Path) -> None:
     result = CliRunner().invoke(main, ["smooth", "raw.csv", "-o", "-"])
     assert result.exit_code == 0 and result.stdout.startswith("video,frame,time_s,")
