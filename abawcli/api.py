@@ -5,11 +5,12 @@ a subclass of `abawcli.errors.AbawError`.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from abawcli.config import (
     COMPACT_FACE,
@@ -22,8 +23,8 @@ from abawcli.config import (
 from abawcli.datasets.pairing import LABEL_SUFFIXES
 from abawcli.errors import InputError
 from abawcli.formats.inputs import RelativePaths, expand_inputs
-from abawcli.formats.table_checks import check_times
-from abawcli.formats.table_schemas import SCHEMAS, find_table_task
+from abawcli.formats.table_checks import check_table
+from abawcli.formats.table_schemas import SCHEMAS, TITLES, find_table_task
 from abawcli.formats.tables import read_table, write_table
 from abawcli.media.video import read_frames
 from abawcli.pipeline.feature_stream import Extractor
@@ -52,6 +53,7 @@ __all__ = [
     "summarize",
 ]
 Table = pd.DataFrame | str | Path  # a table, or its file
+_TEXTS = ("video", "subject", "source")  # columns of a prediction table without numbers
 
 
 def extract_features(
@@ -93,7 +95,7 @@ def smooth(table: Table, config: Smoothing | None = None) -> pd.DataFrame:
         InputError: it is no prediction table, or has no rows.
         UsageError: the method is unknown, or the window is invalid.
     """
-    return smooth_table(_load(table), config or Smoothing())
+    return smooth_table(_load(table, None), config or Smoothing())
 
 
 def segment(table: Table, config: Segmentation | None = None) -> pd.DataFrame:
@@ -147,22 +149,36 @@ def export(
         return [made for path in files for made in export_table(path, output, to, config)]
 
 
-def _load(table: Table) -> pd.DataFrame:
-    """Return a prediction table.
+def _load(table: Table, task: str | None = EXPR) -> pd.DataFrame:
+    """Return a prediction table of a task; None: of any.
 
     Raises:
-        InputError: the file is no prediction table, a column is missing, there are no rows, or
-            times go back.
+        InputError: it is no such table, a column is missing, there are no rows, or values are
+            invalid.
     """
     if not isinstance(table, pd.DataFrame):
-        return read_table(table)
-    needed = SCHEMAS[find_table_task(table.columns) or EXPR].names
-    if missing := [name for name in needed if name not in table and name not in QUALITY]:
-        raise InputError(f"the table has no column {', '.join(missing)}")
+        return read_table(table, task)
+    found = find_table_task(table.columns) or EXPR
+    if task not in (None, found):
+        raise InputError(f"the table is of {TITLES[found]}, not of {TITLES[str(task)]}")
+    _check_columns(table, "the table", SCHEMAS[found].names)
     if table.empty:
         raise InputError("the table holds no rows")
-    check_times("the table", table)
+    check_table("the table", table)
     return table
+
+
+def _check_columns(table: pd.DataFrame, name: str, needed: Sequence[str]) -> None:
+    """Check that the table `name` has the columns of a prediction table, with their types.
+
+    Raises:
+        InputError: a column is missing, or has other values than numbers.
+    """
+    if missing := [each for each in needed if each not in table and each not in QUALITY]:
+        raise InputError(f"{name} has no column {', '.join(missing)}")
+    for each in needed:
+        if each in table and each not in _TEXTS and not is_numeric_dtype(table[each]):
+            raise InputError(f"{name} has other values than numbers as {each}")
 
 
 @contextmanager
@@ -178,9 +194,13 @@ def _as_files(table: Table, name: str) -> Iterator[RelativePaths]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.parquet"
         if "p_neutral" in table:
+            _check_columns(table, name, SCHEMAS[EXPR].names)
             write_table(table, path, {})
         else:
-            table.to_parquet(path, index=False)
+            try:
+                table.to_parquet(path, index=False)
+            except (TypeError, ValueError) as error:  # two columns of a name, or mixed types
+                raise InputError(f"{name}: {error.args[0]}") from error
         try:
             yield {path: Path(path.name)}
         except InputError as error:

@@ -80,6 +80,46 @@ def test_times_that_go_back_are_named() -> None:
         abawcli.segment(table)
 
 
+VALUES: dict[str, Any] = {"source": "visual", "valence": 0.1, "arousal": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (VALUES, "the table is of valence and arousal, not of expressions"),
+        ({"label": 9}, "the table, row 1: label must be -1 to 7, not 9"),
+        ({"frame": 1}, "the table, row 2: an earlier row has the same video, frame, subject"),
+        ({"time_s": "soon"}, "the table has other values than numbers as time_s"),
+    ],
+)
+def test_tables_are_checked_as_their_files_are(changes: dict[str, Any], message: str) -> None:
+    table = make_va_table() if changes is VALUES else make_table(LABELS).assign(**changes)
+    for call in (abawcli.segment, abawcli.summarize):
+        with pytest.raises(InputError, match=f"^{message}"):
+            call(table)
+
+
+def make_va_table() -> pd.DataFrame:
+    return make_table([4] * 5).loc[:, :"source"].assign(**VALUES)
+
+
+def test_tables_of_other_tasks_are_smoothed_and_so_are_their_files(tmp_path: Path) -> None:
+    write_table(make_va_table(), tmp_path / "va.csv", {})
+    for given in (make_va_table(), tmp_path / "va.csv"):
+        assert abawcli.smooth(given)["valence"].tolist() == [0.1] * 5
+
+
+def test_tables_that_are_no_labels_are_named() -> None:
+    table = make_table(LABELS)
+    truth = table[["video", "frame"]].assign(label=["Fear", *LABELS[1:]])
+    with pytest.raises(InputError, match="^the annotations: Expected bytes"):
+        abawcli.score(table, truth)
+    with pytest.raises(InputError, match="^the annotations: Duplicate column names"):
+        abawcli.score(table, truth.iloc[:, [0, 1, 2, 2]])
+    with pytest.raises(InputError, match="^the predictions has no column confidence"):
+        abawcli.score(table.drop(columns="confidence"), truth)
+
+
 def test_score_takes_tables(tmp_path: Path) -> None:
     table = make_table(LABELS)
     truth = table[["video", "frame", "label"]].assign(label=[4] * 50)

@@ -10,12 +10,14 @@ import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import NDArray
 
+from abawcli.config import EXPR
 from abawcli.errors import InputError
+from abawcli.formats.table_schemas import find_table_task
 from abawcli.labels import IGNORE, LOGIT_COLUMNS, N_CLASSES, PROBABILITY_COLUMNS
 from abawcli.logits import softmax
 from abawcli.segments import split_people
 from abawcli.sources import NONE, SOURCES
-from abawcli.tasks import Task
+from abawcli.tasks import TASKS, Task
 
 MAX_FRAME = 9_999_999  # 46 hours at 60 a second; arrays by frame number are as long as the last one
 MAX_NUMBER = 1e9  # times in seconds and coordinates in pixels are smaller; also excludes inf
@@ -53,6 +55,22 @@ def refuse_rows(
         row = int(bad.argmax())
         found = "" if value is None else f", not {value.iloc[row]}"
         raise InputError(f"{name_row(path, row)}: {problem}{found}")
+
+
+def check_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Check the rules of the prediction tables of all tasks.
+
+    Raises:
+        InputError: a value is invalid, a row is given twice, or times go back.
+    """
+    task = find_table_task(table) or EXPR
+    if task in TASKS:
+        check_values(path, table, TASKS[task])
+    else:
+        check_numbers(path, table)
+        check_predictions(path, table)
+        check_logits(path, table)
+    check_times(path, table)
 
 
 def check_numbers(path: str | Path, table: pd.DataFrame) -> None:

@@ -23,14 +23,7 @@ from abawcli.errors import InputError, UsageError, explain_os_error
 from abawcli.formats.inputs import check_exists, check_input
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import Provenance, write_result
-from abawcli.formats.table_checks import (
-    check_logits,
-    check_numbers,
-    check_predictions,
-    check_times,
-    check_values,
-    name_row,
-)
+from abawcli.formats.table_checks import check_table, name_row
 from abawcli.formats.table_schemas import (
     ALWAYS_PRESENT,
     COLUMNS,
@@ -53,7 +46,7 @@ from abawcli.labels import (
     parse_label,
 )
 from abawcli.sources import NONE
-from abawcli.tasks import TASKS, Task
+from abawcli.tasks import Task
 
 HEADER_BYTES = 4096  # of a csv; those of our own have 300
 UNICODE = pd.StringDtype("pyarrow", na_value=np.nan)  # of columns that hold nothing else
@@ -343,13 +336,7 @@ def read_table(path: str | Path, task: str | None = EXPR) -> pd.DataFrame:
     names = [*SCHEMAS[found].names, *(name for name in LOGITS if name in table)]
     if list(table) != names:  # it lacked columns
         table = table[names]
-    if found in TASKS:
-        check_values(path, table, TASKS[found])
-    else:
-        check_numbers(path, table)
-        check_predictions(path, table)
-        check_logits(path, table)
-    check_times(path, table)
+    check_table(path, table)
     return table
 
 
