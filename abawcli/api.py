@@ -23,7 +23,7 @@ from abawcli.config import (
 from abawcli.datasets.pairing import LABEL_SUFFIXES
 from abawcli.errors import InputError
 from abawcli.formats.inputs import RelativePaths, expand_inputs
-from abawcli.formats.table_checks import check_table
+from abawcli.formats.table_checks import check_classes, check_frames, check_times
 from abawcli.formats.table_schemas import SCHEMAS, TITLES, find_table_task
 from abawcli.formats.tables import read_table, write_table
 from abawcli.media.video import read_frames
@@ -164,7 +164,10 @@ def _load(table: Table, task: str | None = EXPR) -> pd.DataFrame:
     _check_columns(table, "the table", SCHEMAS[found].names)
     if table.empty:
         raise InputError("the table holds no rows")
-    check_table("the table", table)
+    if found == EXPR:
+        check_classes("the table", table)  # others than those of the probabilities are allowed
+    check_frames("the table", table)
+    check_times("the table", table)
     return table
 
 

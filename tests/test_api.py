@@ -99,6 +99,12 @@ def test_tables_are_checked_as_their_files_are(changes: dict[str, Any], message:
             call(table)
 
 
+def test_labels_that_are_not_sure_may_be_removed() -> None:
+    table = make_table(LABELS)
+    table.loc[10:, "label"] = -1
+    assert abawcli.segment(table)["end_s"].tolist() == [0.4]
+
+
 def make_va_table() -> pd.DataFrame:
     return make_table([4] * 5).loc[:, :"source"].assign(**VALUES)
 
