@@ -175,6 +175,8 @@ def test_folds_that_are_there_are_used(folders: tuple[Path, Path], tmp_path: Pat
     once = replace(FAST, epochs=1)
     found = run(folders, tmp_path / "run", folds=2, config=once)["gated"]
     assert [s.videos for s in found] == [3, 4]
+    run(folders, tmp_path / "run", folds=2, config=once, overwrite=True)
+    assert read_folds(tmp_path / "run/folds.csv") == folds
     with pytest.raises(OutputError, match="has 2 folds of 7 annotations, not 3 of these 7"):
         run(folders, tmp_path / "run")
     (folders[1] / "a.txt").unlink()

@@ -226,15 +226,16 @@ def _name_work(progress: Progress, name: str) -> Progress:
 
 
 def _open_folds(path: Path, data: AnnotatedFeatures, count: int, overwrite: bool) -> Folds:
-    """Return the existing folds, or make them."""
-    if os.path.exists(path) and not overwrite:
+    """Return the existing folds, or make them; `overwrite` replaces those of other annotations."""
+    if os.path.exists(path):
         there = read_folds(path)
-        if set(there) != set(data.names) or max(there.values()) != count:
+        if set(there) == set(data.names) and max(there.values()) == count:
+            return there
+        if not overwrite:
             raise OutputError(
                 f"{path} has {max(there.values())} folds of {len(there)} annotations, not "
                 f"{count} of these {len(data.names)}; choose another folder, or --overwrite"
             )
-        return there
     made = make_folds(data.names, [data.labels[rows] for _, rows in data.videos()], count)
     write_folds(made, path)
     return made
