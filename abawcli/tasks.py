@@ -59,8 +59,11 @@ class Task:
         return ~(inside & (values == np.round(values))) if self.whole else ~inside
 
     def find_strata(self, values: Values) -> Strata:
-        """Return the stratum of each row, (T,), -1 where a value is not annotated."""
-        known = ~np.isnan(values).any(axis=1)
+        """Return the stratum of each row, (T,), -1 where no value is annotated.
+
+        Values that are not annotated in a row with other ones count as 0.
+        """
+        known = ~np.isnan(values).all(axis=1)
         return np.where(known, self.stratify(np.nan_to_num(values)), -1)
 
 

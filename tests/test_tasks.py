@@ -189,3 +189,11 @@ def test_units_are_those_of_the_challenge() -> None:
 
 def test_the_option_knows_all_tasks() -> None:
     assert (EXPR, *TASKS) == TASK_NAMES
+
+
+def test_rows_with_some_values_have_a_stratum() -> None:
+    nan = np.nan
+    rows = np.array([[0.5, -0.5], [0.5, nan], [nan, 0.5], [nan, nan]])
+    assert VA.find_strata(rows).tolist() == [2, 2, 1, -1]
+    units = np.array([[1.0, 1, nan, *[0.0] * 9], [nan] * 12])
+    assert AU.find_strata(units).tolist() == [2, -1]

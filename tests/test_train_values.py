@@ -115,6 +115,17 @@ def test_every_head_has_the_width_of_the_task(tmp_path: Path, name: str) -> None
     assert head.head.classifier.linear.out_features == 2
 
 
+def test_a_column_without_annotations_is_left_out(tmp_path: Path) -> None:
+    _, (units,) = save_value_videos(tmp_path, NAMES, AU)
+    for path in units.iterdir():
+        header, *rows = path.read_text().splitlines()
+        path.write_text("\n".join([header, *(row[: row.rindex(",")] + ",-1" for row in rows)]))
+    result = train(tmp_path, "--labels", str(units), "--task", "au", "--gated-width", "16")
+    assert result.exit_code == 0, result.output
+    row = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])
+    assert row["f1"]["AU26"] == 0 < row["f1"]["AU25"]
+
+
 def test_auxiliary_tasks_share_the_trunk_and_are_not_saved(tmp_path: Path) -> None:
     features, (_, units) = save_value_videos(tmp_path, NAMES, VA, AU)
     save_videos(tmp_path / "expr", NAMES, frames=60)
