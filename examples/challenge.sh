@@ -23,7 +23,8 @@
 #     ROOT/cropped_aligned/              optional: their crops, one folder per name
 #
 # All outputs go to OUT; the last one is OUT/predictions.txt. Each step skips finished work, so after an
-# interruption or a corrected mistake, start the script again.
+# interruption or a corrected mistake, start the script again. If features or annotations of the training
+# changed, `abaw train` refuses to go on with the old run: remove OUT/run first.
 set -euo pipefail
 
 ROOT=${1:-Aff-Wild2}

@@ -42,8 +42,9 @@ def test_rows_of_several_videos_stand_one_after_the_other(tmp_path: Path) -> Non
     assert data.backbones.visual == VISUAL
     only_b = VideoSet(data, frozenset(["b"]))
     assert only_b.labels().tolist() == [3, 4]
-    assert only_b.describe() | {"sha256": ""} == {
-        "videos": 1, "frames": 2, "annotated": 2, "sha256": "",
+    described = only_b.describe()
+    assert described | {"sha256": "", "features_sha256": ""} == {
+        "videos": 1, "frames": 2, "annotated": 2, "sha256": "", "features_sha256": "",
     }  # fmt: skip
     assert only_b.describe()["sha256"] != data.everything().describe()["sha256"]
 

@@ -189,6 +189,22 @@ def test_other_settings_or_labels_need_overwrite(files: Files, tmp_path: Path) -
     assert len(run(files, tmp_path / "run", config=config, overwrite=True)) == 1
 
 
+def test_features_that_changed_need_overwrite(files: Files, tmp_path: Path) -> None:
+    """As those of another person, who is in the same frames."""
+    run(files, tmp_path / "run")
+    path = list_feature_paths(files[0][0])[0]
+    features = read_features(path)
+    write_features(replace(features, visual=2 * features.visual), path, {})
+    with pytest.raises(OutputError, match="other settings or data"):
+        run(files, tmp_path / "run")
+    config = tmp_path / "run/config.json"
+    settings = json.loads(config.read_text())
+    for part in settings["data"].values():
+        del part["features_sha256"]  # of an older version
+    config.write_text(json.dumps(settings))
+    run(files, tmp_path / "run")
+
+
 def test_training_uses_what_the_settings_say(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ class AnnotatedFeatures:
     labels: Labels  # (N,) -1: not annotated; of a task with values, the strata of `Task`
     backbones: Backbones  # that made `visual` and `audio`
     paths: list[FeaturePaths] = field(default_factory=list)  # of the feature files, V
+    hashes: list[str] = field(default_factory=list)  # sha256 of the features of each video, V
     # (N, K) of tasks with values, by their names; NaN: not annotated
     values: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     # (N,) where no label is annotated, -1 elsewhere; empty where there are none
@@ -118,8 +119,16 @@ class VideoSet:
         taken = (pseudo != IGNORE) & (self.labels()[: len(pseudo)] != IGNORE)
         return np.bincount(pseudo[taken], minlength=N_CLASSES)
 
+    def _hash_features(self) -> str:
+        own = zip(self.data.names, self.data.hashes, strict=True)
+        hashes = sorted(digest for name, digest in own if name in self.names)
+        return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
     def describe(self) -> JsonObject:
-        """Return the numbers of videos and frames, and a hash of names, labels and masks."""
+        """Return the numbers of videos and frames, and hashes.
+
+        `sha256` is of names, labels and masks, `features_sha256` of the features.
+        """
         digest = hashlib.sha256("\n".join(sorted(self.names)).encode())
         for rows in self.slices():
             arrays = (self.data.labels, self.data.has_visual, self.data.has_audio)
@@ -131,6 +140,7 @@ class VideoSet:
             "frames": len(labels),
             "annotated": int((labels != IGNORE).sum() - pseudo.sum()),
             "sha256": digest.hexdigest(),
+            "features_sha256": self._hash_features(),
         }
         if pseudo.any():
             described["pseudo_labels"] = {
@@ -194,6 +204,7 @@ def read_annotated(
         found = read_joined_features(file.paths)
         for array in ("time_s", *MODALITIES, "has_visual", "has_audio"):
             getattr(data, array)[rows] = getattr(found, array)
+        data.hashes.append(_hash_rows(data.visual[rows], data.audio[rows]))
         for other, paths in others.items():
             if name in paths:
                 values = read_frame_values(name, paths[name], TASKS[other], found.frame)
@@ -207,6 +218,13 @@ def read_annotated(
             data.pseudo[rows] = np.where(data.labels[rows] == IGNORE, labels, IGNORE)
     _check_annotated(data, len(files), own.ignore if own else IGNORE)
     return data
+
+
+def _hash_rows(visual: NDArray[np.float16], audio: NDArray[np.float16]) -> str:
+    """Return the sha256 of the features (T, Dv) and (T, Da) of a video, in hexadecimal."""
+    digest = hashlib.sha256(visual.data)
+    digest.update(audio.data)
+    return digest.hexdigest()
 
 
 def _choose_tracks(

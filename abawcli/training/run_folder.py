@@ -13,6 +13,7 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ FORMER = {"precision": "float32"}  # settings of training before they were optio
 DEFINITIONS = "definitions"
 FIRST = 1  # number of a definition that a run does not name
 METRICS_NAME = "metrics.jsonl"
+FEATURES_HASH = "features_sha256"  # of data; older runs have none
 History = list[EpochResult]
 
 
@@ -61,7 +63,7 @@ def open_run(out: str | Path, settings: JsonObject, result: str, overwrite: bool
             (out / STATE_NAME).unlink(missing_ok=True)
         elif there and (CONFIG_NAME not in there or not _are_alike(path.read_text(), text)):
             raise OutputError(
-                f"{out} holds a run with other settings (see {path}); "
+                f"{out} holds a run with other settings or data (see {path}); "
                 "choose another folder, or --overwrite"
             )
         if not overwrite and STATE_NAME in there:
@@ -121,7 +123,8 @@ def _is_of_run(path: Path) -> bool:
 def _are_alike(first: str, second: str) -> bool:
     """Tell whether the settings of two runs are equal, apart from definitions and from paths.
 
-    If a run of an older version lacks a setting, it has the value in FORMER.
+    If a run of an older version lacks a setting, it has the value in FORMER. If it lacks the hash
+    of features, these are not compared.
     """
     try:
         one, other = ({**json.loads(text)} for text in (first, second))
@@ -131,11 +134,24 @@ def _are_alike(first: str, second: str) -> bool:
         settings.pop(DEFINITIONS, None)
         if isinstance(settings.get("training"), dict):
             settings["training"] = FORMER | settings["training"]
+    one["data"], other["data"] = _share_hashes(one.get("data"), other.get("data"))
     for modality in MODALITIES:
         for settings in (one, other):
             if isinstance(settings.get(modality), dict):
                 settings[modality] = drop_location(settings[modality])
     return drop_location(one) == drop_location(other)
+
+
+def _share_hashes(first: Any, second: Any) -> tuple[Any, Any]:
+    """Return descriptions of data without the hashes that only one of them has."""
+    if not (isinstance(first, dict) and isinstance(second, dict)):
+        return first, second
+    lacking = FEATURES_HASH in (first.keys() ^ second.keys())
+    one, other = ({k: v for k, v in each.items() if not (lacking and k == FEATURES_HASH)}
+                  for each in (first, second))  # fmt: skip
+    for key in one.keys() & other.keys():
+        one[key], other[key] = _share_hashes(one[key], other[key])
+    return one, other
 
 
 def save_state(out: str | Path, model: nn.Module, optimizer: Optimizer, history: History) -> None:
