@@ -205,6 +205,11 @@ def test_features_that_changed_need_overwrite(files: Files, tmp_path: Path) -> N
     run(files, tmp_path / "run")
 
 
+def test_a_training_that_diverges_ends(files: Files, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the loss of epoch 1 is nan.* lower learning rate"):
+        run(files, tmp_path / "run", config=replace(FAST, lr=1e30))
+
+
 def test_training_uses_what_the_settings_say(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ It trains a `TrainingTask`: a face encoder, a voice encoder or a head. A run tha
 resumed ends with the same weights as one that is not, because every epoch has its own random seed.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Generator, Tensor, nn
 
+from abawcli.errors import UsageError
 from abawcli.formats.json_values import JsonObject
 from abawcli.models.training_metadata import EpochResult, Validation, ValueValidation
 from abawcli.progress import Progress
@@ -171,6 +173,7 @@ class TrainingLoop(Generic[Network, Batch]):
         Raises:
             InputError: the data cannot be read.
             OutputError: the folder holds a run with other settings, or cannot be written.
+            UsageError: the loss of an epoch is not finite.
         """
         settings = self.task.describe()
         open_run(self.out, settings, self.task.result_name, overwrite)
@@ -201,7 +204,11 @@ class TrainingLoop(Generic[Network, Batch]):
         return len(scores) - 1 - scores.index(max(scores)) >= self.patience
 
     def _train_epoch(self, epoch: int, progress: Progress) -> float:
-        """Train for one epoch and return the mean loss."""
+        """Train for one epoch and return the mean loss.
+
+        Raises:
+            UsageError: it is not finite; the weights are not then either, and stay so.
+        """
         epochs, accelerator = self.schedule.epochs, self.accelerator
         part = Part.own()
         batches = self.task.make_batches(make_generator(self.seed, epoch, -1), part)
@@ -216,7 +223,13 @@ class TrainingLoop(Generic[Network, Batch]):
             if step % every == 0 or step == len(batches):
                 what = f"epoch {epoch + 1}/{epochs}, loss {float(total) / step:.3f}"
                 progress(step, len(batches), what)
-        return float(total) / len(batches)
+        loss = float(total) / len(batches)
+        if not math.isfinite(loss):
+            raise UsageError(
+                f"{self.out}: the loss of epoch {epoch + 1} is {loss}, so training cannot go on; "
+                "give a lower learning rate"
+            )
+        return loss
 
     def take_step(self, batch: Batch, generator: Generator) -> Tensor:
         """Update the weights by the gradient of a batch's loss; return the loss, a scalar."""
