@@ -85,6 +85,15 @@ def test_elan_and_praat_read_what_is_written(table: Path) -> None:
     assert [row[:2] for row in rows] == [pytest.approx(row[:2]) for row in SEGMENTS]
 
 
+@pytest.mark.parametrize("kind", IMPORT_FORMATS)
+def test_times_before_zero(table: Path, kind: str) -> None:
+    rows = make_table(LABELS)
+    write_table(rows.assign(time_s=rows["time_s"] - 1.2), table, {})
+    back = bring_back(export(table, kind), kind, table).tolist()
+    before = 30 if kind in ("elan", "textgrid") else 0  # their times are from 0 on
+    assert back[before:] == LABELS[before:] and set(back[:before]) <= {-1}
+
+
 @pytest.mark.parametrize("kind", ["vtt", "srt"])
 def test_players_read_the_subtitles(table: Path, kind: str) -> None:
     document = pysubs2.load(str(export(table, kind)))

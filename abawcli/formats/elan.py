@@ -27,8 +27,7 @@ def format_elan(tiers: Mapping[str, Sequence[TimedText]], media: str) -> str:
     for name, intervals in tiers.items():
         document.add_tier(name)
         for start, end, text in intervals:
-            # ELAN counts milliseconds, from 0.
-            first, last = max(0, round(start * 1000)), round(end * 1000)
+            first, last = round(start * 1000), round(end * 1000)  # ELAN counts milliseconds
             document.add_annotation(name, first, max(last, first + 1), text)
     if "default" not in tiers:
         document.remove_tier("default")

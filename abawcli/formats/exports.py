@@ -17,7 +17,7 @@ import pandas as pd
 from abawcli import __version__
 from abawcli.errors import InputError
 from abawcli.formats.abaw import format_annotation
-from abawcli.formats.elan import format_elan
+from abawcli.formats.elan import TimedText, format_elan
 from abawcli.formats.textgrid import format_textgrid
 from abawcli.labels import CLASSES, PROBABILITY_COLUMNS
 from abawcli.segments import find_ends
@@ -71,24 +71,27 @@ def _seconds(value: float) -> str:
     return f"{value:.{DIGITS}f}"
 
 
+def _lay_tiers(labels: VideoLabels) -> dict[str, list[TimedText]]:
+    """Return the segments of each subject by the name of its tier, from 0 s on.
+
+    ELAN counts from 0, and pympi reads -1 as 1 in a TextGrid.
+    """
+    names = labels.name_tiers()
+    tiers: dict[str, list[TimedText]] = {name: [] for name in names.values()}
+    for subject, start, end, label in labels.list_segments():
+        if end > 0:
+            tiers[names[subject]].append((max(start, 0.0), end, label))
+    return tiers
+
+
 def write_elan(labels: VideoLabels) -> str:
     """Return an ELAN document (.eaf) with one tier per subject."""
-    tiers: dict[str, list[tuple[float, float, str]]] = {
-        tier: [] for tier in labels.name_tiers().values()
-    }
-    for subject, start, end, label in labels.list_segments():
-        tiers[labels.name_tiers()[subject]].append((start, end, label))
-    return format_elan(tiers, labels.media)
+    return format_elan(_lay_tiers(labels), labels.media)
 
 
 def write_textgrid(labels: VideoLabels) -> str:
     """Return a Praat TextGrid with one interval tier per subject."""
-    tiers: dict[str, list[tuple[float, float, str]]] = {
-        tier: [] for tier in labels.name_tiers().values()
-    }
-    for subject, start, end, label in labels.list_segments():
-        tiers[labels.name_tiers()[subject]].append((start, end, label))
-    return format_textgrid(tiers, labels.end_s)
+    return format_textgrid(_lay_tiers(labels), labels.end_s)
 
 
 def _write_subtitles(labels: VideoLabels, kind: str) -> str:
