@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,6 +116,15 @@ def test_from_and_to_cut_out_a_span(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [*arguments, "--from", "0.4", "--to", "0.8"])
     assert result.exit_code == 0, result.output
     assert [number for _, number, _ in read_shown(tmp_path / "out.webm")] == list(range(11, 21))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm"])
+def test_pictures_have_the_format_that_players_show(tmp_path: Path, suffix: str) -> None:
+    video, output = write_clip(tmp_path, [0, 40]), tmp_path / f"out.{suffix}"
+    render_video(video, tmp_path / "clip.csv", output)
+    with av.open(output) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.pix_fmt, context.colorspace) == ("yuv420p", 1)  # BT.709
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])

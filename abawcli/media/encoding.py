@@ -33,8 +33,11 @@ _H264 = Codecs("libx264", "aac", ("-crf", "20"))
 _VP9 = Codecs(
     "libvpx-vp9",
     "libopus",
-    ("-crf", "30", "-b:v", "0", "-deadline", "realtime", "-cpu-used", "6", "-row-mt", "1"),
-)
+    (
+        "-pix_fmt", "yuv420p",  # else RGB, which few players show; moviepy sets it for H.264 only
+        "-crf", "30", "-b:v", "0", "-deadline", "realtime", "-cpu-used", "6", "-row-mt", "1",
+    ),
+)  # fmt: skip
 CODECS = {".mp4": _H264, ".mov": _H264, ".mkv": _H264, ".webm": _VP9}
 # Without these tags, some players assume BT.601 and others BT.709.
 _COLOURS = (
