@@ -12,19 +12,23 @@ from numpy.typing import NDArray
 from abawcli.labels import N_CLASSES
 
 
-def average_probabilities(
-    predictions: Sequence[NDArray[np.floating[Any]]], weights: Sequence[float] | None = None
+def average_outputs(
+    outputs: Sequence[NDArray[np.floating[Any]]], weights: Sequence[float] | None = None
 ) -> NDArray[np.float64]:
-    """Return the weighted mean of predictions, (N, 8), each row with the sum 1.
+    """Return the weighted mean of probabilities (N, 8) or outputs (N, 9), which `logits` describes.
 
     Args:
-        predictions: K arrays of probabilities (N, 8); rows of NaN are not predicted.
+        outputs: K arrays; rows of NaN are not predicted. Probabilities of a row have the sum 1.
         weights: K positive numbers, of which only the ratio counts; None: all equal.
 
     Returns:
-        (N, 8); NaN in rows without any prediction.
+        (N, 8) or (N, 9); NaN in rows without any prediction.
     """
-    return average_outputs(predictions, weights)
+    total, share = _sum_known(outputs, weights)
+    p, scale = total[:, :N_CLASSES], total[:, N_CLASSES:]
+    with np.errstate(invalid="ignore"):  # without any prediction, 0 / 0 is NaN
+        p, scale = p / p.sum(axis=1, keepdims=True), scale / share
+    return np.concatenate([p, scale], axis=1)
 
 
 def average_values(
@@ -34,29 +38,15 @@ def average_values(
 
     Args:
         values: arrays (N, K); rows of NaN are not predicted.
-        weights: as for `average_probabilities`.
+        weights: as for `average_outputs`.
 
     Returns:
         (N, K); NaN in rows without any prediction.
     """
     total, share = _sum_known(values, weights)
-    with np.errstate(invalid="ignore"):  # without any prediction, 0 / 0 is NaN
+    with np.errstate(invalid="ignore"):
         mean: NDArray[np.float64] = total / share
     return mean
-
-
-def average_outputs(
-    outputs: Sequence[NDArray[np.floating[Any]]], weights: Sequence[float] | None = None
-) -> NDArray[np.float64]:
-    """Return the weighted mean of outputs, (N, 9), as `average_probabilities`; or that of (N, 8).
-
-    `logits` says what outputs are.
-    """
-    total, share = _sum_known(outputs, weights)
-    p, scale = total[:, :N_CLASSES], total[:, N_CLASSES:]
-    with np.errstate(invalid="ignore"):
-        p, scale = p / p.sum(axis=1, keepdims=True), scale / share
-    return np.concatenate([p, scale], axis=1)
 
 
 def prefer_confident(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from abawcli.fusion import average_probabilities
+from abawcli.fusion import average_outputs
 
 Predicted = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ def test_each_row_is_the_weighted_mean_of_those_who_say_something(
     p: list[Predicted], data: st.DataObject
 ) -> None:
     weights = draw_weights(data, len(p))
-    mean = average_probabilities(p, weights)
+    mean = average_outputs(p, weights)
     for row in range(len(mean)):
         said = [k for k in range(len(p)) if not np.isnan(p[k][row, 0])]
         if not said:
@@ -50,19 +50,19 @@ def test_neither_order_nor_scale_matters(
     p: list[Predicted], data: st.DataObject, random: Random
 ) -> None:
     weights = draw_weights(data, len(p))
-    mean = average_probabilities(p, weights)
+    mean = average_outputs(p, weights)
     scale = data.draw(st.sampled_from([1e-300, 0.1, 3.0, 1e300]))
-    scaled = average_probabilities(p, [scale * weight for weight in weights])
+    scaled = average_outputs(p, [scale * weight for weight in weights])
     np.testing.assert_allclose(scaled, mean, atol=1e-12)
     order = random.sample(range(len(p)), len(p))
-    mixed = average_probabilities([p[k] for k in order], [weights[k] for k in order])
+    mixed = average_outputs([p[k] for k in order], [weights[k] for k in order])
     np.testing.assert_allclose(mixed, mean, atol=1e-12)
 
 
 @given(predictions())
 def test_a_weight_close_to_nothing_decides_only_where_nobody_else_does(p: list[Predicted]) -> None:
-    mean = average_probabilities([p[0], *p], [1.0, *[1e-300] * len(p)])
-    alone = np.where(np.isnan(p[0]), average_probabilities(p), p[0])
+    mean = average_outputs([p[0], *p], [1.0, *[1e-300] * len(p)])
+    alone = np.where(np.isnan(p[0]), average_outputs(p), p[0])
     np.testing.assert_allclose(mean, alone, atol=1e-12)
 
 
@@ -74,4 +74,4 @@ def test_by_default_all_weigh_the_same() -> None:
     ]
     expected = np.zeros((2, 8))
     expected[[0, 0, 1, 1], [0, 2, 1, 3]] = 0.5
-    np.testing.assert_array_equal(average_probabilities(p), expected)
+    np.testing.assert_array_equal(average_outputs(p), expected)

@@ -21,7 +21,7 @@ from abawcli.errors import InputError
 from abawcli.formats.abaw import Labels, split_side
 from abawcli.formats.inputs import warn_left_out
 from abawcli.formats.json_values import JsonObject
-from abawcli.fusion import average_probabilities
+from abawcli.fusion import average_outputs
 from abawcli.labels import IGNORE
 from abawcli.metrics import Counts, choose_labels, count_confusion, find_macro_f1
 
@@ -173,7 +173,7 @@ def _concatenate(tracks: Sequence[FusedTrack]) -> FusedTrack:
 
 
 def _count(track: FusedTrack, weights: Array) -> Counts:
-    fused = average_probabilities([*track.members], weights.tolist())
+    fused = average_outputs([*track.members], weights.tolist())
     return count_confusion(track.labels, choose_labels(fused))
 
 

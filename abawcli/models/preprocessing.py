@@ -32,12 +32,6 @@ def normalise_pixels(pixels: Tensor, how: Preprocess) -> Tensor:
     return (pixels - mean) / std
 
 
-def crop_centre(pixels: Tensor, how: Preprocess) -> Tensor:
-    """Cut the centre (B, C, size, size), which prediction sees, from (B, C, resize, resize)."""
-    edge = (how.resize - how.size) // 2
-    return pixels[..., edge : edge + how.size, edge : edge + how.size]
-
-
 def prepare_crops(crops: NDArray[np.uint8] | Tensor, how: Preprocess) -> Tensor:
     """Turn RGB crops (B, resize, resize, 3) uint8 into the input (B, C, size, size)."""
     edge = (how.resize - how.size) // 2
