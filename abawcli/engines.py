@@ -36,13 +36,13 @@ def _run_here(jobs: Sequence[Job], work: Work, where: Where, watch: Watch) -> Ge
 
     Files with a damaged beginning come last, in a second process: their decoder may crash.
     """
-    from abawcli.formats.features import FEATURES_SUFFIX
+    from abawcli.formats.features import is_features
     from abawcli.media.damage import begins_damaged
 
     worker: Worker | None = None
     damaged = []
     for job in jobs:
-        is_media = job.path.suffix != FEATURES_SUFFIX  # which may begin as raw H.263 does
+        is_media = not is_features(job.path)  # which may begin as raw H.263 does
         if is_media and begins_damaged(job.path):
             damaged.append(job)
             continue

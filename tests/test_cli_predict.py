@@ -209,6 +209,9 @@ def test_features_in_a_folder_are_inputs(video: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert predict(tmp_path / "features", "-o", tmp_path / "out").exit_code == 0
     assert len(read_table(tmp_path / "out" / "empty room.csv")) == 12
+    (tmp_path / "features/empty room.safetensors").rename(tmp_path / "features/2.SAFETENSORS")
+    assert predict(tmp_path / "features", "-o", tmp_path / "two").exit_code == 0
+    assert len(read_table(tmp_path / "two" / "2.csv")) == 12
 
 
 def test_audio_without_a_sample_is_an_error(tmp_path: Path) -> None:

@@ -101,6 +101,6 @@ def describe_jobs(
 
 def _is_made(path: Path) -> bool:
     """Tell whether an input is crops or features, whose subject is chosen already."""
-    from abawcli.formats.features import FEATURES_SUFFIX
+    from abawcli.formats.features import is_features
 
-    return os.path.isdir(path) or path.suffix == FEATURES_SUFFIX
+    return os.path.isdir(path) or is_features(path)

@@ -225,13 +225,13 @@ def _find_more_features(
     """Return the further feature files of each input, those of a head's other backbones."""
     if len(sets) == 1:
         return {}
-    if other := [path for path in paths if path.suffix not in FEATURES]:
+    if other := [path for path in paths if path.suffix.lower() not in FEATURES]:
         raise click.UsageError(f"--features joins feature files, and {other[0]} is none")
     return {files[0]: files[1:] for files in find_feature_files(sets)}
 
 
 def _need_encoders(paths: Iterable[Path]) -> bool:
     """Tell whether any input is not features, which only the head reads."""
-    from abawcli.formats.features import FEATURES_SUFFIX
+    from abawcli.formats.features import is_features
 
-    return any(path.suffix != FEATURES_SUFFIX for path in paths)
+    return not all(map(is_features, paths))

@@ -42,6 +42,11 @@ TYPES: dict[str, type[np.generic]] = {
 }
 
 
+def is_features(path: Path) -> bool:
+    """Tell whether a path is of a feature file, by its suffix."""
+    return path.suffix.lower() == FEATURES_SUFFIX
+
+
 @dataclass(frozen=True)
 class Features:
     """Features of one subject of one video, with one row per decoded frame."""

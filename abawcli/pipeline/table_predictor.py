@@ -12,7 +12,7 @@ from abawcli.config import SUBJECTS
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.crops import find_audio
 from abawcli.formats.feature_sets import read_joined_features
-from abawcli.formats.features import FEATURES_SUFFIX, Features
+from abawcli.formats.features import Features, is_features
 from abawcli.formats.names import decode_name
 from abawcli.formats.strategy import SubjectSegment, SubjectSegments, find_starts
 from abawcli.models.heads import check_features
@@ -66,7 +66,7 @@ class TablePredictor(FramePredictor):
         audio_from = None if audio_from is None else Path(audio_from)
         if os.path.isdir(path):
             return self._predict_crops(path, subject, progress, video, audio_from=audio_from)
-        if path.suffix == FEATURES_SUFFIX:
+        if is_features(path):
             return self._predict_file(path, subject)
         name, people = video or path.stem, subject or SUBJECTS[0]
         if isinstance(people, str):

@@ -11,7 +11,7 @@ from abawcli.config import EXPR, SUBJECTS, Classifiers, Prediction, Smoothing
 from abawcli.device import leave_one_core
 from abawcli.errors import UsageError
 from abawcli.formats.crops import find_audio, list_companions
-from abawcli.formats.features import FEATURES_SUFFIX
+from abawcli.formats.features import is_features
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import decode_name
 from abawcli.formats.provenance import (
@@ -227,7 +227,7 @@ def _describe_work(
 ) -> Provenance:
     """Return the provenance of a table before it is made."""
     crops, companions = os.path.isdir(path), list(predictor.more_features.get(path, ()))
-    kind = "crops" if crops else "features" if path.suffix == FEATURES_SUFFIX else "video"
+    kind = "crops" if crops else "features" if is_features(path) else "video"
     settings: JsonObject = {"video": decode_name(name)}
     settings |= predictor.describe("", smoothing, kind)
     if not smoothing and (logits or predictor.recipe.smoothing.space == "logits"):
@@ -250,7 +250,7 @@ def _predict_raw(
     progress: Progress,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables by name, not smoothed."""
-    if not (os.path.isdir(path) or path.suffix == FEATURES_SUFFIX):
+    if not (os.path.isdir(path) or is_features(path)):
         chosen = {name: _choose_people(people, name) for name in names}
         return predictor.predict_people(path, chosen, progress)
     (name,) = names
@@ -287,7 +287,7 @@ def predict_video(
         baseline=baseline,
         label_all=label_all,
     )
-    return predictor.predict_video(Path(path), subject, smooth)
+    return predictor.predict_video(path, subject, smooth)
 
 
 def predict_frames(
