@@ -31,9 +31,8 @@ class Rendering:
     # frames shows it nowhere. Low scores count, too: a false detection costs little.
     hidden_s: float = 0.25
     hidden_score: float = 0.3
-    hidden_long_side: int = (
-        960  # pixels of the picture for the detector: 640 misses faces of 26 pixels at 1080p
-    )
+    # Of the picture for the detector, in pixels: 640 misses faces of 26 pixels at 1080p.
+    hidden_long_side: int = 960
     hidden_margin: float = 0.25  # around the box, in its sides: hair and chin identify people
     hidden_blocks: int = 6  # along the longer side; from 10 on, acquaintances recognise a person
 

@@ -181,6 +181,9 @@ def plan_output(
     """Return what a run would do with an output; `find` as `find_finished`, which is the default.
 
     Nothing is written, except that a run that was killed before its last step is completed.
+
+    Raises:
+        InputError: an input does not exist.
     """
     output = Path(output)
     there = os.path.lexists(output)

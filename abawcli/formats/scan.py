@@ -19,8 +19,8 @@ LOG = logging.getLogger(__name__)
 OTHER_MEDIA = frozenset(
     {".mod", ".tod", ".braw", ".r3d", ".crm", ".ari", ".heic", ".heif", ".avif", ".dng"}
 )
-# Of the records that abaw writes beside outputs: provenance, and manifests of runs.
 STRATEGY_NAME = "strategy.csv"  # the proposal of `crop`, in the folder that crops are written to
+# Of the records that abaw writes beside outputs: provenance, and manifests of runs.
 RECORD_SUFFIXES = (".provenance.json", "manifest.jsonl")
 # Signatures of files that FFmpeg reads: MP4 and QuickTime, Matroska, AVI and WAVE, Ogg, FLV, MPEG
 # program and transport streams, ASF, MXF, MP3 with tags, FLAC, GIF.

@@ -64,8 +64,8 @@ class Scoring:
     """The result of `score_files`."""
 
     overall: Score
-    interval: tuple[float, float] | None  # 95 % bootstrap interval over source videos; None:
-    # there is only one
+    # 95 % bootstrap interval over source videos; None: there is only one.
+    interval: tuple[float, float] | None
     with_face: Score | None  # frames with a face only; None where the predictions do not say
     calibration_error: float | None  # of labelled frames; None where there are no probabilities
     shifts: dict[int, float]  # macro-F1 if annotated frame k is predicted in frame k + shift

@@ -201,7 +201,7 @@ class HeadTask:
         return losses[0] + self.config.auxiliary_weight * torch.stack(losses[1:]).mean()
 
     def validate(self, network: Head) -> Validation | ValueValidation | None:
-        """Return the scores of the validation videos; empty if there are none."""
+        """Return the scores of the validation videos; None if there are none."""
         if self.valid is None:
             return None
         head = TrainedHead(self._finish(network), self.device, self.config.task)

@@ -90,8 +90,8 @@ def read_labelled_frames(
 
 def _split_videos(data: AnnotatedFeatures) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the number of the source video and the fold of each row, (N,)."""
-    rows = [labels for _, labels in data.videos()]
-    labels = [data.labels[each] for each in rows]
+    slices = [rows for _, rows in data.videos()]
+    labels = [data.labels[rows] for rows in slices]
     sources = [split_side(name)[0] for name in data.names]
     annotated = [s for s, part in zip(sources, labels, strict=True) if (part != IGNORE).any()]
     count = min(CALIBRATION.folds, len(set(annotated)))
@@ -101,7 +101,7 @@ def _split_videos(data: AnnotatedFeatures) -> tuple[NDArray[np.int64], NDArray[n
         )
     fold_of = make_folds(data.names, labels, count)
     number = {source: k for k, source in enumerate(dict.fromkeys(sources))}
-    lengths = [each.stop - each.start for each in rows]
+    lengths = [rows.stop - rows.start for rows in slices]
     return (
         np.repeat([number[source] for source in sources], lengths),
         np.repeat([fold_of[name] for name in data.names], lengths),

@@ -30,9 +30,8 @@ from abawcli.training.run_folder import (
 from abawcli.training.schedule import Schedule
 from abawcli.training.tensorboard import open_tensorboard
 
-LOSS_STEPS = (
-    16  # steps from one copy of the loss from a GPU to the next: the copy waits for all its work
-)
+# Steps from one copy of the loss from a GPU to the next: the copy waits for all its work.
+LOSS_STEPS = 16
 Network = TypeVar("Network", bound=nn.Module)
 Batch = TypeVar("Batch")
 BatchOut = TypeVar("BatchOut", covariant=True)
