@@ -18,6 +18,7 @@ from abawcli.formats.label_tables import read_labels
 from abawcli.formats.provenance import describe_work, find_finished, read_provenance
 from abawcli.formats.table_schemas import COLUMNS, DECIMALS, PROBABILITIES, SCHEMA
 from abawcli.formats.tables import check_table_name, read_table, write_table
+from abawcli.stages.segment import segment_files
 
 SUFFIXES = pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 WORK = describe_work("predict", [Path("clip.mp4")], {"recipe": "compact"})
@@ -240,6 +241,14 @@ def test_missing_columns_are_all_named(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("video,frame\na,1\n")
     with pytest.raises(InputError, match="has no column time_s, subject, found"):
+        read_table(path)
+
+
+def test_an_output_of_another_command_is_named(tmp_path: Path) -> None:
+    path, table = tmp_path / "segments.csv", tmp_path / "labels.csv"
+    write_table(make_table([2, 2]), table, WORK)
+    segment_files([table], path)
+    with pytest.raises(InputError, match="segments.csv was written by `abaw segment`; it is no "):
         read_table(path)
 
 

@@ -22,7 +22,7 @@ from abawcli.config import EXPR, QUALITY
 from abawcli.errors import InputError, UsageError, explain_os_error
 from abawcli.formats.inputs import check_exists, check_input
 from abawcli.formats.names import decode_name
-from abawcli.formats.provenance import Provenance, write_result
+from abawcli.formats.provenance import Provenance, read_provenance, write_result
 from abawcli.formats.table_checks import check_table, name_row
 from abawcli.formats.table_schemas import (
     ALWAYS_PRESENT,
@@ -48,6 +48,7 @@ from abawcli.labels import (
 from abawcli.sources import NONE
 from abawcli.tasks import Task
 
+TABLE_COMMANDS = ("predict", "smooth", "fuse")  # that write prediction tables
 HEADER_BYTES = 4096  # of a csv; those of our own have 300
 UNICODE = pd.StringDtype("pyarrow", na_value=np.nan)  # of columns that hold nothing else
 
@@ -224,6 +225,14 @@ def _hint(missing: Sequence[str], present: Sequence[str]) -> str:
     return f"; line 1 calls it {', '.join(alike)}" if alike else ""
 
 
+def _explain_missing(path: Path, missing: Sequence[str], present: Sequence[str]) -> str:
+    """Return which columns a table lacks, or the command that wrote it if it is of another kind."""
+    made_by = read_provenance(path).get("command")
+    if {"source", "face_score"} & {*missing} and made_by not in (None, *TABLE_COMMANDS):
+        return f"{path} was written by `abaw {made_by}`; it is no prediction table"
+    return f"{path} has no column {', '.join(missing)}{_hint(missing, present)}"
+
+
 def _parse_labels(path: Path, column: pa.ChunkedArray) -> pa.Array:
     """Return the class numbers of labels that are numbers or class names.
 
@@ -291,7 +300,7 @@ def _load(
         missing = [name for name in needed if name not in present]
         _check_task(path, present, columns, bool(missing))
         if missing:
-            raise InputError(f"{path} has no column {', '.join(missing)}{_hint(missing, present)}")
+            raise InputError(_explain_missing(path, missing, present))
         if twice := [name for name in columns if present.count(name) > 1]:
             raise InputError(f"{path} has the column {twice[0]} {present.count(twice[0])} times")
         kept = [name for name in columns if name not in optional or name in present]
