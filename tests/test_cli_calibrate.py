@@ -80,6 +80,8 @@ def test_head_is_calibrated_and_its_own_file_kept(kind: str, face_only: bool) ->
     assert hash_file("head.safetensors") == before
     assert done["groups"] == 3 and done["temperature"] > 1
     assert (done["left_out"] > 0) == face_only
+    shown = " ".join(run(*CALIBRATE_HEAD).output.split())
+    assert ("are left out: an encoder's classifier labels them" in shown) == face_only
     figures = [done[key]["calibration_error"]["value"] for key in ("before", "after")]
     assert figures[1] < figures[0] / 2
     for key in ("before", "after"):

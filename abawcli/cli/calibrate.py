@@ -201,6 +201,6 @@ def _print_summary(summary: JsonObject, output: Path) -> None:
     say(f"abaw: {output}: temperature {summary['temperature']:.3f}, biases {shown or 'none'}")
     if summary["left_out"]:
         say(
-            f"abaw: {summary['left_out']:,} frames with a face and no speech are left out: the "
-            "encoder's classifier labels them"
+            f"abaw: {summary['left_out']:,} frames with a face alone, or speech alone, are left "
+            "out: an encoder's classifier labels them"
         )
