@@ -61,6 +61,13 @@ def test_a_video_with_nobody_in_it_goes_out_and_comes_back(tmp_path: Path, kind:
 
 
 @pytest.mark.parametrize("kind", IMPORT_FORMATS)
+def test_labels_of_slow_motion_come_back(table: Path, kind: str) -> None:
+    labels = [4] * 129 + [0] * 132 + [4] * 100  # 129 / 240 s, in milliseconds, is half a one more
+    write_table(make_table(labels).assign(time_s=np.arange(361) / 240), table, {})
+    assert bring_back(export(table, kind), kind, table).tolist() == labels
+
+
+@pytest.mark.parametrize("kind", IMPORT_FORMATS)
 def test_people_are_kept_apart(tmp_path: Path, kind: str) -> None:
     both = [make_table(LABELS, subject="0"), make_table(LABELS[::-1], subject="1")]
     table = tmp_path / "clip.csv"

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from abawcli.errors import InputError
 from abawcli.formats.elan import read_elan
+from abawcli.formats.label_tables import INTERVAL_ROUNDING_S
 from abawcli.formats.lines import read_text
 from abawcli.formats.textgrid import read_textgrid
 from abawcli.labels import CLASSES, IGNORE, index_of
 
-# Tolerance of a start after its frame's time: programs round to milliseconds.
-ROUNDING_S = 0.0005
 # What unexpected JSON raises; OverflowError is of integers beyond any float.
 _UNEXPECTED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -267,7 +266,7 @@ def lay_on_frames(
         InputError: an interval ends before it begins, or two with different labels overlap.
     """
     path = Path(path)
-    at = frame.astype(np.float64) if time_s is None else time_s + ROUNDING_S
+    at = frame.astype(np.float64) if time_s is None else time_s + INTERVAL_ROUNDING_S
     labels = np.full(len(frame), IGNORE, np.int64)
     for interval, number in sorted(labelled, key=lambda pair: pair[0].start):
         if not interval.start <= interval.end:

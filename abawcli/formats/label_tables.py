@@ -10,7 +10,9 @@ from abawcli.formats.table_checks import check_classes, check_numbers, refuse_ro
 from abawcli.formats.table_schemas import INTERVAL
 from abawcli.formats.tables import load_columns
 
-INTERVAL_ROUNDING_S = 1e-3  # tolerated overlap of intervals, whose times are rounded
+# Tolerance for times of intervals, which programs round to milliseconds: of an overlap, and of a
+# start after the time of its frame.
+INTERVAL_ROUNDING_S = 1e-3
 
 
 def read_labels(path: str | Path, video: str = "") -> pd.DataFrame:
