@@ -16,8 +16,8 @@ from abawcli.errors import CheckpointError
 from abawcli.formats.json_values import JsonObject
 from abawcli.models.checkpoint import load_into
 from abawcli.models.image_backbones import read_settings
-from abawcli.models.log_mel import LEVEL_FRAMES, STEP_FRAMES, STEP_SAMPLES
-from abawcli.models.whisper import HOP, WINDOW_TOKENS, WhisperLayers
+from abawcli.models.log_mel import HOP, LEVEL_FRAMES, STEP_FRAMES, STEP_SAMPLES
+from abawcli.models.whisper import WINDOW_TOKENS, WhisperLayers
 
 POSITIONS = "embed_positions.weight"
 # The settings of a Whisper from which its first layers are built, by their names here.

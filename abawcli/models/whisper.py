@@ -14,9 +14,8 @@ from torch.nn import functional as F
 
 from abawcli.config import AUDIO_RATE_HZ
 from abawcli.device import exact_dtype
-from abawcli.models.log_mel import LEVEL_FRAMES, sum_around
+from abawcli.models.log_mel import HOP, LEVEL_FRAMES, sum_around
 
-HOP = 160  # samples; 10 ms
 FFT = 400  # samples; 25 ms, the window too
 TOKEN_SAMPLES = 2 * HOP
 WINDOW_TOKENS = 192  # 3.84 s, several words
