@@ -103,6 +103,25 @@ def test_a_page_tells_shares_quality_warnings_methods_and_provenance(study: Path
     assert sum(place.startswith("data:image/jpeg") for place in page.places) == 2
 
 
+@pytest.mark.parametrize(
+    ("chosen", "names", "text"),
+    [
+        (None, ["main"], "of the person on screen longest and largest was"),  # of crops
+        (None, ["track 2"], "of a person who was chosen by hand was"),
+        ("strategy", ["strategy"], "of a person who was chosen by hand was"),
+        (None, ["0", "1"], "of every person was"),
+        ("all", ["0", "1"], "50 frames (0.0 minutes) of 2 subjects of one video;"),
+    ],
+)
+def test_the_methods_say_whose_faces_were_labelled(
+    study: Path, chosen: str | None, names: list[str], text: str
+) -> None:
+    table = pd.concat([make_table(LABELS, "P1", name) for name in names])
+    write_table(table, Path("P1.csv"), describe_work("predict", [], {"subject": chosen}))
+    report("P1.csv", "-o", "report.html")
+    assert text in Reader(Path("report.html")).text
+
+
 def test_a_page_asks_for_nothing_but_its_videos(study: Path) -> None:
     report("P1.csv", "-o", "report.html")
     page = Reader(Path("report.html"))

@@ -28,12 +28,14 @@ SUBJECT_TEXTS = {
 
 def write_methods(videos: Sequence[Video], config: Segmentation) -> str:
     """Return the paragraph for a methods section, from the provenance of tables."""
-    origins = dict.fromkeys(_describe_origin(video.made_by) for video in videos)
+    origins = dict.fromkeys(_describe_origin(video) for video in videos)
     subjects = [subject for video in videos for subject in video.subjects]
     frames = sum(len(subject.rows) for subject in subjects)
     seconds = sum(float(subject.measures["seconds"]) for subject in subjects)
     faces = _weigh(subjects, "share_with_face")
     count = "one video" if len(videos) == 1 else f"{len(videos)} videos"
+    if len(subjects) > len(videos):  # frames and minutes are a sum over them
+        count = f"{len(subjects)} subjects of {count}"
     return " ".join(
         [
             *origins,
@@ -55,14 +57,14 @@ def _weigh(subjects: Sequence[Subject], measure: str) -> float:
     return float(np.average(values, weights=weights if sum(weights) > 0 else None))
 
 
-def _describe_origin(made_by: Sequence[Provenance]) -> str:
+def _describe_origin(video: Video) -> str:
     """Return one or two sentences on the origin of the labels."""
-    steps = list(walk_origins(made_by))
+    steps = list(walk_origins(video.made_by))
     predicted = [step for step in steps if step.get("command") == "predict"]
     if not predicted:
         return "The labels come from tables whose making is not recorded."
     settings = predicted[0].get("settings", {})
-    whose = SUBJECT_TEXTS.get(str(settings.get("subject")), str(settings.get("subject")))
+    whose = _describe_people(settings.get("subject"), video.subjects)
     tools = ", ".join(_list_tools(settings, len(predicted)))
     sentences = [
         f"The facial expression of {whose} was annotated frame by frame with abawcli "
@@ -70,6 +72,15 @@ def _describe_origin(made_by: Sequence[Provenance]) -> str:
     ]
     sentences += [text for step in reversed(steps) if (text := _describe_smoothing(step))]
     return " ".join(dict.fromkeys(sentences))
+
+
+def _describe_people(chosen: object, subjects: Sequence[Subject]) -> str:
+    """Return whose faces were labelled; crops and features record it by the subjects' names."""
+    names = {str(chosen)} if chosen else {subject.name for subject in subjects}
+    if len(names) > 1 or any(name.lstrip("-").isdigit() for name in names):  # numbers of tracks
+        return SUBJECT_TEXTS["all"]
+    (name,) = names
+    return SUBJECT_TEXTS.get(name, "a person who was chosen by hand")  # a track, or a strategy
 
 
 def _list_tools(settings: Mapping[str, Any], tables: int) -> Iterator[str]:
