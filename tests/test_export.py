@@ -67,6 +67,16 @@ def test_labels_of_slow_motion_come_back(table: Path, kind: str) -> None:
     assert bring_back(export(table, kind), kind, table).tolist() == labels
 
 
+def test_two_tables_of_one_video_are_refused_before_any_work(table: Path) -> None:
+    other, folder = table.parent / "smooth" / "clip.csv", table.parent / "out"
+    write_table(make_table(LABELS), other, {})
+    call = ["export", str(table), str(other), "--format", "elan", "-o", str(folder), "--overwrite"]
+    result = CliRunner().invoke(main, call)
+    assert result.exit_code == 2
+    assert f"{table} and {other} are both of clip; leave one out" in result.stderr
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("kind", IMPORT_FORMATS)
 def test_people_are_kept_apart(tmp_path: Path, kind: str) -> None:
     both = [make_table(LABELS, subject="0"), make_table(LABELS[::-1], subject="1")]

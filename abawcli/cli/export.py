@@ -48,15 +48,16 @@ def command(
     from abawcli.formats.inputs import expand_inputs
     from abawcli.formats.outputs import check_apart
     from abawcli.formats.tables import TABLE_SUFFIXES
-    from abawcli.stages.export import export_table
+    from abawcli.stages.export import check_exports, export_table
 
     tables = expand_inputs(inputs, TABLE_SUFFIXES)
     check_apart([output], tables)
-    several = len(tables) > 1
+    if len(tables) > 1:
+        if output.suffix and not output.is_dir() and len(output.suffix) > 2:
+            raise click.UsageError(f"{len(tables)} tables need a folder as -o, not {output}")
+        check_exports(tables, output, kind)
 
     def work(path: Path) -> None:
-        if several and output.suffix and not output.is_dir() and len(output.suffix) > 2:
-            raise click.UsageError(f"{len(tables)} tables need a folder as -o, not {output}")
         config = Segmentation(min_duration, max_gap)
         for file in export_table(path, output, kind, config, overwrite=overwrite):
             if not quiet:

@@ -1,13 +1,14 @@
 """Stage export: the labels of prediction tables in the formats of other programs."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
 
 from abawcli.config import Segmentation
-from abawcli.errors import UsageError
+from abawcli.errors import InputError, UsageError
 from abawcli.formats.exports import EXPORTERS, Exporter, VideoLabels
 from abawcli.formats.outputs import check_writable, is_folder_name
 from abawcli.formats.provenance import (
@@ -18,7 +19,7 @@ from abawcli.formats.provenance import (
     read_provenance,
     write_result,
 )
-from abawcli.formats.tables import read_table
+from abawcli.formats.tables import load_columns, read_table
 from abawcli.segments import segment_table
 
 
@@ -37,6 +38,27 @@ def name_exports(videos: Sequence[str], output: str | Path, exporter: Exporter) 
     if is_folder_name(output, frozenset({suffix}), len(videos)):
         return {video: output / f"{video}{exporter.suffix}" for video in videos}
     return dict.fromkeys(videos, output)
+
+
+def check_exports(tables: Iterable[str | Path], output: str | Path, kind: str) -> None:
+    """Check, before any work is done, that no two tables have an output in common.
+
+    Tables that cannot be read are not reported here, but by `export_table`.
+
+    Raises:
+        UsageError: two tables have a video of the same name.
+    """
+    owners: dict[Path, Path] = {}
+    for path in map(Path, tables):
+        videos: list[str] = []
+        with suppress(InputError):
+            videos = load_columns(path, ["video"])["video"].unique().tolist()
+        for video, target in name_exports(videos, output, EXPORTERS[kind]).items():
+            if (other := owners.setdefault(target, path)) != path:
+                raise UsageError(
+                    f"{other} and {path} are both of {video}; leave one out, or run them apart, "
+                    "each with a folder of its own as -o"
+                )
 
 
 def export_table(
