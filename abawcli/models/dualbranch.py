@@ -141,11 +141,14 @@ class Branch(nn.Module):
     def embed(self, features: Tensor, valid: Tensor) -> Tensor:
         """Map features (B, T, D) to (B, T, H), the learned vector where not `valid` (B, T).
 
-        So masked entries are finite from here on, even if the features are not.
+        So masked entries are finite from here on, even if the features are not. In training in
+        bfloat16, the result and with it the residual path of all layers have that format: sums
+        of two formats would be converted each time.
         """
         projected = self.project(self.norm(features, valid))  # (B, T, H)
-        there = torch.where(valid.unsqueeze(-1), projected, self.missing)  # (B, T, H)
-        embedded: Tensor = self.dropout(there + self.position[: features.shape[1]])
+        missing, position = (x.to(projected.dtype) for x in (self.missing, self.position))
+        there = torch.where(valid.unsqueeze(-1), projected, missing)  # (B, T, H)
+        embedded: Tensor = self.dropout(there + position[: features.shape[1]])
         return embedded
 
 
