@@ -21,7 +21,7 @@ from abawcli.formats.manifest import read_audio_manifest
 from abawcli.models.checkpoint import load_checkpoint, save_checkpoint
 from abawcli.models.metadata import VoiceEncoderMetadata
 from abawcli.models.training_metadata import EpochResult
-from abawcli.models.voice import VoiceNetwork, build_voice
+from abawcli.models.voice import load_voice_network
 from abawcli.progress import ignore_progress
 from abawcli.training.voice_task import ENCODER_NAME, VoiceTask
 
@@ -30,16 +30,14 @@ CPU = torch.device("cpu")
 
 def refit(options: argparse.Namespace) -> Path:
     """Write the encoder with another classifier; return its file."""
-    tensors, metadata = load_checkpoint(options.encoder, VoiceEncoderMetadata)
+    network, metadata = load_voice_network(options.encoder)
     training = metadata.training
     assert training and isinstance(training.result, EpochResult)
     values = training.config | {"precision": "float32", "refit": options.refit}
     values["augmentation"] = AudioAugmentation(**values["augmentation"])
-    network = VoiceNetwork(build_voice(metadata.network))
-    network.load_state_dict(tensors)
     splits = read_audio_manifest(options.manifest, options.audio)
     task = VoiceTask(
-        splits, VoiceTraining(**values), CPU, backbone=network.backbone, settings={},
+        splits, VoiceTraining(**values), CPU, network=network, settings={},
         data=training.data,
     )  # fmt: skip
     task.load_data(ignore_progress)

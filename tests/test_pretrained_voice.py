@@ -1,18 +1,22 @@
 """Voice encoders that start from a Whisper: equality with it, context, files, training, errors."""
 
+import hashlib
 import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import transformers
 from audio_files import make_bursts, save_audio_set
+from click.testing import CliRunner
 from raw_checkpoints import read_raw
 from tiny_models import save_audio_backbone, save_whisper
 
+from abawcli.cli import main
 from abawcli.config import AUDIO_RATE_HZ, PRETRAINED_VOICE_TRAINING
 from abawcli.errors import CheckpointError
 from abawcli.media.audio import Audio
@@ -157,6 +161,50 @@ def test_pretrained_weights_learn_slower(whisper: Path, run: Path) -> None:
     assert set(WhisperLayers(20, 16, 2, 32, layers=2).state_dict()) == {
         name.removeprefix("trunk.") for name in before if name.startswith("trunk.")
     }
+
+
+def test_an_encoder_is_trained_further(run: Path, tmp_path: Path) -> None:
+    start = run / "encoder.safetensors"
+
+    def go_on(name: str, **changes: Any) -> dict[str, torch.Tensor]:
+        train_voice_encoder(
+            run / "recordings", run / "recordings/manifest.csv", tmp_path / name,
+            replace(FAST, warmup_steps=0, **changes), device="cpu", init=start,
+        )  # fmt: skip
+        return read_raw(tmp_path / name / "encoder.safetensors")[0]
+
+    before, metadata = read_raw(start)
+    frozen, moved = go_on("frozen", backbone_lr=0.0, refit=0.0), go_on("moved", refit=0.0)
+    names = [name for name in before if ".trunk." in name and "positions" not in name]
+    assert names and all(torch.equal(frozen[name], before[name]) for name in names)
+    assert not all(torch.equal(moved[name], before[name]) for name in names)
+    step = 3 * FAST.head_lr  # Adam moves a weight by about its rate in each of two steps
+    for name in ("backbone.project.weight", "classifier.voice.weight"):
+        assert 0 < (frozen[name] - before[name]).abs().max() < step
+    _, after = read_raw(tmp_path / "frozen/encoder.safetensors")
+    assert after["network"] == metadata["network"]
+    assert after["data"]["init"] == "encoder.safetensors"
+    assert after["data"]["init_sha256"] == hashlib.sha256(start.read_bytes()).hexdigest()
+
+
+def test_bad_start(run: Path, tmp_path: Path) -> None:
+    def start(*arguments: object) -> str:
+        out = CliRunner().invoke(
+            main,
+            ["train", "voice", "--recordings", str(run / "recordings"), "--manifest",
+             str(run / "recordings/manifest.csv"), "-o", str(tmp_path / "new"),
+             "--epochs", "1", "--epoch-batches", "1", *map(str, arguments)],
+        )  # fmt: skip
+        assert out.exit_code != 0 and not (tmp_path / "new/encoder.safetensors").exists()
+        return " ".join(out.stderr.split())
+
+    assert "--init nowhere does not exist; give the folder of a Whisper, compact-voice, or" in (
+        start("--init", "nowhere")
+    )
+    encoder = run / "encoder.safetensors"
+    assert "keeps its own layers" in start("--init", encoder, "--layers", 1)
+    assert "manifest.csv" in start("--init", run / "recordings/manifest.csv")
+    assert "--backbone-lr 0 needs --init" in start("--backbone-lr", 0)
 
 
 def test_bad_folders(whisper: Path, tmp_path: Path) -> None:

@@ -45,11 +45,12 @@ def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command],
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
-    help="Folder of a Whisper whose first layers the encoder starts from; without it, a small "
-    "encoder starts from random weights.",
+    help="Folder of a Whisper whose first layers the encoder starts from. Or a voice encoder that "
+    "is trained further: compact-voice (the embedded one) or encoder.safetensors of `abaw train "
+    "voice`. Without it, a small encoder starts from random weights.",
 )
 @click.option(
-    "--layers", type=click.IntRange(min=1), help="Number of layers taken from --init.  "
+    "--layers", type=click.IntRange(min=1), help="Number of layers taken from a Whisper.  "
     f"[default: {VOICE_LAYERS}]",
 )  # fmt: skip
 @click.option(
@@ -58,7 +59,8 @@ def _tunable(flag: str, field: str, kind: Any, text: str) -> Callable[[Command],
 @_tunable("--epochs", "epochs", click.IntRange(min=1), "Number of epochs.")
 @_tunable("--epoch-batches", "epoch_batches", click.IntRange(min=1), "Batches per epoch.")
 @_tunable("--batch-size", "batch_size", click.IntRange(min=2), "Recordings per batch.")
-@_tunable("--backbone-lr", "backbone_lr", RATE, "Learning rate of the encoder.")
+@_tunable("--backbone-lr", "backbone_lr", RATE, "Learning rate of the encoder; with --init, that "
+          "of the layers, and 0 keeps them as they are.")  # fmt: skip
 @_tunable("--head-lr", "head_lr", RATE, "Learning rate of the classifiers, and of the projection "
           "of layers from --init.")  # fmt: skip
 @_tunable(
@@ -121,6 +123,6 @@ def command(
     with progress_bar("train", "batch", quiet) as update:
         history = train_voice_encoder(
             recordings, manifest, output, config, device=device, overwrite=overwrite,
-            progress=update, init=init, layers=layers or VOICE_LAYERS,
+            progress=update, init=init, layers=layers,
         )  # fmt: skip
     print_best(history, output / "encoder.safetensors")

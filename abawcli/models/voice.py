@@ -207,10 +207,8 @@ class VoiceEncoder:
         return np.asarray(self.classifier(features).cpu().numpy(), np.float32)
 
 
-def load_voice_encoder(
-    path: str | Path, device: torch.device
-) -> tuple[VoiceEncoder, VoiceEncoderMetadata]:
-    """Load an encoder that `abaw train voice` wrote, and its metadata.
+def load_voice_network(path: str | Path) -> tuple[VoiceNetwork, VoiceEncoderMetadata]:
+    """Load the network that `abaw train voice` wrote, as it was trained, and its metadata.
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
@@ -223,4 +221,16 @@ def load_voice_encoder(
         return VoiceNetwork(build_voice(metadata.network))
 
     network = load_network(path, tensors, metadata.network, build, what="voice network")
+    return network, metadata
+
+
+def load_voice_encoder(
+    path: str | Path, device: torch.device
+) -> tuple[VoiceEncoder, VoiceEncoderMetadata]:
+    """Load an encoder that `abaw train voice` wrote, and its metadata.
+
+    Raises:
+        CheckpointError: as `load_voice_network`.
+    """
+    network, metadata = load_voice_network(path)
     return VoiceEncoder(network, device), metadata

@@ -6,13 +6,15 @@ import torch
 
 from abawcli.config import COMPACT_VOICE, VOICE_LAYERS, VoiceTraining, default_voice_training
 from abawcli.device import choose_device
-from abawcli.errors import InputError, UsageError
+from abawcli.errors import CheckpointError, InputError, UsageError
 from abawcli.formats.hashing import hash_file
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.manifest import read_audio_manifest
 from abawcli.labels import CLASSES
 from abawcli.models.image_backbones import hash_pretrained
 from abawcli.models.pretrained_voice import build_pretrained_voice
+from abawcli.models.recipes import find_weights
+from abawcli.models.voice import VoiceNetwork, load_voice_network
 from abawcli.progress import Progress, ignore_progress
 from abawcli.training.loop import TrainingLoop, start_accelerator
 from abawcli.training.run_folder import History, locate_from
@@ -20,9 +22,11 @@ from abawcli.training.schedule import Schedule
 from abawcli.training.voice_task import VoiceTask
 
 
-def _check_settings(config: VoiceTraining) -> None:
+def _check_settings(config: VoiceTraining, init: str | Path | None) -> None:
     if config.epochs < 1 or config.batch_size < 2:
         raise UsageError("training needs at least 1 epoch and batches of at least 2 recordings")
+    if init is None and config.backbone_lr == 0:
+        raise UsageError("--backbone-lr 0 needs --init: random weights would not be trained")
 
 
 def _check_classes(labels: list[int], manifest: Path) -> None:
@@ -32,11 +36,30 @@ def _check_classes(labels: list[int], manifest: Path) -> None:
         raise InputError(f"{manifest}: all of split 'train' is {name}; two classes are needed")
 
 
-def _describe_init(init: str | Path | None) -> JsonObject:
-    """Return the name and the hash of the Whisper that training starts from, if any."""
+def _load_init(init: str | Path | None, layers: int | None) -> VoiceNetwork | None:
+    """Return the network that training starts from: layers of a Whisper, or a voice encoder."""
+    if init is None:
+        return None
+    if not Path(init).exists():
+        raise CheckpointError(
+            f"--init {init} does not exist; give the folder of a Whisper, {COMPACT_VOICE}, or "
+            "encoder.safetensors of `abaw train voice`"
+        )
+    if Path(init).is_dir():
+        return VoiceNetwork(build_pretrained_voice(init, layers or VOICE_LAYERS))
+    if layers is not None:
+        raise UsageError(f"--layers is for the folder of a Whisper; {init} keeps its own layers")
+    return load_voice_network(init)[0]
+
+
+def _describe_init(init: str | Path | None, layers: int | None) -> JsonObject:
+    """Return name, hash and layers of what training starts from, if any."""
     if init is None:
         return {}
-    return {"init": Path(init).name, "init_sha256": hash_pretrained(str(init))}
+    if Path(init).is_file():
+        return {"init": Path(init).name, "init_sha256": hash_file(init)}
+    of_whisper = {"init": Path(init).name, "init_sha256": hash_pretrained(str(init))}
+    return of_whisper | {"layers": layers or VOICE_LAYERS}
 
 
 def train_voice_encoder(
@@ -49,7 +72,7 @@ def train_voice_encoder(
     overwrite: bool = False,
     progress: Progress = ignore_progress,
     init: str | Path | None = None,
-    layers: int = VOICE_LAYERS,
+    layers: int | None = None,
 ) -> History:
     """Train a voice encoder on labelled recordings; return the result of each epoch.
 
@@ -66,33 +89,34 @@ def train_voice_encoder(
         device: `auto`, `cpu`, `cuda` or `mps`.
         overwrite: start again if the folder has a run.
         progress: called as batches are done.
-        init: folder of a Whisper whose first layers the encoder starts from; None: compact-voice
-            from random weights.
-        layers: of `init`.
+        init: folder of a Whisper whose first layers the encoder starts from, or a voice encoder
+            (`compact-voice`, or a file of this function), which is trained further; None: a small
+            encoder from random weights.
+        layers: of a Whisper; None: `VOICE_LAYERS`.
 
     Raises:
-        CheckpointError: `init` has no Whisper, or fewer layers.
+        CheckpointError: `init` has no Whisper, or fewer layers, or is no voice encoder.
         InputError: the manifest or a recording cannot be read, or all are of one class.
         OutputError: the folder holds a run with other settings, or cannot be written.
         UsageError: the device is unknown, or settings are invalid.
     """
     audio, manifest, out = Path(audio), Path(manifest), Path(out)
     config = config or default_voice_training(init is not None)
-    _check_settings(config)
+    _check_settings(config, init)
     accelerator = start_accelerator(choose_device(device))
     if accelerator.num_processes > 1:
         raise UsageError("a voice encoder trains in one process; start it without a launcher")
     splits = read_audio_manifest(manifest, audio)
     _check_classes(splits["train"].labels.tolist(), manifest)
-    start = _describe_init(init)
+    torch.manual_seed(config.seed)
+    init = find_weights(COMPACT_VOICE) if str(init) == COMPACT_VOICE else init
+    network = _load_init(init, layers)
+    start = _describe_init(init, layers)
     settings = start | {"backbone": COMPACT_VOICE, "audio": locate_from(out, audio)}
     settings["manifest"] = locate_from(out, manifest)
-    settings |= {} if init is None else {"layers": layers}
-    torch.manual_seed(config.seed)
-    backbone = None if init is None else build_pretrained_voice(init, layers)
     data = {"manifest": manifest.name, "sha256": hash_file(manifest)} | start
     task = VoiceTask(
-        splits, config, accelerator.device, backbone=backbone, settings=settings, data=data
+        splits, config, accelerator.device, network=network, settings=settings, data=data
     )
     loop = TrainingLoop(
         task, out, Schedule(config.epochs, config.warmup_steps), accelerator,

@@ -31,7 +31,6 @@ from abawcli.models.precision import choose_training_precision
 from abawcli.models.training_metadata import EpochResult, TrainingMetadata, Validation
 from abawcli.models.voice import (
     CompactVoice,
-    VoiceBackbone,
     VoiceClassifier,
     VoiceNetwork,
     average_speech,
@@ -68,18 +67,18 @@ class VoiceTask:
         config: VoiceTraining,
         device: torch.device,
         *,
-        backbone: VoiceBackbone | None = None,
+        network: VoiceNetwork | None = None,
         settings: JsonObject,
         data: dict[str, str],
     ) -> None:
-        """Build the network, from a new compact-voice or the given backbone.
+        """Prepare the given network, or a new compact-voice, for training.
 
         `settings` identify the run, `data` goes into the checkpoint.
         """
         self.config, self.device = config, device
         self.splits, self.settings, self.data = splits, settings, data
         # Convolutions are fastest with channels last, on CPUs and GPUs.
-        self.network = VoiceNetwork(backbone or CompactVoice())
+        self.network = network or VoiceNetwork(CompactVoice())
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.frames = round(config.crop_s / CompactVoice.step_s) * STEP_FRAMES
         # At the fastest tempo, the samples still fill a crop.
@@ -102,6 +101,9 @@ class VoiceTask:
         """Return AdamW's groups, each with its highest learning rate."""
         config, backbone = self.config, self.network.backbone
         slow = list((backbone.trunk if backbone.trunk is not None else backbone).parameters())
+        if config.backbone_lr == 0:  # so that no gradient is computed for them
+            for weight in slow:
+                weight.requires_grad_(False)
         known = {id(weight) for weight in slow}
         fast = [weight for weight in self.network.parameters() if id(weight) not in known]
         return [
