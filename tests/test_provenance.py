@@ -92,12 +92,17 @@ def test_finished_work_is_skipped_unless_something_changed(
     assert "replaces" not in read_provenance(Path("a.csv"))
 
 
-def test_another_content_of_the_input_is_made_anew_another_time_of_it_is_not() -> None:
+def test_another_content_of_the_input_is_made_anew_another_time_of_it_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     predict()
     os.utime("clips/a.mp4", (1, 1))
     assert not predict()
     Path("clips/a.mp4").write_text("Fürst")
     assert predict() and not predict()
+    assert caplog.messages == [
+        "a.csv was made from inputs that have changed since and is made anew"
+    ]
 
 
 def test_an_input_is_read_at_both_ends(tmp_path: Path) -> None:

@@ -231,7 +231,9 @@ def judge_output(output: str | Path, digest: Any, work: Provenance) -> Provenanc
             if "replaces" in there:  # the run was killed before its last step
                 write_provenance(output, {k: v for k, v in there.items() if k != "replaces"})
             return there
-        LOG.warning("%s was made with other settings and is made anew", output)
+        same = all(there.get(key) == work[key] for key in COMPARED)
+        what = "from inputs that have changed since" if same else "with other settings"
+        LOG.warning("%s was made %s and is made anew", output, what)
     elif digest != there.get("replaces"):
         raise OutputError(f"{output} was changed after it was made; move it, or use --overwrite")
     return None
