@@ -54,6 +54,17 @@ def test_names_are_those_of_the_settings() -> None:
     assert tuple(HEADS) == HEAD_NAMES
 
 
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    network = asdict(small_network("gated"))
+    path = tmp_path / "head.safetensors"
+    save_head(path, make_head("gated").head, HeadMetadata("gated", network, BACKBONES))
+    tensors, metadata = read_raw(path)
+    tensors["classifier.layers.2.bias"][3] = torch.inf
+    write_raw(path, tensors, metadata)
+    with pytest.raises(CheckpointError, match=r"no finite numbers \(classifier.layers.2.bias\)"):
+        load_head(path, CPU)
+
+
 @names
 def test_a_saved_head_says_the_same(name: str, tmp_path: Path) -> None:
     head, features = deepcopy(make_head(name)), make_features(np.arange(30) % 8)

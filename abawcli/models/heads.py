@@ -278,11 +278,16 @@ def load_head(path: str | Path, device: torch.device) -> tuple[TrainedHead, Head
 
     Raises:
         CheckpointError: the file is missing or damaged, was made for other classes, or its
-            weights do not fit the head that it names.
+            weights do not fit the head that it names, or are not finite.
     """
     path = Path(path)
     tensors, metadata = load_checkpoint(path, HeadMetadata)
     kind = find_head(metadata, path)
+    if wrong := [name for name, weights in tensors.items() if not weights.isfinite().all()]:
+        raise CheckpointError(
+            f"{path}: weights of the head are no finite numbers ({wrong[0]}): the file is damaged, "
+            "or its training diverged; train it again, with a lower --lr"
+        )
 
     def build() -> Head | WithEncoders:
         settings = kind.settings(**metadata.network)
