@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from blob_faces import BlobDetector, picture
 from image_sets import (
     AFFECTNET,
     draw,
@@ -16,13 +17,15 @@ from image_sets import (
     rows,
     write,
 )
+from media_files import write_media
 from torch.utils.data import DataLoader
 
-from abawcli.config import COMPACT_FACE, CompactFaceShape, default_training
+from abawcli.config import COMPACT_FACE, CompactFaceShape, Cropping, default_training
 from abawcli.errors import InputError
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.manifest import LabelledImages, read_manifest
 from abawcli.formats.metadata import Preprocess
+from abawcli.stages.crop import crop_video
 from abawcli.stages.train_face import train_face_encoder
 from abawcli.training import image_data
 from abawcli.training.image_data import ImageDataset
@@ -167,6 +170,20 @@ def test_aff_wild2_samples_annotated_frames_by_video(tmp_path: Path) -> None:
     )
     (tmp_path / "other").mkdir()
     assert "--labels" in refuse(tmp_path / "other", "aff-wild2", str(root / "cropped_aligned"))
+
+
+def test_aff_wild2_takes_the_middle_scale_of_own_crops(tmp_path: Path) -> None:
+    crop_video(
+        write_media(tmp_path / "5.mkv", [picture(32)] * 3),
+        tmp_path / "aw/crops/5",
+        detector=BlobDetector(),
+        cropping=Cropping((0.9, 1.2, 1.5)),
+    )
+    (tmp_path / "aw/EXPR_Set").mkdir()
+    write_annotation(np.array([4, -1, 1]), tmp_path / "aw/EXPR_Set/5.txt")
+    table, _ = make(tmp_path, "aff-wild2", str(tmp_path / "aw"))
+    assert table["file"].tolist() == ["crops/5/1.2/00001.jpg", "crops/5/1.2/00003.jpg"]
+    assert table["label"].tolist() == ["Happiness", "Anger"]
 
 
 def test_crops_of_one_person_are_not_of_two_annotations(tmp_path: Path) -> None:

@@ -9,7 +9,14 @@ import numpy as np
 from abawcli.datasets.labelled_images import SPLIT_FOLDERS, ImageSet, LabelledImage, ReadOptions
 from abawcli.errors import InputError
 from abawcli.formats.abaw import match_tracks, read_annotation, split_side
-from abawcli.formats.crops import find_scales, is_crops, is_own_crops, list_images, read_subject
+from abawcli.formats.crops import (
+    find_scales,
+    is_crops,
+    is_own_crops,
+    list_images,
+    list_scale,
+    read_subject,
+)
 from abawcli.labels import CLASSES, IGNORE
 
 CropFolders = dict[tuple[str, str], Path]  # (video, subject) -> folder of crops
@@ -37,7 +44,7 @@ def list_frames(folder: str | Path) -> dict[int, Path]:
     if read_subject(folder) == "all":
         raise InputError(f"{folder} has crops of all subjects; crop again with one --subject")
     scales = find_scales(folder)
-    return list_images(folder / str(scales[len(scales) // 2])) if scales else {}
+    return list_scale(folder, scales[len(scales) // 2]) if scales else {}
 
 
 def find_annotations(root: str | Path, labels: str | Path | None) -> list[Path]:

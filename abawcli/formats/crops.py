@@ -131,6 +131,19 @@ def list_images(folder: str | Path) -> dict[int, Path]:
     """
     folder = Path(folder)
     _check_whole(folder)
+    return _list_numbered(folder)
+
+
+def list_scale(folder: str | Path, scale: float) -> dict[int, Path]:
+    """Return the images of one scale of the crops in a folder of `abaw crop`, by frame number.
+
+    Raises:
+        InputError: as `list_images`.
+    """
+    return _list_numbered(Path(folder) / str(scale))
+
+
+def _list_numbered(folder: Path) -> dict[int, Path]:
     files: dict[int, Path] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
