@@ -1,5 +1,6 @@
 """`abaw manifest`: labelled face images of public data sets, for `abaw train face`."""
 
+import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def command(
         print_table("manifest", ["split", *names], rows, stderr=True)
         return
     print_table(str(output), ["split", *names], rows, stderr=True)
-    say(f"abaw: train with --images {work['summary']['images']} --manifest {output}")
+    images, manifest = shlex.quote(str(work["summary"]["images"])), shlex.quote(str(output))
+    say(f"abaw: train with --images {images} --manifest {manifest}")
 
 
 def _check_used(kinds: Collection[str], given: Mapping[str, Any]) -> None:
