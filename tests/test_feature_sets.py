@@ -109,12 +109,19 @@ def test_what_predict_refuses() -> None:
 
     swapped = predict("two/features", "--features", "one/features")
     assert "number 1 is to be of tiny-face" in swapped and "is of other-face" in swapped
+    how = "features of the first as inputs, and those of each further one by --features"
+    assert how in swapped
     assert "two/features/a.safetensors + one/features/a.safetensors" in swapped
     missing = predict("one/features")
     assert "number 2 is to be of other-face" in missing and "is missing" in missing
     Path("v.mp4").write_bytes(b"")
     video = predict("v.mp4")
-    assert "2 backbones" in video and "`abaw extract`" in video and "tiny-face, other-face" in video
+    assert (
+        how in video
+        and "2 backbones" in video
+        and "`abaw extract`" in video
+        and "tiny-face, other-face" in video
+    )
     assert "v.mp4 is none" in predict("v.mp4", "--features", "two/features")
     assert "Missing argument 'INPUT...'" in predict()
 

@@ -346,5 +346,6 @@ def _check_order(head: HeadMetadata, features: Backbones, modality: str, name: s
                 f"{name}: the head was trained on {modality} features of {len(wanted)} backbones, "
                 f"{trained}; number {k + 1} is to be of {backbone}, and "
                 f"{f'is of {given[k]}' if k < len(given) else 'is missing'}. Give the "
-                "features of each by a --features of its own, in this order"
+                "features of the first as inputs, and those of each further one by --features, in "
+                "this order"
             )

@@ -63,8 +63,8 @@ class Recipe:
             raise CheckpointError(
                 f"{self.name} was trained on {modality} features of {len(backbone.parts)} "
                 f"backbones, which one run over a video cannot make: extract with each ({extracts})"
-                " by `abaw extract`, then give the feature files, one --features for each, in this "
-                "order"
+                " by `abaw extract`, then give the features of the first as inputs, and those of "
+                "each further one by --features, in this order"
             )
         if not backbone.path:
             raise CheckpointError(
