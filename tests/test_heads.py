@@ -55,9 +55,10 @@ def test_names_are_those_of_the_settings() -> None:
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    network = asdict(small_network("gated"))
+    settings = small_network("gated")
     path = tmp_path / "head.safetensors"
-    save_head(path, make_head("gated").head, HeadMetadata("gated", network, BACKBONES))
+    head = build_head("gated", BACKBONES, settings)
+    save_head(path, head, HeadMetadata("gated", asdict(settings), BACKBONES))
     tensors, metadata = read_raw(path)
     tensors["classifier.layers.2.bias"][3] = torch.inf
     write_raw(path, tensors, metadata)
