@@ -50,6 +50,7 @@ def test_a_file_is_opened_once_for_each_stream(
 def test_images_give_what_their_video_gives(predictor: Predictor, tmp_path: Path) -> None:
     path = write_media(tmp_path / "v.mp4", [picture(32 * (k < 20), 24) for k in range(30)])
     images = ((frame.time_s, frame.rgb()) for frame in read_frames(path))
+    faces = 0
     for seen, film in zip(
         predictor.predict_frames(images), predictor.predict_frames(path), strict=True
     ):
@@ -58,6 +59,8 @@ def test_images_give_what_their_video_gives(predictor: Predictor, tmp_path: Path
         for a, b in zip(seen.faces, film.faces, strict=True):
             assert a.source == b.source == "visual"
             np.testing.assert_allclose(a.probabilities, b.probabilities, atol=0.02)
+        faces += len(seen.faces)
+    assert faces >= 20
 
 
 def test_a_camera_without_end_can_be_left(predictor: Predictor) -> None:
