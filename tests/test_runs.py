@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from chores import Chores
@@ -153,7 +154,10 @@ def test_options_without_effect(options: list[str], message: str, study: Path) -
 def test_variables_of_slurm() -> None:
     array = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "11"}
     assert _read_slurm(array) == (5, 9)
+    assert _read_slurm(array | {"SLURM_ARRAY_TASK_COUNT": "9"}) == (5, 9)
     assert _read_slurm(array | {"SLURM_ARRAY_TASK_STEP": "4"}) == (2, 3)
+    with pytest.raises(click.BadParameter, match="job array has gaps"):  # --array=3,7,11
+        _read_slurm(array | {"SLURM_ARRAY_TASK_COUNT": "3"})
     assert _read_slurm({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}) == (1, 4)
 
 

@@ -92,7 +92,10 @@ def _read_slurm(variables: Mapping[str, str]) -> Shard:
     step = int(variables.get("SLURM_ARRAY_TASK_STEP", 1))
     if all(name in variables for name in _ARRAY):
         number, first, last = (int(variables[name]) for name in _ARRAY)
-        return (number - first) // step + 1, (last - first) // step + 1
+        count = (last - first) // step + 1
+        if int(variables.get("SLURM_ARRAY_TASK_COUNT", count)) != count:
+            raise click.BadParameter("this job array has gaps; use a range, or give I/N")
+        return (number - first) // step + 1, count
     if "SLURM_PROCID" in variables and "SLURM_NTASKS" in variables:
         return int(variables["SLURM_PROCID"]) + 1, int(variables["SLURM_NTASKS"])
     raise click.BadParameter("this is no task of SLURM: give I/N, or run it by sbatch --array")
