@@ -121,6 +121,16 @@ def test_each_subject_has_its_own_baseline_and_audio_rows_stay(
         remove_baseline(table, Baseline((90, 99)), MODEL, "clip")
 
 
+@pytest.mark.parametrize("baseline", [Baseline(), Baseline((0, 2))])
+def test_a_video_with_nobody_in_it_has_nothing_to_subtract(
+    caplog: pytest.LogCaptureFixture, baseline: Baseline
+) -> None:
+    table = tabulate(np.tile(SMILE, (30, 1))).assign(found=False, source="audio")
+    changed = remove_baseline(table, baseline, MODEL, "clip")
+    assert changed["label"].tolist() == table["label"].tolist()
+    assert "no face in neutral frames; it has no baseline" in caplog.text
+
+
 @pytest.fixture
 def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Features of somebody and a head, in the working directory."""

@@ -71,7 +71,7 @@ def remove_baseline(
         name: of the input, for messages.
 
     Raises:
-        InputError: no subject has a face in a neutral frame.
+        InputError: there are faces, and none in a neutral frame.
     """
     logits = table[LOGITS].to_numpy(np.float64, copy=True)  # (N, 8)
     source = table["source"].to_numpy(str)
@@ -87,7 +87,7 @@ def remove_baseline(
         if baseline == Baseline() and offset[NEUTRAL] >= 0:
             continue
         logits[rows[not_audio[rows]]] -= offset - offset.mean()
-    if len(without) == table["subject"].nunique():
+    if face.any() and len(without) == table["subject"].nunique():
         raise InputError(
             f"{name}: no face in the neutral frames of --baseline; choose other frames"
         )
