@@ -267,6 +267,13 @@ def test_further_names_are_mapped_and_numbers_are_read(table: Path) -> None:
     assert bring_back(file, "audacity", table, "--map", "Smile=Happiness").tolist() == LABELS
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_textgrids_have_the_encodings_of_praat(table: Path, encoding: str) -> None:
+    file = export(table, "textgrid")
+    file.write_text(file.read_text("utf-8").replace("Neutral", "Überdruß"), encoding)
+    assert bring_back(file, "textgrid", table, "--map", "überdruß=Neutral").tolist() == LABELS
+
+
 def test_comments_of_boris_may_have_other_line_ends(table: Path) -> None:
     file = table.parent / "labels.tsv"
     rows = 'Happiness\t0\t1\tone\u2028two\nNeutral\t1.4\t2.4\t"a\n\nb"\nFear\t2.4\t3\t\n'

@@ -1,5 +1,6 @@
 """Praat TextGrids: interval tiers, read and written by pympi."""
 
+import codecs
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,9 @@ def read_textgrid(path: str | Path) -> dict[str, list[TimedText]]:
 
     check_readable(path)
     try:
-        grid = Praat.TextGrid(path)
+        with path.open("rb") as file:  # Praat writes UTF-16 where a text is not ASCII
+            marked = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        grid = Praat.TextGrid(path, codec="utf-16" if marked else "utf-8")
         tiers = {
             tier.name: [row for row in tier.get_intervals(sort=True) if str(row[2]).strip()]
             for tier in grid.get_tiers()
