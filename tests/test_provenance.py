@@ -63,7 +63,11 @@ def test_provenance_is_plain_json_beside_the_output() -> None:
     }
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{", "\x00", "[" * 100_000])
+@pytest.mark.parametrize("content", [
+    "", "[1]", "{", "\x00", "[" * 100_000,
+    '{"inputs": "a.mp4"}', '{"companions": null}', '{"made_from": [1]}',
+    '{"settings": []}', '{"summary": 5}', '{"warnings": "none"}',
+])  # fmt: skip
 def test_damaged_provenance_is_none(content: str) -> None:
     Path("a.csv.provenance.json").write_text(content)
     assert read_provenance(Path("a.csv")) == {}
@@ -207,6 +211,7 @@ def test_provenance_of_earlier_versions_is_no_proof_that_nothing_was_edited() ->
     old = {"abawcli": __version__, "command": "predict", "files": {}, "settings": {},
            "inputs": [os.path.abspath("clips/a.mp4")]}  # fmt: skip
     provenance_path(Path("a.csv")).write_text(json.dumps(old))
+    assert read_provenance("a.csv")["inputs"] == []
     with pytest.raises(OutputError, match="made by an earlier version"):
         predict()
     assert Path("a.csv").read_text() == "perhaps edited" and predict(overwrite=True)

@@ -13,6 +13,7 @@ Provenance is written when the output is complete under a temporary name, just b
 renamed. If a run is killed in between, the output matches `replaces`, and the work can be repeated.
 """
 
+import itertools
 import json
 import logging
 import os
@@ -134,13 +135,27 @@ def write_provenance(output: str | Path, provenance: Mapping[str, Any]) -> None:
 
 
 def read_provenance(output: str | Path) -> Provenance:
-    """Return the provenance of `output`; empty if it is missing or invalid."""
+    """Return the provenance of `output`; empty if it is missing or invalid.
+
+    Inputs that earlier versions described by their paths alone are left out.
+    """
     output = Path(output)
     try:
         there = json.loads(provenance_path(output).read_text())
     except (OSError, ValueError, RecursionError):
         return {}
-    return there if isinstance(there, dict) else {}
+    if not isinstance(there, dict) or not _has_types(there):
+        return {}
+    return there | {"inputs": [each for each in there.get("inputs", []) if isinstance(each, dict)]}
+
+
+def _has_types(there: Provenance) -> bool:
+    """Tell whether values have the types of provenance: other programs write such files, too."""
+    lists = [there.get(name, []) for name in ("inputs", "companions", "made_from", "warnings")]
+    if not all(isinstance(each, list) for each in lists):
+        return False
+    values = [there.get(name, {}) for name in ("settings", "summary")]
+    return all(isinstance(each, dict) for each in itertools.chain(values, *lists[1:3]))
 
 
 def find_finished(output: str | Path, work: Provenance, overwrite: bool) -> Provenance | None:
@@ -241,10 +256,8 @@ def judge_output(output: str | Path, digest: Any, work: Provenance) -> Provenanc
 
 def _is_from(there: Provenance, work: Provenance) -> bool:
     """Tell whether provenance has the same inputs, by content or else by name."""
-    inputs = there.get("inputs")
-    if not isinstance(inputs, list):
-        return False
-    if len(inputs) != len(work["inputs"]) or not all(isinstance(each, dict) for each in inputs):
+    inputs = there.get("inputs", [])
+    if len(inputs) != len(work["inputs"]):
         return False
     pairs = zip(inputs, work["inputs"], strict=True)
     return all(_is_same_input(a, b) or a.get("name") == b["name"] for a, b in pairs)
@@ -253,7 +266,9 @@ def _is_from(there: Provenance, work: Provenance) -> bool:
 def _is_same(there: Provenance, work: Provenance) -> bool:
     """Tell whether provenance is of the same work, independent of the folders of its inputs."""
     gone = {"size": None, "sha256": None}
-    companions = {os.path.basename(each["name"]): each for each in there.get("companions", [])}
+    companions = {
+        os.path.basename(str(each.get("name"))): each for each in there.get("companions", [])
+    }
     return (
         all(there.get(key) == work[key] for key in COMPARED)
         and all(map(_is_same_input, there["inputs"], work["inputs"]))
