@@ -18,6 +18,7 @@ from abawcli.config import EXPORT_FORMATS, IMPORT_FORMATS
 from abawcli.formats.abaw import read_annotation
 from abawcli.formats.exports import EXPORTERS
 from abawcli.formats.imports import IMPORTERS
+from abawcli.formats.provenance import describe_work, write_provenance
 from abawcli.formats.tables import write_table
 from abawcli.labels import CLASSES, PROBABILITY_COLUMNS
 
@@ -130,6 +131,28 @@ def test_bids_events_keep_to_the_rules(table: Path) -> None:
     described = json.loads(path.with_suffix(".json").read_text())
     assert set(rows.columns) <= set(described)
     assert set(described["trial_type"]["Levels"]) == set(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "media"),
+    [
+        ("clip_left", {"inputs": ["clip.mp4"]}, "../clip.mp4"),  # one person of two
+        ("clip", {"inputs": ["crops/clip"], "companions": ["clip.mp4"]}, "../clip.mp4"),
+        ("clip", {"inputs": ["clip.safetensors"]}, "./clip"),  # features are no medium
+        ("clip", {"inputs": ["gone/clip.mp4"]}, "./clip.mp4"),
+    ],
+)
+def test_an_elan_document_opens_the_video(
+    tmp_path: Path, name: str, files: dict[str, list[str]], media: str
+) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"video")
+    (tmp_path / "clip.safetensors").write_bytes(b"features")
+    described = describe_work("predict", [tmp_path / "clip.mp4"], {})["inputs"][0]
+    made = {kind: [described | {"name": each} for each in names] for kind, names in files.items()}
+    write_table(make_table(LABELS, name), tmp_path / f"{name}.csv", {})
+    write_provenance(tmp_path / f"{name}.csv", made)
+    document = Elan.Eaf(str(export(tmp_path / f"{name}.csv", "elan", tmp_path / "out" / "x.eaf")))
+    assert document.get_linked_files()[0]["RELATIVE_MEDIA_URL"] == media
 
 
 def test_boris_and_audacity(table: Path) -> None:

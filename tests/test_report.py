@@ -262,6 +262,15 @@ def test_of_two_files_of_one_name_the_one_that_the_table_was_made_from_is_taken(
     assert "no player for P2" in result.stderr  # nothing tells which
 
 
+def test_the_video_of_crops_is_shown(study: Path) -> None:
+    (study / "crops" / "P1").mkdir(parents=True)
+    companions = [Path("videos/P1.mp4")]
+    work = describe_work("predict", [Path("crops/P1")], {}, companions=companions)
+    write_table(make_table(LABELS, "P1"), Path("P1.csv"), work)
+    report("P1.csv", "-o", "report.html")
+    assert "videos/P1.mp4" in Reader(Path("report.html")).places
+
+
 def test_both_people_in_a_video_are_shown_in_it(study: Path) -> None:
     Path("videos/batch1").mkdir()
     for name, path in (("P1_left", "P1"), ("P3_right", "batch1/P3"), ("P4_left", "P4_left")):

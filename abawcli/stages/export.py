@@ -9,6 +9,7 @@ from typing import Any
 
 from abawcli.config import Segmentation
 from abawcli.errors import InputError, UsageError
+from abawcli.formats.abaw import split_side
 from abawcli.formats.exports import EXPORTERS, Exporter, VideoLabels
 from abawcli.formats.outputs import check_writable, is_folder_name
 from abawcli.formats.provenance import (
@@ -21,6 +22,8 @@ from abawcli.formats.provenance import (
 )
 from abawcli.formats.tables import load_columns, read_table
 from abawcli.segments import segment_table
+
+MADE_SUFFIXES = frozenset({".safetensors", ".csv", ".parquet"})  # inputs of predict that are made
 
 
 def name_exports(videos: Sequence[str], output: str | Path, exporter: Exporter) -> dict[str, Path]:
@@ -116,23 +119,25 @@ def _write(
 def _find_media(made: Mapping[str, Any], video: str, table: Path, target: Path) -> str:
     """Return the path of a video file relative to the folder of an export, or its name alone.
 
-    The provenance of a table names the video that it was made from, directly or in that of the
-    tables that it was made from.
+    The provenance of a table names the video that it was made from, directly, as that of the crops,
+    or in that of the tables that it was made from. `x_left` is of the video `x`.
     """
-    for described in _list_inputs(made):
+    own = PurePath(video).name
+    known = {own, split_side(own)[0]}
+    moved = []
+    for described in _list_files(made):
         name = PurePath(str(described.get("name")))
-        if name.stem == PurePath(video).name or PurePath(video).name == name.name:
-            file = find_input(described, table)
-            if file:
+        if {name.stem, name.name} & known and name.suffix.lower() not in MADE_SUFFIXES:
+            if file := find_input(described, table):
                 return Path(os.path.relpath(file, target.parent)).as_posix()
-            return name.name
-    return PurePath(video).name
+            moved.append(name.name)
+    return next(iter(moved), own)
 
 
-def _list_inputs(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    inputs: list[Mapping[str, Any]] = [
-        each for each in made.get("inputs", []) if isinstance(each, dict)
-    ]
+def _list_files(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the descriptions of the files that a table or its origins were made from."""
+    found = [*made.get("inputs", []), *made.get("companions", [])]
+    files: list[Mapping[str, Any]] = [each for each in found if isinstance(each, dict)]
     for below in made.get("made_from", []):
-        inputs += _list_inputs(below) if isinstance(below, dict) else []
-    return inputs
+        files += _list_files(below) if isinstance(below, dict) else []
+    return files

@@ -86,7 +86,8 @@ def find_recordings(videos: Sequence[Video], folder: str | Path | None) -> dict[
 def _find_recording(video: Video, named: Mapping[str, Path] | None) -> SourceVideo | None:
     inputs, rotate = [], 0
     for made in walk_origins(video.made_by):
-        inputs += [each for each in made.get("inputs", []) if _is_video(each)]
+        files = [*made.get("inputs", []), *made.get("companions", [])]  # crops have a companion
+        inputs += [each for each in files if _is_video(each)]
         rotate = rotate or made.get("settings", {}).get("rotate", 0)
     if named is None:
         paths = [path for each in inputs if (path := find_input(each, video.tables[0]))]
