@@ -215,6 +215,12 @@ def test_one_table_to_a_file_and_several_videos_to_a_folder(table: Path) -> None
     assert refused.exit_code == 2 and "need a folder" in refused.stderr
     assert CliRunner().invoke(main, [*arguments, str(table.parent / "subs")]).exit_code == 0
     assert sorted(p.name for p in (table.parent / "subs").rglob("*.vtt")) == ["x.vtt", "x.vtt"]
+    tables = ["export", str(table), str(both), "--to", "vtt", "-o"]
+    refused = CliRunner().invoke(main, [*tables, str(table.parent / "all.vtt")])
+    assert refused.exit_code == 2 and "2 inputs need a folder as -o" in refused.stderr
+    dated = table.parent / "study_2026.11.28"  # no suffix of a file
+    assert CliRunner().invoke(main, [*tables, str(dated)]).exit_code == 0
+    assert len(list(dated.rglob("*.vtt"))) == 3
 
 
 FRAMES = json.dumps([{"annotations": [{"result": [{

@@ -53,13 +53,13 @@ def command(
     tables = expand_inputs(inputs, TABLE_SUFFIXES)
     check_apart([output], tables)
     if len(tables) > 1:
-        if output.suffix and not output.is_dir() and len(output.suffix) > 2:
-            raise click.UsageError(f"{len(tables)} tables need a folder as -o, not {output}")
         check_exports(tables, output, kind)
 
     def work(path: Path) -> None:
         config = Segmentation(min_duration, max_gap)
-        for file in export_table(path, output, kind, config, overwrite=overwrite):
+        for file in export_table(
+            path, output, kind, config, overwrite=overwrite, tables=len(tables)
+        ):
             if not quiet:
                 say(f"abaw: {file}")
 

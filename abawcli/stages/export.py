@@ -26,10 +26,13 @@ from abawcli.segments import segment_table
 MADE_SUFFIXES = frozenset({".safetensors", ".csv", ".parquet"})  # inputs of predict that are made
 
 
-def name_exports(videos: Sequence[str], output: str | Path, exporter: Exporter) -> dict[str, Path]:
-    """Return the output of each video: the file `output`, or files in that folder.
+def name_exports(
+    videos: Sequence[str], output: str | Path, exporter: Exporter, tables: int = 1
+) -> dict[str, Path]:
+    """Return the output of each video of a table: the file `output`, or files in that folder.
 
-    `output` is a file if it has the format's suffix and is not a folder.
+    `output` is a file if it has the format's suffix and is not a folder. `tables` is the number of
+    tables that are exported to it.
 
     Raises:
         UsageError: there are several videos for one file, or the name is that of another format.
@@ -38,7 +41,7 @@ def name_exports(videos: Sequence[str], output: str | Path, exporter: Exporter) 
     suffix = Path(f"x{exporter.suffix}").suffix.lower()
     if len(videos) > 1 and output.suffix.lower() == suffix and not output.is_dir():
         raise UsageError(f"{len(videos)} videos need a folder as -o, not the file {output}")
-    if is_folder_name(output, frozenset({suffix}), len(videos)):
+    if is_folder_name(output, frozenset({suffix}), max(tables, len(videos))):
         return {video: output / f"{video}{exporter.suffix}" for video in videos}
     return dict.fromkeys(videos, output)
 
@@ -49,14 +52,16 @@ def check_exports(tables: Iterable[str | Path], output: str | Path, kind: str) -
     Tables that cannot be read are not reported here, but by `export_table`.
 
     Raises:
-        UsageError: two tables have a video of the same name.
+        UsageError: two tables have a video of the same name, or `output` is a file.
     """
     owners: dict[Path, Path] = {}
-    for path in map(Path, tables):
+    paths = list(map(Path, tables))
+    for path in paths:
         videos: list[str] = []
         with suppress(InputError):
             videos = load_columns(path, ["video"])["video"].unique().tolist()
-        for video, target in name_exports(videos, output, EXPORTERS[kind]).items():
+        targets = name_exports(videos, output, EXPORTERS[kind], len(paths))
+        for video, target in targets.items():
             if (other := owners.setdefault(target, path)) != path:
                 raise UsageError(
                     f"{other} and {path} are both of {video}; leave one out, or run them apart, "
@@ -71,10 +76,11 @@ def export_table(
     config: Segmentation | None = None,
     *,
     overwrite: bool = False,
+    tables: int = 1,
 ) -> list[Path]:
     """Export the labels of a prediction table, one file per video; return the files.
 
-    Finished work is kept.
+    Finished work is kept. `tables` is the number of tables that are exported to `output`.
 
     Raises:
         InputError: the table cannot be read, has no times, or does not fit the format.
@@ -88,7 +94,7 @@ def export_table(
     exporter, config = EXPORTERS[kind], config or Segmentation()
     table, made = read_table(path), read_provenance(path)
     videos: list[str] = table["video"].unique().tolist()
-    outputs = name_exports(videos, output, exporter)
+    outputs = name_exports(videos, output, exporter, tables)
     check_writable(outputs.values())
     segments = segment_table(table, config)
     for video, target in outputs.items():
