@@ -236,6 +236,7 @@ FRAMES = json.dumps([{"annotations": [{"result": [{
         ("3.0\t2.0\tFear", "audacity", [], "before it begins"),
         ("0.0 1.0 Fear", "audacity", [], "tab-separated"),
         ("soon\t1.0\tFear", "audacity", [], "'soon' is no time in seconds"),
+        ("Behavior;Start (s);Stop (s)\nFear;1;2", "boris", [], "is separated by semicolons"),
         ("Behavior,Start\nFear,1", "boris", [], "has no column Start (s), Stop (s)"),
         ("Behavior,Start (s),Stop (s)\n\n\nFear,x,2", "boris", [], "line 4: 'x' is no time"),
         (f"Behavior,Start (s),Stop (s)\nFear,1,{'2' * 200_000}", "boris", [],
@@ -301,6 +302,12 @@ def test_textgrids_have_the_encodings_of_praat(table: Path, encoding: str) -> No
     file = export(table, "textgrid")
     file.write_text(file.read_text("utf-8").replace("Neutral", "Überdruß"), encoding)
     assert bring_back(file, "textgrid", table, "--map", "überdruß=Neutral").tolist() == LABELS
+
+
+def test_labels_that_are_no_expressions_are_ignored(table: Path) -> None:
+    file = table.parent / "labels.txt"
+    file.write_text("0.0\t1.0\thappy\n0.5\t2.0\tGaze\n1.4\t2.4\t0\n2.4\t3.0\tfear\n")
+    assert bring_back(file, "audacity", table, "--map", "gaze=none").tolist() == LABELS
 
 
 def test_comments_of_boris_may_have_other_line_ends(table: Path) -> None:

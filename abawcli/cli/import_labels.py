@@ -30,7 +30,8 @@ PATH = click.Path(path_type=Path)
 @click.option("--tier", help="Tier or subject to read, if the file has several.")
 @click.option(
     "--map", "names", multiple=True, metavar="NAME=CLASS",
-    help="Class of another label name, such as joy=Happiness. May be given several times.",
+    help="Class of another label name, such as joy=Happiness; none ignores a label. May be given "
+    "several times.",
 )  # fmt: skip
 @overwrite_option
 @verbosity_options

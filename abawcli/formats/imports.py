@@ -19,7 +19,9 @@ from abawcli.errors import InputError
 from abawcli.formats.elan import read_elan
 from abawcli.formats.label_tables import INTERVAL_ROUNDING_S
 from abawcli.formats.lines import read_text
+from abawcli.formats.text_form import check_commas
 from abawcli.formats.textgrid import read_textgrid
+from abawcli.label_maps import NO_CLASS
 from abawcli.labels import CLASSES, IGNORE, index_of
 
 # What unexpected JSON raises; OverflowError is of integers beyond any float.
@@ -115,6 +117,8 @@ def import_boris(path: str | Path) -> Imported:
     needed = ("Behavior", "Start (s)", "Stop (s)")
     missing = [name for name in needed if name not in (reader.fieldnames or ())]
     if missing:
+        if delimiter == ",":
+            check_commas(path)
         raise InputError(
             f"{path} has no column {', '.join(missing)}; export the aggregated events of BORIS"
         )
@@ -218,11 +222,16 @@ def read_classes(
 ) -> list[tuple[Interval, int]]:
     """Return intervals with their class numbers; `names` maps other names to class names.
 
+    Intervals whose name is mapped to `none` are left out, as by the maps of labels elsewhere.
+
     Raises:
         InputError: a name is unknown; the message lists these and suggests --map.
     """
     path = Path(path)
-    mapped = {key.strip().lower(): index_of(value) for key, value in names.items()}
+    mapped = {
+        key.strip().lower(): IGNORE if value.strip().lower() == NO_CLASS else index_of(value)
+        for key, value in names.items()
+    }
     numbers: dict[str, int] = {}
     unknown: list[str] = []
     for name in dict.fromkeys(each.name for each in intervals):
@@ -235,9 +244,9 @@ def read_classes(
         shown = ", ".join(repr(name) for name in unknown)
         raise InputError(
             f"{path}: unknown labels {shown}; give --map '{unknown[0]}=CLASS' with one of "
-            f"{', '.join(CLASSES)}"
+            f"{', '.join(CLASSES)}, or {NO_CLASS}"
         )
-    return [(each, numbers[each.name]) for each in intervals]
+    return [(each, numbers[each.name]) for each in intervals if numbers[each.name] != IGNORE]
 
 
 def _read_class(name: str) -> int:
