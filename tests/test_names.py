@@ -186,6 +186,15 @@ def test_folders_of_the_challenges_sets_do_not_count_where_nothing_else_matches(
     assert set(failed) == {"Train_Set/102", "Validation_Set/102", "Train_Set/45_right"}
 
 
+def test_the_person_on_the_other_side_is_nobody_s_match() -> None:
+    found, failed = match_tracks(["x_left", "x_right"], [("x", "left")], "predictions")
+    assert found == {"x_left": ("x", "left")}
+    reason = "x_right: predictions of x are of its subject left only; create them with --subject "
+    assert failed == {"x_right": f"{reason}right"}
+    # The strategy of a name may be the other side.
+    assert match_tracks(["x_right"], [("x_right", "left")], "crops")[1] == {}
+
+
 def test_a_head_learns_from_the_challenges_folders(tmp_path: Path) -> None:
     for name in ("102", "7_left"):
         path = tmp_path / "f/batch1" / f"{name}.safetensors"

@@ -25,7 +25,8 @@ Labels = NDArray[np.int64]
 
 HEADERS = {",".join(CLASSES): len(CLASSES), ",".join(CLASSES[:-1]): len(CLASSES) - 1}
 ROW_TOLERANCE = 2  # the official files are up to this many rows off the decoded frames
-_SIDE = re.compile(r"_(left|right)$")
+SIDES = "left", "right"
+_SIDE = re.compile(rf"_({'|'.join(SIDES)})$")
 
 
 def split_side(name: str) -> tuple[str, str | None]:
@@ -93,7 +94,7 @@ def find_track(name: str, tracks: Iterable[tuple[str, str]], what: str) -> tuple
     """Return the track that the annotation `name` belongs to.
 
     It is the only subject of `name`; or, if `name` ends in a side, that subject of the video, or
-    its only one. Names are compared by `names.find_names`.
+    its only one if that is not the other side. Names are compared by `names.find_names`.
 
     Args:
         name: name of the annotation.
@@ -123,6 +124,11 @@ def find_track(name: str, tracks: Iterable[tuple[str, str]], what: str) -> tuple
         raise InputError(
             f"{name}: {what} of {len(found)} subjects ({subjects}); "
             f"create them for one subject with --subject {side or 'main'}"
+        )
+    if side and not exact and found[0][1] in SIDES:
+        raise InputError(
+            f"{name}: {what} of {called[0]} are of its subject {found[0][1]} only; create "
+            f"them with --subject {side}"
         )
     return found[0]
 
