@@ -122,6 +122,18 @@ def test_the_methods_say_whose_faces_were_labelled(
     assert text in Reader(Path("report.html")).text
 
 
+def test_the_methods_say_that_tables_were_edited(study: Path) -> None:
+    write_table(make_table(LABELS, "P2"), Path("P2.csv"), describe_work("predict", [], {}))
+    report("P1.csv", "P2.csv", "-o", "before.html")
+    assert "edited after that" not in Reader(Path("before.html")).text
+    text = Path("P2.csv").read_text()
+    Path("P2.csv").write_text(text.replace("visual,4", "visual,5"))
+    report("P1.csv", "P2.csv", "-o", "both.html")
+    assert "1 of 2 tables was edited after that." in Reader(Path("both.html")).text
+    report("P2.csv", "-o", "one.html")
+    assert "The table was edited after that." in Reader(Path("one.html")).text
+
+
 def test_a_page_asks_for_nothing_but_its_videos(study: Path) -> None:
     report("P1.csv", "-o", "report.html")
     page = Reader(Path("report.html"))

@@ -7,7 +7,8 @@ import numpy as np
 
 from abawcli import __version__
 from abawcli.config import Segmentation
-from abawcli.formats.provenance import Provenance
+from abawcli.formats.hashing import hash_file
+from abawcli.formats.provenance import Provenance, read_provenance
 from abawcli.labels import CLASSES
 from abawcli.views.report.recordings import walk_origins
 from abawcli.views.report.study import Subject, Video
@@ -39,6 +40,7 @@ def write_methods(videos: Sequence[Video], config: Segmentation) -> str:
     return " ".join(
         [
             *origins,
+            *_describe_edits(videos),
             f"Each frame has one of the eight classes {', '.join(CLASSES)}, or no label.",
             f"The labels cover {frames:,} frames ({seconds / 60:,.1f} minutes) of {count}; "
             f"a face was found in {faces:.1%} of that time.",
@@ -48,6 +50,17 @@ def write_methods(videos: Sequence[Video], config: Segmentation) -> str:
             f"those shorter than {config.min_duration_s:g} s were left out.",
         ]
     )
+
+
+def _describe_edits(videos: Sequence[Video]) -> Iterator[str]:
+    """Yield a sentence on the tables that are no longer as they were written, if there are any."""
+    tables = {path: read_provenance(path) for video in videos for path in video.tables}
+    edited = sum(
+        "output" in made and made["output"] != hash_file(path) for path, made in tables.items()
+    )
+    if edited:
+        which = "The table" if len(tables) == 1 else f"{edited} of {len(tables)} tables"
+        yield f"{which} {'was' if edited == 1 else 'were'} edited after that."
 
 
 def _weigh(subjects: Sequence[Subject], measure: str) -> float:
