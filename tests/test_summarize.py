@@ -179,6 +179,10 @@ def test_groups_are_all_columns_by_default(study: Path) -> None:
         (["--by", "names.csv:n"], 1, "names.csv: n is also a column of the summary; rename it"),
         (["--by", "wide.csv:age"], 1, "wide.csv: its rows have more cells than its header"),
         (["--by", "nobody.csv:age"], 1, "no such file: nobody.csv"),
+        (["--by", ".:age"], 1, "cannot read .: it is a folder"),
+        (["--by", "empty.csv:age"], 1, "the participants file empty.csv is empty"),
+        (["--by", "ansi.csv:age"], 1, "line 2 is not in UTF-8; save it as UTF-8 (in Excel: `CSV"),
+        (["--by", "wide.txt:age"], 1, "wide.txt is in UTF-16; save it as UTF-8"),
         (["-o", "summary.xlsx"], 2, "summary.xlsx must end in .csv"),
     ],
 )
@@ -187,6 +191,9 @@ def test_bad_input(
 ) -> None:
     monkeypatch.chdir(study)
     Path("list.csv").write_text("video\nP01\n")
+    Path("empty.csv").write_text("")
+    Path("ansi.csv").write_text("video;age\nMüller;30\n", "cp1252")
+    Path("wide.txt").write_text("video\tage\nP01\t30\n", "utf-16")
     Path("names.csv").write_text("video,frames,n\nP01,few,1\n")
     Path("wide.csv").write_text("video;age\nP01;30;\nP02;40;\n")
     result = CliRunner().invoke(main, ["summarize", "P01.csv", "-o", "s.csv", *options])

@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 
 from abawcli.config import SHOWN_FAILURES
 from abawcli.errors import InputError
+from abawcli.formats.lines import read_text
 from abawcli.formats.names import find_names
 from abawcli.formats.table_checks import check_width
 
@@ -36,13 +38,12 @@ def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -
         InputError: the file cannot be read, or a column is missing, or all but the first one.
     """
     path = groups.file
+    text, _ = read_text(path, "participants file")
+    if not text:
+        raise InputError(f"the participants file {path} is empty")
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            separator = max(SEPARATORS, key=file.readline().count)
-        people = _read_cells(path, separator)
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except (OSError, ValueError) as error:
+        people = _read_cells(text)
+    except ValueError as error:
         raise InputError(f"cannot read the participants file {path}: {error}") from error
     columns = list(groups.columns or people.columns[1:])
     if not columns:
@@ -60,11 +61,10 @@ def read_groups(groups: Groups, videos: Sequence[str], failed: dict[str, str]) -
     return chosen
 
 
-def _read_cells(path: Path, separator: str) -> pd.DataFrame:
+def _read_cells(text: str) -> pd.DataFrame:
     """Return the cells of a csv as texts without blanks around them; NaN where there is none."""
-    people = pd.read_csv(
-        path, dtype=str, encoding="utf-8-sig", sep=separator, keep_default_na=False
-    )
+    separator = max(SEPARATORS, key=text.partition("\n")[0].count)
+    people = pd.read_csv(StringIO(text), dtype=str, sep=separator, keep_default_na=False)
     check_width(people)
     people.columns = people.columns.str.strip()
     stripped: pd.DataFrame = people.apply(lambda cells: cells.str.strip())
