@@ -329,6 +329,17 @@ def test_labels_that_count_frames_need_no_video(table: Path) -> None:
     assert refused.exit_code == 2 and "has seconds" in refused.stderr
 
 
+def test_of_several_annotations_the_last_one_is_read_with_a_warning(table: Path) -> None:
+    file = export(table, "labelstudio")
+    (task,) = json.loads(file.read_text())
+    task["annotations"] = [{"result": []}, *task["predictions"]]
+    file.write_text(json.dumps([task]))
+    call = ["import", str(file), "--format", "labelstudio", "--frames", "75", "-o"]
+    result = CliRunner().invoke(main, [*call, str(table.parent / "clip.txt")])
+    assert " ".join(result.stderr.split()).count("has 2 annotations of the video; the last") == 1
+    assert read_annotation(table.parent / "clip.txt").tolist() == LABELS
+
+
 def test_a_frame_without_a_time_is_named(table: Path) -> None:
     file = export(table, "audacity")
     hole = make_table(LABELS).assign(time_s=lambda rows: rows["time_s"].replace(0, np.nan))

@@ -6,6 +6,7 @@ Each reader returns the intervals of each tier: a tier of ELAN, a subject of BOR
 import csv
 import io
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from abawcli.formats.textgrid import read_textgrid
 from abawcli.label_maps import NO_CLASS
 from abawcli.labels import CLASSES, IGNORE, index_of
 
+LOG = logging.getLogger(__name__)
 # What unexpected JSON raises; OverflowError is of integers beyond any float.
 _UNEXPECTED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -145,6 +147,8 @@ def import_labelstudio(path: str | Path) -> Imported:
         if len(tasks) != 1:
             raise InputError(f"{path} has {len(tasks)} tasks; export one video at a time")
         made = tasks[0].get("annotations") or tasks[0].get("predictions") or []
+        if len(made) > 1:
+            LOG.warning("%s has %d annotations of the video; the last one is read", path, len(made))
         results: list[dict[str, Any]] = made[-1]["result"] if made else []
         tiers: dict[str, list[Interval]] = {}
         for result in results:
