@@ -157,6 +157,19 @@ def test_other_settings_need_overwrite(images: Path, tmp_path: Path) -> None:
     assert len(again) == 1 and again != history
 
 
+def test_images_that_changed_need_overwrite(images: Path, tmp_path: Path) -> None:
+    once = replace(FAST, epochs=1)
+    first = run(images, tmp_path / "run", once)
+    config = tmp_path / "run/config.json"
+    settings = json.loads(config.read_text())
+    del settings["images_sha256"]  # of an older version
+    config.write_text(json.dumps(settings))
+    assert run(images, tmp_path / "run", once) == first
+    save_image_set(images, side=50)  # under the same names
+    with pytest.raises(OutputError, match="other settings or data"):
+        run(images, tmp_path / "run", once)
+
+
 def test_it_learns(tmp_path: Path) -> None:
     images = save_vision_backbone(tmp_path / "images" / "vit", "vit").parent
     save_image_set(images, 18, 6, classes=(0, 3, 7))

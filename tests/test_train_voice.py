@@ -1,6 +1,7 @@
 """Training a voice encoder: results, resuming, no voice, errors."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ def test_interrupted_run_ends_with_the_same_weights(
 def test_finished_run_is_not_trained_again_and_another_needs_overwrite(
     recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    recordings = Path(shutil.copytree(recordings, tmp_path / "recordings"))
     short = replace(FAST, epochs=1)
     first = run(recordings, tmp_path / "run", short)
     with monkeypatch.context() as patch:
@@ -96,6 +98,10 @@ def test_finished_run_is_not_trained_again_and_another_needs_overwrite(
     with pytest.raises(OutputError, match="other settings"):
         run(recordings, tmp_path / "run", other)
     assert run(recordings, tmp_path / "run", other, overwrite=True) != first
+    path = next(recordings.glob("*.wav"))
+    path.write_bytes(path.read_bytes() + bytes(2))
+    with pytest.raises(OutputError, match="other settings or data"):
+        run(recordings, tmp_path / "run", other)
 
 
 def test_it_learns_classes_and_speech_detection(recordings: Path, tmp_path: Path) -> None:

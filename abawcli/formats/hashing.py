@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 EMPTY = "empty folder"  # instead of a hash
@@ -61,6 +61,16 @@ def hash_listing(folder: str | Path) -> tuple[int, str]:
         if (folder / name).is_file()
     }
     return sum(sizes.values()), hashlib.sha256(repr(sizes).encode("utf-8", "replace")).hexdigest()
+
+
+def hash_sizes(files: Iterable[str | Path]) -> str:
+    """Return the sha256 of the sizes of files in their order, in hexadecimal.
+
+    Raises:
+        OSError: a file is missing.
+    """
+    sizes = [os.path.getsize(file) for file in files]
+    return hashlib.sha256(repr(sizes).encode()).hexdigest()
 
 
 def _list_below(folder: Path) -> Iterator[str]:

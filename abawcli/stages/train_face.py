@@ -18,7 +18,7 @@ from abawcli.config import (
 )
 from abawcli.device import choose_device
 from abawcli.errors import UsageError
-from abawcli.formats.hashing import hash_file
+from abawcli.formats.hashing import hash_file, hash_sizes
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.manifest import read_manifest
 from abawcli.models.checkpoint import read_metadata
@@ -154,6 +154,7 @@ def train_face_encoder(
     )
     config = replace(config, precision=precision)
     settings, data = _describe_run(out, images, manifest, backbone, init=init)
+    settings["images_sha256"] = hash_sizes(file for own in splits.values() for file in own.files)
     task = FaceTask(
         network, splits, config, accelerator.device, settings=settings, data=data,
         classifier=classifier, teachers=teachers,

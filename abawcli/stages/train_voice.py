@@ -7,7 +7,7 @@ import torch
 from abawcli.config import COMPACT_VOICE, VOICE_LAYERS, VoiceTraining, default_voice_training
 from abawcli.device import choose_device
 from abawcli.errors import CheckpointError, InputError, UsageError
-from abawcli.formats.hashing import hash_file
+from abawcli.formats.hashing import hash_file, hash_sizes
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.manifest import read_audio_manifest
 from abawcli.labels import CLASSES
@@ -114,6 +114,7 @@ def train_voice_encoder(
     start = _describe_init(init, layers)
     settings = start | {"backbone": COMPACT_VOICE, "audio": locate_from(out, audio)}
     settings["manifest"] = locate_from(out, manifest)
+    settings["recordings_sha256"] = hash_sizes(f for own in splits.values() for f in own.files)
     data = {"manifest": manifest.name, "sha256": hash_file(manifest)} | start
     task = VoiceTask(
         splits, config, accelerator.device, network=network, settings=settings, data=data

@@ -34,7 +34,8 @@ FORMER = {"precision": "float32"}  # settings of training before they were optio
 DEFINITIONS = "definitions"
 FIRST = 1  # number of a definition that a run does not name
 METRICS_NAME = "metrics.jsonl"
-FEATURES_HASH = "features_sha256"  # of data; older runs have none
+# Hashes of data; older runs have none.
+HASHES = "features_sha256", "images_sha256", "recordings_sha256"
 History = list[EpochResult]
 
 
@@ -123,8 +124,8 @@ def _is_of_run(path: Path) -> bool:
 def _are_alike(first: str, second: str) -> bool:
     """Tell whether the settings of two runs are equal, apart from definitions and from paths.
 
-    If a run of an older version lacks a setting, it has the value in FORMER. If it lacks the hash
-    of features, these are not compared.
+    If a run of an older version lacks a setting, it has the value in FORMER. If it lacks one of
+    HASHES, these data are not compared.
     """
     try:
         one, other = ({**json.loads(text)} for text in (first, second))
@@ -134,7 +135,7 @@ def _are_alike(first: str, second: str) -> bool:
         settings.pop(DEFINITIONS, None)
         if isinstance(settings.get("training"), dict):
             settings["training"] = FORMER | settings["training"]
-    one["data"], other["data"] = _share_hashes(one.get("data"), other.get("data"))
+    one, other = _share_hashes(one, other)
     for modality in MODALITIES:
         for settings in (one, other):
             if isinstance(settings.get(modality), dict):
@@ -143,12 +144,11 @@ def _are_alike(first: str, second: str) -> bool:
 
 
 def _share_hashes(first: Any, second: Any) -> tuple[Any, Any]:
-    """Return descriptions of data without the hashes that only one of them has."""
+    """Return settings without the hashes of data that only one of them has."""
     if not (isinstance(first, dict) and isinstance(second, dict)):
         return first, second
-    lacking = FEATURES_HASH in (first.keys() ^ second.keys())
-    one, other = ({k: v for k, v in each.items() if not (lacking and k == FEATURES_HASH)}
-                  for each in (first, second))  # fmt: skip
+    lacking = (first.keys() ^ second.keys()) & set(HASHES)
+    one, other = ({k: v for k, v in each.items() if k not in lacking} for each in (first, second))
     for key in one.keys() & other.keys():
         one[key], other[key] = _share_hashes(one[key], other[key])
     return one, other
