@@ -291,6 +291,17 @@ def test_elan_slots_without_a_time_lie_evenly_between_others(table: Path) -> Non
     assert "an interval of the tier expression has no time" in " ".join(result.stderr.split())
 
 
+def test_annotations_without_a_text_are_no_labels(table: Path) -> None:
+    document = Elan.Eaf(str(export(table, "elan")))
+    document.add_annotation("expression", 1000, 1400, " ")
+    document.add_tier("notes")
+    document.add_annotation("notes", 0, 3000, "")
+    file = table.parent / "clip.eaf"
+    document.to_file(str(file))
+    assert bring_back(file, "elan", table).tolist() == LABELS
+    assert bring_back(file, "elan", table, "--tier", "notes").tolist() == [-1] * len(LABELS)
+
+
 def test_further_names_are_mapped_and_numbers_are_read(table: Path) -> None:
     file = table.parent / "labels.txt"
     file.write_text("0.0\t1.0\tsmile\n1.4\t2.4\t0\n2.4\t3.0\tfearful\n")

@@ -201,17 +201,18 @@ IMPORTERS: dict[str, Callable[[Path], Imported]] = {
 
 
 def choose_tier(found: Imported, tier: str | None, path: str | Path) -> list[Interval]:
-    """Return the intervals of a tier; None: of the only one that has intervals.
+    """Return the intervals of a tier that have a text; None: of the only tier that has such ones.
 
     Raises:
         InputError: the tier does not exist, or there are several.
     """
     path = Path(path)
-    filled = {name: rows for name, rows in found.tiers.items() if rows}
+    texts = {name: [row for row in rows if row.name.strip()] for name, rows in found.tiers.items()}
+    filled = {name: rows for name, rows in texts.items() if rows}
     if tier is not None:
         if tier not in found.tiers:
             raise InputError(f"{path} has no tier {tier!r}; it has {_list_names(found.tiers)}")
-        return found.tiers[tier]
+        return texts[tier]
     if len(filled) > 1:
         raise InputError(f"{path} has several tiers; choose one by --tier: {_list_names(filled)}")
     return next(iter(filled.values()), [])
