@@ -42,9 +42,9 @@ TYPES: dict[str, type[np.generic]] = {
 }
 
 
-def is_features(path: Path) -> bool:
+def is_features(path: str | Path) -> bool:
     """Tell whether a path is of a feature file, by its suffix."""
-    return path.suffix.lower() == FEATURES_SUFFIX
+    return Path(path).suffix.lower() == FEATURES_SUFFIX
 
 
 @dataclass(frozen=True)

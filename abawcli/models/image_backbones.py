@@ -253,14 +253,14 @@ def _check_whole(name: str) -> None:
         )
 
 
-def read_settings(path: Path) -> JsonObject:
+def read_settings(path: str | Path) -> JsonObject:
     """Return the JSON object in a file of a pretrained network.
 
     Raises:
         CheckpointError: it cannot be read, or is damaged.
     """
     try:
-        return parse_object(path.read_bytes())
+        return parse_object(Path(path).read_bytes())
     except OSError as error:
         raise CheckpointError(explain_os_error(path, error)) from error
     except ValueError as error:
