@@ -80,7 +80,10 @@ def test_seconds_without_times_of_frames_are_an_error(tmp_path: Path) -> None:
     arguments = [str(tmp_path / name) for name in ("clip.txt", "clip.tsv")]
     result = CliRunner().invoke(main, ["agree", *arguments])
     assert result.exit_code == 1
-    assert "it is annotated in seconds, and the times of its frames are unknown" in result.stderr
+    assert (
+        "it is annotated in seconds, and the times of its frames are unknown; a prediction table "
+        "of the video has them" in " ".join(result.stderr.split())
+    )
 
 
 def test_plot_draws_them_beside_the_labels(

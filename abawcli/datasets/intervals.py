@@ -44,7 +44,8 @@ class Intervals:
             at = np.arange(1.0, frames + 1)
         elif times_s is None or np.isnan(times_s).all():
             raise InputError(
-                f"{name}: it is annotated in seconds, and the times of its frames are unknown"
+                f"{name}: it is annotated in seconds, and the times of its frames are unknown; "
+                "a prediction table of the video has them"
             )
         else:
             at = np.nan_to_num(times_s, nan=-np.inf) + INTERVAL_ROUNDING_S
