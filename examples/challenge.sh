@@ -167,7 +167,8 @@ else
 fi
 
 # --- The submission: every row of the sample, in its order. A row without a frame or a label gets the
-# nearest prediction. A video without any (no face, no speech) gets the label FALLBACK.
+# nearest prediction. A video without any (no face, no speech) gets the label FALLBACK. An older submission
+# is replaced, because it may be of the other folder of predictions.
 say "submit"
 mkdir -p "$OUT/fallback"
 : > "$OUT/submit.list"
@@ -183,5 +184,5 @@ while IFS= read -r name || [ -n "$name" ]; do # the last line may have no line e
         printf '%s\n' "$OUT/fallback/$name.txt" >> "$OUT/submit.list"
     fi
 done < "$OUT/test.names"
-abaw submit "@$OUT/submit.list" --template "$SAMPLE" -o "$OUT/predictions.txt"
+abaw submit "@$OUT/submit.list" --template "$SAMPLE" -o "$OUT/predictions.txt" --overwrite
 abaw submit --check "$OUT/predictions.txt" --template "$SAMPLE"

@@ -260,6 +260,21 @@ def test_official_crops_are_taken_where_there_are_some(out: Path) -> None:
     assert len(rows) == 10 and not {"102,", "77,"} & set(rows)
 
 
+def test_a_later_run_replaces_a_submission_of_other_tables(out: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(out.parent / "Aff Wild2", tmp_path / "Aff Wild2"))
+    again = Path(shutil.copytree(out, tmp_path / "out", symlinks=True))
+    first = (again / "predictions.txt").read_bytes()
+    tables = [str(again / "test" / f"{name}.csv") for name in FRAMES if name != "mute"]
+    smooth = ["smooth", *tables, "-o", str(tmp_path / "other"), "--window", "3"]
+    assert CliRunner().invoke(main, smooth).exit_code == 0
+    others = [*map(str, (tmp_path / "other").glob("*.csv")), str(again / "fallback" / "mute.txt")]
+    to = ["--template", str(root / "sample.txt"), "-o", str(again / "predictions.txt")]
+    assert CliRunner().invoke(main, ["submit", *others, *to, "--overwrite"]).exit_code == 0
+    run = run_script(root, again)
+    assert run.returncode == 0, run.stderr
+    assert (again / "predictions.txt").read_bytes() == first
+
+
 @pytest.mark.parametrize(
     ("system", "visual", "audio"),
     [
