@@ -152,7 +152,7 @@ def test_unknown_suffix(tmp_path: Path, name: str) -> None:
         ("label", "-2", "line 3: label must be -1 to 7, not -2"),
         ("label", "grumpy", "line 3: unknown label 'grumpy'; known are -1 to 7, Neutral, Anger"),
         ("label", "", "line 3: label is empty"),
-        ("label", "-1", "line 3: label must be -1 where source is none, and only there"),
+        ("label", "-1", "line 3: label is -1; a row without a label has the source none, and no "),
         ("frame", "0", "line 3: frame must be 1 or more, not 0"),
         ("frame", "10000000", "line 3: frame must be 9999999 or less, not 10000000"),
         ("frame", "1", "line 3: an earlier row has the same video, frame, subject"),

@@ -155,10 +155,11 @@ def check_predictions(path: str | Path, table: pd.DataFrame) -> None:
     """
     p = _stack(table, PROBABILITY_COLUMNS)  # (N, 8)
     none = _find_unpredicted(path, table)
-    wrong_label = (table["label"].to_numpy() == IGNORE) != none
-    refuse_rows(
-        path, wrong_label, "label must be -1 where source is none, and only there", table["label"]
-    )
+    label = table["label"]
+    unlabelled = label.to_numpy() == IGNORE
+    refuse_rows(path, none & ~unlabelled, "label must be -1 where source is none", label)
+    what = "label is -1; a row without a label has the source none, and no probabilities"
+    refuse_rows(path, ~none & unlabelled, what, None)
     partly = (~np.isnan(p)).any(axis=1) == none
     refuse_rows(
         path, partly, "probabilities must be empty where source is none, and only there", None
