@@ -183,6 +183,7 @@ def test_aff_wild2_takes_the_middle_scale_of_own_crops(tmp_path: Path) -> None:
     write_annotation(np.array([4, -1, 1]), tmp_path / "aw/EXPR_Set/5.txt")
     table, said = make(tmp_path, "aff-wild2", str((tmp_path / "aw").rename(tmp_path / "a w")))
     assert "/a w' --manifest" in said
+    assert "all training images are of one video" in said and "10 %" not in said
     assert table["file"].tolist() == ["crops/5/1.2/00001.jpg", "crops/5/1.2/00003.jpg"]
     assert table["label"].tolist() == ["Happiness", "Anger"]
 

@@ -89,11 +89,18 @@ def make_valid(images: list[LabelledImage], root: str | Path) -> list[LabelledIm
     """Return images with a validation split: part of the training images if there is no other."""
     if VALID in (splits := [each.split for each in images]) or splits.count(TRAIN) < 2:
         return images
-    LOG.warning(
-        "no validation images: %.0f %% of the training images are held out", 100 * VALID_SHARE
-    )
     opened = [replace(each, split="") if each.split == TRAIN else each for each in images]
-    return assign_splits(opened, root)
+    made = assign_splits(opened, root)
+    if VALID in (each.split for each in made):
+        LOG.warning(
+            "no validation images: %.0f %% of the training images are held out", 100 * VALID_SHARE
+        )
+    else:
+        LOG.warning(
+            "no validation images, which `abaw train face` needs: all training images are of one "
+            "video, so that none can be held out; add other videos or another set"
+        )
+    return made
 
 
 def limit_classes(images: Sequence[LabelledImage], most: int, seed: int) -> list[LabelledImage]:
