@@ -150,6 +150,8 @@ VALUES = r"va.csv is a table of valence and arousal \(--task va\), not of expres
          r"va.csv is a table of valence .* and expr.csv of expressions .* fuse tables of one task"),
         (["fuse", "va.csv", "b.csv", "--confident", "0.9", "-o", "out.csv"],
          "confident predictions is for tables of expressions"),
+        (["fuse", "va.csv", "b.csv", "--weights", "auto", "--labels", "va", "-o", "out.csv"],
+         "error: va.csv is a table of valence and arousal .* not of expressions"),
         (["score", "expr.csv", "va", "--task", "va"], r"is a table of expressions \(--task expr"),
         (["score", "va.csv", "au", "--task", "au"], "not of action units"),
         (["submit", "va.csv", "--template", "au.txt", "--task", "au", "-o", "out.txt"],

@@ -73,8 +73,9 @@ def read_fused_tracks(
         InputError: no annotation is left, or a file of predictions has no probabilities.
     """
     failed: dict[str, str] = {}
+    predicted = [gather_tracks(files, failed) for files in members]  # first, for their task
     truth = gather_truth(annotations, failed)
-    paired = [pair_tracks(truth, gather_tracks(files, failed), failed) for files in members]
+    paired = [pair_tracks(truth, tracks, failed) for tracks in predicted]
     names = [name for name in truth if all(name in pairs for pairs in paired)]
     if not names:
         raise InputError(summarise_failures(failed) if failed else "there is no annotation")
