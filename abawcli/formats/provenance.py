@@ -13,7 +13,6 @@ Provenance is written when the output is complete under a temporary name, just b
 renamed. If a run is killed in between, the output matches `replaces`, and the work can be repeated.
 """
 
-import itertools
 import json
 import logging
 import os
@@ -146,7 +145,9 @@ def read_provenance(output: str | Path) -> Provenance:
         return {}
     if not isinstance(there, dict) or not _has_types(there):
         return {}
-    return there | {"inputs": [each for each in there.get("inputs", []) if isinstance(each, dict)]}
+    if "inputs" in there:
+        there["inputs"] = [each for each in there["inputs"] if isinstance(each, dict)]
+    return there
 
 
 def _has_types(there: Provenance) -> bool:
@@ -154,8 +155,8 @@ def _has_types(there: Provenance) -> bool:
     lists = [there.get(name, []) for name in ("inputs", "companions", "made_from", "warnings")]
     if not all(isinstance(each, list) for each in lists):
         return False
-    values = [there.get(name, {}) for name in ("settings", "summary")]
-    return all(isinstance(each, dict) for each in itertools.chain(values, *lists[1:3]))
+    objects = [there.get("settings", {}), *lists[1], *lists[2]]
+    return all(isinstance(each, dict) for each in objects)
 
 
 def find_finished(output: str | Path, work: Provenance, overwrite: bool) -> Provenance | None:
