@@ -7,7 +7,7 @@ Formats of annotation programs contain segments, tables contain frames. Each wri
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,7 @@ class VideoLabels:
 
     def name_tiers(self) -> dict[str, str]:
         """Return the tier's name of each subject; it contains the subject if there are several."""
-        several = len(self.subjects) > 1
-        return {s: f"expression {s}" if several else "expression" for s in self.subjects}
+        return name_tiers(self.subjects)
 
     def list_segments(self) -> Iterator[tuple[str, float, float, str]]:
         """Yield subject, start, end and label of each segment, ordered by start."""
@@ -59,6 +58,12 @@ class VideoLabels:
         ordered = self.segments.sort_values(["start_s", "subject"], kind="stable")
         for subject, start, end, label in ordered[columns].itertuples(index=False):
             yield str(subject), float(start), float(end), str(label)
+
+
+def name_tiers(subjects: Sequence[str]) -> dict[str, str]:
+    """Return the tier's name of each subject; it contains the subject if there are several."""
+    several = len(subjects) > 1
+    return {name: f"expression {name}" if several else "expression" for name in subjects}
 
 
 def _write_rows(rows: Iterator[list[Any]] | list[list[Any]], delimiter: str = "\t") -> str:

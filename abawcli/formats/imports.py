@@ -8,7 +8,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,19 @@ def choose_tier(found: Imported, tier: str | None, path: str | Path) -> list[Int
     if len(filled) > 1:
         raise InputError(f"{path} has several tiers; choose one by --tier: {_list_names(filled)}")
     return next(iter(filled.values()), [])
+
+
+def find_tier(found: Imported, names: Sequence[str], path: str | Path) -> str:
+    """Return the first of the names that is a tier.
+
+    Raises:
+        InputError: there is none.
+    """
+    for name in names:
+        if name in found.tiers:
+            return name
+    wanted = " or ".join(map(repr, names))
+    raise InputError(f"{path} has no tier {wanted}; it has {_list_names(found.tiers)}")
 
 
 def _list_names(tiers: Mapping[str, Any]) -> str:
