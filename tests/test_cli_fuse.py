@@ -140,3 +140,14 @@ def test_a_table_that_cannot_be_read() -> None:
     status, stderr = fuse("A/one.csv", "gone.csv", "-o", "x.csv")
     assert (status, stderr) == (1, "abaw: error: no such file: gone.csv\n")
     assert not Path("x.csv").exists()
+
+
+def test_labels_that_were_edited_are_not_lost_in_silence() -> None:
+    edited = read_table(Path("B/one.csv"))
+    edited.loc[1:2, "label"] = 0
+    write_table(edited, Path("edited.csv"), {})
+    status, stderr = fuse("A/one.csv", "edited.csv", "-o", "fused.csv")
+    assert (status, " ".join(stderr.split())) == (
+        0, "abaw: warning: edited.csv: 2 labels are not of the highest probability, as after an "
+        "edit by hand; they are replaced by those of the mean abaw: fused.csv: 6 rows, 6 labelled",
+    )  # fmt: skip

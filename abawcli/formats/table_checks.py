@@ -1,5 +1,6 @@
 """Checks of values in tables; messages name the first wrong line (csv) or row (parquet)."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from abawcli.segments import split_people
 from abawcli.sources import NONE, SOURCES
 from abawcli.tasks import TASKS, Task
 
+LOG = logging.getLogger(__name__)
 MAX_FRAME = 9_999_999  # 46 hours at 60 a second; arrays by frame number are as long as the last one
 MAX_NUMBER = 1e9  # times in seconds and coordinates in pixels are smaller; also excludes inf
+ROUNDING = 1e-5  # of probabilities in tables
 SUM_TOLERANCE = 1e-3  # tables of other programs may have only 4 digits
 KEYS = ("video", "subject", "frame")  # of which no two rows have the same
 
@@ -198,6 +201,20 @@ def check_values(path: str | Path, table: pd.DataFrame, task: Task) -> None:
     refuse_rows(path, wrong, f"{what} must each be {task.domain}", None)
     names = f"{task.outputs[0]} to {task.outputs[-1]}"
     refuse_rows(path, beyond, f"{names} must be from {task.low} to {task.high}", None)
+
+
+def warn_edited(path: str | Path, table: pd.DataFrame, others: str) -> None:
+    """Warn of labels by hand in a table (N rows), where a command replaces labels by `others`."""
+    if "label" not in table:
+        return
+    p, label = _stack(table, PROBABILITY_COLUMNS), table["label"].to_numpy()
+    own = np.take_along_axis(p, np.maximum(label, 0)[:, None], axis=1)[:, 0]  # (N,)
+    edited = (label != IGNORE) & (own < p.max(axis=1) - ROUNDING)
+    if count := int(edited.sum()):
+        LOG.warning(
+            "%s: %d labels are not of the highest probability, as after an edit by hand; they "
+            "are replaced by %s", path, count, others,
+        )  # fmt: skip
 
 
 def check_logits(path: str | Path, table: pd.DataFrame) -> None:

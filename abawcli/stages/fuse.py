@@ -22,6 +22,7 @@ from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import compose_name
 from abawcli.formats.provenance import describe_work, find_finished, read_provenance
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
+from abawcli.formats.table_checks import warn_edited
 from abawcli.formats.table_forms import TABLE_FORMS, TableForm
 from abawcli.formats.table_schemas import LOGITS, TITLES, find_table_task
 from abawcli.formats.tables import (
@@ -269,6 +270,8 @@ def fuse_files(
         return read_summary(finished, FuseSummary, made=False)
     with keep_warnings(work):
         read = {str(path): read_table(path, task=None) for path in tables}
+        for name, table in read.items():
+            warn_edited(name, table, "those of the mean")
         fused = fuse_tables(read, weights, confident)
         note_summary(work, FuseSummary(len(fused), int((fused["source"] != NONE).sum())))
         write_table(fused, output, work)

@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 from abawcli.config import Media, Smoothing
 from abawcli.formats.provenance import describe_work, find_finished, read_provenance
 from abawcli.formats.summary import Summary, keep_warnings, note_summary, read_summary
+from abawcli.formats.table_checks import warn_edited
 from abawcli.formats.table_forms import find_form
-from abawcli.formats.table_schemas import LOGITS, PROBABILITIES
+from abawcli.formats.table_schemas import LOGITS
 from abawcli.formats.tables import has_logits, read_table, write_table
-from abawcli.labels import IGNORE
 from abawcli.segments import split_people
 from abawcli.smoothing import count_removed_segments, smooth_rows
 from abawcli.sources import FILLED, NONE
 
 LOG = logging.getLogger(__name__)
-ROUNDING = 1e-5  # of probabilities in tables
 
 
 @dataclass(frozen=True)
@@ -95,20 +94,6 @@ def _warn_untimed(table: pd.DataFrame, config: Smoothing) -> None:
     )  # fmt: skip
 
 
-def _warn_edited(path: Path, table: pd.DataFrame) -> None:
-    """Warn of labels that smoothing loses, as the labels of its result are those of `p_*`."""
-    if "label" not in table:
-        return
-    p, label = table[PROBABILITIES].to_numpy(np.float64), table["label"].to_numpy()
-    own = np.take_along_axis(p, np.maximum(label, 0)[:, None], axis=1)[:, 0]  # (N,)
-    edited = (label != IGNORE) & (own < p.max(axis=1) - ROUNDING)
-    if count := int(edited.sum()):
-        LOG.warning(
-            "%s: %d labels are not of the highest probability, as after an edit by hand; they "
-            "are replaced by those of the smoothed probabilities", path, count,
-        )  # fmt: skip
-
-
 def _warn_unlabelled(video: str, subject: str, p: NDArray[np.float64], config: Smoothing) -> None:
     bare = int(np.isnan(p[:, 0]).sum())
     if bare == len(p):
@@ -165,7 +150,7 @@ def smooth_file(
         return read_summary(finished, SmoothSummary, made=False)
     with keep_warnings(work):
         raw = read_table(path, task=None)
-        _warn_edited(path, raw)
+        warn_edited(path, raw, "those of the smoothed probabilities")
         table = smooth_table(raw, config)
         note_summary(work, _summarise(raw, table))
         write_table(table, output, work)
