@@ -22,12 +22,13 @@ from abawcli.config import (
     EncoderTraining,
     default_training,
 )
+from abawcli.errors import UsageError
 from abawcli.formats.manifest import read_manifest
 from abawcli.models.encoder import load_encoder
 from abawcli.models.image_backbones import build_backbone
 from abawcli.training import distributed, face_task
 from abawcli.training.distributed import Part
-from abawcli.training.face_task import FaceNetwork, FaceTask, draw_order
+from abawcli.training.face_task import FaceNetwork, FaceTask, draw_order, split_order
 from abawcli.training.losses import class_weights, mix_up, soft_cross_entropy
 
 
@@ -179,3 +180,12 @@ def test_layer_decay_and_freezing_follow_depth(tmp_path: Path) -> None:
     assert all(rate[id(p)] == pytest.approx(1e-5) for p in [*depth[3], *depth[4]])
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert all(decay[id(p)] == (0.05 if p.ndim > 1 else 0) for p in depth[3])
+
+
+def test_processes_share_the_batches_of_an_epoch() -> None:
+    order = list(range(10))
+    parts = [split_order(order, 2, Part(k, 2)) for k in range(2)]
+    assert parts == [[[0, 1], [4, 5]], [[2, 3], [6, 7]]]
+    assert split_order(order[:3], 4, Part()) == [[0, 1, 2]]
+    with pytest.raises(UsageError, match="3 images are too few for 4 processes"):
+        split_order(order[:3], 4, Part(0, 4))

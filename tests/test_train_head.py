@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ from abawcli.models.heads import HEADS, WithEncoders, load_head
 from abawcli.models.normalise import Moments
 from abawcli.models.recipes import find_weights
 from abawcli.models.voice import load_voice_encoder
+from abawcli.stages import crossval, train_head
 from abawcli.stages.train_head import Files, hold_out
-from abawcli.training import objectives
+from abawcli.training import loop, objectives
 from abawcli.training.loop import TrainingLoop
 from abawcli.training.losses import class_weights, focal_loss
 
@@ -355,3 +357,26 @@ def test_predicted_labels_say_where_there_is_none() -> None:
     p = np.eye(8)[[3, 0, 7]]
     p[1] = np.nan
     assert choose_labels(p).tolist() == [3, -1, 7]
+
+
+@pytest.mark.parametrize("stage", [train_head, crossval])
+def test_each_process_trains_on_its_own_device(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: ModuleType
+) -> None:
+    class Stop(Exception):
+        pass
+
+    def see(*_: object, device: torch.device, **__: object) -> None:
+        seen.append(device)
+        raise Stop
+
+    seen: list[torch.device] = []
+    own = SimpleNamespace(device=torch.device("cuda", 1))
+    monkeypatch.setattr(loop, "start_accelerator", lambda device: own)
+    monkeypatch.setattr(stage, "HeadTask", see)
+    with pytest.raises(Stop):
+        if stage is train_head:
+            run(files, tmp_path / "run")
+        else:
+            crossval.cross_validate(*files, tmp_path / "cv", folds=2, device="cpu")
+    assert seen == [own.device]

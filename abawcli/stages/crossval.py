@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from abawcli.config import EXPR, HeadTraining, Smoothing, default_head_training
 from abawcli.datasets.annotated import AnnotatedFeatures, VideoSet, read_annotated
 from abawcli.datasets.folds import Folds, make_folds, read_folds, write_folds
-from abawcli.device import choose_device
 from abawcli.errors import OutputError, UsageError
 from abawcli.formats.feature_sets import FeaturePaths, read_joined_features
 from abawcli.formats.json_values import JsonObject
@@ -43,6 +42,7 @@ from abawcli.training.head_task import (
     make_loop,
     predict_videos,
 )
+from abawcli.training.loop import choose_training_device
 from abawcli.training.objectives import score_outputs
 
 FOLDS_NAME = "folds.csv"
@@ -113,7 +113,7 @@ def cross_validate(
     """
     out = Path(out)
     _check_heads(heads)
-    chosen = choose_device(device)
+    chosen = choose_training_device(device)
     data = read_annotated(features, annotations, task)
     fold_of = _open_folds(out / FOLDS_NAME, data, folds, overwrite)
     results: Results = {}

@@ -10,12 +10,12 @@ from abawcli.config import EXPR, HeadTraining, default_head_training
 from abawcli.datasets.annotated import AnnotatedFeatures, VideoSet, check_alike, read_annotated
 from abawcli.datasets.folds import make_folds
 from abawcli.datasets.pseudo_labels import PseudoLabels
-from abawcli.device import choose_device
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
 from abawcli.formats.feature_sets import FeaturePaths
 from abawcli.progress import Progress, ignore_progress
 from abawcli.training.head_task import HeadTask, make_loop
+from abawcli.training.loop import choose_training_device
 from abawcli.training.run_folder import History
 
 # Features, of several backbones those of each track together, and annotations.
@@ -73,7 +73,7 @@ def train_fusion_head(
     """
     out = Path(out)
     config = config or default_head_training(head)
-    chosen = choose_device(device)
+    chosen = choose_training_device(device)
     if pseudo and config.task != EXPR:
         raise UsageError(f"pseudo-labels are expressions; leave them out of task {config.task}")
     if valid_files is None:

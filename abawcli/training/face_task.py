@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from abawcli import __version__
 from abawcli.config import IMAGE_AUGMENTATION, EncoderTraining
+from abawcli.errors import UsageError
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.manifest import LabelledImages
 from abawcli.labels import CLASSES, IGNORE, N_CLASSES
@@ -95,8 +96,14 @@ def draw_order(chances: Tensor | None, count: int, generator: Generator) -> list
 
 
 def split_order(order: list[int], batch_size: int, part: Part) -> list[list[int]]:
-    """Return the batches of indices of one process; an incomplete batch is dropped."""
+    """Return the batches of indices of one process; an incomplete batch is dropped.
+
+    Raises:
+        UsageError: there are fewer images than processes.
+    """
     count = len(order)
+    if count < part.count:
+        raise UsageError(f"{count} images are too few for {part.count} processes")
     size = min(batch_size, count // part.count)
     whole = [order[k : k + size] for k in range(0, count - size + 1, size)]
     return whole[part.index : len(whole) - len(whole) % part.count : part.count]

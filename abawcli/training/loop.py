@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Generator, Tensor, nn
 
+from abawcli.device import choose_device
 from abawcli.errors import UsageError
 from abawcli.formats.json_values import JsonObject
 from abawcli.models.training_metadata import EpochResult, Validation, ValueValidation
@@ -86,6 +87,16 @@ def start_accelerator(device: torch.device) -> Accelerator:
     # The class token does not depend on all weights: not on a mask token or a pooler.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=[unused])
+
+
+def choose_training_device(name: str) -> torch.device:
+    """Return the device of a name; if a launcher started several processes, each has its own GPU.
+
+    Raises:
+        UsageError: as `choose_device`.
+    """
+    device: torch.device = start_accelerator(choose_device(name)).device
+    return device
 
 
 def cast(device: torch.device, precision: str) -> AbstractContextManager[object]:
