@@ -61,7 +61,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     [
         ("video,fold\na,1\n", "no table of name and fold"),
         ("name,fold\na,one\n", "no table of name and fold"),
-        ("name,fold\na,18446744073709551616\n", "no table of name and fold"),
+        ("name,fold\na,1.5\n", "no table of name and fold: invalid literal .* '1.5'"),
+        ("name,fold\na,1\nb,1e300\n", "no table of name and fold: invalid literal .* '1e300'"),
+        ("name,fold\na,18446744073709551616\n", "must be numbered from 1 without a gap"),
         ("name,fold\na,1\na,2\n", "a occurs twice"),
         ("name,fold\n\xe4,1\na\u0308,2\n", "\xe4 occurs twice"),
         ("name,fold\na,1\na_left,2\n", "tracks of a are in folds 1 and 2"),

@@ -77,10 +77,10 @@ def read_folds(path: str | Path) -> Folds:
     path = Path(path)
     check_commas(path)
     try:
-        table = pd.read_csv(path, dtype={"name": str, "fold": np.int64}, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
         check_width(table)
         names = table["name"].map(compose_name)
-        folds: Folds = dict(zip(names, table["fold"].tolist(), strict=True))
+        folds: Folds = dict(zip(names, map(int, table["fold"]), strict=True))
     except OSError as error:
         raise InputError(explain_os_error(path, error)) from error
     except (ValueError, KeyError, OverflowError) as error:
