@@ -168,7 +168,7 @@ fi
 
 # --- The submission: every row of the sample, in its order. A row without a frame or a label gets the
 # nearest prediction. A video without any (no face, no speech) gets the label FALLBACK. An older submission
-# is replaced, because it may be of the other folder of predictions.
+# may be of the other folder of predictions, or edited: if it differs, it is kept under another name.
 say "submit"
 mkdir -p "$OUT/fallback"
 : > "$OUT/submit.list"
@@ -184,5 +184,13 @@ while IFS= read -r name || [ -n "$name" ]; do # the last line may have no line e
         printf '%s\n' "$OUT/fallback/$name.txt" >> "$OUT/submit.list"
     fi
 done < "$OUT/test.names"
-abaw submit "@$OUT/submit.list" --template "$SAMPLE" -o "$OUT/predictions.txt" --overwrite
+older=
+if [ -e "$OUT/predictions.txt" ]; then
+    older=$OUT/predictions.$(date +%Y-%m-%d-%H%M%S).txt
+    mv -n "$OUT/predictions.txt" "$older"
+fi
+abaw submit "@$OUT/submit.list" --template "$SAMPLE" -o "$OUT/predictions.txt"
+if [ -n "$older" ] && cmp -s "$older" "$OUT/predictions.txt"; then
+    rm "$older"
+fi
 abaw submit --check "$OUT/predictions.txt" --template "$SAMPLE"

@@ -159,7 +159,7 @@ def run_script(root: Path, out: Path, **settings: str) -> subprocess.CompletedPr
     The path of `out` is relative to the working folder, as the script's default is.
     """
     folder = out.parent / f"{out.name} bin"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     client = folder / "abaw"
     client.write_text(CLIENT)
     client.chmod(0o755)
@@ -270,9 +270,13 @@ def test_a_later_run_replaces_a_submission_of_other_tables(out: Path, tmp_path: 
     others = [*map(str, (tmp_path / "other").glob("*.csv")), str(again / "fallback" / "mute.txt")]
     to = ["--template", str(root / "sample.txt"), "-o", str(again / "predictions.txt")]
     assert CliRunner().invoke(main, ["submit", *others, *to, "--overwrite"]).exit_code == 0
-    run = run_script(root, again)
-    assert run.returncode == 0, run.stderr
-    assert (again / "predictions.txt").read_bytes() == first
+    edited = (again / "predictions.txt").read_text() + "\n"
+    (again / "predictions.txt").write_text(edited)
+    for _ in range(2):  # of an equal submission, nothing is kept
+        run = run_script(root, again)
+        assert run.returncode == 0, run.stderr
+        assert (again / "predictions.txt").read_bytes() == first
+    assert [kept.read_text() for kept in again.glob("predictions.2*.txt")] == [edited]
 
 
 @pytest.mark.parametrize(
