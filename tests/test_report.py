@@ -134,6 +134,17 @@ def test_the_methods_say_that_tables_were_edited(study: Path) -> None:
     assert "The table was edited after that." in Reader(Path("one.html")).text
 
 
+def test_the_methods_say_that_labels_were_corrected(study: Path) -> None:
+    Path("P1.labels").write_text("0\t1\tSadness\n")
+    arguments = ["P1.labels", "--format", "audacity", "--table", "P1.csv", "-o", "corrected.csv"]
+    assert CliRunner().invoke(main, ["import", *arguments]).exit_code == 0
+    report("corrected.csv", "-o", "report.html")
+    text = "Labels were corrected in another program (a file of the format audacity)."
+    assert text in Reader(Path("report.html")).text
+    report("P1.csv", "-o", "before.html")
+    assert "corrected" not in Reader(Path("before.html")).text
+
+
 def test_a_page_asks_for_nothing_but_its_videos(study: Path) -> None:
     report("P1.csv", "-o", "report.html")
     page = Reader(Path("report.html"))

@@ -83,7 +83,8 @@ def _describe_origin(video: Video) -> str:
         f"The facial expression of {whose} was annotated frame by frame with abawcli "
         f"{predicted[0].get('abawcli')} ({tools})."
     ]
-    sentences += [text for step in reversed(steps) if (text := _describe_smoothing(step))]
+    later = (_describe_correction(step) or _describe_smoothing(step) for step in reversed(steps))
+    sentences += filter(None, later)
     return " ".join(dict.fromkeys(sentences))
 
 
@@ -104,6 +105,14 @@ def _list_tools(settings: Mapping[str, Any], tables: int) -> Iterator[str]:
         yield f"features of {' and '.join(names)}"
     if isinstance(detector := settings.get("detector"), Mapping):
         yield f"faces found by {detector.get('name')}"
+
+
+def _describe_correction(step: Provenance) -> str:
+    """Return that a step replaced labels by those of another program, empty if it did not."""
+    if step.get("command") != "import":
+        return ""
+    kind = step.get("settings", {}).get("format")
+    return f"Labels were corrected in another program (a file of the format {kind})."
 
 
 def _describe_smoothing(step: Provenance) -> str:
