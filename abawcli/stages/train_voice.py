@@ -36,30 +36,29 @@ def _check_classes(labels: list[int], manifest: Path) -> None:
         raise InputError(f"{manifest}: all of split 'train' is {name}; two classes are needed")
 
 
-def _load_init(init: str | Path | None, layers: int | None) -> VoiceNetwork | None:
-    """Return the network that training starts from: layers of a Whisper, or a voice encoder."""
+def _start_network(
+    init: str | Path | None, layers: int | None
+) -> tuple[VoiceNetwork | None, JsonObject]:
+    """Return the network that training starts from, and its description; None: a new one.
+
+    It has layers of a Whisper, or is a voice encoder.
+    """
     if init is None:
-        return None
-    if not Path(init).exists():
+        return None, {}
+    path = find_weights(COMPACT_VOICE) if str(init) == COMPACT_VOICE else Path(init)
+    if not path.exists():
         raise CheckpointError(
             f"--init {init} does not exist; give the folder of a Whisper, {COMPACT_VOICE}, or "
             "encoder.safetensors of `abaw train voice`"
         )
-    if Path(init).is_dir():
-        return VoiceNetwork(build_pretrained_voice(init, layers or VOICE_LAYERS))
+    if path.is_dir():
+        layers = layers or VOICE_LAYERS
+        network = VoiceNetwork(build_pretrained_voice(path, layers))
+        hashed = hash_pretrained(str(path))
+        return network, {"init": path.name, "init_sha256": hashed, "layers": layers}
     if layers is not None:
         raise UsageError(f"--layers is for the folder of a Whisper; {init} keeps its own layers")
-    return load_voice_network(init)[0]
-
-
-def _describe_init(init: str | Path | None, layers: int | None) -> JsonObject:
-    """Return name, hash and layers of what training starts from, if any."""
-    if init is None:
-        return {}
-    if Path(init).is_file():
-        return {"init": Path(init).name, "init_sha256": hash_file(init)}
-    of_whisper = {"init": Path(init).name, "init_sha256": hash_pretrained(str(init))}
-    return of_whisper | {"layers": layers or VOICE_LAYERS}
+    return load_voice_network(path)[0], {"init": path.name, "init_sha256": hash_file(path)}
 
 
 def train_voice_encoder(
@@ -109,9 +108,7 @@ def train_voice_encoder(
     splits = read_audio_manifest(manifest, audio)
     _check_classes(splits["train"].labels.tolist(), manifest)
     torch.manual_seed(config.seed)
-    init = find_weights(COMPACT_VOICE) if str(init) == COMPACT_VOICE else init
-    network = _load_init(init, layers)
-    start = _describe_init(init, layers)
+    network, start = _start_network(init, layers)
     settings = start | {"backbone": COMPACT_VOICE, "audio": locate_from(out, audio)}
     settings["manifest"] = locate_from(out, manifest)
     settings["recordings_sha256"] = hash_sizes(f for own in splits.values() for f in own.files)

@@ -80,6 +80,8 @@ class VoiceTask:
         # Convolutions are fastest with channels last, on CPUs and GPUs.
         self.network = network or VoiceNetwork(CompactVoice())
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for weight in self._list_slow():  # at a rate of 0, no gradient is computed for them
+            weight.requires_grad_(weight.requires_grad and config.backbone_lr > 0)
         self.frames = round(config.crop_s / CompactVoice.step_s) * STEP_FRAMES
         # At the fastest tempo, the samples still fill a crop.
         needed = self.frames * HOP / (1 - config.augmentation.tempo)
@@ -97,13 +99,18 @@ class VoiceTask:
             bands = self.network.backbone.front(noise.to(self.device))
         return self.network.backbone.encode(bands)
 
+    def _list_slow(self) -> list[nn.Parameter]:
+        """Return the weights that are trained at the backbone's rate: its pretrained part, or all.
+
+        The projection of a pretrained backbone is trained as the classifiers are.
+        """
+        backbone = self.network.backbone
+        return list((backbone if backbone.trunk is None else backbone.trunk).parameters())
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return AdamW's groups, each with its highest learning rate."""
-        config, backbone = self.config, self.network.backbone
-        slow = list((backbone.trunk if backbone.trunk is not None else backbone).parameters())
-        if config.backbone_lr == 0:  # so that no gradient is computed for them
-            for weight in slow:
-                weight.requires_grad_(False)
+        config = self.config
+        slow = self._list_slow()
         known = {id(weight) for weight in slow}
         fast = [weight for weight in self.network.parameters() if id(weight) not in known]
         return [
