@@ -69,10 +69,8 @@ def summarize_files(
     tables = list(map(Path, tables))
     output = Path(output)
     settings = settings or SummarySettings()
-    described = asdict(settings) | {
-        "by": list(groups.columns) if groups else [],
-        "transitions": transitions,
-    }
+    by = list(groups.columns) if groups else []
+    described = asdict(settings) | {"by": by, "transitions": transitions}
     companions = [groups.file] if groups else []
     made_from = [read_provenance(path) for path in tables]
     work = describe_work("summarize", tables, described, companions=companions, made_from=made_from)
@@ -105,10 +103,13 @@ def summarize_files(
     results[beside["dictionary"]] = _format_json(describe_columns(columns))
     results[output] = _format_csv(shown)  # last: it is the one that says that all is done
     for path, text in results.items():
-        own = work if path == output else work | {"warnings": []}  # repeated once, not per file
-        with write_result(path, own) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        _write(text, path, work if path == output else work | {"warnings": []})  # repeated once
     return work
+
+
+def _write(text: str, path: Path, work: Provenance) -> None:
+    with write_result(path, work) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _check_names(people: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
