@@ -84,8 +84,10 @@ def test_tables_on_the_terminal(coders: Path) -> None:
 def test_a_video_of_one_coder_is_named_and_the_others_are_compared(coders: Path) -> None:
     write_annotation(np.array([0, 1]), coders / "ben" / "three.txt")
     result = CliRunner().invoke(main, ["agree", str(coders / "anna"), str(coders / "ben")])
-    assert result.exit_code == 1 and "three: only" in result.stderr
-    assert "anna / ben" in result.stdout
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 0 and "only one coder labelled it: three (" in said
+    assert "anna / ben" in result.stdout and ", 2 videos," in result.stdout
+    assert agree(coders / "anna", coders / "ben")["single"] == {"three": str(coders / "ben")}
 
 
 def test_bad_input(coders: Path) -> None:

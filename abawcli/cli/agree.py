@@ -1,6 +1,8 @@
 """`abaw agree`: agreement between coders."""
 
+import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -9,8 +11,11 @@ import numpy as np
 from abawcli.cli.batch import report_failures
 from abawcli.cli.console import print_json, print_table
 from abawcli.cli.options import complete_files, json_option, verbosity_options
+from abawcli.config import SHOWN_FAILURES
 from abawcli.errors import UsageError
 from abawcli.labels import CLASSES
+
+LOG = logging.getLogger(__name__)
 
 
 @click.command(name="agree")
@@ -25,7 +30,8 @@ def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     A CODER is a file or a folder of labels: annotations as for `abaw score`, or prediction tables
     with one subject per video. Videos are matched by name. Intervals in seconds are compared at the
     frames of a prediction table; if no coder has frames, 25 times a second. Frames that one coder
-    of a pair did not label are left out of its figures. Alpha and kappa are empty where all labels
+    of a pair did not label are left out of its figures, and videos that only one coder labelled
+    are named on stderr: in many studies, only a part is coded twice. Alpha and kappa are empty where all labels
     are of one class.
 
     The output has Krippendorff's alpha (nominal) over all coders. For each pair of coders it has
@@ -69,7 +75,20 @@ def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:
         title = f"{len(coders)} coders, {videos}, {found.frames:,} frames"
         interval = _show_interval(found.alpha_interval)
         print_table(title, ["Krippendorff's alpha", "95 %"], [[_show(found.alpha), interval]])
+    _warn_of_single(found.single)
     report_failures(found.failed, found.videos)
+
+
+def _warn_of_single(single: Mapping[str, str]) -> None:
+    """Name the first videos that only one coder labelled: their names may be misspelt."""
+    if single:
+        named = [f"{video} ({coder})" for video, coder in list(single.items())[:SHOWN_FAILURES]]
+        rest = len(single) - len(named)
+        LOG.warning(
+            "left out, because only one coder labelled it: %s%s",
+            ", ".join(named),
+            f" and {rest} others" if rest else "",
+        )
 
 
 def _show(value: float) -> str:

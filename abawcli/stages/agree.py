@@ -63,13 +63,15 @@ class Agreement:
     alpha_interval: Bounds
     classes: dict[str, float]  # specific agreement of each class; NaN: nobody gave it
     pairs: list[PairAgreement]
+    single: dict[str, str]  # video that only one coder labelled -> the coder
     failed: dict[str, str]  # file or video -> why it is left out
 
 
 def agree_files(coders: Mapping[str, Iterable[Path]], config: Scores | None = None) -> Agreement:
     """Compare coders, each with a name and its files.
 
-    Files that cannot be read and videos that only one coder labelled are named in `failed`.
+    Files that cannot be read are named in `failed`. In a reliability study, often only some videos
+    have a second coder: those with one coder are left out and named in `single`.
 
     Raises:
         InputError: no frame has labels of two coders, or the times of a table go back.
@@ -80,11 +82,11 @@ def agree_files(coders: Mapping[str, Iterable[Path]], config: Scores | None = No
     config = config or Scores()
     failed: dict[str, str] = {}
     truth = {name: gather_truth(files, failed) for name, files in coders.items()}
-    videos = _match_videos(truth, _gather_times(coders), failed)
+    videos, single = _match_videos(truth, _gather_times(coders), failed)
     coincidences = {name: count_coincidences(each) for name, each in videos.items()}
     total = _add_up(coincidences)
     if not total.any():
-        raise InputError(_explain_nothing(failed))
+        raise InputError(_explain_nothing(failed, single))
     names = tuple(coders)
     return Agreement(
         coders=names,
@@ -99,6 +101,7 @@ def agree_files(coders: Mapping[str, Iterable[Path]], config: Scores | None = No
                 combinations(range(len(names)), 2), combinations(names, 2), strict=True
             )
         ],
+        single=single,
         failed=failed,
     )
 
@@ -128,18 +131,21 @@ def _match_videos(
     truth: Mapping[str, Mapping[str, Annotation]],
     times: Mapping[str, Times],
     failed: dict[str, str],
-) -> dict[str, Labels]:
-    """Return the labels of all coders (C, T) of each video; -1 if a coder has none."""
+) -> tuple[dict[str, Labels], dict[str, str]]:
+    """Return the labels of all coders (C, T) of each video; -1 if a coder has none.
+
+    The other result is the coder of each video that only one labelled.
+    """
     videos: dict[str, dict[str, Annotation]] = {}
     for coder, own in truth.items():
         for name, each in own.items():
             known = find_names(name, videos)
             videos.setdefault(known[0] if known else name, {})[coder] = each
     _match_only_ones(videos, len(truth))
+    single = {name: next(iter(own)) for name, own in videos.items() if len(own) == 1}
     matched = {}
     for name, by_coder in videos.items():
-        if len(by_coder) < 2:
-            failed[name] = f"{name}: only {next(iter(by_coder))} labelled it"
+        if name in single:
             continue
         known = find_names(name, times)
         if len(times) == len(videos) == 1:  # whatever it is called
@@ -154,7 +160,7 @@ def _match_videos(
         matched[name] = np.stack(
             [np.pad(row, (0, count - len(row)), constant_values=IGNORE) for row in rows]
         )
-    return matched
+    return matched, single
 
 
 def _label_all(
@@ -181,8 +187,9 @@ def _match_only_ones(videos: dict[str, dict[str, Annotation]], coders: int) -> N
             videos[first] |= videos.pop(name)
 
 
-def _explain_nothing(failed: Mapping[str, str]) -> str:
-    reasons = "; ".join(list(failed.values())[:3])
+def _explain_nothing(failed: Mapping[str, str], single: Mapping[str, str]) -> str:
+    alone = [f"{name}: only {coder} labelled it" for name, coder in single.items()]
+    reasons = "; ".join([*failed.values(), *alone][:3])
     return "no frame was labelled by two coders" + (f": {reasons}" if reasons else "")
 
 
