@@ -10,6 +10,7 @@ import pandas as pd
 import pysubs2
 import pytest
 from click.testing import CliRunner
+from media_files import counting_picture, write_media
 from pympi import Elan, Praat
 from sample_tables import make_table
 
@@ -386,3 +387,21 @@ def test_a_csv_of_imported_labels_is_scored(table: Path) -> None:
     result = CliRunner().invoke(main, ["score", str(table), str(output), "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(("suffix", "kind", "is_late"), [
+    (".ts", "elan", True), (".ts", "wide", False), (".mp4", "elan", False),
+])  # fmt: skip
+def test_a_video_whose_clock_begins_late_is_named(
+    tmp_path: Path, suffix: str, kind: str, is_late: bool
+) -> None:
+    pictures = [counting_picture(k) for k in range(5)]
+    video = write_media(tmp_path / f"my clip{suffix}", pictures, times=range(35, 40))
+    work = describe_work("predict", [video], {})
+    write_table(make_table([4] * 5).assign(video="my clip"), tmp_path / "clip.csv", work)
+    arguments = ["export", str(tmp_path / "clip.csv"), "--format", kind, "-o", f"{tmp_path}/out/"]
+    result = CliRunner().invoke(main, arguments)
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 0
+    assert ("the clock of my clip.ts begins at 1.4" in said) is is_late
+    assert ("-i 'my clip.ts' -c copy 'my clip.mkv'" in said) is is_late

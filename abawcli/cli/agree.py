@@ -31,8 +31,8 @@ def command(coders: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     with one subject per video. Videos are matched by name. Intervals in seconds are compared at the
     frames of a prediction table; if no coder has frames, 25 times a second. Frames that one coder
     of a pair did not label are left out of its figures, and videos that only one coder labelled
-    are named on stderr: in many studies, only a part is coded twice. Alpha and kappa are empty where all labels
-    are of one class.
+    are named on stderr: in many studies, only a part is coded twice. Alpha and kappa are empty
+    where all labels are of one class.
 
     The output has Krippendorff's alpha (nominal) over all coders. For each pair of coders it has
     Cohen's kappa, the share of frames with the same label, and the share of segments that match

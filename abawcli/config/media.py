@@ -31,6 +31,7 @@ class Media:
     # A clock that goes ahead by this much is reset. A shorter gap is a pause of the recording and
     # keeps its length.
     jump_s: float = 3600.0
+    late_start_s: float = 0.1  # a clock that begins so late makes labels late in players
     stray_s: float = 0.1  # a stray packet is ahead of the others by more than this
     stray_first: int = 8  # stray packets before the first valid one, at most
     skew_s: float = 5.0  # largest difference between streams where parts of a file are joined

@@ -263,16 +263,17 @@ class Exporter:
     write: Callable[[VideoLabels], str]
     suffix: str
     sidecar: Callable[[VideoLabels], str] | None = None  # a .json file beside each
+    is_played: bool = False  # its times are those of a player
 
 
 EXPORTERS: dict[str, Exporter] = {
-    "elan": Exporter(write_elan, ".eaf"),
-    "textgrid": Exporter(write_textgrid, ".TextGrid"),
-    "vtt": Exporter(write_vtt, ".vtt"),
-    "srt": Exporter(write_srt, ".srt"),
-    "audacity": Exporter(write_audacity, ".audacity.txt"),
-    "boris": Exporter(write_boris, ".boris.tsv"),
-    "bids": Exporter(write_bids, "_events.tsv", describe_bids),
+    "elan": Exporter(write_elan, ".eaf", is_played=True),
+    "textgrid": Exporter(write_textgrid, ".TextGrid", is_played=True),
+    "vtt": Exporter(write_vtt, ".vtt", is_played=True),
+    "srt": Exporter(write_srt, ".srt", is_played=True),
+    "audacity": Exporter(write_audacity, ".audacity.txt", is_played=True),
+    "boris": Exporter(write_boris, ".boris.tsv", is_played=True),
+    "bids": Exporter(write_bids, "_events.tsv", describe_bids, is_played=True),
     "labelstudio": Exporter(write_labelstudio, ".labelstudio.json"),
     "openface": Exporter(write_openface, ".openface.csv"),
     "abaw": Exporter(write_abaw, ".txt"),

@@ -1,13 +1,17 @@
 """Stage export: the labels of prediction tables in the formats of other programs."""
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path, PurePath
+from shlex import quote
 from typing import Any
 
-from abawcli.config import Segmentation
+import av
+
+from abawcli.config import Media, Segmentation
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
 from abawcli.formats.exports import EXPORTERS, Exporter, VideoLabels
@@ -21,8 +25,11 @@ from abawcli.formats.provenance import (
     write_result,
 )
 from abawcli.formats.tables import load_columns, read_table
+from abawcli.media.pictures import identify_picture
+from abawcli.media.streams import open_media
 from abawcli.segments import segment_table
 
+LOG = logging.getLogger(__name__)
 MADE_SUFFIXES = frozenset({".safetensors", ".csv", ".parquet"})  # inputs of predict that are made
 
 
@@ -98,9 +105,12 @@ def export_table(
     check_writable(outputs.values())
     segments = segment_table(table, config)
     for video, target in outputs.items():
+        media = _find_media(made, video, path)
+        if exporter.is_played:
+            _warn_of_late_start(media)
         labels = VideoLabels(
             video,
-            _find_media(made, video, path, target),
+            _relate(media, target),
             table[table["video"] == video].sort_values(["subject", "frame"], kind="stable"),
             segments[segments["video"] == video],
         )
@@ -122,8 +132,8 @@ def _write(
                 temporary.write_text(text, encoding="utf-8")
 
 
-def _find_media(made: Mapping[str, Any], video: str, table: Path, target: Path) -> str:
-    """Return the path of a video file relative to the folder of an export, or its name alone.
+def _find_media(made: Mapping[str, Any], video: str, table: Path) -> Path:
+    """Return the path of a video file, or its name alone if it was moved or changed.
 
     The provenance of a table names the video that it was made from, directly, as that of the crops,
     or in that of the tables that it was made from. `x_left` is of the video `x`.
@@ -135,9 +145,33 @@ def _find_media(made: Mapping[str, Any], video: str, table: Path, target: Path) 
         name = PurePath(str(described.get("name")))
         if {name.stem, name.name} & known and name.suffix.lower() not in MADE_SUFFIXES:
             if file := find_input(described, table):
-                return Path(os.path.relpath(file, target.parent)).as_posix()
+                return file.absolute()
             moved.append(name.name)
-    return next(iter(moved), own)
+    return Path(next(iter(moved), own))
+
+
+def _relate(media: Path, target: Path) -> str:
+    """Return the path of a video relative to the folder of an export, or its name."""
+    known = media.is_absolute()
+    return Path(os.path.relpath(media, target.parent)).as_posix() if known else str(media)
+
+
+def _warn_of_late_start(media: Path) -> None:
+    """Warn if the clock of a video does not begin at 0, as it does in players.
+
+    That of an MP4 always does: a late start is an edit list, which players show as a pause.
+    """
+    if not media.is_absolute() or identify_picture(media):
+        return
+    with suppress(InputError), open_media(media) as container:
+        start_s = (container.start_time or 0) / av.time_base
+        if start_s >= Media.late_start_s and "mov" not in container.format.name:
+            LOG.warning(
+                "the clock of %s begins at %.2f s, and players count from 0: labels are %.2f s "
+                "late there. `ffmpeg -i %s -c copy %s` makes a file that begins at 0; predict "
+                "from it",
+                media.name, start_s, start_s, quote(media.name), quote(f"{media.stem}.mkv"),
+            )  # fmt: skip
 
 
 def _list_files(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
