@@ -157,6 +157,17 @@ def test_groups_without_a_video_have_a_header(study: Path) -> None:
     assert list(groups) == ["condition", "measure", "class", "n", "mean", "sd"]
 
 
+def test_a_table_of_an_earlier_run_is_named(study: Path) -> None:
+    tables, output = [str(study / "P01.csv")], str(study / "out.csv")
+    run = ["summarize", *tables, "-o", output]
+    assert CliRunner().invoke(main, [*run, "--transitions"]).exit_code == 0
+    result = CliRunner().invoke(main, [*run, "--overwrite"])
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 0
+    assert "out.transitions.csv is of an earlier run with other options" in said
+    assert "groups" not in said
+
+
 def test_groups_are_all_columns_by_default(study: Path) -> None:
     people, output = study / "people.csv", study / "s.csv"
     summarize_files(sorted(study.glob("P*.csv")), output, groups=Groups(people))

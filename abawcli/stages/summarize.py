@@ -1,6 +1,7 @@
 """Stage summarize: measures of each subject of each video, as tables for a paper or for R."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,7 @@ from abawcli.summary import (
     summarize_table,
 )
 
+LOG = logging.getLogger(__name__)
 DIGITS = 6  # after the point in csv, as in the tables
 
 
@@ -77,6 +79,9 @@ def summarize_files(
     beside = name_companions(output)
     wanted = {"dictionary"} | ({"groups"} if groups else set())
     wanted |= {"transitions"} if transitions else set()
+    for former in _choose(beside, beside.keys() - wanted):
+        if former.exists():
+            LOG.warning("%s is of an earlier run with other options", former)
     finished = [find_finished(path, work, overwrite) for path in _choose(beside, wanted)]
     if (done := find_finished(output, work, overwrite)) and all(finished):
         return done
