@@ -19,10 +19,8 @@ from abawcli.config import Segmentation
 from abawcli.errors import InputError, UsageError
 from abawcli.labels import CLASSES, IGNORE
 
-COLUMNS = [
-    "video", "subject", "label", "start_s", "end_s", "duration_s", "mean_confidence",
-    "share_with_face",
-]  # fmt: skip
+NUMBERS = ("start_s", "end_s", "duration_s", "mean_confidence", "share_with_face")
+COLUMNS = ["video", "subject", "label", *NUMBERS]
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Indices = NDArray[np.intp]  # index in a table
@@ -161,7 +159,8 @@ def segment_table(table: pd.DataFrame, config: Segmentation | None = None) -> pd
     columns = {name: table[name].to_numpy() for name in names}
     for person, own in split_people(table):
         rows += _segment_group(person, {name: columns[name][own] for name in names}, config)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    # Without segments, pandas would not know that these columns are numbers.
+    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(NUMBERS, np.float64))
 
 
 def _segment_group(

@@ -324,6 +324,14 @@ def test_tables_with_next_to_nothing_have_a_page(study: Path, labels: list[int])
     assert ("No labelled frame has a face" in text) == (-1 in labels)
 
 
+def test_videos_without_a_segment_have_a_page(study: Path) -> None:
+    write_table(make_table([-1] * len(LABELS), "P1"), Path("P1.csv"), {})
+    report("P1.csv", "--videos", "videos", "-o", "report.html")
+    page = Reader(Path("report.html"))
+    assert "no label 100.0 %" in page.text
+    assert "videos/P1.mp4" in page.places
+
+
 def test_bad_tables_are_named_and_the_others_go_on(study: Path) -> None:
     good = Path("P1.csv").read_text()
     head, *rows = good.splitlines()
