@@ -195,6 +195,13 @@ def test_folders_are_told_by_names_and_sizes() -> None:
     assert describe_input(Path("clips")) == before
 
 
+def test_a_repeated_run_into_a_folder_does_not_change_it() -> None:
+    before = describe_input(Path("clips"))
+    Path("clips/manifest.jsonl").write_text("{}\n")
+    Path("clips/a.mp4.provenance.json").write_text("{}\n")
+    assert describe_input(Path("clips")) == before
+
+
 def test_an_input_is_found_again_where_the_study_is_now(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

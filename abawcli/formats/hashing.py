@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from abawcli.formats.scan import RECORD_SUFFIXES
+
 EMPTY = "empty folder"  # instead of a hash
 ENDS = 1 << 20  # bytes hashed at each end of an input: reading gigabytes takes too long
 
@@ -51,6 +53,9 @@ def hash_folder(folder: str | Path) -> dict[str, str]:
 def hash_listing(folder: str | Path) -> tuple[int, str]:
     """Return the total size of a folder's files, and the sha256 of their names and sizes.
 
+    Records of runs do not count: a repeated run adds lines to `manifest.jsonl`, also if its outputs
+    stay as they are.
+
     Raises:
         OSError: a part of it cannot be read.
     """
@@ -58,7 +63,7 @@ def hash_listing(folder: str | Path) -> tuple[int, str]:
     sizes = {
         name: os.path.getsize(folder / name)
         for name in sorted(_list_below(folder))
-        if (folder / name).is_file()
+        if (folder / name).is_file() and not name.endswith(RECORD_SUFFIXES)
     }
     return sum(sizes.values()), hashlib.sha256(repr(sizes).encode("utf-8", "replace")).hexdigest()
 
