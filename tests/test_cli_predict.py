@@ -331,3 +331,10 @@ def test_feature_files_need_only_the_head(tmp_path: Path) -> None:
     video = write_media(tmp_path / "v.mp4", [EMPTY] * 3)
     result = predict(video, folder, "-o", tmp_path / "both", "--recipe", recipe)
     assert result.exit_code == 1 and "tiny-face" in one_line(result)
+
+
+def test_the_summary_of_values_counts_rows_without_shares_of_labels() -> None:
+    table = make_table([0] * 6).drop(columns="label").assign(valence=0.5, arousal=-0.25)
+    table["source"] = ["av"] * 3 + ["audio"] + ["filled"] * 2
+    summary = summarise_predictions(table, 0, 0)
+    assert COLUMNS["labels without a face"](summary) == "audio 1, filled 2"

@@ -47,9 +47,13 @@ def _list_shares(summary: PredictSummary, kind: str) -> str:
 
 
 def _describe_others(summary: PredictSummary) -> str:
-    """Describe the labels that come from audio and from neighbouring frames."""
+    """Describe the rows whose labels or values come from audio and from neighbouring frames."""
     kinds = [kind for kind, count in summary.rows.items() if count and kind != "face"]
-    return ", ".join(f"{k} {summary.rows[k]} ({_list_shares(summary, k)})" for k in kinds)
+    shares = {kind: _list_shares(summary, kind) for kind in kinds}  # empty if rows have values
+    return ", ".join(
+        f"{kind} {summary.rows[kind]}" + (f" ({shares[kind]})" if shares[kind] else "")
+        for kind in kinds
+    )
 
 
 COLUMNS: Columns = {
