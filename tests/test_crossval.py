@@ -191,7 +191,9 @@ def test_bad_input(
 ) -> None:
     with pytest.raises(UsageError, match="unknown head 'giant'"):
         run(folders, tmp_path / "run", ("giant",))
-    with pytest.raises(UsageError, match="6 annotated source videos cannot be split into 7"):
+    with pytest.raises(
+        UsageError, match="6 annotated source videos cannot be split into 7 folds; use from 2 to 6"
+    ):
         run(folders, tmp_path / "run", folds=7)
     with pytest.raises(OutputError, match="other settings"):
         run(folders, finished[0] / "run", config=replace(FAST, epochs=1))

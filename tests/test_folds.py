@@ -49,6 +49,11 @@ def test_folds_that_cannot_be(count: int) -> None:
         make_folds(["a", "b_left", "b_right"], labels, count)
 
 
+def test_one_source_video_cannot_be_divided() -> None:
+    with pytest.raises(UsageError, match="1 annotated .* cross-validation needs 2 or more"):
+        make_folds(["b_left", "b_right"], [np.array([0, 1])] * 2, 2)
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path, folds = tmp_path / "run" / "folds.csv", {"007": 1, "null": 2, "a,b": 2}
     write_folds(folds, path)

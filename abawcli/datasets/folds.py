@@ -41,7 +41,8 @@ def make_folds(names: Sequence[str], labels: Sequence[Labels], count: int) -> Fo
     labelled = {s for s, part in zip(sources, known, strict=True) if len(part)}
     if not 2 <= count <= len(labelled):
         raise UsageError(
-            f"{len(labelled)} annotated source videos cannot be split into {count} folds"
+            f"{len(labelled)} annotated source videos cannot be split into {count} folds; "
+            f"{_advise(len(labelled))}"
         )
     y = np.concatenate(known)
     if np.bincount(y).max() < count:
@@ -53,6 +54,12 @@ def make_folds(names: Sequence[str], labels: Sequence[Labels], count: int) -> Fo
     fold_of = {source: k for k, (_, held) in enumerate(splits, 1) for source in set(groups[held])}
     # Videos without labels are neither trained on nor scored, so their fold does not matter.
     return {name: fold_of.get(source, 1) for name, source in zip(names, sources, strict=True)}
+
+
+def _advise(sources: int) -> str:
+    if sources < 2:
+        return "cross-validation needs 2 or more"
+    return f"use from 2 to {sources} folds"
 
 
 def write_folds(folds: Folds, path: str | Path) -> None:
