@@ -16,6 +16,8 @@ from media_files import counting_picture, write_media
 from sample_clips import abaw
 from sample_tables import make_table
 
+from abawcli.cli.signals import stop_on_signals
+from abawcli.cores import count_cores
 from abawcli.formats.tables import write_table
 
 LIMIT_S = 2.0
@@ -139,3 +141,16 @@ def test_a_process_that_is_killed_leaves_what_can_be_done_again(tmp_path: Path) 
         for name in ("out", "other")
     )
     assert made == other and made.keys() >= TABLE
+
+
+def test_what_other_systems_lack_is_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "set_blocking")  # Windows with Python 3.11
+    monkeypatch.delattr(os, "sched_getaffinity")  # Windows and macOS
+    monkeypatch.delattr(signal, "pthread_sigmask")  # Windows
+    write_table(make_table([0, 4], "a"), tmp_path / "a.csv", {})
+    with stop_on_signals():
+        abaw("smooth", tmp_path / "a.csv", "-o", tmp_path / "b.csv")
+    assert (tmp_path / "b.csv").exists()
+    assert count_cores() >= 1

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -32,14 +33,15 @@ class _Watch:
         self.received: int | None = None
         self.done, self.outcome = DONE, KEPT
         self.reported = False
-        self.source, self.sink = os.pipe()
-        os.set_blocking(self.sink, False)  # `set_wakeup_fd` wants it
+        # Not a pipe: in Windows, only Python 3.12 can make one non-blocking.
+        self.source, self.sink = socket.socketpair()
+        self.sink.setblocking(False)  # `set_wakeup_fd` wants it
         # An ignored signal (nohup, background jobs of a shell) stays ignored.
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self.before = {k: old for k, old in handlers.items() if old != signal.SIG_IGN}
 
     def start(self) -> None:
-        signal.set_wakeup_fd(self.sink, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self.sink.fileno(), warn_on_full_buffer=False)
         for number in self.before:
             signal.signal(number, self._handle)
         threading.Thread(target=self._wait, name="abaw-signals", daemon=True).start()
@@ -52,10 +54,10 @@ class _Watch:
 
     def _wait(self) -> None:
         """Run in a thread of its own, also while the main thread is in native code."""
-        read = os.read(self.source, 1)
-        while read and read[0] not in self.before:
-            read = os.read(self.source, 1)
-        os.close(self.source)
+        with self.source:
+            read = self.source.recv(1)
+            while read and read[0] not in self.before:
+                read = self.source.recv(1)
         if read:
             time.sleep(GRACE_S)
             if not self.reported:  # `say` takes locks that the main thread may hold
@@ -66,7 +68,7 @@ class _Watch:
     def stop(self) -> None:
         """Restore the previous handlers, and end the thread."""
         self.restore()
-        os.close(self.sink)
+        self.sink.close()
 
     def restore(self) -> None:
         signal.set_wakeup_fd(-1)

@@ -29,11 +29,15 @@ def lock_replaced(path: str | Path) -> Iterator[None]:
     """Lock a block that reads the file `path` and then replaces it.
 
     The lock is a file beside it, which is removed at the end: a file that is replaced cannot be
-    locked itself, and network file systems lock only what is open for writing, not folders.
+    locked itself, and network file systems lock only what is open for writing, not folders. In
+    Windows, which cannot remove an open file, there is none.
 
     Raises:
         OutputError: the folder cannot be created or written to.
     """
+    if sys.platform == "win32":
+        yield
+        return
     lock = Path(path).with_name(LOCK_NAME)
     with report_errors(path, lock), create_below(lock, partial(open_locked, lock)) as descriptor:
         try:
