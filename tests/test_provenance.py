@@ -185,6 +185,23 @@ def test_companions_count_while_they_are_there() -> None:
     assert not extract("a.wav") and extract("a.wav")
 
 
+def test_companions_of_one_file_name_differ_by_their_order() -> None:
+    def describe(*folders: str) -> Provenance:
+        paths = [Path(folder, "a.txt") for folder in folders]
+        return describe_work("report", [Path("clips/a.mp4")], {}, companions=paths)
+
+    for folder in ("x", "y"):
+        Path(folder).mkdir()
+        Path(folder, "a.txt").write_text(folder)
+    with write_result(Path("a.html"), describe("x", "y")) as temporary:
+        temporary.touch()
+    for folders in (("x", "y"), ("x",), ("y",)):
+        assert find_finished(Path("a.html"), describe(*folders), False)
+    assert not find_finished(Path("a.html"), describe("y", "x"), False)
+    Path("x/a.txt").write_text("z")
+    assert not find_finished(Path("a.html"), describe("x", "y"), False)
+
+
 def test_folders_are_told_by_names_and_sizes() -> None:
     before = describe_input(Path("clips"))
     assert before == describe_input(Path("clips")) and before["size"] == 5

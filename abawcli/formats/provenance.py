@@ -266,17 +266,25 @@ def _is_from(there: Provenance, work: Provenance) -> bool:
 
 def _is_same(there: Provenance, work: Provenance) -> bool:
     """Tell whether provenance is of the same work, independent of the folders of its inputs."""
-    gone = {"size": None, "sha256": None}
-    companions = {
-        os.path.basename(str(each.get("name"))): each for each in there.get("companions", [])
-    }
     return (
         all(there.get(key) == work[key] for key in COMPARED)
         and all(map(_is_same_input, there["inputs"], work["inputs"]))
-        and all(
-            _is_same_input(companions.get(os.path.basename(each["name"]), gone), each)
-            for each in work["companions"]
-        )
+        and _are_among(there.get("companions", []), work["companions"])
+    )
+
+
+def _are_among(there: Sequence[Provenance], now: Sequence[Provenance]) -> bool:
+    """Tell whether companions were there, unchanged and in this order; some may be gone since.
+
+    Companions of one file name, such as those of two folders, differ by their order.
+    """
+    named: dict[str, list[Provenance]] = {}
+    for each in there:
+        named.setdefault(os.path.basename(str(each.get("name"))), []).append(each)
+    rest = {name: iter(some) for name, some in named.items()}  # each is compared once
+    return all(
+        any(_is_same_input(before, each) for before in rest.get(os.path.basename(each["name"]), ()))
+        for each in now
     )
 
 
