@@ -229,6 +229,28 @@ def test_finished_pages_are_kept_and_edited_ones_not_lost(study: Path) -> None:
     assert pages[1].read_text() == "mine"
 
 
+def test_a_page_without_the_annotations_of_the_last_run_is_another_one(study: Path) -> None:
+    for folder in ("labels/a", "labels/b"):  # two annotations of one file name
+        Path(folder).mkdir(parents=True)
+        write_annotation(np.array(LABELS), Path(folder, "P1.txt"))
+        write_table(make_table(LABELS, f"{Path(folder).name}/P1"), Path(f"{folder}.csv"), {})
+    Path("people.csv").write_text("video,group\na/P1,young\nb/P1,old\n")
+    tables = ("labels/a.csv", "labels/b.csv")
+
+    def make(*options: str) -> str:
+        report(*tables, "-o", "out", *options)
+        return Path("out/index.html").read_text()
+
+    plain = make()
+    everything = make("--labels", "labels/**/*.txt", "--participants", "people.csv")
+    made = Path("out/index.html").stat().st_mtime_ns
+    assert "macro-F1" in everything and "young" in everything
+    assert make("--labels", "labels/**/*.txt", "--participants", "people.csv") == everything
+    assert Path("out/index.html").stat().st_mtime_ns == made
+    assert "young" not in make("--labels", "labels/**/*.txt")
+    assert make() == plain
+
+
 def test_several_subjects_have_a_lane_each(study: Path) -> None:
     both = pd.concat([make_table(LABELS, "P1", "0"), make_table([6] * 25, "P1", "1")])
     write_table(both, Path("both.csv"), {})

@@ -91,8 +91,13 @@ def report_files(
     study = read_study(paths, annotations, groups, failed=failed, config=settings.segmentation)
     recordings = find_recordings(study.videos, Path(videos) if videos else None)
     companions = [*annotations, *([groups.file] if groups else [])]
+    # A page without these is another one, but companions that are gone count as unchanged.
+    shown = {
+        "labels": [name.as_posix() for name in annotations.values()],
+        "participants": groups.file.name if groups else None,
+    }
     for page in reversed(list_pages(study, output, paths)):  # the first one says that all is done
-        described = _describe_settings(page, settings, recordings, groups)
+        described = _describe_settings(page, settings, recordings, groups) | shown
         work = describe_work("report", page.inputs, described, companions=companions)
         done = find_finished(page.path, work, overwrite)
         if done is None:
