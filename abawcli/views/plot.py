@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PLOT_SUFFIXES = frozenset({".png", ".pdf", ".svg"})
 DPI = 150  # of png
+UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}  # metadata of savefig
 # Colours of Okabe and Ito, told apart by the colour-blind; markers tell them apart in grey.
 STYLES = {
     "median": ("#0072b2", "o"),
@@ -41,16 +42,23 @@ def check_plot_name(path: str | Path) -> None:
 
 
 def write_figure(figure: "Figure", path: str | Path, provenance: Provenance) -> None:
-    """Write a picture, completely or not at all.
+    """Write a picture, completely or not at all; the same figure gives the same bytes.
 
     Raises:
         UsageError: the suffix belongs to no format.
         OutputError: the output cannot be written.
     """
+    import matplotlib
+
     path = Path(path)
     check_plot_name(path)
-    with write_result(path, provenance) as temporary, ignore_missing_glyphs():
-        figure.savefig(temporary, dpi=DPI, format=path.suffix.lower()[1:])
+    suffix = path.suffix.lower()
+    with (
+        write_result(path, provenance) as temporary,
+        ignore_missing_glyphs(),
+        matplotlib.rc_context({"svg.hashsalt": "abaw"}),  # ids would be random
+    ):
+        figure.savefig(temporary, dpi=DPI, format=suffix[1:], metadata=UNDATED.get(suffix))
 
 
 @contextmanager
