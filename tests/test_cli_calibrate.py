@@ -140,6 +140,9 @@ def test_encoder_is_calibrated_on_images() -> None:
     save_faces(104)
     result = run(*FACES, "--biases", "yes")
     assert "104 examples" in result.stdout and "log loss" in result.stdout
+    assert "temperature" in result.stderr
+    quiet = run(*FACES, "--biases", "yes", "-q")
+    assert (quiet.stdout, quiet.stderr) == (result.stdout, "")
     metadata = read_metadata("new.safetensors", FaceEncoderMetadata)
     assert metadata.calibration and metadata.neutral
     encoder, _ = load_encoder("new.safetensors", CPU)

@@ -29,6 +29,7 @@ def test_train_a_face_encoder(tmp_path: Path) -> None:
     assert training["moe"] is None
     assert training["augmentation"]["padaug_p"] == 0.5
     assert training["soft_labels"] is False
+    assert CliRunner().invoke(main, [*arguments, "-q"]).output == ""
     assert 1e6 < (tmp_path / "run/encoder.safetensors").stat().st_size < 8e6  # it has to ship
 
 
@@ -113,6 +114,7 @@ def test_train_a_voice_encoder(tmp_path: Path) -> None:
     training = json.loads((tmp_path / "run/config.json").read_text())["training"]
     assert training["augmentation"]["noise_p"] == 0 and training["epoch_batches"] == 1
     assert (tmp_path / "run/encoder.safetensors").stat().st_size < 4e6
+    assert CliRunner().invoke(main, [*arguments, *small, "-q"]).output == ""
     refused = CliRunner().invoke(main, [*arguments, "--no-moe"])
     assert refused.exit_code == 2 and "--no-moe" in refused.stderr
 

@@ -44,6 +44,11 @@ def test_train_head() -> None:
     assert Path("run/head.safetensors").exists()
 
 
+def test_quiet_says_nothing() -> None:
+    assert train("features", "--labels", "labels", "-o", "run", "-q").output == ""
+    assert Path("run/head.safetensors").exists()
+
+
 @pytest.mark.parametrize("more", [[], ["--task", "va"]])
 def test_annotations_that_do_not_exist_are_named(more: list[str]) -> None:
     result = train("features", "--labels", "nothing.txt", "-o", "run", *more)

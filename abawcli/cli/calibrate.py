@@ -128,7 +128,7 @@ def command(
     if as_json:
         print_json(done["summary"])
     else:
-        _print_summary(done["summary"], output)
+        _print_summary(done["summary"], output, quiet)
 
 
 def _check_outputs(checkpoint: Path, output: Path, plot: Path | None) -> None:
@@ -184,7 +184,7 @@ def _calibrate_encoder(
         )  # fmt: skip
 
 
-def _print_summary(summary: JsonObject, output: Path) -> None:
+def _print_summary(summary: JsonObject, output: Path, quiet: bool) -> None:
     def show(figure: dict[str, float]) -> str:
         return f"{figure['value']:.4f} ({figure['low']:.3f}-{figure['high']:.3f})"
 
@@ -196,6 +196,8 @@ def _print_summary(summary: JsonObject, output: Path) -> None:
     rows.append(["mean confidence", *means])
     title = f"calibration, {summary['examples']:,} examples in {summary['groups']:,} groups"
     print_table(title, ["out of fold (95 % CI)", "before", "after"], rows)
+    if quiet:
+        return
     biases = zip(CLASSES, summary["bias"], strict=True)
     shown = ", ".join(f"{name} {bias:+.2f}" for name, bias in biases if bias)
     say(f"abaw: {output}: temperature {summary['temperature']:.3f}, biases {shown or 'none'}")

@@ -282,5 +282,5 @@ def command(
             images, manifest, output, backbone, config=config,
             device=device, overwrite=overwrite, progress=update, teachers=teachers, init=init,
         )  # fmt: skip
-    if not is_silent():
+    if not (quiet or is_silent()):
         print_best(history, output / "encoder.safetensors", last=select == "last")

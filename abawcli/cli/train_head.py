@@ -289,6 +289,8 @@ def command(
             files, output, head, config, valid_files=valid, auxiliary=auxiliary, pseudo=pseudo,
             device=device, overwrite=overwrite, progress=update,
         )  # fmt: skip
+    if quiet:
+        return
     print_best(history, output / "head.safetensors")
     if pseudo:
         _print_pseudo(output / "head.safetensors")

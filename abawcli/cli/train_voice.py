@@ -125,4 +125,5 @@ def command(
             recordings, manifest, output, config, device=device, overwrite=overwrite,
             progress=update, init=init, layers=layers,
         )  # fmt: skip
-    print_best(history, output / "encoder.safetensors")
+    if not quiet:
+        print_best(history, output / "encoder.safetensors")
