@@ -169,7 +169,10 @@ def test_a_video_without_any_prediction_stays_so(caplog: pytest.LogCaptureFixtur
     assert (smooth["source"] == "none").all()
     assert (smooth["label"] == -1).all()
     assert smooth["confidence"].isna().all()
-    assert caplog.messages == ["clip, subject main: no frame has a label"]
+    assert caplog.messages == [
+        "clip, subject main: no frame has a label: no face, and no reliable speech "
+        "(`abaw predict --label-all` labels all speech)"
+    ]
 
 
 def test_videos_and_subjects_do_not_mix_and_rows_keep_their_order() -> None:

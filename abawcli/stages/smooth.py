@@ -97,7 +97,10 @@ def _warn_untimed(table: pd.DataFrame, config: Smoothing) -> None:
 def _warn_unlabelled(video: str, subject: str, p: NDArray[np.float64], config: Smoothing) -> None:
     bare = int(np.isnan(p[:, 0]).sum())
     if bare == len(p):
-        LOG.warning("%s, subject %s: no frame has a label", video, subject)
+        LOG.warning(
+            "%s, subject %s: no frame has a label: no face, and no reliable speech (`abaw predict "
+            "--label-all` labels all speech)", video, subject,
+        )  # fmt: skip
     elif bare:
         LOG.warning(
             "%s, subject %s: %d of %d frames have no label: no reliable speech, and no face "
