@@ -45,8 +45,9 @@ def command(
     One table is written to a file that ends in .csv or .parquet, any number to a folder. A row
     without a face gets the source `filled` if a row with a face is at most half a window away.
     Otherwise it keeps the prediction from audio, or stays `none`. `abaw predict --no-smooth`
-    followed by `abaw smooth` gives the table of `abaw predict`. Values of valence and arousal, and
-    probabilities of action units, are smoothed column by column.
+    followed by `abaw smooth` gives the table of `abaw predict`, but for the last decimals if the
+    first table is a csv, which is rounded. Values of valence and arousal, and probabilities of
+    action units, are smoothed column by column.
 
     Example: abaw smooth raw.csv -o labels.csv --window 1s
     """
