@@ -323,6 +323,9 @@ def test_labels_of_any_table(tmp_path: Path) -> None:
     path.write_text("video,frame,label\na,1,3\na,1,4\n")
     with pytest.raises(InputError, match="line 3: an earlier row has the same video, frame"):
         read_labels(path)
+    path.write_text("video,frame,subject,label\na,1,0,3\na,1,1,4\n")
+    with pytest.raises(InputError, match=r"a has labels of 2 subjects \(0, 1\), .*--subject main"):
+        read_labels(path)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ def read_labels(path: str | Path, video: str = "") -> pd.DataFrame:
         table = table.assign(video=video)
     if "frame" in table:
         table = table[["video", "frame", "label"]]
+        if table.duplicated(["video", "frame"]).any():
+            _refuse_subjects(path)
         check_numbers(path, table)
         return table
     if "onset" not in table or not {"offset", "duration"} & set(table):
@@ -44,6 +46,20 @@ def read_labels(path: str | Path, video: str = "") -> pd.DataFrame:
         table["offset"] = table["onset"] + table["duration"]
     _check_intervals(path, table)
     return table[["video", "onset", "offset", "label"]]
+
+
+def _refuse_subjects(path: Path) -> None:
+    """Refuse labels of several subjects of one video."""
+    table = load_columns(path, ["video", "frame", "subject"], ["video", "frame", "subject"])
+    if not {"video", "subject"} <= set(table):
+        return
+    for video, subjects in table.groupby("video")["subject"].unique().items():
+        if len(subjects) > 1:
+            raise InputError(
+                f"{path}: {video} has labels of {len(subjects)} subjects "
+                f"({', '.join(sorted(map(str, subjects)))}), and they must be of one; predict with "
+                "--subject main, left or right, or keep the rows of one subject"
+            )
 
 
 def _check_intervals(path: Path, table: pd.DataFrame) -> None:
