@@ -78,8 +78,8 @@ def _read_layers(ctx: click.Context, parameter: click.Parameter, layers: str) ->
 @onnx_input_option
 @click.option(
     "--mirror", "flip", is_flag=True,
-    help="Average the visual features of each crop and of its mirror image, in twice the "
-    "time. `predict` does the same for a head that is trained on them.",
+    help="Test-time augmentation: average the visual features of each crop and of its mirror "
+    "image, in twice the time. `predict` does the same for a head that is trained on them.",
 )  # fmt: skip
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N",

@@ -22,7 +22,7 @@ from abawcli.config import ROTATIONS
 @output_option("Output file: .mp4, .mov, .mkv or .webm.")
 @click.option(
     "--blur-faces", is_flag=True,
-    help="Blur every face in the video, also those of people without a label.",
+    help="Anonymise: blur every face in the video, also those of people without a label.",
 )  # fmt: skip
 @from_option
 @to_option

@@ -123,8 +123,9 @@ extra_label_options = bundle_options("extra", ExtraLabels, [
     ),
     click.option(
         "--pseudo", multiple=True, metavar="TABLE", shell_complete=complete_files,
-        help="Prediction table, or folder of them: its confident rows are used as labels of frames "
-        "and videos without an annotation. Annotations are never replaced.",
+        help="Pseudo-labels (self-training): prediction table, or folder of them, whose confident "
+        "rows are used as labels of frames and videos without an annotation. Annotations are never "
+        "replaced.",
     ),
     click.option(
         "--min-confidence", type=FiniteRange(0, 1, min_open=True),

@@ -82,7 +82,8 @@ def tunable(
 
 patience_option = click.option(
     "--patience", type=click.IntRange(min=1),
-    help="End training after this many epochs without a better one.  [default: all epochs]",
+    help="Early stopping: end training after this many epochs without a better one.  [default: "
+    "all epochs]",
 )  # fmt: skip
 
 
