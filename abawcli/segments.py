@@ -62,8 +62,8 @@ def explain_untimed(frame: Labels, time_s: Floats, video: str, subject: str = ""
         return ""
     if empty.all():
         return (
-            f"{video}: its frames have no times; predict from the video itself, or extract the "
-            "crops with --audio-from"
+            f"{video}: its frames have no times; predict from the video itself, or from "
+            "its crops with --audio-from"
         )
     who = f"{video}, subject {subject}" if subject else video
     count = f" ({empty.sum()} of {len(empty)} are)" if empty.sum() > 1 else ""

@@ -148,7 +148,10 @@ def test_an_annotation_longer_than_the_predictions(folders: Path) -> None:
     write_annotation(np.array([0] * 9), Path("truth/a.txt"))
     status, stdout, stderr = score("preds/a.csv", "truth/a.txt")
     assert (status, stdout) == (1, "")
-    assert stderr == "abaw: error: a: the annotation has 9 rows and the video 4 frames\n"
+    assert stderr == (
+        "abaw: error: a: the annotation has 9 rows and the video 4 frames; official crops without "
+        "their video end at the last crop: give --audio-from\n"
+    )
 
 
 @pytest.mark.parametrize(

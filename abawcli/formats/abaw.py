@@ -189,7 +189,11 @@ def align_rows(annotation: NDArray[Any], frames: int, name: str) -> NDArray[np.i
     """
     rows = len(annotation)
     if abs(rows - frames) > ROW_TOLERANCE:
-        raise InputError(f"{name}: the annotation has {rows} rows and the video {frames} frames")
+        hint = "; official crops without their video end at the last crop: give --audio-from"
+        raise InputError(
+            f"{name}: the annotation has {rows} rows and the video {frames} frames"
+            f"{hint if rows > frames else ''}"
+        )
     if rows != frames:
         LOG.info("%s: the annotation has %d rows and the video %d frames", name, rows, frames)
     return np.minimum(np.arange(rows), frames - 1)
