@@ -173,6 +173,18 @@ def test_label_studio_counts_frames_from_one(table: Path) -> None:
     ]  # fmt: skip
 
 
+def test_label_studio_tells_frames_of_one_time_apart(tmp_path: Path) -> None:
+    labels = [4] * 3 + [-1] + [3] * 3 + [0] * 3
+    rows = make_table(labels)
+    rows.loc[[3, 6], "time_s"] = rows.loc[[4, 7], "time_s"].to_numpy()  # that of the next frame
+    write_table(rows, tmp_path / "clip.csv", {})
+    file = tmp_path / "clip.json"
+    exact = ["--min-duration", "0", "--max-gap", "0"]
+    arguments = ["export", str(tmp_path / "clip.csv"), "--to", "labelstudio", "-o", str(file)]
+    assert CliRunner().invoke(main, [*arguments, *exact]).exit_code == 0
+    assert bring_back(file, "labelstudio", tmp_path / "clip.csv").tolist() == labels
+
+
 def test_tables_of_frames(table: Path) -> None:
     source = make_table(LABELS)
     openface = pd.read_csv(export(table, "openface"))

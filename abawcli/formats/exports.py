@@ -182,8 +182,9 @@ def write_labelstudio(labels: VideoLabels) -> str:
     result: list[dict[str, Any]] = []
     for subject, start, end, label in labels.list_segments():
         rows = labels.rows[labels.rows["subject"] == subject]
-        inside = (rows["time_s"] >= start) & (rows["time_s"] < max(end, start + 1e-9))
-        frames = rows.loc[inside, "frame"]
+        inside = (rows["time_s"] >= start) & (rows["time_s"] <= end)
+        # The next frame begins at its end, and others may share a time with its first or last one.
+        frames = rows.loc[inside & (rows["label"] == CLASSES.index(label)), "frame"]
         span = {"start": int(frames.min()), "end": int(frames.max())}
         result.append(
             {
