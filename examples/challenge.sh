@@ -159,7 +159,7 @@ choose_options() { # print those of `abaw smooth`; nothing where predictions are
 smoothing=$(choose_options)
 if [ -n "$smoothing" ]; then
     say "smooth: $smoothing"
-    # shellcheck disable=SC2086  # several words: --method median --window 25 ...
+    # shellcheck disable=SC2086  # several words: --smoothing median --window 25 ...
     abaw smooth "$predictions" -o "$OUT/test-smoothed" $smoothing
     predictions="$OUT/test-smoothed"
 else
