@@ -19,7 +19,7 @@ from media_files import write_media
 from abawcli.cli import main
 from abawcli.errors import InputError
 from abawcli.formats.crops import is_crops
-from abawcli.formats.inputs import VIDEO_SUFFIXES, check_input, expand_inputs
+from abawcli.formats.inputs import VIDEO_SUFFIXES, check_input, expand_inputs, expand_media
 from abawcli.formats.scan import match_pattern
 from abawcli.media.video import read_frames
 
@@ -48,6 +48,17 @@ def test_a_folder_means_its_visible_files_of_all_levels(clips: Path) -> None:
 
 def test_a_folder_that_is_hidden_itself_is_taken_when_named(clips: Path) -> None:
     assert expand(".x") == [".x/d.mp4"]
+
+
+def test_audio_in_folders_is_an_input_only_of_that_modality(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.mp3").touch()
+    assert list(expand_media([str(tmp_path)], VIDEOS, audio=True)) == [tmp_path / "sub" / "a.mp3"]
+    with pytest.raises(InputError, match=r"has no .*; audio files in folders .* --modality audio"):
+        expand_media([str(tmp_path)], VIDEOS, audio=False)
+    (tmp_path / "sub" / "a.mp3").unlink()
+    with pytest.raises(InputError, match=r"has no \.avi \.mp4 file$"):
+        expand_media([str(tmp_path)], VIDEOS, audio=False)
 
 
 def test_files_keep_the_order_given_and_come_once(clips: Path) -> None:

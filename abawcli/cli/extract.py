@@ -131,13 +131,12 @@ def command(
     """
     from abawcli.formats.crops import check_any_crops, check_audio_from, is_crops
     from abawcli.formats.features import FEATURES_SUFFIX
-    from abawcli.formats.inputs import AUDIO_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
+    from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_media
     from abawcli.formats.outputs import name_outputs, name_videos
     from abawcli.stages.settings import ExtractSettings
 
     check_audio_from(audio_from)
-    suffixes = VIDEO_SUFFIXES | (AUDIO_SUFFIXES if modality == "audio" else frozenset())
-    paths = expand_inputs(inputs, suffixes, is_crops)
+    paths = expand_media(inputs, VIDEO_SUFFIXES, is_crops, audio=modality == "audio")
     check_any_crops(audio_from, paths)
     names = name_videos(paths, keep_suffix)
     outputs = name_outputs(

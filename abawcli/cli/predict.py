@@ -150,7 +150,8 @@ def command(
     tables number from 0 to 7.
 
     An input is a video, an image, an audio file (25 rows per second), a feature file of `abaw
-    extract`, or a folder of crops (of `abaw crop`, or official crops: 00001.jpg and so on).
+    extract`, or a folder of crops (of `abaw crop`, or official crops: 00001.jpg and so on). Audio
+    files in folders are inputs only with --modality audio.
 
     One input is written to the table -o (.csv or .parquet). Several inputs, or a folder, are
     written to the folder -o, one csv per input: study/control/P01.mp4 of the folder study becomes
@@ -217,10 +218,11 @@ def _find_inputs(inputs: tuple[str, ...], modality: str) -> dict[Path, Path]:
     """Return the files and the folders of crops that the arguments name, as `expand_inputs`."""
     from abawcli.formats.crops import is_only_crops
     from abawcli.formats.features import FEATURES_SUFFIX
-    from abawcli.formats.inputs import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_inputs
+    from abawcli.formats.inputs import IMAGE_SUFFIXES, VIDEO_SUFFIXES, expand_media
 
-    suffixes = AUDIO_SUFFIXES if modality == "audio" else IMAGE_SUFFIXES
-    return expand_inputs(inputs, suffixes | VIDEO_SUFFIXES | {FEATURES_SUFFIX}, is_only_crops)
+    audio = modality == "audio"
+    suffixes = VIDEO_SUFFIXES | {FEATURES_SUFFIX} | (frozenset() if audio else IMAGE_SUFFIXES)
+    return expand_media(inputs, suffixes, is_only_crops, audio=audio)
 
 
 def _find_more_features(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from abawcli.errors import InputError, explain_os_error
-from abawcli.formats.scan import Test, find_root, match_pattern, scan_folder
+from abawcli.formats.scan import Test, find_root, match_pattern, scan_folder, walk_folders
 from abawcli.formats.text_form import check_encoding, explain_bytes
 
 VIDEO_SUFFIXES = frozenset(
@@ -54,6 +54,31 @@ def expand_inputs(
         InputError: the only argument is a dead link, or a folder, glob or list without inputs.
     """
     return _expand_all(list(inputs), suffixes, is_input, ())
+
+
+def expand_media(
+    inputs: Iterable[str], suffixes: frozenset[str], is_input: Test = _is_no_input, *, audio: bool
+) -> RelativePaths:
+    """Do what `expand_inputs` does; audio files in folders are inputs only if `audio` is true.
+
+    Raises:
+        InputError: as `expand_inputs`.
+    """
+    arguments = list(inputs)
+    if audio:
+        return expand_inputs(arguments, suffixes | AUDIO_SUFFIXES, is_input)
+    try:
+        return expand_inputs(arguments, suffixes, is_input)
+    except InputError as error:
+        if not any(map(_has_audio, arguments)):
+            raise
+        hint = "audio files in folders are inputs only with --modality audio"
+        raise InputError(f"{error}; {hint}") from error
+
+
+def _has_audio(folder: str) -> bool:
+    files = (name for _, _, names in walk_folders(folder) for name in names)
+    return any(Path(name).suffix.lower() in AUDIO_SUFFIXES for name in files)
 
 
 def locate_inputs(inputs: Iterable[str | Path]) -> RelativePaths:
