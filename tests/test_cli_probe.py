@@ -79,9 +79,11 @@ def test_folder_without_videos(tmp_path):
 
 def test_audio_file(tmp_path):
     audio = AudioTrack([(0.0, make_clicks([0.25], 1.0, 48_000))], codec="pcm_s16le")
-    result = run(write_media(tmp_path / "a.wav", audio=audio))
-    assert result.exit_code == 0
-    assert "pcm_s16le" in result.stdout
+    file = write_media(tmp_path / "a.wav", audio=audio)
+    for name in (file, tmp_path):  # the file, or its folder
+        result = run(name)
+        assert result.exit_code == 0
+        assert "pcm_s16le" in result.stdout
 
 
 def test_jumps_of_the_clock_are_shown(tmp_path, monkeypatch):

@@ -79,13 +79,14 @@ def command(inputs: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
     from abawcli.cli.batch import run_each
     from abawcli.cli.console import print_json, print_table
-    from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_inputs
+    from abawcli.formats.inputs import VIDEO_SUFFIXES, expand_media
     from abawcli.stages.probe import probe_media
 
     reports: list[ProbeReport] = []
     try:
         run_each(
-            expand_inputs(inputs, VIDEO_SUFFIXES), lambda path: reports.append(probe_media(path))
+            expand_media(inputs, VIDEO_SUFFIXES, audio=True),
+            lambda path: reports.append(probe_media(path)),
         )
     finally:  # reports of readable files are shown even if others failed
         if as_json:
