@@ -12,6 +12,7 @@ from sample_tables import make_table
 from abawcli.cli import main
 from abawcli.formats.abaw import write_annotation
 from abawcli.formats.tables import write_table
+from abawcli.stages.agree import agree_files
 
 ANNA = {"one": [0, 0, 4, 4, -1], "two": [5, 5, 5, 0]}
 BEN = {"one": [0, 4, 4, 4, 4], "two": [5, 5, 5, 0]}
@@ -56,6 +57,18 @@ def test_a_model_is_a_coder_like_any_other(coders: Path) -> None:
         "model",
     ]
     assert found["pairs"][2]["kappa"] == 1.0 and 0 < found["alpha"] < 1
+
+
+def test_intervals_do_not_depend_on_the_order_of_the_files(coders: Path) -> None:
+    rng, files = np.random.default_rng(0), []
+    for coder in ("anna", "ben"):
+        files.append([coders / coder / f"{k}.txt" for k in range(8)])
+        for path in files[-1]:
+            write_annotation(rng.integers(0, 3, 20), path)
+    anna, ben = files
+    found, turned = (agree_files({"anna": anna[::k], "ben": ben[::k]}) for k in (1, -1))
+    assert found.alpha_interval == turned.alpha_interval is not None
+    assert found.pairs[0].kappa_interval == turned.pairs[0].kappa_interval is not None
 
 
 def test_one_file_each_may_have_any_names(coders: Path) -> None:

@@ -26,8 +26,9 @@ from abawcli.agreement import (
 from abawcli.config import Media, Scores
 from abawcli.datasets.intervals import Annotation, Intervals, Times, find_times, label_frames
 from abawcli.datasets.pairing import gather_truth
+from abawcli.datasets.source_videos import sum_sources
 from abawcli.errors import InputError, UsageError
-from abawcli.formats.abaw import Labels, split_side
+from abawcli.formats.abaw import Labels
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.names import find_names
 from abawcli.formats.table_checks import MAX_FRAME, check_times
@@ -224,14 +225,12 @@ def _compare(
 
 def _find_interval(matrices: Mapping[str, Matrix], find: Any, config: Scores) -> Bounds:
     """Return the 95 % bootstrap interval of a figure over source videos."""
-    sources: dict[str, Matrix] = {}
-    for name, matrix in matrices.items():
-        if matrix.any():
-            source = split_side(name)[0]
-            sources[source] = sources[source] + matrix if source in sources else matrix
-    if len(sources) < 2:
+    if len(matrices) < 2:
         return None
-    counts = np.stack(list(sources.values()))
+    # Ordered by name: the samples would depend on the order of the files.
+    counts = sum_sources(list(matrices), np.stack(list(matrices.values())))
+    if len(counts) < 2:
+        return None
     resampled = resample_videos(counts, config.bootstrap_samples, config.seed)  # (samples, 8, 8)
     values = np.array([find(matrix) for matrix in resampled])
     if np.isnan(values).all():  # all labels are of one class
