@@ -47,7 +47,7 @@ def test_affectnet_as_csv(tmp_path: Path) -> None:
         f"{folder}/1/b.jpg": ("train", "Other"),  # contempt
         f"{folder}/2/d.jpg": ("valid", "Neutral"),
     }
-    assert "1 faces are labelled 'no face', such as 2/c.jpg" in said
+    assert "left out: 1 faces are labelled 'no face', such as 2/c.jpg" in said
     assert "1 faces are labelled 'none', such as 2/d.jpg" in said
     assert "1 images are missing, such as 2/gone.jpg" in said
     assert "3 rows cannot be read" in said and "training.csv, line 6" in said

@@ -62,7 +62,7 @@ def read_image_set(kind: str, root: str | Path, options: ReadOptions) -> ImageSe
         raise InputError(f"no such folder: {root}")
     found = SET_READERS[kind](root, options)
     for reason, names in found.left_out.items():
-        LOG.warning("%s: %d %s, such as %s", root, len(names), reason, names[0])
+        LOG.warning("%s, left out: %d %s, such as %s", root, len(names), reason, names[0])
     if not found.images:
         raise InputError(f"{root}: no labelled image is left of {kind}")
     return found
