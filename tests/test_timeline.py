@@ -182,8 +182,8 @@ def test_a_plot_from_zero_leaves_out_negative_times(table: Path) -> None:
 def test_segment_writes_all_tables_and_names_what_failed(table: Path) -> None:
     write_table(make_table("other", start_s=5.0), table.parent / "other.csv", {})
     (table.parent / "broken.csv").write_text("no table")
-    names = [str(table.parent / name) for name in ("clip.csv", "other.csv", "broken.csv")]
-    output = table.parent / "segments.csv"
+    names = [str(table.parent / name) for name in ("other.csv", "clip.csv", "broken.csv")]
+    output = table.parent / "segments.csv"  # ordered by video, not by table
     result = CliRunner().invoke(main, ["segment", *names, "-o", str(output)])
     assert result.exit_code == 1 and "broken.csv" in result.stderr
     rows = pd.read_csv(output)

@@ -47,7 +47,7 @@ def segment_files(
     failed: dict[str, str] = {}
     with keep_warnings(work):
         table = read_tables(tables, failed)
-        segments = segment_table(table, config)
+        segments = segment_table(table, config).sort_values("video", kind="stable")
     videos = int(table["video"].nunique())
     work["summary"] = {"videos": videos, "segments": len(segments), "failed": failed}
     with write_result(output, work) as temporary:
