@@ -177,10 +177,12 @@ def test_folds_that_are_there_are_used(folders: tuple[Path, Path], tmp_path: Pat
     assert [s.videos for s in found] == [3, 4]
     run(folders, tmp_path / "run", folds=2, config=once, overwrite=True)
     assert read_folds(tmp_path / "run/folds.csv") == folds
-    with pytest.raises(OutputError, match="has 2 folds of 7 annotations, not 3 of these 7"):
+    with pytest.raises(
+        OutputError, match="has 2 folds of 7 .*, not 3 of these 7; give --folds 2 to"
+    ):
         run(folders, tmp_path / "run")
     (folders[1] / "a.txt").unlink()
-    with pytest.raises(OutputError, match="2 folds of 7 annotations, not 2 of these 6"):
+    with pytest.raises(OutputError, match="2 folds of 7 annotations, not 2 of these 6; choose"):
         run(folders, tmp_path / "run", folds=2)
     run(folders, tmp_path / "run", folds=2, config=once, overwrite=True)
     assert len(read_folds(tmp_path / "run/folds.csv")) == 6

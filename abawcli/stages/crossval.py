@@ -229,12 +229,14 @@ def _open_folds(path: Path, data: AnnotatedFeatures, count: int, overwrite: bool
     """Return the existing folds, or make them; `overwrite` replaces those of other annotations."""
     if os.path.exists(path):
         there = read_folds(path)
-        if set(there) == set(data.names) and max(there.values()) == count:
+        same, folds = set(there) == set(data.names), max(there.values())
+        if same and folds == count:
             return there
         if not overwrite:
+            keep = f"give --folds {folds} to use them, " if same else ""
             raise OutputError(
-                f"{path} has {max(there.values())} folds of {len(there)} annotations, not "
-                f"{count} of these {len(data.names)}; choose another folder, or --overwrite"
+                f"{path} has {folds} folds of {len(there)} annotations, not "
+                f"{count} of these {len(data.names)}; {keep}choose another folder, or --overwrite"
             )
     made = make_folds(data.names, [data.labels[rows] for _, rows in data.videos()], count)
     write_folds(made, path)
