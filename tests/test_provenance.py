@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_clips import abaw
+from sample_tables import make_table
 
 from abawcli import __version__
 from abawcli.errors import InputError, OutputError
@@ -22,6 +24,7 @@ from abawcli.formats.provenance import (
     write_provenance,
     write_result,
 )
+from abawcli.formats.tables import write_table
 
 
 @pytest.fixture(autouse=True)
@@ -281,3 +284,19 @@ def test_plans_say_what_a_run_would_do_and_why() -> None:
     Path("a.csv").write_text("edited")
     assert plan()[0] == "fail" and "was changed after it was made" in plan()[1]
     assert plan(overwrite=True) == ("make", "--overwrite")
+
+
+def test_a_file_on_another_drive_has_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object, start: object = None) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")  # as in Windows
+
+    table, out = tmp_path / "a.csv", tmp_path / "out"
+    write_table(make_table([0, 4], "a"), table, {})
+    monkeypatch.setattr(os.path, "relpath", refuse)
+    abaw("smooth", table, "-o", tmp_path / "b.csv")
+    abaw("export", tmp_path / "b.csv", "--format", "elan", "-o", out / "a.eaf")
+    abaw("report", table, "-o", out / "report")
+    assert read_provenance(tmp_path / "b.csv")["inputs"][0]["name"] == str(table)
+    assert (out / "report" / "index.html").exists()

@@ -92,10 +92,18 @@ def _name_alone(path: Path) -> Path:
     return Path(os.path.basename(os.path.abspath(path)))
 
 
+def relate_path(path: str | Path, start: str | Path = os.curdir) -> str:
+    """Return a path relative to a folder; the absolute one if it is on another drive of Windows."""
+    try:
+        return os.path.relpath(path, start)
+    except ValueError:
+        return os.path.abspath(path)
+
+
 def _find_relative(path: Path, root: Path | str) -> Path:
     """Return the path relative to `root`, or only the name if it is not below it."""
-    below = Path(os.path.relpath(path, root))
-    return _name_alone(path) if ".." in below.parts else below
+    below = Path(relate_path(path, root))
+    return _name_alone(path) if ".." in below.parts or below.is_absolute() else below
 
 
 def _expand_all(

@@ -26,6 +26,7 @@ from abawcli import __version__
 from abawcli.errors import InputError, OutputError
 from abawcli.formats.atomic import check_plain, report_errors, write_whole
 from abawcli.formats.hashing import hash_ends, hash_file, hash_listing
+from abawcli.formats.inputs import relate_path
 
 LOG = logging.getLogger(__name__)
 PROVENANCE_SUFFIX = ".provenance.json"
@@ -81,7 +82,7 @@ def describe_input(path: str | Path) -> Provenance:
             size, digest = hash_listing(path)
         elif os.path.isfile(path):
             size, digest = os.path.getsize(path), hash_ends(path)
-    return {"name": os.path.relpath(path), "size": size, "sha256": digest}
+    return {"name": relate_path(path), "size": size, "sha256": digest}
 
 
 def check_unchanged(work: Provenance) -> None:

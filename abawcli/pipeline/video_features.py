@@ -1,7 +1,6 @@
 """Features of a whole video, audio file or folder of crops, for each requested subject."""
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,6 +13,7 @@ from abawcli.errors import InputError, UsageError
 from abawcli.faces.crop import read_squares
 from abawcli.formats.crops import is_own_crops, name_video
 from abawcli.formats.features import Features, round_features
+from abawcli.formats.inputs import relate_path
 from abawcli.formats.metadata import FeaturesMetadata, FeatureSource
 from abawcli.formats.names import decode_name
 from abawcli.formats.strategy import SubjectSegments, describe_choice, find_starts
@@ -59,7 +59,7 @@ def extract_video(
     columns.collect(extractor.extract_frames(path, starts), progress)
     if extractor.modality == "audio" and not columns.frames["has_audio"].any():
         LOG.warning("%s: no speech detected in the audio", path)
-    source = FeatureSource("recording", decode_name(os.path.relpath(path)))
+    source = FeatureSource("recording", decode_name(relate_path(path)))
     made = {}
     for video, segments in people.items():
         rows = columns.select(segments, path)
@@ -120,8 +120,8 @@ def extract_crops(
         kind, scales, people = "official crops", None, [read_official_rows(folder, audio_file)]
     source = FeatureSource(
         kind,
-        decode_name(os.path.relpath(folder)),
-        decode_name(os.path.relpath(audio_file)) if audio_file else None,
+        decode_name(relate_path(folder)),
+        decode_name(relate_path(audio_file)) if audio_file else None,
         None if scales is None else tuple(scales),
     )
     metadata = _make_metadata(extractor, video or name_video(folder), source)

@@ -1,7 +1,6 @@
 """Stage export: the labels of prediction tables in the formats of other programs."""
 
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from abawcli.config import Media, Segmentation
 from abawcli.errors import InputError, UsageError
 from abawcli.formats.abaw import split_side
 from abawcli.formats.exports import EXPORTERS, Exporter, VideoLabels
+from abawcli.formats.inputs import relate_path
 from abawcli.formats.outputs import check_writable, is_folder_name
 from abawcli.formats.provenance import (
     Provenance,
@@ -153,7 +153,7 @@ def _find_media(made: Mapping[str, Any], video: str, table: Path) -> Path:
 def _relate(media: Path, target: Path) -> str:
     """Return the path of a video relative to the folder of an export, or its name."""
     known = media.is_absolute()
-    return Path(os.path.relpath(media, target.parent)).as_posix() if known else str(media)
+    return Path(relate_path(media, target.parent)).as_posix() if known else str(media)
 
 
 def _warn_of_late_start(media: Path) -> None:

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from abawcli.errors import CheckpointError, OutputError
 from abawcli.formats.atomic import report_errors, write_whole
+from abawcli.formats.inputs import relate_path
 from abawcli.formats.json_values import JsonObject, parse_object
 from abawcli.formats.metadata import MODALITIES, drop_location
 from abawcli.models.checkpoint import load_checkpoint, load_into, read_kind, save_checkpoint
@@ -103,10 +104,7 @@ def locate_from(out: str | Path, path: str | Path) -> str:
 
     So a run is resumed also if its folder was moved together with its data.
     """
-    try:
-        return Path(os.path.relpath(os.path.realpath(path), os.path.realpath(out))).as_posix()
-    except ValueError:  # another drive of Windows
-        return os.path.realpath(path)
+    return Path(relate_path(os.path.realpath(path), os.path.realpath(out))).as_posix()
 
 
 def _is_of_run(path: Path) -> bool:

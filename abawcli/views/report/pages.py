@@ -18,7 +18,7 @@ from markupsafe import Markup
 from abawcli import __version__
 from abawcli.config import Report, Segmentation
 from abawcli.errors import InputError
-from abawcli.formats.inputs import locate_inputs
+from abawcli.formats.inputs import locate_inputs, relate_path
 from abawcli.formats.json_values import JsonObject
 from abawcli.formats.outputs import is_folder_name
 from abawcli.formats.participants import Groups
@@ -191,8 +191,11 @@ def _describe_settings(
 
 
 def link_file(path: str | Path, page: str | Path) -> str:
-    """Return the URL of a file as seen from a page, relative."""
-    return quote(os.fsencode(os.path.relpath(path, Path(page).parent)).replace(b"\\", b"/"))
+    """Return the URL of a file as seen from a page, relative if they are on one drive."""
+    name = relate_path(path, Path(page).parent)
+    if os.path.isabs(name):
+        return Path(name).as_uri()
+    return quote(os.fsencode(name).replace(b"\\", b"/"))
 
 
 def embed_file(path: str | Path) -> str:
