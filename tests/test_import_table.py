@@ -97,6 +97,18 @@ def test_each_subject_has_the_tier_of_its_name(table: Path) -> None:
         np.testing.assert_array_equal(own, np.where(LABELS == 3, fear, LABELS))
 
 
+@pytest.mark.parametrize("kind", IMPORT_FORMATS)
+def test_a_subject_without_any_label_stays_without(table: Path, kind: str) -> None:
+    labelled = read_table(table).drop(columns=list(LOGIT_COLUMNS))
+    nobody = make_table([-1] * len(LABELS)).assign(subject="right")
+    write_table(pd.concat([labelled.assign(subject="left"), nobody]), table, {})
+    output = table.parent / "out"
+    exact = ["--min-duration", "0", "--max-gap", "0"]
+    assert run("export", table, "--format", kind, "-o", output, *exact).exit_code == 0
+    (file,) = (f for f in output.iterdir() if not f.name.endswith(".provenance.json"))
+    pd.testing.assert_frame_equal(bring_back(file, table, kind=kind), read_table(table))
+
+
 def test_finished_work_is_kept(table: Path) -> None:
     file = write_intervals(table.parent, (0, 1, "Anger"))
     bring_back(file, table, kind="audacity")

@@ -165,7 +165,7 @@ def import_into_table(
         overwrite: replace existing outputs.
 
     Raises:
-        InputError: as `import_file`, or the table has no times, or a subject no tier.
+        InputError: as `import_file`, or the table has no times, or a subject with labels no tier.
         OutputError: the output exists and may not be replaced, or cannot be written.
         UsageError: the format or suffix is unknown, or there is one tier for several subjects.
     """
@@ -210,11 +210,18 @@ def _label_rows(
         raise InputError(untimed)
     labels = np.full(len(rows), IGNORE, np.int64)
     for (_, subject), own in people:
-        name = tier if len(people) == 1 else find_tier(found, (tiers[subject], subject), path)
+        own_tiers = (tiers[subject], subject)
+        if len(people) > 1 and _has_none(rows, own) and not set(own_tiers) & set(found.tiers):
+            continue  # some formats have nothing of a subject without labels
+        name = tier if len(people) == 1 else find_tier(found, own_tiers, path)
         labelled = read_classes(choose_tier(found, name, path), names, path)
         at = None if found.in_frames else time_s[own]
         labels[own] = lay_on_frames(labelled, frame[own], at, path)
     return labels
+
+
+def _has_none(rows: pd.DataFrame, own: NDArray[np.intp]) -> bool:
+    return bool((rows["label"].to_numpy()[own] == IGNORE).all())
 
 
 def correct_labels(table: pd.DataFrame, labels: NDArray[np.int64]) -> pd.DataFrame:
