@@ -79,9 +79,7 @@ def summarize_files(
     beside = name_companions(output)
     wanted = {"dictionary"} | ({"groups"} if groups else set())
     wanted |= {"transitions"} if transitions else set()
-    for former in _choose(beside, beside.keys() - wanted):
-        if former.exists():
-            LOG.warning("%s is of an earlier run with other options", former)
+    _warn_of_former(_choose(beside, beside.keys() - wanted))
     finished = [find_finished(path, work, overwrite) for path in _choose(beside, wanted)]
     if (done := find_finished(output, work, overwrite)) and all(finished):
         return done
@@ -110,6 +108,12 @@ def summarize_files(
     for path, text in results.items():
         _write(text, path, work if path == output else work | {"warnings": []})  # repeated once
     return work
+
+
+def _warn_of_former(paths: Sequence[Path]) -> None:
+    for path in paths:
+        if path.exists():
+            LOG.warning("%s is of an earlier run with other options", path)
 
 
 def _write(text: str, path: Path, work: Provenance) -> None:
